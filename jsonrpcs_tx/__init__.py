@@ -1,0 +1,32 @@
+"""Kamailio's JSON-RPC management interface for Twisted services.
+
+L{command} makes a function a command, L{Settings} says where to listen, and L{makeService} makes the service. See
+README.md.
+"""
+
+__version__ = "0.1.0"
+
+from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import MISSING, Registry, Text, command, commands_of
+from jsonrpcs_tx.service import JsonRpcService, makeService
+from jsonrpcs_tx.settings import SettingError, Settings
+
+__all__ = [
+    "MISSING",
+    "Dispatcher",
+    "Fault",
+    "JsonRpcService",
+    "Origin",
+    "Registry",
+    "Reply",
+    "SettingError",
+    "Settings",
+    "StartError",
+    "Text",
+    "__version__",
+    "command",
+    "commands_of",
+    "makeService",
+]

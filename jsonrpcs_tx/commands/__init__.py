@@ -1,0 +1,70 @@
+"""The families of built-in commands, and how those of others are found."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonrpcs_tx.commands.core import Core
+from jsonrpcs_tx.commands.corex import Corex
+from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.commands.system import System
+from jsonrpcs_tx.settings import SettingError
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+ENTRY_POINTS: Final = "jsonrpcs_tx.commands"
+"""The group of entry points by which a package announces a family of commands: a module, or a class that takes the
+service."""
+
+Family = Callable[["JsonRpcService"], object]
+"""Makes what L{jsonrpcs_tx.registry.commands_of} takes."""
+
+BUILT_IN: Final = MappingProxyType[str, Family](
+    {"system": System, "core": Core, "corex": Corex, "jsonrpc": JsonRpc},
+)
+
+
+def families(wanted: Sequence[str]) -> Iterator[tuple[str, Family]]:
+    """The families that the setting C{load} names: built-in ones first, then those of entry points.
+
+    @raise SettingError: there is none of a name, or it cannot be loaded.
+    """
+    announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    known = dict.fromkeys([*BUILT_IN, *announced])
+    for name in wanted:
+        if name != "all" and name not in known:
+            raise SettingError("load", name, ", ".join(["all", *known]))
+    for name in known if "all" in wanted else dict.fromkeys(wanted):
+        if name in BUILT_IN:
+            yield name, BUILT_IN[name]
+        else:
+            try:
+                loaded = announced[name].load()
+            except Exception as error:
+                raise SettingError("load", name, f"an entry point that can be imported ({error})") from error
+            yield name, partial(_instance, loaded)
+
+
+def load_module(name: str, service: "JsonRpcService") -> object:
+    """What a value of the setting C{commands} names.
+
+    @param name: C{package.module}, or C{package.module:name} of a class, which is called with the service, or of
+        anything else that L{jsonrpcs_tx.registry.commands_of} takes.
+    @raise SettingError: it cannot be imported.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        loaded: Any = importlib.import_module(module_name)
+        if attribute:
+            loaded = getattr(loaded, attribute)
+    except Exception as error:
+        raise SettingError("commands", name, f"a module that can be imported ({error})") from error
+    return _instance(loaded, service)
+
+
+def _instance(loaded: Any, service: "JsonRpcService") -> object:
+    return loaded(service) if isinstance(loaded, type) else loaded

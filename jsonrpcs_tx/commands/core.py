@@ -1,0 +1,289 @@
+"""The commands ``core.*``: facts of this process, and what can be done to it."""
+
+import os
+import platform
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import OpenSSL
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+import twisted
+from jsonrpcs_tx import __version__
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import Text, command
+from jsonrpcs_tx.transports import Listener
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+NAME = "jsonrpcs_tx"
+KILL_DELAY = 0.1
+"""Seconds from the reply of C{core.kill} to the signal, so that the reply goes out first."""
+
+_UNITS = {"b": 0, "k": 10, "m": 20, "g": 30}
+
+
+class Core:
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._service = service
+        self._reactor = service.reactor
+
+    @command("core.version")
+    def version(self) -> str:
+        """Returns the name and version of the server."""
+        return f"{NAME} {__version__} ({platform.machine()}/{sys.platform})"
+
+    @command("core.flags")
+    def flags(self) -> str:
+        """Returns what the server was built with and runs on."""
+        return _flags(self._reactor)
+
+    @command("core.info")
+    def info(self) -> dict[str, str]:
+        """Returns the version and how the server was built."""
+        return {
+            "version": f"{NAME} {__version__}",
+            "id": "unknown",
+            "compiler": _compiler(),
+            "compiled": platform.python_build()[1],
+            "flags": _flags(self._reactor),
+        }
+
+    @command("core.runinfo")
+    def runinfo(self) -> dict[str, Any]:
+        """Returns the version and how long the server has been running."""
+        seconds = self._uptime()
+        hours, rest = divmod(seconds % 86400, 3600)
+        return {
+            "name": NAME,
+            "version": __version__,
+            "sourceid": "unknown",
+            "compiler": _compiler(),
+            "compiled": platform.python_build()[1],
+            "time_now": time.ctime(),
+            "time_started": time.ctime(self._service.started),
+            "uptime_secs": seconds,
+            "utime_days": f"{seconds // 86400}d {hours}h {rest // 60}m {rest % 60}s",
+        }
+
+    @command("core.uptime")
+    def uptime(self) -> dict[str, Any]:
+        """Returns the time, when the server was started, and how many seconds have passed since."""
+        return {"now": time.ctime(), "up_since": time.ctime(self._service.started), "uptime": self._uptime()}
+
+    @command("core.ps")
+    def ps(self) -> list[Any]:
+        """Lists the processes of the server, each as its process id and what it does."""
+        return [field for pid, description in _processes() for field in (pid, description)]
+
+    @command("core.psx")
+    def psx(self) -> list[dict[str, Any]]:
+        """Lists the processes of the server with their numbers."""
+        return [
+            {"IDX": number, "PID": pid, "DSC": description} for number, (pid, description) in enumerate(_processes())
+        ]
+
+    @command("core.pwd")
+    def pwd(self) -> list[str]:
+        """Returns the working directory."""
+        return [os.getcwd()]
+
+    @command("core.arg")
+    def arg(self) -> list[str]:
+        """Lists the arguments that the server was started with."""
+        return list(sys.argv)
+
+    @command("core.modules")
+    def modules(self) -> list[str]:
+        """Lists the families of commands that are loaded, the last one first."""
+        return [*reversed(self._service.settings.commands), *reversed(self._service.families)]
+
+    @command("core.echo")
+    def echo(self, *strings: Text) -> list[str]:
+        """Returns its parameters as strings."""
+        return list(strings)
+
+    @command("core.prints")
+    def prints(self, *strings: str) -> list[str]:
+        """Returns its parameters, which are strings."""
+        return list(strings)
+
+    @command("core.printi")
+    def printi(self, *numbers: int) -> list[int]:
+        """Returns its parameters, which are integers."""
+        return list(numbers)
+
+    @command("core.sleep")
+    def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
+        """Returns after a number of seconds; it shows an asynchronous command, and needs HTTP or HTTPS."""
+        if not 0 <= seconds <= 86400:
+            raise Fault(500, "Invalid Parameters: seconds is 0 to 86400")
+        return deferLater(self._reactor, seconds, lambda: {"slept": seconds})
+
+    @command("core.kill")
+    def kill(self, number: int = signal.SIGTERM) -> dict[str, Any]:
+        """Sends a signal to the server, 15 (SIGTERM) if none is given; the reply comes first."""
+        if number not in signal.valid_signals():
+            raise Fault(500, "Invalid Parameters: there is no such signal")
+        self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
+        return {}
+
+    @command("core.shmmem")
+    def shmmem(self, unit: str = "b") -> dict[str, int]:
+        """Returns the memory of the machine and of this process, in b, k, m or g bytes."""
+        if unit.lower() not in _UNITS:
+            raise Fault(500, "bad param, (use b|k|m|g)")
+        shift = _UNITS[unit.lower()]
+        page = resource.getpagesize()
+        with open("/proc/self/statm", "rb") as file:
+            resident, shared = (int(field) * page for field in file.read().split()[1:3])
+        total = os.sysconf("SC_PHYS_PAGES") * page
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {
+            "total": total >> shift,
+            "free": (total - resident) >> shift,
+            "used": (resident - shared) >> shift,
+            "real_used": resident >> shift,
+            "max_used": most >> shift,
+            "fragments": _mappings(),
+        }
+
+    @command("core.sockets_list")
+    def sockets_list(self) -> list[dict[str, dict[str, str]]]:
+        """Lists the network sockets that the server listens on."""
+        return [
+            {
+                "socket": {
+                    "proto": socket_protocol(listener),
+                    "address": listener.host,
+                    "ipaddress": listener.host,
+                    "port": str(listener.port),
+                    "mcast": "no",
+                    "mhomed": "no",
+                    "virtual": "no",
+                }
+            }
+            for listener in internet_listeners(self._service)
+        ]
+
+    @command("core.tcp_info")
+    def tcp_info(self) -> dict[str, int]:
+        """Returns how many connections are open and how many there may be."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        opened = [
+            (stream.protocol, protocol) for stream in self._service.streams() for _, protocol in stream.connections
+        ]
+        return {
+            "readers": 1,
+            "max_connections": most,
+            "max_tls_connections": most,
+            "opened_connections": len(opened),
+            "opened_tls_connections": sum(kind == "https" for kind, _ in opened),
+            "write_queued_bytes": sum(_queued_bytes(protocol.transport) for _, protocol in opened),
+        }
+
+    @command("core.tcp_list")
+    def tcp_list(self) -> list[dict[str, Any]]:
+        """Lists the open connections."""
+        timeout = int(self._service.settings.http_timeout)
+        listed = []
+        for stream in self._service.streams():
+            for number, protocol in stream.connections:
+                peer, host = protocol.transport.getPeer(), protocol.transport.getHost()
+                listed.append(
+                    {
+                        "id": number,
+                        "type": "TLS" if stream.protocol == "https" else "TCP",
+                        "state": "CONN_CLOSING" if protocol.transport.disconnecting else "CONN_OK",
+                        "timeout": timeout,
+                        "lifetime": timeout,
+                        "ref_count": 1,
+                        "src_ip": getattr(peer, "host", ""),
+                        "src_port": getattr(peer, "port", 0),
+                        "dst_ip": getattr(host, "host", ""),
+                        "dst_port": getattr(host, "port", 0),
+                    }
+                )
+        return listed
+
+    @command("core.tcp_options")
+    def tcp_options(self) -> dict[str, int]:
+        """Returns how connections are handled, in Kamailio's terms; it makes none itself."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        timeout = int(self._service.settings.http_timeout)
+        return {
+            "connect_timeout": 0,
+            "send_timeout": timeout,
+            "connection_lifetime": timeout,
+            "max_connections(soft)": most,
+            "max_tls_connections(soft)": most,
+            "no_connect": 1,
+            "fd_cache": 0,
+            "async": 1,
+            "connect_wait": 0,
+            "conn_wq_max": 0,
+            "wq_max": 0,
+            "defer_accept": 0,
+            "delayed_ack": 1,
+            "syncnt": 0,
+            "linger2": 0,
+            "keepalive": 0,
+            "keepidle": 0,
+            "keepintvl": 0,
+            "keepcnt": 0,
+            "crlf_ping": 0,
+            "accept_aliases": 0,
+            "alias_flags": 0,
+            "new_conn_alias_flags": 0,
+        }
+
+    def _uptime(self) -> int:
+        return max(0, int(time.time() - self._service.started))
+
+
+def internet_listeners(service: "JsonRpcService") -> Iterator[Listener]:
+    """Those that have an IP address and a port."""
+    return (listener for listener in service.listeners() if listener.port is not None)
+
+
+def socket_protocol(listener: Listener) -> str:
+    """Kamailio's word for the protocol below HTTP."""
+    return {"http": "tcp", "https": "tls"}.get(listener.protocol, listener.protocol)
+
+
+def _processes() -> list[tuple[int, str]]:
+    return [(os.getpid(), "main process - attendant")]
+
+
+def _compiler() -> str:
+    return f"{platform.python_implementation()} {platform.python_version()}, {platform.python_compiler()}"
+
+
+def _flags(reactor: object) -> str:
+    parts = [
+        f"TWISTED {twisted.__version__}",
+        f"MSGSPEC {msgspec.__version__}",
+        f"PYOPENSSL {OpenSSL.__version__}",
+        OpenSSL.SSL.SSLeay_version(OpenSSL.SSL.SSLEAY_VERSION).decode(),
+        type(reactor).__name__,
+    ]
+    return ", ".join(parts)
+
+
+def _mappings() -> int:
+    with open("/proc/self/maps", "rb") as file:
+        return sum(1 for _ in file)
+
+
+def _queued_bytes(transport: Any) -> int:
+    """Bytes that a Twisted transport, or the one below its TLS, still has to send."""
+    transport = getattr(transport, "transport", transport)
+    queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    return queued + getattr(transport, "_tempDataLen", 0)

@@ -1,0 +1,50 @@
+"""The commands ``corex.*``: the log level, sockets and aliases."""
+
+from typing import TYPE_CHECKING, Any
+
+from jsonrpcs_tx import log
+from jsonrpcs_tx.commands.core import internet_listeners, socket_protocol
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import MISSING, command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+
+class Corex:
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._service = service
+
+    @command("corex.debug")
+    def debug(self, level: int = MISSING) -> dict[str, int]:
+        """Returns the log level, or sets it and returns the old and the new one."""
+        old = log.debug()
+        if level is MISSING:
+            return {"debug": old}
+        if not log.LEAST_DEBUG <= level <= log.MOST_DEBUG:
+            raise Fault(500, f"Invalid Parameters: debug is {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
+        log.set_debug(level)
+        return {"old": old, "new": level}
+
+    @command("corex.list_sockets")
+    def list_sockets(self) -> list[dict[str, Any]]:
+        """Lists the network sockets that the server listens on."""
+        return [
+            {
+                "PROTO": socket_protocol(listener),
+                "NAME": listener.host,
+                "ADDRLIST": {"ADDR": listener.host},
+                "PORT": str(listener.port),
+                "MCAST": "no",
+                "MHOMED": "no",
+                "VIRTUAL": "no",
+                "SOCKNAME": "-",
+                "ADVERTISE": "-",
+            }
+            for listener in internet_listeners(self._service)
+        ]
+
+    @command("corex.list_aliases")
+    def list_aliases(self) -> list[dict[str, Any]]:
+        """Lists other names of the server; there are none."""
+        return []

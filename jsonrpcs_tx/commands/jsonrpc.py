@@ -1,0 +1,18 @@
+"""The commands ``jsonrpc.*``: of the JSON-RPC server itself."""
+
+from typing import TYPE_CHECKING, Any
+
+from jsonrpcs_tx.registry import MISSING, Text, command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+
+class JsonRpc:
+    def __init__(self, service: "JsonRpcService") -> None:
+        pass
+
+    @command("jsonrpc.echo")
+    def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
+        """Returns a string and a number as they came."""
+        return [value for value in (text, number) if value is not MISSING]

@@ -1,0 +1,37 @@
+"""The commands ``system.*``: what commands there are, as XML-RPC's introspection has it."""
+
+from typing import TYPE_CHECKING
+
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import Command, command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+_NAME_EXPECTED = Fault(400, "Method Name Expected")
+
+
+class System:
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._registry = service.registry
+
+    @command("system.listMethods")
+    def list_methods(self) -> list[str]:
+        """Lists the names of all commands, sorted."""
+        return sorted(self._registry)
+
+    @command("system.methodHelp", usage=_NAME_EXPECTED)
+    def method_help(self, name: str) -> str:
+        """Returns the help text of a command."""
+        return self._find(name).help
+
+    @command("system.methodSignature", usage=_NAME_EXPECTED)
+    def method_signature(self, name: str) -> list[list[str]]:
+        """Returns the ways to call a command, each as the type of the result and those of the parameters."""
+        return self._find(name).signatures()
+
+    def _find(self, name: str) -> Command:
+        found = self._registry.get(name)
+        if found is None:
+            raise Fault(400, "command not found")
+        return found

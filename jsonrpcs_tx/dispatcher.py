@@ -1,0 +1,227 @@
+"""Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
+
+from inspect import iscoroutine
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx import pretty
+from jsonrpcs_tx.envelope import KAMAILIO, Dialect, Envelope, Malformed, Request
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.registry import Command, Mismatch, Registry
+
+_log = make_logger(__name__)
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Where a document comes from.
+
+    @ivar transport: its name, for messages.
+    @ivar asynchronous: the reply may come later; else an asynchronous command is refused.
+    """
+
+    transport: str
+    asynchronous: bool = False
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """What a document is answered with.
+
+    @ivar body: the reply document; empty where the client gets none (dialect C{jsonrpc2}, notifications).
+    @ivar code: 200, or the code of the fault; of a batch always 200.
+    @ivar text: OK, or the text of the fault, whole.
+    """
+
+    body: bytes
+    code: int = 200
+    text: str = "OK"
+
+
+NO_REPLY: Final = Reply(b"", 204, "No Content")
+
+
+class Dispatcher:
+    """Answers documents with the commands of a registry.
+
+    @param registry: the commands.
+    @param clock: tells the time, for least intervals and time limits.
+    @param dialect: how JSON-RPC is spoken.
+    @param pretty_format: reply in Kamailio's layout for people; else compactly.
+    @param async_timeout: the most seconds that an asynchronous command may take.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        clock: IReactorTime,
+        dialect: Dialect = KAMAILIO,
+        pretty_format: bool = False,
+        async_timeout: float = 60,
+    ) -> None:
+        self.dialect = dialect
+        self._commands = registry.table
+        self._clock = clock
+        self._envelope = Envelope(dialect)
+        self._pretty_format = pretty_format
+        self._async_timeout = async_timeout
+        self._last_runs: dict[str, float] = {}
+        self._locks: dict[str, defer.DeferredLock] = {}
+
+    def dispatch(self, document: bytes, origin: Origin) -> Reply | Deferred[Reply]:
+        """Answer a document: a request or a batch.
+
+        @param document: anything that a client may send.
+        @return: the reply; where a command is asynchronous a Deferred of it, which fires when the last command has
+            answered, always with a L{Reply}. Cancelling it cancels the commands.
+        """
+        request = self._envelope.decode(document)
+        if type(request) is Request:
+            reply = self._answer(request, origin)
+        elif type(request) is list:
+            reply = self._answer_batch(request, origin)
+        else:
+            reply = self._answer(request, origin)  # type: ignore[arg-type]
+        if self._pretty_format:
+            return reply.addCallback(_lay_out) if isinstance(reply, Deferred) else _lay_out(reply)
+        return reply
+
+    def refuse(self, document: bytes, fault: Fault) -> Reply:
+        """Answer every request of a document with a fault, without running any: what a transport says that cannot
+        take it, or cannot carry its reply.
+        """
+        request = self._envelope.decode(document)
+        if type(request) is list:
+            return self._join([self._error(fault, member) for member in request])
+        return self._error(fault, request)  # type: ignore[arg-type]
+
+    def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
+        replies = [self._answer(request, origin) for request in requests]
+        if any(isinstance(reply, Deferred) for reply in replies):
+            waiting = [reply if isinstance(reply, Deferred) else defer.succeed(reply) for reply in replies]
+            return defer.gatherResults(waiting, consumeErrors=True).addCallback(self._join)
+        return self._join(replies)  # type: ignore[arg-type]
+
+    def _join(self, replies: list[Reply]) -> Reply:
+        bodies = [reply.body for reply in replies if reply.body]
+        return Reply(self._envelope.batch(bodies)) if bodies else NO_REPLY
+
+    def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        if type(request) is Malformed:
+            _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+            return self._error(request.fault, request)
+        assert type(request) is Request
+        command = self._commands.get(request.method)
+        if command is None:
+            return self._error(self.dialect.method_not_found, request)
+        options = command.options
+        try:
+            if command.asynchronous and not origin.asynchronous:
+                raise _needs_http(command)
+            arguments = self._bind(command, request)
+            if options.interval:
+                self._count_run(command)
+            locked = options.lock is not None
+            result = self._run(command, arguments, origin) if locked else _call(command, arguments)
+            if isinstance(result, Deferred):
+                return self._answer_later(result, command, request, origin)
+            return self._result(result, request)
+        except (Exception, SystemExit) as error:
+            return self._error(self._fault_of(error, command), request)
+
+    def _bind(self, command: Command, request: Request) -> Any:
+        params = request.params
+        try:
+            if type(params) is list:
+                return command.binding.positional(params)
+            if params is UNSET:
+                return command.binding.positional([])
+            assert type(params) is dict
+            if self.dialect.by_name:
+                return command.binding.named(params)
+            return command.binding.positional(list(params.values()))
+        except Mismatch as mismatch:
+            _log.debug("{command}: {reason}", command=command.name, reason=mismatch.reason)
+            usage = command.options.usage if mismatch.usage else None
+            raise usage or self.dialect.invalid_params from None
+
+    def _count_run(self, command: Command) -> None:
+        now = self._clock.seconds()
+        last = self._last_runs.get(command.name)
+        if last is not None and now - last < command.options.interval:
+            raise Fault(500, "Command Executed Too Fast")
+        self._last_runs[command.name] = now
+
+    def _run(self, command: Command, arguments: Any, origin: Origin) -> Any:
+        """Run a command with a lock: at once where the lock is free, else when it is."""
+        lock = self._locks.setdefault(str(command.options.lock), defer.DeferredLock())
+        if lock.locked:
+            if origin.asynchronous:
+                return lock.run(command.function, *arguments)
+            raise Fault(500, f"Command Locked: one with the lock {command.options.lock} is still at work")
+        result = _call(command, arguments)
+        if isinstance(result, Deferred):
+            lock.acquire()
+
+            def release(outcome: Any) -> Any:
+                lock.release()
+                return outcome
+
+            result.addBoth(release)
+        return result
+
+    def _answer_later(
+        self, result: Deferred[Any], command: Command, request: Request, origin: Origin
+    ) -> Deferred[Reply]:
+        if not origin.asynchronous:
+            result.addErrback(lambda failure: None)
+            result.cancel()
+            raise _needs_http(command)
+        limit = self._async_timeout if command.options.timeout is None else command.options.timeout
+
+        def failed(failure: Failure) -> Reply:
+            return self._error(self._fault_of(failure.value, command), request)
+
+        def timed_out(outcome: object, seconds: float) -> Failure:
+            return Failure(Fault(504, f"Command Timed Out After {seconds:g} s"))
+
+        result.addTimeout(limit, self._clock, timed_out)
+        return result.addCallback(self._result, request).addErrback(failed)
+
+    def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
+        if isinstance(error, Fault):
+            return error
+        if isinstance(error, defer.CancelledError):
+            return Fault(500, "Command Cancelled")
+        _log.failure("command {command} failed", Failure(error), command=command.name)
+        return self.dialect.internal_error
+
+    def _result(self, value: object, request: Request) -> Reply:
+        body = self._envelope.result(value, request.id)
+        if request.id is UNSET and self.dialect.notifications:
+            return NO_REPLY
+        return Reply(body)
+
+    def _error(self, fault: Fault, request: Request | Malformed) -> Reply:
+        if request.id is UNSET and self.dialect.notifications:
+            return NO_REPLY
+        return Reply(self._envelope.error(fault, request.id), fault.code, fault.text)
+
+
+def _call(command: Command, arguments: Any) -> Any:
+    """What a command returns, a Deferred in the place of a coroutine."""
+    result = command.function(*arguments)
+    return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+
+
+def _needs_http(command: Command) -> Fault:
+    return Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
+
+
+def _lay_out(reply: Reply) -> Reply:
+    return Reply(pretty.layout(reply.body), reply.code, reply.text)

@@ -1,0 +1,260 @@
+"""The JSON-RPC 2.0 envelope: documents in, requests out; results in, reply bytes out. Does no I/O.
+
+Two dialects share it. ``kamailio`` answers what Kamailio's jsonrpcs module answers; ``jsonrpc2`` follows the
+JSON-RPC 2.0 specification (https://www.jsonrpc.org/specification).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import msgspec
+import simplejson
+from msgspec import UNSET, UnsetType
+
+from jsonrpcs_tx.faults import Fault
+
+MAX_BATCH: Final = 1000
+"""The most requests that one batch may hold; a longer one is an Invalid Request."""
+
+Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
+"""An id as it goes back to the client; UNSET where the request had none."""
+
+
+class Request(msgspec.Struct, frozen=True, gc=False):
+    """One well-formed request (specification, section 4)."""
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    params: list[Any] | dict[str, Any] | UnsetType = UNSET
+    id: int | str | UnsetType = UNSET
+
+
+class Malformed(msgspec.Struct, frozen=True, gc=False):
+    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log."""
+
+    fault: Fault
+    id: Id
+    reason: str
+
+
+class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
+    result: Any
+    id: Id = UNSET
+
+
+class _ErrorMember(msgspec.Struct, frozen=True, gc=False):
+    code: int
+    message: str
+
+
+class _Error(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
+    error: _ErrorMember
+    id: Id = UNSET
+
+
+@attrs.frozen
+class Dialect:
+    """Where the two ways of speaking JSON-RPC differ.
+
+    @ivar notifications: a request without an id is run and not answered.
+    @ivar by_name: the members of a params object are bound by their names; else by their order.
+    @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
+    """
+
+    name: str
+    parse_error: Fault
+    invalid_request: Fault
+    method_not_found: Fault
+    invalid_params: Fault
+    internal_error: Fault
+    notifications: bool
+    by_name: bool
+    http_status: bool
+    id_types: tuple[type, ...]
+
+
+KAMAILIO: Final = Dialect(
+    name="kamailio",
+    parse_error=Fault(-32700, "Parse Error"),
+    invalid_request=Fault(-32600, "Invalid Request"),
+    method_not_found=Fault(500, "Method Not Found"),
+    invalid_params=Fault(500, "Invalid Parameters"),
+    internal_error=Fault(-32603, "Internal Error"),
+    notifications=False,
+    by_name=False,
+    http_status=True,
+    id_types=(str, int, float, Decimal, bool, type(None)),
+)
+
+JSONRPC2: Final = Dialect(
+    name="jsonrpc2",
+    parse_error=Fault(-32700, "Parse error"),
+    invalid_request=Fault(-32600, "Invalid Request"),
+    method_not_found=Fault(-32601, "Method not found"),
+    invalid_params=Fault(-32602, "Invalid params"),
+    internal_error=Fault(-32603, "Internal error"),
+    notifications=True,
+    by_name=True,
+    http_status=False,
+    id_types=(str, int, float, Decimal, type(None)),
+)
+
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
+
+_decode = msgspec.json.Decoder(Request | list[Request]).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+_REPLY_NAME = re.compile(rb'"reply_name"\s*:\s*("(?:[^"\\]|\\.)*")')
+
+
+class _ReplyName(msgspec.Struct, gc=False):
+    reply_name: str | UnsetType = UNSET
+
+
+_decode_reply_name = msgspec.json.Decoder(_ReplyName | list[_ReplyName]).decode
+
+
+class Envelope:
+    """Reads requests from documents and writes replies, compactly, in one dialect.
+
+    @param dialect: L{KAMAILIO} or L{JSONRPC2}.
+    """
+
+    def __init__(self, dialect: Dialect = KAMAILIO) -> None:
+        self.dialect = dialect
+
+    def decode(self, document: bytes) -> Request | Malformed | list[Request | Malformed]:
+        """Read a document.
+
+        @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
+        """
+        try:
+            if not document.isascii():
+                document.decode()  # msgspec does not look at the bytes of members that it skips
+            request: Any = _decode(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._examine_document(document)
+        if type(request) is list and not 0 < len(request) <= MAX_BATCH:
+            return self._batch_size(len(request))
+        return request  # type: ignore[no-any-return] # the decoder's type says it
+
+    @staticmethod
+    def result(value: object, id: Id) -> bytes:
+        """Write the reply of a command that returned C{value}.
+
+        @raise TypeError, ValueError, RecursionError: the value cannot be written as JSON.
+        """
+        return _encode(_Result(value, id))
+
+    @staticmethod
+    def error(fault: Fault, id: Id) -> bytes:
+        """Write an error reply."""
+        return _encode(_Error(_ErrorMember(fault.code, fault.text), id))
+
+    @staticmethod
+    def batch(replies: list[bytes]) -> bytes:
+        """Join replies that L{result} and L{error} wrote to the reply of a batch."""
+        return b"[" + b",".join(replies) + b"]"
+
+    def _examine_document(self, document: bytes) -> Request | Malformed | list[Request | Malformed]:
+        """Read a document that is no plain request: find out what is wrong, or which unusual value it holds."""
+        try:
+            value = _load(document)
+        except (ValueError, RecursionError) as error:
+            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
+        if type(value) is not list:
+            return self._examine(value)
+        if not 0 < len(value) <= MAX_BATCH:
+            return self._batch_size(len(value))
+        return [self._examine(member) for member in value]
+
+    def _batch_size(self, size: int) -> Malformed:
+        reason = f"a batch of {size} requests; allowed: 1 to {MAX_BATCH}"
+        return Malformed(self.dialect.invalid_request, None, reason)
+
+    def _examine(self, value: object) -> Request | Malformed:
+        """Check one decoded value for being a request (specification, section 4)."""
+        invalid = self.dialect.invalid_request
+        if type(value) is not dict:
+            return Malformed(invalid, None, f"a request is an object, not {_json_type(value)}")
+        id = value.get("id", UNSET)
+        if id is not UNSET and type(id) not in self.dialect.id_types:
+            return Malformed(invalid, None, f"member id: {_json_type(id)} is not allowed")
+        known_id = None if id is UNSET else id
+        version, method, params = value.get("jsonrpc"), value.get("method"), value.get("params", UNSET)
+        if type(version) is not str or version != "2.0":
+            return Malformed(invalid, known_id, 'member jsonrpc: allowed is "2.0"')
+        if type(method) is not str:
+            return Malformed(invalid, known_id, f"member method: a string, not {_json_type(method)}")
+        if params is not UNSET and type(params) not in (list, dict):
+            return Malformed(invalid, known_id, f"member params: an array or object, not {_json_type(params)}")
+        return Request("2.0", method, params, id)
+
+
+def reply_name(document: bytes) -> str | None:
+    """Read where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
+
+    @return: the name, of a batch the first; None where there is none. It is found in a broken document, too,
+        if it can be read there, so that the client learns of the error.
+    """
+    try:
+        decoded = _decode_reply_name(document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        for literal in _REPLY_NAME.findall(document):
+            try:
+                return msgspec.json.decode(literal, type=str)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+        return None
+    for member in decoded if type(decoded) is list else [decoded]:
+        if member.reply_name is not UNSET:
+            return str(member.reply_name)
+    return None
+
+
+def _load(document: bytes) -> Any:
+    """Decode JSON with simplejson, which says where an error is, as strictly as msgspec does.
+
+    @raise ValueError: it is not JSON in UTF-8, or holds a lone surrogate.
+    @raise RecursionError: it is nested too deeply.
+    """
+    text = document.decode()
+    value = simplejson.loads(text, parse_int=_integer, parse_float=_number, allow_nan=False)
+    _encode(value)  # refuses a lone surrogate with UnicodeEncodeError, a ValueError
+    return value
+
+
+def _integer(literal: str) -> int | Decimal:
+    """An exact integer of any size; Decimal beyond the digits that Python converts (sys.set_int_max_str_digits)."""
+    try:
+        return int(literal)
+    except ValueError:
+        return Decimal(literal)
+
+
+def _number(literal: str) -> float | Decimal:
+    """A float where that is the same number; else the exact Decimal.
+
+    @raise ValueError: its exponent is beyond what Decimal holds.
+    """
+    try:
+        value, exact = float(literal), Decimal(literal)
+    except ArithmeticError:
+        raise ValueError(f"the exponent of {literal[:40]} is out of range") from None
+    return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
+
+
+def _json_type(value: object) -> str:
+    """The JSON name of a decoded value's type, for messages."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, int | float | Decimal):
+        return "a number"
+    return "a string" if isinstance(value, str) else "an array" if isinstance(value, list) else "an object"

@@ -1,0 +1,17 @@
+"""The error that a command answers with."""
+
+
+class Fault(Exception):
+    """Raised by a command, it becomes the error reply, as C{fault(code, text)} does in Kamailio's RPC interface.
+
+    @param code: any integer; over HTTP it is the status too where it is 400 to 599 (dialect C{kamailio}).
+    @param text: the message; over HTTP the reason phrase too, cut at 127 bytes and freed of control characters.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}"

@@ -1,0 +1,74 @@
+"""The log of this package, with Kamailio's levels, which ``corex.debug`` reads and sets while the server runs.
+
+The level counts for the whole process, as Twisted's log does.
+"""
+
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import (
+    FilteringLogObserver,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogPublisher,
+)
+
+LEAST_DEBUG: Final = -5
+MOST_DEBUG: Final = 9
+
+_levels = LogLevelFilterPredicate()
+_observer = FilteringLogObserver(globalLogPublisher, [_levels])
+_debug = 2
+
+
+def make_logger(name: str) -> Logger:
+    """A logger whose events pass by the level that L{set_debug} sets."""
+    return Logger(namespace=name, observer=_observer)
+
+
+def debug() -> int:
+    """The level: what is below it in Kamailio's list (3 debug, 2 info, 1 notice, 0 warning, -1 error) is logged."""
+    return _debug
+
+
+def set_debug(level: int) -> None:
+    """Set the level, from L{LEAST_DEBUG} to L{MOST_DEBUG}."""
+    global _debug
+    _debug = level
+    if level >= 3:
+        wanted = LogLevel.debug
+    elif level == 2:
+        wanted = LogLevel.info
+    elif level >= 0:
+        wanted = LogLevel.warn
+    elif level == -1:
+        wanted = LogLevel.error
+    else:
+        wanted = LogLevel.critical
+    _levels.clearLogLevels()
+    _levels.defaultLogLevel = wanted
+
+
+class Throttle:
+    """Lets one message pass in a second, and counts those that it holds back.
+
+    @param clock: tells the time.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._next = 0.0
+        self.held_back = 0
+
+    def passes(self) -> bool:
+        """Whether a message may be logged now."""
+        now = self._clock.seconds()
+        if now < self._next:
+            self.held_back += 1
+            return False
+        self._next = now + 1
+        return True
+
+
+set_debug(_debug)

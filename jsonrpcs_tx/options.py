@@ -1,0 +1,97 @@
+"""``twistd jsonrpcs``: the options, made from the settings, and the service for them."""
+
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.python import usage
+
+from jsonrpcs_tx import service
+from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.settings import Field, SettingError, Settings, fields, from_values
+
+
+class Refusal(SystemExit, Exception):
+    """Ends twistd with one line in place of a traceback. That it is an Exception, too, has a daemon's parent told."""
+
+
+class Options(usage.Options):
+    """The options of C{twistd jsonrpcs}: one for each setting, and the files that settings are read from.
+
+    An option wins over C{--config}, and that over C{--modparams}.
+
+    @ivar settings: the settings, once the options are parsed.
+    """
+
+    synopsis = "[options]"
+    longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
+    optParameters = [
+        ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
+        ["modparams", None, None, 'kamailio.cfg whose lines modparam("jsonrpcs", ...) are taken'],
+    ]
+
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[str, Any] = {}
+
+    def postOptions(self) -> None:
+        values: dict[str, Any] = {}
+        try:
+            if self["modparams"] is not None:
+                values |= read_modparams(self["modparams"])
+            if self["config"] is not None:
+                values |= read_toml(self["config"])
+            self.settings = from_values(values | self.given)
+        except (SettingError, ConfigError) as error:
+            raise Refusal(f"jsonrpcs: {error}") from None
+
+
+def _option(field: Field) -> Any:
+    """The method by which usage.Options takes an option."""
+    if field.kind.flag:
+
+        def take_flag(self: Options) -> None:
+            self.given[field.name] = True
+
+        method: Any = take_flag
+    elif field.kind.several:
+
+        def take_one_more(self: Options, value: str) -> None:
+            self.given.setdefault(field.name, []).append(value)
+
+        method = take_one_more
+    else:
+
+        def take(self: Options, value: str) -> None:
+            self.given[field.name] = value
+
+        method = take
+    method.__doc__ = f"{field.help} [default: {field.shown_default}]"
+    return method
+
+
+for _field in fields():
+    setattr(Options, f"opt_{_field.name}", _option(_field))
+
+
+class _OneLineService(MultiService):
+    """Has a start that fails end with one line."""
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()
+        except StartError as error:
+            raise Refusal(f"jsonrpcs: {error}") from None
+
+
+def makeService(options: Options) -> IService:
+    """The service of C{twistd jsonrpcs}."""
+    parent = _OneLineService()
+    try:
+        server = service.makeService(options.settings)
+    except (SettingError, ValueError, TypeError) as error:
+        raise Refusal(f"jsonrpcs: {error}") from None
+    server.setServiceParent(parent)
+    return parent

@@ -1,0 +1,44 @@
+"""Kamailio's layout of JSON for people (its setting ``pretty_format`` 1), made from compact JSON.
+
+Members of an object stand one a line, indented with tabs and with a tab after the colon; the values of an array
+stand on one line. kamctl reads that layout with grep and awk.
+"""
+
+import re
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\[\]{},:"]+')
+
+
+def layout(compact_json: bytes) -> bytes:
+    """Lay out a document.
+
+    @param compact_json: valid JSON without blanks between its tokens.
+    """
+    out: list[bytes] = []
+    inside: list[bool] = []  # of each open bracket, whether it is an object's
+    opened = False
+    for token in _TOKEN.findall(compact_json):
+        if opened and token != b"}":
+            out.append(b"\t" * len(inside))
+        opened = token == b"{"
+        if opened:
+            out.append(b"{\n")
+            inside.append(True)
+        elif token == b"[":
+            out.append(token)
+            inside.append(False)
+        elif token == b"}":
+            inside.pop()
+            if out[-1] != b"{\n":
+                out.append(b"\n")
+            out.append(b"\t" * len(inside) + token)
+        elif token == b"]":
+            inside.pop()
+            out.append(token)
+        elif token == b",":
+            out.append(b",\n" + b"\t" * len(inside) if inside[-1] else b", ")
+        elif token == b":":
+            out.append(b":\t")
+        else:
+            out.append(token)
+    return b"".join(out)

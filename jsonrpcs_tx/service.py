@@ -1,0 +1,149 @@
+"""The server as a Twisted service: settings in, all enabled transports composed in one MultiService."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.web.resource import IResource
+
+from jsonrpcs_tx import commands, envelope, settings
+from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.registry import Registry
+from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.transports import Listener, tls
+from jsonrpcs_tx.transports.datagram import datagram_service
+from jsonrpcs_tx.transports.fifo import FifoService
+from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.stream import Connections, StreamService
+from jsonrpcs_tx.transports.tcp import TcpFactory
+
+
+class JsonRpcService(MultiService):
+    """A JSON-RPC server. Made by L{makeService}; it listens from its start to its stop.
+
+    @ivar settings: the settings.
+    @ivar registry: the commands; more may be added at any time.
+    @ivar dispatcher: answers documents with them.
+    @ivar reactor: the reactor that it runs in.
+    @ivar families: names of the families of commands that were loaded, in order.
+    @ivar started: when it was made, in seconds since 1970.
+    @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
+    """
+
+    _exec_origin = Origin("exec")
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        super().__init__()
+        self.settings = settings
+        self.reactor = reactor
+        self.started = time.time()
+        self.families: list[str] = []
+        self.registry = Registry()
+        self.dispatcher = Dispatcher(
+            self.registry,
+            reactor,
+            envelope.DIALECTS[settings.dialect],
+            bool(settings.pretty_format),
+            settings.async_timeout,
+        )
+        self.jsonrpc_dispatch: IResource = JsonRpcResource(
+            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
+        )
+
+    def jsonrpc_exec(self, document: bytes | str) -> Reply:
+        """Run a command from within the program, as Kamailio's function of that name does.
+
+        @param document: a whole JSON-RPC document.
+        @return: C{code}, C{text} and C{body}, which Kamailio gives as C{$jsonrpl(code)}, C{$jsonrpl(text)} and
+            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns.
+        """
+        reply = self.dispatcher.dispatch(
+            document.encode() if isinstance(document, str) else document, self._exec_origin
+        )
+        assert type(reply) is Reply  # the origin is not asynchronous
+        return reply
+
+    def listeners(self) -> list[Listener]:
+        """The addresses that are listened on now."""
+        found = [getattr(service, "listener", None) for service in self]
+        return [listener for listener in found if listener is not None]
+
+    def streams(self) -> Iterator[StreamService]:
+        """The services that take connections: HTTP, HTTPS and TCP."""
+        return (service for service in self if isinstance(service, StreamService))
+
+
+def makeService(settings: Settings, reactor: Any = None, commands: Iterable[object] = ()) -> JsonRpcService:
+    """Make a server. It listens when it is started, by itself or by the application that it is a part of.
+
+    @param settings: all settings.
+    @param reactor: the reactor to run in; default: the global one.
+    @param commands: functions, modules and objects with commands, besides those that the settings name.
+    @raise SettingError: a module or family that a setting names is not there, or has no commands.
+    @raise ValueError: two commands have the same name.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    set_debug(settings.debug)
+    service = JsonRpcService(settings, reactor)
+    _load_commands(service, commands)
+    _add_transports(service)
+    return service
+
+
+def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
+    for name, family in commands.families(service.settings.load):
+        service.registry.add(family(service))
+        service.families.append(name)
+    for name in service.settings.commands:
+        service.registry.add(commands.load_module(name, service))
+    for source in sources:
+        service.registry.add(source)
+
+
+def _add_transports(service: JsonRpcService) -> None:
+    options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
+    if options.enables(settings.DATAGRAM):
+        for address in options.dgram_socket:
+            datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
+    if options.enables(settings.FIFO) and options.fifo_name:
+        FifoService(options, dispatcher, reactor).setServiceParent(service)
+    if options.enables(settings.HTTP):
+        for endpoint in options.http_listen:
+            site = _site(service)
+            StreamService("http_listen", endpoint, "http", site, site.connections, reactor).setServiceParent(service)
+        if options.tls_certificate or options.tls_self_signed:
+            for endpoint in options.https_listen:
+                site = _site(service)
+                _HttpsService(service, endpoint, site, site.connections).setServiceParent(service)
+    if options.enables(settings.TCP) and options.tcp_socket:
+        host, port = settings.network_address("tcp", options.tcp_socket) or ("", 0)
+        tcp = TcpFactory(dispatcher, options.fifo_max_request, options.http_timeout, reactor)
+        kind = "tcp6" if ":" in host else "tcp"
+        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
+        StreamService("tcp_socket", endpoint, "tcp", tcp, tcp.connections, reactor).setServiceParent(service)
+
+
+def _site(service: JsonRpcService) -> JsonRpcSite:
+    options = service.settings
+    resource = service.jsonrpc_dispatch
+    return JsonRpcSite(options.http_path, resource, options.http_max_body, options.http_timeout, service.reactor)
+
+
+class _HttpsService(StreamService):
+    """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
+
+    def __init__(self, service: JsonRpcService, endpoint: str, site: IProtocolFactory, connections: Connections):
+        super().__init__("https_listen", endpoint, "https", site, connections, service.reactor)
+        self._settings = service.settings
+        self._site = site
+
+    def privilegedStartService(self) -> None:
+        if self._listening is None:
+            context = tls.context_factory(self._settings)
+            self._factory = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
+        super().privilegedStartService()

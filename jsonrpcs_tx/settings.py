@@ -1,0 +1,394 @@
+"""Every setting, once: its name, default, type, range and help. Options, files and documentation come from here.
+
+Names and defaults are those of the parameters of Kamailio's jsonrpcs module where it has them.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from jsonrpcs_tx.envelope import DIALECTS
+from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
+
+HTTP: Final = 1
+FIFO: Final = 2
+DATAGRAM: Final = 4
+TCP: Final = 8
+
+
+class SettingError(ValueError):
+    """A setting has a value that is not allowed.
+
+    @param name: of the setting.
+    @param value: as it was given.
+    @param allowed: what is allowed, in words.
+    """
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        super().__init__(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+@attrs.frozen
+class Kind:
+    """What values a setting takes.
+
+    @ivar parse: makes the value from a string or from a value of the right type; raises ValueError or TypeError.
+    @ivar allowed: what is allowed, in words.
+    @ivar several: it may be given more than once; the value is a tuple.
+    @ivar flag: as an option it stands alone, and means True.
+    @ivar show: writes a value as C{parse} takes it.
+    """
+
+    parse: Callable[[Any], Any]
+    allowed: str
+    several: bool = False
+    flag: bool = False
+    show: Callable[[Any], str] = str
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError
+    return int(value)
+
+
+def integer(least: int, most: int, unit: str = "") -> Kind:
+    """A whole number in a range."""
+
+    def parse(value: object) -> int:
+        number = _integer(value)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return Kind(parse, f"{least} to {most}{unit and ' ' + unit}")
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    number = float(value)
+    if not 0 < number <= 86400:
+        raise ValueError
+    return number
+
+
+def _mode(value: object) -> int:
+    mode = int(value.removeprefix("0o"), 8) if isinstance(value, str) else _integer(value)
+    if not 0 <= mode <= 0o777:
+        raise ValueError
+    return mode
+
+
+def _boolean(value: object) -> bool:
+    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+    return words[str(value).lower()]
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError
+    return value
+
+
+def _directory(value: object) -> str:
+    if not _string(value):
+        raise ValueError
+    return _string(value)
+
+
+def _owner(value: object) -> str | int:
+    """A user or group by name or number; whether it exists is found out at the start."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 0):
+        raise TypeError
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+_NETWORK_SOCKET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<ipv4>[0-9.]+)):(?P<port>[0-9]{1,5})")
+
+
+def network_address(protocol: str, value: str) -> tuple[str, int] | None:
+    """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value is no such thing.
+
+    @raise ValueError: it starts like one, and is none.
+    """
+    if not value.startswith(protocol + ":"):
+        return None
+    match = _NETWORK_SOCKET.fullmatch(value, len(protocol) + 1)
+    if match is None:
+        raise ValueError
+    host, port = match["ipv6"] or match["ipv4"], int(match["port"])
+    ipaddress.ip_address(host)
+    if port > 65535:
+        raise ValueError
+    return host, port
+
+
+def _dgram_socket(value: object) -> str:
+    address = _string(value)
+    if network_address("udp", address) is None and re.match("(udp[46]?|tcp|unix):", address):
+        raise ValueError
+    return address
+
+
+def _tcp_socket(value: object) -> str:
+    address = _string(value)
+    if address and network_address("tcp", address) is None:
+        raise ValueError
+    return address
+
+
+def _endpoint(value: object) -> str:
+    """A Twisted server endpoint string; its kind is looked up at the start, when the reactor is known."""
+    description = _string(value)
+    if description and not re.match(r"\w+:", description):
+        raise ValueError
+    return description
+
+
+def _network(value: object) -> str:
+    return str(ipaddress.ip_network(_string(value)))
+
+
+def _http_path(value: object) -> str:
+    if not re.fullmatch(r"/[!-~]*", _string(value)):
+        raise ValueError
+    return _string(value)
+
+
+def _origin(value: object) -> str:
+    if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
+        raise ValueError
+    return _string(value).lower()
+
+
+def _dialect(value: object) -> str:
+    if value not in DIALECTS:
+        raise ValueError
+    return str(value)
+
+
+def _several(kind: Kind) -> Kind:
+    """Any number of values of a kind. As a string they are parted by commas only where the kind says so."""
+
+    def parse(value: object) -> tuple[Any, ...]:
+        values: Sequence[object] = (value,) if isinstance(value, str) else value  # type: ignore[assignment]
+        return tuple(parsed for parsed in map(kind.parse, values) if parsed != "")
+
+    return attrs.evolve(kind, parse=parse, several=True, show=lambda values: " ".join(map(kind.show, values)))
+
+
+_SWITCH = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
+_MODE = Kind(_mode, "a file mode in octal, 0001 to 0777 (0 is taken as 0600)", show=lambda mode: f"{mode:04o}")
+_FILE = Kind(_string, "a path, or nothing")
+_OWNER = Kind(_owner, "a name or a number")
+_SECONDS = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
+_MILLISECONDS = integer(1, 600_000, "milliseconds")
+_ENDPOINT = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
+_NAME = Kind(_directory, "a name")
+
+
+def _setting(default: Any, kind: Kind, help: str) -> Any:
+    return attrs.field(default=default, metadata={"kind": kind, "help": help})
+
+
+def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
+    """Have every field parse its value, and say in an error which setting it is."""
+
+    def convert(value: object, field: Any) -> object:
+        kind = field.metadata["kind"]
+        try:
+            return kind.parse(value)
+        except (ValueError, TypeError, KeyError):
+            raise SettingError(field.name, value, kind.allowed) from None
+
+    return [field.evolve(converter=attrs.Converter(convert, takes_field=True)) for field in fields]
+
+
+@attrs.frozen(kw_only=True, field_transformer=_with_converters)
+class Settings:
+    """The settings of a server. A value may be given as a string, too, as options and files have it.
+
+    @raise SettingError: a value is not allowed.
+    """
+
+    transport: int = _setting(
+        6,
+        integer(0, HTTP | FIFO | DATAGRAM | TCP),
+        "transports to enable: the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0 all whose address is set",
+    )
+    dialect: str = _setting(
+        "kamailio",
+        Kind(_dialect, " or ".join(DIALECTS)),
+        "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
+    )
+    pretty_format: int = _setting(0, integer(0, 1), "1: lay out replies for people, as kamctl wants them; 0: compact")
+    run_dir: str = _setting(".", Kind(_directory, "a path"), "directory that relative paths lie in")
+    fifo_name: str = _setting("kamailio_rpc.fifo", _FILE, "FIFO that requests are written to; nothing: none")
+    fifo_mode: int = _setting(0o660, _MODE, "mode of the FIFO, in octal")
+    fifo_user: str | int = _setting("", _OWNER, "user that owns the FIFO, by name or number; default: of the process")
+    fifo_group: str | int = _setting("", _OWNER, "group of the FIFO, by name or number; default: of the process")
+    fifo_reply_dir: str = _setting("/tmp/", Kind(_directory, "a path"), "directory of the clients' reply FIFOs")
+    fifo_timeout: int = _setting(
+        2000, _MILLISECONDS, "how long in ms to wait for the rest of a request, and for the reader of a reply"
+    )
+    fifo_max_request: int = _setting(
+        65_456, integer(256, 16_777_216, "bytes"), "size in bytes above which a request over the FIFO is given up"
+    )
+    dgram_socket: Sequence[str] = _setting(
+        ("kamailio_rpc.sock",),
+        _several(Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")),
+        "Unix datagram socket (a path) or UDP address (udp:1.2.3.4:8090, udp:[::1]:8090); "
+        "given more than once, all are opened",
+    )
+    dgram_workers: int = _setting(1, integer(1, 64), "processes that read datagrams; more than 1 is not built yet")
+    dgram_mode: int = _setting(0o660, _MODE, "mode of the Unix datagram socket, in octal")
+    dgram_user: str | int = _setting("", _OWNER, "user that owns the Unix socket, by name or number")
+    dgram_group: str | int = _setting("", _OWNER, "group of the Unix socket, by name or number")
+    dgram_timeout: int = _setting(
+        2000, _MILLISECONDS, "how long in ms to try to send a reply to a client whose queue is full"
+    )
+    tcp_socket: str = _setting(
+        "", Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092"), "TCP address for plain JSON, tcp:1.2.3.4:8092"
+    )
+    http_listen: Sequence[str] = _setting(
+        ("tcp:8080:interface=127.0.0.1",),
+        _several(_ENDPOINT),
+        "Twisted endpoint string to listen on for HTTP; given more than once, all are opened",
+    )
+    https_listen: Sequence[str] = _setting(
+        ("tcp:8443:interface=127.0.0.1",),
+        _several(_ENDPOINT),
+        "Twisted endpoint string to listen on for HTTPS, if a certificate is set; given more than once, all are opened",
+    )
+    http_path: str = _setting(
+        "/RPC", Kind(_http_path, "a path that starts with /"), "URL path that requests start with"
+    )
+    http_allow: Sequence[str] = _setting(
+        ("127.0.0.0/8", "::1/128"),
+        _several(Kind(_network, "a network such as 192.0.2.0/24 or an address")),
+        "network whose clients may call over HTTP(S); given more than once, all may",
+    )
+    http_origin: Sequence[str] = _setting(
+        (),
+        _several(Kind(_origin, "scheme://host or scheme://host:port")),
+        "origin of web pages, besides the server's own, that may call; given more than once, all may",
+    )
+    http_max_body: int = _setting(
+        1_048_576, integer(256, 1_073_741_824, "bytes"), "size in bytes above which a request over HTTP(S) gets 413"
+    )
+    http_timeout: float = _setting(60.0, _SECONDS, "seconds after which an idle HTTP or TCP connection is closed")
+    tls_certificate: str = _setting(
+        "", _FILE, "file with the certificate and its chain, in PEM; turns HTTPS on (with transport 1)"
+    )
+    tls_private_key: str = _setting("", _FILE, "file with the private key, in PEM; default: the certificate's file")
+    tls_ca: str = _setting(
+        "", _FILE, "file with CA certificates, in PEM; then clients need a certificate of one of them"
+    )
+    tls_self_signed: bool = _setting(
+        False, _SWITCH, "make a self-signed certificate for localhost, tls.pem unless set, where there is none"
+    )
+    async_timeout: float = _setting(60.0, _SECONDS, "seconds that an asynchronous command may take")
+    load: Sequence[str] = _setting(
+        ("all",),
+        _several(_NAME),
+        "family of commands to load: a built-in one or an entry point; given more than once, all of these; "
+        "all: every one there is",
+    )
+    commands: Sequence[str] = _setting(
+        (),
+        _several(_NAME),
+        "module with commands of yours, package.module or package.module:Class; may be given more than once",
+    )
+    debug: int = _setting(
+        2, integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        """Check what one setting asks of another."""
+        for bit, name, needs in (
+            (FIFO, "fifo_name", "a path, with transport 2"),
+            (DATAGRAM, "dgram_socket", "an address, with transport 4"),
+            (TCP, "tcp_socket", "an address, with transport 8"),
+        ):
+            if self.transport & bit and not getattr(self, name):
+                raise SettingError(name, getattr(self, name), needs)
+        if not self.tls_certificate and not self.tls_self_signed:
+            for name in ("tls_private_key", "tls_ca"):
+                if getattr(self, name):
+                    raise SettingError(name, getattr(self, name), "nothing, without tls_certificate")
+
+    def enables(self, bit: int) -> bool:
+        """Whether a transport is enabled, L{HTTP}, L{FIFO}, L{DATAGRAM} or L{TCP}."""
+        return not self.transport or bool(self.transport & bit)
+
+    def path(self, name: str) -> str:
+        """A path as the process sees it: relative ones lie in C{run_dir}."""
+        return os.path.join(self.run_dir, name)
+
+
+@attrs.frozen
+class Field:
+    """What is known of a setting besides its value."""
+
+    name: str
+    default: Any
+    kind: Kind
+    help: str
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line, without the dashes before it."""
+        return self.name.replace("_", "-")
+
+    @property
+    def shown_default(self) -> str:
+        return self.kind.show(self.default)
+
+
+def fields() -> Iterator[Field]:
+    """All settings, in the order of their definition."""
+    for field in attrs.fields(Settings):
+        yield Field(field.name, field.default, field.metadata["kind"], field.metadata["help"])
+
+
+def from_values(values: Mapping[str, Any]) -> Settings:
+    """Settings from values by name, those that are not given at their defaults.
+
+    @raise SettingError: a name is not known or a value is not allowed.
+    """
+    known = {field.name for field in fields()}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingError(name, value, "one of the settings " + ", ".join(sorted(known)))
+    return Settings(**values)
+
+
+def document() -> str:
+    """The reference of all settings, in Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Each is given as an option of `twistd jsonrpcs` (`--dgram-socket`), in a TOML file (`--config FILE`),",
+        'in a line `modparam("jsonrpcs", "dgram_socket", ...)` (`--modparams`), or as an argument of `Settings`.',
+        "An option wins over `--config`, and that over `--modparams`.",
+        "",
+        "| setting | default | allowed | what it does |",
+        "| --- | --- | --- | --- |",
+    ]
+    for field in fields():
+        default = f"`{field.shown_default}`" if field.shown_default else ""
+        several = "; several" if field.kind.several else ""
+        lines.append(f"| `{field.name}` | {default} | {field.kind.allowed}{several} | {field.help} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,259 @@
+"""UDP and Unix datagram sockets: a document a datagram, answered with one datagram from the same socket."""
+
+import errno
+import os
+import socket
+from collections import deque
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet import abstract
+from twisted.internet.interfaces import IReactorTime
+
+from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.settings import Settings, network_address
+from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+
+_log = make_logger(__name__)
+
+BUFFER_SIZE: Final = 262_144
+"""Bytes of one datagram that are read. A UDP datagram has at most 65,507, one over a Unix socket what the sender's
+buffer takes, 212,992 unless the machine is set otherwise."""
+
+MAX_PER_WAKEUP: Final = 64
+"""Datagrams that are answered before other transports have their turn."""
+
+MAX_WAITING: Final = 1000
+"""Replies that wait for one client whose queue is full; more are dropped."""
+
+RETRY_DELAY: Final = 0.01
+"""Seconds between two tries to send to a client whose queue is full."""
+
+SOCKET_BUFFER: Final = 4_194_304
+"""Bytes asked of the kernel for the socket's queues; it gives less where the machine's limit is lower."""
+
+_TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
+_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
+
+
+class DatagramReader(abstract.FileDescriptor):
+    """Answers the datagrams that come to one bound socket.
+
+    @param sock: bound and non-blocking; whoever gives it closes it.
+    @param dispatcher: answers the documents.
+    @param origin: what to tell the dispatcher of where they come from.
+    @param timeout: seconds to try to send a reply to a client whose queue is full.
+    """
+
+    def __init__(
+        self, sock: socket.socket, dispatcher: Dispatcher, origin: Origin, timeout: float, reactor: Any
+    ) -> None:
+        super().__init__(reactor)
+        self._socket = sock
+        self._dispatcher = dispatcher
+        self._origin = origin
+        self._timeout = timeout
+        self._clock: IReactorTime = reactor
+        self._buffer = bytearray(BUFFER_SIZE)
+        self._view = memoryview(self._buffer)
+        self._waiting: dict[Any, deque[tuple[float, bytes]]] = {}
+        self._retry: Any = None
+        self._throttle = Throttle(reactor)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return self._origin.transport
+
+    def doRead(self) -> None:
+        """Answer what has come, at most L{MAX_PER_WAKEUP} datagrams."""
+        for _ in range(MAX_PER_WAKEUP):
+            try:
+                size, peer = self._socket.recvfrom_into(self._buffer)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._warn("cannot read: {reason}", reason=error.strerror)
+                return
+            self.datagram_received(self._view[:size].tobytes(), peer)
+
+    def datagram_received(self, document: bytes, peer: Any) -> None:
+        """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to."""
+        reply = self._dispatcher.dispatch(document, self._origin)
+        assert type(reply) is Reply  # the origin is not asynchronous
+        if reply.body and peer:
+            self._send(reply.body, peer, document)
+
+    def _send(self, body: bytes, peer: Any, document: bytes | None) -> None:
+        if peer in self._waiting:
+            self._wait(body, peer)
+            return
+        try:
+            self._socket.sendto(body, peer)
+        except OSError as error:
+            if error.errno in _FULL:
+                self._wait(body, peer)
+            elif error.errno == errno.EMSGSIZE and document is not None:
+                self._send(self._dispatcher.refuse(document, _TOO_LARGE).body, peer, None)
+            else:
+                self._warn("no reply to {peer}: {reason}", peer=peer, reason=error.strerror)
+
+    def _wait(self, body: bytes, peer: Any) -> None:
+        waiting = self._waiting.setdefault(peer, deque())
+        if len(waiting) >= MAX_WAITING:
+            self._warn("no reply to {peer}: {count} others wait for it", peer=peer, count=len(waiting))
+            return
+        waiting.append((self._clock.seconds() + self._timeout, body))
+        if self._retry is None:
+            self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
+
+    def _send_waiting(self) -> None:
+        self._retry = None
+        now = self._clock.seconds()
+        for peer, waiting in list(self._waiting.items()):
+            while waiting:
+                deadline, body = waiting[0]
+                try:
+                    self._socket.sendto(body, peer)
+                except OSError as error:
+                    if error.errno in _FULL and now < deadline:
+                        break
+                    self._warn("no reply to {peer}: {reason}", peer=peer, reason=error.strerror)
+                waiting.popleft()
+            if not waiting:
+                del self._waiting[peer]
+        if self._waiting:
+            self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
+
+    def stop(self) -> None:
+        """Read no more; replies that still wait are dropped."""
+        self.stopReading()
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self._waiting.clear()
+
+    def _warn(self, message: str, **values: object) -> None:
+        if self._throttle.passes():
+            _log.warn("{transport}: " + message, transport=self._origin.transport, **values)
+
+
+class _DatagramService(Service):
+    """Opens a socket, answers what comes to it, and closes it.
+
+    @ivar listener: the address that is listened on; None while it is not.
+    """
+
+    transport_name: str
+    listener: Listener | None = None
+
+    def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
+        self._settings = settings
+        self._address = address
+        self._dispatcher = dispatcher
+        self._reactor = reactor
+        self._socket: socket.socket | None = None
+        self._reader: DatagramReader | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind the socket, while the process may still do so.
+
+        @raise StartError: it cannot be bound.
+        """
+        if self._socket is not None:
+            return
+        sock = self._open()
+        sock.setblocking(False)
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        self._socket = sock
+        timeout = self._settings.dgram_timeout / 1000
+        origin = Origin(self.transport_name)
+        self._reader = DatagramReader(sock, self._dispatcher, origin, timeout, self._reactor)
+        assert self.listener is not None
+        _log.info("listening on {listener}", listener=self.listener)
+
+    def startService(self) -> None:
+        self.privilegedStartService()
+        super().startService()
+        assert self._reader is not None
+        self._reader.startReading()
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.listener = None
+        self._close()
+
+    def _open(self) -> socket.socket:
+        """Make the socket, bind it, and set the listener."""
+        raise NotImplementedError
+
+    def _close(self) -> None:
+        """Remove what L{_open} made besides the socket."""
+
+
+class UdpService(_DatagramService):
+    """Answers over UDP, C{udp:1.2.3.4:8090} or C{udp:[::1]:8090}."""
+
+    transport_name = "udp"
+
+    def _open(self) -> socket.socket:
+        address = network_address("udp", self._address)
+        assert address is not None
+        family, kind, protocol, _, resolved = socket.getaddrinfo(
+            *address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        try:
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind(resolved)
+        except OSError as error:
+            sock.close()
+            reason = f"{error.strerror}; allowed: a free address of this machine"
+            raise StartError(f"dgram_socket: {self._address}: {reason}") from None
+        host, port = sock.getsockname()[:2]
+        self.listener = Listener("udp", host, port)
+        return sock
+
+
+class UnixDatagramService(_DatagramService):
+    """Answers over a Unix datagram socket."""
+
+    transport_name = "unix"
+    _file: OwnFile | None = None
+
+    def _open(self) -> socket.socket:
+        settings = self._settings
+        path = settings.path(self._address)
+        access = Access("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._file = bind_unix("dgram_socket", path, sock, access)
+        except StartError:
+            sock.close()
+            raise
+        self.listener = Listener("unix", os.path.abspath(path))
+        return sock
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+
+
+def datagram_service(settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> _DatagramService:
+    """The service for one value of C{dgram_socket}."""
+    kind = UnixDatagramService if network_address("udp", address) is None else UdpService
+    return kind(settings, address, dispatcher, reactor)

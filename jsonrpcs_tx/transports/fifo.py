@@ -1,0 +1,332 @@
+"""The FIFO: requests are written to one that the server made, replies go to one that the client made."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet import abstract
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.envelope import reply_name
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.files import Access, OwnFile, make_fifo
+from jsonrpcs_tx.transports.framing import Framer
+
+_log = make_logger(__name__)
+
+READ_SIZE: Final = 65_536
+"""Bytes that are read at once: the size of a FIFO's queue."""
+
+MAX_REPLY_PATH: Final = 127
+"""Bytes of a reply FIFO's path, as in Kamailio."""
+
+OPEN_TRIES: Final = 5
+"""How often a reply FIFO is opened before it is given up that nobody reads; Kamailio does the same."""
+
+OPEN_DELAY: Final = 0.08
+"""Seconds between two tries."""
+
+MAX_PIPE_SIZE: Final = 1_048_576
+"""Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
+
+
+class FifoReader(abstract.FileDescriptor):
+    """Answers the documents that come over a FIFO.
+
+    @param fd: opened for reading and writing, so that it never ends, and non-blocking; whoever gives it closes it.
+    @param dispatcher: answers the documents.
+    @param replies: takes the replies to the clients.
+    @param max_request: bytes of a document above which it is given up.
+    @param timeout: seconds after which an unfinished document is given up if nothing more of it comes.
+    """
+
+    origin = Origin("fifo")
+
+    def __init__(
+        self,
+        fd: int,
+        dispatcher: Dispatcher,
+        replies: "ReplyFifos",
+        max_request: int,
+        timeout: float,
+        reactor: Any,
+    ) -> None:
+        super().__init__(reactor)
+        self._fd = fd
+        self._dispatcher = dispatcher
+        self._replies = replies
+        self._timeout = timeout
+        self._clock: IReactorTime = reactor
+        self._framer = Framer(max_request)
+        self._idle: Any = None
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return self.origin.transport
+
+    def doRead(self) -> None:
+        try:
+            data = os.read(self._fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        self.data_received(data)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer the documents that the data completes."""
+        self._answer_all(self._framer.feed(data))
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+        if self._framer.unfinished:
+            self._idle = self._clock.callLater(self._timeout, self._give_up)
+
+    def stop(self) -> None:
+        """Read no more; an unfinished document is dropped."""
+        self.stopReading()
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None
+
+    def _give_up(self) -> None:
+        self._idle = None
+        self._answer_all(self._framer.give_up())
+
+    def _answer_all(self, documents: list[bytes]) -> None:
+        for document in documents:
+            name = reply_name(document)
+            if name is None:
+                _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
+                continue
+            reply = self._dispatcher.dispatch(document, self.origin)
+            assert type(reply) is Reply  # the origin is not asynchronous
+            if reply.body:
+                self._replies.send(name, reply.body)
+
+
+class ReplyFifos:
+    """Writes replies to the FIFOs that clients made in one directory, without ever waiting for one.
+
+    @param directory: a descriptor of the directory; whoever gives it closes it.
+    @param path: the directory's path as the setting has it, for messages and the limit of a path's length.
+    @param timeout: seconds to wait for a reader that does not take the whole reply at once.
+    """
+
+    def __init__(self, directory: int, path: str, timeout: float, reactor: Any) -> None:
+        self._directory = directory
+        self._path = os.path.join(path, "")
+        self._timeout = timeout
+        self._reactor = reactor
+        self._retries: set[Any] = set()
+        self._writers: set[_ReplyWriter] = set()
+
+    def send(self, name: str, body: bytes) -> None:
+        """Write a reply to the FIFO of that name; what hinders it is logged.
+
+        A FIFO that nobody has opened for reading is tried again, L{OPEN_TRIES} times in all.
+        """
+        problem = self._check(name)
+        if problem is None:
+            self._try(name, body, 1)
+        else:
+            self._warn(name, problem)
+
+    def stop(self) -> None:
+        """Drop all replies that are still to be written."""
+        for retry in self._retries:
+            retry.cancel()
+        self._retries.clear()
+        for writer in list(self._writers):
+            writer.connectionLost(Failure(ConnectionAbortedError("the server stops")))
+
+    def _check(self, name: str) -> str | None:
+        if not name:
+            return "an empty name"
+        for char in "./\\\0":
+            if char in name:
+                return f"forbidden character {char!r}; allowed: a name without '.', '/', '\\' and NUL"
+        if len(os.fsencode(self._path + name)) > MAX_REPLY_PATH:
+            return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+        return None
+
+    def _try(self, name: str, body: bytes, count: int) -> None:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno == errno.ENXIO and count < OPEN_TRIES:
+                self._try_later(name, body, count + 1)
+            else:
+                self._warn(name, str(error.strerror))
+            return
+        status = os.fstat(fd)
+        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
+            os.close(fd)
+            self._warn(name, "allowed: a FIFO with one link")
+            return
+        self._write(name, fd, body)
+
+    def _try_later(self, name: str, body: bytes, count: int) -> None:
+        def again() -> None:
+            self._retries.discard(retry)
+            self._try(name, body, count)
+
+        retry = self._reactor.callLater(OPEN_DELAY, again)
+        self._retries.add(retry)
+
+    def _write(self, name: str, fd: int, body: bytes) -> None:
+        if len(body) > READ_SIZE:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(len(body), MAX_PIPE_SIZE))
+        try:
+            written = os.write(fd, body)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            os.close(fd)
+            self._warn(name, str(error.strerror))
+            return
+        if written == len(body):
+            os.close(fd)
+            return
+
+        def done(problem: str | None) -> None:
+            self._writers.discard(writer)
+            if problem is not None:
+                self._warn(name, problem)
+
+        writer = _ReplyWriter(fd, body[written:], self._timeout, done, self._reactor)
+        self._writers.add(writer)
+
+    def _warn(self, name: str, problem: str) -> None:
+        _log.warn("fifo: no reply to {path}{name}: {problem}", path=self._path, name=name, problem=problem)
+
+
+class _ReplyWriter(abstract.FileDescriptor):
+    """Writes the rest of a reply as its reader takes it, up to a deadline.
+
+    @param done: called once at the end, with what went wrong, or None.
+    """
+
+    def __init__(self, fd: int, rest: bytes, timeout: float, done: Any, reactor: Any) -> None:
+        super().__init__(reactor)
+        self._fd = fd
+        self._rest = memoryview(rest)
+        self._done = done
+        self._deadline = reactor.callLater(timeout, self._give_up, timeout)
+        self.startWriting()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def logPrefix(self) -> str:
+        return "fifo reply"
+
+    def doWrite(self) -> None:
+        try:
+            self._rest = self._rest[os.write(self._fd, self._rest) :]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._end(error.strerror)
+            return
+        if not self._rest:
+            self._end(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._end(reason.getErrorMessage())
+
+    def _give_up(self, timeout: float) -> None:
+        self._end(f"its reader took {timeout:g} s and more")
+
+    def _end(self, problem: str | None) -> None:
+        if self._fd < 0:
+            return
+        if self._deadline.active():
+            self._deadline.cancel()
+        self.stopWriting()
+        os.close(self._fd)
+        self._fd = -1
+        self._done(problem)
+
+
+class FifoService(Service):
+    """Makes the FIFO, answers what comes over it, and removes it.
+
+    @ivar listener: the FIFO; None while there is none.
+    """
+
+    listener: Listener | None = None
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._reactor = reactor
+        self._file: OwnFile | None = None
+        self._fds: list[int] = []
+        self._reader: FifoReader | None = None
+        self._replies: ReplyFifos | None = None
+
+    def privilegedStartService(self) -> None:
+        """Make the FIFO, while the process may still do so.
+
+        @raise StartError: it cannot be made, or there is no directory for the replies.
+        """
+        if self._file is not None:
+            return
+        settings = self._settings
+        path, reply_dir = settings.path(settings.fifo_name), settings.path(settings.fifo_reply_dir)
+        try:
+            directory = os.open(reply_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
+        self._fds.append(directory)
+        access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
+        try:
+            self._file = make_fifo("fifo_name", path, access)
+            self._fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        except (StartError, OSError) as error:
+            self._close()
+            raise StartError(str(error)) from None
+        timeout = settings.fifo_timeout / 1000
+        self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor)
+        self._reader = FifoReader(
+            self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor
+        )
+        self.listener = Listener("fifo", os.path.abspath(path))
+        _log.info("listening on {listener}", listener=self.listener)
+
+    def startService(self) -> None:
+        self.privilegedStartService()
+        super().startService()
+        assert self._reader is not None
+        self._reader.startReading()
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+        if self._replies is not None:
+            self._replies.stop()
+            self._replies = None
+        self.listener = None
+        self._close()
+
+    def _close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+        if self._file is not None:
+            self._file.remove()
+            self._file = None

@@ -1,0 +1,255 @@
+"""HTTP and HTTPS: a twisted.web resource that answers JSON-RPC, and the site that the server puts it on."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web import http, resource, server
+from twisted.web.resource import IResource
+
+from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.stream import Connections
+
+_log = make_logger(__name__)
+
+MAX_REASON: Final = 127
+"""Bytes of a fault's text that become the reason phrase; Kamailio cuts it there, too."""
+
+MAX_DISCARDED: Final = 16
+"""How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ALLOWED_METHODS: Final = (b"POST", b"GET")
+
+
+class JsonRpcResource(resource.Resource):
+    """Answers JSON-RPC at its URL and at all below it. It can be mounted in any twisted.web site.
+
+    POST, and GET with a body, of any content type. What is refused before the dispatcher sees it gets a line of
+    plain text: 403 to a client outside the allowed networks or to a web page of a foreign origin, 405 to another
+    method, 413 to a body over the limit.
+
+    @param dispatcher: answers the documents.
+    @param allow: networks whose clients may call.
+    @param origins: origins of web pages that may call, besides the server's own.
+    @param max_body: the most bytes of a document.
+    """
+
+    isLeaf = True
+
+    def __init__(self, dispatcher: Dispatcher, allow: Sequence[str], origins: Sequence[str], max_body: int) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._http_status = dispatcher.dialect.http_status
+        self._networks = [ipaddress.ip_network(network) for network in allow]
+        self._origins = frozenset(origins)
+        self._max_body = max_body
+        self._allows = lru_cache(4096)(self._look_up)
+
+    def render(self, request: server.Request) -> int:
+        """Answer a request, now or when its commands are done; they are cancelled if the client goes away."""
+        if self._refuse(request):
+            return server.NOT_DONE_YET
+        document = request.content.read()  # type: ignore[union-attr] # it has come
+        if len(document) > self._max_body:
+            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self._max_body} bytes")
+            return server.NOT_DONE_YET
+        origin = Origin("https" if request.isSecure() else "http", asynchronous=True)
+        reply = self._dispatcher.dispatch(document, origin)
+        if isinstance(reply, Deferred):
+            self._respond_later(request, reply)
+        else:
+            self._respond(request, reply)
+        return server.NOT_DONE_YET
+
+    def _refuse(self, request: server.Request) -> bool:
+        """Refuse a request that may not be answered.
+
+        @return: whether that was so.
+        """
+        client = request.getClientAddress()
+        if isinstance(client, IPv4Address | IPv6Address) and not self._allows(client.host):
+            _log.warn("http: {client} is not allowed, see http_allow", client=client.host)
+            refuse(request, http.FORBIDDEN, "clients of this network may not call")
+        elif not self._is_own_origin(request):
+            _log.warn("http: web page of a foreign origin refused: {origin}", origin=request.getHeader("origin"))
+            refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
+        elif request.method not in _ALLOWED_METHODS:
+            request.setHeader(b"Allow", b", ".join(_ALLOWED_METHODS))
+            refuse(request, http.NOT_ALLOWED, "allowed: POST, GET with a body")
+        else:
+            return False
+        return True
+
+    def _look_up(self, host: str) -> bool:
+        address = ipaddress.ip_address(host)
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+    def _is_own_origin(self, request: server.Request) -> bool:
+        """Whether a request comes from no web page, or from one of an allowed origin.
+
+        The server's own is one that names the same host as the request does, by an address or as localhost; of other
+        names nobody knows who makes them point here.
+        """
+        origin = request.getHeader("origin")
+        if origin is None or origin.lower() in self._origins:
+            return True
+        parts = urlsplit(origin.lower())
+        if not parts.netloc or parts.netloc != (request.getHeader("host") or "").lower():
+            return False
+        host = parts.hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or _is_address(host)
+
+    def _respond_later(self, request: server.Request, later: Deferred[Reply]) -> None:
+        def client_gone(_: object) -> None:
+            later.addCallback(lambda reply: None)
+            later.cancel()
+
+        def respond(reply: Reply) -> None:
+            if not request._disconnected:
+                self._respond(request, reply)
+
+        request.notifyFinish().addErrback(client_gone)
+        later.addCallback(respond)
+
+    def _respond(self, request: server.Request, reply: Reply) -> None:
+        if not reply.body:
+            request.setResponseCode(http.NO_CONTENT)
+        else:
+            if self._http_status and reply.code != http.OK:
+                request.setResponseCode(*status(reply))
+            request.setHeader(b"Content-Type", b"application/json")
+            request.setHeader(b"Content-Length", b"%d" % len(reply.body))
+        request.write(reply.body)
+        request.finish()
+
+
+def status(reply: Reply) -> tuple[int, bytes]:
+    """The HTTP status and reason phrase that tell of a fault (dialect C{kamailio})."""
+    if reply.code in (-32700, -32600):
+        code = http.BAD_REQUEST
+    else:
+        code = reply.code if 400 <= reply.code <= 599 else http.INTERNAL_SERVER_ERROR
+    reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
+    return code, reason.decode(errors="ignore").encode()
+
+
+def refuse(request: server.Request, code: int, message: str) -> None:
+    """Answer with an HTTP error and a line of text."""
+    body = b"%d %s: %s\n" % (code, http.RESPONSES[code], message.encode())
+    request.setResponseCode(code)
+    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    request.write(b"" if request.method == b"HEAD" else body)
+    request.finish()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class _Root(resource.Resource):
+    """Finds the JSON-RPC resource: every path that starts with a prefix is its, as C{^/RPC} is in kamailio.cfg."""
+
+    isLeaf = True
+
+    def __init__(self, prefix: str, jsonrpc: IResource) -> None:
+        super().__init__()
+        self._prefix = prefix.encode()
+        self._jsonrpc = jsonrpc
+
+    def render(self, request: server.Request) -> Any:
+        if request.path.startswith(self._prefix):
+            return self._jsonrpc.render(request)
+        refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
+        return server.NOT_DONE_YET
+
+
+class _Request(server.Request):
+    """A request whose body is no larger than the site allows."""
+
+    channel: "_Channel"
+    _discarded: int | None = None
+
+    def gotLength(self, length: int | None) -> None:
+        super().gotLength(length)
+        if length is not None and length > self.channel.site.max_body:
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        if self._discarded is not None:
+            self._discarded += len(data)
+            if self._discarded > MAX_DISCARDED * self.channel.site.max_body:
+                self.channel.transport.abortConnection()
+            return
+        super().handleContentChunk(data)
+        if self.content.tell() > self.channel.site.max_body:  # type: ignore[union-attr] # gotLength made it
+            self._refuse_body()
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        if self._discarded is None:
+            super().requestReceived(command, path, version)
+        else:
+            self.channel.loseConnection()
+
+    def _refuse_body(self) -> None:
+        """Answer 413 at once, and throw the rest of the body away."""
+        self._discarded = 0
+        body = b"413 Request Entity Too Large: allowed: a body of %d bytes\n" % self.channel.site.max_body
+        self.channel.transport.write(
+            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+        )
+        self.requestHeaders.removeHeader(b"Expect")
+
+
+class _Channel(http.HTTPChannel):
+    """A connection, known to its site while it is open."""
+
+    site: "JsonRpcSite"
+    transport: Any
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.site.connections.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.site.connections.discard(self)
+        super().connectionLost(reason)
+
+
+class JsonRpcSite(server.Site):
+    """The site that the server listens with.
+
+    @ivar connections: those that are open.
+    """
+
+    protocol = _Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
+    requestFactory = _Request
+
+    def __init__(self, path: str, jsonrpc: IResource, max_body: int, timeout: float, reactor: IReactorTime) -> None:
+        super().__init__(_Root(path, jsonrpc), timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self.max_body = max_body
+        self.connections = Connections()
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only, however Twisted was installed."""
+        return [b"http/1.1"]
+
+    def log(self, request: object) -> None:
+        """No access log: this is no web server, and each line would cost more than the request."""

@@ -1,0 +1,119 @@
+"""Listening for connections, on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports import Listener
+
+_log = make_logger(__name__)
+
+
+class Connections:
+    """The open connections of a factory, each with a number."""
+
+    def __init__(self) -> None:
+        self._open: dict[Any, int] = {}
+        self._last = 0
+
+    def add(self, protocol: IProtocol) -> None:
+        self._last += 1
+        self._open[protocol] = self._last
+
+    def discard(self, protocol: IProtocol) -> None:
+        self._open.pop(protocol, None)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each number with its protocol."""
+        return ((number, protocol) for protocol, number in self._open.items())
+
+
+class StreamService(Service):
+    """Listens on an endpoint.
+
+    @param setting: that the endpoint comes from, for messages.
+    @param endpoint: a Twisted server endpoint string.
+    @param protocol: the listener's, for the log and C{core.sockets_list}.
+    @param factory: makes the protocols.
+    @param connections: those of the factory.
+    @ivar listener: the address that is listened on; None while it is not.
+    """
+
+    listener: Listener | None = None
+
+    def __init__(
+        self,
+        setting: str,
+        endpoint: str,
+        protocol: str,
+        factory: IProtocolFactory,
+        connections: Connections,
+        reactor: Any,
+    ) -> None:
+        self.protocol = protocol
+        self.connections = connections
+        self._setting = setting
+        self._endpoint = endpoint
+        self._factory = factory
+        self._reactor = reactor
+        self._listening: Deferred[IListeningPort | None] | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind the port, while the process may still do so.
+
+        @raise StartError: it cannot be bound.
+        """
+        if self._listening is not None:
+            return
+        failures: list[Failure] = []
+        try:
+            listening = serverFromString(self._reactor, self._endpoint).listen(self._factory)
+        except Exception:  # each kind of endpoint has errors of its own for what it cannot read
+            raise self._error(Failure()) from None
+        self._listening = listening.addCallbacks(self._listens, failures.append)
+        if failures:
+            self._listening = None
+            raise self._error(failures[0])
+
+    def startService(self) -> None:
+        self.privilegedStartService()
+        super().startService()
+
+    def stopService(self) -> Deferred[None] | None:
+        """@return: a Deferred that fires with None when the port and all connections are closed."""
+        super().stopService()
+        listening, self._listening, self.listener = self._listening, None, None
+        if listening is None:
+            return None
+        for _, protocol in list(self.connections):
+            protocol.transport.loseConnection()
+        return listening.addCallback(self._close)
+
+    def _listens(self, port: IListeningPort) -> IListeningPort:
+        host = port.getHost()
+        if isinstance(host, IPv4Address | IPv6Address):
+            self.listener = Listener(self.protocol, host.host, host.port)
+        elif isinstance(host, UNIXAddress):
+            self.listener = Listener(self.protocol, str(host.name))
+        else:
+            self.listener = Listener(self.protocol, self._endpoint)
+        _log.info("listening on {listener}", listener=self.listener)
+        return port
+
+    def _close(self, port: IListeningPort | None) -> Deferred[None] | None:
+        return None if port is None else port.stopListening()
+
+    def _error(self, failure: Failure) -> StartError:
+        reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"
+        return StartError(f"{self._setting}: {self._endpoint}: {reason}")
