@@ -11,7 +11,7 @@ from twisted.web.resource import IResource
 
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.registry import Registry
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener, tls
@@ -20,6 +20,8 @@ from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import Connections, StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
+
+_log = make_logger(__name__)
 
 
 class JsonRpcService(MultiService):
@@ -53,6 +55,10 @@ class JsonRpcService(MultiService):
         self.jsonrpc_dispatch: IResource = JsonRpcResource(
             self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
         )
+
+    def startService(self) -> None:
+        super().startService()
+        _log.info("serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect)
 
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.

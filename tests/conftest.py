@@ -1,0 +1,22 @@
+"""The real server that the tests of one module share, and the order in which pytest runs them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support import Server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run trial's cases first: once pytest-twisted has started the reactor, they cannot start it any more."""
+    items.sort(key=lambda item: not issubclass(getattr(item, "cls", None) or object, SynchronousTestCase))
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server in dialect kamailio, on every transport, for tests that leave it as it was."""
+    directory: Path = tmp_path_factory.mktemp("server")
+    with Server(directory) as running:
+        yield running

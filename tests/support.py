@@ -1,0 +1,269 @@
+"""What the tests share: a real server in a process of its own, and a client for each transport."""
+
+import http.client
+import itertools
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent / "data"
+PATIENCE = 10
+"""Seconds after which what should happen at once counts as not happening."""
+
+TRANSPORTS = ("unix", "udp4", "udp6", "fifo", "tcp", "http", "https")
+ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
+ECHO_REPLY = b'{"jsonrpc":"2.0","result":["x",1],"id":1}'
+
+_LISTENING = re.compile(r"#info\] listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?$")
+_counter = itertools.count()
+
+
+@attrs.frozen
+class HttpReply:
+    """A reply over HTTP(S)."""
+
+    status: int
+    reason: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server:
+    """C{twistd -n jsonrpcs} in a process of its own, with all transports on free ports unless told otherwise.
+
+    @param directory: where it runs; its files are made there.
+    @param arguments: further options; given after the usual ones, which they override or add to.
+    @param command: the whole command line after C{twistd}, in place of the usual one.
+    @ivar log: the lines that it has logged so far.
+    @ivar addresses: what each transport of L{TRANSPORTS} listens on.
+    """
+
+    def __init__(self, directory: Path, *arguments: str, command: tuple[str, ...] | None = None) -> None:
+        self.directory = directory
+        self.reply_dir = directory / "replies"
+        self.reply_dir.mkdir(exist_ok=True)
+        self.log: list[str] = []
+        self.addresses: dict[str, Any] = {}
+        usual = (
+            *("-n", "jsonrpcs", "--transport=0", "--dgram-socket=rpc.sock", "--dgram-socket=udp:127.0.0.1:0"),
+            *("--dgram-socket=udp:[::1]:0", "--fifo-name=rpc.fifo", f"--fifo-reply-dir={self.reply_dir}"),
+            *("--tcp-socket=tcp:127.0.0.1:0", "--http-listen=tcp:0:interface=127.0.0.1", "--tls-self-signed"),
+            *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),
+        )
+        self.process = subprocess.Popen(
+            [twistd(), *(command or usual)],
+            cwd=directory,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._started = threading.Event()
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        if not self._started.wait(PATIENCE) or self.process.poll() is not None:
+            self.stop()
+            raise AssertionError("the server did not start:\n" + "\n".join(self.log))
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal.
+
+        @return: its exit status.
+        """
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        self._reader.join(PATIENCE)
+        return status
+
+    def wait_for_log(self, pattern: str) -> str:
+        """The first line that matches, now or later."""
+        with self._news:
+            found: list[str] = []
+
+            def look() -> bool:
+                found.extend(line for line in self.log if re.search(pattern, line))
+                return bool(found)
+
+            if not self._news.wait_for(look, PATIENCE):
+                raise AssertionError(f"nothing like {pattern!r} in the log:\n" + "\n".join(self.log))
+            return found[0]
+
+    def call(self, transport: str, document: bytes) -> bytes:
+        """Send a document and return the reply; empty where there is none."""
+        return call(transport, self.addresses[transport], document, self.reply_dir)
+
+    def http(self, document: bytes, transport: str = "http", **options: Any) -> HttpReply:
+        """Send a document over HTTP or HTTPS; see L{http_call} for the options."""
+        return http_call(transport, self.addresses[transport], document, **options)
+
+    def _read_log(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            line = line.rstrip("\n")
+            match = _LISTENING.search(line)
+            if match:
+                self._note_address(match)
+            with self._news:
+                self.log.append(line)
+                self._news.notify_all()
+            if "[jsonrpcs_tx.service#info] serving" in line:
+                self._started.set()
+        self._started.set()
+
+    def _note_address(self, match: re.Match[str]) -> None:
+        protocol, ipv6, host, port = match.groups()
+        if port is None:
+            self.addresses[protocol] = host
+        else:
+            name = {"udp": "udp6" if ipv6 else "udp4"}.get(protocol, protocol)
+            self.addresses[name] = (ipv6 or host, int(port))
+
+
+def twistd() -> str:
+    """The twistd of this Python."""
+    return str(Path(sys.executable).with_name("twistd"))
+
+
+def environment() -> dict[str, str]:
+    """The environment in which a process finds this source tree's package and plugin."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+
+
+def call(transport: str, address: Any, document: bytes, reply_dir: Path) -> bytes:
+    """Send a document over a transport and return the reply; empty where there is none.
+
+    Over the FIFO the document must have no reply_name of its own; see L{with_reply_name}.
+    """
+    if transport == "unix":
+        return unix_call(address, document)
+    if transport in ("udp4", "udp6"):
+        return udp_call(address, document)
+    if transport == "fifo":
+        return fifo_call(address, reply_dir, document)
+    if transport == "tcp":
+        return tcp_call(address, document)
+    return http_call(transport, address, document).body
+
+
+def unix_call(path: str, document: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.bind(directory + "/client")
+        client.settimeout(PATIENCE)
+        client.sendto(document, path)
+        return client.recv(1_000_000)
+
+
+def udp_call(address: tuple[str, int], document: bytes) -> bytes:
+    """A connected client: it takes replies from the server's bound socket only."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.connect(address)
+        client.settimeout(PATIENCE)
+        client.send(document)
+        return client.recv(1_000_000)
+
+
+def tcp_call(address: tuple[str, int], document: bytes) -> bytes:
+    with socket.create_connection(address, PATIENCE) as client:
+        client.sendall(document)
+        client.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: client.recv(65_536), b""))
+
+
+def with_reply_name(document: bytes, name: str) -> bytes:
+    """Put a reply_name into a document, broken or not, as its first member, in a batch into the first request."""
+    return document.replace(b"{", b'{"reply_name":"%s",' % name.encode(), 1)
+
+
+def fifo_call(path: str, reply_dir: Path, document: bytes) -> bytes:
+    name = f"reply{os.getpid()}_{next(_counter)}"
+    with ReplyFifo(reply_dir / name) as reply:
+        write_fifo(path, with_reply_name(document, name))
+        return reply.read()
+
+
+def write_fifo(path: str, data: bytes) -> None:
+    """Write to the server's FIFO, which must have a reader."""
+    fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        os.set_blocking(fd, True)
+        while data:
+            data = data[os.write(fd, data) :]
+    finally:
+        os.close(fd)
+
+
+class ReplyFifo:
+    """A client's FIFO, with a thread that reads it to its first end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        os.mkfifo(path)
+        self._data = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "ReplyFifo":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.path.unlink()
+
+    def read(self) -> bytes:
+        """What the server wrote before it closed the FIFO."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "no reply over the FIFO"
+        return self._data
+
+    def _read(self) -> None:
+        with open(self.path, "rb") as file:
+            self._data = file.read()
+
+
+def http_call(
+    transport: str,
+    address: tuple[str, int],
+    document: bytes,
+    method: str = "POST",
+    path: str = "/RPC",
+    headers: dict[str, str] | None = None,
+) -> HttpReply:
+    """One request over a connection of its own; the server's certificate is not checked."""
+    if transport == "https":
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(*address, timeout=PATIENCE, context=context)
+    else:
+        connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
+    try:
+        connection.request(method, path, document, headers or {})
+        response = connection.getresponse()
+        body = response.read()
+        lower = {name.lower(): value for name, value in response.getheaders()}
+        return HttpReply(response.status, response.reason, lower, body)
+    finally:
+        connection.close()

@@ -1,0 +1,25 @@
+"""Every transport gives the same answers: one set of cases, sent over each to a real server."""
+
+import json
+
+import pytest
+
+from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_echo(server: Server, transport: str) -> None:
+    """A request is answered."""
+    assert server.call(transport, ECHO) == ECHO_REPLY
+
+
+@pytest.mark.parametrize("size", [10_000, 65_000])
+def test_large_document(server: Server, transport: str, size: int) -> None:
+    """A document of up to 65,456 bytes arrives whole, and its reply comes back whole."""
+    text = "x" * size
+    document = json.dumps({"jsonrpc": "2.0", "method": "core.prints", "params": [text], "id": 1}).encode()
+    assert json.loads(server.call(transport, document)) == {"jsonrpc": "2.0", "result": [text], "id": 1}
