@@ -58,7 +58,9 @@ class JsonRpcService(MultiService):
 
     def startService(self) -> None:
         super().startService()
-        _log.info("serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect)
+        _log.info(
+            "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
+        )
 
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.
@@ -114,6 +116,8 @@ def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
 def _add_transports(service: JsonRpcService) -> None:
     options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
     if options.enables(settings.DATAGRAM):
+        if options.dgram_workers > 1:
+            _log.warn("dgram_workers {count}: this version reads datagrams in one process", count=options.dgram_workers)
         for address in options.dgram_socket:
             datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.FIFO) and options.fifo_name:

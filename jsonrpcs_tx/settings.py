@@ -176,13 +176,8 @@ def _dialect(value: object) -> str:
 
 
 def _several(kind: Kind) -> Kind:
-    """Any number of values of a kind. As a string they are parted by commas only where the kind says so."""
-
-    def parse(value: object) -> tuple[Any, ...]:
-        values: Sequence[object] = (value,) if isinstance(value, str) else value  # type: ignore[assignment]
-        return tuple(parsed for parsed in map(kind.parse, values) if parsed != "")
-
-    return attrs.evolve(kind, parse=parse, several=True, show=lambda values: " ".join(map(kind.show, values)))
+    """Any number of values of a kind; a string is one value, an empty one none."""
+    return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
 
 
 _SWITCH = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
@@ -202,12 +197,18 @@ def _setting(default: Any, kind: Kind, help: str) -> Any:
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
     """Have every field parse its value, and say in an error which setting it is."""
 
-    def convert(value: object, field: Any) -> object:
+    def parse(value: object, field: Any) -> object:
         kind = field.metadata["kind"]
         try:
             return kind.parse(value)
         except (ValueError, TypeError, KeyError):
             raise SettingError(field.name, value, kind.allowed) from None
+
+    def convert(value: Any, field: Any) -> object:
+        if not field.metadata["kind"].several:
+            return parse(value, field)
+        values = value if isinstance(value, list | tuple) else [value]
+        return tuple(parse(one, field) for one in values if one != "")
 
     return [field.evolve(converter=attrs.Converter(convert, takes_field=True)) for field in fields]
 
@@ -248,7 +249,9 @@ class Settings:
         "Unix datagram socket (a path) or UDP address (udp:1.2.3.4:8090, udp:[::1]:8090); "
         "given more than once, all are opened",
     )
-    dgram_workers: int = _setting(1, integer(1, 64), "processes that read datagrams; more than 1 is not built yet")
+    dgram_workers: int = _setting(
+        1, integer(1, 64), "processes to read datagrams; this version reads them in one, and says so if more are set"
+    )
     dgram_mode: int = _setting(0o660, _MODE, "mode of the Unix datagram socket, in octal")
     dgram_user: str | int = _setting("", _OWNER, "user that owns the Unix socket, by name or number")
     dgram_group: str | int = _setting("", _OWNER, "group of the Unix socket, by name or number")

@@ -256,7 +256,9 @@ def http_call(
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(*address, timeout=PATIENCE, context=context)
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            *address, timeout=PATIENCE, context=context
+        )
     else:
         connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
     try:
