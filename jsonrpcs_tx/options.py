@@ -1,5 +1,7 @@
 """``twistd jsonrpcs``: the options, made from the settings, and the service for them."""
 
+import os
+import sys
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -87,8 +89,10 @@ class _OneLineService(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The service of C{twistd jsonrpcs}."""
+    """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
     parent = _OneLineService()
+    if options.settings.commands and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         server = service.makeService(options.settings)
     except (SettingError, ValueError, TypeError) as error:

@@ -375,7 +375,7 @@ def from_values(values: Mapping[str, Any]) -> Settings:
 
 
 def document() -> str:
-    """The reference of all settings, in Markdown."""
+    """The reference of all settings, in Markdown: docs/settings.md."""
     lines = [
         "# Settings",
         "",
@@ -391,7 +391,3 @@ def document() -> str:
         several = "; several" if field.kind.several else ""
         lines.append(f"| `{field.name}` | {default} | {field.kind.allowed}{several} | {field.help} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(document(), end="")

@@ -1,0 +1,197 @@
+"""What README.md and docs/ show is what happens: their commands and programs are run as they stand."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from jsonrpcs_tx.settings import document
+from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
+
+README = REPOSITORY / "README.md"
+DOCS = REPOSITORY / "docs"
+
+
+@attrs.frozen
+class Block:
+    """A fenced block, and the one that shows what it prints."""
+
+    language: str
+    text: str
+    printed: str
+
+
+def blocks(path: Path) -> list[Block]:
+    """The blocks of a Markdown file, each with the block of output that follows it at once."""
+    fence = re.compile(r"^```(\w+)\n(.*?)^```\n(?:```(?:json|text)\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+    return [Block(*(part or "" for part in match.groups())) for match in fence.finditer(path.read_text())]
+
+
+def shell_blocks() -> list[Block]:
+    return [block for block in blocks(README) if block.language == "sh" and block.printed]
+
+
+def start_command() -> tuple[str, ...]:
+    """The arguments of twistd in the README's first command."""
+    first = next(block.text for block in blocks(README) if block.language == "sh")
+    return tuple(first.rpartition("venv/bin/twistd ")[2].split())
+
+
+@pytest.fixture(scope="module")
+def readme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server of the README, on its ports."""
+    with Server(tmp_path_factory.mktemp("readme"), command=start_command()) as running:
+        yield running
+
+
+def lacks(program: str) -> bool:
+    """Whether a program is missing; which CI does not forgive."""
+    if shutil.which(program):
+        return False
+    assert "CI" not in os.environ, f"{program} is not installed"
+    return True
+
+
+@pytest.mark.parametrize(
+    "block", shell_blocks(), ids=lambda block: re.findall(r"nc -\w+|kamctl|mkfifo|curl", block.text)[0]
+)
+def test_readme_commands(readme_server: Server, block: Block) -> None:
+    """Each command of the README, pasted into a shell, prints what the README shows."""
+    for program in ("nc", "curl", "kamctl"):
+        if re.search(rf"\b{program} ", block.text) and lacks(program):
+            pytest.skip(f"{program} is not installed")
+    done = subprocess.run(
+        ["bash", "-c", block.text],
+        cwd=readme_server.directory,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env={**os.environ, "HOME": str(readme_server.directory)},
+    )
+    shown, printed = json.loads(block.printed), json.loads(done.stdout)
+    if "kamctl" in block.text:  # its id is its process id
+        shown.pop("id"), printed.pop("id")
+    assert printed == shown
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_command_module(tmp_path: Path) -> None:
+    """The README's module of commands is loaded from the directory that twistd runs in."""
+    (tmp_path / "greeter.py").write_text(next(block.text for block in blocks(README) if block.language == "python"))
+    with Server(tmp_path, "--commands", "greeter") as server:
+        reply = server.call("unix", b'{"jsonrpc":"2.0","method":"greeter.greet","params":["Ann",2],"id":1}')
+        assert json.loads(reply)["result"] == ["Hello, Ann!", "Hello, Ann!"]
+
+
+def test_readme_names_files_that_exist() -> None:
+    """Every link of README and docs to a file of the repository leads to one."""
+    for page in (README, *DOCS.glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_settings_reference() -> None:
+    """docs/settings.md is what the settings say of themselves; write it anew with jsonrpcs_tx.settings.document()."""
+    assert (DOCS / "settings.md").read_text() == document()
+
+
+def test_embedding_application(tmp_path: Path) -> None:
+    """The .tac file of docs/embedding.md counts over UDP."""
+    source = embedding("Application(")
+    (tmp_path / "counter.tac").write_text(source.replace(":8090", ":0"))
+    with Server(tmp_path, command=("-ny", "counter.tac")) as server:
+        document = b'{"jsonrpc":"2.0","method":"counter.add","params":[3],"id":1}'
+        assert [json.loads(server.call("udp4", document))["result"] for _ in range(2)] == [3, 6]
+
+
+def test_embedding_dispatch(tmp_path: Path) -> None:
+    """jsonrpc_dispatch, mounted as docs/embedding.md does, answers over HTTP."""
+    source = embedding("jsonrpc_dispatch)")
+    served = source.replace('"tcp:8088:interface=127.0.0.1").listen(site)', '"tcp:0:interface=127.0.0.1").listen(site)'
+                            ".addCallback(lambda port: print(port.getHost().port, flush=True))")  # fmt: skip
+    assert served != source
+    process = subprocess.Popen(
+        [sys.executable, "-c", served], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        reply = http_call("http", ("127.0.0.1", port), b'{"jsonrpc":"2.0","method":"core.echo","params":["x"],"id":1}')
+        assert (reply.status, reply.body) == (200, b'{"jsonrpc":"2.0","result":["x"],"id":1}')
+    finally:
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+def embedding(containing: str) -> str:
+    """The program of docs/embedding.md that contains a text."""
+    return next(block.text for block in blocks(DOCS / "embedding.md") if containing in block.text)
+
+
+def test_embedding_exec(tmp_path: Path) -> None:
+    """jsonrpc_exec gives code, text and body, as docs/embedding.md shows."""
+    block = next(block for block in blocks(DOCS / "embedding.md") if "jsonrpc_exec" in block.text)
+    assert run(block.text, tmp_path) == block.printed
+
+
+def test_embedding_tests(tmp_path: Path) -> None:
+    """The test without sockets of docs/embedding.md passes."""
+    assert run(embedding("Clock()"), tmp_path) == ""
+
+
+def run(source: str, directory: Path) -> str:
+    """Run a program to its end, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=directory,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_commands_page(tmp_path: Path) -> None:
+    """The commands of docs/commands.md do what it says of them."""
+    source = next(block.text for block in blocks(DOCS / "commands.md") if block.language == "python")
+    (tmp_path / "shop.py").write_text(source)
+    calls: list[tuple[str, list[Any], Any]] = [
+        ("shop.add", ["apple", 0.5], "1 x apple at 0.5"),
+        ("shop.find", [5], [{"item": "5"}]),
+        ("shop.find", [5, 0], []),
+        ("shop.restock", ["a", "b"], 2),
+        ("shop.count", [], 3),
+    ]
+    with Server(tmp_path, "--commands", "shop") as server:
+        for method, params, result in calls:
+            request = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
+            assert json.loads(server.call("http", json.dumps(request).encode()))["result"] == result
+
+
+def test_commands_page_lists_all(server: Server) -> None:
+    """docs/commands.md names every built-in command, and no other."""
+    table = (DOCS / "commands.md").read_text().partition("## The built-in ones")[2]
+    named = {
+        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
+    listed = json.loads(server.call("unix", b'{"jsonrpc":"2.0","method":"system.listMethods","id":1}'))["result"]
+    assert named == set(listed)
+
+
+def test_python_blocks_parse() -> None:
+    """Every Python block of the documentation is Python."""
+    for page in (README, *DOCS.glob("*.md")):
+        for block in blocks(page):
+            if block.language == "python":
+                ast.parse(block.text)
