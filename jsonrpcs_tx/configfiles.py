@@ -6,7 +6,7 @@ from typing import Any
 
 from jsonrpcs_tx.settings import fields
 
-_MODULE = "jsonrpcs"
+_OWN_MODULE = "jsonrpcs"
 
 _COMMENT_OR_STRING = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|/\*.*?\*/|//[^\n]*|#(?!!)[^\n]*', re.DOTALL)
 _MODPARAM = re.compile(
@@ -35,31 +35,34 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def read_modparams(path: str) -> dict[str, Any]:
-    """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings.
+    """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings, and of
+    those for the modules C{dispatcher} and C{htable} that are settings here.
 
     Everything else in the file is passed over. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
     C{#!define} are followed.
 
-    @raise ConfigError: the file cannot be read, or a line names no parameter of ours or has no value.
+    @raise ConfigError: the file cannot be read, or a line for jsonrpcs names no parameter of ours, or a line has no value.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
         raise ConfigError(f"modparams: {path}: {error.strerror}; allowed: a readable kamailio.cfg") from None
-    several = {field.name: field.kind.several for field in fields()}
+    known = {(field.module, field.name): field for field in fields()}
     values: dict[str, Any] = {}
     lines, defines = _active_lines(_without_comments(text))
     active = "\n".join(lines)
     for match in _MODPARAM.finditer(active):
-        if _MODULE not in match["modules"].split("|"):
-            continue
-        name = match["name"]
+        modules, name = match["modules"].split("|"), match["name"]
         place = f"modparams: {path}: line {active.count(chr(10), 0, match.start()) + 1}: {name}"
-        if name not in several:
-            raise ConfigError(f"{place}: no such setting; allowed: {', '.join(several)}")
+        field = next((known[module, name] for module in modules if (module, name) in known), None)
+        if field is None:
+            if _OWN_MODULE not in modules:
+                continue
+            allowed = ", ".join(name for module, name in known if module == _OWN_MODULE)
+            raise ConfigError(f"{place}: no such setting; allowed: {allowed}")
         value = _value(match["value"], defines, place)
-        if several[name]:
+        if field.kind.several:
             values.setdefault(name, []).append(value)
         else:
             values[name] = value

@@ -175,6 +175,30 @@ def _dialect(value: object) -> str:
     return str(value)
 
 
+def _token(value: object) -> str:
+    if not re.fullmatch(r"[\w.!%*+`'~-]+", _string(value), re.ASCII):
+        raise ValueError
+    return _string(value)
+
+
+def _sip_uri(value: object) -> str:
+    if not re.fullmatch(r"sips?:[!-~]+", _string(value)):
+        raise ValueError
+    return _string(value)
+
+
+def _reply_codes(value: object) -> str:
+    if not re.fullmatch(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*", _string(value)):
+        raise ValueError
+    return _string(value)
+
+
+def _htable(value: object) -> str:
+    if not re.fullmatch(r"\s*[^\s=>;]+\s*(=>.*)?", _string(value)):
+        raise ValueError
+    return _string(value)
+
+
 def _several(kind: Kind) -> Kind:
     """Any number of values of a kind; a string is one value, an empty one none."""
     return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
@@ -190,8 +214,8 @@ _ENDPOINT = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interfac
 _NAME = Kind(_directory, "a name")
 
 
-def _setting(default: Any, kind: Kind, help: str) -> Any:
-    return attrs.field(default=default, metadata={"kind": kind, "help": help})
+def _setting(default: Any, kind: Kind, help: str, module: str = "jsonrpcs") -> Any:
+    return attrs.field(default=default, metadata={"kind": kind, "help": help, "module": module})
 
 
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
@@ -310,6 +334,52 @@ class Settings:
         _several(_NAME),
         "module with commands of yours, package.module or package.module:Class; may be given more than once",
     )
+    list_file: str = _setting(
+        "", _FILE, "file with the sets of destinations, in the format of Kamailio's dispatcher", module="dispatcher"
+    )
+    reload_delta: int = _setting(
+        5, integer(0, 86400, "seconds"), "least seconds from one dispatcher.reload to the next", module="dispatcher"
+    )
+    ds_ping_interval: int = _setting(
+        0,
+        integer(0, 86400, "seconds"),
+        "seconds between two rounds in which destinations are probed with SIP requests; 0: they are not",
+        module="dispatcher",
+    )
+    ds_ping_method: str = _setting(
+        "OPTIONS", Kind(_token, "a SIP method"), "method of the SIP requests that probe", module="dispatcher"
+    )
+    ds_ping_from: str = _setting(
+        "sip:dispatcher@localhost", Kind(_sip_uri, "a SIP URI"), "From URI of these", module="dispatcher"
+    )
+    ds_probing_mode: int = _setting(
+        0,
+        integer(0, 3),
+        "which destinations are probed: 0 those with the probing flag, 1 all, 2 those both inactive and with the "
+        "flag, 3 those with the flag in the list file",
+        module="dispatcher",
+    )
+    ds_probing_threshold: int = _setting(
+        1, integer(1, 1000), "failed probes after which a destination is inactive", module="dispatcher"
+    )
+    ds_inactive_threshold: int = _setting(
+        1, integer(1, 1000), "answered probes after which an inactive destination is active", module="dispatcher"
+    )
+    ds_ping_reply_codes: str = _setting(
+        "",
+        Kind(_reply_codes, "class=C or code=CCC, parted by semicolons"),
+        "SIP replies, besides 2xx, that count as an answer: class=4;code=501",
+        module="dispatcher",
+    )
+    htable: Sequence[str] = _setting(
+        (),
+        _several(Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")),
+        "hash table for htable.*, a=>size=4;autoexpire=60;initval=0; may be given more than once",
+        module="htable",
+    )
+    htable_db: str = _setting(
+        "", _FILE, "SQLite file that hash tables are kept in from one run to the next; nothing: they are not kept"
+    )
     debug: int = _setting(
         2, integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
     )
@@ -339,12 +409,16 @@ class Settings:
 
 @attrs.frozen
 class Field:
-    """What is known of a setting besides its value."""
+    """What is known of a setting besides its value.
+
+    @ivar module: Kamailio's module whose C{modparam} it is.
+    """
 
     name: str
     default: Any
     kind: Kind
     help: str
+    module: str
 
     @property
     def option(self) -> str:
@@ -359,7 +433,7 @@ class Field:
 def fields() -> Iterator[Field]:
     """All settings, in the order of their definition."""
     for field in attrs.fields(Settings):
-        yield Field(field.name, field.default, field.metadata["kind"], field.metadata["help"])
+        yield Field(field.name, field.default, **field.metadata)
 
 
 def from_values(values: Mapping[str, Any]) -> Settings:
