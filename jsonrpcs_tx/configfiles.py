@@ -35,13 +35,14 @@ def read_toml(path: str) -> dict[str, Any]:
 
 
 def read_modparams(path: str) -> dict[str, Any]:
-    """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings, and of
-    those for the modules C{dispatcher} and C{htable} that are settings here.
+    """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings.
+
+    So are those of the modules C{dispatcher} and C{htable} that are settings here.
 
     Everything else in the file is passed over. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
     C{#!define} are followed.
 
-    @raise ConfigError: the file cannot be read, or a line for jsonrpcs names no parameter of ours, or a line has no value.
+    @raise ConfigError: the file cannot be read, a line for jsonrpcs names no parameter of ours, or one has no value.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
