@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import pretty
+from jsonrpcs_tx.counters import Counter, Counters, Traffic
 from jsonrpcs_tx.envelope import KAMAILIO, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import make_logger
@@ -46,6 +47,48 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 NO_REPLY: Final = Reply(b"", 204, "No Content")
 
 
+class _TrafficByTransport(dict[str, Traffic]):
+    """The counters of each transport, made when it is first asked for."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def __missing__(self, transport: str) -> Traffic:
+        self[transport] = traffic = Traffic(self._counters, transport)
+        return traffic
+
+
+class _Count:
+    """What a dispatcher counts.
+
+    @ivar in_flight: the number of asynchronous commands at work.
+    """
+
+    def __init__(self, counters: Counters, dialect: Dialect) -> None:
+        def jsonrpc(name: str, help: str) -> Counter:
+            return counters.counter("jsonrpc", name, help)
+
+        self.traffic = _TrafficByTransport(counters)
+        self.in_flight = 0
+        self.requests = counters.counter("core", "rcv_requests", "requests that came")
+        self.timeouts = jsonrpc("timeouts", "asynchronous commands that took too long")
+        self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
+        self._faults = jsonrpc("faults", "errors of commands")
+        self._kinds = {
+            dialect.parse_error: jsonrpc("parse_errors", "documents that were not JSON"),
+            dialect.invalid_request: jsonrpc("invalid_requests", "documents that were no request"),
+            dialect.method_not_found: jsonrpc("methods_not_found", "requests for a command that is not there"),
+            dialect.invalid_params: jsonrpc("invalid_params", "requests whose parameters did not fit the command"),
+            dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
+        }
+        counters.gauge("jsonrpc", "async_in_flight", "asynchronous commands at work", lambda: self.in_flight)
+
+    def error(self, fault: Fault) -> None:
+        """Count an error reply."""
+        self._errors.value += 1
+        self._kinds.get(fault, self._faults).value += 1
+
+
 class Dispatcher:
     """Answers documents with the commands of a registry.
 
@@ -54,6 +97,8 @@ class Dispatcher:
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
+    @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
+        C{core} and C{jsonrpc}.
     """
 
     def __init__(
@@ -63,6 +108,7 @@ class Dispatcher:
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
         async_timeout: float = 60,
+        counters: Counters | None = None,
     ) -> None:
         self.dialect = dialect
         self._commands = registry.table
@@ -72,6 +118,11 @@ class Dispatcher:
         self._async_timeout = async_timeout
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
+        self._count = _Count(Counters() if counters is None else counters, dialect)
+
+    def traffic(self, transport: str) -> Traffic:
+        """The counters of a transport."""
+        return self._count.traffic[transport]
 
     def dispatch(self, document: bytes, origin: Origin) -> Reply | Deferred[Reply]:
         """Answer a document: a request or a batch.
@@ -81,14 +132,28 @@ class Dispatcher:
             answered, always with a L{Reply}. Cancelling it cancels the commands.
         """
         request = self._envelope.decode(document)
-        if type(request) is Request:
-            reply = self._answer(request, origin)
-        elif type(request) is list:
+        traffic = self._count.traffic[origin.transport]
+        traffic.bytes_received.value += len(document)
+        reply: Reply | Deferred[Reply]
+        if type(request) is list:
+            traffic.requests.value += len(request)
+            self._count.requests.value += len(request)
             reply = self._answer_batch(request, origin)
         else:
-            reply = self._answer(request, origin)  # type: ignore[arg-type]
+            traffic.requests.value += 1
+            self._count.requests.value += 1
+            reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
+        if isinstance(reply, Deferred):
+            return reply.addCallback(self._finish, traffic)
+        return self._finish(reply, traffic)
+
+    def _finish(self, reply: Reply, traffic: Traffic) -> Reply:
+        """Lay a reply out, and count it."""
         if self._pretty_format:
-            return reply.addCallback(_lay_out) if isinstance(reply, Deferred) else _lay_out(reply)
+            reply = Reply(pretty.layout(reply.body), reply.code, reply.text)
+        if reply.body:
+            traffic.replies.value += 1
+            traffic.bytes_sent.value += len(reply.body)
         return reply
 
     def refuse(self, document: bytes, fault: Fault) -> Reply:
@@ -188,10 +253,16 @@ class Dispatcher:
             return self._error(self._fault_of(failure.value, command), request)
 
         def timed_out(outcome: object, seconds: float) -> Failure:
+            self._count.timeouts.value += 1
             return Failure(Fault(504, f"Command Timed Out After {seconds:g} s"))
 
+        def done(reply: Reply) -> Reply:
+            self._count.in_flight -= 1
+            return reply
+
+        self._count.in_flight += 1
         result.addTimeout(limit, self._clock, timed_out)
-        return result.addCallback(self._result, request).addErrback(failed)
+        return result.addCallback(self._result, request).addErrback(failed).addCallback(done)
 
     def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
         if isinstance(error, Fault):
@@ -208,6 +279,7 @@ class Dispatcher:
         return Reply(body)
 
     def _error(self, fault: Fault, request: Request | Malformed) -> Reply:
+        self._count.error(fault)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(self._envelope.error(fault, request.id), fault.code, fault.text)
@@ -221,7 +293,3 @@ def _call(command: Command, arguments: Any) -> Any:
 
 def _needs_http(command: Command) -> Fault:
     return Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
-
-
-def _lay_out(reply: Reply) -> Reply:
-    return Reply(pretty.layout(reply.body), reply.code, reply.text)

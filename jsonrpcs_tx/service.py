@@ -10,7 +10,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.resource import IResource
 
 from jsonrpcs_tx import commands, envelope, settings
+from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.registry import Registry
 from jsonrpcs_tx.settings import Settings
@@ -30,6 +32,7 @@ class JsonRpcService(MultiService):
     @ivar settings: the settings.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
+    @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar reactor: the reactor that it runs in.
     @ivar families: names of the families of commands that were loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
@@ -45,12 +48,14 @@ class JsonRpcService(MultiService):
         self.started = time.time()
         self.families: list[str] = []
         self.registry = Registry()
+        self.counters = Counters()
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
             envelope.DIALECTS[settings.dialect],
             bool(settings.pretty_format),
             settings.async_timeout,
+            self.counters,
         )
         self.jsonrpc_dispatch: IResource = JsonRpcResource(
             self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
@@ -98,6 +103,7 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
         from twisted.internet import reactor
     set_debug(settings.debug)
     service = JsonRpcService(settings, reactor)
+    add_gauges(service)
     _load_commands(service, commands)
     _add_transports(service)
     return service

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -46,10 +47,25 @@ def start_command() -> tuple[str, ...]:
     return tuple(first.rpartition("venv/bin/twistd ")[2].split())
 
 
+class ReadmeServer(Server):
+    """The server of the README, but on free ports, so that one that is at work already is no hindrance."""
+
+    ports = MappingProxyType({"8080": "http", "8443": "https", "8090": "udp4", "8092": "tcp"})
+
+    def __init__(self, directory: Path) -> None:
+        arguments = [re.sub(r":80\d\d$", ":0", argument) for argument in start_command()]
+        http = [f"--{kind}-listen=tcp:0:interface=127.0.0.1" for kind in ("http", "https")]
+        super().__init__(directory, command=(*arguments, *http))
+
+    def adapt(self, text: str) -> str:
+        """A command of the README for this server's ports, with a reply FIFO of its own."""
+        text = text.replace("my_reply", f"my_reply{self.process.pid}")
+        return re.sub("|".join(self.ports), lambda match: str(self.addresses[self.ports[match[0]]][1]), text)
+
+
 @pytest.fixture(scope="module")
-def readme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server of the README, on its ports."""
-    with Server(tmp_path_factory.mktemp("readme"), command=start_command()) as running:
+def readme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadmeServer]:
+    with ReadmeServer(tmp_path_factory.mktemp("readme")) as running:
         yield running
 
 
@@ -64,13 +80,13 @@ def lacks(program: str) -> bool:
 @pytest.mark.parametrize(
     "block", shell_blocks(), ids=lambda block: re.findall(r"nc -\w+|kamctl|mkfifo|curl", block.text)[0]
 )
-def test_readme_commands(readme_server: Server, block: Block) -> None:
+def test_readme_commands(readme_server: ReadmeServer, block: Block) -> None:
     """Each command of the README, pasted into a shell, prints what the README shows."""
     for program in ("nc", "curl", "kamctl"):
         if re.search(rf"\b{program} ", block.text) and lacks(program):
             pytest.skip(f"{program} is not installed")
     done = subprocess.run(
-        ["bash", "-c", block.text],
+        ["bash", "-c", readme_server.adapt(block.text)],
         cwd=readme_server.directory,
         capture_output=True,
         text=True,

@@ -7,9 +7,11 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from jsonrpcs_tx.commands.cnt import Cnt
 from jsonrpcs_tx.commands.core import Core
 from jsonrpcs_tx.commands.corex import Corex
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.settings import SettingError
 
@@ -24,7 +26,14 @@ Family = Callable[["JsonRpcService"], object]
 """Makes what L{jsonrpcs_tx.registry.commands_of} takes."""
 
 BUILT_IN: Final = MappingProxyType[str, Family](
-    {"system": System, "core": Core, "corex": Corex, "jsonrpc": JsonRpc},
+    {
+        "system": System,
+        "core": Core,
+        "corex": Corex,
+        "jsonrpc": JsonRpc,
+        "stats": Stats,
+        "cnt": Cnt,
+    },
 )
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import msgspec
 import OpenSSL
 from twisted.internet.defer import Deferred
@@ -17,6 +18,7 @@ from twisted.internet.task import deferLater
 import twisted
 from jsonrpcs_tx import __version__
 from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.memory import memory
 from jsonrpcs_tx.registry import Text, command
 from jsonrpcs_tx.transports import Listener
 
@@ -141,18 +143,8 @@ class Core:
         if unit.lower() not in _UNITS:
             raise Fault(500, "bad param, (use b|k|m|g)")
         shift = _UNITS[unit.lower()]
-        page = resource.getpagesize()
-        with open("/proc/self/statm", "rb") as file:
-            resident, shared = (int(field) * page for field in file.read().split()[1:3])
-        total = os.sysconf("SC_PHYS_PAGES") * page
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         return {
-            "total": total >> shift,
-            "free": (total - resident) >> shift,
-            "used": (resident - shared) >> shift,
-            "real_used": resident >> shift,
-            "max_used": most >> shift,
-            "fragments": _mappings(),
+            name: value if name == "fragments" else value >> shift for name, value in attrs.asdict(memory()).items()
         }
 
     @command("core.sockets_list")
@@ -275,11 +267,6 @@ def _flags(reactor: object) -> str:
         type(reactor).__name__,
     ]
     return ", ".join(parts)
-
-
-def _mappings() -> int:
-    with open("/proc/self/maps", "rb") as file:
-        return sum(1 for _ in file)
 
 
 def _queued_bytes(transport: Any) -> int:

@@ -62,6 +62,7 @@ class DatagramReader(abstract.FileDescriptor):
         self._view = memoryview(self._buffer)
         self._waiting: dict[Any, deque[tuple[float, bytes]]] = {}
         self._retry: Any = None
+        self._dropped = dispatcher.traffic(origin.transport).dropped
         self._throttle = Throttle(reactor)
 
     def fileno(self) -> int:
@@ -101,12 +102,12 @@ class DatagramReader(abstract.FileDescriptor):
             elif error.errno == errno.EMSGSIZE and document is not None:
                 self._send(self._dispatcher.refuse(document, _TOO_LARGE).body, peer, None)
             else:
-                self._warn("no reply to {peer}: {reason}", peer=peer, reason=error.strerror)
+                self._drop(peer, error.strerror)
 
     def _wait(self, body: bytes, peer: Any) -> None:
         waiting = self._waiting.setdefault(peer, deque())
         if len(waiting) >= MAX_WAITING:
-            self._warn("no reply to {peer}: {count} others wait for it", peer=peer, count=len(waiting))
+            self._drop(peer, f"{len(waiting)} others wait for it to read")
             return
         waiting.append((self._clock.seconds() + self._timeout, body))
         if self._retry is None:
@@ -123,7 +124,7 @@ class DatagramReader(abstract.FileDescriptor):
                 except OSError as error:
                     if error.errno in _FULL and now < deadline:
                         break
-                    self._warn("no reply to {peer}: {reason}", peer=peer, reason=error.strerror)
+                    self._drop(peer, error.strerror)
                 waiting.popleft()
             if not waiting:
                 del self._waiting[peer]
@@ -137,6 +138,10 @@ class DatagramReader(abstract.FileDescriptor):
             self._retry.cancel()
             self._retry = None
         self._waiting.clear()
+
+    def _drop(self, peer: Any, reason: str | None) -> None:
+        self._dropped.value += 1
+        self._warn("no reply to {peer}: {reason}", peer=peer, reason=reason)
 
     def _warn(self, message: str, **values: object) -> None:
         if self._throttle.passes():

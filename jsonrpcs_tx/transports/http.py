@@ -239,6 +239,7 @@ class JsonRpcSite(server.Site):
     @ivar connections: those that are open.
     """
 
+    noisy = False
     protocol = _Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
     requestFactory = _Request
 

@@ -18,20 +18,25 @@ _log = make_logger(__name__)
 
 
 class Connections:
-    """The open connections of a factory, each with a number."""
+    """The open connections of a factory, each with a number.
+
+    @ivar accepted: how many there were, which is the number of the last one.
+    """
 
     def __init__(self) -> None:
         self._open: dict[Any, int] = {}
-        self._last = 0
+        self.accepted = 0
 
     def add(self, protocol: IProtocol) -> None:
-        self._last += 1
-        self._open[protocol] = self._last
+        self.accepted += 1
+        self._open[protocol] = self.accepted
 
     def discard(self, protocol: IProtocol) -> None:
         self._open.pop(protocol, None)
 
-    def __len__(self) -> int:
+    @property
+    def opened(self) -> int:
+        """How many are open."""
         return len(self._open)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:

@@ -1,0 +1,60 @@
+"""The commands ``cnt.*``: counters, as Kamailio's counters module gives them."""
+
+from typing import TYPE_CHECKING
+
+from jsonrpcs_tx.counters import Counter, Gauge
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import MISSING, command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+
+class Cnt:
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._counters = service.counters
+
+    @command("cnt.list_groups")
+    @command("cnt.grps_list")
+    def list_groups(self) -> list[str]:
+        """Lists the groups of counters."""
+        return self._counters.groups()
+
+    @command("cnt.list_vars")
+    @command("cnt.var_list")
+    def list_vars(self, group: str) -> list[str]:
+        """Lists the counters of a group."""
+        return [counter.name for counter in self._counters.group(group)]
+
+    @command("cnt.get")
+    def get(self, group: str, name: str = MISSING) -> int | dict[str, int]:
+        """Returns a counter, or all of a group by name."""
+        return self.get_vars(group) if name is MISSING else self._find(group, name).read()
+
+    @command("cnt.get_raw")
+    def get_raw(self, group: str, name: str) -> int:
+        """Returns a counter as it is kept, which here is no other number."""
+        return self._find(group, name).read()
+
+    @command("cnt.get_vars")
+    @command("cnt.grp_get_all")
+    def get_vars(self, group: str) -> dict[str, int]:
+        """Returns the counters of a group by name."""
+        return {counter.name: counter.read() for counter in self._counters.group(group)}
+
+    @command("cnt.reset")
+    def reset(self, group: str, name: str) -> dict[str, int]:
+        """Sets a counter to 0."""
+        self._find(group, name).reset()
+        return {}
+
+    @command("cnt.help")
+    def help(self, group: str, name: str) -> str:
+        """Returns what a counter counts."""
+        return self._find(group, name).help or "(no description)"
+
+    def _find(self, group: str, name: str) -> Counter | Gauge:
+        counter = self._counters.get(group, name)
+        if counter is None:
+            raise Fault(400, f"non-existent counter {group}.{name}")
+        return counter

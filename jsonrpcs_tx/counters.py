@@ -1,0 +1,120 @@
+"""Counters, in groups, as Kamailio's statistics are: numbers that programs count up and operators read."""
+
+from collections.abc import Callable, Iterator
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Counter:
+    """A number that counts. Who counts adds to C{value}.
+
+    @ivar help: what it counts.
+    @ivar value: the count.
+    """
+
+    group: str
+    name: str
+    help: str = ""
+    value: int = 0
+
+    def read(self) -> int:
+        """The number now."""
+        return self.value
+
+    def reset(self) -> None:
+        """Count from 0 again."""
+        self.value = 0
+
+
+@attrs.define(eq=False)
+class Gauge:
+    """A number that is found out when it is asked for.
+
+    @ivar help: what it tells.
+    @ivar read: finds it out.
+    """
+
+    group: str
+    name: str
+    help: str
+    read: Callable[[], int]
+
+    def reset(self) -> None:
+        """Nothing: it does not count."""
+
+
+class Counters:
+    """All counters and gauges, by group and name."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[str, Counter | Gauge]] = {}
+
+    def counter(self, group: str, name: str, help: str = "") -> Counter:
+        """Make a counter.
+
+        @param group: C{shop} in C{shop:orders}; without colons and dots, which part it from the name.
+        @param name: C{orders} in C{shop:orders}.
+        @raise ValueError: there is one of that name already, or a name is not allowed.
+        """
+        counter = Counter(group, name, help)
+        self._add(counter)
+        return counter
+
+    def gauge(self, group: str, name: str, help: str, read: Callable[[], int]) -> None:
+        """Make a gauge; see L{counter} for the parameters, and L{Gauge}.
+
+        @raise ValueError: there is one of that name already, or a name is not allowed.
+        """
+        self._add(Gauge(group, name, help, read))
+
+    def _add(self, counter: Counter | Gauge) -> None:
+        for name in (counter.group, counter.name):
+            if not name or not name.isprintable() or set(name) & set(":. "):
+                raise ValueError(f"counter {name!r}: allowed is a name without blanks, ':' and '.'")
+        names = self._groups.setdefault(counter.group, {})
+        if counter.name in names:
+            raise ValueError(f"counter {counter.group}:{counter.name}: there is one of that name already")
+        names[counter.name] = counter
+
+    def groups(self) -> list[str]:
+        """The names of all groups, sorted."""
+        return sorted(self._groups)
+
+    def group(self, name: str) -> list[Counter | Gauge]:
+        """The counters of a group, sorted by name; none where there is no such group."""
+        names = self._groups.get(name, {})
+        return [names[key] for key in sorted(names)]
+
+    def get(self, group: str, name: str) -> Counter | Gauge | None:
+        """A counter, or None where there is none."""
+        return self._groups.get(group, {}).get(name)
+
+    def select(self, pattern: str) -> Iterator[Counter | Gauge]:
+        """The counters that a pattern names, as Kamailio's C{stats.*} take it.
+
+        @param pattern: C{all}; a group, C{core:}; or a name in whatever group, C{rcv_requests}.
+        """
+        if pattern == "all":
+            for group in self.groups():
+                yield from self.group(group)
+        elif pattern.endswith(":"):
+            yield from self.group(pattern[:-1])
+        else:
+            for group in self.groups():
+                found = self.get(group, pattern)
+                if found is not None:
+                    yield found
+
+
+class Traffic:
+    """What comes and goes over one transport: the counters of the group of its name."""
+
+    __slots__ = ("bytes_received", "bytes_sent", "dropped", "replies", "requests")
+
+    def __init__(self, counters: Counters, transport: str) -> None:
+        self.requests = counters.counter(transport, "requests", "requests that came, those of a batch each")
+        self.replies = counters.counter(transport, "replies", "documents that were answered")
+        self.bytes_received = counters.counter(transport, "bytes_received", "bytes of the documents that came")
+        self.bytes_sent = counters.counter(transport, "bytes_sent", "bytes of the replies to them")
+        self.dropped = counters.counter(transport, "dropped", "replies that could not be delivered")

@@ -1,0 +1,27 @@
+"""Facts of this process that are given as statistics, in the groups in which Kamailio gives its own."""
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from jsonrpcs_tx.memory import Memory, memory
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+
+def add_gauges(service: "JsonRpcService") -> None:
+    """Add the groups C{shmem}, the memory, and C{tcp}, the connections, to the counters of a server."""
+    gauge = service.counters.gauge
+    for name in (field.name for field in attrs.fields(Memory)):
+        shown, unit = (name, "number") if name == "fragments" else (f"{name}_size", "bytes")
+        read = attrgetter(name)
+        gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
+    gauge("tcp", "current_opened_connections", "connections that are open", lambda: _sum(service, "opened"))
+    gauge("tcp", "passive_open", "connections that were accepted", lambda: _sum(service, "accepted"))
+
+
+def _sum(service: "JsonRpcService", fact: str) -> int:
+    """A fact of all listeners' connections taken together."""
+    return sum(getattr(stream.connections, fact) for stream in service.streams())
