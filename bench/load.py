@@ -1,0 +1,212 @@
+"""Clients that send a fixed count of requests, check every reply, and note how long each took."""
+
+import os
+import re
+import select
+import socket
+import subprocess
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+
+import attrs
+
+DATAGRAM_CLIENTS = 8
+OUTSTANDING = 8
+"""Requests that each datagram client has on the way."""
+FIFO_CLIENTS = 32
+HTTP_CONNECTIONS = 32
+PATIENCE = 10
+"""Seconds without a reply after which a run is given up."""
+
+
+@attrs.frozen
+class Run:
+    """What a client saw.
+
+    @ivar requests: how many were answered.
+    @ivar seconds: how long it took.
+    @ivar p50: in seconds, the latency of a request in the middle.
+    @ivar p99: in seconds, the latency that one in a hundred exceeds.
+    """
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+
+
+class WrongReply(Exception):
+    """A server answered what it should not."""
+
+
+@attrs.frozen
+class Call:
+    """A request, and the reply that every server must give each time.
+
+    @ivar document: the request; over the FIFO a reply_name is put into it.
+    @ivar reply: the whole reply.
+    @ivar status: of the reply over HTTP.
+    """
+
+    document: bytes
+    reply: bytes
+    status: int = 200
+
+    def check(self, reply: bytes) -> None:
+        """@raise WrongReply: the reply is another one."""
+        if reply != self.reply:
+            raise WrongReply(f"{self.document[:100]!r} was answered with {reply[:200]!r}")
+
+
+def _run(latencies: list[float], seconds: float) -> Run:
+    latencies.sort()
+    count = len(latencies)
+    return Run(count, seconds, latencies[count // 2], latencies[min(count - 1, count * 99 // 100)])
+
+
+def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
+    """Send over UDP, or to a Unix datagram socket."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    latencies: list[float] = []
+    with tempfile.TemporaryDirectory() as directory:
+        clients = []
+        for number in range(DATAGRAM_CLIENTS):
+            client = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_UNIX:
+                client.bind(f"{directory}/{number}")
+            client.connect(address)
+            clients.append(client)
+        poll = select.epoll()
+        waiting: dict[int, deque[float]] = {client.fileno(): deque() for client in clients}
+        sockets = {client.fileno(): client for client in clients}
+        for fd in sockets:
+            poll.register(fd, select.EPOLLIN)
+        left = count
+        started = time.perf_counter()
+        for _ in range(OUTSTANDING):
+            for client in clients:
+                waiting[client.fileno()].append(time.perf_counter())
+                client.send(call.document)
+                left -= 1
+        while len(latencies) < count:
+            ready = poll.poll(PATIENCE)
+            if not ready:
+                raise WrongReply(f"only {len(latencies)} of {count} requests were answered over {address}")
+            for fd, _ in ready:
+                reply = sockets[fd].recv(1_000_000)
+                now = time.perf_counter()
+                latencies.append(now - waiting[fd].popleft())
+                call.check(reply)
+                if left > 0:
+                    left -= 1
+                    waiting[fd].append(now)
+                    sockets[fd].send(call.document)
+        seconds = time.perf_counter() - started
+        poll.close()
+        for client in clients:
+            client.close()
+    return _run(latencies, seconds)
+
+
+def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
+    """Send over a FIFO; each client waits for the end of a reply before it sends again."""
+    latencies: list[float] = []
+    names = [f"bench{os.getpid()}_{number}" for number in range(FIFO_CLIENTS)]
+    documents: dict[int, bytes] = {}
+    poll = select.poll()
+    for name in names:
+        os.mkfifo(reply_dir / name)
+        fd = os.open(reply_dir / name, os.O_RDONLY | os.O_NONBLOCK)
+        documents[fd] = call.document.replace(b"{", b'{"reply_name":"%s",' % name.encode(), 1)
+        poll.register(fd, select.POLLIN)
+    server = os.open(path, os.O_WRONLY)
+    try:
+        sent: dict[int, float] = {}
+        replies = dict.fromkeys(documents, b"")
+        left = count
+        started = time.perf_counter()
+        for fd, document in documents.items():
+            sent[fd] = time.perf_counter()
+            os.write(server, document)
+            left -= 1
+        while len(latencies) < count:
+            ready = poll.poll(PATIENCE * 1000)
+            if not ready:
+                raise WrongReply(f"only {len(latencies)} of {count} requests were answered over {path}")
+            for fd, event in ready:
+                if event & select.POLLIN:
+                    replies[fd] += os.read(fd, 1_000_000)
+                    continue
+                if not replies[fd]:
+                    continue  # between two writers
+                latencies.append(time.perf_counter() - sent[fd])
+                call.check(replies[fd])
+                replies[fd] = b""
+                if left > 0:
+                    left -= 1
+                    sent[fd] = time.perf_counter()
+                    os.write(server, documents[fd])
+                else:
+                    poll.unregister(fd)
+        seconds = time.perf_counter() - started
+    finally:
+        os.close(server)
+        for fd in documents:
+            os.close(fd)
+        for name in names:
+            os.unlink(reply_dir / name)
+    return _run(latencies, seconds)
+
+
+_WRK_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local file = io.open(os.getenv("BENCH_DOCUMENT"), "rb")
+wrk.body = file:read("*a")
+file:close()
+file = io.open(os.getenv("BENCH_REPLY"), "rb")
+local expected = file:read("*a")
+file:close()
+local status = tonumber(os.getenv("BENCH_STATUS"))
+wrong = 0
+function setup(thread) t = thread end
+function response(got, headers, body)
+    if got ~= status or body ~= expected then wrong = wrong + 1 end
+end
+function done(summary, latency, requests)
+    local errors = summary.errors
+    io.write(string.format("\\nBENCH %d %d %d %d %d %d\\n", summary.requests, summary.duration,
+        latency:percentile(50), latency:percentile(99), t:get("wrong"),
+        errors.connect + errors.read + errors.write + errors.timeout))
+end
+"""
+
+
+def wrk(url: str, call: Call, seconds: float) -> Run:
+    """Send over HTTP or HTTPS with wrk, for a time, over L{HTTP_CONNECTIONS} connections that stay open."""
+    with tempfile.TemporaryDirectory() as directory:
+        script, document, expected = (Path(directory, name) for name in ("script.lua", "document", "reply"))
+        script.write_text(_WRK_SCRIPT)
+        document.write_bytes(call.document)
+        expected.write_bytes(call.reply)
+        done = subprocess.run(
+            ["wrk", "-t1", f"-c{HTTP_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(script), url],
+            env={
+                **os.environ,
+                "BENCH_DOCUMENT": str(document),
+                "BENCH_REPLY": str(expected),
+                "BENCH_STATUS": str(call.status),
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    match = re.search(r"^BENCH (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)$", done.stdout, re.MULTILINE)
+    if match is None:
+        raise WrongReply(f"wrk says nothing of {url}: {done.stdout}{done.stderr}")
+    requests, microseconds, p50, p99, wrong, errors = map(int, match.groups())
+    if wrong or errors or not requests:
+        raise WrongReply(f"{url}: of {requests} replies {wrong} were wrong, {errors} did not come")
+    return Run(requests, microseconds / 1e6, p50 / 1e6, p99 / 1e6)
