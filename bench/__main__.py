@@ -129,7 +129,9 @@ def main() -> None:
     parser.add_argument("--transport", help="one transport: unix, udp4, fifo, http or https")
     parser.add_argument("--output", type=Path, help="file for the figures, in JSON")
     parser.add_argument("--plot", type=Path, help="file for a plot, SVG or PNG (needs matplotlib)")
-    parser.add_argument("--no-growth", action="store_true", help="leave out how the server does with more of everything")
+    parser.add_argument(
+        "--no-growth", action="store_true", help="leave out how the server does with more of everything"
+    )
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if options.only in (None, kind.name)]
     with tempfile.TemporaryDirectory(prefix="bench") as name:

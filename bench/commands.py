@@ -2,7 +2,9 @@
 
 from jsonrpcs_tx import command
 
-_PROCESSES = [{"IDX": number, "PID": 10000 + number, "DSC": "udp receiver child=0 sock=127.0.0.1"} for number in range(8)]
+_PROCESSES = [
+    {"IDX": number, "PID": 10000 + number, "DSC": "udp receiver child=0 sock=127.0.0.1"} for number in range(8)
+]
 
 
 @command("bench.psx")

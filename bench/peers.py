@@ -202,9 +202,7 @@ def start_socket_loops(directory: Path) -> list[Target]:
     for transport, address in (("unix", str(directory / "loop.sock")), ("udp4", ("127.0.0.1", free_port()))):
         argument = address if isinstance(address, str) else str(address[1])
         argv = [sys.executable, str(SERVERS / "socket_loop.py"), argument]
-        process = Process(
-            f"loop_{transport}", argv, directory, lambda t=transport, a=address: answers(t, a, directory)
-        )
+        process = Process(f"loop_{transport}", argv, directory, lambda t=transport, a=address: answers(t, a, directory))
         targets.append(Target("socket loop", transport, address, process))
     return targets
 

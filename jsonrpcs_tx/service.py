@@ -7,7 +7,6 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from twisted.web.resource import IResource
 
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.counters import Counters
@@ -18,6 +17,7 @@ from jsonrpcs_tx.registry import Registry
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener, tls
 from jsonrpcs_tx.transports.datagram import datagram_service
+from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import Connections, StreamService
@@ -57,7 +57,7 @@ class JsonRpcService(MultiService):
             settings.async_timeout,
             self.counters,
         )
-        self.jsonrpc_dispatch: IResource = JsonRpcResource(
+        self.jsonrpc_dispatch = JsonRpcResource(
             self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
         )
 
@@ -147,7 +147,8 @@ def _add_transports(service: JsonRpcService) -> None:
 def _site(service: JsonRpcService) -> JsonRpcSite:
     options = service.settings
     resource = service.jsonrpc_dispatch
-    return JsonRpcSite(options.http_path, resource, options.http_max_body, options.http_timeout, service.reactor)
+    site = FastSite if options.fast_paths else JsonRpcSite
+    return site(options.http_path, resource, options.http_max_body, options.http_timeout, service.reactor)
 
 
 class _HttpsService(StreamService):

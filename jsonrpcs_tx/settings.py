@@ -380,6 +380,11 @@ class Settings:
     htable_db: str = _setting(
         "", _FILE, "SQLite file that hash tables are kept in from one run to the next; nothing: they are not kept"
     )
+    fast_paths: bool = _setting(
+        True,
+        Kind(_boolean, _SWITCH.allowed, show=_SWITCH.show),
+        "answer ordinary requests on the shortest way; no: all on the general one, to find out which is at fault",
+    )
     debug: int = _setting(
         2, integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
     )

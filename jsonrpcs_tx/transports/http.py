@@ -13,7 +13,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
-from twisted.web.resource import IResource
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
@@ -42,18 +41,19 @@ class JsonRpcResource(resource.Resource):
     @param allow: networks whose clients may call.
     @param origins: origins of web pages that may call, besides the server's own.
     @param max_body: the most bytes of a document.
+    @ivar http_status: status and reason tell of faults.
     """
 
     isLeaf = True
 
     def __init__(self, dispatcher: Dispatcher, allow: Sequence[str], origins: Sequence[str], max_body: int) -> None:
         super().__init__()
-        self._dispatcher = dispatcher
-        self._http_status = dispatcher.dialect.http_status
+        self.dispatcher = dispatcher
+        self.http_status = dispatcher.dialect.http_status
         self._networks = [ipaddress.ip_network(network) for network in allow]
         self._origins = frozenset(origins)
         self._max_body = max_body
-        self._allows = lru_cache(4096)(self._look_up)
+        self.allows = lru_cache(4096)(self._look_up)
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done; they are cancelled if the client goes away."""
@@ -64,12 +64,15 @@ class JsonRpcResource(resource.Resource):
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self._max_body} bytes")
             return server.NOT_DONE_YET
         origin = Origin("https" if request.isSecure() else "http", asynchronous=True)
-        reply = self._dispatcher.dispatch(document, origin)
+        self.respond(request, self.dispatcher.dispatch(document, origin))
+        return server.NOT_DONE_YET
+
+    def respond(self, request: server.Request, reply: Reply | Deferred[Reply]) -> None:
+        """Answer a request with a reply, or with what becomes one, which is cancelled if the client goes away."""
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
             self._respond(request, reply)
-        return server.NOT_DONE_YET
 
     def _refuse(self, request: server.Request) -> bool:
         """Refuse a request that may not be answered.
@@ -77,7 +80,7 @@ class JsonRpcResource(resource.Resource):
         @return: whether that was so.
         """
         client = request.getClientAddress()
-        if isinstance(client, IPv4Address | IPv6Address) and not self._allows(client.host):
+        if isinstance(client, IPv4Address | IPv6Address) and not self.allows(client.host):
             _log.warn("http: {client} is not allowed, see http_allow", client=client.host)
             refuse(request, http.FORBIDDEN, "clients of this network may not call")
         elif not self._is_own_origin(request):
@@ -127,7 +130,7 @@ class JsonRpcResource(resource.Resource):
         if not reply.body:
             request.setResponseCode(http.NO_CONTENT)
         else:
-            if self._http_status and reply.code != http.OK:
+            if self.http_status and reply.code != http.OK:
                 request.setResponseCode(*status(reply))
             request.setHeader(b"Content-Type", b"application/json")
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
@@ -168,12 +171,17 @@ class _Root(resource.Resource):
 
     isLeaf = True
 
-    def __init__(self, prefix: str, jsonrpc: IResource) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource) -> None:
         super().__init__()
-        self._prefix = prefix.encode()
+        self._prefix = prefix
         self._jsonrpc = jsonrpc
 
-    def render(self, request: server.Request) -> Any:
+    def render(self, request: server.Request) -> int:
+        channel: Channel = request.channel
+        begun, channel.begun = channel.begun, None
+        if begun is not None:
+            self._jsonrpc.respond(request, begun)
+            return server.NOT_DONE_YET
         if request.path.startswith(self._prefix):
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
@@ -183,7 +191,7 @@ class _Root(resource.Resource):
 class _Request(server.Request):
     """A request whose body is no larger than the site allows."""
 
-    channel: "_Channel"
+    channel: "Channel"
     _discarded: int | None = None
 
     def gotLength(self, length: int | None) -> None:
@@ -218,11 +226,15 @@ class _Request(server.Request):
         self.requestHeaders.removeHeader(b"Expect")
 
 
-class _Channel(http.HTTPChannel):
-    """A connection, known to its site while it is open."""
+class Channel(http.HTTPChannel):
+    """A connection, known to its site while it is open.
+
+    @ivar begun: what becomes the reply to the request that is parsed next, where its command was begun before.
+    """
 
     site: "JsonRpcSite"
     transport: Any
+    begun: Deferred[Reply] | None = None
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -236,15 +248,20 @@ class _Channel(http.HTTPChannel):
 class JsonRpcSite(server.Site):
     """The site that the server listens with.
 
+    @ivar prefix: with which the path of a request must start.
     @ivar connections: those that are open.
     """
 
     noisy = False
-    protocol = _Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
+    protocol = Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
     requestFactory = _Request
 
-    def __init__(self, path: str, jsonrpc: IResource, max_body: int, timeout: float, reactor: IReactorTime) -> None:
-        super().__init__(_Root(path, jsonrpc), timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
+    def __init__(
+        self, path: str, jsonrpc: JsonRpcResource, max_body: int, timeout: float, reactor: IReactorTime
+    ) -> None:
+        self.prefix = path.encode()
+        self.jsonrpc = jsonrpc
+        super().__init__(_Root(self.prefix, jsonrpc), timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.max_body = max_body
         self.connections = Connections()
 

@@ -1,0 +1,173 @@
+"""The fast path of HTTP: an ordinary POST is answered straight from the channel.
+
+It takes a request whose head is plain (L{ordinary_size}), and whose body is there, whole, when nothing of another
+request is. Heads that it has seen are looked up, since a client sends the same one again and again.
+
+Everything else goes, byte for byte as it came, to twisted.web's parser and the resource (C{http.py}).
+So does what follows on the connection until that request is answered. A head is plain only if twisted.web would take it
+for what it is taken for here, and the reply has the same bytes; so nobody can tell the two paths apart.
+"""
+
+import re
+import time
+from typing import Any, Final
+
+from twisted.internet import tcp
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.web import http, server
+
+from jsonrpcs_tx.dispatcher import Origin, Reply
+from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, status
+
+MAX_HEAD: Final = 2048
+"""Bytes of a head that may be plain."""
+
+MAX_HEADS: Final = 1024
+"""Heads that are remembered."""
+
+MAX_HELD: Final = 65_536
+"""Bytes of an unfinished request that are kept here; a larger one is twisted.web's from the start."""
+
+_HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
+_UNUSUAL: Final = frozenset(
+    (b"transfer-encoding", b"expect", b"origin", b"upgrade", b"cookie", b"trailer", b"te", b"content-encoding")
+)
+
+
+def ordinary_size(head: bytes, prefix: bytes) -> int:
+    """Read a head, from the request line to the empty line.
+
+    @param prefix: with which the path must start.
+    @return: the size of the body; -1 where the head is not plain: no POST over HTTP/1.1 to such a path, none or several
+        Content-Length, or any header that asks for more than an answer.
+    """
+    match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
+    if match is None or not match[1].partition(b"?")[0].startswith(prefix):
+        return -1
+    size = -1
+    for line in match[2].split(b"\r\n")[:-1]:
+        name, _, value = line.lower().partition(b":")
+        value = value.strip(b" \t")
+        if name == b"content-length":
+            if size >= 0 or not value.isdigit() or len(value) > 9:
+                return -1
+            size = int(value)
+        elif name in _UNUSUAL or (name == b"connection" and value != b"keep-alive"):
+            return -1
+    return size
+
+
+class FastChannel(Channel):
+    """A connection that answers ordinary requests itself."""
+
+    site: "FastSite"
+    _general = False
+    _held = b""
+    _socket: Any = None
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        client = self.transport.getPeer()
+        # Who may not call is told so by the resource.
+        self._general = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
+        self._origin = Origin("https" if self.isSecure() else "http", asynchronous=True)
+        if isinstance(self.transport, tcp.Connection):
+            self._socket = self.transport.getHandle()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._general:
+            super().dataReceived(data)
+            return
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end]
+        size = self.site.heads.get(head)
+        if size is None:
+            size = self.site.examine(head)
+        if size < 0 or size > self.site.max_body or len(data) > end + size:
+            self._leave(data)
+        elif len(data) == end + size:
+            self.resetTimeout()
+            self._answer(data, end)
+        elif end + size <= MAX_HELD:
+            self.resetTimeout()
+            self._held = data
+        else:
+            self._leave(data)
+
+    def requestDone(self, request: http.Request) -> None:
+        super().requestDone(request)
+        if not self.requests and not self._buffer and self.persistent:
+            self._general = False
+
+    def _leave(self, data: bytes) -> None:
+        """Have twisted.web parse this and what follows, until it has answered."""
+        self._general = True
+        super().dataReceived(data)
+
+    def _answer(self, data: bytes, end: int) -> None:
+        reply = self.site.jsonrpc.dispatcher.dispatch(data[end:], self._origin)
+        if isinstance(reply, Deferred):
+            # It waits, may be cancelled, and others may come behind it: that is what twisted.web's request is for.
+            self.begun = reply
+            self._leave(data)
+        else:
+            self._write(self.site.response(reply))
+
+    def _write(self, data: bytes) -> None:
+        """Send at once what the socket takes, without another round of the reactor; the transport sends the rest."""
+        transport = self.transport
+        if self._socket is not None and not transport.dataBuffer and not transport._tempDataBuffer:
+            try:
+                sent = self._socket.send(data)
+            except OSError:
+                sent = 0  # the transport will find out, and say so
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
+
+
+class FastSite(JsonRpcSite):
+    """The site of fast channels.
+
+    @ivar heads: the size of the body by the head, for heads that were seen; see L{ordinary_size}.
+    """
+
+    protocol = FastChannel
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.heads: dict[bytes, int] = {}
+        self._second = 0
+        self._fixed = b""
+
+    def examine(self, head: bytes) -> int:
+        """Read a head that was not seen yet, and remember it."""
+        size = ordinary_size(head, self.prefix)
+        if len(head) <= MAX_HEAD:
+            if len(self.heads) >= MAX_HEADS:
+                self.heads.clear()
+            self.heads[head] = size
+        return size
+
+    def response(self, reply: Reply) -> bytes:
+        """The whole response that the resource gives for a reply."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._fixed = b"Server: %s\r\nDate: %s\r\n" % (server.version, http.datetimeToString(second))
+        body = reply.body
+        if not body:
+            return b"HTTP/1.1 204 No Content\r\n%s\r\n" % self._fixed
+        code, reason = (200, b"OK") if reply.code == http.OK or not self.jsonrpc.http_status else status(reply)
+        return b"HTTP/1.1 %d %s\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (
+            code,
+            reason,
+            self._fixed,
+            len(body),
+            body,
+        )
