@@ -1,7 +1,8 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
-from inspect import iscoroutine
-from typing import Any, Final
+from collections.abc import Iterable
+from types import CoroutineType
+from typing import Any, Final, final
 
 import msgspec
 from msgspec import UNSET
@@ -31,6 +32,7 @@ class Origin(msgspec.Struct, frozen=True):
     asynchronous: bool = False
 
 
+@final
 class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a document is answered with.
 
@@ -143,9 +145,9 @@ class Dispatcher:
             traffic.requests.value += 1
             self._count.requests.value += 1
             reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
-        if isinstance(reply, Deferred):
-            return reply.addCallback(self._finish, traffic)
-        return self._finish(reply, traffic)
+        if type(reply) is Reply:
+            return self._finish(reply, traffic)
+        return reply.addCallback(self._finish, traffic)
 
     def _finish(self, reply: Reply, traffic: Traffic) -> Reply:
         """Lay a reply out, and count it."""
@@ -184,36 +186,42 @@ class Dispatcher:
         command = self._commands.get(request.method)
         if command is None:
             return self._error(self.dialect.method_not_found, request)
-        options = command.options
         try:
-            if command.asynchronous and not origin.asynchronous:
-                raise _needs_http(command)
-            arguments = self._bind(command, request)
-            if options.interval:
-                self._count_run(command)
-            locked = options.lock is not None
-            result = self._run(command, arguments, origin) if locked else _call(command, arguments)
-            if isinstance(result, Deferred):
-                return self._answer_later(result, command, request, origin)
+            if command.plain:
+                result = command.function(*self._arguments(command, request))
+            else:
+                result = self._run(command, request, origin)
+            if type(result) not in _AT_ONCE and isinstance(result, _LATER):
+                return self._answer_later(_as_deferred(result), command, request, origin)
             return self._result(result, request)
         except (Exception, SystemExit) as error:
             return self._error(self._fault_of(error, command), request)
 
-    def _bind(self, command: Command, request: Request) -> Any:
+    def _arguments(self, command: Command, request: Request) -> Iterable[Any]:
+        """Bind the params of a request.
+
+        @raise Mismatch: they do not fit.
+        """
         params = request.params
-        try:
-            if type(params) is list:
-                return command.binding.positional(params)
-            if params is UNSET:
-                return command.binding.positional([])
-            assert type(params) is dict
-            if self.dialect.by_name:
-                return command.binding.named(params)
-            return command.binding.positional(list(params.values()))
-        except Mismatch as mismatch:
-            _log.debug("{command}: {reason}", command=command.name, reason=mismatch.reason)
-            usage = command.options.usage if mismatch.usage else None
-            raise usage or self.dialect.invalid_params from None
+        if type(params) is list:
+            return command.binding.positional(params)
+        if params is UNSET:
+            return command.binding.positional([])
+        assert type(params) is dict
+        if self.dialect.by_name:
+            return command.binding.named(params)
+        return command.binding.positional(list(params.values()))
+
+    def _run(self, command: Command, request: Request, origin: Origin) -> Any:
+        """Run a command that is asynchronous, or has a least interval or a lock."""
+        if command.asynchronous and not origin.asynchronous:
+            raise _needs_http(command)
+        if command.options.interval:
+            self._count_run(command)
+        arguments = self._arguments(command, request)
+        if command.options.lock is None:
+            return command.function(*arguments)
+        return self._run_locked(command, arguments, origin)
 
     def _count_run(self, command: Command) -> None:
         now = self._clock.seconds()
@@ -222,23 +230,23 @@ class Dispatcher:
             raise Fault(500, "Command Executed Too Fast")
         self._last_runs[command.name] = now
 
-    def _run(self, command: Command, arguments: Any, origin: Origin) -> Any:
+    def _run_locked(self, command: Command, arguments: Iterable[Any], origin: Origin) -> Any:
         """Run a command with a lock: at once where the lock is free, else when it is."""
         lock = self._locks.setdefault(str(command.options.lock), defer.DeferredLock())
         if lock.locked:
             if origin.asynchronous:
                 return lock.run(command.function, *arguments)
             raise Fault(500, f"Command Locked: one with the lock {command.options.lock} is still at work")
-        result = _call(command, arguments)
-        if isinstance(result, Deferred):
-            lock.acquire()
+        result = command.function(*arguments)
+        if not isinstance(result, _LATER):
+            return result
+        lock.acquire()
 
-            def release(outcome: Any) -> Any:
-                lock.release()
-                return outcome
+        def release(outcome: Any) -> Any:
+            lock.release()
+            return outcome
 
-            result.addBoth(release)
-        return result
+        return _as_deferred(result).addBoth(release)
 
     def _answer_later(
         self, result: Deferred[Any], command: Command, request: Request, origin: Origin
@@ -267,6 +275,9 @@ class Dispatcher:
     def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
         if isinstance(error, Fault):
             return error
+        if isinstance(error, Mismatch):
+            _log.debug("{command}: {reason}", command=command.name, reason=error.reason)
+            return (error.usage and command.options.usage) or self.dialect.invalid_params
         if isinstance(error, defer.CancelledError):
             return Fault(500, "Command Cancelled")
         _log.failure("command {command} failed", Failure(error), command=command.name)
@@ -285,10 +296,15 @@ class Dispatcher:
         return Reply(self._envelope.error(fault, request.id), fault.code, fault.text)
 
 
-def _call(command: Command, arguments: Any) -> Any:
-    """What a command returns, a Deferred in the place of a coroutine."""
-    result = command.function(*arguments)
-    return Deferred.fromCoroutine(result) if iscoroutine(result) else result
+_AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
+"""The ordinary types of results, known as such without L{Deferred}'s slow instance check."""
+
+_LATER: Final = (Deferred, CoroutineType)
+"""What a command returns whose result comes later."""
+
+
+def _as_deferred(result: Any) -> Deferred[Any]:
+    return result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
 
 
 def _needs_http(command: Command) -> Fault:

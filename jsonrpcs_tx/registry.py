@@ -271,6 +271,7 @@ class Command:
 
     @ivar help: the first paragraph of its docstring, on one line.
     @ivar asynchronous: its definition says that it answers later.
+    @ivar plain: neither that, nor has it a least interval or a lock.
     """
 
     name: str
@@ -279,6 +280,7 @@ class Command:
     help: str
     asynchronous: bool
     options: Options
+    plain: bool
 
     def signatures(self) -> list[list[str]]:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
@@ -299,15 +301,15 @@ def _result_name(hint: Any) -> str:
 
 def _make(function: Callable[..., Any], options: Options) -> Command:
     hint = get_type_hints(function).get("return")
+    asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
     return Command(
         name=options.name,
         function=function,
         binding=Binding(function),
         help=" ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split()),
-        asynchronous=inspect.iscoroutinefunction(function)
-        or hint is Deferred
-        or get_origin(hint) in (Deferred, Awaitable),
+        asynchronous=asynchronous,
         options=options,
+        plain=not asynchronous and not options.interval and options.lock is None,
     )
 
 

@@ -20,7 +20,7 @@ from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
 
 _log = make_logger(__name__)
 
-BUFFER_SIZE: Final = 262_144
+MAX_DATAGRAM: Final = 262_144
 """Bytes of one datagram that are read. A UDP datagram has at most 65,507, one over a Unix socket what the sender's
 buffer takes, 212,992 unless the machine is set otherwise."""
 
@@ -58,8 +58,6 @@ class DatagramReader(abstract.FileDescriptor):
         self._origin = origin
         self._timeout = timeout
         self._clock: IReactorTime = reactor
-        self._buffer = bytearray(BUFFER_SIZE)
-        self._view = memoryview(self._buffer)
         self._waiting: dict[Any, deque[tuple[float, bytes]]] = {}
         self._retry: Any = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
@@ -75,13 +73,13 @@ class DatagramReader(abstract.FileDescriptor):
         """Answer what has come, at most L{MAX_PER_WAKEUP} datagrams."""
         for _ in range(MAX_PER_WAKEUP):
             try:
-                size, peer = self._socket.recvfrom_into(self._buffer)
+                document, peer = self._socket.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
                 return
             except OSError as error:
                 self._warn("cannot read: {reason}", reason=error.strerror)
                 return
-            self.datagram_received(self._view[:size].tobytes(), peer)
+            self.datagram_received(document, peer)
 
     def datagram_received(self, document: bytes, peer: Any) -> None:
         """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to."""

@@ -176,8 +176,8 @@ class _Root(resource.Resource):
         self._prefix = prefix
         self._jsonrpc = jsonrpc
 
-    def render(self, request: server.Request) -> int:
-        channel: Channel = request.channel
+    def render(self, request: "_Request") -> int:
+        channel = request.channel
         begun, channel.begun = channel.begun, None
         if begun is not None:
             self._jsonrpc.respond(request, begun)
