@@ -274,7 +274,7 @@ class Dispatcher:
 
     def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
         if isinstance(error, Fault):
-            return error
+            return error.with_traceback(None)  # one that is raised again and again would keep them all
         if isinstance(error, Mismatch):
             _log.debug("{command}: {reason}", command=command.name, reason=error.reason)
             return (error.usage and command.options.usage) or self.dialect.invalid_params

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -78,14 +80,24 @@ for _field in fields():
     setattr(Options, f"opt_{_field.name}", _option(_field))
 
 
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except StartError as error:
+        raise Refusal(f"jsonrpcs: {error}") from None
+
+
 class _OneLineService(MultiService):
     """Has a start that fails end with one line."""
 
     def privilegedStartService(self) -> None:
-        try:
+        with _one_line():
             super().privilegedStartService()
-        except StartError as error:
-            raise Refusal(f"jsonrpcs: {error}") from None
+
+    def startService(self) -> None:
+        with _one_line():
+            super().startService()
 
 
 def makeService(options: Options) -> IService:

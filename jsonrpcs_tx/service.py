@@ -15,6 +15,8 @@ from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.registry import Registry
 from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.tables import Tables
+from jsonrpcs_tx.tablestore import TableStoreService
 from jsonrpcs_tx.transports import Listener, tls
 from jsonrpcs_tx.transports.datagram import datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
@@ -33,6 +35,7 @@ class JsonRpcService(MultiService):
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
+    @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar families: names of the families of commands that were loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
@@ -49,6 +52,9 @@ class JsonRpcService(MultiService):
         self.families: list[str] = []
         self.registry = Registry()
         self.counters = Counters()
+        self.tables = Tables(reactor)
+        for definition in settings.htable:
+            self.tables.define(definition)
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
@@ -96,7 +102,8 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     @param settings: all settings.
     @param reactor: the reactor to run in; default: the global one.
     @param commands: functions, modules and objects with commands, besides those that the settings name.
-    @raise SettingError: a module or family that a setting names is not there, or has no commands.
+    @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
+        of a table is not allowed.
     @raise ValueError: two commands have the same name.
     """
     if reactor is None:
@@ -105,6 +112,7 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     service = JsonRpcService(settings, reactor)
     add_gauges(service)
     _load_commands(service, commands)
+    _add_tables(service)
     _add_transports(service)
     return service
 
@@ -117,6 +125,13 @@ def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
         service.registry.add(commands.load_module(name, service))
     for source in sources:
         service.registry.add(source)
+
+
+def _add_tables(service: JsonRpcService) -> None:
+    """Before the transports, so that what a last request changes is kept, too."""
+    name = service.settings.htable_db
+    path = service.settings.path(name) if name else ""
+    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
 
 
 def _add_transports(service: JsonRpcService) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from jsonrpcs_tx.commands.cnt import Cnt
 from jsonrpcs_tx.commands.core import Core
 from jsonrpcs_tx.commands.corex import Corex
+from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
@@ -31,6 +32,7 @@ BUILT_IN: Final = MappingProxyType[str, Family](
         "core": Core,
         "corex": Corex,
         "jsonrpc": JsonRpc,
+        "htable": Htable,
         "stats": Stats,
         "cnt": Cnt,
     },

@@ -1,0 +1,200 @@
+"""The commands ``htable.*``: hash tables, as Kamailio's htable module gives them."""
+
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import MISSING, Text, command
+from jsonrpcs_tx.tables import Item, Storage, StorageError, Table, Value
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+_NAME_EXPECTED: Final = Fault(500, "No htable name given")
+_GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
+_DELETE_USAGE: Final = Fault(500, "Not enough parameters (htable name & key name")
+_SET_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name and value)")
+_SETEX_USAGE: Final = Fault(500, "Not enough parameters (htable name, item name and expire)")
+_SETX_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name, value and expire)")
+
+_NO_TABLE: Final = "No such htable"
+_SETX_NO_TABLE: Final = "Failed to set the item"
+"""What setxs and setxi say where there is no such table."""
+_SET: Final = "Ok. Key set to new value."
+_STRING_FLAG: Final = 2
+"""Kamailio's flag of a value that is a string."""
+
+
+class Htable:
+    """Times are in seconds; an integer is one of 64 bits, where Kamailio cuts it off at 32."""
+
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._tables = service.tables
+
+    @command("htable.get", usage=_GET_USAGE)
+    def get(self, table: str, key: str) -> dict[str, dict[str, Any]]:
+        """Returns an item: its value, and when it expires."""
+        found = self._find(table)
+        item = found.find(key)
+        if item is None:
+            raise Fault(500, "Key name doesn't exist in htable.")
+        return {
+            "item": {
+                "name": key,
+                "value": item.value,
+                "flags": _STRING_FLAG if isinstance(item.value, str) else 0,
+                "expire": _time_text(found.expires_at(item)),
+            }
+        }
+
+    @command("htable.sets", usage=_SET_USAGE)
+    def sets(self, table: str, key: str, value: Text) -> str:
+        """Sets an item to a string."""
+        return self._set(table, key, value)
+
+    @command("htable.seti", usage=_SET_USAGE)
+    def seti(self, table: str, key: str, value: int) -> str:
+        """Sets an item to an integer."""
+        return self._set(table, key, value)
+
+    @command("htable.setxs", usage=_SETX_USAGE)
+    def setxs(self, table: str, key: str, value: Text, expire: int) -> str:
+        """Sets an item to a string, and in how many seconds it expires."""
+        return self._set(table, key, value, expire, _SETX_NO_TABLE)
+
+    @command("htable.setxi", usage=_SETX_USAGE)
+    def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
+        """Sets an item to an integer, and in how many seconds it expires.
+
+        Text counts as the integer that it spells; other text as 0, which is what Kamailio takes any text for.
+        """
+        if isinstance(value, str):
+            value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0
+        return self._set(table, key, value, expire, _SETX_NO_TABLE)
+
+    @command("htable.setex", usage=_SETEX_USAGE)
+    def setex(self, table: str, key: str, expire: int | str) -> str:
+        """Sets in how many seconds an item expires, 0 for never; without such an item, nothing.
+
+        Text is refused only if there is the item: the answer for one that is not there is Ok, as in Kamailio.
+        """
+        found = self._find(table)
+        if found.find(key) is not None:
+            if isinstance(expire, str):
+                raise Fault(500, "Invalid Parameters")
+            try:
+                found.expire(key, expire)
+            except ValueError as error:
+                raise _invalid(error) from None
+        return "Ok"
+
+    @command("htable.delete", usage=_DELETE_USAGE)
+    def delete(self, table: str, key: str) -> str:
+        """Removes an item."""
+        if not self._find(table).delete(key):
+            raise Fault(404, "Key not found in htable.")
+        return "Ok. Key deleted."
+
+    @command("htable.flush", usage=_NAME_EXPECTED)
+    def flush(self, table: str) -> str:
+        """Removes all items of a table."""
+        self._find(table).flush()
+        return "Ok. Htable flushed."
+
+    @command("htable.dump", usage=_NAME_EXPECTED)
+    def dump(self, table: str) -> list[dict[str, Any]]:
+        """Lists the items of a table by slot."""
+        return [
+            {"entry": slot, "size": len(items), "slot": list(map(_member, items))}
+            for slot, items in self._find(table).slots().items()
+        ]
+
+    @command("htable.listTables")
+    def list_tables(self) -> list[dict[str, Any]]:
+        """Lists the tables with their definitions, the last first."""
+        kept = self._tables.storage is not None
+        return [
+            {
+                "name": name,
+                "dbtable": name if kept else "",
+                "dbmode": int(kept),
+                "expire": table.definition.autoexpire,
+                "updateexpire": int(table.definition.updateexpire),
+                "size": table.definition.slots,
+                "dmqreplicate": 0,
+            }
+            for name, table in reversed(list(self._tables.items()))
+        ]
+
+    @command("htable.stats")
+    def stats(self) -> list[dict[str, Any]]:
+        """Lists the tables: how many slots and items they have, and items in the emptiest and in the fullest slot."""
+        return [_statistics(table) for table in reversed(list(self._tables.values()))]
+
+    @command("htable.store", usage=_NAME_EXPECTED)
+    def store(self, table: str = MISSING) -> str:
+        """Stores a table in the database, in place of what was stored of it before."""
+        storage = self._storage()
+        try:
+            storage.store(self._find(table))
+        except StorageError as error:
+            raise Fault(500, f"Htable store failed: {error}") from None
+        return "Ok. Htable successfully stored to DB."
+
+    @command("htable.reload", usage=_NAME_EXPECTED)
+    def reload(self, table: str = MISSING) -> str:
+        """Sets a table to what is stored of it in the database."""
+        storage = self._storage()
+        try:
+            storage.reload(self._find(table))
+        except StorageError as error:
+            raise Fault(500, f"Htable reload failed: {error}") from None
+        return "Ok. Htable reloaded."
+
+    def _storage(self) -> Storage:
+        if self._tables.storage is None:
+            raise Fault(500, "No htable db_url")
+        return self._tables.storage
+
+    def _find(self, name: str, missing: str = _NO_TABLE) -> Table:
+        if name is MISSING:
+            raise Fault(_NAME_EXPECTED.code, _NAME_EXPECTED.text)
+        table = self._tables.get(name)
+        if table is None:
+            raise Fault(500, missing)
+        return table
+
+    def _set(self, name: str, key: str, value: Value, expire: int = 0, missing: str = _NO_TABLE) -> str:
+        try:
+            self._find(name, missing).set(key, value, expire)
+        except ValueError as error:
+            raise _invalid(error) from None
+        return _SET
+
+
+def _invalid(error: ValueError) -> Fault:
+    return Fault(500, f"Invalid Parameters: {error}")
+
+
+def _member(item: Item) -> dict[str, Value]:
+    return {"name": item.key, "value": item.value, "type": "str" if isinstance(item.value, str) else "int"}
+
+
+def _statistics(table: Table) -> dict[str, Any]:
+    counts = [len(items) for items in table.slots().values()]
+    slots = table.definition.slots
+    return {
+        "name": table.definition.name,
+        "slots": slots,
+        "all": sum(counts),
+        "min": min(counts) if len(counts) == slots else 0,
+        "max": max(counts, default=0),
+    }
+
+
+def _time_text(seconds: float | None) -> str:
+    """A time of day, local as in Kamailio."""
+    if seconds is None:
+        return "NEVER"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,366 @@
+"""The SQLite file that keeps hash tables: what a crash leaves of it, and what it refuses."""
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
+
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.tables import StorageError, Table, Tables
+from jsonrpcs_tx.tablestore import SWEEP_INTERVAL, TableStore, TableStoreService
+from tests.support import REPOSITORY, environment
+
+WALL = 1_700_000_000.0
+
+
+class Program:
+    """One run of a program with tables a and b.
+
+    @param later: seconds after the first run.
+    """
+
+    def __init__(self, path: Path, later: float = 0) -> None:
+        self.clock = Clock()
+        self.tables = Tables(self.clock, lambda: WALL + later + self.clock.seconds())
+        self.a = self.tables.define("a=>size=4")
+        self.b = self.tables.define("b=>size=4;autoexpire=60")
+        self.service = TableStoreService(self.tables, str(path), self.clock)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "tables.db"
+
+
+def table(name: str = "a") -> Table:
+    return Tables(Clock(), lambda: WALL).define(name)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """All files in the directory of a path."""
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_from_run_to_run(path: Path) -> None:
+    """A table is as it was in the run before; what has expired since is gone, and times of day go on."""
+    first = Program(path)
+    first.service.startService()
+    first.a.set("text", "é\0\n:|")
+    first.a.set("number", -(2**63))
+    first.b.set("soon", 1)
+    first.b.set("later", 2, 500)
+    first.service.stopService()
+
+    second = Program(path, later=100)
+    second.service.startService()
+    assert second.a.rows() == [("number", -(2**63), None), ("text", "é\0\n:|", None)]
+    assert second.b.rows() == [("later", 2, WALL + 500)]
+    second.service.stopService()
+
+
+def test_types(path: Path) -> None:
+    """Text that looks like a number stays text."""
+    a = table()
+    a.set("k", "5")
+    with closing(TableStore(str(path))) as store:
+        store.store(a)
+        store.reload(a)
+    assert a.get("k") == "5"
+
+
+def test_one_table_at_a_time(path: Path) -> None:
+    """Storing or reloading a table leaves the others alone, in memory and in the file."""
+    run = Program(path)
+    run.service.startService()
+    storage = run.tables.storage
+    assert storage is not None
+    run.a.set("k", 1)
+    run.b.set("k", 1, 500)
+    storage.store(run.a)
+    storage.store(run.b)
+    run.a.set("k", 2)
+    run.b.set("k", 2, 500)
+    storage.store(run.a)
+    storage.reload(run.b)
+    assert (run.a.get("k"), run.b.get("k")) == (2, 1)
+    run.b.flush()
+    storage.store(run.b)
+    storage.reload(run.a)
+    storage.reload(run.b)
+    assert (run.a.get("k"), run.b.get("k")) == (2, None)
+    run.service.stopService()
+    assert run.tables.storage is None
+
+
+def test_table_of_another_run(path: Path) -> None:
+    """Rows of a table that is not defined any more stay in the file."""
+    gone = table("gone")
+    gone.set("k", "v")
+    with closing(TableStore(str(path))) as store:
+        store.store(gone)
+    run = Program(path)
+    run.service.startService()
+    run.service.stopService()
+    gone.flush()
+    with closing(TableStore(str(path))) as store:
+        store.reload(gone)
+    assert gone.get("k") == "v"
+
+
+def test_mode(path: Path) -> None:
+    """The file, and what SQLite puts beside it, is for its owner alone, whatever the umask."""
+    before = os.umask(0)
+    try:
+        with closing(TableStore(str(path))) as store:
+            store.store(table())
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"tables.db": 0o600, "tables.db-wal": 0o600, "tables.db-shm": 0o600}
+
+
+def test_nothing_left_over(path: Path) -> None:
+    """After a stop there is one file, and what a crash left while it was made is cleared away."""
+    (path.parent / "tables.db.new").write_text("half")
+    path.touch()
+    TableStore(str(path)).close()
+    TableStore(str(path)).close()
+    assert [file.name for file in path.parent.iterdir()] == ["tables.db"]
+
+
+def test_symbolic_link(path: Path, tmp_path: Path) -> None:
+    """The path may be a symbolic link, which stays one."""
+    path.symlink_to(tmp_path / "target.db")
+    TableStore(str(path)).close()
+    assert path.is_symlink()
+    assert (tmp_path / "target.db").stat().st_size
+
+
+def make_foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript("CREATE TABLE item (x); PRAGMA journal_mode = WAL; INSERT INTO item VALUES (1)")
+
+
+def make_text(path: Path) -> None:
+    path.write_text("key: value\n")
+
+
+def make_short(path: Path) -> None:
+    TableStore(str(path)).close()
+    os.truncate(path, 72)
+
+
+def make_damaged(path: Path) -> None:
+    a = table()
+    for number in range(5000):
+        a.set(f"key {number}", "value")
+    with closing(TableStore(str(path))) as store:
+        store.store(a)
+    data = bytearray(path.read_bytes())
+    data[8192:20480] = b"\xff" * 12288
+    path.write_bytes(data)
+
+
+def make_later(path: Path) -> None:
+    TableStore(str(path)).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+@pytest.mark.parametrize("make", [make_foreign, make_text, make_short, make_damaged, make_later])
+def test_not_our_file(path: Path, make: Callable[[Path], None]) -> None:
+    """A file that is damaged or none of ours stops the start with an error that names the setting, and is untouched."""
+    make(path)
+    before = contents(path)
+    run = Program(path)
+    with pytest.raises(StartError, match=rf"htable_db: {path}: .*; allowed: a path of a new file, or of hash tables"):
+        run.service.startService()
+    assert run.tables.storage is None
+    run.service.stopService()
+    after = contents(path)
+    assert {name: after.get(name) for name in before} == before
+
+
+def test_damaged_after_a_crash(path: Path) -> None:
+    """The journal of a crash beside a damaged file is untouched too."""
+    with closing(TableStore(str(path))) as store:
+        store.store(table())
+        left = contents(path)
+    for name, data in left.items():
+        (path.parent / name).write_bytes(data)
+    (path.parent / "tables.db-shm").unlink()
+    wal = path.parent / "tables.db-wal"
+    damaged = bytearray(path.read_bytes())
+    damaged[100:4096] = b"\xff" * 3996
+    path.write_bytes(damaged)
+    wal.write_bytes(b"not a journal")
+    with pytest.raises(StartError, match="htable_db"):
+        TableStore(str(path))
+    assert path.read_bytes() == damaged
+    assert wal.read_bytes() == b"not a journal"
+
+
+@pytest.mark.parametrize("name", ["missing/tables.db", ".", "a\0b"])
+def test_path_that_cannot_be(tmp_path: Path, name: str) -> None:
+    """A path at which there can be no file stops the start with an error that names the setting."""
+    with pytest.raises(StartError, match=r"^htable_db: "):
+        TableStore(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "row", ["('a', 'k', 1.5, NULL)", "('a', 'k', x'00', NULL)", "('a', x'00', 1, NULL)", "('a', 'k', 1, 'soon')"]
+)
+def test_row_that_is_no_item(path: Path, row: str) -> None:
+    """A row that somebody else wrote and that is no item stops the start, and is still there after the stop."""
+    TableStore(str(path)).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"INSERT INTO item VALUES {row}")
+        connection.commit()
+    run = Program(path)
+    with pytest.raises(StartError, match=r"htable_db: .*table a not read: .*allowed is"):
+        run.service.startService()
+    run.service.stopService()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM item").fetchone() == (1,)
+
+
+def test_failed_store(path: Path) -> None:
+    """Where a store fails on its way, what was stored before is still there, and the next store goes through."""
+    a = table()
+    a.set("k", "old")
+    with closing(TableStore(str(path))) as store:
+        store.store(a)
+        with closing(sqlite3.connect(path)) as other:
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON item WHEN new.key = 'z' BEGIN SELECT raise(ABORT, 'full'); END"
+            )
+            other.commit()
+            a.set("k", "new")
+            a.set("z", 1)
+            with pytest.raises(StorageError, match="table a not stored: full"):
+                store.store(a)
+            store.reload(a)
+            assert a.rows() == [("k", "old", None)]
+            other.execute("DROP TRIGGER full")
+            other.commit()
+        a.set("k", "new")
+        store.store(a)
+        store.reload(a)
+        assert a.rows() == [("k", "new", None)]
+
+
+def test_failed_store_at_stop(path: Path) -> None:
+    """Where storing fails at the stop, that is logged, and the other tables are stored."""
+    events: list[str] = []
+
+    def observe(event: dict[str, object]) -> None:
+        events.append(str(event.get("error")))
+
+    run = Program(path)
+    run.service.startService()
+    run.a.set("k", 1)
+    run.b.set("k", 1, 500)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON item WHEN new.htable = 'a' BEGIN SELECT raise(ABORT, 'full'); END"
+        )
+        other.commit()
+    globalLogPublisher.addObserver(observe)
+    try:
+        run.service.stopService()
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert "table a not stored: full" in events
+    second = Program(path)
+    second.service.startService()
+    assert (second.a.get("k"), second.b.get("k")) == (None, 1)
+    second.service.stopService()
+
+
+def test_sweep() -> None:
+    """The service removes expired items, with no file too, and leaves nothing behind in the reactor."""
+    run = Program(Path())
+    service = TableStoreService(run.tables, "", run.clock)
+    service.startService()
+    for number in range(2500):
+        run.b.set(f"k{number}", 1, 1)
+    run.clock.advance(SWEEP_INTERVAL)
+    for _ in range(3):
+        run.clock.advance(0)
+    assert run.b._items == {}
+    assert run.tables.storage is None
+    service.stopService()
+    assert run.clock.getDelayedCalls() == []
+
+
+# Each round forks a writer that stores ever new contents, kills it, and looks at what is there. Every other round the
+# writer kills itself within SQLite, at a random point of a store; else it is killed when it has said a random word.
+CRASH = """
+import os, random, signal, sys
+from twisted.internet.task import Clock
+from jsonrpcs_tx.tables import Tables
+from jsonrpcs_tx.tablestore import TableStore
+
+path, rounds = sys.argv[1], int(sys.argv[2])
+chance = random.Random(4)
+
+def tables():
+    return Tables(Clock(), lambda: 1e9).define("a"), Tables(Clock(), lambda: 1e9).define("b")
+
+def write(first, pipe, steps):
+    store = TableStore(path)
+    a, b = tables()
+    if steps:
+        store._connection.set_progress_handler(lambda: os.kill(os.getpid(), signal.SIGKILL), steps)
+    for number in range(first, first + 100000):
+        for table in a, b:
+            table.flush()
+            for key in range(number % 7 * 40 + 1):
+                table.set(f"key {key}", number)
+            store.store(table)
+            os.write(pipe, f"{table.definition.name} {number}\\n".encode())
+
+last = {"a": 0, "b": 0}
+for turn in range(rounds):
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(reading)
+        write(max(last.values()) + 1, writing, chance.randrange(1, 40000) if turn % 2 else 0)
+    os.close(writing)
+    words = chance.randrange(1, 40)
+    with os.fdopen(reading) as pipe:
+        for word, line in enumerate(pipe):
+            name, number = line.split()
+            last[name] = int(number)
+            if word == words and turn % 2 == 0:
+                os.kill(pid, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    store = TableStore(path)
+    for table in tables():
+        store.reload(table)
+        values = set(table._items[key].value for key in table._items)
+        number = values.pop() if values else 0
+        assert not values, (table.definition.name, values)
+        assert number in (last[table.definition.name], max(last.values()), max(last.values()) + 1), (number, last)
+        assert number >= last[table.definition.name], (number, last)
+        assert len(table._items) == (number % 7 * 40 + 1 if number else 0)
+        last[table.definition.name] = number
+    store.close()
+print("consistent", last)
+"""
+
+
+def test_kill(path: Path) -> None:
+    """However a writer is killed, the file has each table whole, as it was last stored or as it was being stored."""
+    command = [sys.executable, "-c", CRASH, str(path), "40"]
+    run = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=60)
+    assert run.stdout.startswith("consistent"), run.stderr
