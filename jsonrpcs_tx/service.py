@@ -20,6 +20,7 @@ from jsonrpcs_tx.tablestore import TableStoreService
 from jsonrpcs_tx.transports import Listener, tls
 from jsonrpcs_tx.transports.datagram import datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import Connections, StreamService
@@ -177,5 +178,8 @@ class _HttpsService(StreamService):
     def privilegedStartService(self) -> None:
         if self._listening is None:
             context = tls.context_factory(self._settings)
-            self._factory = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
+            factory = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
+            if self._settings.fast_paths:
+                factory.protocol = FastTlsTransport
+            self._factory = factory
         super().privilegedStartService()

@@ -10,14 +10,16 @@ for what it is taken for here, and the reply has the same bytes; so nobody can t
 
 import re
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.web import http, server
 from twisted.web.http import OK  # a name of the module http itself costs over 1 µs each time
 
 from jsonrpcs_tx.dispatcher import Origin, Reply
+from jsonrpcs_tx.transports.fasttls import send_at_once
 from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, status
 
 MAX_HEAD: Final = 2048
@@ -64,7 +66,7 @@ class FastChannel(Channel):
     site: "FastSite"
     _general = False
     _held = b""
-    _socket: Any = None
+    _send: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -72,8 +74,7 @@ class FastChannel(Channel):
         # Who may not call is told so by the resource.
         self._general = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
         self._origin = Origin("https" if self.isSecure() else "http", asynchronous=True)
-        if isinstance(self.transport, tcp.Connection):
-            self._socket = self.transport.getHandle()
+        self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._general:
@@ -111,24 +112,11 @@ class FastChannel(Channel):
     def _answer(self, data: bytes, end: int) -> None:
         reply = self.site.jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
-            self._write(self.site.response(reply))
+            self._send(self.site.response(reply))
         else:
             # It waits, may be cancelled, and others may come behind it: that is what twisted.web's request is for.
             self.begun = reply
             self._leave(data)
-
-    def _write(self, data: bytes) -> None:
-        """Send at once what the socket takes, without another round of the reactor; the transport sends the rest."""
-        transport = self.transport
-        if self._socket is not None and not transport.dataBuffer and not transport._tempDataBuffer:
-            try:
-                sent = self._socket.send(data)
-            except OSError:
-                sent = 0  # the transport will find out, and say so
-            if sent == len(data):
-                return
-            data = data[sent:]
-        transport.write(data)
 
 
 class FastSite(JsonRpcSite):

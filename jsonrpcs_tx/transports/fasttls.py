@@ -1,0 +1,78 @@
+"""The fast path of TLS, below that of HTTP: what an established connection ordinarily does, without detours.
+
+It takes data that is one whole record: one call decrypts it, and nobody asks OpenSSL in vain for more. And it takes
+writes that fit in one record, when nothing else is to be written: they are encrypted and sent at once. Handshakes,
+alerts, records in pieces, errors and closing are Twisted's own, and so is every write while another waits.
+"""
+
+from typing import Any
+
+from OpenSSL import SSL
+from twisted.internet import tcp
+from twisted.protocols.tls import BufferingTLSTransport
+
+_APPLICATION_DATA = 23
+_HEADER = 5
+_MAX_PLAIN = 16_384
+_MAX_RECORD = _HEADER + _MAX_PLAIN + 2048
+"""Bytes that a record can have (RFC 5246, section 6.2.3; in RFC 8446, section 5.2, it is less)."""
+
+
+def send_at_once(transport: Any, data: bytes) -> None:
+    """Send what the socket takes at once, without another round of the reactor; the transport sends the rest."""
+    if isinstance(transport, tcp.Connection) and not transport.dataBuffer and not transport._tempDataBuffer:
+        try:
+            sent = transport.socket.send(data)
+        except OSError:
+            sent = 0  # the transport will find out, and say so
+        if sent == len(data):
+            return
+        data = data[sent:]
+    transport.write(data)
+
+
+class FastTlsTransport(BufferingTLSTransport):
+    """TLS over a TCP connection.
+
+    @ivar _due: how many bytes are still to come of a record that has begun; -1 when that is not known any more.
+    """
+
+    _due = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        whole = self._due == 0 and len(data) == _HEADER + int.from_bytes(data[3:_HEADER], "big")
+        if not whole or data[0] != _APPLICATION_DATA or not self._handshakeDone or self._appSendBuffer:
+            self._follow(data)
+            super().dataReceived(data)
+            return
+        connection = self._tlsConnection
+        connection.bio_write(data)
+        try:
+            plain = connection.recv(_MAX_PLAIN)
+        except SSL.Error:
+            self._flushReceiveBIO()  # meets the same again, and knows what to do
+        else:
+            if not self._aborted:
+                self.wrappedProtocol.dataReceived(plain)
+
+    def send_at_once(self, data: bytes) -> None:
+        """Write application data, encrypted, straight to the socket where that takes it."""
+        waiting = getattr(self._aggregator, "_buffer", True) or self._appSendBuffer
+        if waiting or len(data) > _MAX_PLAIN or self.disconnecting or self._lostTLSConnection:
+            self.write(data)
+            return
+        try:
+            self._tlsConnection.send(data)  # whole: it is one record, and goes to memory
+        except SSL.Error:
+            self.write(data)  # meets the same again, and knows what to do
+        else:
+            send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
+
+    def _follow(self, data: bytes) -> None:
+        """Note where the records end."""
+        if self._due < 0:
+            return
+        position = self._due
+        while position + _HEADER <= len(data):
+            position += _HEADER + int.from_bytes(data[position + 3 : position + _HEADER], "big")
+        self._due = position - len(data) if position >= len(data) else -1
