@@ -15,6 +15,8 @@ import attrs
 DATAGRAM_CLIENTS = 8
 OUTSTANDING = 8
 """Requests that each datagram client has on the way."""
+LARGE = 10_000
+"""Bytes of a document above which few are on the way."""
 FIFO_CLIENTS = 32
 HTTP_CONNECTIONS = 32
 PATIENCE = 10
@@ -67,12 +69,14 @@ def _run(latencies: list[float], seconds: float) -> Run:
 
 
 def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
-    """Send over UDP, or to a Unix datagram socket."""
+    """Send over UDP, or to a Unix datagram socket. Large documents are few at a time, for the queues' sake."""
+    large = len(call.document) > LARGE
+    clients_wanted, outstanding = (2, 1) if large else (DATAGRAM_CLIENTS, OUTSTANDING)
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     latencies: list[float] = []
     with tempfile.TemporaryDirectory() as directory:
         clients = []
-        for number in range(DATAGRAM_CLIENTS):
+        for number in range(clients_wanted):
             client = socket.socket(family, socket.SOCK_DGRAM)
             if family == socket.AF_UNIX:
                 client.bind(f"{directory}/{number}")
@@ -85,7 +89,7 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
             poll.register(fd, select.EPOLLIN)
         left = count
         started = time.perf_counter()
-        for _ in range(OUTSTANDING):
+        for _ in range(outstanding):
             for client in clients:
                 waiting[client.fileno()].append(time.perf_counter())
                 client.send(call.document)

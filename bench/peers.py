@@ -154,6 +154,7 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
             "enable_tls=yes",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
+            "tcp_rd_buf_size=131072",
             f"listen=tcp:127.0.0.1:{http}",
             f"listen=tls:127.0.0.1:{https}",
             f'mpath="{KAMAILIO_MODULES}"',
