@@ -45,9 +45,13 @@ class Gauge:
 
 
 class Counters:
-    """All counters and gauges, by group and name."""
+    """All counters and gauges, by group and name.
+
+    @ivar sources: called before counters are read, to add what was counted elsewhere.
+    """
 
     def __init__(self) -> None:
+        self.sources: list[Callable[[], None]] = []
         self._groups: dict[str, dict[str, Counter | Gauge]] = {}
 
     def counter(self, group: str, name: str, help: str = "") -> Counter:
@@ -83,12 +87,18 @@ class Counters:
 
     def group(self, name: str) -> list[Counter | Gauge]:
         """The counters of a group, sorted by name; none where there is no such group."""
+        self._collect()
         names = self._groups.get(name, {})
         return [names[key] for key in sorted(names)]
 
     def get(self, group: str, name: str) -> Counter | Gauge | None:
         """A counter, or None where there is none."""
+        self._collect()
         return self._groups.get(group, {}).get(name)
+
+    def _collect(self) -> None:
+        for collect in self.sources:
+            collect()
 
     def select(self, pattern: str) -> Iterator[Counter | Gauge]:
         """The counters that a pattern names, as Kamailio's C{stats.*} take it.

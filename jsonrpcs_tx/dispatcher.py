@@ -113,6 +113,7 @@ class Dispatcher:
         counters: Counters | None = None,
     ) -> None:
         self.dialect = dialect
+        self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
         self._envelope = Envelope(dialect)
@@ -120,7 +121,7 @@ class Dispatcher:
         self._async_timeout = async_timeout
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
-        self._count = _Count(Counters() if counters is None else counters, dialect)
+        self._count = _Count(self.counters, dialect)
 
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
@@ -148,6 +149,19 @@ class Dispatcher:
         if type(reply) is Reply:
             return self._finish(reply, traffic)
         return reply.addCallback(self._finish, traffic)
+
+    def stateless(self, document: bytes) -> bool:
+        """Whether any process can answer a document: each request in it is for a command that is declared free of
+        state, or is none.
+        """
+        decoded = self._envelope.decode(document)
+        return all(map(self._is_stateless, decoded)) if type(decoded) is list else self._is_stateless(decoded)  # type: ignore[arg-type]
+
+    def _is_stateless(self, request: Request | Malformed) -> bool:
+        if type(request) is not Request:
+            return True
+        command = self._commands.get(request.method)
+        return command is not None and command.options.stateless
 
     def _finish(self, reply: Reply, traffic: Traffic) -> Reply:
         """Lay a reply out, and count it."""

@@ -37,6 +37,7 @@ class Options:
     interval: float
     lock: str | None
     timeout: float | None
+    stateless: bool
 
 
 def command(
@@ -46,6 +47,7 @@ def command(
     interval: float = 0,
     lock: str | None = None,
     timeout: float | None = None,
+    stateless: bool = False,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -65,11 +67,13 @@ def command(
     @param lock: commands with the same lock never overlap: one that comes while another is still at work waits for
         it over HTTP(S), and is refused with 500 elsewhere.
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
+    @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
+        may run it (setting C{dgram_workers}).
     @raise ValueError: the name is empty or not printable ASCII without blanks.
     """
     if not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
-    options = Options(name, usage, interval, lock, timeout)
+    options = Options(name, usage, interval, lock, timeout, stateless)
 
     def decorate(function: _F) -> _F:
         setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
@@ -311,6 +315,16 @@ def _make(function: Callable[..., Any], options: Options) -> Command:
         options=options,
         plain=not asynchronous and not options.interval and options.lock is None,
     )
+
+
+def declares_stateless(source: object) -> bool:
+    """Whether a function, module or class holds a command that is declared free of state."""
+    if inspect.isclass(source):
+        holders: Iterable[Any] = source.__mro__
+    else:
+        holders = [source] if inspect.ismodule(source) else type(source).__mro__
+    functions = [source, *(value for holder in holders for value in vars(holder).values())]
+    return any(options.stateless for function in functions for options in getattr(function, _ATTRIBUTE, ()))
 
 
 def commands_of(source: object) -> list[Command]:

@@ -1,5 +1,6 @@
 """The server as a Twisted service: settings in, all enabled transports composed in one MultiService."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -13,12 +14,12 @@ from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.log import make_logger, set_debug
-from jsonrpcs_tx.registry import Registry
+from jsonrpcs_tx.registry import Registry, declares_stateless
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.tables import Tables
 from jsonrpcs_tx.tablestore import TableStoreService
-from jsonrpcs_tx.transports import Listener, tls
-from jsonrpcs_tx.transports.datagram import datagram_service
+from jsonrpcs_tx.transports import Listener, tls, workers
+from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
@@ -92,6 +93,11 @@ class JsonRpcService(MultiService):
         found = [getattr(service, "listener", None) for service in self]
         return [listener for listener in found if listener is not None]
 
+    def processes(self) -> list[tuple[int, str]]:
+        """The processes of the server: their ids, and what they do in Kamailio's words."""
+        pids = [pid for service in self if isinstance(service, DatagramService) for pid in service.workers()]
+        return [(os.getpid(), "main process - attendant"), *((pid, workers.DESCRIPTION) for pid in pids)]
+
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
         return (service for service in self if isinstance(service, StreamService))
@@ -118,12 +124,24 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     return service
 
 
+def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
+    """Make a server for a worker process: without transports, and with those sources of commands only that the settings
+    name and that hold one which is declared free of state.
+    """
+    set_debug(settings.debug)
+    service = JsonRpcService(settings, reactor)
+    named = [*(family for _, family in commands.families(settings.load)), *map(commands.load_module, settings.commands)]
+    for source in filter(declares_stateless, named):
+        service.registry.add(commands.instance(source, service))
+    return service
+
+
 def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
     for name, family in commands.families(service.settings.load):
-        service.registry.add(family(service))
+        service.registry.add(commands.instance(family, service))
         service.families.append(name)
     for name in service.settings.commands:
-        service.registry.add(commands.load_module(name, service))
+        service.registry.add(commands.instance(commands.load_module(name), service))
     for source in sources:
         service.registry.add(source)
 
@@ -138,8 +156,6 @@ def _add_tables(service: JsonRpcService) -> None:
 def _add_transports(service: JsonRpcService) -> None:
     options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
     if options.enables(settings.DATAGRAM):
-        if options.dgram_workers > 1:
-            _log.warn("dgram_workers {count}: this version reads datagrams in one process", count=options.dgram_workers)
         for address in options.dgram_socket:
             datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.FIFO) and options.fifo_name:

@@ -274,7 +274,9 @@ class Settings:
         "given more than once, all are opened",
     )
     dgram_workers: int = _setting(
-        1, integer(1, 64), "processes to read datagrams; this version reads them in one, and says so if more are set"
+        1,
+        integer(1, 64),
+        "processes that read datagrams; more than 1: workers, which run commands that are free of state",
     )
     dgram_mode: int = _setting(0o660, _MODE, "mode of the Unix datagram socket, in octal")
     dgram_user: str | int = _setting("", _OWNER, "user that owns the Unix socket, by name or number")

@@ -1,8 +1,7 @@
 """The families of built-in commands, and how those of others are found."""
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -23,10 +22,7 @@ ENTRY_POINTS: Final = "jsonrpcs_tx.commands"
 """The group of entry points by which a package announces a family of commands: a module, or a class that takes the
 service."""
 
-Family = Callable[["JsonRpcService"], object]
-"""Makes what L{jsonrpcs_tx.registry.commands_of} takes."""
-
-BUILT_IN: Final = MappingProxyType[str, Family](
+BUILT_IN: Final = MappingProxyType[str, type](
     {
         "system": System,
         "core": Core,
@@ -39,9 +35,10 @@ BUILT_IN: Final = MappingProxyType[str, Family](
 )
 
 
-def families(wanted: Sequence[str]) -> Iterator[tuple[str, Family]]:
+def families(wanted: Sequence[str]) -> Iterator[tuple[str, object]]:
     """The families that the setting C{load} names: built-in ones first, then those of entry points.
 
+    @return: each name with what L{instance} takes.
     @raise SettingError: there is none of a name, or it cannot be loaded.
     """
     announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
@@ -54,17 +51,15 @@ def families(wanted: Sequence[str]) -> Iterator[tuple[str, Family]]:
             yield name, BUILT_IN[name]
         else:
             try:
-                loaded = announced[name].load()
+                yield name, announced[name].load()
             except Exception as error:
                 raise SettingError("load", name, f"an entry point that can be imported ({error})") from error
-            yield name, partial(_instance, loaded)
 
 
-def load_module(name: str, service: "JsonRpcService") -> object:
+def load_module(name: str) -> object:
     """What a value of the setting C{commands} names.
 
-    @param name: C{package.module}, or C{package.module:name} of a class, which is called with the service, or of
-        anything else that L{jsonrpcs_tx.registry.commands_of} takes.
+    @param name: C{package.module}, or C{package.module:name} of a class or anything else that L{instance} takes.
     @raise SettingError: it cannot be imported.
     """
     module_name, _, attribute = name.partition(":")
@@ -74,8 +69,9 @@ def load_module(name: str, service: "JsonRpcService") -> object:
             loaded = getattr(loaded, attribute)
     except Exception as error:
         raise SettingError("commands", name, f"a module that can be imported ({error})") from error
-    return _instance(loaded, service)
+    return loaded
 
 
-def _instance(loaded: Any, service: "JsonRpcService") -> object:
+def instance(loaded: Any, service: "JsonRpcService") -> object:
+    """What L{jsonrpcs_tx.registry.commands_of} takes: of a class an instance, which is made with the service."""
     return loaded(service) if isinstance(loaded, type) else loaded

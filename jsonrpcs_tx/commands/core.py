@@ -37,17 +37,17 @@ class Core:
         self._service = service
         self._reactor = service.reactor
 
-    @command("core.version")
+    @command("core.version", stateless=True)
     def version(self) -> str:
         """Returns the name and version of the server."""
         return f"{NAME} {__version__} ({platform.machine()}/{sys.platform})"
 
-    @command("core.flags")
+    @command("core.flags", stateless=True)
     def flags(self) -> str:
         """Returns what the server was built with and runs on."""
         return _flags(self._reactor)
 
-    @command("core.info")
+    @command("core.info", stateless=True)
     def info(self) -> dict[str, str]:
         """Returns the version and how the server was built."""
         return {
@@ -83,13 +83,14 @@ class Core:
     @command("core.ps")
     def ps(self) -> list[Any]:
         """Lists the processes of the server, each as its process id and what it does."""
-        return [field for pid, description in _processes() for field in (pid, description)]
+        return [field for pid, description in self._service.processes() for field in (pid, description)]
 
     @command("core.psx")
     def psx(self) -> list[dict[str, Any]]:
         """Lists the processes of the server with their numbers."""
         return [
-            {"IDX": number, "PID": pid, "DSC": description} for number, (pid, description) in enumerate(_processes())
+            {"IDX": number, "PID": pid, "DSC": description}
+            for number, (pid, description) in enumerate(self._service.processes())
         ]
 
     @command("core.pwd")
@@ -107,17 +108,17 @@ class Core:
         """Lists the families of commands that are loaded, the last one first."""
         return [*reversed(self._service.settings.commands), *reversed(self._service.families)]
 
-    @command("core.echo")
+    @command("core.echo", stateless=True)
     def echo(self, *strings: Text) -> list[str]:
         """Returns its parameters as strings."""
         return list(strings)
 
-    @command("core.prints")
+    @command("core.prints", stateless=True)
     def prints(self, *strings: str) -> list[str]:
         """Returns its parameters, which are strings."""
         return list(strings)
 
-    @command("core.printi")
+    @command("core.printi", stateless=True)
     def printi(self, *numbers: int) -> list[int]:
         """Returns its parameters, which are integers."""
         return list(numbers)
@@ -248,10 +249,6 @@ def internet_listeners(service: "JsonRpcService") -> Iterator[Listener]:
 def socket_protocol(listener: Listener) -> str:
     """Kamailio's word for the protocol below HTTP."""
     return {"http": "tcp", "https": "tls"}.get(listener.protocol, listener.protocol)
-
-
-def _processes() -> list[tuple[int, str]]:
-    return [(os.getpid(), "main process - attendant")]
 
 
 def _compiler() -> str:

@@ -12,7 +12,7 @@ class JsonRpc:
     def __init__(self, service: "JsonRpcService") -> None:
         pass
 
-    @command("jsonrpc.echo")
+    @command("jsonrpc.echo", stateless=True)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
         """Returns a string and a number as they came."""
         return [value for value in (text, number) if value is not MISSING]

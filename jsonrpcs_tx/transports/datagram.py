@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet import abstract
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
@@ -17,6 +18,7 @@ from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.settings import Settings, network_address
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+from jsonrpcs_tx.transports.workers import Pool
 
 _log = make_logger(__name__)
 
@@ -129,6 +131,11 @@ class DatagramReader(abstract.FileDescriptor):
         if self._waiting:
             self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether replies wait for their clients."""
+        return bool(self._waiting)
+
     def stop(self) -> None:
         """Read no more; replies that still wait are dropped."""
         self.stopReading()
@@ -146,7 +153,7 @@ class DatagramReader(abstract.FileDescriptor):
             _log.warn("{transport}: " + message, transport=self._origin.transport, **values)
 
 
-class _DatagramService(Service):
+class DatagramService(Service):
     """Opens a socket, answers what comes to it, and closes it.
 
     @ivar listener: the address that is listened on; None while it is not.
@@ -162,6 +169,11 @@ class _DatagramService(Service):
         self._reactor = reactor
         self._socket: socket.socket | None = None
         self._reader: DatagramReader | None = None
+        self._pool: Pool | None = None
+
+    def workers(self) -> list[int]:
+        """The process ids of the workers, if there are any."""
+        return [] if self._pool is None else self._pool.pids()
 
     def privilegedStartService(self) -> None:
         """Bind the socket, while the process may still do so.
@@ -185,10 +197,25 @@ class _DatagramService(Service):
         self.privilegedStartService()
         super().startService()
         assert self._reader is not None
-        self._reader.startReading()
+        assert self._socket is not None
+        if self._settings.dgram_workers > 1:
+            self._pool = Pool(
+                self._settings, self._socket, self.transport_name, self._reader, self._dispatcher, self._reactor
+            )
+            self._pool.start()
+        else:
+            self._reader.startReading()
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None] | None:
+        """@return: with workers, a Deferred that fires with None when they have ended."""
         super().stopService()
+        pool, self._pool = self._pool, None
+        if pool is None:
+            self._stop()
+            return None
+        return pool.stop().addCallback(lambda _: self._stop())
+
+    def _stop(self) -> None:
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
@@ -206,7 +233,7 @@ class _DatagramService(Service):
         """Remove what L{_open} made besides the socket."""
 
 
-class UdpService(_DatagramService):
+class UdpService(DatagramService):
     """Answers over UDP, C{udp:1.2.3.4:8090} or C{udp:[::1]:8090}."""
 
     transport_name = "udp"
@@ -231,7 +258,7 @@ class UdpService(_DatagramService):
         return sock
 
 
-class UnixDatagramService(_DatagramService):
+class UnixDatagramService(DatagramService):
     """Answers over a Unix datagram socket."""
 
     transport_name = "unix"
@@ -256,7 +283,7 @@ class UnixDatagramService(_DatagramService):
             self._file = None
 
 
-def datagram_service(settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> _DatagramService:
+def datagram_service(settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> DatagramService:
     """The service for one value of C{dgram_socket}."""
     kind = UnixDatagramService if network_address("udp", address) is None else UdpService
     return kind(settings, address, dispatcher, reactor)
