@@ -206,7 +206,10 @@ class Dispatcher:
             else:
                 result = self._run(command, request, origin)
             if type(result) not in _AT_ONCE and isinstance(result, _LATER):
-                return self._answer_later(_as_deferred(result), command, request, origin)
+                if not origin.asynchronous:
+                    _abandon(result)
+                    raise _needs_http(command)
+                return self._answer_later(_as_deferred(result), command, request)
             return self._result(result, request)
         except (Exception, SystemExit) as error:
             return self._error(self._fault_of(error, command), request)
@@ -262,13 +265,7 @@ class Dispatcher:
 
         return _as_deferred(result).addBoth(release)
 
-    def _answer_later(
-        self, result: Deferred[Any], command: Command, request: Request, origin: Origin
-    ) -> Deferred[Reply]:
-        if not origin.asynchronous:
-            result.addErrback(lambda failure: None)
-            result.cancel()
-            raise _needs_http(command)
+    def _answer_later(self, result: Deferred[Any], command: Command, request: Request) -> Deferred[Reply]:
         limit = self._async_timeout if command.options.timeout is None else command.options.timeout
 
         def failed(failure: Failure) -> Reply:
@@ -319,6 +316,15 @@ _LATER: Final = (Deferred, CoroutineType)
 
 def _as_deferred(result: Any) -> Deferred[Any]:
     return result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
+
+
+def _abandon(result: Any) -> None:
+    """End what a command has begun whose result nobody waits for."""
+    if isinstance(result, Deferred):
+        result.addErrback(lambda failure: None)
+        result.cancel()
+    else:
+        result.close()
 
 
 def _needs_http(command: Command) -> Fault:

@@ -107,7 +107,9 @@ JSONRPC2: Final = Dialect(
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_encode = msgspec.json.Encoder().encode
+_encode_exact = msgspec.json.Encoder(decimal_format="number").encode
+"""Writes a Decimal as the number that it is; for ids, which are finite."""
 
 _REPLY_NAME = re.compile(rb'"reply_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
@@ -145,16 +147,18 @@ class Envelope:
 
     @staticmethod
     def result(value: object, id: Id) -> bytes:
-        """Write the reply of a command that returned C{value}.
+        """Write the reply of a command that returned C{value}, a Decimal in it as text.
 
         @raise TypeError, ValueError, RecursionError: the value cannot be written as JSON.
         """
+        if type(id) is Decimal:
+            return _encode_exact(_Result(msgspec.Raw(_encode(value)), id))
         return _encode(_Result(value, id))
 
     @staticmethod
     def error(fault: Fault, id: Id) -> bytes:
         """Write an error reply."""
-        return _encode(_Error(_ErrorMember(fault.code, fault.text), id))
+        return _encode_exact(_Error(_ErrorMember(fault.code, fault.text), id))
 
     @staticmethod
     def batch(replies: list[bytes]) -> bytes:
@@ -185,6 +189,8 @@ class Envelope:
         id = value.get("id", UNSET)
         if id is not UNSET and type(id) not in self.dialect.id_types:
             return Malformed(invalid, None, f"member id: {_json_type(id)} is not allowed")
+        if type(id) is Decimal and not id.is_finite():
+            return Malformed(invalid, None, "member id: a number of that size is not allowed")
         known_id = None if id is UNSET else id
         version, method, params = value.get("jsonrpc"), value.get("method"), value.get("params", UNSET)
         if type(version) is not str or version != "2.0":
@@ -193,6 +199,10 @@ class Envelope:
             return Malformed(invalid, known_id, f"member method: a string, not {_json_type(method)}")
         if params is not UNSET and type(params) not in (list, dict):
             return Malformed(invalid, known_id, f"member params: an array or object, not {_json_type(params)}")
+        if type(params) is list:
+            params = [*map(_as_float, params)]
+        elif type(params) is dict:
+            params = {name: _as_float(param) for name, param in params.items()}
         return Request("2.0", method, params, id)
 
 
@@ -217,6 +227,10 @@ def reply_name(document: bytes) -> str | None:
     return None
 
 
+_NO_START: Final = frozenset(("\ufeff", "\u00ef"))
+"""A byte order mark, and what it looks like in another encoding."""
+
+
 def _load(document: bytes) -> Any:
     """Decode JSON with simplejson, which says where an error is, as strictly as msgspec does.
 
@@ -224,6 +238,8 @@ def _load(document: bytes) -> Any:
     @raise RecursionError: it is nested too deeply.
     """
     text = document.decode()
+    if text[:1] in _NO_START:
+        raise ValueError("a byte order mark")  # which simplejson takes
     value = simplejson.loads(text, parse_int=_integer, parse_float=_number, allow_nan=False)
     _encode(value)  # refuses a lone surrogate with UnicodeEncodeError, a ValueError
     return value
@@ -238,15 +254,20 @@ def _integer(literal: str) -> int | Decimal:
 
 
 def _number(literal: str) -> float | Decimal:
-    """A float where that is the same number; else the exact Decimal.
-
-    @raise ValueError: its exponent is beyond what Decimal holds.
-    """
+    """A float where that is the same number; else the exact Decimal, or an infinite one beyond what Decimal holds."""
+    value = float(literal)
     try:
-        value, exact = float(literal), Decimal(literal)
+        exact = Decimal(literal)
     except ArithmeticError:
-        raise ValueError(f"the exponent of {literal[:40]} is out of range") from None
+        return value if math.isfinite(value) else Decimal(value)
     return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
+
+
+def _as_float(value: object) -> object:
+    """A param as it comes from L{msgspec}, too: a fraction as the nearest float, if there is one."""
+    if type(value) is Decimal and math.isfinite(float(value)) and value != value.to_integral_value():
+        return float(value)
+    return value
 
 
 def _json_type(value: object) -> str:

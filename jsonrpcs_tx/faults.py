@@ -5,13 +5,14 @@ class Fault(Exception):
     """Raised by a command, it becomes the error reply, as C{fault(code, text)} does in Kamailio's RPC interface.
 
     @param code: any integer; over HTTP it is the status too where it is 400 to 599 (dialect C{kamailio}).
-    @param text: the message; over HTTP the reason phrase too, cut at 127 bytes and freed of control characters.
+    @param text: the message; over HTTP the reason phrase too, cut at 127 bytes and freed of control characters. What
+        UTF-8 cannot write in it (of a file name, for example) becomes a question mark.
     """
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code, text)
-        self.code = code
-        self.text = text
+        self.code = int(code)
+        self.text = str(text).encode(errors="replace").decode()
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"

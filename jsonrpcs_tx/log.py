@@ -46,8 +46,8 @@ def set_debug(level: int) -> None:
         wanted = LogLevel.error
     else:
         wanted = LogLevel.critical
-    _levels.clearLogLevels()
     _levels.defaultLogLevel = wanted
+    _levels.clearLogLevels()  # and take the default from now on
 
 
 class Throttle:

@@ -69,9 +69,9 @@ def command(
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
     @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
         may run it (setting C{dgram_workers}).
-    @raise ValueError: the name is empty or not printable ASCII without blanks.
+    @raise ValueError: the name is no string, empty or not printable ASCII without blanks.
     """
-    if not name or not all("!" <= char <= "~" for char in name):
+    if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
     options = Options(name, usage, interval, lock, timeout, stateless)
 
@@ -105,16 +105,24 @@ _JSON_NAMES: Final[Mapping[type, str]] = {
     dict: "struct",
 }
 _SCALARS: Final = (str, int, float, bool)
+_EXACT: Final = 2**53
+"""Up to which a float is one integer only."""
 
 
 @attrs.frozen
 class Parameter:
-    """One parameter of a command: its name and the types of values that it takes as they are."""
+    """One parameter of a command.
+
+    @ivar types: those of values that it takes as they are.
+    @ivar number_too: it takes a number as text.
+    @ivar default: what it is where it is not given, if it is not required.
+    """
 
     name: str
     types: frozenset[type]
     number_too: bool
     required: bool
+    default: object = None
 
     def convert(self, value: object) -> object:
         """The argument for a value.
@@ -141,7 +149,7 @@ class Parameter:
             if self.number_too:
                 return str(value)
         elif kind is float:
-            if int in self.types and value.is_integer():  # type: ignore[attr-defined]
+            if int in self.types and value.is_integer() and abs(value) <= _EXACT:  # type: ignore[attr-defined, arg-type]
                 return int(value)  # type: ignore[call-overload]
             if self.number_too:
                 return _text(value)  # type: ignore[arg-type]
@@ -151,7 +159,7 @@ class Parameter:
         """A number that is neither an int nor exactly a float."""
         if float in self.types:
             return _finite(value, self)
-        if self.number_too:
+        if self.number_too and value.is_finite():
             return str(value)
         raise self._mismatch(value)
 
@@ -176,7 +184,7 @@ def _finite(value: Any, parameter: Parameter) -> float:
 
 def _text(number: float) -> str:
     """A number as text: a whole one without a fraction, as Kamailio does."""
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else repr(number)
 
 
 class Binding:
@@ -194,9 +202,9 @@ class Binding:
         for parameter in inspect.signature(function).parameters.values():
             required = parameter.default is parameter.empty
             if parameter.kind is parameter.VAR_POSITIONAL:
-                self.rest = _parameter(function, parameter.name, hints, required=False)
+                self.rest = _parameter(function, parameter.name, hints)
             elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                self.parameters.append(_parameter(function, parameter.name, hints, required))
+                self.parameters.append(_parameter(function, parameter.name, hints, parameter.default))
             elif required or parameter.kind is parameter.VAR_KEYWORD:
                 raise TypeError(f"{_place(function)}: parameter {parameter.name}: only positional ones are allowed")
         self._required = sum(parameter.required for parameter in self.parameters)
@@ -231,13 +239,13 @@ class Binding:
             allowed = ", ".join(p.name for p in self.parameters) or "none"
             raise Mismatch(f"parameter {min(unknown)!r:.40} is not known; allowed: {allowed}")
         arguments: list[Any] = []
-        for position, parameter in enumerate(self.parameters):
+        for parameter in self.parameters:
             if parameter.name in members:
-                if len(arguments) < position:
-                    raise self._too_few(self.parameters[len(arguments)])
                 arguments.append(parameter.convert(members[parameter.name]))
             elif parameter.required:
                 raise self._too_few(parameter)
+            else:
+                arguments.append(parameter.default)
         return arguments
 
     @staticmethod
@@ -245,7 +253,9 @@ class Binding:
         return Mismatch(f"parameter {parameter.name} is missing: {parameter.describe()} is wanted", usage=True)
 
 
-def _parameter(function: object, name: str, hints: Mapping[str, Any], required: bool) -> Parameter:
+def _parameter(
+    function: object, name: str, hints: Mapping[str, Any], default: object = inspect.Parameter.empty
+) -> Parameter:
     hint = hints.get(name, Any)
     number_too = False
     kinds: list[type] = []
@@ -262,7 +272,7 @@ def _parameter(function: object, name: str, hints: Mapping[str, Any], required: 
                 f"{_place(function)}: parameter {name}: annotation {part!r}; allowed are str, Text, int, float, "
                 "bool, None and unions of them"
             )
-    return Parameter(name, frozenset(kinds), number_too, required)
+    return Parameter(name, frozenset(kinds), number_too, default is inspect.Parameter.empty, default)
 
 
 def _place(function: Any) -> str:
@@ -317,30 +327,41 @@ def _make(function: Callable[..., Any], options: Options) -> Command:
     )
 
 
+def _options(value: object) -> tuple[Options, ...]:
+    """What the decorators say of a function, be it a static method; nothing where there are none."""
+    function = getattr(value, "__func__", value)
+    found: tuple[Options, ...] = getattr(value, _ATTRIBUTE, ()) or getattr(function, _ATTRIBUTE, ())
+    return found
+
+
+def _declared(holders: Iterable[object]) -> dict[str, tuple[Options, ...]]:
+    """The names of the commands' functions that modules or classes hold, later ones over earlier ones."""
+    return {name: _options(value) for holder in holders for name, value in vars(holder).items() if _options(value)}
+
+
 def declares_stateless(source: object) -> bool:
-    """Whether a function, module or class holds a command that is declared free of state."""
-    if inspect.isclass(source):
-        holders: Iterable[Any] = source.__mro__
+    """Whether a function, module, class or instance holds a command that is declared free of state."""
+    if inspect.ismodule(source):
+        holders: Iterable[object] = [source]
     else:
-        holders = [source] if inspect.ismodule(source) else type(source).__mro__
-    functions = [source, *(value for holder in holders for value in vars(holder).values())]
-    return any(options.stateless for function in functions for options in getattr(function, _ATTRIBUTE, ()))
+        holders = source.__mro__ if inspect.isclass(source) else type(source).__mro__
+    declared = [_options(source), *_declared(holders).values()]
+    return any(option.stateless for options in declared for option in options)
 
 
 def commands_of(source: object) -> list[Command]:
     """The commands that a source holds, in the order of their definition.
 
-    @param source: a decorated function, or a module, class instance or other object with such functions or methods.
+    @param source: a decorated function, or a module, class instance or other object with such functions or methods. A
+        method that overrides a decorated one is that command.
     @raise TypeError: there is none, or one has a parameter that no client could give.
     """
-    functions: list[Any]
-    if hasattr(source, _ATTRIBUTE):
-        functions = [source]
+    if _options(source):
+        functions: list[tuple[Any, tuple[Options, ...]]] = [(source, _options(source))]
     else:
         holders = [source] if inspect.ismodule(source) else reversed(type(source).__mro__)
-        names = [name for holder in holders for name, value in vars(holder).items() if hasattr(value, _ATTRIBUTE)]
-        functions = [getattr(source, name) for name in dict.fromkeys(names)]
-    found = [_make(function, options) for function in functions for options in getattr(function, _ATTRIBUTE)]
+        functions = [(getattr(source, name), options) for name, options in _declared(holders).items()]
+    found = [_make(function, option) for function, options in functions for option in options]
     if not found:
         raise TypeError(f"{source!r} holds no commands: no function in it is decorated with @command(NAME)")
     return found
@@ -359,11 +380,13 @@ class Registry(Mapping[str, Command]):
 
         @raise ValueError: a name is already taken; then none is added.
         """
-        found = {new.name: new for new in commands_of(source)}
-        for new in found.values():
-            if new.name in self.table:
-                taken = _place(self.table[new.name].function)
-                raise ValueError(f"command {new.name}: {_place(new.function)} takes the name of {taken}")
+        found: dict[str, Command] = {}
+        for new in commands_of(source):
+            other = self.table.get(new.name) or found.get(new.name)
+            if other is not None:
+                place, taken = _place(new.function), _place(other.function)
+                raise ValueError(f"command {new.name}: {place} takes the name of {taken}")
+            found[new.name] = new
         self.table.update(found)
 
     def __getitem__(self, name: str) -> Command:

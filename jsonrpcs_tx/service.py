@@ -26,6 +26,7 @@ from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import Connections, StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
+from jsonrpcs_tx.variables import Variables
 
 _log = make_logger(__name__)
 
@@ -37,6 +38,7 @@ class JsonRpcService(MultiService):
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
+    @ivar variables: what C{cfg.*} reads and sets; programs add their own.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar families: names of the families of commands that were loaded, in order.
@@ -54,6 +56,7 @@ class JsonRpcService(MultiService):
         self.families: list[str] = []
         self.registry = Registry()
         self.counters = Counters()
+        self.variables = Variables()
         self.tables = Tables(reactor)
         for definition in settings.htable:
             self.tables.define(definition)

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from jsonrpcs_tx.commands.cfg import Cfg
 from jsonrpcs_tx.commands.cnt import Cnt
 from jsonrpcs_tx.commands.core import Core
 from jsonrpcs_tx.commands.corex import Corex
@@ -29,6 +30,7 @@ BUILT_IN: Final = MappingProxyType[str, type](
         "corex": Corex,
         "jsonrpc": JsonRpc,
         "htable": Htable,
+        "cfg": Cfg,
         "stats": Stats,
         "cnt": Cnt,
     },

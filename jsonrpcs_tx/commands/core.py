@@ -133,7 +133,7 @@ class Core:
     @command("core.kill")
     def kill(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """Sends a signal to the server, 15 (SIGTERM) if none is given; the reply comes first."""
-        if number not in signal.valid_signals():
+        if number != 0 and number not in signal.valid_signals():
             raise Fault(500, "Invalid Parameters: there is no such signal")
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}

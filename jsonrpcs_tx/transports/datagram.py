@@ -35,8 +35,12 @@ MAX_WAITING: Final = 1000
 RETRY_DELAY: Final = 0.01
 """Seconds between two tries to send to a client whose queue is full."""
 
-SOCKET_BUFFER: Final = 4_194_304
-"""Bytes asked of the kernel for the socket's queues; it gives less where the machine's limit is lower."""
+RECEIVE_BUFFER: Final = 4_194_304
+"""Bytes asked of the kernel for the queue of requests; it gives less where the machine's limit is lower."""
+
+SEND_BUFFER: Final = 1_048_576
+"""Bytes asked of the kernel for replies. With much more it would say of a large one that there is no room just now, in
+place of that it is too large."""
 
 _TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
 _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
@@ -184,8 +188,8 @@ class DatagramService(Service):
             return
         sock = self._open()
         sock.setblocking(False)
-        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._socket = sock
         timeout = self._settings.dgram_timeout / 1000
         origin = Origin(self.transport_name)

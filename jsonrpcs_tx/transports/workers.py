@@ -75,6 +75,7 @@ class Pool:
     ) -> None:
         self.setup = msgspec.msgpack.encode((attrs.asdict(settings), transport))
         self.socket = sock
+        self.transport = transport
         self.reader = reader
         self.counters: Counters = dispatcher.counters
         self.counted = sharedcounts.counted(self.counters, dispatcher, transport)
@@ -193,6 +194,7 @@ class _Worker(ProcessProtocol):
         if passed_on is None:
             self.ready = True
             self._pool.share()
+            _log.info("worker {number} reads {transport}", number=self._number, transport=self._pool.transport)
         else:
             peer, document = passed_on
             self._pool.reader.datagram_received(document, unpack_peer(peer))

@@ -1,0 +1,221 @@
+"""The commands ``cfg.*``: variables, as Kamailio's cfg_rpc module gives them."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import command
+from jsonrpcs_tx.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+_GET_USAGE: Final = Fault(500, "Failed to get the parameters")
+_GET: Final = "Failed to get the variable"
+_SET: Final = "Failed to set the variable"
+_DELETE: Final = "Failed to delete the value"
+
+_TYPES: Final = {int: "integer", float: "double", str: "string"}
+_INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}", re.ASCII)
+_DOUBLE: Final = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
+
+_Done = dict[str, Any]
+"""The reply of a command that has nothing to say: an empty struct."""
+
+
+class Cfg:
+    """A group is named C{group}, or C{group[id]} for an instance of it."""
+
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._variables = service.variables
+
+    @command("cfg.list")
+    def list_variables(self, group: str = "") -> list[str]:
+        """Lists the variables, all or those of a group, each as group: name."""
+        found = (known for known in self._variables.values() if group in ("", known.name))
+        return [f"{known.name}: {name}" for known in found for name in known]
+
+    @command("cfg.help")
+    def help(self, group: str, name: str) -> str:
+        """Returns what a variable is good for, and its type."""
+        with _failing("Failed to get the variable description"):
+            variable = self._variables[group].variable(name)
+        # Kamailio gives the type alone: over JSON-RPC the first of its two lines gets lost.
+        return f"{variable.help} (parameter type is {_TYPES[variable.kind]})".lstrip()
+
+    @command("cfg.get", usage=_GET_USAGE)
+    def get(self, group: str, name: str = "") -> Value | dict[str, Value]:
+        """Returns a variable, or all of a group by name; of a group that is not there, none."""
+        group, id = _parse_group(group)
+        if not name and group not in self._variables:
+            return {}
+        with _failing(_GET):
+            values = self._variables.find(group, id)
+            return values[name] if name else dict(values)
+
+    @command("cfg.set")
+    def set(self, group: str, name: str, value: int | float | str) -> _Done:
+        """Sets a variable."""
+        return self._set(group, name, value)
+
+    @command("cfg.seti")
+    @command("cfg.set_now_int")
+    def set_int(self, group: str, name: str, value: int) -> _Done:
+        """Sets a variable to an integer."""
+        return self._set(group, name, value)
+
+    @command("cfg.sets")
+    @command("cfg.set_now_string")
+    def set_string(self, group: str, name: str, value: str) -> _Done:
+        """Sets a variable to a string, or to the number that it spells."""
+        return self._set(group, name, value, spelled=True)
+
+    @command("cfg.set_delayed")
+    def set_delayed(self, group: str, name: str, value: int | float | str) -> _Done:
+        """Notes that a variable is to be set by cfg.commit."""
+        return self._set(group, name, value, delayed=True)
+
+    @command("cfg.set_delayed_int")
+    def set_delayed_int(self, group: str, name: str, value: int) -> _Done:
+        """Notes that a variable is to be set to an integer by cfg.commit."""
+        return self._set(group, name, value, delayed=True)
+
+    @command("cfg.set_delayed_string")
+    def set_delayed_string(self, group: str, name: str, value: str) -> _Done:
+        """Notes that a variable is to be set to a string by cfg.commit, or to the number that it spells."""
+        return self._set(group, name, value, spelled=True, delayed=True)
+
+    @command("cfg.commit")
+    def commit(self) -> _Done:
+        """Makes the changes that were noted, all or none."""
+        with _failing("Failed to commit the changes"):
+            self._variables.commit()
+        return {}
+
+    @command("cfg.rollback")
+    def rollback(self) -> _Done:
+        """Drops the changes that were noted."""
+        self._variables.rollback()
+        return {}
+
+    @command("cfg.diff")
+    def diff(self) -> dict[str, Any] | list[dict[str, Any]]:
+        """Returns the change that was noted; if there are several, all in a list."""
+        changes = [_member(change) for change in self._variables.diff()]
+        # Kamailio gives the last one in any case.
+        if len(changes) > 1:
+            return changes
+        return changes[0] if changes else {}
+
+    @command("cfg.reset")
+    def reset(self, group: str) -> _Done:
+        """Sets the variables of a group to their defaults, those of an instance to the values of its group."""
+        group, id = _parse_group(group)
+        with _failing("Reset failed", 500):
+            self._variables.find(group, id).reset()
+        return {}
+
+    @command("cfg.del")
+    def delete(self, group: str, name: str) -> _Done:
+        """Removes the value of a variable from an instance of a group, which then has that of the group."""
+        group, id = _parse_instance(group)
+        with _failing(_DELETE):
+            self._variables[group].instance(id).delete(name)
+        return {}
+
+    @command("cfg.del_delayed")
+    def delete_delayed(self, group: str, name: str) -> _Done:
+        """Notes that the value of a variable is to be removed from an instance of a group by cfg.commit."""
+        group, id = _parse_instance(group)
+        with _failing(_DELETE):
+            self._variables.delete_delayed(group, id, name)
+        return {}
+
+    @command("cfg.add_group_inst")
+    def add_group_instance(self, group: str) -> _Done:
+        """Makes an instance of a group, unless it is there."""
+        group, id = _parse_instance(group)
+        with _failing("Failed to add the group instance"):
+            self._variables[group].add_instance(id)
+        return {}
+
+    @command("cfg.del_group_inst")
+    def delete_group_instance(self, group: str) -> _Done:
+        """Removes an instance of a group, and the changes of it that were noted."""
+        group, id = _parse_instance(group)
+        with _failing("Failed to delete the group instance"):
+            self._variables.delete_instance(group, id)
+        return {}
+
+    def _set(self, group: str, name: str, value: Any, spelled: bool = False, delayed: bool = False) -> _Done:
+        group, id = _parse_group(group)
+        with _failing(_SET):
+            values = self._variables.find(group, id)
+            variable = values.variable(name)
+            converted = _read(variable, value) if spelled else _convert(variable, value)
+            if delayed:
+                self._variables.set_delayed(group, id, name, converted)
+            else:
+                values.set(name, converted)
+        return {}
+
+
+@contextmanager
+def _failing(text: str, code: int = 400) -> Iterator[None]:
+    """Answer what fails with Kamailio's text; where it is for a value, with the reason, too."""
+    try:
+        yield
+    except UnknownVariable:
+        raise Fault(code, text) from None
+    except VariableError as error:
+        raise Fault(code, f"{text}: {error}") from None
+
+
+def _convert(variable: Variable, value: Value) -> Value:
+    """A number is text for a string, as in Kamailio, and a whole one an integer; text is no number."""
+    if isinstance(value, float) and value.is_integer() and variable.kind is not float:
+        value = int(value)
+    if variable.kind is str:
+        return str(value)
+    if isinstance(value, str) or (variable.kind is int and isinstance(value, float)):
+        raise Fault(500, "Invalid Parameters")
+    return value
+
+
+def _read(variable: Variable, text: str) -> Value:
+    """The value that text spells; blanks before a number do not count, as in Kamailio."""
+    if variable.kind is str:
+        return text
+    if not (_INTEGER if variable.kind is int else _DOUBLE).fullmatch(text):
+        raise Fault(400, _SET)
+    return variable.kind(text)
+
+
+def _member(change: Change) -> dict[str, Any]:
+    return {
+        "group name": change.group,
+        **({} if change.id is None else {"group id": change.id}),
+        "variable name": change.name,
+        "old value": change.old,
+        "new value": change.new,
+    }
+
+
+def _parse_instance(text: str) -> tuple[str, int]:
+    """The name and the number of C{group[id]}."""
+    match = re.fullmatch(r"(.+)\[\+?([0-9]{1,20})\]", text, re.ASCII | re.DOTALL)
+    if match is None or int(match[2]) > MOST_ID:
+        raise Fault(400, 'Wrong group syntax. Use "group[id]"')
+    return match[1], int(match[2])
+
+
+def _parse_group(text: str) -> tuple[str, int | None]:
+    """The name, and where it is an instance the number, of C{group} or C{group[id]}."""
+    if not text.endswith("]"):
+        return text, None
+    try:
+        return _parse_instance(text)
+    except Fault:
+        raise Fault(400, 'Wrong group syntax. Use either "group", or "group[id]"') from None

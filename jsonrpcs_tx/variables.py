@@ -1,0 +1,422 @@
+"""Variables: groups of typed values that a running program reads and operators change, as Kamailio's cfg framework.
+
+A program declares a group, and reads it like a dict::
+
+    shop = service.variables.add("shop", [Variable("limit", 10, "most items in an order", least=1, most=100)], changed)
+    shop["limit"]
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import attrs
+from msgspec import UNSET, UnsetType
+
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
+Value = int | float | str
+"""What a variable holds. A float is any finite number."""
+
+LEAST: Final = -(2**63)
+MOST: Final = 2**63 - 1
+
+MOST_ID: Final = 2**32 - 1
+"""The highest number of an instance; the lowest is 0."""
+
+Changed = Callable[[str, Any, Any], object]
+"""Takes the name of a variable, its old and its new value."""
+
+
+class UnknownVariable(KeyError):
+    """There is no such group, instance or variable; the message says which."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class VariableError(ValueError):
+    """A value that a variable does not take; the message says what is allowed."""
+
+
+_Stored = Value | UnsetType
+"""A value, or that an instance has none of its own."""
+
+
+@attrs.frozen
+class Variable:
+    """What a variable is like. The type of its default is the type of its values: int, float or str.
+
+    @ivar name: by which it is called in its group.
+    @ivar default: its value at first, and after a reset.
+    @ivar help: what it is good for.
+    @ivar least: the least number that it takes.
+    @ivar most: the greatest one.
+    @ivar allowed: the values that it takes; none: all numbers of the range, or all strings that UTF-8 can write.
+    @ivar get: reads the value where it lives outside of the group, anew each time, so that there is one value only;
+        None: the group holds the value.
+    @ivar set: writes it there; given if C{get} is. It may raise L{VariableError} to refuse a value.
+    """
+
+    name: str
+    default: Value
+    help: str = ""
+    least: float = attrs.field(default=LEAST, kw_only=True)
+    most: float = attrs.field(default=MOST, kw_only=True)
+    allowed: Sequence[Value] = attrs.field(default=(), converter=tuple, kw_only=True)
+    get: Callable[[], Value] | None = attrs.field(default=None, kw_only=True)
+    set: Callable[[Any], object] | None = attrs.field(default=None, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """@raise ValueError: the name or the default is not allowed, or of C{get} and C{set} only one is given."""
+        _check_name(self.name)
+        if self.kind not in (int, float, str):
+            raise ValueError(f"variable {self.name}: the default is int, float or str, not {self.default!r:.60}")
+        if (self.get is None) != (self.set is None):
+            raise ValueError(f"variable {self.name}: get and set are given together, or neither")
+        self.check(self.default)
+
+    @classmethod
+    def of_attribute(cls, owner: Any, name: str, help: str = "", **limits: Any) -> "Variable":
+        """A variable that is an attribute of an object, under the same name; its value now is the default.
+
+        @param limits: C{least}, C{most} and C{allowed}.
+        @raise ValueError: the value now is not allowed.
+        """
+
+        def get() -> Value:
+            return getattr(owner, name)  # type: ignore[no-any-return] # what it is, its owner knows
+
+        return cls(name, get(), help, get=get, set=lambda value: setattr(owner, name, value), **limits)
+
+    @property
+    def kind(self) -> type[Value]:
+        """The type of its values."""
+        return type(self.default)
+
+    def check(self, value: Any) -> Value:
+        """A value as the variable holds it: an int as a float where that is its type.
+
+        @raise VariableError: the variable does not take it.
+        """
+        if self.kind is str:
+            fits = isinstance(value, str) and _is_utf8(value)
+        else:
+            fits = type(value) in (int, self.kind) and self.least <= value <= self.most
+        if not fits or (self.allowed and value not in self.allowed):
+            raise VariableError(f"{self.name}: allowed is {self._wanted()}, not {value!r:.60}")
+        return self.kind(value)
+
+    def _wanted(self) -> str:
+        if self.allowed:
+            return " or ".join(map(repr, self.allowed))
+        if self.kind is str:
+            return "a string that UTF-8 can write"
+        return f"{'an integer' if self.kind is int else 'a number'} from {self.least} to {self.most}"
+
+
+class Values(Mapping[str, Value]):
+    """Values of variables by name: of a L{Group}, or of an L{Instance} of one.
+
+    @ivar variables: what the variables are like, by name.
+    """
+
+    def __init__(self, variables: Mapping[str, Variable]) -> None:
+        self.variables = variables
+
+    def set(self, name: str, value: Value) -> None:
+        """Set a variable.
+
+        @raise UnknownVariable: there is none of that name.
+        @raise VariableError: it does not take the value. This and whatever else C{changed} or a C{set} of the
+            variable raises leave the old value.
+        """
+        _apply([(self, name, self.variable(name).check(value))])
+
+    def reset(self) -> None:
+        """Set all variables to their defaults; those of an instance to the values of its group.
+
+        @raise Exception: whatever C{changed} or a C{set} raises; then nothing is changed.
+        """
+        _apply([(self, name, self._default(name)) for name in self])
+
+    def variable(self, name: str) -> Variable:
+        """What a variable is like.
+
+        @raise UnknownVariable: there is none of that name.
+        """
+        found = self.variables.get(name)
+        if found is None:
+            raise UnknownVariable(f"there is no variable {name!r:.60}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.variables)
+
+    def __len__(self) -> int:
+        return len(self.variables)
+
+    def _default(self, name: str) -> _Stored:
+        raise NotImplementedError
+
+    def _store(self, name: str, value: _Stored) -> _Stored:
+        """Put a value in place, and return what was there."""
+        raise NotImplementedError
+
+    def _tell(self, name: str, old: Value, new: Value) -> None:
+        """Tell the program that a value has changed."""
+
+
+class Group(Values):
+    """The variables of one part of a program, with their values. Made by L{Variables.add}.
+
+    @ivar name: by which it is called.
+    @ivar instances: its instances, by number; see L{Instance}.
+    """
+
+    def __init__(self, name: str, variables: Iterable[Variable], changed: Changed | None = None) -> None:
+        """@raise ValueError: the name is not allowed, or two variables have the same."""
+        _check_name(name)
+        found: dict[str, Variable] = {}
+        for variable in variables:
+            if variable.name in found:
+                raise ValueError(f"group {name}: there are two variables {variable.name}")
+            found[variable.name] = variable
+        super().__init__(MappingProxyType(found))
+        self.name = name
+        self.instances: dict[int, Instance] = {}
+        self._changed = changed
+        self._values: dict[str, Value] = {v.name: v.default for v in found.values() if v.get is None}
+
+    def __getitem__(self, name: str) -> Value:
+        value = self._values.get(name, UNSET)
+        if value is not UNSET:
+            return value
+        get = self.variable(name).get
+        assert get is not None  # else the group would hold the value
+        return get()
+
+    def add_instance(self, id: int) -> "Instance":
+        """Make an instance, or return the one that is there.
+
+        @param id: its number, 0 to L{MOST_ID}.
+        @raise ValueError: the number is not allowed.
+        """
+        if not 0 <= id <= MOST_ID:
+            raise ValueError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+        return self.instances.setdefault(id, Instance(self))
+
+    def instance(self, id: int) -> "Instance":
+        """The instance of a number.
+
+        @raise UnknownVariable: there is none.
+        """
+        found = self.instances.get(id)
+        if found is None:
+            raise UnknownVariable(f"group {self.name} has no instance {id!r:.60}")
+        return found
+
+    def _default(self, name: str) -> Value:
+        return self.variables[name].default
+
+    def _store(self, name: str, value: _Stored) -> Value:
+        assert value is not UNSET  # only an instance can do without one
+        old = self[name]
+        put = self.variables[name].set
+        if put is None:
+            self._values[name] = value
+        else:
+            put(value)
+        return old
+
+    def _tell(self, name: str, old: Value, new: Value) -> None:
+        if self._changed is not None:
+            self._changed(name, old, new)
+
+
+class Instance(Values):
+    """Values of their own for some variables of a group; for the others, those of the group. It holds them itself,
+    whatever a variable's C{get} and C{set}, and C{changed} is not called: who needs an instance reads it.
+    """
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(group.variables)
+        self._group = group
+        self._values: dict[str, Value] = {}
+
+    def __getitem__(self, name: str) -> Value:
+        value = self._values.get(name, UNSET)
+        return self._group[name] if value is UNSET else value
+
+    def delete(self, name: str) -> None:
+        """Remove the instance's own value of a variable, if it has one.
+
+        @raise UnknownVariable: there is no variable of that name.
+        """
+        self._store(self.variable(name).name, UNSET)
+
+    def _default(self, name: str) -> _Stored:
+        return UNSET
+
+    def _store(self, name: str, value: _Stored) -> _Stored:
+        old = self._values.pop(name, UNSET)
+        if value is not UNSET:
+            self._values[name] = value
+        return old
+
+
+@attrs.frozen
+class Change:
+    """A delayed change.
+
+    @ivar group: the name of the group.
+    @ivar id: the number of the instance; None: it is of the group itself.
+    @ivar name: the name of the variable.
+    @ivar old: its value now.
+    @ivar new: its value once the change is committed.
+    """
+
+    group: str
+    id: int | None
+    name: str
+    old: Value
+    new: Value
+
+
+class Variables(Mapping[str, Group]):
+    """All groups by name, in the order in which they were added, and the delayed changes."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+        self._delayed: dict[tuple[str, int | None, str], _Stored] = {}
+
+    def add(self, name: str, variables: Iterable[Variable], changed: Changed | None = None) -> Group:
+        """Add a group.
+
+        @param name: of the group; without blanks, colons and brackets.
+        @param changed: called with name, old and new value after each change of one of the variables, and once all of
+            a commit or a reset are in place. What it raises undoes the change; then it is called again, with the values
+            swapped, for the changes that it had been told of. It refuses a change by a L{VariableError}, or by a
+            L{jsonrpcs_tx.faults.Fault} that answers a client's request as it is; all else counts as a bug.
+        @raise ValueError: a name is not allowed, or taken.
+        """
+        group = Group(name, variables, changed)
+        if name in self._groups:
+            raise ValueError(f"group {name}: there is one of that name already")
+        self._groups[name] = group
+        return group
+
+    def find(self, group: str, id: int | None = None) -> Values:
+        """A group, or an instance of it.
+
+        @param id: the number of the instance; None: the group itself.
+        @raise UnknownVariable: there is no such group, or no such instance.
+        """
+        return self[group] if id is None else self[group].instance(id)
+
+    def delete_instance(self, group: str, id: int) -> None:
+        """Remove an instance of a group, and its delayed changes.
+
+        @raise UnknownVariable: there is no such group, or no such instance.
+        """
+        self.find(group, id)
+        del self[group].instances[id]
+        for key in [key for key in self._delayed if key[:2] == (group, id)]:
+            del self._delayed[key]
+
+    def set_delayed(self, group: str, id: int | None, name: str, value: Value) -> None:
+        """Note a change, in place of an earlier one of the same variable.
+
+        @raise UnknownVariable: there is no such group, instance or variable.
+        @raise VariableError: the variable does not take the value.
+        """
+        self._delayed[group, id, name] = self.find(group, id).variable(name).check(value)
+
+    def delete_delayed(self, group: str, id: int, name: str) -> None:
+        """Note that an instance's own value of a variable is to be removed, in place of an earlier change of it.
+
+        @raise UnknownVariable: there is no such group, instance or variable.
+        """
+        self.find(group, id).variable(name)
+        self._delayed[group, id, name] = UNSET
+
+    def commit(self) -> None:
+        """Make the delayed changes, all or none.
+
+        @raise Exception: whatever C{changed} or a variable's C{set} raises; then no value is changed, and the changes
+            are still noted.
+        """
+        delayed, self._delayed = self._delayed, {}
+        try:
+            _apply([(self.find(group, id), name, value) for (group, id, name), value in delayed.items()])
+        except BaseException:
+            self._delayed = {**delayed, **self._delayed}
+            raise
+
+    def rollback(self) -> None:
+        """Drop the delayed changes."""
+        self._delayed = {}
+
+    def diff(self) -> list[Change]:
+        """The delayed changes, in their order."""
+        return [
+            Change(group, id, name, self.find(group, id)[name], self[group][name] if value is UNSET else value)
+            for (group, id, name), value in self._delayed.items()
+        ]
+
+    def __getitem__(self, name: str) -> Group:
+        found = self._groups.get(name)
+        if found is None:
+            raise UnknownVariable(f"there is no group {name!r:.60}")
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+
+def _apply(changes: Iterable[tuple[Values, str, _Stored]]) -> None:
+    """Make changes, all or none: first all values are put in place, then the program is told of each."""
+    stored: list[tuple[Values, str, _Stored]] = []
+    differences: list[tuple[Values, str, Value, Value]] = []
+    told: list[tuple[Values, str, Value, Value]] = []
+    try:
+        for values, name, value in changes:
+            before = values[name]
+            stored.append((values, name, values._store(name, value)))
+            if values[name] != before:
+                differences.append((values, name, before, values[name]))
+        for values, name, old, new in differences:
+            values._tell(name, old, new)
+            told.append((values, name, old, new))
+    except BaseException:
+        for values, name, former in reversed(stored):
+            _undo(name, values._store, name, former)
+        for values, name, old, new in reversed(told):
+            _undo(name, values._tell, name, new, old)
+        raise
+
+
+def _undo(name: str, step: Callable[..., object], *arguments: object) -> None:
+    """One step of undoing changes, which must not keep the others from being made."""
+    try:
+        step(*arguments)
+    except Exception:
+        _log.failure("variable {variable}: a change could not be undone", variable=name)
+
+
+def _check_name(name: str) -> None:
+    if not name or not name.isprintable() or set(name) & set(" :[]"):
+        raise ValueError(f"name {name!r:.60}: allowed is one without blanks, ':', '[' and ']'")
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
