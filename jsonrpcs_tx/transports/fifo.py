@@ -295,9 +295,13 @@ class FifoService(Service):
         try:
             self._file = make_fifo("fifo_name", path, access)
             self._fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        except (StartError, OSError) as error:
+        except StartError:
             self._close()
-            raise StartError(str(error)) from None
+            raise
+        except OSError as error:
+            self._close()
+            reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"
+            raise StartError(f"fifo_mode: {path}: {reason}") from None
         timeout = settings.fifo_timeout / 1000
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor)
         self._reader = FifoReader(

@@ -19,6 +19,9 @@ _log = make_logger(__name__)
 SAFE_MODE = 0o600
 """What a mode of 0 becomes: nobody could use the file, or, as a mode that is not set, everybody."""
 
+MOST_OWNER = 2**32 - 2
+"""The highest number of a user or group: the next one stands for none."""
+
 
 @attrs.frozen
 class Access:
@@ -59,6 +62,8 @@ def _number(owner: str | int, setting: str, look_up: Callable[[str], int]) -> in
     if owner == "":
         return -1
     if isinstance(owner, int):
+        if not 0 <= owner <= MOST_OWNER:
+            raise StartError(f"{setting}: {owner} is no user or group; allowed: a name, or a number up to {MOST_OWNER}")
         return owner
     try:
         return look_up(owner)
