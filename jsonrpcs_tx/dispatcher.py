@@ -99,6 +99,7 @@ class Dispatcher:
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
+    @ivar async_timeout: may be set at any time.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
     """
@@ -118,7 +119,7 @@ class Dispatcher:
         self._clock = clock
         self._envelope = Envelope(dialect)
         self._pretty_format = pretty_format
-        self._async_timeout = async_timeout
+        self.async_timeout = async_timeout
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
         self._count = _Count(self.counters, dialect)
@@ -266,7 +267,7 @@ class Dispatcher:
         return _as_deferred(result).addBoth(release)
 
     def _answer_later(self, result: Deferred[Any], command: Command, request: Request) -> Deferred[Reply]:
-        limit = self._async_timeout if command.options.timeout is None else command.options.timeout
+        limit = self.async_timeout if command.options.timeout is None else command.options.timeout
 
         def failed(failure: Failure) -> Reply:
             return self._error(self._fault_of(failure.value, command), request)

@@ -5,14 +5,15 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import attrs
 from twisted.application.service import MultiService
-from twisted.internet.interfaces import IProtocolFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.gauges import add_gauges
+from jsonrpcs_tx.livesettings import add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.registry import Registry, declares_stateless
 from jsonrpcs_tx.settings import Settings
@@ -24,7 +25,7 @@ from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
-from jsonrpcs_tx.transports.stream import Connections, StreamService
+from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.variables import Variables
 
@@ -34,7 +35,7 @@ _log = make_logger(__name__)
 class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{makeService}; it listens from its start to its stop.
 
-    @ivar settings: the settings.
+    @ivar settings: the settings; those of L{jsonrpcs_tx.livesettings.LIVE} may be changed by L{change}.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
@@ -77,6 +78,18 @@ class JsonRpcService(MultiService):
         _log.info(
             "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
         )
+
+    def change(self, **values: Any) -> None:
+        """Change settings of a server, which may run; see L{jsonrpcs_tx.livesettings.LIVE} for which can be.
+
+        @raise SettingError: a value is not allowed; then nothing is changed.
+        """
+        self.settings = attrs.evolve(self.settings, **values)
+        self.dispatcher.async_timeout = self.settings.async_timeout
+        self.jsonrpc_dispatch.max_body = self.settings.http_max_body
+        for child in self:
+            if hasattr(child, "settings_changed"):
+                child.settings_changed(self.settings)
 
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.
@@ -121,6 +134,7 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     set_debug(settings.debug)
     service = JsonRpcService(settings, reactor)
     add_gauges(service)
+    add_variables(service)
     _load_commands(service, commands)
     _add_tables(service)
     _add_transports(service)
@@ -166,31 +180,31 @@ def _add_transports(service: JsonRpcService) -> None:
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
             site = _site(service)
-            StreamService("http_listen", endpoint, "http", site, site.connections, reactor).setServiceParent(service)
+            StreamService("http_listen", endpoint, "http", site, reactor).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)
-                _HttpsService(service, endpoint, site, site.connections).setServiceParent(service)
+                _HttpsService(service, endpoint, site).setServiceParent(service)
     if options.enables(settings.TCP) and options.tcp_socket:
         host, port = settings.network_address("tcp", options.tcp_socket) or ("", 0)
         tcp = TcpFactory(dispatcher, options.fifo_max_request, options.http_timeout, reactor)
         kind = "tcp6" if ":" in host else "tcp"
         endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
-        StreamService("tcp_socket", endpoint, "tcp", tcp, tcp.connections, reactor).setServiceParent(service)
+        StreamService("tcp_socket", endpoint, "tcp", tcp, reactor).setServiceParent(service)
 
 
 def _site(service: JsonRpcService) -> JsonRpcSite:
     options = service.settings
     resource = service.jsonrpc_dispatch
     site = FastSite if options.fast_paths else JsonRpcSite
-    return site(options.http_path, resource, options.http_max_body, options.http_timeout, service.reactor)
+    return site(options.http_path, resource, options.http_timeout, service.reactor)
 
 
 class _HttpsService(StreamService):
     """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
 
-    def __init__(self, service: JsonRpcService, endpoint: str, site: IProtocolFactory, connections: Connections):
-        super().__init__("https_listen", endpoint, "https", site, connections, service.reactor)
+    def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
+        super().__init__("https_listen", endpoint, "https", site, service.reactor)
         self._settings = service.settings
         self._site = site
 

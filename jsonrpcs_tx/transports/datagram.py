@@ -1,8 +1,12 @@
 """UDP and Unix datagram sockets: a document a datagram, answered with one datagram from the same socket."""
 
 import errno
+import fcntl
+import math
 import os
 import socket
+import sys
+import termios
 from collections import deque
 from typing import Any, Final
 
@@ -53,6 +57,7 @@ class DatagramReader(abstract.FileDescriptor):
     @param dispatcher: answers the documents.
     @param origin: what to tell the dispatcher of where they come from.
     @param timeout: seconds to try to send a reply to a client whose queue is full.
+    @ivar timeout: may be set at any time.
     """
 
     def __init__(
@@ -62,9 +67,12 @@ class DatagramReader(abstract.FileDescriptor):
         self._socket = sock
         self._dispatcher = dispatcher
         self._origin = origin
-        self._timeout = timeout
+        self.timeout = timeout
         self._clock: IReactorTime = reactor
-        self._waiting: dict[Any, deque[tuple[float, bytes]]] = {}
+        self._waiting: dict[Any, deque[tuple[float, bytes, bytes | None]]] = {}
+        # Over a Unix socket what a client leaves unread takes up the room of the server's own queue.
+        self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self._large = self._room // 32 if sock.family == socket.AF_UNIX else math.inf
         self._retry: Any = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
         self._throttle = Throttle(reactor)
@@ -95,25 +103,41 @@ class DatagramReader(abstract.FileDescriptor):
             self._send(reply.body, peer, document)
 
     def _send(self, body: bytes, peer: Any, document: bytes | None) -> None:
-        if peer in self._waiting:
-            self._wait(body, peer)
-            return
+        """Send a reply, at once or as soon as its client takes it.
+
+        @param document: what it answers, for the error that replaces a reply too large; None: it is that error.
+        """
+        if peer in self._waiting or not self._try(body, peer, document):
+            self._wait(body, peer, document)
+
+    def _try(self, body: bytes, peer: Any, document: bytes | None) -> bool:
+        """Send a reply, or give it up.
+
+        @return: False where it has to wait.
+        """
+        if len(body) > self._large and self._is_crowded(len(body)):
+            return False
         try:
             self._socket.sendto(body, peer)
         except OSError as error:
             if error.errno in _FULL:
-                self._wait(body, peer)
-            elif error.errno == errno.EMSGSIZE and document is not None:
-                self._send(self._dispatcher.refuse(document, _TOO_LARGE).body, peer, None)
-            else:
-                self._drop(peer, error.strerror)
+                return False
+            if error.errno == errno.EMSGSIZE and document is not None:
+                return self._try(self._dispatcher.refuse(document, _TOO_LARGE).body, peer, None)
+            self._drop(peer, error.strerror)
+        return True
 
-    def _wait(self, body: bytes, peer: Any) -> None:
+    def _is_crowded(self, size: int) -> bool:
+        """Whether replies that clients have not read yet leave too little room for a large one and then others."""
+        unread = int.from_bytes(fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return bool(unread) and unread + size > self._room // 2
+
+    def _wait(self, body: bytes, peer: Any, document: bytes | None) -> None:
         waiting = self._waiting.setdefault(peer, deque())
         if len(waiting) >= MAX_WAITING:
             self._drop(peer, f"{len(waiting)} others wait for it to read")
             return
-        waiting.append((self._clock.seconds() + self._timeout, body))
+        waiting.append((self._clock.seconds() + self.timeout, body, document))
         if self._retry is None:
             self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
 
@@ -122,13 +146,11 @@ class DatagramReader(abstract.FileDescriptor):
         now = self._clock.seconds()
         for peer, waiting in list(self._waiting.items()):
             while waiting:
-                deadline, body = waiting[0]
-                try:
-                    self._socket.sendto(body, peer)
-                except OSError as error:
-                    if error.errno in _FULL and now < deadline:
+                deadline, body, document = waiting[0]
+                if not self._try(body, peer, document):
+                    if now < deadline:
                         break
-                    self._drop(peer, error.strerror)
+                    self._drop(peer, "it does not read")
                 waiting.popleft()
             if not waiting:
                 del self._waiting[peer]
@@ -174,6 +196,14 @@ class DatagramService(Service):
         self._socket: socket.socket | None = None
         self._reader: DatagramReader | None = None
         self._pool: Pool | None = None
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Take on what a change of settings means for a running server: C{dgram_timeout}."""
+        self._settings = settings
+        if self._reader is not None:
+            self._reader.timeout = settings.dgram_timeout / 1000
+        if self._pool is not None:
+            self._pool.settings_changed(settings)
 
     def workers(self) -> list[int]:
         """The process ids of the workers, if there are any."""

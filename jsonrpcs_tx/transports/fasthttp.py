@@ -88,7 +88,7 @@ class FastChannel(Channel):
         size = self.site.heads.get(head)
         if size is None:
             size = self.site.examine(head)
-        if size < 0 or size > self.site.max_body or len(data) > end + size:
+        if size < 0 or size > self.site.jsonrpc.max_body or len(data) > end + size:
             self._leave(data)
         elif len(data) == end + size:
             self.resetTimeout()

@@ -12,6 +12,7 @@ from twisted.internet import abstract
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.counters import Counter
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.envelope import reply_name
 from jsonrpcs_tx.errors import StartError
@@ -47,6 +48,8 @@ class FifoReader(abstract.FileDescriptor):
     @param replies: takes the replies to the clients.
     @param max_request: bytes of a document above which it is given up.
     @param timeout: seconds after which an unfinished document is given up if nothing more of it comes.
+    @ivar timeout: may be set at any time.
+    @ivar framer: finds the documents.
     """
 
     origin = Origin("fifo")
@@ -64,9 +67,9 @@ class FifoReader(abstract.FileDescriptor):
         self._fd = fd
         self._dispatcher = dispatcher
         self._replies = replies
-        self._timeout = timeout
+        self.timeout = timeout
+        self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
-        self._framer = Framer(max_request)
         self._idle: Any = None
 
     def fileno(self) -> int:
@@ -84,12 +87,12 @@ class FifoReader(abstract.FileDescriptor):
 
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
-        self._answer_all(self._framer.feed(data))
+        self._answer_all(self.framer.feed(data))
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
-        if self._framer.unfinished:
-            self._idle = self._clock.callLater(self._timeout, self._give_up)
+        if self.framer.unfinished:
+            self._idle = self._clock.callLater(self.timeout, self._give_up)
 
     def stop(self) -> None:
         """Read no more; an unfinished document is dropped."""
@@ -100,7 +103,7 @@ class FifoReader(abstract.FileDescriptor):
 
     def _give_up(self) -> None:
         self._idle = None
-        self._answer_all(self._framer.give_up())
+        self._answer_all(self.framer.give_up())
 
     def _answer_all(self, documents: list[bytes]) -> None:
         for document in documents:
@@ -120,13 +123,16 @@ class ReplyFifos:
     @param directory: a descriptor of the directory; whoever gives it closes it.
     @param path: the directory's path as the setting has it, for messages and the limit of a path's length.
     @param timeout: seconds to wait for a reader that does not take the whole reply at once.
+    @param dropped: counts replies that could not be delivered.
+    @ivar timeout: may be set at any time.
     """
 
-    def __init__(self, directory: int, path: str, timeout: float, reactor: Any) -> None:
+    def __init__(self, directory: int, path: str, timeout: float, reactor: Any, dropped: Counter | None = None) -> None:
         self._directory = directory
         self._path = os.path.join(path, "")
-        self._timeout = timeout
+        self.timeout = timeout
         self._reactor = reactor
+        self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._retries: set[Any] = set()
         self._writers: set[_ReplyWriter] = set()
 
@@ -205,10 +211,11 @@ class ReplyFifos:
             if problem is not None:
                 self._warn(name, problem)
 
-        writer = _ReplyWriter(fd, body[written:], self._timeout, done, self._reactor)
+        writer = _ReplyWriter(fd, body[written:], self.timeout, done, self._reactor)
         self._writers.add(writer)
 
     def _warn(self, name: str, problem: str) -> None:
+        self._dropped.value += 1
         _log.warn("fifo: no reply to {path}{name}: {problem}", path=self._path, name=name, problem=problem)
 
 
@@ -277,6 +284,13 @@ class FifoService(Service):
         self._reader: FifoReader | None = None
         self._replies: ReplyFifos | None = None
 
+    def settings_changed(self, settings: Settings) -> None:
+        """Take on what a change of settings means for a running server: C{fifo_timeout} and C{fifo_max_request}."""
+        self._settings = settings
+        if self._reader is not None and self._replies is not None:
+            self._reader.timeout = self._replies.timeout = settings.fifo_timeout / 1000
+            self._reader.framer.limit = settings.fifo_max_request
+
     def privilegedStartService(self) -> None:
         """Make the FIFO, while the process may still do so.
 
@@ -303,7 +317,8 @@ class FifoService(Service):
             reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"
             raise StartError(f"fifo_mode: {path}: {reason}") from None
         timeout = settings.fifo_timeout / 1000
-        self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor)
+        dropped = self._dispatcher.traffic(FifoReader.origin.transport).dropped
+        self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
         self._reader = FifoReader(
             self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor
         )

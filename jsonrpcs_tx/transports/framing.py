@@ -31,6 +31,7 @@ class Framer:
     is given up, the rest is searched for the start of another request. No byte is handed out twice.
 
     @param limit: the most bytes of a document; of a longer one no more than that is handed out.
+    @ivar limit: may be set at any time.
     """
 
     _begin: int
@@ -39,7 +40,7 @@ class Framer:
     _in_string: bool
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._buffer = b""
         self._skipping = False
         self._restart(0)
@@ -56,7 +57,7 @@ class Framer:
         """
         if not self._buffer and not self._skipping:
             match = _FLAT.match(data)
-            if match is not None and match.end() == len(data) and len(match[1]) <= self._limit:
+            if match is not None and match.end() == len(data) and len(match[1]) <= self.limit:
                 return [match[1]]
         self._buffer += data
         return self._take_all()
@@ -88,17 +89,17 @@ class Framer:
         while not self._skipping or self._skip():
             if not self._depth:
                 flat = _FLAT.match(self._buffer, self._begin)
-                if flat is not None and len(flat[1]) <= self._limit:
+                if flat is not None and len(flat[1]) <= self.limit:
                     documents.append(flat[1])
                     self._restart(flat.end())
                     continue
                 if not self._find_start(documents):
                     break
             whole = self._find_end()
-            if whole and self._position - self._begin <= self._limit:
+            if whole and self._position - self._begin <= self.limit:
                 documents.append(self._buffer[self._begin : self._position])
                 self._restart(self._position)
-            elif whole or len(self._buffer) - self._begin > self._limit:
+            elif whole or len(self._buffer) - self._begin > self.limit:
                 documents.append(self._cut_off())
             else:
                 break
@@ -109,7 +110,7 @@ class Framer:
 
     def _cut_off(self) -> bytes:
         """Take what may be handed out of a document that is too long; the rest of it is skipped."""
-        end = self._begin + self._limit
+        end = self._begin + self.limit
         match = _REQUEST_START.search(self._buffer, self._begin + 1, end)
         piece = self._buffer[self._begin : end if match is None else match.start()]
         self._restart(self._begin + len(piece))

@@ -16,6 +16,7 @@ from twisted.web import http, resource, server
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
@@ -41,6 +42,7 @@ class JsonRpcResource(resource.Resource):
     @param allow: networks whose clients may call.
     @param origins: origins of web pages that may call, besides the server's own.
     @param max_body: the most bytes of a document.
+    @ivar max_body: may be set at any time.
     @ivar http_status: status and reason tell of faults.
     """
 
@@ -52,7 +54,7 @@ class JsonRpcResource(resource.Resource):
         self.http_status = dispatcher.dialect.http_status
         self._networks = [ipaddress.ip_network(network) for network in allow]
         self._origins = frozenset(origins)
-        self._max_body = max_body
+        self.max_body = max_body
         self.allows = lru_cache(4096)(self._look_up)
 
     def render(self, request: server.Request) -> int:
@@ -60,8 +62,8 @@ class JsonRpcResource(resource.Resource):
         if self._refuse(request):
             return server.NOT_DONE_YET
         document = request.content.read()  # type: ignore[union-attr] # it has come
-        if len(document) > self._max_body:
-            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self._max_body} bytes")
+        if len(document) > self.max_body:
+            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
         origin = Origin("https" if request.isSecure() else "http", asynchronous=True)
         self.respond(request, self.dispatcher.dispatch(document, origin))
@@ -256,14 +258,20 @@ class JsonRpcSite(server.Site):
     protocol = Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
     requestFactory = _Request
 
-    def __init__(
-        self, path: str, jsonrpc: JsonRpcResource, max_body: int, timeout: float, reactor: IReactorTime
-    ) -> None:
+    def __init__(self, path: str, jsonrpc: JsonRpcResource, timeout: float, reactor: IReactorTime) -> None:
         self.prefix = path.encode()
         self.jsonrpc = jsonrpc
         super().__init__(_Root(self.prefix, jsonrpc), timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.max_body = max_body
         self.connections = Connections()
+
+    @property
+    def max_body(self) -> int:
+        """The most bytes of a document."""
+        return self.jsonrpc.max_body
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Take on C{http_timeout}, for connections that are opened from now on."""
+        self.timeOut = settings.http_timeout
 
     def acceptableProtocols(self) -> list[bytes]:
         """HTTP/1.1 only, however Twisted was installed."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
 
 _log = make_logger(__name__)
@@ -50,27 +51,20 @@ class StreamService(Service):
     @param setting: that the endpoint comes from, for messages.
     @param endpoint: a Twisted server endpoint string.
     @param protocol: the listener's, for the log and C{core.sockets_list}.
-    @param factory: makes the protocols.
-    @param connections: those of the factory.
+    @param factory: makes the protocols; it has their L{Connections} as C{connections}, and a C{settings_changed} of
+        its own.
     @ivar listener: the address that is listened on; None while it is not.
     """
 
     listener: Listener | None = None
 
-    def __init__(
-        self,
-        setting: str,
-        endpoint: str,
-        protocol: str,
-        factory: IProtocolFactory,
-        connections: Connections,
-        reactor: Any,
-    ) -> None:
+    def __init__(self, setting: str, endpoint: str, protocol: str, factory: Any, reactor: Any) -> None:
         self.protocol = protocol
-        self.connections = connections
+        self.connections: Connections = factory.connections
         self._setting = setting
         self._endpoint = endpoint
-        self._factory = factory
+        self._factory: IProtocolFactory = factory
+        self._own_factory = factory
         self._reactor = reactor
         self._listening: Deferred[IListeningPort | None] | None = None
 
@@ -90,6 +84,10 @@ class StreamService(Service):
         if failures:
             self._listening = None
             raise self._error(failures[0])
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Take on what a change of settings means for a running server."""
+        self._own_factory.settings_changed(settings)
 
     def startService(self) -> None:
         self.privilegedStartService()

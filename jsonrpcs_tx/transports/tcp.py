@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.stream import Connections
 
@@ -78,3 +79,8 @@ class TcpFactory(Factory):
         self.timeout = timeout
         self.reactor = reactor
         self.connections = Connections()
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Take on C{fifo_max_request} and C{http_timeout}, for connections that are opened from now on."""
+        self.max_request = settings.fifo_max_request
+        self.timeout = settings.http_timeout

@@ -76,12 +76,16 @@ class Worker:
         parent = service.make_stateless(settings.from_values(values), reactor)
         timeout = parent.settings.dgram_timeout / 1000
         self._reader = WorkerReader(sock, parent.dispatcher, Origin(transport), timeout, reactor)
-        self._link = Link(line, lambda message: None, self._stop, reactor)
+        self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._reader.link = self._link
         self._reader.counts = SharedCounts(COUNTS_FD, counted(parent.counters, parent.dispatcher, transport))
         self._reader.startReading()
         self._link.send(_encode(None))  # ready
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
+
+    def _settings_changed(self, setup: bytes) -> None:
+        values, _ = msgspec.msgpack.decode(setup)
+        self._reader.timeout = settings.from_values(values).dgram_timeout / 1000
 
     def _stop(self) -> None:
         """The main process stops, or is gone: end when everything has been said, or the time is up."""

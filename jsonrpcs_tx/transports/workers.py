@@ -56,6 +56,10 @@ def unpack_peer(peer: Any) -> Any:
     return tuple(peer) if isinstance(peer, list) else peer
 
 
+def _encode_setup(settings: Settings, transport: str) -> bytes:
+    return msgspec.msgpack.encode((attrs.asdict(settings), transport))
+
+
 class Pool:
     """The workers of one socket. While none is at work, the main process reads the socket itself.
 
@@ -73,7 +77,7 @@ class Pool:
         dispatcher: Dispatcher,
         reactor: Any,
     ) -> None:
-        self.setup = msgspec.msgpack.encode((attrs.asdict(settings), transport))
+        self.setup = _encode_setup(settings, transport)
         self.socket = sock
         self.transport = transport
         self.reader = reader
@@ -98,6 +102,12 @@ class Pool:
     def pids(self) -> list[int]:
         """The process ids of the workers that run."""
         return [one.pid for one in self._workers if one.pid]
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Tell the workers, those that are started later, too."""
+        self.setup = _encode_setup(settings, self.transport)
+        for one in self._workers:
+            one.tell_settings()
 
     def share(self) -> None:
         """Have the main process read only while no worker does."""
@@ -146,7 +156,12 @@ class _Worker(ProcessProtocol):
             its.close()
             os.close(counts)
         self.pid = process.pid
-        self._link.send(self._pool.setup)
+        self.tell_settings()
+
+    def tell_settings(self) -> None:
+        """Send the settings to the process, if there is one."""
+        if self.pid:
+            self._link.send(self._pool.setup)
 
     def stop(self) -> Deferred[None]:
         """@return: a Deferred that fires when the process has ended and its last message is answered."""
