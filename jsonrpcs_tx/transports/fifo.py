@@ -301,7 +301,7 @@ class FifoService(Service):
         settings = self._settings
         path, reply_dir = settings.path(settings.fifo_name), settings.path(settings.fifo_reply_dir)
         try:
-            directory = os.open(reply_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            directory = os.open(reply_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
         self._fds.append(directory)

@@ -18,9 +18,9 @@ _REQUEST_START_SIZE: Final = 256
 """Bytes that are kept while looking for the start of a request, so that one which comes in pieces is seen."""
 
 
-_MAX_SEARCHES: Final = 64
+_MAX_SEARCHES: Final = 16
 """How often the rest of a document that is given up is searched for whole ones, lest one takes long that is made of
-nothing but beginnings."""
+nothing but beginnings; after that, only what follows its last beginning is."""
 
 
 class Framer:
@@ -86,7 +86,8 @@ class Framer:
     def _take_all(self) -> list[bytes]:
         """Take what is complete from the buffer."""
         documents: list[bytes] = []
-        while not self._skipping or self._skip():
+        searches = 0
+        while not self._skipping or self._skip(last=searches > _MAX_SEARCHES):
             if not self._depth:
                 flat = _FLAT.match(self._buffer, self._begin)
                 if flat is not None and len(flat[1]) <= self.limit:
@@ -101,6 +102,7 @@ class Framer:
                 self._restart(self._position)
             elif whole or len(self._buffer) - self._begin > self.limit:
                 documents.append(self._cut_off())
+                searches += 1
             else:
                 break
         self._buffer = self._buffer[self._begin :]
@@ -117,12 +119,15 @@ class Framer:
         self._skipping = True
         return piece
 
-    def _skip(self) -> bool:
-        """Drop what is left of a document that was too long, up to the start of the next request.
+    def _skip(self, last: bool) -> bool:
+        """Drop what is left of a document that was too long, up to the start of the next request, or of the last one.
 
         @return: whether there is one.
         """
         match = _REQUEST_START.search(self._buffer, self._begin)
+        if last:
+            for match in _REQUEST_START.finditer(self._buffer, self._begin):
+                pass
         if match is None:
             self._restart(max(self._begin, len(self._buffer) - _REQUEST_START_SIZE))
             return False
@@ -148,9 +153,10 @@ class Framer:
         return True
 
     def _find_end(self) -> bool:
-        """Move the position behind the bracket that closes the document, or as far as the buffer goes."""
+        """Move the position behind the bracket that closes the document, or as far as the buffer and the limit go."""
         buffer = self._buffer
         brackets = _BRACKETS[buffer[self._begin]]
+        end = self._begin + self.limit + 1
         while True:
             if self._in_string:
                 match = _STRING_REST.match(buffer, self._position)
@@ -160,9 +166,9 @@ class Framer:
                     return False
                 self._position += 1
                 self._in_string = False
-            bracket = brackets.search(buffer, self._position)
+            bracket = brackets.search(buffer, self._position, end)
             if bracket is None:
-                self._position = len(buffer)
+                self._position = min(len(buffer), end)
                 return False
             self._position = bracket.end()
             if bracket[0] == b'"':

@@ -110,7 +110,10 @@ class JsonRpcResource(resource.Resource):
         origin = request.getHeader("origin")
         if origin is None or origin.lower() in self._origins:
             return True
-        parts = urlsplit(origin.lower())
+        try:
+            parts = urlsplit(origin.lower())
+        except ValueError:
+            return False
         if not parts.netloc or parts.netloc != (request.getHeader("host") or "").lower():
             return False
         host = parts.hostname or ""

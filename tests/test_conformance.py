@@ -1,0 +1,223 @@
+"""What the real Kamailio answered is answered here, over every transport: tests/data has its replies.
+
+Each file is a scenario: its steps are sent in order to a server that starts with the file's settings. A step's kind
+says what it binds us to: C{exact}, the same bytes; C{unordered}, the same but for the order of sets and of targets
+within a set; C{volatile}, the same keys and types; C{dialect}, the same in dialect kamailio; C{extension} and
+C{invalid}, what L{BETTER} and L{INVALID} say, where the original loses something, answers nonsense or dies.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import DATA, TRANSPORTS, Server
+
+STATELESS = ("core", "echo", "ids", "errors", "system")
+"""Scenarios that leave the server as it was, so that all transports can share one."""
+
+STATEFUL = ("corex", "cfg", "htable", "stats", *(f"dispatcher{number}" for number in range(1, 6)))
+STATEFUL_TRANSPORTS = ("unix", "udp4", "fifo", "http")
+
+OPEN = ("stats.fetch", "stats.fetchn", "cnt.grp_get_all", "cfg.get", "core.flags")
+"""Methods whose keys are names of counters and variables: each server has its own."""
+
+MAY_BE_EMPTY = ("core.tcp_list", "corex.list_aliases")
+
+ECHO = '{"jsonrpc":"2.0","result":["x",1],"id":%s}'
+PARSE_ERROR = (400, '{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse Error"},"id":null}')
+BAD_PARAMETERS = (500, '{"jsonrpc":"2.0","error":{"code":500,"message":"Invalid Parameters"},"id":1}')
+
+
+def bad_request(id: str) -> tuple[int, str]:
+    return 400, f'{{"jsonrpc":"2.0","error":{{"code":-32600,"message":"Invalid Request"}},"id":{id}}}'
+
+
+def fault(code: int, message: str) -> tuple[int, str]:
+    return code, f'{{"jsonrpc":"2.0","error":{{"code":{code},"message":"{message}"}},"id":1}}'
+
+
+BETTER: dict[tuple[str, int], tuple[int, str]] = {
+    ("core", 25): (200, '{"jsonrpc":"2.0","result":["0","-1","65536","4294967295"],"id":1}'),
+    ("ids", 11): (200, ECHO % "1.5"),
+    ("ids", 12): (200, ECHO % "null"),
+    ("ids", 13): (200, ECHO % "true"),
+    ("ids", 14): (200, ECHO % "12345678901234567890"),
+    ("ids", 15): (200, ECHO % "9007199254740993"),
+    ("errors", 31): (200, '{"jsonrpc":"2.0","result":[["array"]],"id":1}'),
+    ("cfg", 20): BAD_PARAMETERS,
+    ("stats", 17): fault(400, "non-existent counter core.nope"),
+    ("stats", 19): fault(400, "non-existent counter core.nope"),
+}
+"""The HTTP status and the reply of C{extension} steps."""
+
+INVALID: dict[tuple[str, int], tuple[int, str]] = {
+    ("corex", 4): BAD_PARAMETERS,
+    **{("echo", step): BAD_PARAMETERS for step in (7, 8, 9, 10, 13)},
+    **{("errors", step): bad_request("1") for step in (*range(5, 15), 27)},
+    **{("errors", step): bad_request("null") for step in (15, 16, 17, 18, 21, 22, 23)},
+    **{("errors", step): PARSE_ERROR for step in (19, 20, 24, 25)},
+    ("errors", 26): (200, "[" + ECHO % "1" + "]"),
+    ("errors", 27): bad_request("null"),
+    ("errors", 32): BAD_PARAMETERS,
+    ("htable", 8): BAD_PARAMETERS,
+    ("cfg", 17): BAD_PARAMETERS,
+    ("cfg", 29): BAD_PARAMETERS,
+    ("dispatcher2", 5): BAD_PARAMETERS,
+}
+"""The HTTP status and the reply of C{invalid} steps."""
+
+JSONRPC2: dict[tuple[str, int], bytes] = {
+    ("ids", 16): b"",
+    ("ids", 17): b"",
+    **{
+        ("errors", step): b'{"jsonrpc":"2.0","error":{"code":-32601,"message":"Method not found"},"id":%s}'
+        % (b'"s"' if step == 4 else b"1")
+        for step in range(5)
+    },
+}
+"""The replies of C{dialect} steps in dialect jsonrpc2; an empty one is none."""
+
+
+def scenario(name: str) -> dict[str, Any]:
+    return dict(json.loads((DATA / f"{name}.json").read_text()))
+
+
+def options(name: str) -> list[str]:
+    """The options for a scenario's settings."""
+    settings = scenario(name)["settings"]
+    if "list_file" in settings:
+        settings["list_file"] = str(DATA / settings["list_file"])
+    return [f"--{setting.replace('_', '-')}={value}" for setting, value in settings.items()]
+
+
+def carries(transport: str, document: str) -> bool:
+    """Whether a transport can carry a document: those without frames need one that shows where it ends, and the FIFO
+    one that has room for a reply_name.
+    """
+    if transport not in ("fifo", "tcp"):
+        return True
+    framed = document.startswith(("{", "[")) and document.endswith(("}", "]"))
+    return framed and (transport == "tcp" or ("{" in document and document != "{}"))
+
+
+def sorted_sets(reply: dict[str, Any]) -> dict[str, Any]:
+    """A reply of dispatcher.list with its sets and targets in one order."""
+    for record in reply["result"]["RECORDS"]:
+        record["SET"]["TARGETS"].sort(key=json.dumps)
+    reply["result"]["RECORDS"].sort(key=json.dumps)
+    return reply
+
+
+def is_like(ours: Any, theirs: Any, open_keys: bool = False) -> bool:
+    """Whether two values have the same keys and types. Each element of a list must be like one of the other."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        if open_keys:
+            return all(any(is_like(mine, value) for value in theirs.values()) for mine in ours.values())
+        return ours.keys() == theirs.keys() and all(is_like(ours[key], theirs[key]) for key in ours)
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return all(any(is_like(mine, value) for value in theirs) for mine in ours)
+    return type(ours) is type(theirs)
+
+
+def check(name: str, number: int, step: dict[str, Any], reply: bytes, status: int | None, reason: str | None) -> None:
+    """Check a reply, and over HTTP the status and reason.
+
+    @raise AssertionError: it is not what the step's kind binds us to.
+    """
+    recorded = step["http"]
+    if step["kind"] in ("extension", "invalid"):
+        wanted_status, wanted = (BETTER if step["kind"] == "extension" else INVALID)[name, number]
+        assert reply.decode() == wanted
+        assert status in (None, wanted_status)
+        return
+    if step["kind"] in ("exact", "dialect"):
+        assert reply.decode() == recorded["body"]
+    elif step["kind"] == "unordered":
+        assert sorted_sets(json.loads(reply)) == sorted_sets(json.loads(recorded["body"]))
+    else:
+        method = json.loads(step["request"])["method"]
+        ours, theirs = json.loads(reply), json.loads(recorded["body"])
+        if "error" in theirs:
+            assert ours == theirs
+        else:
+            assert ours.keys() == theirs.keys()
+            assert is_like(ours["result"], theirs["result"], method in OPEN), f"{reply!r} is not like {theirs!r}"
+            assert ours["result"] or not theirs["result"] or method in MAY_BE_EMPTY
+    assert status in (None, recorded["status"])
+    assert reason in (None, recorded["reason"])
+
+
+def play(server: Server, name: str, transport: str, pretty: bool = False) -> None:
+    """Send the steps of a scenario over a transport, and check the replies."""
+    for number, step in enumerate(scenario(name)["steps"]):
+        document = step["request"]
+        if not carries(transport, document):
+            continue
+        status = reason = None
+        if transport in ("http", "https"):
+            response = server.http(document.encode(), transport)
+            reply, status, reason = response.body, response.status, response.reason
+        else:
+            reply = server.call(transport, document.encode())
+        try:
+            if not pretty:
+                check(name, number, step, reply, status, reason)
+            elif step["kind"] in ("exact", "dialect") and isinstance(step.get("dgram_pretty"), str):
+                assert reply.decode() == step["dgram_pretty"]
+        except Exception as error:
+            raise AssertionError(f"{name}, step {number}, {step['kind']}: {document}: {error}") from error
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("name", STATELESS)
+def test_stateless(server: Server, name: str, transport: str) -> None:
+    """What leaves the server as it was is answered as recorded."""
+    play(server, name, transport)
+
+
+@pytest.mark.parametrize("transport", STATEFUL_TRANSPORTS)
+@pytest.mark.parametrize("name", STATEFUL)
+def test_stateful(tmp_path: Path, name: str, transport: str) -> None:
+    """What changes the server is answered as recorded, from a fresh start."""
+    with Server(tmp_path, *options(name)) as server:
+        play(server, name, transport)
+
+
+@pytest.mark.parametrize("name", [*STATELESS, *STATEFUL])
+def test_pretty_format(tmp_path: Path, name: str) -> None:
+    """With pretty_format 1 the reply has Kamailio's layout, to the byte."""
+    settings = [option for option in options(name) if not option.startswith("--pretty-format")]
+    with Server(tmp_path, "--pretty-format=1", *settings) as server:
+        play(server, name, "unix", pretty=True)
+
+
+@pytest.fixture(scope="module")
+def jsonrpc2_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("jsonrpc2"), "--dialect=jsonrpc2") as running:
+        yield running
+
+
+@pytest.mark.parametrize("key", list(JSONRPC2), ids=lambda key: f"{key[0]}-{key[1]}")
+def test_jsonrpc2(jsonrpc2_server: Server, key: tuple[str, int]) -> None:
+    """In dialect jsonrpc2 errors are the specification's, with HTTP status 200, and notifications are not answered."""
+    name, number = key
+    document = scenario(name)["steps"][number]["request"].encode()
+    response = jsonrpc2_server.http(document)
+    assert (response.status, response.body) == (200 if JSONRPC2[key] else 204, JSONRPC2[key])
+    if JSONRPC2[key]:
+        assert jsonrpc2_server.call("unix", document) == JSONRPC2[key]
+
+
+def test_every_step_is_bound() -> None:
+    """Every recorded step that is not to be answered as it was has an answer here."""
+    steps = {
+        (name, number): step["kind"]
+        for name in (*STATELESS, *STATEFUL)
+        for number, step in enumerate(scenario(name)["steps"])
+    }
+    assert {key for key, kind in steps.items() if kind == "extension"} == set(BETTER)
+    assert {key for key, kind in steps.items() if kind == "invalid"} == set(INVALID)
+    assert {key for key, kind in steps.items() if kind == "dialect"} == set(JSONRPC2)

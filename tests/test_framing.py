@@ -1,0 +1,301 @@
+"""Framing: documents cut anywhere, several at once, broken ones, and the limit of their size."""
+
+import json
+import time
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from jsonrpcs_tx.transports.framing import Framer
+
+LIMIT = 65_456
+REQUEST = b'{"jsonrpc":"2.0","method":"m","id":1}'
+DOCUMENTS = (
+    REQUEST,
+    b"{}",
+    b"[]",
+    b"[{},[{}]]",
+    b'{"a":{"b":[{"c":{}}]},"d":[]}',
+    b'{"a":"}{][","b":{"c":"]}"}}',
+    b'["]","[",["]"]]',
+    rb'{"a":"\"}","b":{"c":"\\"}}',
+    rb'{"a":"\\\"}\u007d","b":"\\"}',
+    b'{ "a" :\r\n\t1 ,\n "b" : { } }',
+    '{"a":"é€😀}","b":{"ü":"ß"}}'.encode(),
+    b'{"a":"\x00\xff","b":{"c":"\xc3"}}',
+    b"{]}",
+    b"[}]",
+    b'[%s,{"jsonrpc":"2.0","method":"n","params":{"x":[1,2]}}]' % REQUEST,
+)
+SEPARATORS = (b"", b"\n", b" \t\r\n", b"\n" * 300)
+
+_TOKENS = st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\n", b"a", b",", b'{"id":', b'"}', *DOCUMENTS])
+_STREAMS = st.lists(_TOKENS, max_size=30).map(b"".join)
+_CUTS = st.lists(st.integers(0, 400), max_size=8)
+
+
+def feed(framer: Framer, *pieces: bytes) -> list[bytes]:
+    """All that comes out while the pieces go in."""
+    return [document for piece in pieces for document in framer.feed(piece)]
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(stream), *(place for place in places if place < len(stream))})
+    return [stream[start:end] for start, end in pairwise(edges)]
+
+
+def single_bytes(stream: bytes) -> list[bytes]:
+    return [stream[place : place + 1] for place in range(len(stream))]
+
+
+def counted(stream: bytes) -> list[bytes]:
+    """The whole documents of a stream, found by counting brackets byte by byte."""
+    documents: list[bytes] = []
+    start, depth, in_string, escaped = 0, 0, False, False
+    for place, byte in enumerate(single_bytes(stream)):
+        if not depth:
+            if byte in (b"{", b"["):
+                start, depth = place, 1
+                opening, closing = byte, b"}" if byte == b"{" else b"]"
+        elif in_string:
+            in_string = escaped or byte != b'"'
+            escaped = not escaped and byte == b"\\"
+        elif byte == b'"':
+            in_string = True
+        elif byte in (opening, closing):
+            depth += 1 if byte == opening else -1
+            if not depth:
+                documents.append(stream[start : place + 1])
+    return documents
+
+
+def documents_of(pieces: list[bytes]) -> list[bytes]:
+    return [piece for piece in pieces if piece[:1] in (b"{", b"[")]
+
+
+def verdict(pieces: list[bytes]) -> list[bytes]:
+    """The pieces with what is no document joined, since where that is parted is left to chance."""
+    joined: list[bytes] = []
+    garbage = b""
+    for piece in pieces:
+        if piece[:1] in (b"{", b"["):
+            joined += [garbage, piece]
+            garbage = b""
+        else:
+            garbage += b"".join(piece.split())
+    return [piece for piece in [*joined, garbage] if piece]
+
+
+def is_json(piece: bytes) -> bool:
+    try:
+        json.loads(piece)
+    except ValueError:
+        return False
+    return True
+
+
+class DocumentsTests(SynchronousTestCase):
+    """Whole documents, however they come."""
+
+    def test_cut_anywhere(self) -> None:
+        """A document in two pieces, cut at any byte, comes out whole when its last byte has come, and not before."""
+        for document in DOCUMENTS:
+            for place in range(1, len(document)):
+                framer = Framer(LIMIT)
+                assert framer.feed(document[:place]) == []
+                assert framer.unfinished
+                assert framer.feed(document[place:]) == [document]
+                assert not framer.unfinished
+
+    def test_byte_by_byte(self) -> None:
+        """Documents that come byte by byte come out whole, in order."""
+        for separator in SEPARATORS:
+            stream = separator.join(DOCUMENTS)
+            assert feed(Framer(LIMIT), *single_bytes(stream)) == list(DOCUMENTS)
+
+    def test_several_in_one_write(self) -> None:
+        """Documents in one write come out one by one, in order, with blanks between them or not."""
+        for separator in SEPARATORS:
+            framer = Framer(LIMIT)
+            assert framer.feed(separator + separator.join(DOCUMENTS) + separator) == list(DOCUMENTS)
+            assert not framer.unfinished
+
+    def test_whole_and_a_piece(self) -> None:
+        """Of a document and the start of the next, the first comes out at once, the second with its rest."""
+        framer = Framer(LIMIT)
+        assert framer.feed(REQUEST + REQUEST[:20]) == [REQUEST]
+        assert framer.unfinished
+        assert framer.feed(REQUEST[20:]) == [REQUEST]
+
+    def test_thousands_in_one_write(self) -> None:
+        """As many documents as a read can hold come out of one write, flat or nested."""
+        for document in (b"{}", b'{"a":{}}'):
+            count = 65_536 // len(document)
+            assert Framer(LIMIT).feed(document * count) == [document] * count
+
+    def test_blanks(self) -> None:
+        """Blanks are no document, and nothing that is waited for."""
+        framer = Framer(LIMIT)
+        assert framer.feed(b" \r\n\t" * 100) == []
+        assert not framer.unfinished
+        assert framer.give_up() == []
+
+    def test_garbage(self) -> None:
+        """What is no document is handed out without its blanks, and the document behind it too."""
+        framer = Framer(LIMIT)
+        assert framer.feed(b"\n:core.uptime:x \n" + REQUEST) == [b":core.uptime:x", REQUEST]
+        assert framer.feed(b"}]null") == [b"}]null"]
+        assert not framer.unfinished
+
+    @given(_STREAMS, _CUTS)
+    def test_as_counted(self, stream: bytes, places: list[int]) -> None:
+        """Whatever comes, cut wherever, the documents are those that counting brackets finds."""
+        expected = counted(stream)
+        assert documents_of(feed(Framer(LIMIT), *cut(stream, places))) == expected
+        assert documents_of(feed(Framer(LIMIT), stream)) == expected
+
+    @given(_STREAMS, _CUTS)
+    def test_cuts_change_nothing(self, stream: bytes, places: list[int]) -> None:
+        """Whatever comes, pieces give the same as the whole, up to what is given up at the end."""
+        whole, cut_up = Framer(LIMIT), Framer(LIMIT)
+        expected = verdict(whole.feed(stream) + whole.give_up())
+        assert verdict(feed(cut_up, *cut(stream, places)) + cut_up.give_up()) == expected
+
+
+class GiveUpTests(SynchronousTestCase):
+    """Documents that nobody finishes."""
+
+    BROKEN = (b"{", b'{"jsonrpc":"2.0","method":', b'{"jsonrpc":"2.0","method":"m', b'["\\', b"[[1,2]", b'{"a":"\\"}')
+
+    def test_given_up(self) -> None:
+        """An unfinished document is handed out as far as it came, once, and the next one is found."""
+        for broken in self.BROKEN:
+            framer = Framer(LIMIT)
+            assert framer.feed(broken) == []
+            assert framer.give_up() == [broken]
+            assert not framer.unfinished
+            assert framer.give_up() == []
+            assert framer.feed(REQUEST) == [REQUEST]
+
+    def test_requests_behind_it(self) -> None:
+        """Requests that came behind a broken document come out whole when that is given up."""
+        for broken in self.BROKEN:
+            framer = Framer(LIMIT)
+            pieces = framer.feed(broken + REQUEST + REQUEST) + framer.give_up()
+            assert b"".join(pieces) == broken + REQUEST + REQUEST
+            assert pieces[-2:] == [REQUEST, REQUEST]
+
+    def test_nothing_to_give_up(self) -> None:
+        """Giving up where nothing is unfinished gives nothing."""
+        framer = Framer(LIMIT)
+        framer.feed(REQUEST)
+        assert framer.give_up() == []
+
+    @given(_STREAMS)
+    def test_nothing_lost(self, stream: bytes) -> None:
+        """All bytes but blanks come out, as documents or as what was given up."""
+        framer = Framer(LIMIT)
+        pieces = framer.feed(stream) + framer.give_up()
+        assert b"".join(b"".join(pieces).split()) == b"".join(stream.split())
+
+    def test_many_starts(self) -> None:
+        """Giving up a document that is nothing but starts of requests costs no more than its size asks."""
+        for end in (b"", b"}"):
+            framer = Framer(LIMIT)
+            assert framer.feed(b'{"id":' * 3000 + end) == []
+            before = time.process_time()
+            framer.give_up()
+            assert time.process_time() - before < 1
+            assert framer.feed(REQUEST) == [REQUEST]
+
+
+class LimitTests(SynchronousTestCase):
+    """Documents that are too long."""
+
+    LIMIT = 300
+
+    def documents(self, size: int) -> list[bytes]:
+        """A flat and a nested document of a size."""
+        flat, nested = b'{"a":"%s"}', b'{"a":{"b":["%s"]}}'
+        return [template % (b"x" * (size - len(template) + 2)) for template in (flat, nested)]
+
+    def test_up_to_the_limit(self) -> None:
+        """A document of as many bytes as the limit allows comes out whole."""
+        for document in self.documents(self.LIMIT):
+            assert len(document) == self.LIMIT
+            assert Framer(self.LIMIT).feed(document) == [document]
+            assert feed(Framer(self.LIMIT), *single_bytes(document)) == [document]
+
+    def test_beyond_in_pieces(self) -> None:
+        """A longer document that comes byte by byte is handed out in part, once, and the next request is found."""
+        for document in self.documents(self.LIMIT + 1) + self.documents(20 * self.LIMIT):
+            framer = Framer(self.LIMIT)
+            cut_off, *rest = feed(framer, *single_bytes(document + REQUEST))
+            assert document.startswith(cut_off)
+            assert rest == [REQUEST]
+
+    def test_beyond_in_one_write(self) -> None:
+        """A longer document in one write is not handed out whole either, and the request in the same write is found."""
+        for document in self.documents(self.LIMIT + 2) + self.documents(20 * self.LIMIT):
+            pieces = Framer(self.LIMIT).feed(document + REQUEST)
+            assert document not in pieces
+            assert pieces[-1] == REQUEST
+
+    def test_next_request_is_not_part_of_it(self) -> None:
+        """What is handed out of a document that is too long holds nothing of the request behind it."""
+        pieces = Framer(self.LIMIT).feed(b'{"a":"' + b"x" * self.LIMIT + REQUEST)
+        assert [piece for piece in pieces if b"method" in piece] == [REQUEST]
+
+    def test_next_request_in_pieces(self) -> None:
+        """Behind a document that is too long, a request that comes cut at any byte is found."""
+        for place in range(1, len(REQUEST)):
+            framer = Framer(self.LIMIT)
+            feed(framer, b'{"a":"' + b"x" * self.LIMIT, b"y" * 1000 + REQUEST[:place])
+            assert framer.feed(REQUEST[place:]) == [REQUEST]
+
+    def test_given_up_while_skipping(self) -> None:
+        """When the rest of a document that is too long stops coming, whatever comes next is a new document."""
+        framer = Framer(self.LIMIT)
+        feed(framer, b'{"a":"' + b"x" * self.LIMIT, b"y" * 1000)
+        assert framer.unfinished
+        assert framer.give_up() == []
+        assert not framer.unfinished
+        assert framer.feed(b'{"other":1}') == [b'{"other":1}']
+
+    def test_bytes_handed_out(self) -> None:
+        """No byte is handed out twice, so a document full of starts of requests takes no more memory than it has."""
+        framer = Framer(LIMIT)
+        framer.feed(b'{"id":' * 10_900)
+        assert sum(map(len, framer.feed(b'{"id":' * 100))) <= 6 * 11000
+
+    def test_many_starts(self) -> None:
+        """Starts of requests beyond the limit cost no more than their size asks, in one write or two."""
+        for limit, sizes in ((self.LIMIT, (3000,)), (LIMIT, (10_900, 400))):
+            framer = Framer(limit)
+            before = time.process_time()
+            feed(framer, *(b'{"id":' * size for size in sizes))
+            assert time.process_time() - before < 1
+            framer.give_up()
+            assert framer.feed(REQUEST) == [REQUEST]
+
+    @given(
+        st.lists(st.sampled_from([REQUEST, b'{"a":{"b":1}}', b'{"a":"%s"}' % (b"x" * 300)]), max_size=8),
+        _CUTS,
+    )
+    def test_cuts_change_nothing(self, documents: list[bytes], places: list[int]) -> None:
+        """Where a stream is cut does not decide which requests are found."""
+        stream = b"\n".join(documents)
+
+        def requests(*pieces: bytes) -> int:
+            return feed(Framer(self.LIMIT), *pieces).count(REQUEST)
+
+        assert requests(*cut(stream, places)) == documents.count(REQUEST)
+        assert requests(stream) == documents.count(REQUEST)
+
+    @given(st.lists(st.sampled_from([REQUEST, b'{"a":"%s"}' % (b"x" * 300)]), max_size=8), _CUTS)
+    def test_cuts_do_not_lift_the_limit(self, documents: list[bytes], places: list[int]) -> None:
+        """Where a stream is cut does not decide whether a document is too long."""
+        pieces = feed(Framer(self.LIMIT), *cut(b"\n".join(documents), places))
+        assert [piece for piece in pieces if is_json(piece) and len(piece) > self.LIMIT] == []

@@ -1,0 +1,61 @@
+"""The layout for people is Kamailio's, to the byte."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jsonrpcs_tx.pretty import layout
+from tests.support import DATA
+
+CAPTURES = [
+    capture
+    for capture in map(json.loads, (DATA / "pretty-captures.jsonl").read_text().splitlines())
+    if capture["reply"]  # a killed server gave none
+]
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda values: st.lists(values) | st.dictionaries(st.text(), values),
+)
+
+
+def compact(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def exact(text: str) -> Any:
+    """A reply with its numbers as they are written, as the server has them from its commands."""
+    return json.loads(text, parse_float=lambda literal: msgspec.Raw(literal.encode()))
+
+
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda capture: f"{capture['method']} {capture['params']}"[:60])
+def test_captures(capture: dict[str, Any]) -> None:
+    """A recorded reply, written compactly and laid out, is the recorded text again."""
+    assert layout(compact(exact(capture["reply"]))).decode() == capture["reply"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({}, "{\n}"),
+        ({"a": {}}, '{\n\t"a":\t{\n\t}\n}'),
+        ({"a": []}, '{\n\t"a":\t[]\n}'),
+        ({"a": [1, "b"]}, '{\n\t"a":\t[1, "b"]\n}'),
+        ({"a": "{}[],:"}, '{\n\t"a":\t"{}[],:"\n}'),
+        ({"a": '\\" ,'}, '{\n\t"a":\t"\\\\\\" ,"\n}'),
+        ({"ä": "€"}, '{\n\t"ä":\t"€"\n}'),
+    ],
+)
+def test_layout(value: Any, text: str) -> None:
+    """Empty and nested values, and strings that look like structure, are laid out as Kamailio does."""
+    assert layout(compact(value)).decode() == text
+
+
+@given(JSON)
+def test_value_is_kept(value: Any) -> None:
+    """Whatever is laid out says the same as before."""
+    assert json.loads(layout(compact(value))) == json.loads(compact(value))
