@@ -1,0 +1,120 @@
+"""The real Kamailio, for tests beside it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import DATA, PATIENCE
+
+MODULES = Path("/usr/lib/x86_64-linux-gnu/kamailio/modules")
+_LOADED = (*("kex", "corex", "tm", "sl", "pv", "htable", "counters", "dispatcher", "cfg_rpc", "xhttp", "jsonrpcs"),)
+
+
+def need(program: str, package: str) -> None:
+    """Skip the test where a program is missing; on a machine that is made for the tests that is a failure.
+
+    @param package: Debian's package that has it.
+    """
+    if shutil.which(program) is None:
+        assert "CI" not in os.environ, f"{program} is missing: apt-get install {package}"
+        pytest.skip(f"{program} is missing: apt-get install {package}")
+
+
+def free_port() -> int:
+    """A port for Kamailio, which does not say which one it got."""
+    with socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        return int(tcp.getsockname()[1])
+
+
+class Kamailio:
+    """Kamailio in a directory of its own, with the settings that the tests' servers have.
+
+    @ivar unix: its datagram socket.
+    @ivar fifo: its FIFO.
+    @ivar http: where it listens for HTTP.
+    """
+
+    def __init__(self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/") -> None:
+        need("kamailio", "kamailio")
+        self.directory = directory
+        # Its paths have a limit that pytest's directories exceed.
+        self._sockets = tempfile.TemporaryDirectory(prefix="kamailio")
+        self.unix = self._sockets.name + "/rpc.sock"
+        self.fifo = self._sockets.name + "/rpc.fifo"
+        self.http = ("127.0.0.1", free_port())
+        config = directory / "kamailio.cfg"
+        lines = [
+            "#!KAMAILIO",
+            "debug=2",
+            "log_stderror=yes",
+            "children=1",
+            "tcp_children=1",
+            "auto_aliases=no",
+            "tcp_accept_no_cl=yes",
+            f"listen=tcp:127.0.0.1:{self.http[1]}",
+            f'mpath="{MODULES}/"',
+            *(f'loadmodule "{module}.so"' for module in _LOADED),
+            'modparam("htable", "htable", "a=>size=4;")',
+            'modparam("dispatcher", "reload_delta", 0)',
+            f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
+            'modparam("jsonrpcs", "transport", 7)',
+            f'modparam("jsonrpcs", "pretty_format", {pretty_format})',
+            f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',
+            f'modparam("jsonrpcs", "fifo_reply_dir", "{reply_dir}")',
+            f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
+            "request_route { exit; }",
+            "event_route[xhttp:request] { jsonrpc_dispatch(); }",
+        ]
+        config.write_text("\n".join(lines) + "\n")
+        self._log = directory / "kamailio.log"
+        self.start()
+
+    OPTIONS = ("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}")
+    """The options with which this server has the same."""
+
+    def __enter__(self) -> "Kamailio":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+        self._sockets.cleanup()
+
+    def start(self) -> None:
+        argv = ["kamailio", "-DD", "-E", "-f", str(self.directory / "kamailio.cfg")]
+        argv += ["-P", str(self.directory / "kamailio.pid"), "-Y", self._sockets.name]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(argv, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        deadline = time.monotonic() + PATIENCE
+        document = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
+        while self.call(document, 0.2) is None:
+            failed = self._process.poll() is not None or time.monotonic() > deadline
+            assert not failed, self._log.read_text()[-3000:]
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGTERM)
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+
+    def call(self, document: bytes, patience: float = 2) -> bytes | None:
+        """Send a document over the datagram socket; None where no reply comes."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(b"\0" + os.urandom(8).hex().encode())
+            client.settimeout(patience)
+            try:
+                client.sendto(document, self.unix)
+                return client.recv(1_000_000)
+            except OSError:
+                return None
