@@ -11,12 +11,13 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.counters import Counters
+from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.livesettings import add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.registry import Registry, declares_stateless
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.settings import SettingError, Settings
 from jsonrpcs_tx.tables import Tables
 from jsonrpcs_tx.tablestore import TableStoreService
 from jsonrpcs_tx.transports import Listener, tls, workers
@@ -39,6 +40,7 @@ class JsonRpcService(MultiService):
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
+    @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
@@ -57,6 +59,7 @@ class JsonRpcService(MultiService):
         self.families: list[str] = []
         self.registry = Registry()
         self.counters = Counters()
+        self.destinations = DestinationSets()
         self.variables = Variables()
         self.tables = Tables(reactor)
         for definition in settings.htable:
@@ -126,13 +129,18 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     @param reactor: the reactor to run in; default: the global one.
     @param commands: functions, modules and objects with commands, besides those that the settings name.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
-        of a table is not allowed.
+        of a table or the list of destinations is not allowed.
     @raise ValueError: two commands have the same name.
     """
     if reactor is None:
         from twisted.internet import reactor
     set_debug(settings.debug)
     service = JsonRpcService(settings, reactor)
+    if settings.list_file:
+        try:
+            service.destinations.load(settings.path(settings.list_file))
+        except DestinationError as error:
+            raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
     add_gauges(service)
     add_variables(service)
     _load_commands(service, commands)

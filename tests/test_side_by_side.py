@@ -220,6 +220,7 @@ def test_same_requests(kamailio: Kamailio, ours: Server, data: st.DataObject) ->
         ("cfg.rollback", []),
         ("cfg.seti", ["core", "debug", 2]),
         ("dispatcher.reload", []),
+        ("dispatcher.ping_active", [1]),
     ]
     for method, params in begin:
         document = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1}).encode()

@@ -10,6 +10,7 @@ from jsonrpcs_tx.commands.cfg import Cfg
 from jsonrpcs_tx.commands.cnt import Cnt
 from jsonrpcs_tx.commands.core import Core
 from jsonrpcs_tx.commands.corex import Corex
+from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
 from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
 from jsonrpcs_tx.commands.stats import Stats
@@ -29,6 +30,7 @@ BUILT_IN: Final = MappingProxyType[str, type](
         "core": Core,
         "corex": Corex,
         "jsonrpc": JsonRpc,
+        "dispatcher": DispatcherCommands,
         "htable": Htable,
         "cfg": Cfg,
         "stats": Stats,

@@ -1,0 +1,160 @@
+"""The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
+
+import ipaddress
+from typing import TYPE_CHECKING, Any, Final
+
+from jsonrpcs_tx.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
+from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.registry import MISSING, Text, command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
+
+_PROTOCOLS: Final = {"udp": 1, "tcp": 2, "tls": 3, "sctp": 4, "ws": 5, "wss": 6}
+"""Kamailio's numbers of protocols."""
+
+
+class DispatcherCommands:
+    """Destinations are named by their set and their URI."""
+
+    def __init__(self, service: "JsonRpcService") -> None:
+        self._service = service
+        self._sets = service.destinations
+        self._reloaded = 0
+
+    @command("dispatcher.list")
+    def list_sets(self, how: str = "") -> dict[str, Any]:
+        """Lists the sets with their destinations; short without attributes, full with addresses."""
+        sets = [
+            {"SET": {"ID": id, "TARGETS": [{"DEST": _member(one, how)} for one in found]}}
+            for id, found in self._sets.items()
+        ]
+        return {"NRSETS": len(sets), "RECORDS": sets}
+
+    @command("dispatcher.set_state")
+    def set_state(self, state: Text, group: int, address: str) -> str:
+        """Sets the state of a destination, or of all of a set: i, a, d or t, then p for probing."""
+        everything = address == "all"
+        return self._set_state(state, group, lambda one: everything or one.uri == address, everything)
+
+    @command("dispatcher.set_duid_state")
+    def set_duid_state(self, state: Text, group: int, duid: str) -> str:
+        """Sets the state of the destinations of a set that have an identifier, the attribute duid."""
+        return self._set_state(state, group, lambda one: one.attributes is not None and one.attributes.duid == duid)
+
+    @command("dispatcher.reload")
+    def reload(self) -> str:
+        """Reads the list of destinations again; if a line is bad nothing is changed."""
+        settings = self._service.settings
+        if not settings.list_file:
+            raise Fault(500, "Reload Failed: the setting list_file is empty")
+        self._count_reload()
+        try:
+            self._sets.load(settings.path(settings.list_file))
+        except DestinationError as error:
+            raise Fault(500, f"Reload Failed: {error}") from None
+        return "Ok. Dispatcher successfully reloaded."
+
+    @command("dispatcher.add")
+    def add(
+        self, group: int | str, address: str, flags: int | str = 0, priority: int | str = 0, attributes: str = ""
+    ) -> str:
+        """Adds a destination to a set, with flags, priority and attributes."""
+        # Kamailio takes text in the place of the priority for 0; kamcli sends numbers as text.
+        if isinstance(priority, str) and not priority.isdigit():
+            priority = 0
+        try:
+            parsed = Attributes.parse(attributes) if attributes else None
+            destination = Destination(address, _number(flags), _number(priority), parsed)
+        except DestinationError as error:
+            raise Fault(500, f"Adding dispatcher dst failed: {error}") from None
+        self._count_reload()
+        self._sets.add(_number(group), destination)
+        return "Ok. Dispatcher destination added."
+
+    @command("dispatcher.remove")
+    def remove(self, group: int | str, address: str) -> str:
+        """Removes a destination from a set, if it is there."""
+        self._count_reload()
+        self._sets.remove(_number(group), address)
+        return "Ok. Dispatcher destination removed."
+
+    @command("dispatcher.hash")
+    def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
+        """Returns the hash of one or two strings, and which of so many slots it means."""
+        hashed = hash_keys(*filter(None, (key, other))) if key or other else hash_keys("")
+        return {"hashid": hashed, "slot": hashed % slots if slots > 0 else 0}
+
+    @command("dispatcher.ping_active")
+    def ping_active(self, state: int = MISSING) -> dict[str, int]:
+        """Returns whether destinations are probed, 1 or 0, or sets it."""
+        old = self._sets.pinging
+        if state is MISSING or state < 0:
+            return {"OldPingState": old}
+        self._sets.pinging = state
+        return {"NewPingState": state, "OldPingState": old}
+
+    def _set_state(self, state: str, group: int, matches: Any, missing_is_fine: bool = False) -> str:
+        if not state:
+            raise Fault(500, "Invalid State Parameter")
+        try:
+            parse_state(state)
+        except DestinationError:
+            raise Fault(500, "Unknown State Value") from None
+        if not self._sets.set_state(state, group, matches) and not missing_is_fine:
+            raise Fault(500, "State Update Failed")
+        return "Ok. Dispatcher state updated."
+
+    def _count_reload(self) -> None:
+        """Whole seconds count, as in Kamailio, and all three commands together."""
+        now = int(self._service.reactor.seconds())
+        if self._reloaded and self._reloaded > now - self._service.settings.reload_delta:
+            raise Fault(500, "Ongoing reload")
+        self._reloaded = now
+
+
+def _number(value: int | str) -> int:
+    """A number, or one that is spelled: kamcli sends all its parameters as text."""
+    if isinstance(value, int):
+        return value
+    if not value.isascii() or not value.removeprefix("-").isdigit() or len(value) > 10:
+        raise Fault(500, "Invalid Parameters")
+    return int(value)
+
+
+def _member(destination: Destination, how: str) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "URI": destination.uri,
+        "FLAGS": destination.letters,
+        "PRIORITY": destination.priority,
+    }
+    if how == "full":
+        shown |= {
+            "HOST": destination.host,
+            "IPADDR": destination.host if _is_address(destination.host) else "",
+            "PORT": destination.port,
+            "PROTOID": _PROTOCOLS.get(destination.protocol, 0),
+            "DNSTIME_SEC": 0,
+            "DNSTIME_USEC": 0,
+        }
+    attributes = destination.attributes
+    if attributes is not None and how != "short":
+        shown["ATTRS"] = {
+            "BODY": attributes.body,
+            "DUID": attributes.duid,
+            "MAXLOAD": attributes.maxload,
+            "WEIGHT": attributes.weight,
+            "RWEIGHT": attributes.rweight,
+            "SOCKET": attributes.socket,
+            "SOCKNAME": attributes.sockname,
+            "OBPROXY": attributes.obproxy,
+        }
+    return shown
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

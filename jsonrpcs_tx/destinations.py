@@ -1,0 +1,414 @@
+"""Sets of destinations, their states, and how one is picked, as Kamailio's dispatcher module has them.
+
+A program that has calls to spread over servers uses them like this::
+
+    sets = DestinationSets()
+    sets.load("dispatcher.list")
+    sets[1].by_hash("bob").uri
+"""
+
+import random
+import re
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import Final
+
+import attrs
+
+INACTIVE: Final = 1
+TRYING: Final = 2
+DISABLED: Final = 4
+PROBING: Final = 8
+NO_DNS: Final = 16
+NEVER_PINGED: Final = 32
+MOST_FLAGS: Final = 63
+"""The bits of a state, which are the flags of the list file, and all of them."""
+
+WEIGHT_SLOTS: Final = 100
+"""What weights are parts of."""
+
+_DEAD: Final = INACTIVE | DISABLED
+_STATES: Final = {"i": INACTIVE, "0": INACTIVE, "a": 0, "1": 0, "d": DISABLED, "2": DISABLED, "t": TRYING, "3": TRYING}
+_URI = re.compile(
+    r"sips?:(?:[^\s@<>]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:;?@<>\[\]]+)(?::(?P<port>\d{1,5}))?(?P<rest>[;?]\S*)?"
+)
+
+
+class DestinationError(ValueError):
+    """A destination, a state or a list is not as it must be; the message says what is wrong and what is allowed."""
+
+
+class NoDestination(LookupError):
+    """There is no such set, or none of its destinations is live."""
+
+
+@attrs.frozen
+class Attributes:
+    """What is known of a destination besides its address.
+
+    @ivar body: all as one word, C{name=value} parted by semicolons.
+    @ivar weight: its part of a hundred slots.
+    @ivar rweight: its part, relative to those of the others.
+    """
+
+    body: str
+    duid: str = ""
+    maxload: int = 0
+    weight: int = 0
+    rweight: int = 0
+    socket: str | None = None
+    sockname: str | None = None
+    obproxy: str | None = None
+
+    @classmethod
+    def parse(cls, body: str) -> "Attributes":
+        """Read attributes. Those that are not known stay in the body alone.
+
+        @raise DestinationError: a number is none, or is out of 0 to 2147483647.
+        """
+        found: dict[str, str | int] = {}
+        for part in filter(None, body.split(";")):
+            name, _, value = part.partition("=")
+            if name in ("maxload", "weight", "rweight"):
+                if not value.isascii() or not value.isdigit() or int(value) >= 2**31:
+                    raise DestinationError(f"{name} {value!r:.60}; allowed: 0 to 2147483647")
+                found[name] = int(value)
+            elif name in ("duid", "socket", "sockname", "obproxy"):
+                found[name] = value
+        return cls(body, **found)  # type: ignore[arg-type] # the names say which are numbers
+
+
+@attrs.define(eq=False)
+class Destination:
+    """A server that calls may go to.
+
+    @ivar uri: its SIP URI.
+    @ivar state: the bits of its state; changed by L{DestinationSet.set_state} only.
+    @ivar priority: higher ones come first.
+    @ivar flags: the state that it was loaded or added with.
+    """
+
+    uri: str
+    state: int = 0
+    priority: int = 0
+    attributes: Attributes | None = None
+    flags: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """@raise DestinationError: the URI or the flags are not allowed."""
+        self.flags = self.state
+        if not _URI.fullmatch(self.uri):
+            raise DestinationError(f"URI {self.uri!r:.100}; allowed: sip:host, sip:user@host:port;parameters and sips:")
+        if not 0 <= self.state <= MOST_FLAGS:
+            raise DestinationError(f"flags {self.state}; allowed: a sum of 1, 2, 4, 8, 16 and 32")
+
+    @property
+    def live(self) -> bool:
+        """Whether calls may go to it."""
+        return not self.state & _DEAD
+
+    @property
+    def letters(self) -> str:
+        """The state in Kamailio's two letters, C{AX} for instance."""
+        first = "I" if self.state & INACTIVE else "D" if self.state & DISABLED else "T" if self.state & TRYING else "A"
+        return first + ("P" if self.state & PROBING else "N" if self.state & NEVER_PINGED else "X")
+
+    @property
+    def host(self) -> str:
+        """The host of the URI, an IPv6 address without its brackets."""
+        return self._parts["host"].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port of the URI; 5060 where it has none, 5061 for C{sips:}."""
+        return int(self._parts["port"] or (5061 if self.uri.startswith("sips:") else 5060))
+
+    @property
+    def protocol(self) -> str:
+        """The C{transport} parameter of the URI; empty where it has none."""
+        match = re.search(r";transport=(\w+)", self._parts["rest"] or "", re.IGNORECASE)
+        return match[1].lower() if match else ""
+
+    @property
+    def _parts(self) -> re.Match[str]:
+        match = _URI.fullmatch(self.uri)
+        assert match is not None  # it was checked
+        return match
+
+
+class DestinationSet:
+    """The destinations of one set, those of a higher priority first.
+
+    What picking needs is worked out once after each change, so that a pick costs the same however many there are.
+    """
+
+    def __init__(self, id: int, destinations: Iterable[Destination] = (), rng: random.Random | None = None) -> None:
+        """@param rng: rolls the dice; default: one of the system's."""
+        self.id = id
+        self._random = rng or random.SystemRandom()
+        self._destinations = sorted(destinations, key=lambda destination: -destination.priority)
+        self._turn = -1
+        self._changed()
+
+    def __iter__(self) -> Iterator[Destination]:
+        return iter(self._destinations)
+
+    def __len__(self) -> int:
+        return len(self._destinations)
+
+    def set_state(self, destination: Destination, state: int) -> None:
+        """Set the state of a destination of this set."""
+        if destination.state != state:
+            destination.state = state
+            self._changed()
+
+    def by_hash(self, *keys: str) -> Destination:
+        """The destination for keys (a user, a call): the same as long as it is live, else the one after it.
+
+        @raise NoDestination: none is live.
+        """
+        return self._live_at(hash_keys(*keys))
+
+    def round_robin(self) -> Destination:
+        """The next destination, in turn.
+
+        @raise NoDestination: none is live.
+        """
+        chosen = self._next_live((self._turn + 1) % max(1, len(self._destinations)))
+        self._turn = chosen
+        return self._destinations[chosen]
+
+    def at_random(self) -> Destination:
+        """Any destination, all alike.
+
+        @raise NoDestination: none is live.
+        """
+        live = self._lookup().live
+        if not live:
+            raise self._none()
+        return self._random.choice(live)
+
+    def by_priority(self) -> Destination:
+        """The first destination, by priority.
+
+        @raise NoDestination: none is live.
+        """
+        return self._live_at(0)
+
+    def by_weight(self) -> Destination:
+        """A destination by chance, according to C{weight}; where that one is dead, the one after it.
+
+        Weights are parts of L{WEIGHT_SLOTS}; what they leave goes to the last destination, as in Kamailio. Without any
+        weights all are alike.
+
+        @raise NoDestination: none is live.
+        """
+        slots = self._lookup().slots
+        return self._live_at(self._random.choice(slots)) if slots else self.at_random()
+
+    def by_relative_weight(self) -> Destination:
+        """A live destination by chance, according to C{rweight} in relation to the others'; without any all are alike.
+
+        @raise NoDestination: none is live.
+        """
+        lookup = self._lookup()
+        if not lookup.sums or not lookup.sums[-1]:
+            return self.at_random()
+        return lookup.live[bisect(lookup.sums, self._random.random() * lookup.sums[-1])]
+
+    def _live_at(self, index: int) -> Destination:
+        return self._destinations[self._next_live(index % max(1, len(self._destinations)))]
+
+    def _next_live(self, index: int) -> int:
+        following = self._lookup().following
+        if not following:
+            raise self._none()
+        return following[index]
+
+    def _none(self) -> NoDestination:
+        return NoDestination(f"set {self.id}: none of {len(self)} destinations is live")
+
+    def _changed(self) -> None:
+        self._known: _Lookup | None = None
+
+    def _lookup(self) -> "_Lookup":
+        if self._known is None:
+            self._known = _Lookup.of(self._destinations)
+        return self._known
+
+
+@attrs.frozen
+class _Lookup:
+    """What picking needs of a set.
+
+    @ivar live: the live destinations.
+    @ivar following: for each place that of the live destination there, or of the next one; empty if none is live.
+    @ivar slots: the places by weight.
+    @ivar sums: the relative weights of the live ones, added up.
+    """
+
+    live: list[Destination]
+    following: list[int]
+    slots: list[int]
+    sums: list[int]
+
+    @classmethod
+    def of(cls, destinations: list[Destination]) -> "_Lookup":
+        live = [destination for destination in destinations if destination.live]
+        following: list[int] = []
+        if live:
+            following = [0] * len(destinations)
+            place = next(place for place, destination in enumerate(destinations) if destination.live)
+            for at in reversed(range(len(destinations))):
+                place = at if destinations[at].live else place
+                following[at] = place
+        slots: list[int] = []
+        for at, destination in enumerate(destinations):
+            weight = destination.attributes.weight if destination.attributes else 0
+            slots += [at] * min(weight, WEIGHT_SLOTS - len(slots))
+        if slots:
+            slots += [len(destinations) - 1] * (WEIGHT_SLOTS - len(slots))
+        sums = accumulate(destination.attributes.rweight if destination.attributes else 0 for destination in live)
+        return cls(live, following, slots, list(sums))
+
+
+class DestinationSets(Mapping[int, DestinationSet]):
+    """All sets, by number.
+
+    @ivar pinging: whether destinations are probed, if probing is set up at all; a number, as C{ping_active} has it.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self.pinging = 1
+        self._random = rng
+        self._sets: dict[int, DestinationSet] = {}
+
+    def load(self, path: str) -> None:
+        """Take on the sets of a list file, in place of all that there were.
+
+        @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
+            changed.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                found = read_list(file, path)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise DestinationError(f"{path}: {reason}; allowed: a readable list of destinations") from None
+        self._sets = {id: DestinationSet(id, found[id], self._random) for id in sorted(found)}
+
+    def add(self, id: int, destination: Destination) -> None:
+        """Add a destination to a set, which is made if there is none."""
+        before = self._sets.get(id, ())
+        self._sets[id] = DestinationSet(id, [*before, destination], self._random)
+
+    def remove(self, id: int, uri: str) -> bool:
+        """Remove a destination from a set, and the set with its last one.
+
+        @return: whether there was such a destination.
+        """
+        before = self._sets.get(id, ())
+        rest = [destination for destination in before if destination.uri != uri]
+        if len(rest) == len(before):
+            return False
+        if rest:
+            self._sets[id] = DestinationSet(id, rest, self._random)
+        else:
+            del self._sets[id]
+        return True
+
+    def set_state(self, letters: str, id: int, matches: Callable[[Destination], bool]) -> bool:
+        """Set the state of destinations of a set.
+
+        @param letters: as L{parse_state} takes them.
+        @param matches: says which destinations.
+        @return: whether there were any.
+        @raise DestinationError: the letters are not allowed.
+        """
+        state = parse_state(letters)
+        chosen = [destination for destination in self._sets.get(id, ()) if matches(destination)]
+        for destination in chosen:
+            self._sets[id].set_state(destination, state)
+        return bool(chosen)
+
+    def __getitem__(self, id: int) -> DestinationSet:
+        found = self._sets.get(id)
+        if found is None:
+            raise NoDestination(f"there is no set {id}")
+        return found
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._sets
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._sets)
+
+    def __len__(self) -> int:
+        return len(self._sets)
+
+
+def parse_state(letters: str) -> int:
+    """The bits of a state from Kamailio's letters, whatever their case: C{a} or 1 active, C{i} or 0 inactive, C{d} or 2
+    disabled, C{t} or 3 trying; then C{p} for probing, which a disabled one never is. Other letters do not count.
+
+    @raise DestinationError: the first letter is none of these.
+    """
+    state = _STATES.get(letters[:1].lower())
+    if state is None:
+        raise DestinationError(f"state {letters!r:.20}; allowed: i, a, d or t, then p for probing")
+    if letters[1:2].lower() == "p" and state != DISABLED:
+        state |= PROBING
+    return state
+
+
+def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
+    """Read a list of destinations: a line each, C{setid uri [flags [priority [attributes]]]}. Blank lines and what
+    follows a C{#} do not count.
+
+    @param name: of the file, for messages.
+    @return: the destinations of each set, in their order.
+    @raise DestinationError: a line is bad; the message names it.
+    """
+    found: dict[int, list[Destination]] = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.partition("#")[0].split()
+        if not fields:
+            continue
+        try:
+            if not 2 <= len(fields) <= 5:
+                raise DestinationError(f"{len(fields)} fields; allowed: setid uri [flags [priority [attributes]]]")
+            flags, priority = (_number(field) for field in (*fields[2:4], "0", "0")[:2])
+            attributes = Attributes.parse(fields[4]) if len(fields) == 5 else None
+            destination = Destination(fields[1], flags, priority, attributes)
+            found.setdefault(_number(fields[0]), []).append(destination)
+        except DestinationError as error:
+            raise DestinationError(f"{name}: line {number}: {error}") from None
+    return found
+
+
+def _number(text: str) -> int:
+    """A number, decimal or in hexadecimal after 0x."""
+    try:
+        number = int(text, 16 if text.lower().startswith("0x") else 10)
+    except ValueError:
+        number = 2**31
+    if not -(2**31) <= number < 2**31:
+        raise DestinationError(f"{text!r:.60}; allowed: a number of 32 bits, decimal or after 0x in hexadecimal")
+    return number
+
+
+def hash_keys(*keys: str) -> int:
+    """Kamailio's hash over strings, 32 bits, never 0: the bytes in groups of four, big-endian, each added with itself
+    shifted; the rest likewise.
+    """
+    total = 0
+    for key in keys:
+        data = key.encode(errors="surrogateescape")
+        whole = len(data) & ~3
+        groups = [int.from_bytes(data[at : at + 4], "big") for at in range(0, whole, 4)]
+        for group in (*groups, int.from_bytes(data[whole:], "big")):
+            total += group ^ group >> 3
+    total &= 0xFFFFFFFF
+    total = (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF
+    return total or 1
