@@ -147,7 +147,7 @@ class DestinationSet:
         """@param rng: rolls the dice; default: one of the system's."""
         self.id = id
         self._random = rng or random.SystemRandom()
-        self._destinations = sorted(destinations, key=lambda destination: -destination.priority)
+        self._destinations = list(destinations)
         self._turn = -1
         self._changed()
 
@@ -156,6 +156,21 @@ class DestinationSet:
 
     def __len__(self) -> int:
         return len(self._destinations)
+
+    def add(self, destination: Destination) -> None:
+        """Add a destination."""
+        self._destinations.append(destination)
+        self._changed()
+
+    def remove(self, uri: str) -> bool:
+        """Remove the destinations of a URI.
+
+        @return: whether there was any.
+        """
+        before = len(self._destinations)
+        self._destinations = [destination for destination in self._destinations if destination.uri != uri]
+        self._changed()
+        return len(self._destinations) < before
 
     def set_state(self, destination: Destination, state: int) -> None:
         """Set the state of a destination of this set."""
@@ -230,6 +245,7 @@ class DestinationSet:
         return NoDestination(f"set {self.id}: none of {len(self)} destinations is live")
 
     def _changed(self) -> None:
+        self._destinations.sort(key=lambda destination: -destination.priority)
         self._known: _Lookup | None = None
 
     def _lookup(self) -> "_Lookup":
@@ -300,21 +316,17 @@ class DestinationSets(Mapping[int, DestinationSet]):
 
     def add(self, id: int, destination: Destination) -> None:
         """Add a destination to a set, which is made if there is none."""
-        before = self._sets.get(id, ())
-        self._sets[id] = DestinationSet(id, [*before, destination], self._random)
+        self._sets.setdefault(id, DestinationSet(id, rng=self._random)).add(destination)
 
     def remove(self, id: int, uri: str) -> bool:
         """Remove a destination from a set, and the set with its last one.
 
         @return: whether there was such a destination.
         """
-        before = self._sets.get(id, ())
-        rest = [destination for destination in before if destination.uri != uri]
-        if len(rest) == len(before):
+        found = self._sets.get(id)
+        if found is None or not found.remove(uri):
             return False
-        if rest:
-            self._sets[id] = DestinationSet(id, rest, self._random)
-        else:
+        if not len(found):
             del self._sets[id]
         return True
 

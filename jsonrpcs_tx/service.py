@@ -16,6 +16,7 @@ from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.livesettings import add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.probing import ProbingService
 from jsonrpcs_tx.registry import Registry, declares_stateless
 from jsonrpcs_tx.settings import SettingError, Settings
 from jsonrpcs_tx.tables import Tables
@@ -145,6 +146,8 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     add_variables(service)
     _load_commands(service, commands)
     _add_tables(service)
+    if settings.ds_ping_interval:
+        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
     _add_transports(service)
     return service
 

@@ -89,6 +89,18 @@ DIFFERENCES = (
         lambda request, theirs, ours: any(map(is_inexact, values(request))),
     ),
     Difference(
+        "safer: a destination that is none is a clear error, where the original says Ok and adds nothing",
+        lambda request, theirs, ours: (
+            request["method"] in ("dispatcher.add", "dispatcher.remove")
+            and isinstance(ours, dict)
+            and ours["message"].startswith(("Adding dispatcher dst failed: ", "Invalid Parameters"))
+        ),
+    ),
+    Difference(
+        "better: the original mistakes escaped characters beyond U+FFFF",
+        lambda request, theirs, ours: any("\U00010000" <= char for char in json.dumps(request, ensure_ascii=False)),
+    ),
+    Difference(
         "better: several delayed changes are all shown",
         lambda request, theirs, ours: request["method"] == "cfg.diff" and isinstance(ours[1], list),
     ),

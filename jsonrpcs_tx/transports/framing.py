@@ -125,9 +125,8 @@ class Framer:
         @return: whether there is one.
         """
         match = _REQUEST_START.search(self._buffer, self._begin)
-        if last:
-            for match in _REQUEST_START.finditer(self._buffer, self._begin):
-                pass
+        if last and match is not None:
+            *_, match = _REQUEST_START.finditer(self._buffer, self._begin)
         if match is None:
             self._restart(max(self._begin, len(self._buffer) - _REQUEST_START_SIZE))
             return False

@@ -1,0 +1,283 @@
+"""Probing of destinations with SIP requests over UDP: their state follows from whether they answer."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any, Final
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.protocol import DatagramProtocol
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx import __version__
+from jsonrpcs_tx.destinations import (
+    DISABLED,
+    INACTIVE,
+    NEVER_PINGED,
+    NO_DNS,
+    PROBING,
+    TRYING,
+    Destination,
+    DestinationSet,
+    DestinationSets,
+)
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.settings import Settings
+
+_log = make_logger(__name__)
+
+FIRST_RETRANSMISSION: Final = 0.5
+"""Seconds after which a request is sent again, each time after twice as many (T1 of RFC 3261, section 17.1.2.1)."""
+
+TIMEOUT: Final = 5.0
+"""Seconds after which a request counts as not answered."""
+
+_REPLY = re.compile(rb"SIP/2\.0 (\d{3}) [^\r\n]*\r\n")
+_BRANCH = re.compile(rb"^(?:Via|v)\s*:[^\r\n]*?;\s*branch=(z9hG4bK\w+)", re.IGNORECASE | re.MULTILINE)
+
+
+def is_answer(code: int, reply_codes: str) -> bool:
+    """Whether a SIP reply shows that a destination works.
+
+    @param reply_codes: those that do besides 2xx, C{class=4;code=501}, as the setting C{ds_ping_reply_codes} has it.
+    """
+    wanted = {("class", 2)}
+    for part in filter(None, reply_codes.split(";")):
+        name, _, value = part.partition("=")
+        wanted.add((name, int(value)))
+    return ("class", code // 100) in wanted or ("code", code) in wanted
+
+
+def is_probed(destination: Destination, mode: int) -> bool:
+    """Whether a destination is probed in a mode of the setting C{ds_probing_mode}."""
+    if destination.state & DISABLED:
+        return False
+    if mode == 1:
+        return True
+    if mode == 2:
+        return destination.state & (INACTIVE | PROBING) == INACTIVE | PROBING
+    if mode == 3:
+        return bool(destination.flags & PROBING)
+    return bool(destination.state & PROBING)
+
+
+@attrs.define
+class _Tally:
+    """How the last probes of a destination went: so many answered, or so many not."""
+
+    answered: int = 0
+    failed: int = 0
+
+
+class StateKeeper:
+    """Turns the outcomes of probes into states, with the thresholds of the settings.
+
+    A destination that does not answer is trying, and inactive after C{ds_probing_threshold} probes; it is active again
+    after C{ds_inactive_threshold} answers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tallies: dict[tuple[int, str], _Tally] = {}
+
+    def answered(self, group: DestinationSet, destination: Destination) -> None:
+        """A probe was answered."""
+        tally = self._tallies.setdefault((group.id, destination.uri), _Tally())
+        tally.failed = 0
+        tally.answered += 1
+        state = destination.state & ~NEVER_PINGED
+        if not state & INACTIVE or tally.answered >= self._settings.ds_inactive_threshold:
+            state &= ~(INACTIVE | TRYING)
+        self._set(group, destination, state)
+
+    def failed(self, group: DestinationSet, destination: Destination) -> None:
+        """A probe was not answered, or not well."""
+        tally = self._tallies.setdefault((group.id, destination.uri), _Tally())
+        tally.answered = 0
+        tally.failed += 1
+        state = destination.state & ~NEVER_PINGED
+        if not state & INACTIVE:
+            state |= TRYING
+            if tally.failed >= self._settings.ds_probing_threshold:
+                state = state & ~TRYING | INACTIVE
+        self._set(group, destination, state)
+
+    def _set(self, group: DestinationSet, destination: Destination, state: int) -> None:
+        before = destination.letters
+        group.set_state(destination, state)
+        if destination.letters[0] != before[0]:
+            _log.warn(
+                "destination {uri} of set {id} was {before} and is {now}",
+                uri=destination.uri,
+                id=group.id,
+                before=before,
+                now=destination.letters,
+            )
+
+
+class SipProber(DatagramProtocol):
+    """Sends SIP requests, and tells what became of each.
+
+    @param method: of the requests.
+    @param from_uri: their From.
+    """
+
+    transport: Any
+
+    def __init__(self, method: str, from_uri: str, reactor: Any) -> None:
+        self._method = method
+        self._from = from_uri
+        self._reactor = reactor
+        self._waiting: dict[bytes, Deferred[int | None]] = {}
+
+    def probe(self, uri: str, host: str, port: int) -> Deferred[int | None]:
+        """Send a request.
+
+        @param uri: to whom.
+        @param host: the IP address to send it to.
+        @return: a Deferred that fires with the code of the final reply, or with None if none comes in L{TIMEOUT}.
+            Cancelling it gives the request up, and it fires with None.
+        """
+        branch = b"z9hG4bK" + secrets.token_hex(8).encode()
+        request = self._request(uri, branch.decode(), host)
+        calls: list[Any] = []
+        done: Deferred[int | None] = Deferred(lambda canceled: canceled.callback(None))
+
+        def send(after: float) -> None:
+            self.transport.write(request, (host, port))
+            calls[:] = [self._reactor.callLater(after, send, after * 2), *calls[1:]]
+
+        def finish(code: int | None) -> int | None:
+            self._waiting.pop(branch, None)
+            for call in calls:
+                if call.active():
+                    call.cancel()
+            return code
+
+        calls += [None, self._reactor.callLater(TIMEOUT, done.cancel)]
+        self._waiting[branch] = done
+        done.addCallback(finish)
+        send(FIRST_RETRANSMISSION)
+        return done
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Take a reply; what is none, is provisional or nobody waits for does not count."""
+        reply, branch = _REPLY.match(datagram), _BRANCH.search(datagram)
+        if reply is None or branch is None or reply[1] < b"200":
+            return
+        waiting = self._waiting.get(branch[1])
+        if waiting is not None:
+            waiting.callback(int(reply[1]))
+
+    def stop(self) -> None:
+        """Give all requests up."""
+        for waiting in list(self._waiting.values()):
+            waiting.cancel()
+
+    def _request(self, uri: str, branch: str, host: str) -> bytes:
+        own = self.transport.getHost()
+        address = f"[{own.host}]:{own.port}" if ":" in own.host else f"{own.host}:{own.port}"
+        lines = [
+            f"{self._method} {uri} SIP/2.0",
+            f"Via: SIP/2.0/UDP {address};rport;branch={branch}",
+            "Max-Forwards: 70",
+            f"From: <{self._from}>;tag={secrets.token_hex(4)}",
+            f"To: <{uri}>",
+            f"Call-ID: {secrets.token_hex(12)}",
+            f"CSeq: 1 {self._method}",
+            f"User-Agent: jsonrpcs_tx/{__version__}",
+            "Content-Length: 0",
+        ]
+        return "".join(line + "\r\n" for line in [*lines, ""]).encode()
+
+
+class ProbingService(Service):
+    """Probes destinations at an interval, while pinging is active.
+
+    @param sets: the destinations, whose states it keeps.
+    """
+
+    def __init__(self, sets: DestinationSets, settings: Settings, reactor: Any) -> None:
+        self._sets = sets
+        self._settings = settings
+        self._reactor = reactor
+        self._keeper = StateKeeper(settings)
+        self._probers: dict[str, SipProber] = {}
+        self._at_work: dict[tuple[int, str], Deferred[Any]] = {}
+        self._next: Any = None
+
+    def startService(self) -> None:
+        super().startService()
+        for interface in ("0.0.0.0", "::"):
+            prober = SipProber(self._settings.ds_ping_method, self._settings.ds_ping_from, self._reactor)
+            try:
+                self._reactor.listenUDP(0, prober, interface)
+            except OSError as error:
+                _log.warn("no probes from {interface}: {error}", interface=interface, error=error)
+            else:
+                self._probers[interface] = prober
+        self._next = self._reactor.callLater(self._settings.ds_ping_interval, self._round)
+
+    def stopService(self) -> Deferred[Any] | None:
+        """@return: a Deferred that fires when the sockets are closed."""
+        super().stopService()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        closing = []
+        for prober in self._probers.values():
+            prober.stop()
+            closing.append(prober.transport.stopListening())
+        self._probers.clear()
+        return DeferredList(closing)
+
+    def _probe(self, group: DestinationSet, destination: Destination) -> None:
+        """Probe a destination, unless the last probe is still at work."""
+        key = group.id, destination.uri
+        if key in self._at_work:
+            return
+
+        def send(host: str) -> Deferred[int | None]:
+            prober = self._probers.get("::" if isIPv6Address(host) else "0.0.0.0")
+            if prober is None:
+                raise OSError(f"no socket for {host}")
+            return prober.probe(destination.uri, host, destination.port)
+
+        def judge(code: int | None) -> None:
+            if not self.running or self._sets.get(group.id) is not group:
+                return
+            if code is not None and is_answer(code, self._settings.ds_ping_reply_codes):
+                self._keeper.answered(group, destination)
+            else:
+                self._keeper.failed(group, destination)
+
+        def failed(failure: Failure) -> None:
+            _log.debug("no probe of {uri}: {reason}", uri=destination.uri, reason=failure.getErrorMessage())
+            judge(None)
+
+        probe = self._at_work[key] = self._resolve(destination).addCallback(send)
+        probe.addCallbacks(judge, failed).addBoth(lambda _: self._at_work.pop(key, None))
+
+    def _resolve(self, destination: Destination) -> Deferred[str]:
+        host = destination.host
+        if isIPAddress(host) or isIPv6Address(host):
+            return succeed(host)
+        return self._reactor.resolve(host)  # type: ignore[no-any-return] # a Deferred of an IPv4 address
+
+    def _round(self) -> None:
+        self._next = self._reactor.callLater(self._settings.ds_ping_interval, self._round)
+        if self._sets.pinging:
+            for group, destination in self._due():
+                self._probe(group, destination)
+
+    def _due(self) -> Iterator[tuple[DestinationSet, Destination]]:
+        for group in list(self._sets.values()):
+            for destination in list(group):
+                by_name = not isIPAddress(destination.host) and not isIPv6Address(destination.host)
+                if by_name and destination.state & NO_DNS:
+                    continue
+                if is_probed(destination, self._settings.ds_probing_mode):
+                    yield group, destination
