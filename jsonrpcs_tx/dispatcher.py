@@ -39,11 +39,13 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     @ivar body: the reply document; empty where the client gets none (dialect C{jsonrpc2}, notifications).
     @ivar code: 200, or the code of the fault; of a batch always 200.
     @ivar text: OK, or the text of the fault, whole.
+    @ivar fault: it is a fault, whatever its code.
     """
 
     body: bytes
     code: int = 200
     text: str = "OK"
+    fault: bool = False
 
 
 NO_REPLY: Final = Reply(b"", 204, "No Content")
@@ -167,7 +169,7 @@ class Dispatcher:
     def _finish(self, reply: Reply, traffic: Traffic) -> Reply:
         """Lay a reply out, and count it."""
         if self._pretty_format:
-            reply = Reply(pretty.layout(reply.body), reply.code, reply.text)
+            reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
         if reply.body:
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
@@ -305,7 +307,7 @@ class Dispatcher:
         self._count.error(fault)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
-        return Reply(self._envelope.error(fault, request.id), fault.code, fault.text)
+        return Reply(self._envelope.error(fault, request.id), fault.code, fault.text, True)
 
 
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))

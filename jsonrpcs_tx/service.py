@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.livesettings import add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
@@ -77,11 +79,25 @@ class JsonRpcService(MultiService):
             self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
         )
 
+    def privilegedStartService(self) -> None:
+        with self._all_or_nothing():
+            super().privilegedStartService()
+
     def startService(self) -> None:
-        super().startService()
+        with self._all_or_nothing():
+            super().startService()
         _log.info(
             "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
         )
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Leave nothing of a start that fails: no file, and no open port."""
+        try:
+            yield
+        except StartError:
+            self.stopService()
+            raise
 
     def change(self, **values: Any) -> None:
         """Change settings of a server, which may run; see L{jsonrpcs_tx.livesettings.LIVE} for which can be.

@@ -158,7 +158,7 @@ def _network(value: object) -> str:
 
 
 def _http_path(value: object) -> str:
-    if not re.fullmatch(r"/[!-~]*", _string(value)):
+    if not re.fullmatch(r"/[!-~]*", _string(value)) or re.search("[?#]", _string(value)):
         raise ValueError
     return _string(value)
 
@@ -298,7 +298,7 @@ class Settings:
         "Twisted endpoint string to listen on for HTTPS, if a certificate is set; given more than once, all are opened",
     )
     http_path: str = _setting(
-        "/RPC", Kind(_http_path, "a path that starts with /"), "URL path that requests start with"
+        "/RPC", Kind(_http_path, "a path that starts with /, without ? and #"), "URL path that requests start with"
     )
     http_allow: Sequence[str] = _setting(
         ("127.0.0.0/8", "::1/128"),

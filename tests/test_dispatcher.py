@@ -502,7 +502,7 @@ def test_refuse(clock: Clock) -> None:
     caller = Caller(clock, runs.undeclared())
     full = Fault(503, "Full")
     error = '{"jsonrpc":"2.0","error":{"code":503,"message":"Full"},"id":%s}'
-    assert caller.dispatcher.refuse((REQUEST % ("later", 7)).encode(), full) == Reply((error % 7).encode(), 503, "Full")
+    assert caller.dispatcher.refuse((REQUEST % ("later", 7)).encode(), full) == Reply((error % 7).encode(), 503, "Full", True)
     batch = f"[{REQUEST % ('later', 7)},1]"
     assert caller.dispatcher.refuse(batch.encode(), full).body.decode() == f"[{error % 7},{error % 'null'}]"
     assert caller.dispatcher.refuse(b"{", full).body.decode() == error % "null"

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.web import http, server
-from twisted.web.http import OK  # a name of the module http itself costs over 1 µs each time
 
 from jsonrpcs_tx.dispatcher import Origin, Reply
 from jsonrpcs_tx.transports.fasttls import send_at_once
@@ -117,6 +116,9 @@ class FastChannel(Channel):
             # It waits, may be cancelled, and others may come behind it: that is what twisted.web's request is for.
             self.begun = reply
             self._leave(data)
+            if self.begun is not None:  # the command has closed the connection that it came over
+                self.begun = None
+                reply.cancel()
 
 
 class FastSite(JsonRpcSite):
@@ -153,6 +155,6 @@ class FastSite(JsonRpcSite):
         body = reply.body
         if not body:
             return self._empty
-        if reply.code == OK or not self.jsonrpc.http_status:
+        if not reply.fault or not self.jsonrpc.http_status:
             return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
         return b"HTTP/1.1 %d %b%b%d\r\n\r\n%b" % (*status(reply), self._headers, len(body), body)

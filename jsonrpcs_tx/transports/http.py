@@ -135,7 +135,7 @@ class JsonRpcResource(resource.Resource):
         if not reply.body:
             request.setResponseCode(http.NO_CONTENT)
         else:
-            if self.http_status and reply.code != http.OK:
+            if self.http_status and reply.fault:
                 request.setResponseCode(*status(reply))
             request.setHeader(b"Content-Type", b"application/json")
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))

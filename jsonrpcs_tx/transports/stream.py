@@ -1,11 +1,12 @@
 """Listening for connections, on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
+import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from twisted.python.failure import Failure
@@ -17,6 +18,9 @@ from jsonrpcs_tx.transports import Listener
 
 _log = make_logger(__name__)
 
+CLOSE_TIME: Final = 3.0
+"""Seconds in which connections may still send what is written when the server stops."""
+
 
 class Connections:
     """The open connections of a factory, each with a number.
@@ -26,6 +30,7 @@ class Connections:
 
     def __init__(self) -> None:
         self._open: dict[Any, int] = {}
+        self._gone: Deferred[None] | None = None
         self.accepted = 0
 
     def add(self, protocol: IProtocol) -> None:
@@ -34,6 +39,33 @@ class Connections:
 
     def discard(self, protocol: IProtocol) -> None:
         self._open.pop(protocol, None)
+        if not self._open and self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
+
+    def close(self, reactor: Any) -> Deferred[None]:
+        """Close all connections, once what is written has been sent; after L{CLOSE_TIME} whatever is left.
+
+        @return: a Deferred that fires with None when the last one is gone.
+        """
+        if not self._open:
+            return succeed(None)
+        gone: Deferred[None] = Deferred()
+        self._gone = gone
+
+        def abort() -> None:
+            for protocol in list(self._open):
+                protocol.transport.abortConnection()
+
+        late = reactor.callLater(CLOSE_TIME, abort)
+        for protocol in list(self._open):
+            getattr(protocol, "loseConnection", protocol.transport.loseConnection)()
+
+        def done(_: None) -> None:
+            if late.active():
+                late.cancel()
+
+        return gone.addCallback(done)
 
     @property
     def opened(self) -> int:
@@ -99,23 +131,19 @@ class StreamService(Service):
         listening, self._listening, self.listener = self._listening, None, None
         if listening is None:
             return None
-        for _, protocol in list(self.connections):
-            protocol.transport.loseConnection()
-        return listening.addCallback(self._close)
+        closed = listening.addCallback(lambda port: None if port is None else port.stopListening())
+        return closed.addCallback(lambda _: self.connections.close(self._reactor))
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):
-            self.listener = Listener(self.protocol, str(host.name))
+            self.listener = Listener(self.protocol, os.fsdecode(host.name or b""))
         else:
             self.listener = Listener(self.protocol, self._endpoint)
         _log.info("listening on {listener}", listener=self.listener)
         return port
-
-    def _close(self, port: IListeningPort | None) -> Deferred[None] | None:
-        return None if port is None else port.stopListening()
 
     def _error(self, failure: Failure) -> StartError:
         reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"

@@ -1,0 +1,668 @@
+"""HTTP and HTTPS: what each request gets, by the fast path and the general one, and asynchronous commands."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
+from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import CertificateOptions
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from jsonrpcs_tx import Fault, Settings, command, makeService
+from jsonrpcs_tx.log import debug, set_debug
+from tests.support import ECHO, ECHO_REPLY, PATIENCE
+from tests.test_files import make_directory
+
+PARSE_ERROR = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse Error"},"id":null}'
+INVALID_REQUEST = b'{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}'
+NOTIFICATION = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":[1]}'
+MAX_BODY = 300
+USUAL_HEADERS = {b"server", b"date", b"content-type", b"content-length"}
+
+
+def document(method: str, *params: object, id: int = 1) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).encode()
+
+
+def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "/RPC", version: str = "1.1") -> bytes:
+    """A request with a Content-Length, as it goes over the wire."""
+    head = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+def chunked_request(*chunks: bytes) -> bytes:
+    parts = [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in (*chunks, b"")]
+    return b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(parts)
+
+
+@attrs.frozen
+class Response:
+    status: int
+    reason: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+
+    @property
+    def result(self) -> Any:
+        return json.loads(self.body)["result"]
+
+    @property
+    def error(self) -> tuple[int, str]:
+        """Code and message."""
+        error = json.loads(self.body)["error"]
+        return error["code"], error["message"]
+
+
+class Client(Protocol):
+    """A connection that sends any bytes, and takes responses apart by itself.
+
+    @ivar received: what came, and was not asked for yet.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.closed = False
+        self._news: list[Deferred[None]] = []
+
+    def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr] # it is one over TCP
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._tell()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.closed = True
+        self._tell()
+
+    def write(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(data)
+
+    async def response(self, has_body: bool = True) -> Response:
+        """The next response; that to HEAD has no body."""
+        while b"\r\n\r\n" not in self.received:
+            await self._more()
+        head, _, rest = self.received.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        version, status, reason = first.split(b" ", 2)
+        assert version in (b"HTTP/1.1", b"HTTP/1.0")
+        assert len(headers) == len(lines)
+        size = int(headers.get(b"content-length", 0)) if has_body else 0
+        self.received = rest
+        while len(self.received) < size:
+            await self._more()
+        body, self.received = self.received[:size], self.received[size:]
+        return Response(int(status), reason, headers, body)
+
+    async def end(self) -> bytes:
+        """What comes until the server closes the connection."""
+        while not self.closed:
+            await self._more()
+        return self.received
+
+    async def close(self, abort: bool = True) -> None:
+        if not self.closed:
+            assert self.transport is not None
+            self.transport.abortConnection() if abort else self.transport.loseConnection()
+            await self.end()
+
+    async def _more(self) -> None:
+        assert not self.closed, f"the connection was closed after {self.received!r}"
+        news: Deferred[None] = Deferred()
+        self._news.append(news)
+        await news.addTimeout(PATIENCE, reactor)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, []
+        for one in news:
+            one.callback(None)
+
+
+class Commands:
+    """Commands that fail in every way, and some that a test ends when it likes.
+
+    @ivar started: the Deferred of each C{test.wait} that has begun.
+    @ivar cancelled: the name of each that was cancelled.
+    @ivar stop: what C{test.stop} calls.
+    """
+
+    stop: Callable[[], object]
+
+    def __init__(self) -> None:
+        self.started: DeferredQueue[Deferred[str]] = DeferredQueue()
+        self.cancelled: DeferredQueue[str] = DeferredQueue()
+
+    async def cancellation(self) -> str:
+        """The next command that was cancelled."""
+        return await self.cancelled.get().addTimeout(PATIENCE, reactor)
+
+    @command("test.fault")
+    def fault(self, code: int, text: str) -> None:
+        raise Fault(code, text)
+
+    @command("test.big")
+    def big(self, size: int) -> str:
+        return "x" * size
+
+    @command("test.wait")
+    def wait(self) -> Deferred[str]:
+        waiting: Deferred[str] = Deferred(lambda _: self.cancelled.put("test.wait"))
+        self._begin(waiting)
+        return waiting
+
+    @command("test.stop")
+    def stop_and_wait(self) -> Deferred[str]:
+        self.stop()
+        return self.wait()
+
+    @command("test.coroutine")
+    async def coroutine(self) -> list[str]:
+        waiting: Deferred[str] = Deferred()
+        self._begin(waiting)
+        try:
+            return ["awaited", await waiting]
+        except CancelledError:
+            self.cancelled.put("test.coroutine")
+            raise
+
+    @command("test.limited", timeout=0.02)
+    def limited(self) -> Deferred[str]:
+        return self.wait()
+
+    @command("test.async_fault")
+    async def async_fault(self) -> None:
+        raise Fault(409, "Not Now")
+
+    @command("test.async_bug")
+    async def async_bug(self) -> None:
+        raise RuntimeError("a secret")
+
+    def _begin(self, waiting: Deferred[str]) -> None:
+        """Tell the test, once the server has returned from this call."""
+        reactor.callLater(0, self.started.put, waiting)  # type: ignore[attr-defined] # the reactor is a module to mypy
+
+
+class HttpCase(TestCase):
+    """A server with L{Commands}.
+
+    @cvar options: settings of it.
+    """
+
+    options: dict[str, Any] = {}
+
+    def setUp(self) -> None:
+        self.directory: Path = make_directory(self)
+        self.addCleanup(set_debug, debug())
+        self.commands = Commands()
+
+    def serve(self, **options: Any) -> None:
+        """Start the server, with further settings."""
+        usual = {"http_listen": "tcp:0:interface=127.0.0.1", "https_listen": "tcp:0:interface=127.0.0.1"}
+        settings = Settings(
+            **{"transport": 1, "run_dir": str(self.directory), "load": "jsonrpc", **usual, **self.options, **options}
+        )
+        self.service = makeService(settings, reactor, [self.commands])
+        self.addCleanup(self.service.stopService)
+        self.service.startService()
+
+    async def connect(self, host: str = "127.0.0.1") -> Client:
+        """Connect from an address of this machine; the server is started if it is not."""
+        if not hasattr(self, "service"):
+            self.serve()
+        secure = bool(self.options.get("tls_self_signed"))
+        protocol = "https" if secure else "http"
+        port = next(listener.port for listener in self.service.listeners() if listener.protocol == protocol)
+        address: tuple[Any, ...] = (reactor, "127.0.0.1", port)
+        if secure:
+            endpoint: Any = SSL4ClientEndpoint(*address, CertificateOptions(), bindAddress=(host, 0))
+        else:
+            endpoint = TCP4ClientEndpoint(*address, bindAddress=(host, 0))
+        client: Client = await connectProtocol(endpoint, Client())
+        self.addCleanup(lambda: Deferred.fromCoroutine(client.close()))
+        return client
+
+    async def ask(self, data: bytes, has_body: bool = True, host: str = "127.0.0.1") -> Response:
+        """The response to a request on a connection of its own."""
+        client = await self.connect(host)
+        client.write(data)
+        response = await client.response(has_body)
+        assert client.received == b""
+        await client.close()
+        return response
+
+    async def assert_answers(self, client: Client) -> None:
+        client.write(http_request(ECHO))
+        assert (await client.response()).body == ECHO_REPLY
+
+
+class RequestTests(HttpCase):
+    """Which requests are answered, and which are refused."""
+
+    async def test_post(self) -> None:
+        """A request by POST is answered with 200 and application/json, and no header more than needed."""
+        response = await self.ask(http_request(ECHO))
+        assert (response.status, response.reason, response.body) == (200, b"OK", ECHO_REPLY)
+        assert response.headers[b"content-type"] == b"application/json"
+        assert set(response.headers) == USUAL_HEADERS
+
+    async def test_get_with_body(self) -> None:
+        """A request by GET with a body is answered, too."""
+        response = await self.ask(http_request(ECHO, method="GET"))
+        assert (response.status, response.body) == (200, ECHO_REPLY)
+
+    async def test_content_types(self) -> None:
+        """Whatever the Content-Type says, the body is the document, with its &, % and + as they are."""
+        client = await self.connect()
+        body = document("jsonrpc.echo", "a=1&b=%41+c;d")
+        for content_type in (
+            "application/json",
+            "application/json-rpc; charset=utf-8",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "multipart/form-data",
+            "text/plain",
+            "nonsense",
+            "",
+        ):
+            client.write(http_request(body, f"Content-Type: {content_type}"))
+            response = await client.response()
+            assert (response.status, response.result) == (200, ["a=1&b=%41+c;d"]), content_type
+
+    async def test_paths(self) -> None:
+        """Every path that starts with http_path is answered, any other gets 404."""
+        client = await self.connect()
+        paths = {"/RPC": 200, "/RPC/": 200, "/RPC2": 200, "/RPC/a/b": 200, "/RPC?a=/b": 200}
+        for path, status in {**paths, "/": 404, "/rpc": 404, "/RP": 404, "/a/RPC": 404, "/?/RPC": 404}.items():
+            client.write(http_request(ECHO, path=path))
+            assert (await client.response()).status == status, path
+
+    async def test_http_path(self) -> None:
+        """The prefix is the one of the setting."""
+        self.serve(http_path="/manage/")
+        assert [(await self.ask(http_request(ECHO, path=path))).status for path in ("/manage/x", "/RPC")] == [200, 404]
+
+    async def test_other_methods(self) -> None:
+        """Other methods get 405 and the methods that are allowed, and the connection is of further use."""
+        client = await self.connect()
+        for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "SPAM"):
+            client.write(http_request(b"" if method == "HEAD" else ECHO, method=method))
+            response = await client.response(has_body=method != "HEAD")
+            assert (response.status, response.headers[b"allow"]) == (405, b"POST, GET"), method
+        await self.assert_answers(client)
+
+    async def test_no_requests(self) -> None:
+        """A document that is no request gets 400 and the JSON-RPC error as JSON."""
+        client = await self.connect()
+        form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n{}\r\n--x--\r\n'
+        for body in (b"", b"{", b"a=1&b=%41", form, b"\xff", b'{"jsonrpc":"2.0","method":"a'):
+            client.write(http_request(body, "Content-Type: multipart/form-data; boundary=x"))
+            response = await client.response()
+            assert (response.status, response.reason, response.body) == (400, b"Parse Error", PARSE_ERROR), body
+            assert response.headers[b"content-type"] == b"application/json"
+        for body in (b"1", b'"x"', b"null", b"[]", b"{}", b'{"jsonrpc":"2.0","method":1}'):
+            client.write(http_request(body))
+            response = await client.response()
+            assert (response.status, response.body) == (400, INVALID_REQUEST), body
+
+    async def test_no_body(self) -> None:
+        """A request without a body or its length is one with an empty document."""
+        for method in ("GET", "POST"):
+            response = await self.ask(b"%b /RPC HTTP/1.1\r\nHost: localhost\r\n\r\n" % method.encode())
+            assert (response.status, response.body) == (400, PARSE_ERROR)
+
+    async def test_batch(self) -> None:
+        """A batch gets 200 and an array, whatever is in it."""
+        response = await self.ask(http_request(b"[" + ECHO + b",1]"))
+        assert (response.status, response.body) == (200, b"[%b,%b]" % (ECHO_REPLY, INVALID_REQUEST))
+
+    async def test_chunks(self) -> None:
+        """A chunked body is put together."""
+        assert (await self.ask(chunked_request(ECHO[:9], ECHO[9:10], ECHO[10:]))).body == ECHO_REPLY
+
+    async def test_pieces(self) -> None:
+        """A request is answered wherever it is cut."""
+        client = await self.connect()
+        data = http_request(ECHO)
+        for cut in range(1, len(data), 5):
+            client.write(data[:cut])
+            turn: Deferred[None] = Deferred()
+            reactor.callLater(0, turn.callback, None)  # type: ignore[attr-defined] # the reactor is a module to mypy
+            await turn
+            client.write(data[cut:])
+            assert (await client.response()).body == ECHO_REPLY, cut
+
+    async def test_large(self) -> None:
+        """A large document and a large reply arrive whole."""
+        text = "0123456789" * 50_000
+        client = await self.connect()
+        client.write(http_request(document("jsonrpc.echo", text)))
+        assert (await client.response()).result == [text]
+        client.write(http_request(document("test.big", 5_000_000)))
+        assert (await client.response()).result == "x" * 5_000_000
+        await self.assert_answers(client)
+
+    async def test_allowed_networks(self) -> None:
+        """A client outside http_allow gets 403, one inside its reply."""
+        self.serve(http_allow=["127.0.0.2/31", "192.0.2.0/24"])
+        refused = await self.ask(http_request(ECHO))
+        assert (refused.status, refused.headers[b"content-type"]) == (403, b"text/plain; charset=utf-8")
+        for host in ("127.0.0.2", "127.0.0.3"):
+            assert (await self.ask(http_request(ECHO), host=host)).status == 200
+
+    async def test_origins(self) -> None:
+        """A web page may call if its origin is the server itself, by address or as localhost, or is allowed."""
+        self.serve(http_origin=["https://Admin.example.com"])
+        for host, origin, status in (
+            ("127.0.0.1:8080", "http://evil.example", 403),
+            ("127.0.0.1:8080", "null", 403),
+            ("127.0.0.1:8080", "", 403),
+            ("127.0.0.1:8080", "http://127.0.0.1:8081", 403),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080.evil.example", 403),
+            ("127.0.0.1:8080", "http://[", 403),
+            ("[", "http://[", 403),
+            ("evil.example", "http://evil.example", 403),  # a name that somebody makes point here
+            ("localhost.evil.example", "http://localhost.evil.example", 403),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080", 200),
+            ("localhost:8080", "http://LOCALHOST:8080", 200),
+            ("app.localhost", "http://app.localhost", 200),
+            ("[::1]:8080", "http://[::1]:8080", 200),
+            ("127.0.0.1:8080", "https://admin.example.com", 200),
+            ("127.0.0.1:8080", "http://admin.example.com", 403),
+        ):
+            data = http_request(ECHO, f"Origin: {origin}").replace(b"Host: 127.0.0.1", b"Host: " + host.encode())
+            assert (await self.ask(data)).status == status, (host, origin)
+
+
+class BodyLimitTests(HttpCase):
+    """Bodies beyond http_max_body."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.serve(http_max_body=MAX_BODY)
+
+    async def test_at_the_limit(self) -> None:
+        """A body of just the limit is answered; one byte more gets 413."""
+        for size, status in ((MAX_BODY, 200), (MAX_BODY + 1, 413)):
+            assert (await self.ask(http_request(ECHO.ljust(size)))).status == status
+            assert (await self.ask(chunked_request(ECHO, b" " * (size - len(ECHO))))).status == status
+
+    async def test_closed_after(self) -> None:
+        """The connection of a body over the limit is closed after the 413, when the body has come."""
+        for data in (http_request(b" " * 1000), chunked_request(b" " * 500, b" " * 500)):
+            client = await self.connect()
+            client.write(data)
+            response = await client.response()
+            assert (response.status, response.headers[b"connection"]) == (413, b"close")
+            assert await client.end() == b""
+
+    async def test_expect(self) -> None:
+        """A client that asks first whether to send too large a body is not told to go on."""
+        response = await self.ask(http_request(b"", "Expect: 100-continue").replace(b": 0", b": 301"))
+        assert response.status == 413
+
+    async def test_expect_within(self) -> None:
+        """A client that asks first whether to send a body within the limit is told to go on, and answered."""
+        client = await self.connect()
+        head, body = http_request(ECHO, "Expect: 100-continue").split(b"\r\n\r\n")
+        client.write(head + b"\r\n\r\n")
+        assert (await client.response()).status == 100
+        client.write(body)
+        assert (await client.response()).body == ECHO_REPLY
+
+    async def test_endless(self) -> None:
+        """A client that goes on sending after a 413 is cut off."""
+        for data in (http_request(b"").replace(b": 0", b": 99999999"), chunked_request(b" " * 301)[:-5]):
+            client = await self.connect()
+            client.write(data)
+            assert (await client.response()).status == 413
+            client.write((b"20000\r\n" + b" " * 0x20000 + b"\r\n") * 2)
+            assert await client.end() == b""
+
+
+class StatusTests(HttpCase):
+    """How status and reason phrase tell of faults."""
+
+    async def test_codes(self) -> None:
+        """The code of a fault is the status where it is 400 to 599; else the status is 500."""
+        client = await self.connect()
+        for code in (400, 404, 418, 500, 503, 599, 399, 600, 0, 1, 100, 200, 204, 302, -1, -32000, 2**40):
+            client.write(http_request(document("test.fault", code, "No")))
+            response = await client.response()
+            expected = code if 400 <= code <= 599 else 500
+            assert (response.status, response.error) == (expected, (code, "No")), code
+
+    async def test_reasons(self) -> None:
+        """The text of a fault is the reason phrase, without control characters and cut; the body has it whole."""
+        client = await self.connect()
+        for text, reason in (
+            ("Not There", b"Not There"),
+            ("a\r\nSet-Cookie: b\r\n\r\nc", b"a  Set-Cookie: b    c"),
+            ("\0\t\x1f\x7f\x85\x9fx", b"      x"),
+            ("x" * 127, b"x" * 127),
+            ("x" * 5000, b"x" * 127),
+            ("\u00e9" * 100, "\u00e9".encode() * 63),
+            ("\u560a\u560d", "\u560a\u560d".encode()),  # LF and CR, if somebody keeps the lower byte only
+            ("", b""),
+        ):
+            client.write(http_request(document("test.fault", 404, text)))
+            response = await client.response()
+            assert (response.status, response.reason, response.error) == (404, reason, (404, text))
+            assert set(response.headers) == USUAL_HEADERS
+
+    async def test_unknown_method(self) -> None:
+        """A method that is not there gets 500, as from Kamailio."""
+        response = await self.ask(http_request(document("no.such")))
+        assert (response.status, response.reason) == (500, b"Method Not Found")
+
+    async def test_jsonrpc2(self) -> None:
+        """In dialect jsonrpc2 the status is 200 whatever happens, and 204 where there is no reply."""
+        self.serve(dialect="jsonrpc2")
+        client = await self.connect()
+        for body in (document("test.fault", 404, "No"), document("no.such"), b"{", b"1", b""):
+            client.write(http_request(body))
+            response = await client.response()
+            assert (response.status, response.reason) == (200, b"OK")
+            assert "error" in json.loads(response.body)
+        for body in (NOTIFICATION, b"[" + NOTIFICATION + b"]", NOTIFICATION.replace(b"echo", b"none")):
+            client.write(http_request(body))
+            response = await client.response()
+            assert (response.status, response.body) == (204, b"")
+            assert response.headers.keys() == {b"server", b"date"}
+        await self.assert_answers(client)
+
+
+class ConnectionTests(HttpCase):
+    """Several requests on one connection, and connections that come to an end."""
+
+    async def test_keep_alive(self) -> None:
+        """A connection takes one request after the other."""
+        client = await self.connect()
+        for _ in range(3):
+            await self.assert_answers(client)
+
+    async def test_closed_on_request(self) -> None:
+        """The connection is closed after the reply where the client wants it, as one of HTTP/1.0 does."""
+        for data in (http_request(ECHO, "Connection: close"), http_request(ECHO, version="1.0")):
+            client = await self.connect()
+            client.write(data)
+            assert (await client.response()).body == ECHO_REPLY
+            assert await client.end() == b""
+
+    async def test_pipelining(self) -> None:
+        """Requests that come in one write are answered in their order, also after one that is refused."""
+        client = await self.connect()
+        bodies = [document("jsonrpc.echo", "x", number) for number in range(20)]
+        client.write(b"".join(map(http_request, bodies)) + http_request(ECHO, path="/") + http_request(ECHO))
+        assert [(await client.response()).result for _ in bodies] == [["x", number] for number in range(20)]
+        assert [(await client.response()).status for _ in range(2)] == [404, 200]
+        await self.assert_answers(client)
+
+    async def test_pipelining_behind_a_slow_command(self) -> None:
+        """A fast command's reply waits for that of a slow one before it."""
+        client = await self.connect()
+        client.write(http_request(document("test.wait")) + http_request(ECHO) + http_request(document("test.wait")))
+        slow = await self.commands.started.get()
+        await self.assert_answers(await self.connect())
+        assert client.received == b""
+        slow.callback("slow")
+        assert (await client.response()).result == "slow"
+        assert (await client.response()).body == ECHO_REPLY
+        (await self.commands.started.get()).callback("last")
+        assert (await client.response()).result == "last"
+        await self.assert_answers(client)
+
+    async def test_request_while_another_waits(self) -> None:
+        """A request that comes later, while the command before it is at work, is answered behind it."""
+        client = await self.connect()
+        client.write(http_request(document("test.wait")))
+        slow = await self.commands.started.get()
+        client.write(http_request(ECHO))
+        await self.assert_answers(await self.connect())
+        slow.callback("slow")
+        assert (await client.response()).result == "slow"
+        assert (await client.response()).body == ECHO_REPLY
+
+    async def test_not_http(self) -> None:
+        """What is not HTTP gets 400 or nothing, the connection is closed, and others are served."""
+        for data in (b"\x16\x03\x01\0\0\0\0\r\n\r\n", ECHO + b"\r\n\r\n", b"POST\r\n\r\n"):
+            client = await self.connect()
+            client.write(data)
+            assert (await client.end()).partition(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request"), data
+        await self.assert_answers(client=await self.connect())
+
+    async def test_ambiguous_length(self) -> None:
+        """A request whose length can be read in two ways is not answered, and its connection is closed."""
+        for headers in (
+            b"Content-Length: 64\r\nContent-Length: 0",
+            b"Content-Length: 64\r\nTransfer-Encoding: chunked",
+            b"Content-Length: +64",
+            b"Content-Length: -1",
+            b"Content-Length: 64, 64",
+        ):
+            client = await self.connect()
+            client.write(b"POST /RPC HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n%b" % (headers, ECHO))
+            assert (await client.end()).startswith(b"HTTP/1.1 400 "), headers
+
+    async def test_idle(self) -> None:
+        """A connection that is idle longer than http_timeout is closed, be it before, within or after a request."""
+        self.serve(http_timeout=0.1)
+        for data in (b"", b"POST /RPC HT", http_request(ECHO)[:-1], http_request(ECHO)):
+            client = await self.connect()
+            client.write(data)
+            if data == http_request(ECHO):
+                assert (await client.response()).body == ECHO_REPLY
+            assert await client.end() == b""
+
+    async def test_not_idle_while_at_work(self) -> None:
+        """A connection whose command is at work is not idle."""
+        self.serve(http_timeout=0.1)
+        client = await self.connect()
+        client.write(http_request(document("test.wait")))
+        slow = await self.commands.started.get()
+        await (await self.connect()).end()
+        slow.callback("slow")
+        assert (await client.response()).result == "slow"
+
+    async def test_stop(self) -> None:
+        """When the server stops it closes its connections, and cancels the commands at work."""
+        idle, busy = await self.connect(), await self.connect()
+        busy.write(http_request(document("test.wait")))
+        await self.commands.started.get()
+        await self.service.stopService()
+        assert [await idle.end(), await busy.end()] == [b"", b""]
+        assert await self.commands.cancellation() == "test.wait"
+
+    async def test_stopped_by_a_command(self) -> None:
+        """A command that stops the server, and goes on, is cancelled like any other."""
+        client = await self.connect()
+        self.commands.stop = self.service.stopService
+        client.write(http_request(document("test.stop")))
+        assert await client.end() == b""
+        assert await self.commands.cancellation() == "test.wait"
+
+
+class AsynchronousTests(HttpCase):
+    """Commands whose reply comes later."""
+
+    async def test_results(self) -> None:
+        """A command that returns a Deferred and one that is a coroutine are answered when they are done."""
+        client = await self.connect()
+        for method, result in (("test.wait", "done"), ("test.coroutine", ["awaited", "done"])):
+            client.write(http_request(document(method)))
+            (await self.commands.started.get()).callback("done")
+            response = await client.response()
+            assert (response.status, response.result, set(response.headers)) == (200, result, USUAL_HEADERS)
+        await self.assert_answers(client)
+
+    async def test_faults(self) -> None:
+        """A fault of one has the status of its code; a bug in one says nothing of itself."""
+        response = await self.ask(http_request(document("test.async_fault")))
+        assert (response.status, response.reason, response.error) == (409, b"Not Now", (409, "Not Now"))
+        response = await self.ask(http_request(document("test.async_bug")))
+        assert (response.status, response.error) == (500, (-32603, "Internal Error"))
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1
+
+    async def test_time_limit(self) -> None:
+        """One that takes longer than it may is cancelled and gets 504, by its own limit or by that of the setting."""
+        self.serve(async_timeout=0.03)
+        for method, limit in (("test.limited", "0.02"), ("test.wait", "0.03"), ("test.coroutine", "0.03")):
+            response = await self.ask(http_request(document(method)))
+            assert response.status == 504
+            assert response.error == (504, f"Command Timed Out After {limit} s")
+            assert await self.commands.cancellation() == method.replace("limited", "wait")
+
+    async def test_client_gone(self) -> None:
+        """One whose client goes away is cancelled, and the server serves others."""
+        for method in ("test.wait", "test.coroutine"):
+            for abort in (True, False):
+                client = await self.connect()
+                client.write(http_request(document(method)))
+                await self.commands.started.get()
+                await client.close(abort)
+                assert await self.commands.cancellation() == method
+        await self.assert_answers(await self.connect())
+
+    async def test_batch(self) -> None:
+        """A batch is answered in its order when the last command in it is done, and cancelled whole."""
+        client = await self.connect()
+        batch = b"[%b,%b,%b]" % (document("test.wait", id=2), ECHO, document("test.coroutine", id=3))
+        client.write(http_request(batch))
+        first, second = [await self.commands.started.get() for _ in range(2)]
+        second.callback("second")
+        first.callback("first")
+        replies = json.loads((await client.response()).body)
+        assert [reply["id"] for reply in replies] == [2, 1, 3]
+        assert [reply["result"] for reply in replies] == ["first", ["x", 1], ["awaited", "second"]]
+        client.write(http_request(batch))
+        await self.commands.started.get()
+        await client.close()
+        assert {await self.commands.cancellation() for _ in range(2)} == {"test.wait", "test.coroutine"}
+
+    async def test_notification(self) -> None:
+        """In dialect jsonrpc2 a notification to one is answered with 204 when it is done."""
+        self.serve(dialect="jsonrpc2")
+        client = await self.connect()
+        client.write(http_request(b'{"jsonrpc":"2.0","method":"test.wait"}'))
+        (await self.commands.started.get()).callback("done")
+        response = await client.response()
+        assert (response.status, response.body) == (204, b"")
+
+
+def _elsewhere(name: str, options: dict[str, Any]) -> None:
+    """Run all cases again with other settings, as classes of their own."""
+    for case in (RequestTests, BodyLimitTests, StatusTests, ConnectionTests, AsynchronousTests):
+        renamed = name + case.__name__
+        globals()[renamed] = type(renamed, (case,), {"options": options, "__module__": __name__})
+
+
+_elsewhere("GeneralPath", {"fast_paths": False})
+_elsewhere("Https", {"tls_self_signed": True})
+_elsewhere("HttpsGeneralPath", {"tls_self_signed": True, "fast_paths": False})

@@ -1,0 +1,344 @@
+"""HTTPS: certificates, keys, versions of TLS, and clients that need a certificate."""
+
+import datetime
+import socket
+import ssl
+import stat
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from jsonrpcs_tx import Settings, StartError, makeService
+from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.transports.tls import SELF_SIGNED_NAME
+from tests.support import ECHO, ECHO_REPLY, PATIENCE
+from tests.test_files import make_directory
+from tests.test_http import http_request
+
+REQUEST = http_request(ECHO, "Connection: close")
+OLD = ssl.TLSVersion.TLSv1_1
+
+
+@attrs.frozen
+class Identity:
+    """A certificate with its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def key_pem(self, password: bytes | None = None) -> bytes:
+        encryption = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+        return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def make_identity(name: str, issuer: Identity | None = None, is_ca: bool = False) -> Identity:
+    """Make a certificate for a host name, self-signed or by an issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+    )
+    return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+CA = make_identity("ca", is_ca=True)
+INTERMEDIATE = make_identity("intermediate", CA, is_ca=True)
+SERVER = make_identity("localhost", CA)
+OTHER_CA = make_identity("other-ca", is_ca=True)
+
+
+def client_context(trusted: bytes | None = None, version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """A client that trusts a certificate, or checks none; of one version of TLS, or of any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if trusted is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=trusted.decode())
+    if version is not None:
+        context.set_ciphers("DEFAULT@SECLEVEL=0")  # else OpenSSL itself would not offer the old ones
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+@attrs.frozen
+class Answer:
+    version: str | None
+    protocol: str | None
+    reply: bytes
+
+
+def ask(port: int, context: ssl.SSLContext, host: str) -> Answer:
+    """Ask with the TLS of the standard library; blocks."""
+    plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    with plain, context.wrap_socket(plain, server_hostname=host) as secure:
+        secure.sendall(REQUEST)
+        reply = b"".join(iter(lambda: secure.recv(65_536), b""))
+        return Answer(secure.version(), secure.selected_alpn_protocol(), reply.partition(b"\r\n\r\n")[2])
+
+
+class Files:
+    """Files of certificates and keys in a directory, named as settings take them."""
+
+    def __init__(self, test: SynchronousTestCase) -> None:
+        self.directory: Path = make_directory(test)
+
+    def write(self, name: str, *parts: bytes) -> str:
+        (self.directory / name).write_bytes(b"".join(parts))
+        return name
+
+    def settings(self, **options: Any) -> Settings:
+        usual = {"transport": 1, "load": "jsonrpc", "http_listen": "", "run_dir": str(self.directory)}
+        return Settings(**{"https_listen": "tcp:0:interface=127.0.0.1", **usual, **options})
+
+
+class TlsCase(TestCase):
+    """A server with the certificate of L{SERVER}, unless told otherwise."""
+
+    def setUp(self) -> None:
+        self.addCleanup(set_debug, debug())
+        self.files = Files(self)
+        self.directory = self.files.directory
+
+    def serve(self, **options: Any) -> None:
+        if not options.get("tls_self_signed"):
+            certificate = self.files.write("server.pem", SERVER.key_pem(), SERVER.pem)
+            options = {"tls_certificate": certificate, **options}
+        self.service = makeService(self.files.settings(**options), reactor)
+        self.addCleanup(self.service.stopService)
+        self.service.startService()
+
+    async def ask(self, context: ssl.SSLContext, host: str = "localhost") -> Answer:
+        (listener,) = self.service.listeners()
+        answer: Answer = await deferToThread(ask, listener.port, context, host)
+        return answer
+
+    async def refusal(self, context: ssl.SSLContext) -> str:
+        """The alert with which a client is refused."""
+        with pytest.raises(ssl.SSLError) as caught:
+            await self.ask(context)
+        return str(caught.value.reason)
+
+
+class CertificateTests(TlsCase):
+    """The server's certificate."""
+
+    async def test_one_file(self) -> None:
+        """A certificate and its key may be in one file."""
+        self.serve()
+        answer = await self.ask(client_context(CA.pem))
+        assert (answer.reply, answer.protocol) == (ECHO_REPLY, None)
+
+    async def test_two_files(self) -> None:
+        """A certificate and its key may be in a file each, also with absolute paths."""
+        key = self.files.write("key.pem", SERVER.key_pem())
+        self.serve(
+            tls_certificate=self.files.write("cert.pem", SERVER.pem),
+            tls_private_key=str((self.directory / key).resolve()),
+        )
+        assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+
+    async def test_chain(self) -> None:
+        """The certificates behind the first one are sent along, so that a client needs the root only."""
+        leaf = make_identity("localhost", INTERMEDIATE)
+        self.serve(tls_certificate=self.files.write("chain.pem", leaf.pem, INTERMEDIATE.pem, leaf.key_pem()))
+        assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+
+    async def test_alpn(self) -> None:
+        """A client that may choose is given HTTP/1.1."""
+        self.serve()
+        context = client_context(CA.pem)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        assert (await self.ask(context)).protocol == "http/1.1"
+
+    async def test_self_signed(self) -> None:
+        """A certificate that the server makes is good for this machine, for its owner only, and kept."""
+        self.serve(tls_self_signed=True)
+        path = self.directory / SELF_SIGNED_NAME
+        made = path.read_bytes()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for host in ("localhost", "127.0.0.1", "::1", socket.gethostname()):
+            assert (await self.ask(client_context(made), host)).reply == ECHO_REPLY
+        await self.service.stopService()
+        self.serve(tls_self_signed=True)
+        assert path.read_bytes() == made
+        assert (await self.ask(client_context(made))).reply == ECHO_REPLY
+
+    async def test_self_signed_path(self) -> None:
+        """It is made where tls_certificate says, and one that is there is never replaced."""
+        self.serve(tls_self_signed=True, tls_certificate="mine.pem")
+        assert (await self.ask(client_context((self.directory / "mine.pem").read_bytes()))).reply == ECHO_REPLY
+        given = self.files.write("given.pem", SERVER.key_pem(), SERVER.pem)
+        self.serve(tls_self_signed=True, tls_certificate=given)
+        assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+        assert sorted(path.name for path in self.directory.iterdir()) == ["given.pem", "mine.pem"]
+
+    async def test_read_at_every_start(self) -> None:
+        """A server that is started again has the certificate that is in the file then."""
+        self.serve()
+        await self.service.stopService()
+        renewed = make_identity("localhost", OTHER_CA)
+        self.files.write("server.pem", renewed.key_pem(), renewed.pem)
+        self.service.startService()
+        assert (await self.ask(client_context(OTHER_CA.pem))).reply == ECHO_REPLY
+
+
+class VersionTests(TlsCase):
+    """The versions of TLS."""
+
+    async def test_versions(self) -> None:
+        """TLS 1.2 and 1.3 are spoken, and older ones refused with the alert that says so."""
+        self.serve()
+        for version, name in ((ssl.TLSVersion.TLSv1_2, "TLSv1.2"), (ssl.TLSVersion.TLSv1_3, "TLSv1.3")):
+            assert await self.ask(client_context(CA.pem, version)) == Answer(name, None, ECHO_REPLY)
+        assert await self.refusal(client_context(CA.pem, OLD)) == "TLSV1_ALERT_PROTOCOL_VERSION"
+        assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+
+    async def test_no_tls(self) -> None:
+        """A client that does not speak TLS learns nothing, and the server serves others."""
+        self.serve()
+        (listener,) = self.service.listeners()
+
+        def ask_in_the_clear() -> bytes:
+            with socket.create_connection(("127.0.0.1", int(listener.port or 0)), PATIENCE) as plain:
+                plain.sendall(REQUEST)
+                return b"".join(iter(lambda: plain.recv(65_536), b""))
+
+        assert b"HTTP" not in await deferToThread(ask_in_the_clear)
+        assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+
+
+class ClientCertificateTests(TlsCase):
+    """With tls_ca clients need a certificate."""
+
+    versions = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.serve(tls_ca=self.files.write("ca.pem", make_identity("unused-ca", is_ca=True).pem, CA.pem))
+
+    def context(self, version: ssl.TLSVersion, *chain: Identity) -> ssl.SSLContext:
+        """A client that shows a certificate, if one is given."""
+        context = client_context(CA.pem, version)
+        if chain:
+            self.files.write("client.pem", chain[0].key_pem(), *(identity.pem for identity in chain))
+            context.load_cert_chain(self.directory / "client.pem")
+        return context
+
+    async def test_accepted(self) -> None:
+        """A client with a certificate of a CA in the file is answered, by way of an intermediate one, too."""
+        for version in self.versions:
+            for chain in ([make_identity("ann", CA)], [make_identity("ben", INTERMEDIATE), INTERMEDIATE]):
+                assert (await self.ask(self.context(version, *chain))).reply == ECHO_REPLY
+
+    async def test_none(self) -> None:
+        """A client without a certificate is refused with an alert."""
+        alerts = [await self.refusal(self.context(version)) for version in self.versions]
+        assert alerts == ["SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"]
+
+    async def test_other_authority(self) -> None:
+        """A client with a certificate of another CA, or with one of its own, is refused with an alert."""
+        for identity in (
+            make_identity("eve", OTHER_CA),
+            make_identity("ca"),
+            make_identity("eve", make_identity("ca")),
+        ):
+            for version in self.versions:
+                assert "ALERT" in await self.refusal(self.context(version, identity))
+        assert (await self.ask(self.context(self.versions[1], make_identity("ann", CA)))).reply == ECHO_REPLY
+
+
+class StartErrorTests(SynchronousTestCase):
+    """What keeps HTTPS from starting is named, with its setting, its file, and what is allowed."""
+
+    def setUp(self) -> None:
+        self.addCleanup(set_debug, debug())
+        self.files = Files(self)
+
+    def assert_refused(self, setting: str, path: str, *words: str, **options: str | bool) -> None:
+        """Starting fails, and the message is one line with all of these."""
+        service = makeService(self.files.settings(**options), reactor)
+        with pytest.raises(StartError) as caught:
+            service.startService()
+        self.successResultOf(service.stopService())
+        message = str(caught.value)
+        assert message.startswith(f"{setting}: "), message
+        assert "\n" not in message
+        for word in (str(self.files.directory / path), "allowed: ", *words):
+            assert word in message, (word, message)
+
+    def test_missing_files(self) -> None:
+        """A file that is not there is an error."""
+        cert = self.files.write("cert.pem", SERVER.pem, SERVER.key_pem())
+        missing = "No such file or directory"
+        self.assert_refused("tls_certificate", "none.pem", missing, tls_certificate="none.pem")
+        self.assert_refused("tls_private_key", "none.key", missing, tls_certificate=cert, tls_private_key="none.key")
+        self.assert_refused("tls_ca", "none.ca", missing, tls_certificate=cert, tls_ca="none.ca")
+        self.assert_refused(
+            "tls_certificate",
+            "none.pem",
+            missing,
+            tls_certificate="none.pem",
+            tls_self_signed=True,
+            tls_private_key=cert,
+        )
+
+    def test_no_pem(self) -> None:
+        """A file without what it should hold is an error, damaged or of another kind."""
+        cert = self.files.write("cert.pem", SERVER.pem, SERVER.key_pem())
+        for name, content in (
+            ("empty", b""),
+            ("binary", b"\xff\0"),
+            ("damaged", SERVER.pem.replace(b"MII", b"AAA")),
+            ("cut", SERVER.pem[:-40]),
+        ):
+            self.files.write(name, content)
+            self.assert_refused("tls_certificate", name, "no certificate", tls_certificate=name)
+            self.assert_refused("tls_ca", name, "no certificate", tls_certificate=cert, tls_ca=name)
+            self.assert_refused("tls_private_key", name, "no private key", tls_certificate=cert, tls_private_key=name)
+
+    def test_no_key(self) -> None:
+        """A certificate's file without a key, when no other is set, is an error."""
+        self.files.write("cert.pem", SERVER.pem)
+        self.assert_refused("tls_certificate", "cert.pem", "no private key", tls_certificate="cert.pem")
+
+    def test_wrong_key(self) -> None:
+        """A key that is not the certificate's is an error."""
+        self.files.write("cert.pem", SERVER.pem)
+        self.files.write("key.pem", CA.key_pem())
+        words = ("not the key of", "cert.pem")
+        self.assert_refused("tls_private_key", "key.pem", *words, tls_certificate="cert.pem", tls_private_key="key.pem")
+
+    def test_encrypted_key(self) -> None:
+        """An encrypted key is an error, and nobody is asked for its password."""
+        self.files.write("cert.pem", SERVER.pem)
+        self.files.write("key.pem", SERVER.key_pem(b"password"))
+        self.assert_refused(
+            "tls_private_key", "key.pem", "unencrypted", tls_certificate="cert.pem", tls_private_key="key.pem"
+        )
+
+    def test_self_signed_without_directory(self) -> None:
+        """A self-signed certificate that cannot be written is an error."""
+        self.assert_refused("tls_certificate", "none/tls.pem", tls_certificate="none/tls.pem", tls_self_signed=True)
