@@ -12,10 +12,11 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import pretty
+from jsonrpcs_tx.access import Access, Caller
 from jsonrpcs_tx.counters import Counter, Counters, Traffic
 from jsonrpcs_tx.envelope import KAMAILIO, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
 
 _log = make_logger(__name__)
@@ -26,10 +27,12 @@ class Origin(msgspec.Struct, frozen=True):
 
     @ivar transport: its name, for messages.
     @ivar asynchronous: the reply may come later; else an asynchronous command is refused.
+    @ivar caller: who sends it, to be checked for what he may call; None: he may call everything.
     """
 
     transport: str
     asynchronous: bool = False
+    caller: Caller | None = None
 
 
 @final
@@ -101,6 +104,7 @@ class Dispatcher:
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
+    @param access: decides who may call what.
     @ivar async_timeout: may be set at any time.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
@@ -114,8 +118,11 @@ class Dispatcher:
         pretty_format: bool = False,
         async_timeout: float = 60,
         counters: Counters | None = None,
+        access: Access | None = None,
     ) -> None:
         self.dialect = dialect
+        self.access = Access() if access is None else access
+        self._refusals = Throttle(clock)
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
@@ -125,6 +132,13 @@ class Dispatcher:
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
         self._count = _Count(self.counters, dialect)
+
+    def origin(self, transport: str, asynchronous: bool = False, **facts: Any) -> Origin:
+        """The origin of documents from one caller.
+
+        @param facts: what is known of the caller, see L{Caller}.
+        """
+        return Origin(transport, asynchronous, None if self.access.trivial else Caller(transport, **facts))
 
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
@@ -200,6 +214,8 @@ class Dispatcher:
             _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
             return self._error(request.fault, request)
         assert type(request) is Request
+        if origin.caller is not None and not self.access.allows(origin.caller, request.method):
+            return self._forbid(origin.caller, request)
         command = self._commands.get(request.method)
         if command is None:
             return self._error(self.dialect.method_not_found, request)
@@ -216,6 +232,11 @@ class Dispatcher:
             return self._result(result, request)
         except (Exception, SystemExit) as error:
             return self._error(self._fault_of(error, command), request)
+
+    def _forbid(self, caller: Caller, request: Request) -> Reply:
+        if self._refusals.passes():
+            _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
+        return self._error(Fault(403, "Forbidden"), request)
 
     def _arguments(self, command: Command, request: Request) -> Iterable[Any]:
         """Bind the params of a request.

@@ -107,7 +107,7 @@ def makeService(options: Options) -> IService:
         sys.path.append(os.getcwd())
     try:
         server = service.makeService(options.settings)
-    except (SettingError, ValueError, TypeError) as error:
+    except (SettingError, StartError, ValueError, TypeError) as error:
         raise Refusal(f"jsonrpcs: {error}") from None
     server.setServiceParent(parent)
     return parent

@@ -11,9 +11,11 @@ from twisted.application.service import MultiService
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx import commands, envelope, settings
+from jsonrpcs_tx.access import Access, read_rule
 from jsonrpcs_tx.counters import Counters
+from jsonrpcs_tx.credentials import UsersFile
 from jsonrpcs_tx.destinations import DestinationError, DestinationSets
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.gauges import add_gauges
 from jsonrpcs_tx.livesettings import add_variables
@@ -52,9 +54,7 @@ class JsonRpcService(MultiService):
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    _exec_origin = Origin("exec")
-
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
         super().__init__()
         self.settings = settings
         self.reactor = reactor
@@ -74,9 +74,11 @@ class JsonRpcService(MultiService):
             bool(settings.pretty_format),
             settings.async_timeout,
             self.counters,
+            Access(map(read_rule, settings.rule)),
         )
+        self._exec_origin = self.dispatcher.origin("exec")
         self.jsonrpc_dispatch = JsonRpcResource(
-            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body
+            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, checker
         )
 
     def privilegedStartService(self) -> None:
@@ -139,12 +141,17 @@ class JsonRpcService(MultiService):
         return (service for service in self if isinstance(service, StreamService))
 
 
-def makeService(settings: Settings, reactor: Any = None, commands: Iterable[object] = ()) -> JsonRpcService:
+def makeService(
+    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
+) -> JsonRpcService:
     """Make a server. It listens when it is started, by itself or by the application that it is a part of.
 
     @param settings: all settings.
     @param reactor: the reactor to run in; default: the global one.
     @param commands: functions, modules and objects with commands, besides those that the settings name.
+    @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
+        needs; default: one for the file of the setting C{http_users}, if that is set.
+    @raise StartError: the file of users cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table or the list of destinations is not allowed.
     @raise ValueError: two commands have the same name.
@@ -152,7 +159,10 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
     if reactor is None:
         from twisted.internet import reactor
     set_debug(settings.debug)
-    service = JsonRpcService(settings, reactor)
+    if checker is None and settings.http_users:
+        checker = UsersFile(settings.path(settings.http_users), reactor)
+    service = JsonRpcService(settings, reactor, checker)
+    _check_facts(service, checker)
     if settings.list_file:
         try:
             service.destinations.load(settings.path(settings.list_file))
@@ -166,6 +176,14 @@ def makeService(settings: Settings, reactor: Any = None, commands: Iterable[obje
         ProbingService(service.destinations, settings, reactor).setServiceParent(service)
     _add_transports(service)
     return service
+
+
+def _check_facts(service: JsonRpcService, checker: Any) -> None:
+    """See that what rules ask for is known."""
+    facts, settings = service.dispatcher.access.facts, service.settings
+    for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
+        if fact in facts and not known:
+            raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
@@ -207,7 +225,7 @@ def _add_transports(service: JsonRpcService) -> None:
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
             site = _site(service)
-            StreamService("http_listen", endpoint, "http", site, reactor).setServiceParent(service)
+            StreamService("http_listen", endpoint, "http", site, dispatcher.access, reactor).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)
@@ -217,13 +235,13 @@ def _add_transports(service: JsonRpcService) -> None:
         tcp = TcpFactory(dispatcher, options.fifo_max_request, options.http_timeout, reactor)
         kind = "tcp6" if ":" in host else "tcp"
         endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
-        StreamService("tcp_socket", endpoint, "tcp", tcp, reactor).setServiceParent(service)
+        StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
 
 
 def _site(service: JsonRpcService) -> JsonRpcSite:
     options = service.settings
     resource = service.jsonrpc_dispatch
-    site = FastSite if options.fast_paths else JsonRpcSite
+    site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
     return site(options.http_path, resource, options.http_timeout, service.reactor)
 
 
@@ -231,7 +249,7 @@ class _HttpsService(StreamService):
     """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
 
     def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
-        super().__init__("https_listen", endpoint, "https", site, service.reactor)
+        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor)
         self._settings = service.settings
         self._site = site
 

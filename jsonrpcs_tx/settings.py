@@ -310,6 +310,14 @@ class Settings:
         _several(Kind(_origin, "scheme://host or scheme://host:port")),
         "origin of web pages, besides the server's own, that may call; given more than once, all may",
     )
+    http_users: str = _setting(
+        "", _FILE, "file with users and hashed passwords, who alone may call over HTTP(S); see docs/access.md"
+    )
+    rule: Sequence[str] = _setting(
+        (),
+        _several(Kind(_string, "a rule, see docs/access.md")),
+        "who may call what: udp 192.0.2.0/24 allow dispatcher.* deny core.kill; given more than once, all count",
+    )
     http_max_body: int = _setting(
         1_048_576, integer(256, 1_073_741_824, "bytes"), "size in bytes above which a request over HTTP(S) gets 413"
     )

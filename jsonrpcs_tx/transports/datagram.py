@@ -5,9 +5,11 @@ import fcntl
 import math
 import os
 import socket
+import struct
 import sys
 import termios
 from collections import deque
+from functools import lru_cache
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -46,6 +48,12 @@ SEND_BUFFER: Final = 1_048_576
 """Bytes asked of the kernel for replies. With much more it would say of a large one that there is no room just now, in
 place of that it is too large."""
 
+MAX_CALLERS: Final = 1024
+"""Clients whose origin is remembered where there are rules."""
+
+_UCRED: Final = struct.Struct("3i")
+"""Process, user and group of a Unix client, as the kernel gives them (unix(7), SCM_CREDENTIALS)."""
+
 _TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
 _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
 
@@ -69,6 +77,10 @@ class DatagramReader(abstract.FileDescriptor):
         self._origin = origin
         self.timeout = timeout
         self._clock: IReactorTime = reactor
+        self._credentials = sock.family == socket.AF_UNIX and bool(dispatcher.access.facts & {"uid", "gid"})
+        if self._credentials:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._origin_of = lru_cache(MAX_CALLERS)(self._find_origin)
         self._waiting: dict[Any, deque[tuple[float, bytes, bytes | None]]] = {}
         # Over a Unix socket what a client leaves unread takes up the room of the server's own queue.
         self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
@@ -87,20 +99,50 @@ class DatagramReader(abstract.FileDescriptor):
         """Answer what has come, at most L{MAX_PER_WAKEUP} datagrams."""
         for _ in range(MAX_PER_WAKEUP):
             try:
-                document, peer = self._socket.recvfrom(MAX_DATAGRAM)
+                received = self._receive()
             except BlockingIOError:
                 return
             except OSError as error:
                 self._warn("cannot read: {reason}", reason=error.strerror)
                 return
-            self.datagram_received(document, peer)
+            self.datagram_received(*received)
 
-    def datagram_received(self, document: bytes, peer: Any) -> None:
-        """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to."""
-        reply = self._dispatcher.dispatch(document, self._origin)
+    def _receive(self) -> tuple[Any, ...]:
+        """Receive a datagram: the document, the client's address, and of a Unix client the user and group if some rule
+        asks for them.
+
+        @raise OSError: there is none, or an error.
+        """
+        if not self._credentials:
+            return self._socket.recvfrom(MAX_DATAGRAM)
+        document, ancillary, _, peer = self._socket.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(_UCRED.size))
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
+                _, uid, gid = _UCRED.unpack(data[: _UCRED.size])
+                return document, peer, uid, gid
+        return document, peer
+
+    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+        """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to.
+
+        Nor does one that may not call anything.
+
+        @param uid: the user of a Unix client, where it is known; so with the group.
+        """
+        origin = self._origin
+        if not self._dispatcher.access.trivial:
+            origin = self._origin_of(peer[0] if isinstance(peer, tuple) else None, uid, gid)
+            assert origin.caller is not None  # there are rules
+            if not self._dispatcher.access.admits(origin.caller):
+                self._drop(peer, f"{origin.caller} may not call anything")
+                return
+        reply = self._dispatcher.dispatch(document, origin)
         assert type(reply) is Reply  # the origin is not asynchronous
         if reply.body and peer:
             self._send(reply.body, peer, document)
+
+    def _find_origin(self, address: str | None, uid: int | None, gid: int | None) -> Origin:
+        return self._dispatcher.origin(self._origin.transport, address=address, uid=uid, gid=gid)
 
     def _send(self, body: bytes, peer: Any, document: bytes | None) -> None:
         """Send a reply, at once or as soon as its client takes it.
@@ -283,13 +325,23 @@ class UdpService(DatagramService):
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(resolved)
+            self._check_access(sock.getsockname()[0])
         except OSError as error:
             sock.close()
             reason = f"{error.strerror}; allowed: a free address of this machine"
             raise StartError(f"dgram_socket: {self._address}: {reason}") from None
+        except StartError:
+            sock.close()
+            raise
         host, port = sock.getsockname()[:2]
         self.listener = Listener("udp", host, port)
         return sock
+
+    def _check_access(self, host: str) -> None:
+        """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
+        if not self._dispatcher.access.covers(self.transport_name, host):
+            reason = "reaches beyond this machine; allowed: a loopback address, or a setting rule for udp"
+            raise StartError(f"dgram_socket: {self._address}: {reason}")
 
 
 class UnixDatagramService(DatagramService):

@@ -65,6 +65,7 @@ class FastChannel(Channel):
     site: "FastSite"
     _general = False
     _held = b""
+    _origin: Origin | None = None
     _send: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
@@ -72,7 +73,6 @@ class FastChannel(Channel):
         client = self.transport.getPeer()
         # Who may not call is told so by the resource.
         self._general = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
-        self._origin = Origin("https" if self.isSecure() else "http", asynchronous=True)
         self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -109,7 +109,10 @@ class FastChannel(Channel):
         super().dataReceived(data)
 
     def _answer(self, data: bytes, end: int) -> None:
-        reply = self.site.jsonrpc.dispatcher.dispatch(data[end:], self._origin)
+        jsonrpc = self.site.jsonrpc
+        if self._origin is None:
+            self._origin = jsonrpc.origin(self)  # not before: TLS names are known after the handshake only
+        reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
             self._send(self.site.response(reply))
         else:

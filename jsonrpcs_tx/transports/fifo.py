@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.counters import Counter
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.envelope import reply_name
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -23,6 +23,9 @@ from jsonrpcs_tx.transports.files import Access, OwnFile, make_fifo
 from jsonrpcs_tx.transports.framing import Framer
 
 _log = make_logger(__name__)
+
+FIFO: Final = "fifo"
+"""The name of the transport."""
 
 READ_SIZE: Final = 65_536
 """Bytes that are read at once: the size of a FIFO's queue."""
@@ -52,8 +55,6 @@ class FifoReader(abstract.FileDescriptor):
     @ivar framer: finds the documents.
     """
 
-    origin = Origin("fifo")
-
     def __init__(
         self,
         fd: int,
@@ -67,6 +68,7 @@ class FifoReader(abstract.FileDescriptor):
         self._fd = fd
         self._dispatcher = dispatcher
         self._replies = replies
+        self.origin = dispatcher.origin(FIFO)
         self.timeout = timeout
         self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
@@ -76,7 +78,7 @@ class FifoReader(abstract.FileDescriptor):
         return self._fd
 
     def logPrefix(self) -> str:
-        return self.origin.transport
+        return FIFO
 
     def doRead(self) -> None:
         try:
@@ -317,7 +319,7 @@ class FifoService(Service):
             reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"
             raise StartError(f"fifo_mode: {path}: {reason}") from None
         timeout = settings.fifo_timeout / 1000
-        dropped = self._dispatcher.traffic(FifoReader.origin.transport).dropped
+        dropped = self._dispatcher.traffic(FIFO).dropped
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
         self._reader = FifoReader(
             self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor

@@ -7,8 +7,10 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -17,6 +19,7 @@ from twisted.web import http, resource, server
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.transports import tls
 from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
@@ -42,19 +45,28 @@ class JsonRpcResource(resource.Resource):
     @param allow: networks whose clients may call.
     @param origins: origins of web pages that may call, besides the server's own.
     @param max_body: the most bytes of a document.
+    @param checker: an ICredentialsChecker of names and passwords, which then every request needs (401 else).
     @ivar max_body: may be set at any time.
     @ivar http_status: status and reason tell of faults.
     """
 
     isLeaf = True
 
-    def __init__(self, dispatcher: Dispatcher, allow: Sequence[str], origins: Sequence[str], max_body: int) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        allow: Sequence[str],
+        origins: Sequence[str],
+        max_body: int,
+        checker: Any = None,
+    ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
         self.http_status = dispatcher.dialect.http_status
         self._networks = [ipaddress.ip_network(network) for network in allow]
         self._origins = frozenset(origins)
         self.max_body = max_body
+        self._checker = checker
         self.allows = lru_cache(4096)(self._look_up)
 
     def render(self, request: server.Request) -> int:
@@ -65,9 +77,36 @@ class JsonRpcResource(resource.Resource):
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
-        origin = Origin("https" if request.isSecure() else "http", asynchronous=True)
-        self.respond(request, self.dispatcher.dispatch(document, origin))
+        if self._checker is None:
+            self._dispatch(request, document, None)
+        else:
+            credentials = UsernamePassword(request.getUser(), request.getPassword())
+            checked = maybeDeferred(self._checker.requestAvatarId, credentials)
+            checked.addCallbacks(
+                lambda name: self._dispatch(request, document, name.decode(errors="replace")),
+                lambda failure: _unauthorized(request, failure),
+            )
         return server.NOT_DONE_YET
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether requests need a name and a password."""
+        return self._checker is not None
+
+    def origin(self, channel: Any, user: str | None = None) -> Origin:
+        """The origin of what comes over a connection.
+
+        @param channel: the connection's, after the handshake of TLS.
+        @param user: who has authenticated, if that is asked for.
+        """
+        names = tls.client_names(channel.transport) if "tls" in self.dispatcher.access.facts else ()
+        address = getattr(channel.transport.getPeer(), "host", None)
+        transport = "https" if channel.isSecure() else "http"
+        return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names)
+
+    def _dispatch(self, request: server.Request, document: bytes, user: str | None) -> None:
+        if not request._disconnected:
+            self.respond(request, self.dispatcher.dispatch(document, self.origin(request.channel, user)))
 
     def respond(self, request: server.Request, reply: Reply | Deferred[Reply]) -> None:
         """Answer a request with a reply, or with what becomes one, which is cancelled if the client goes away."""
@@ -161,6 +200,14 @@ def refuse(request: server.Request, code: int, message: str) -> None:
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(b"" if request.method == b"HEAD" else body)
     request.finish()
+
+
+def _unauthorized(request: server.Request, failure: Failure) -> None:
+    if failure.check(UnauthorizedLogin) is None:
+        _log.failure("http: credentials could not be checked", failure)
+    if not request._disconnected:
+        request.setHeader(b"WWW-Authenticate", b'Basic realm="jsonrpcs_tx", charset="UTF-8"')
+        refuse(request, http.UNAUTHORIZED, "a name and a password are needed")
 
 
 def _is_address(host: str) -> bool:

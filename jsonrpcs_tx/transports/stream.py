@@ -11,6 +11,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.access import Access
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
@@ -85,14 +86,16 @@ class StreamService(Service):
     @param protocol: the listener's, for the log and C{core.sockets_list}.
     @param factory: makes the protocols; it has their L{Connections} as C{connections}, and a C{settings_changed} of
         its own.
+    @param access: whose rules say whether others than this machine may reach it.
     @ivar listener: the address that is listened on; None while it is not.
     """
 
     listener: Listener | None = None
 
-    def __init__(self, setting: str, endpoint: str, protocol: str, factory: Any, reactor: Any) -> None:
+    def __init__(self, setting: str, endpoint: str, protocol: str, factory: Any, access: Access, reactor: Any) -> None:
         self.protocol = protocol
         self.connections: Connections = factory.connections
+        self._access = access
         self._setting = setting
         self._endpoint = endpoint
         self._factory: IProtocolFactory = factory
@@ -112,7 +115,7 @@ class StreamService(Service):
             listening = serverFromString(self._reactor, self._endpoint).listen(self._factory)
         except Exception:  # each kind of endpoint has errors of its own for what it cannot read
             raise self._error(Failure()) from None
-        self._listening = listening.addCallbacks(self._listens, failures.append)
+        self._listening = listening.addCallback(self._listens).addErrback(failures.append)
         if failures:
             self._listening = None
             raise self._error(failures[0])
@@ -136,6 +139,9 @@ class StreamService(Service):
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
+        if not self._access.covers(self.protocol, getattr(host, "host", None)):
+            port.stopListening()
+            raise ValueError(f"reaches beyond this machine; allowed: a loopback address, or a rule for {self.protocol}")
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):

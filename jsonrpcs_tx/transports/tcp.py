@@ -8,7 +8,7 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.stream import Connections
@@ -23,9 +23,10 @@ class TcpProtocol(Protocol, TimeoutMixin):
     """
 
     factory: "TcpFactory"
-    origin = Origin("tcp")
 
     def connectionMade(self) -> None:
+        address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
+        self._origin = self.factory.dispatcher.origin("tcp", address=address)
         self._framer = Framer(self.factory.max_request)
         self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
         self.setTimeout(self.factory.timeout)
@@ -52,7 +53,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     def _answer(self, documents: list[bytes]) -> None:
         if documents and not self.transport.disconnecting:  # type: ignore[union-attr]
-            reply = self.factory.dispatcher.dispatch(documents[0], self.origin)
+            reply = self.factory.dispatcher.dispatch(documents[0], self._origin)
             assert type(reply) is Reply  # the origin is not asynchronous
             self.transport.write(reply.body)  # type: ignore[union-attr]
             self._close()

@@ -4,6 +4,7 @@ import datetime
 import ipaddress
 import os
 import socket
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -83,6 +84,25 @@ def _private_key(setting: str, path: str) -> crypto.PKey:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, text.encode(), passphrase=b"")
     except (crypto.Error, ValueError, TypeError):
         raise StartError(f"{setting}: {path}: no private key; allowed: an unencrypted key in PEM") from None
+
+
+def client_names(transport: Any) -> tuple[str, ...]:
+    """The names in a client's certificate, which was verified: its DNS names and mail addresses, and its common name.
+
+    @param transport: of the connection; without TLS, or without a certificate, there are none.
+    """
+    certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
+    if certificate is None:
+        return ()
+    decoded = certificate.to_cryptography()
+    names = [str(name.value) for name in decoded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    try:
+        alternative = decoded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return tuple(names)
+    for kind in (x509.DNSName, x509.RFC822Name):
+        names += alternative.get_values_for_type(kind)
+    return tuple(dict.fromkeys(names))
 
 
 def make_self_signed(path: str) -> None:

@@ -48,11 +48,11 @@ class WorkerReader(DatagramReader):
     link: Link
     counts: SharedCounts
 
-    def datagram_received(self, document: bytes, peer: Any) -> None:
+    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         if self._dispatcher.stateless(document):
-            super().datagram_received(document, peer)
+            super().datagram_received(document, peer, uid, gid)
             return
-        self.link.send(_encode((pack_peer(peer), document)), self.startReading)
+        self.link.send(_encode((document, pack_peer(peer), uid, gid)), self.startReading)
         if self.link.congested:
             self.stopReading()  # what comes next waits in the socket, for any worker
 

@@ -211,8 +211,8 @@ class _Worker(ProcessProtocol):
             self._pool.share()
             _log.info("worker {number} reads {transport}", number=self._number, transport=self._pool.transport)
         else:
-            peer, document = passed_on
-            self._pool.reader.datagram_received(document, unpack_peer(peer))
+            document, peer, uid, gid = passed_on
+            self._pool.reader.datagram_received(document, unpack_peer(peer), uid, gid)
 
     def _no_more(self) -> None:
         """Nothing to do: L{processEnded} follows."""

@@ -1,0 +1,262 @@
+"""Who may call what: the reading of rules, and what they decide together."""
+
+import contextlib
+import re
+import timeit
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jsonrpcs_tx import access
+from jsonrpcs_tx.access import TRANSPORTS, Access, Caller, Rule, read_rule
+from jsonrpcs_tx.settings import SettingError
+
+NEAR = Caller("udp", "127.0.0.1")
+FAR = Caller("udp", "192.0.2.7")
+LOCAL = [
+    *(Caller(transport) for transport in ("fifo", "unix", "exec")),
+    *(Caller("udp", address) for address in ("127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")),
+    *(Caller(transport, "127.0.0.1") for transport in ("tcp", "http", "https")),
+]
+REMOTE = [
+    *(
+        Caller("udp", address)
+        for address in ("192.0.2.7", "2001:db8::1", "fe80::1%eth0", "::ffff:192.0.2.7", "0.0.0.0")
+    ),
+    Caller("https", "192.0.2.7", user="ann", tls_names=("ops.example.com",)),
+]
+
+
+def rules(*lines: str) -> Access:
+    return Access(map(read_rule, lines))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "udp 192.0.2.0/24 allow dispatcher.* core.ps deny core.kill",
+            {"transports": {"udp"}, "networks": ["192.0.2.0/24"], "allow": ("dispatcher.*", "core.ps")}
+            | {"deny": ("core.kill",), "facts": set()},
+        ),
+        ("https tls=Ops.Example.com allow *", {"tls_names": ("ops.example.com",), "facts": {"tls"}}),
+        ("http user=ann allow stats.* deny *.reset*", {"transports": {"http"}, "users": ("ann",), "facts": {"user"}}),
+        ("unix uid=0 allow *", {"transports": {"unix"}, "uids": {0}, "facts": {"uid"}}),
+        ("unix gid=root allow core.*", {"transports": {"unix"}, "gids": {0}, "facts": {"gid"}}),
+        ("uid=root uid=7 allow *", {"transports": {"unix"}, "uids": {0, 7}}),
+        ("any deny core.kill", {"transports": set(TRANSPORTS), "allow": (), "deny": ("core.kill",)}),
+        (
+            "  192.0.2.1 any 2001:db8::1  deny a allow b\tdeny c ",
+            {"transports": {"udp", "tcp", "http", "https"}, "networks": ["192.0.2.1/32", "2001:db8::1/128"]}
+            | {"allow": ("b",), "deny": ("a", "c")},
+        ),
+        ("user=ann allow *", {"transports": {"http", "https"}}),
+        ("192.0.2.0/24 tls=* any allow *", {"transports": {"https"}}),
+        ("user=a=b allow *", {"users": ("a=b",)}),
+    ],
+)
+def test_read_rule(line: str, expected: dict[str, Any]) -> None:
+    """A rule is conditions in any order, then methods; it is for the transports that know what it asks for."""
+    rule = read_rule(line)
+    for name, value in expected.items():
+        found = getattr(rule, name)
+        assert ([str(network) for network in found] if name == "networks" else found) == value
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("", "allow METHOD"),
+        ("any", "allow METHOD"),
+        ("allow *", "one at least"),
+        ("udp allow", "methods after allow"),
+        ("udp allow deny core.kill", "methods after allow"),
+        ("udp allow * deny", "methods after deny"),
+        ("UDP allow *", "'UDP' does not appear"),
+        ("udp ALLOW *", "allow METHOD"),
+        ("sctp allow *", "exec, fifo, http, https, tcp, udp, unix"),
+        ("name=ann allow *", "user=, tls=, uid=, gid="),
+        ("user= allow *", "'user=' does not appear"),
+        ("udp 192.0.2.1/24 allow *", "host bits set"),
+        ("udp 192.0.2.0/33 allow *", "'192.0.2.0/33'"),
+        ("udp ::ffff:192.0.2.0/120 allow *", "written as IPv4"),
+        ("udp uid=0 allow *", "uid with unix, not with udp"),
+        ("http https tls=a allow *", "tls with https, not with http"),
+        ("unix user=ann allow *", "user with http or https, not with unix"),
+        ("fifo 127.0.0.1 allow *", "a network with http or https or tcp or udp, not with fifo"),
+        ("tls=a uid=0 allow *", "what one transport can know"),
+        ("uid=no-such-user-here allow *", "'no-such-user-here' does not exist"),
+        ("gid=no-such-group-here allow *", "'no-such-group-here' does not exist"),
+        ("uid=4294967295 allow *", "4294967295 is too high"),
+        (f"uid={'9' * 5000} allow *", "is too high"),
+        ("udp allow core.p?", "not 'core.p?'"),
+        ("udp allow core.[ps]", "not 'core.[ps]'"),
+        ("udp allow k\u00e4rn.*", "printable ASCII"),
+        ("allow * udp", "one at least"),
+        ("udp allow * 192.0.2.0/24", "192.0.2.0/24 before allow"),
+        ("192.0.2.0/24 allow * udp", "udp before allow"),
+        ("http allow * user=ann", "user=ann before allow"),
+    ],
+)
+def test_bad_rule(line: str, says: str) -> None:
+    """What is no rule is refused, with the setting, the text and what is allowed."""
+    with pytest.raises(SettingError, match=re.escape(says)) as caught:
+        read_rule(line)
+    assert (caught.value.name, caught.value.value) == ("rule", line)
+
+
+_WORDS = st.sampled_from(["udp", "any", "10.0.0.0/8", "uid=0", "user=a", "tls=*", "=", "allow", "deny", "a.*"])
+
+
+@given(st.lists(_WORDS | st.text(max_size=5), max_size=8).map(" ".join))
+def test_any_text(text: str) -> None:
+    """Any text is a rule, or refused as a setting is."""
+    with contextlib.suppress(SettingError):
+        assert isinstance(read_rule(text), Rule)
+
+
+@pytest.mark.parametrize("caller", LOCAL + REMOTE, ids=str)
+def test_default(caller: Caller) -> None:
+    """Without rules, callers of this machine may call everything, and others nothing."""
+    everything = Access()
+    assert everything.trivial
+    assert everything.allows(caller, "core.kill") == everything.admits(caller) == (caller in LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("lines", "caller", "allowed", "denied"),
+    [
+        (["udp 192.0.2.0/24 allow core.*"], FAR, "core.ps", "stats.get"),
+        (["udp 192.0.2.0/24 allow core.*"], Caller("udp", "::ffff:192.0.2.7"), "core.ps", "stats.get"),
+        (["udp 192.0.2.0/24 allow *"], Caller("udp", "192.0.3.7"), "", "core.ps"),
+        (["udp 192.0.2.0/24 allow *"], Caller("tcp", "192.0.2.7"), "", "core.ps"),
+        (["udp 192.0.2.0/24 allow a"], NEAR, "any.thing", ""),
+        (["udp allow a"], NEAR, "a", "b"),
+        (["udp allow a", "any 192.0.2.7 allow b"], FAR, "a b", "c"),
+        (["udp allow * deny core.kill"], FAR, "core.ps", "core.kill"),
+        (["udp allow *", "any deny core.kill", "any 192.0.2.7 allow core.kill"], FAR, "core.ps", "core.kill"),
+        (["any deny core.kill"], NEAR, "core.ps", "core.kill"),
+        (["any deny core.kill"], FAR, "", "core.ps core.kill"),
+        (["unix uid=1 allow stats.*", "any deny core.kill"], Caller("unix", uid=1), "stats.get", "core.ps core.kill"),
+        (["unix allow a", "unix uid=0 allow *"], Caller("unix", uid=0), "a b", ""),
+        (["unix allow a", "unix uid=0 allow *"], Caller("unix", uid=1000), "a", "b"),
+        (["unix allow a", "unix uid=0 allow *"], Caller("unix"), "a", "b"),
+        (["unix gid=4 allow a"], Caller("unix", uid=4, gid=4), "a", "b"),
+        (["unix allow a", "unix uid=1 gid=2 allow b"], Caller("unix", uid=1, gid=3), "a", "b"),
+        (["http user=ann user=bob allow a"], Caller("http", "192.0.2.7", user="bob"), "a", "b"),
+        (["http user=ann allow a"], Caller("http", "192.0.2.7", user="Ann"), "", "a"),
+        (["http user=ann allow a"], Caller("http", "192.0.2.7"), "", "a"),
+        (["user=* allow a"], Caller("https", "192.0.2.7", user="x y"), "a", "b"),
+        (["tls=ops.example.com allow a"], Caller("https", "192.0.2.7", tls_names=("x", "OPS.example.com")), "a", "b"),
+        (["tls=*.example.com allow a"], Caller("https", "192.0.2.7", tls_names=("example.com",)), "", "a"),
+        (["tls=a user=ann allow a"], Caller("https", "192.0.2.7", tls_names=("a",)), "", "a"),
+        (["udp allow *.reset* core.*s"], FAR, "stats.reset_statistics .reset core.s core.ps", "core.psx reset Core.ps"),
+        (["udp allow a*b*c"], FAR, "abc aXbXc abbcc", "ab acb abcd Xabc"),
+        (["udp allow ab*ba"], FAR, "abba ab.ba", "aba ab"),
+        (["udp allow core.ps"], FAR, "core.ps", "coreXps core.ps\n"),
+        (["udp allow core*"], FAR, "core core.\n", ""),
+    ],
+)
+def test_allows(lines: list[str], caller: Caller, allowed: str, denied: str) -> None:
+    """A method is allowed that a rule that fits allows and none denies, and where none allows any, by the default."""
+    decided = rules(*lines)
+    for _ in range(2):  # the second time from memory
+        assert {method for method in f"{allowed} {denied}".split(" ") if method and decided.allows(caller, method)} == {
+            method for method in allowed.split(" ") if method
+        }
+    assert decided.admits(caller) == bool(allowed)
+
+
+@given(st.lists(st.text("ab*", min_size=1, max_size=6), min_size=1, max_size=3), st.text("ab", max_size=9))
+def test_patterns(patterns: list[str], method: str) -> None:
+    """Stars stand for what a plain regular expression makes of them."""
+    plain = "|".join(pattern.replace("*", ".*") for pattern in patterns)
+    assert rules(f"udp allow {' '.join(patterns)}").allows(FAR, method) == bool(re.fullmatch(plain, method))
+
+
+def test_order_is_free() -> None:
+    """The order of the rules does not count."""
+    lines = ["udp allow *", "any deny core.kill", "udp 192.0.2.7 allow core.kill"]
+    for order in (lines, lines[::-1]):
+        assert [rules(*order).allows(FAR, method) for method in ("core.ps", "core.kill")] == [True, False]
+
+
+def test_bad_address() -> None:
+    """An address that is none is a mistake of the transport, not a caller of this machine."""
+    with pytest.raises(ValueError, match="'localhost'"):
+        Access().allows(Caller("udp", "localhost"), "core.ps")
+
+
+@pytest.mark.parametrize(
+    ("lines", "transport", "address", "covered"),
+    [
+        ([], "udp", "127.0.0.1", True),
+        ([], "udp", "::1", True),
+        ([], "unix", None, True),
+        ([], "udp", "0.0.0.0", False),
+        ([], "udp", "::", False),
+        ([], "http", "", False),
+        ([], "http", "192.0.2.1", False),
+        (["udp allow *"], "udp", "0.0.0.0", True),
+        (["any allow *"], "https", "192.0.2.1", True),
+        (["udp allow *"], "http", "0.0.0.0", False),
+        (["udp 192.0.2.0/24 allow *"], "udp", "0.0.0.0", True),
+        (["udp 127.0.0.0/8 ::1 allow *"], "udp", "0.0.0.0", False),
+        (["udp 127.0.0.1 192.0.2.1 allow *"], "udp", "0.0.0.0", True),
+        (["udp deny core.kill"], "udp", "0.0.0.0", False),
+        (["tls=ops allow *"], "https", "0.0.0.0", True),
+        (["tls=ops allow *"], "http", "0.0.0.0", False),
+        (["unix uid=0 allow *"], "udp", "0.0.0.0", False),
+    ],
+)
+def test_covers(lines: list[str], transport: str, address: str | None, covered: bool) -> None:
+    """A listener beyond loopback needs a rule that allows somebody beyond loopback something over its transport."""
+    assert rules(*lines).covers(transport, address) == covered
+
+
+def test_facts() -> None:
+    """It is known which facts the rules ask for, so that a transport need not find out the others."""
+    assert Access().facts == frozenset()
+    assert rules("unix uid=0 allow *", "http user=a allow *", "any deny x").facts == {"uid", "user"}
+
+
+def test_caller_is_shown() -> None:
+    """A caller is shown in one line of ASCII, whatever the names are."""
+    assert str(Caller("fifo")) == "fifo"
+    assert str(Caller("unix", uid=0, gid=5)) == "unix uid=0 gid=5"
+    caller = Caller("https", "::1", user="a\nb\u2028", tls_names=("x", "y"))
+    assert str(caller) == r"https ::1 user='a\nb\u2028' tls='x' tls='y'"
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many callers and methods there are, and however long their names, no more is remembered than is set."""
+    monkeypatch.setattr(access, "MAX_CALLERS", 5)
+    monkeypatch.setattr(access, "MAX_DECISIONS", 7)
+    some = rules("udp allow core.*")
+    for number in range(20):
+        assert some.allows(Caller("udp", f"192.0.2.{number}"), f"core.{number}")
+        assert some.allows(FAR, "core." + "x" * access.MAX_METHOD + str(number))
+    assert some._patterns.cache_info().currsize == 5
+    assert some._known.cache_info().currsize == 7
+
+
+def test_long_names_take_no_long_time() -> None:
+    """A pattern of many stars takes time in proportion to the name."""
+    many = rules("udp allow " + "*a" * 20 + "*b")
+    short, long = (
+        min(timeit.repeat(lambda name="a" * size: many.allows(FAR, name), number=1, repeat=5))  # type: ignore[misc]
+        for size in (10_000, 80_000)
+    )
+    assert long < 80 * short
+
+
+def test_known_decision_is_cheap() -> None:
+    """A decision that was made before costs a fraction of making one."""
+    some = rules("udp allow core.*", "any deny core.kill")
+    assert some.allows(FAR, "core.ps")
+    misses = some._known.cache_info().misses
+    seconds = min(timeit.repeat(lambda: some.allows(FAR, "core.ps"), number=1000, repeat=5)) / 1000
+    assert seconds < 20e-6  # it is some 0.3 us; the bound leaves room for a busy machine
+    assert some._known.cache_info().misses == misses
