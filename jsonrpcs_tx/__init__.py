@@ -6,18 +6,21 @@ README.md.
 
 __version__ = "0.1.0"
 
+from jsonrpcs_tx.destinations import NoDestination
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.registry import MISSING, Registry, Text, command, commands_of
 from jsonrpcs_tx.service import JsonRpcService, makeService
 from jsonrpcs_tx.settings import SettingError, Settings
+from jsonrpcs_tx.variables import Variable, VariableError
 
 __all__ = [
     "MISSING",
     "Dispatcher",
     "Fault",
     "JsonRpcService",
+    "NoDestination",
     "Origin",
     "Registry",
     "Reply",
@@ -25,6 +28,8 @@ __all__ = [
     "Settings",
     "StartError",
     "Text",
+    "Variable",
+    "VariableError",
     "__version__",
     "command",
     "commands_of",

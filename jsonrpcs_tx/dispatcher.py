@@ -105,7 +105,8 @@ class Dispatcher:
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param access: decides who may call what.
-    @ivar async_timeout: may be set at any time.
+    @ivar async_timeout: may be set at any time; C{async_limit}, too.
+    @param async_limit: how many of these may be at work at the same time.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
     """
@@ -117,6 +118,7 @@ class Dispatcher:
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
         async_timeout: float = 60,
+        async_limit: int = 1000,
         counters: Counters | None = None,
         access: Access | None = None,
     ) -> None:
@@ -129,6 +131,7 @@ class Dispatcher:
         self._envelope = Envelope(dialect)
         self._pretty_format = pretty_format
         self.async_timeout = async_timeout
+        self.async_limit = async_limit
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
         self._count = _Count(self.counters, dialect)
@@ -225,13 +228,22 @@ class Dispatcher:
             else:
                 result = self._run(command, request, origin)
             if type(result) not in _AT_ONCE and isinstance(result, _LATER):
-                if not origin.asynchronous:
+                try:
+                    self._check_asynchronous(command, origin)
+                except Fault:
                     _abandon(result)
-                    raise _needs_http(command)
+                    raise
                 return self._answer_later(_as_deferred(result), command, request)
             return self._result(result, request)
         except (Exception, SystemExit) as error:
             return self._error(self._fault_of(error, command), request)
+
+    def _check_asynchronous(self, command: Command, origin: Origin) -> None:
+        """@raise Fault: the command may not be asynchronous there, or too many others are at work."""
+        if not origin.asynchronous:
+            raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
+        if self._count.in_flight >= self.async_limit:
+            raise Fault(503, f"Too Many Asynchronous Commands: {self.async_limit} are at work")
 
     def _forbid(self, caller: Caller, request: Request) -> Reply:
         if self._refusals.passes():
@@ -255,8 +267,8 @@ class Dispatcher:
 
     def _run(self, command: Command, request: Request, origin: Origin) -> Any:
         """Run a command that is asynchronous, or has a least interval or a lock."""
-        if command.asynchronous and not origin.asynchronous:
-            raise _needs_http(command)
+        if command.asynchronous:
+            self._check_asynchronous(command, origin)
         if command.options.interval:
             self._count_run(command)
         arguments = self._arguments(command, request)
@@ -349,7 +361,3 @@ def _abandon(result: Any) -> None:
         result.cancel()
     else:
         result.close()
-
-
-def _needs_http(command: Command) -> Fault:
-    return Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")

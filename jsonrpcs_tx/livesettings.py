@@ -16,6 +16,7 @@ LIVE: Final = (
     "http_max_body",
     "http_timeout",
     "async_timeout",
+    "async_limit",
 )
 
 

@@ -73,6 +73,7 @@ class JsonRpcService(MultiService):
             envelope.DIALECTS[settings.dialect],
             bool(settings.pretty_format),
             settings.async_timeout,
+            settings.async_limit,
             self.counters,
             Access(map(read_rule, settings.rule)),
         )
@@ -108,6 +109,7 @@ class JsonRpcService(MultiService):
         """
         self.settings = attrs.evolve(self.settings, **values)
         self.dispatcher.async_timeout = self.settings.async_timeout
+        self.dispatcher.async_limit = self.settings.async_limit
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
         for child in self:
             if hasattr(child, "settings_changed"):

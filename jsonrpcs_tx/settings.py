@@ -333,6 +333,9 @@ class Settings:
         False, _SWITCH, "make a self-signed certificate for localhost, tls.pem unless set, where there is none"
     )
     async_timeout: float = _setting(60.0, _SECONDS, "seconds that an asynchronous command may take")
+    async_limit: int = _setting(
+        1000, integer(1, 100_000), "asynchronous commands that may be at work at the same time; more get 503"
+    )
     load: Sequence[str] = _setting(
         ("all",),
         _several(_NAME),

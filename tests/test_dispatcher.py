@@ -502,7 +502,9 @@ def test_refuse(clock: Clock) -> None:
     caller = Caller(clock, runs.undeclared())
     full = Fault(503, "Full")
     error = '{"jsonrpc":"2.0","error":{"code":503,"message":"Full"},"id":%s}'
-    assert caller.dispatcher.refuse((REQUEST % ("later", 7)).encode(), full) == Reply((error % 7).encode(), 503, "Full", True)
+    assert caller.dispatcher.refuse((REQUEST % ("later", 7)).encode(), full) == Reply(
+        (error % 7).encode(), 503, "Full", True
+    )
     batch = f"[{REQUEST % ('later', 7)},1]"
     assert caller.dispatcher.refuse(batch.encode(), full).body.decode() == f"[{error % 7},{error % 'null'}]"
     assert caller.dispatcher.refuse(b"{", full).body.decode() == error % "null"
@@ -516,3 +518,33 @@ def test_pretty_format(clock: Clock) -> None:
     caller.start("later").addCallback(replies.append)
     assert replies[0].body == b'{\n\t"jsonrpc":\t"2.0",\n\t"result":\t[1],\n\t"id":\t1\n}'
     assert caller.send("{").body.startswith(b'{\n\t"jsonrpc":\t"2.0",\n\t"error":\t{\n\t\t"code":\t-32700,\n')
+
+
+def test_too_many_at_work() -> None:
+    """Beyond the limit of asynchronous commands at work another gets 503, and is not begun or is cancelled."""
+    waiting: list[Deferred[int]] = []
+
+    @command("declared")
+    def declared() -> Deferred[int]:
+        """Says that it answers later."""
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    @command("plain")
+    def plain() -> Any:
+        """Does not say so."""
+        return declared()
+
+    dispatcher = Dispatcher(Registry(declared, plain), Clock(), async_limit=1)
+    first, second, third = (
+        dispatcher.dispatch((REQUEST % (name, 1)).encode(), Origin("http", asynchronous=True))
+        for name in ("declared", "declared", "plain")
+    )
+    assert isinstance(first, Deferred)
+    assert isinstance(second, Reply)
+    assert isinstance(third, Reply)
+    assert (second.code, third.code) == (503, 503)
+    assert [deferred.called for deferred in waiting] == [False, True]
+    waiting[0].callback(5)
+    fourth = dispatcher.dispatch((REQUEST % ("declared", 1)).encode(), Origin("http", asynchronous=True))
+    assert isinstance(fourth, Deferred)
