@@ -1,6 +1,7 @@
 """``twistd jsonrpcs``: the options, made from the settings, and the service for them."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,10 @@ from twisted.python import usage
 from jsonrpcs_tx import service
 from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Field, SettingError, Settings, fields, from_values
+
+_log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
@@ -88,8 +92,10 @@ def _one_line() -> Iterator[None]:
         raise Refusal(f"jsonrpcs: {error}") from None
 
 
-class _OneLineService(MultiService):
-    """Has a start that fails end with one line."""
+class _DaemonService(MultiService):
+    """Has a start that fails end with one line, and SIGHUP read the certificates again."""
+
+    server: service.JsonRpcService
 
     def privilegedStartService(self) -> None:
         with _one_line():
@@ -98,16 +104,26 @@ class _OneLineService(MultiService):
     def startService(self) -> None:
         with _one_line():
             super().startService()
+        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self._reload_tls))
+
+    def _reload_tls(self) -> None:
+        try:
+            self.server.reload_tls()
+        except StartError as error:
+            _log.error("certificates not read again: {error}", error=error)
+        else:
+            _log.info("certificates read again")
 
 
 def makeService(options: Options) -> IService:
     """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
-    parent = _OneLineService()
+    parent = _DaemonService()
     if options.settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         server = service.makeService(options.settings)
     except (SettingError, StartError, ValueError, TypeError) as error:
         raise Refusal(f"jsonrpcs: {error}") from None
+    parent.server = server
     server.setServiceParent(parent)
     return parent

@@ -115,6 +115,17 @@ class JsonRpcService(MultiService):
             if hasattr(child, "settings_changed"):
                 child.settings_changed(self.settings)
 
+    def reload_tls(self) -> int:
+        """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.
+
+        @return: the number of listeners that have them; 0 without HTTPS.
+        @raise StartError: a file cannot be used; then the former ones still count.
+        """
+        listeners = [child for child in self if isinstance(child, _HttpsService)]
+        for listener in listeners:
+            listener.reload()
+        return len(listeners)
+
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.
 
@@ -254,11 +265,17 @@ class _HttpsService(StreamService):
         super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor)
         self._settings = service.settings
         self._site = site
+        self._context: tls.CurrentContext | None = None
+
+    def reload(self) -> None:
+        """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
+        if self._context is not None:
+            self._context.reload()
 
     def privilegedStartService(self) -> None:
         if self._listening is None:
-            context = tls.context_factory(self._settings)
-            factory = TLSMemoryBIOFactory(context, isClient=False, wrappedFactory=self._site)
+            self._context = tls.CurrentContext(self._settings)
+            factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
             if self._settings.fast_paths:
                 factory.protocol = FastTlsTransport
             self._factory = factory

@@ -15,6 +15,7 @@ from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
+from jsonrpcs_tx.commands.tls import Tls
 from jsonrpcs_tx.settings import SettingError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ BUILT_IN: Final = MappingProxyType[str, type](
         "cfg": Cfg,
         "stats": Stats,
         "cnt": Cnt,
+        "tls": Tls,
     },
 )
 

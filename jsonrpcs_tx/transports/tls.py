@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
+from twisted.internet.interfaces import IOpenSSLContextFactory
 from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
+from zope.interface import implementer
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -23,6 +25,29 @@ SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
 
 _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
+
+
+@implementer(IOpenSSLContextFactory)
+class CurrentContext:
+    """The server's side of TLS for new connections, as the files were when they were last read.
+
+    @raise StartError: see L{context_factory}.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the files again; connections that are open keep what they have.
+
+        @raise StartError: a file cannot be used; then the former ones still count.
+        """
+        self._context = context_factory(self._settings).getContext()
+
+    def getContext(self) -> SSL.Context:
+        """What Twisted asks for at each connection."""
+        return self._context
 
 
 def context_factory(settings: Settings) -> CertificateOptions:
