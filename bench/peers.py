@@ -47,7 +47,7 @@ class Kind:
 KINDS = (
     Kind("echo", lambda peer: ECHO, lambda reply: reply.get("result", reply.get("params")) == ["x", 1]),
     Kind(
-        "500 bytes",
+        "400 bytes",
         lambda peer: request("core.psx" if peer == KAMAILIO else "bench.psx"),
         lambda reply: isinstance(reply["result"][0]["PID"], int),
         (OURS, KAMAILIO),
