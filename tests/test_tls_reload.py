@@ -92,6 +92,6 @@ def test_handshake_that_never_ends(tmp_path: Path) -> None:
     with (
         Server(tmp_path, "--http-timeout=0.3") as server,
         socket.create_connection(server.addresses["https"], PATIENCE) as client,
+        contextlib.suppress(ConnectionResetError),
     ):
-        with contextlib.suppress(ConnectionResetError):
-            assert client.recv(1) == b""
+        assert client.recv(1) == b""
