@@ -13,7 +13,6 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.access import Access, read_rule
 from jsonrpcs_tx.counters import Counters
-from jsonrpcs_tx.credentials import UsersFile
 from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.errors import StartError
@@ -173,6 +172,8 @@ def makeService(
         from twisted.internet import reactor
     set_debug(settings.debug)
     if checker is None and settings.http_users:
+        from jsonrpcs_tx.credentials import UsersFile  # not above: the module is a program, too
+
         checker = UsersFile(settings.path(settings.http_users), reactor)
     service = JsonRpcService(settings, reactor, checker)
     _check_facts(service, checker)

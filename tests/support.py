@@ -98,13 +98,16 @@ class Server:
         self._reader.join(PATIENCE)
         return status
 
-    def wait_for_log(self, pattern: str) -> str:
-        """The first line that matches, now or later."""
+    def wait_for_log(self, pattern: str, after: int = 0) -> str:
+        """The first line that matches, now or later.
+
+        @param after: how many lines at the beginning do not count.
+        """
         with self._news:
             found: list[str] = []
 
             def look() -> bool:
-                found.extend(line for line in self.log if re.search(pattern, line))
+                found.extend(line for line in self.log[after:] if re.search(pattern, line))
                 return bool(found)
 
             if not self._news.wait_for(look, PATIENCE):

@@ -98,7 +98,7 @@ DIFFERENCES = (
     ),
     Difference(
         "better: the original mistakes escaped characters beyond U+FFFF",
-        lambda request, theirs, ours: any("\U00010000" <= char for char in json.dumps(request, ensure_ascii=False)),
+        lambda request, theirs, ours: any(char >= "\U00010000" for char in json.dumps(request, ensure_ascii=False)),
     ),
     Difference(
         "better: several delayed changes are all shown",

@@ -23,7 +23,7 @@ from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.settings import Settings, network_address
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
 from jsonrpcs_tx.transports.workers import Pool
 
 _log = make_logger(__name__)
@@ -345,10 +345,23 @@ class UdpService(DatagramService):
 
 
 class UnixDatagramService(DatagramService):
-    """Answers over a Unix datagram socket."""
+    """Answers over a Unix datagram socket, which is made again if it is removed."""
 
     transport_name = "unix"
     _file: OwnFile | None = None
+
+    def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
+        super().__init__(settings, address, dispatcher, reactor)
+        self._keeper = FileKeeper(self, reactor)
+
+    def startService(self) -> None:
+        super().startService()
+        assert self._file is not None
+        self._keeper.keep(self._file)
+
+    def stopService(self) -> Deferred[None] | None:
+        self._keeper.stop()
+        return super().stopService()
 
     def _open(self) -> socket.socket:
         settings = self._settings

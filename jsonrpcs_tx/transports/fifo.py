@@ -19,7 +19,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, OwnFile, make_fifo
+from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
 from jsonrpcs_tx.transports.framing import Framer
 
 _log = make_logger(__name__)
@@ -270,7 +270,7 @@ class _ReplyWriter(abstract.FileDescriptor):
 
 
 class FifoService(Service):
-    """Makes the FIFO, answers what comes over it, and removes it.
+    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
 
     @ivar listener: the FIFO; None while there is none.
     """
@@ -282,6 +282,7 @@ class FifoService(Service):
         self._dispatcher = dispatcher
         self._reactor = reactor
         self._file: OwnFile | None = None
+        self._keeper = FileKeeper(self, reactor)
         self._fds: list[int] = []
         self._reader: FifoReader | None = None
         self._replies: ReplyFifos | None = None
@@ -332,9 +333,12 @@ class FifoService(Service):
         super().startService()
         assert self._reader is not None
         self._reader.startReading()
+        assert self._file is not None
+        self._keeper.keep(self._file)
 
     def stopService(self) -> None:
         super().stopService()
+        self._keeper.stop()
         if self._reader is not None:
             self._reader.stop()
             self._reader = None

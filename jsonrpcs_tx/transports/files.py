@@ -10,6 +10,10 @@ import stat
 from collections.abc import Callable, Iterator
 
 import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -21,6 +25,10 @@ SAFE_MODE = 0o600
 
 MOST_OWNER = 2**32 - 2
 """The highest number of a user or group: the next one stands for none."""
+
+
+LOOK_INTERVAL = 2.0
+"""Seconds after which it is looked again whether a file is still there."""
 
 
 @attrs.frozen
@@ -188,3 +196,46 @@ def _reported(setting: str, path: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise StartError(f"{setting}: {path}: {reason}; allowed: a path that the process can make") from None
+
+
+class FileKeeper:
+    """Has a service start anew when somebody has removed its file; cleaners of directories do that.
+
+    @param service: its C{startService} makes the file.
+    """
+
+    def __init__(self, service: Service, clock: IReactorTime) -> None:
+        self._service = service
+        self._clock = clock
+        self._file: OwnFile | None = None
+        self._next: IDelayedCall | None = None
+
+    def keep(self, file: OwnFile) -> None:
+        """Look after a file from now on."""
+        self._file = file
+        self._next = self._clock.callLater(LOOK_INTERVAL, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._next = None
+
+    def _look(self) -> None:
+        assert self._file is not None
+        if self._file.is_there() or os.path.lexists(self._file.path):  # what another has put there is not touched
+            self.keep(self._file)
+        else:
+            _log.warn("{path} was removed; it is made again", path=self._file.path)
+            self._restart()
+
+    def _restart(self) -> None:
+        def start(_: object) -> None:
+            if self._service.parent is None or self._service.parent.running:
+                self._service.startService()
+
+        def failed(failure: Failure) -> None:
+            _log.error("{reason}", reason=failure.getErrorMessage())
+            self._next = self._clock.callLater(LOOK_INTERVAL, self._restart)
+
+        maybeDeferred(self._service.stopService).addCallback(start).addErrback(failed)

@@ -1,0 +1,210 @@
+"""The fast path of HTTP and twisted.web's own parser give the same bytes for the same connection, however it is cut."""
+
+import itertools
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.envelope import DIALECTS
+from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from tests.support import ECHO
+
+MAX_BODY = 2000
+TIMEOUT = 60
+
+
+class Commands:
+    def __init__(self) -> None:
+        self.later: list[Deferred[str]] = []
+        self.cancelled = 0
+
+    @command("jsonrpc.echo")
+    def echo(self, *values: Any) -> list[Any]:
+        """Returns its parameters."""
+        return list(values)
+
+    @command("test.fault")
+    def fault(self, code: int, text: str) -> None:
+        """Raises a fault."""
+        raise Fault(code, text)
+
+    @command("test.later")
+    def wait(self) -> Deferred[str]:
+        """Answers when it is told to."""
+
+        def cancel(_: Deferred[str]) -> None:
+            self.cancelled += 1
+
+        self.later.append(Deferred(cancel))
+        return self.later[-1]
+
+
+class Connection:
+    """A connection in memory to a site, with what comes of it.
+
+    @param site: L{FastSite} or L{JsonRpcSite}.
+    """
+
+    def __init__(self, site: type[JsonRpcSite], dialect: str = "kamailio", host: str = "127.0.0.1") -> None:
+        self.clock = Clock()
+        self.commands = Commands()
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect])
+        resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8"], [], MAX_BODY)
+        factory = site("/RPC", resource, TIMEOUT, self.clock)
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
+        self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
+        self.channel.callLater = self.clock.callLater
+        self.channel.makeConnection(self.transport)
+
+    def feed(self, *pieces: bytes) -> "Connection":
+        for piece in filter(None, pieces):
+            if not self.transport.disconnecting:
+                self.channel.dataReceived(piece)
+        return self
+
+    def fate(self) -> tuple[bytes, bool, bool, dict[str, int]]:
+        """What was written, how the connection ended, and what was counted."""
+        written = re.sub(rb"Date: [^\r]*", b"Date: now", self.transport.value())
+        counters = {f"{c.group}:{c.name}": c.read() for c in self.dispatcher.counters.select("all")}
+        ended = self.transport.disconnecting, getattr(self.transport, "disconnected", False)
+        return written, *ended, counters
+
+
+def post(body: bytes = ECHO, *headers: bytes, path: bytes = b"/RPC", method: bytes = b"POST") -> bytes:
+    """A request; without headers an ordinary one."""
+    lines = headers or (b"Host: localhost", b"Content-Length: %d" % len(body))
+    return b"%s %s HTTP/1.1\r\n%s\r\n\r\n%s" % (method, path, b"\r\n".join(lines), body)
+
+
+LENGTH = b"Content-Length: %d" % len(ECHO)
+FAULT = b'{"jsonrpc":"2.0","method":"test.fault","params":[%d,"%s"],"id":1}'
+
+REQUESTS = {
+    "ordinary": post(),
+    "longer path": post(path=b"/RPC/x?y=1"),
+    "wrong path": post(path=b"/other"),
+    "another type": post(ECHO, b"content-type: text/plain; charset=x", b"ACCEPT: */*", LENGTH),
+    "keep-alive": post(ECHO, b"Connection: keep-alive", LENGTH),
+    "close": post(ECHO, b"Connection: close", LENGTH),
+    "origin": post(ECHO, b"Origin: http://evil.example", LENGTH),
+    "own origin": post(ECHO, b"Host: localhost:1", b"Origin: http://localhost:1", LENGTH),
+    "expect": post(ECHO, b"Expect: 100-continue", LENGTH),
+    "chunked": post(b"%x\r\n%s\r\n0\r\n\r\n" % (len(ECHO), ECHO), b"Transfer-Encoding: chunked"),
+    "both lengths": post(ECHO, LENGTH, b"Transfer-Encoding: chunked"),
+    "two lengths": post(ECHO, LENGTH, LENGTH),
+    "signed length": post(ECHO, b"Content-Length: +%d" % len(ECHO)),
+    "negative length": post(ECHO, b"Content-Length: -1"),
+    "no length": post(b"", b"Host: a"),
+    "length zero": post(b""),
+    "folded": post(ECHO, b"X: a\r\n b", LENGTH),
+    "blank before colon": post(ECHO, b"X : a", LENGTH),
+    "odd name": post(ECHO, b"X[]: a", LENGTH),
+    "no colon": post(ECHO, b"nonsense", LENGTH),
+    "not ASCII": post(ECHO, b"X: \xe4", LENGTH),
+    "NUL": post(ECHO, b"X: \0", LENGTH),
+    "tab": post(ECHO, b"X:\ta\tb\t", LENGTH),
+    "cookie": post(ECHO, b"Cookie: a=b", LENGTH),
+    "blank line first": b"\r\n" + post(),
+    "bare LF": post().replace(b"\r\n", b"\n"),
+    "GET": post(method=b"GET"),
+    "HEAD": post(b"", b"Host: a", method=b"HEAD"),
+    "PUT": post(method=b"PUT"),
+    "lower case": post(method=b"post"),
+    "HTTP/1.0": post().replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "HTTP/2": post().replace(b"HTTP/1.1", b"HTTP/2.0"),
+    "absolute URI": post(path=b"http://localhost/RPC"),
+    "too large": post(b"x" * (MAX_BODY + 1)),
+    "large": post(b"x" * MAX_BODY),
+    "many headers": post(ECHO, *(b"X-%d: y" % number for number in range(600)), LENGTH),
+    "long header": post(ECHO, b"X: " + b"y" * 20_000, LENGTH),
+    "not JSON": post(b"{"),
+    "unknown method": post(b'{"jsonrpc":"2.0","method":"no","id":1}'),
+    "notification": post(b'{"jsonrpc":"2.0","method":"jsonrpc.echo"}'),
+    "batch": post(b"[%s,%s]" % (ECHO, ECHO)),
+    "fault": post(FAULT % (404, b"Not here")),
+    "fault with a line break": post(FAULT % (500, b"a\\r\\nX: y")),
+    "fault of code 200": post(FAULT % (200, b"x")),
+    "fault, not ASCII": post(FAULT % (499, "ä€".encode() * 60)),
+    "garbage": b"\x16\x03\x01\x02\x00\x01",
+}
+
+
+@pytest.mark.parametrize("dialect", ["kamailio", "jsonrpc2"])
+@pytest.mark.parametrize("name", REQUESTS)
+def test_cut_anywhere(name: str, dialect: str) -> None:
+    """A request between two ordinary ones, cut in two at every third place, ends the same on both paths."""
+    stream = post() + REQUESTS[name] + post()
+    step = max(3, len(stream) // 130)  # few of the long ones
+    for place in range(1, len(stream), step):
+        pieces = stream[:place], stream[place:]
+        general, fast = (Connection(site, dialect).feed(*pieces) for site in (JsonRpcSite, FastSite))
+        assert fast.fate() == general.fate(), f"cut at {place}"
+
+
+@given(st.lists(st.sampled_from(list(REQUESTS)), max_size=4), st.lists(st.integers(0, 3000), max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_any_connection(names: list[str], places: list[int]) -> None:
+    """Any requests in a row, cut anywhere, end the same on both paths."""
+    stream = b"".join(REQUESTS[name] for name in names)
+    bounds = sorted({0, len(stream), *(place for place in places if place < len(stream))})
+    pieces = [stream[start:end] for start, end in itertools.pairwise(bounds)]
+    general, fast = (Connection(site).feed(*pieces) for site in (JsonRpcSite, FastSite))
+    assert fast.fate() == general.fate()
+
+
+@pytest.mark.parametrize("behind", [b"", post(), post()[:30]])
+def test_asynchronous(behind: bytes) -> None:
+    """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
+    request = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+    fates = []
+    for site in (JsonRpcSite, FastSite):
+        connection = Connection(site).feed(post(), request + behind)
+        before = connection.fate()
+        connection.commands.later[0].callback("now")
+        connection.feed(post()[30:] if len(behind) == 30 else post())
+        fates.append((before, connection.fate(), connection.channel._general if site is FastSite else False))
+    assert fates[0] == fates[1]
+
+    for site in (JsonRpcSite, FastSite):
+        connection = Connection(site).feed(request)
+        connection.channel.connectionLost(ConnectionError())
+        assert connection.commands.cancelled == 1
+
+
+@pytest.mark.parametrize("stream", [b"", post()[:10], post()[:-5], post(), post() + post()[:-5]])
+def test_idle(stream: bytes) -> None:
+    """An idle connection, with or without a piece of a request, is cut off after the same time on both paths."""
+    for site in (JsonRpcSite, FastSite):
+        connection = Connection(site)
+        connection.clock.advance(TIMEOUT - 10)
+        connection.feed(stream)
+        connection.clock.advance(TIMEOUT - 10 if stream else 9)
+        assert not connection.transport.disconnecting
+        connection.clock.advance(11)
+        assert connection.transport.disconnecting
+
+
+def test_outside() -> None:
+    """A client outside the allowed networks gets 403 on both paths."""
+    general, fast = (Connection(site, host="192.0.2.1").feed(post()) for site in (JsonRpcSite, FastSite))
+    assert fast.fate() == general.fate()
+    assert fast.fate()[0].startswith(b"HTTP/1.1 403 ")
+
+
+def test_fast_path_is_taken() -> None:
+    """An ordinary request does not reach twisted.web's parser; what it cannot tell does."""
+    connection = Connection(FastSite)
+    connection.channel._leave = None
+    connection.feed(post(), post()[:-1], post()[-1:])
+    assert connection.transport.value().count(b"200 OK") == 2
+    with pytest.raises(TypeError):
+        connection.feed(post(method=b"GET"))
