@@ -69,6 +69,8 @@ def _server(directory: Path, *arguments: str, **environment: str) -> Iterator[tu
 def _datagrams(target: Target, document: bytes) -> float:
     """The CPU time of a request over a datagram socket."""
     call = Call(document, unix_call(target.address, document))
+    if b'"result"' not in call.reply:
+        raise load.WrongReply(f"{document!r} was answered with {call.reply!r}")
     return min(_cpu(target, lambda: load.datagrams(target.address, call, REQUESTS)) for _ in range(ROUNDS))
 
 

@@ -36,4 +36,4 @@ class Pick:
     @command("pick.destination")
     def destination(self, key: str) -> str:
         """Returns the destination for a key."""
-        return str(self._destinations.by_hash(1, key).uri)
+        return str(self._destinations[1].by_hash(key).uri)

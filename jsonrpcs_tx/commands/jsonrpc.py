@@ -15,4 +15,6 @@ class JsonRpc:
     @command("jsonrpc.echo", stateless=True)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
         """Returns a string and a number as they came."""
-        return [value for value in (text, number) if value is not MISSING]
+        if text is MISSING or number is MISSING:
+            return [value for value in (text, number) if value is not MISSING]
+        return [text, number]

@@ -9,7 +9,8 @@ import struct
 import sys
 import termios
 from collections import deque
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -77,9 +78,11 @@ class DatagramReader(abstract.FileDescriptor):
         self._origin = origin
         self.timeout = timeout
         self._clock: IReactorTime = reactor
-        self._credentials = sock.family == socket.AF_UNIX and bool(dispatcher.access.facts & {"uid", "gid"})
-        if self._credentials:
+        self._open_to_all = dispatcher.access.trivial
+        self._receive: Callable[[], tuple[Any, ...]] = partial(sock.recvfrom, MAX_DATAGRAM)
+        if sock.family == socket.AF_UNIX and dispatcher.access.facts & {"uid", "gid"}:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self._receive = self._receive_with_credentials
         self._origin_of = lru_cache(MAX_CALLERS)(self._find_origin)
         self._waiting: dict[Any, deque[tuple[float, bytes, bytes | None]]] = {}
         # Over a Unix socket what a client leaves unread takes up the room of the server's own queue.
@@ -97,9 +100,10 @@ class DatagramReader(abstract.FileDescriptor):
 
     def doRead(self) -> None:
         """Answer what has come, at most L{MAX_PER_WAKEUP} datagrams."""
+        receive = self._receive
         for _ in range(MAX_PER_WAKEUP):
             try:
-                received = self._receive()
+                received = receive()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -107,14 +111,11 @@ class DatagramReader(abstract.FileDescriptor):
                 return
             self.datagram_received(*received)
 
-    def _receive(self) -> tuple[Any, ...]:
-        """Receive a datagram: the document, the client's address, and of a Unix client the user and group if some rule
-        asks for them.
+    def _receive_with_credentials(self) -> tuple[Any, ...]:
+        """Receive a datagram: the document, the client's address, and of a Unix client its user and group.
 
         @raise OSError: there is none, or an error.
         """
-        if not self._credentials:
-            return self._socket.recvfrom(MAX_DATAGRAM)
         document, ancillary, _, peer = self._socket.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(_UCRED.size))
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
@@ -130,7 +131,7 @@ class DatagramReader(abstract.FileDescriptor):
         @param uid: the user of a Unix client, where it is known; so with the group.
         """
         origin = self._origin
-        if not self._dispatcher.access.trivial:
+        if not self._open_to_all:
             origin = self._origin_of(peer[0] if isinstance(peer, tuple) else None, uid, gid)
             assert origin.caller is not None  # there are rules
             if not self._dispatcher.access.admits(origin.caller):
@@ -149,6 +150,12 @@ class DatagramReader(abstract.FileDescriptor):
 
         @param document: what it answers, for the error that replaces a reply too large; None: it is that error.
         """
+        if not self._waiting and len(body) <= self._large:
+            try:
+                self._socket.sendto(body, peer)
+                return
+            except OSError:
+                pass  # met again below, and then seen to
         if peer in self._waiting or not self._try(body, peer, document):
             self._wait(body, peer, document)
 
