@@ -63,6 +63,7 @@ class FastChannel(Channel):
     """A connection that answers ordinary requests itself."""
 
     site: "FastSite"
+    _shut_out = False
     _general = False
     _held = b""
     _origin: Origin | None = None
@@ -71,8 +72,9 @@ class FastChannel(Channel):
     def connectionMade(self) -> None:
         super().connectionMade()
         client = self.transport.getPeer()
-        # Who may not call is told so by the resource.
-        self._general = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
+        # Who may not call is told so by the resource, each time.
+        self._shut_out = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
+        self._general = self._shut_out
         self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -101,7 +103,7 @@ class FastChannel(Channel):
     def requestDone(self, request: http.Request) -> None:
         super().requestDone(request)
         if not self.requests and not self._buffer and self.persistent:
-            self._general = False
+            self._general = self._shut_out
 
     def _leave(self, data: bytes) -> None:
         """Have twisted.web parse this and what follows, until it has answered."""
