@@ -1,5 +1,6 @@
 """The real Kamailio, for tests beside it."""
 
+import glob
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support import DATA, PATIENCE
 
-MODULES = Path("/usr/lib/x86_64-linux-gnu/kamailio/modules")
+_MODULES = "/usr/lib/*/kamailio/modules"
 _LOADED = (*("kex", "corex", "tm", "sl", "pv", "htable", "counters", "dispatcher", "cfg_rpc", "xhttp", "jsonrpcs"),)
 
 
@@ -60,7 +61,7 @@ class Kamailio:
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
             f"listen=tcp:127.0.0.1:{self.http[1]}",
-            f'mpath="{MODULES}/"',
+            f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
             'modparam("htable", "htable", "a=>size=4;")',
             'modparam("dispatcher", "reload_delta", 0)',

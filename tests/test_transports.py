@@ -1,10 +1,11 @@
 """Every transport gives the same answers: one set of cases, sent over each to a real server."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server
+from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, unix_call
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -23,3 +24,14 @@ def test_large_document(server: Server, transport: str, size: int) -> None:
     text = "x" * size
     document = json.dumps({"jsonrpc": "2.0", "method": "core.prints", "params": [text], "id": 1}).encode()
     assert json.loads(server.call(transport, document)) == {"jsonrpc": "2.0", "result": [text], "id": 1}
+
+
+def test_deep_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Unix socket whose path is too long for an address is bound all the same, and removed at the end."""
+    deep = tmp_path / ("x" * 60) / ("y" * 60)
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    with Server(deep) as running:
+        assert len(running.addresses["unix"]) > 107
+        assert unix_call("rpc.sock", ECHO) == ECHO_REPLY
+    assert not Path("rpc.sock").exists()

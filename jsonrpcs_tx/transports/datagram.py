@@ -372,7 +372,8 @@ class UnixDatagramService(DatagramService):
 
     def _open(self) -> socket.socket:
         settings = self._settings
-        path = settings.path(self._address)
+        # A client sees the path that was bound, and socat takes replies from the path only that it was given.
+        path = os.path.abspath(settings.path(self._address))
         access = Access("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -380,7 +381,7 @@ class UnixDatagramService(DatagramService):
         except StartError:
             sock.close()
             raise
-        self.listener = Listener("unix", os.path.abspath(path))
+        self.listener = Listener("unix", path)
         return sock
 
     def _close(self) -> None:

@@ -26,6 +26,8 @@ SAFE_MODE = 0o600
 MOST_OWNER = 2**32 - 2
 """The highest number of a user or group: the next one stands for none."""
 
+MAX_SOCKET_PATH = 107
+"""Bytes of a path that a Unix socket's address has room for (unix(7))."""
 
 LOOK_INTERVAL = 2.0
 """Seconds after which it is looked again whether a file is still there."""
@@ -127,7 +129,7 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
     """
     _clear(setting, path, stat.S_ISSOCK, _socket_has_reader, "a socket")
     with _reported(setting, path), _private_umask():
-        sock.bind(path)
+        sock.bind(_address(path))
     return _finish(path, access)
 
 
@@ -167,10 +169,15 @@ def _fifo_has_reader(path: str) -> bool:
     return True
 
 
+def _address(path: str) -> str:
+    """A path that a socket address has room for, if there is one."""
+    return path if len(os.fsencode(path)) <= MAX_SOCKET_PATH else os.path.relpath(path)
+
+
 def _socket_has_reader(path: str) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(path)
+            probe.connect(_address(path))
         except OSError as error:
             if error.errno == errno.ECONNREFUSED:
                 return False

@@ -324,8 +324,8 @@ class JsonRpcSite(server.Site):
         self.timeOut = settings.http_timeout
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only, however Twisted was installed."""
-        return [b"http/1.1"]
+        """No HTTP/2, however Twisted was installed. A client that offers only what is not here ends the handshake."""
+        return [b"http/1.1", b"http/1.0"]
 
     def log(self, request: object) -> None:
         """No access log: this is no web server, and each line would cost more than the request."""
