@@ -15,6 +15,7 @@ LIVE: Final = (
     "fifo_max_request",
     "http_max_body",
     "http_timeout",
+    "max_connections",
     "async_timeout",
     "async_limit",
 )

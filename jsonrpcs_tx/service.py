@@ -246,7 +246,7 @@ def _add_transports(service: JsonRpcService) -> None:
                 _HttpsService(service, endpoint, site).setServiceParent(service)
     if options.enables(settings.TCP) and options.tcp_socket:
         host, port = settings.network_address("tcp", options.tcp_socket) or ("", 0)
-        tcp = TcpFactory(dispatcher, options.fifo_max_request, options.http_timeout, reactor)
+        tcp = TcpFactory(options, dispatcher, reactor)
         kind = "tcp6" if ":" in host else "tcp"
         endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
         StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
@@ -256,7 +256,7 @@ def _site(service: JsonRpcService) -> JsonRpcSite:
     options = service.settings
     resource = service.jsonrpc_dispatch
     site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
-    return site(options.http_path, resource, options.http_timeout, service.reactor)
+    return site(options, resource, service.reactor)
 
 
 class _HttpsService(StreamService):

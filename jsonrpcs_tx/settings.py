@@ -321,7 +321,17 @@ class Settings:
     http_max_body: int = _setting(
         1_048_576, integer(256, 1_073_741_824, "bytes"), "size in bytes above which a request over HTTP(S) gets 413"
     )
-    http_timeout: float = _setting(60.0, _SECONDS, "seconds after which an idle HTTP or TCP connection is closed")
+    http_timeout: float = _setting(
+        60.0,
+        _SECONDS,
+        "seconds after which an idle HTTP or TCP connection is closed, or one whose request is not whole",
+    )
+    max_connections: int = _setting(
+        400,
+        integer(1, 1_000_000),
+        "connections that may be open at each address of HTTP, HTTPS and TCP; for a further one the one that was idle "
+        "for the longest time is closed",
+    )
     tls_certificate: str = _setting(
         "", _FILE, "file with the certificate and its chain, in PEM; turns HTTPS on (with transport 1)"
     )

@@ -14,6 +14,7 @@ from twisted.internet.testing import StringTransport
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.envelope import DIALECTS
+from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from tests.support import ECHO
@@ -59,7 +60,7 @@ class Connection:
         self.commands = Commands()
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect])
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8"], [], MAX_BODY)
-        factory = site("/RPC", resource, TIMEOUT, self.clock)
+        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
         self.channel.callLater = self.clock.callLater

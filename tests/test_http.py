@@ -1,21 +1,27 @@
 """HTTP and HTTPS: what each request gets, by the fast path and the general one, and asynchronous commands."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.transports import stream
+from jsonrpcs_tx.transports.http import Channel
 from tests.support import ECHO, ECHO_REPLY, PATIENCE
 from tests.test_files import make_directory
 
@@ -572,21 +578,156 @@ class ConnectionTests(HttpCase):
         assert (await client.response()).result == "slow"
 
     async def test_stop(self) -> None:
-        """When the server stops it closes its connections, and cancels the commands at work."""
+        """When the server stops it closes connections that are idle, and others when their commands are done."""
         idle, busy = await self.connect(), await self.connect()
+        busy.write(http_request(document("test.wait")))
+        slow = await self.commands.started.get()
+        stopped = self.service.stopService()
+        assert await idle.end() == b""
+        slow.callback("slow")
+        assert (await busy.response()).result == "slow"
+        assert await busy.end() == b""
+        await stopped
+
+    async def test_stop_in_time(self) -> None:
+        """When the server stops it cancels the commands that take longer than it can wait."""
+        self.patch(stream, "CLOSE_TIME", 0.05)
+        busy = await self.connect()
         busy.write(http_request(document("test.wait")))
         await self.commands.started.get()
         await self.service.stopService()
-        assert [await idle.end(), await busy.end()] == [b"", b""]
+        assert await busy.end() == b""
         assert await self.commands.cancellation() == "test.wait"
 
     async def test_stopped_by_a_command(self) -> None:
         """A command that stops the server, and goes on, is cancelled like any other."""
+        self.patch(stream, "CLOSE_TIME", 0.05)
         client = await self.connect()
         self.commands.stop = self.service.stopService
         client.write(http_request(document("test.stop")))
         assert await client.end() == b""
         assert await self.commands.cancellation() == "test.wait"
+
+
+class AbuseTests(HttpCase):
+    """Clients that want to use up the server; others are answered all the while."""
+
+    def serve(self, **options: Any) -> None:
+        super().serve(**{"http_timeout": 0.3, **options})
+
+    async def drip(self, client: Client, data: bytes) -> None:
+        """Send a byte at a time, until the server has enough of it."""
+        for byte in data:
+            if client.closed:
+                return
+            client.write(bytes([byte]))
+            await deferLater(reactor, 0.01)
+
+    async def test_slow_head(self) -> None:
+        """A request whose head takes longer than http_timeout gets no answer, however steadily it drips."""
+        client = await self.connect()
+        await self.drip(client, http_request(ECHO, "X: " + "y" * PATIENCE * 100))
+        assert await client.end() == b""
+
+    async def test_slow_body(self) -> None:
+        """So does one whose body does, also if another was answered on the connection before."""
+        client = await self.connect()
+        await self.assert_answers(client)
+        await self.drip(client, http_request(b" " * PATIENCE * 100))
+        assert await client.end() == b""
+
+    async def test_slow_chunks(self) -> None:
+        """So does one in chunks without end."""
+        client = await self.connect()
+        await self.drip(client, chunked_request(*[b" "] * PATIENCE * 100))
+        assert await client.end() == b""
+
+    async def test_too_many(self) -> None:
+        """A connection above max_connections takes the place of the one that was idle for the longest time."""
+        self.serve(max_connections=3, http_timeout=60)
+        first, second, third = [await self.connect() for _ in range(3)]
+        for client in (second, first, third, second):
+            await self.assert_answers(client)
+        fourth = await self.connect()
+        assert await first.end() == b""
+        fifth = await self.connect()
+        assert await third.end() == b""
+        for client in (second, fourth, fifth):
+            await self.assert_answers(client)
+
+    async def test_too_many_at_once(self) -> None:
+        """Thousands of connections leave max_connections of them, the youngest."""
+        self.serve(max_connections=10, http_timeout=60)
+        clients = [await self.connect() for _ in range(2000 if not self.options.get("tls_self_signed") else 100)]
+        for client in clients[:-10]:
+            assert await client.end() == b""
+        for client in clients[-10:]:
+            await self.assert_answers(client)
+
+    async def test_too_many_at_work(self) -> None:
+        """A connection whose command is at work is not cut off; where all are, the new one is."""
+        self.serve(max_connections=1, http_timeout=60)
+        busy = await self.connect()
+        busy.write(http_request(document("test.wait")))
+        slow = await self.commands.started.get()
+        with contextlib.suppress(SSL.Error, ConnectionLost, ConnectionDone):
+            assert await (await self.connect()).end() == b""
+        slow.callback("done")
+        assert (await busy.response()).result == "done"
+        await self.assert_answers(busy)
+
+    async def test_flood(self) -> None:
+        """Requests that come by the thousand, without waiting, are answered in their order."""
+        self.serve(http_timeout=60)
+        client = await self.connect()
+        client.write(b"".join(http_request(document("jsonrpc.echo", id=id)) for id in range(3000)))
+        for id in range(3000):
+            assert json.loads((await client.response()).body)["id"] == id
+
+    async def test_never_reads(self) -> None:
+        """A client that sends and never reads is read no more when its replies fill the buffers, and then cut off."""
+        self.patch(Channel, "abortTimeout", 0.2)
+        self.serve(http_timeout=1)
+        client = await self.connect()
+        await self.assert_answers(client)
+        assert client.transport is not None
+        client.transport.pauseProducing()
+        request = http_request(document("test.big", 100_000))
+        client.write(request * 2000)
+        await self.assert_answers(await self.connect())
+        streams = list(self.service.streams())
+        while any(stream.connections.opened for stream in streams):
+            await deferLater(reactor, 0.01)
+        traffic = [self.service.dispatcher.traffic(stream.protocol) for stream in streams]
+        assert 0 < sum(counter.bytes_sent.value for counter in traffic) < 60_000_000
+
+    async def test_bare_line_feeds(self) -> None:
+        """Lines that end with a line feed alone are no lines: what ends none in time gets no answer."""
+        client = await self.connect()
+        client.write(http_request(ECHO).replace(b"\r\n", b"\n"))
+        assert await client.end() == b""
+
+    async def test_bare_line_feeds_between(self) -> None:
+        """A header cannot be hidden in another's value behind a line feed."""
+        client = await self.connect()
+        client.write(http_request(ECHO, "X: y\nContent-Length: 5"))
+        assert (await client.end()).startswith(b"HTTP/1.1 400 ")
+
+    async def test_large_head(self) -> None:
+        """A head of more than 16 kB, or of more than 500 lines, gets 400 or an end."""
+        for headers in (["X: " + "y" * 20_000], [f"X{number}: y" for number in range(501)], ["X: " + "y" * 1000] * 20):
+            client = await self.connect()
+            client.write(http_request(ECHO, *headers))
+            assert (await client.end())[:12] in (b"HTTP/1.1 400", b""), headers[0][:20]
+
+    async def test_forms(self) -> None:
+        """A form is a document like any other, and is not parsed as a form."""
+        for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "multipart/form-data"):
+            response = await self.ask(http_request(ECHO, f"Content-Type: {kind}"))
+            assert response.body == ECHO_REPLY
+        form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
+        response = await self.ask(http_request(form, "Content-Type: multipart/form-data; boundary=x"))
+        assert (response.status, response.body) == (400, PARSE_ERROR)
 
 
 class AsynchronousTests(HttpCase):
@@ -658,7 +799,7 @@ class AsynchronousTests(HttpCase):
 
 def _elsewhere(name: str, options: dict[str, Any]) -> None:
     """Run all cases again with other settings, as classes of their own."""
-    for case in (RequestTests, BodyLimitTests, StatusTests, ConnectionTests, AsynchronousTests):
+    for case in (RequestTests, BodyLimitTests, StatusTests, ConnectionTests, AbuseTests, AsynchronousTests):
         renamed = name + case.__name__
         globals()[renamed] = type(renamed, (case,), {"options": options, "__module__": __name__})
 

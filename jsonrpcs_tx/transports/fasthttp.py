@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.protocols.policies import TimeoutMixin
 from twisted.web import http, server
 
 from jsonrpcs_tx.dispatcher import Origin, Reply
@@ -92,7 +93,6 @@ class FastChannel(Channel):
         if size < 0 or size > self.site.jsonrpc.max_body or len(data) > end + size:
             self._leave(data)
         elif len(data) == end + size:
-            self.resetTimeout()
             self._answer(data, end)
         elif end + size <= MAX_HELD:
             self.resetTimeout()
@@ -116,6 +116,9 @@ class FastChannel(Channel):
             self._origin = jsonrpc.origin(self)  # not before: TLS names are known after the handshake only
         reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
+            self._arrives = False
+            TimeoutMixin.resetTimeout(self)
+            self.site.connections.used(self)
             self._send(self.site.response(reply))
         else:
             # It waits, may be cancelled, and others may come behind it: that is what twisted.web's request is for.

@@ -287,6 +287,43 @@ class Channel(http.HTTPChannel):
     site: "JsonRpcSite"
     transport: Any
     begun: Deferred[Reply] | None = None
+    _arrives = False
+    _closing = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being answered."""
+        return bool(self._handlingRequest)
+
+    def close(self) -> None:
+        """Close the connection, after the reply to the request that is being answered."""
+        if self.busy:
+            self._closing = True
+        else:
+            self.loseConnection()
+
+    def resetTimeout(self) -> None:
+        """Start the time-out anew for a request that begins to arrive, but not with each piece of it."""
+        if not self._arrives:
+            self._arrives = True
+            super().resetTimeout()
+
+    def requestDone(self, request: http.Request) -> None:
+        self._arrives = False
+        self.site.connections.used(self)
+        if self._closing:
+            self.persistent = False
+        super().requestDone(request)
+        if self._waitingForTransport and self.persistent:
+            # HTTPChannel itself would go on with what has come, however much the client leaves unread.
+            self.paused = True
+            self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            self.dataReceived(b"")
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -308,11 +345,12 @@ class JsonRpcSite(server.Site):
     protocol = Channel  # type: ignore[assignment] # without the choice between HTTP/1.1 and HTTP/2
     requestFactory = _Request
 
-    def __init__(self, path: str, jsonrpc: JsonRpcResource, timeout: float, reactor: IReactorTime) -> None:
-        self.prefix = path.encode()
+    def __init__(self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime) -> None:
+        self.prefix = settings.http_path.encode()
         self.jsonrpc = jsonrpc
-        super().__init__(_Root(self.prefix, jsonrpc), timeout=timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.connections = Connections()
+        root = _Root(self.prefix, jsonrpc)
+        super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
+        self.connections = Connections(settings.max_connections, reactor)
 
     @property
     def max_body(self) -> int:
@@ -320,8 +358,9 @@ class JsonRpcSite(server.Site):
         return self.jsonrpc.max_body
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on C{http_timeout}, for connections that are opened from now on."""
+        """Take on C{http_timeout} and C{max_connections}, for connections that are opened from now on."""
         self.timeOut = settings.http_timeout
+        self.connections.limit = settings.max_connections
 
     def acceptableProtocols(self) -> list[bytes]:
         """No HTTP/2, however Twisted was installed. A client that offers only what is not here ends the handshake."""

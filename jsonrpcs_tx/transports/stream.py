@@ -1,51 +1,87 @@
 """Listening for connections, on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access import Access
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
 
 _log = make_logger(__name__)
 
 CLOSE_TIME: Final = 3.0
-"""Seconds in which connections may still send what is written when the server stops."""
+"""Seconds in which requests in hand may still be answered when the server stops."""
+
+
+class Connection(Protocol):
+    """What L{Connections} asks of the protocol of a connection.
+
+    @ivar busy: a request is being answered.
+    """
+
+    transport: Any
+
+    @property
+    def busy(self) -> bool: ...
+
+    def close(self) -> None:
+        """Close the connection, after the reply to the request that is being answered."""
 
 
 class Connections:
     """The open connections of a factory, each with a number.
 
+    @param limit: how many may be open; a further one takes the place of the one that was idle for the longest time.
+    @param clock: tells the time, for the log.
+    @ivar limit: may be set at any time.
     @ivar accepted: how many there were, which is the number of the last one.
     """
 
-    def __init__(self) -> None:
-        self._open: dict[Any, int] = {}
+    def __init__(self, limit: int, clock: IReactorTime) -> None:
+        self.limit = limit
+        self._refusals = Throttle(clock)
+        self._open: OrderedDict[Connection, int] = OrderedDict()  # the one that was used last comes last
         self._gone: Deferred[None] | None = None
         self.accepted = 0
 
-    def add(self, protocol: IProtocol) -> None:
+    def add(self, protocol: Connection) -> None:
+        """Note a new connection, and cut off another, or if all are busy this one, if they are too many."""
         self.accepted += 1
         self._open[protocol] = self.accepted
+        if len(self._open) > self.limit:
+            idle = next(protocol for protocol in self._open if not protocol.busy)
+            del self._open[idle]
+            idle.transport.abortConnection()  # to close it would take a client that reads
+            if self._refusals.passes():
+                peer = idle.transport.getPeer()
+                _log.warn(
+                    "{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer
+                )
 
-    def discard(self, protocol: IProtocol) -> None:
+    def used(self, protocol: Connection) -> None:
+        """Note that a connection is in use."""
+        if protocol in self._open:
+            self._open.move_to_end(protocol)
+
+    def discard(self, protocol: Connection) -> None:
         self._open.pop(protocol, None)
         if not self._open and self._gone is not None:
             gone, self._gone = self._gone, None
             gone.callback(None)
 
     def close(self, reactor: Any) -> Deferred[None]:
-        """Close all connections, once what is written has been sent; after L{CLOSE_TIME} whatever is left.
+        """Close all connections, once the requests in hand are answered; after L{CLOSE_TIME} whatever is left.
 
         @return: a Deferred that fires with None when the last one is gone.
         """
@@ -60,7 +96,7 @@ class Connections:
 
         late = reactor.callLater(CLOSE_TIME, abort)
         for protocol in list(self._open):
-            getattr(protocol, "loseConnection", protocol.transport.loseConnection)()
+            protocol.close()
 
         def done(_: None) -> None:
             if late.active():

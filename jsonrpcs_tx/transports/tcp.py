@@ -23,22 +23,22 @@ class TcpProtocol(Protocol, TimeoutMixin):
     """
 
     factory: "TcpFactory"
+    busy = False
 
     def connectionMade(self) -> None:
         address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
         self._origin = self.factory.dispatcher.origin("tcp", address=address)
-        self._framer = Framer(self.factory.max_request)
+        self._framer = Framer(self.factory.settings.fifo_max_request)
         self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
-        self.setTimeout(self.factory.timeout)
+        self.setTimeout(self.factory.settings.http_timeout)
         self.factory.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
-        self.resetTimeout()
         self._answer(self._framer.feed(data))
 
     def timeoutConnection(self) -> None:
         self._answer(self._framer.give_up())
-        self._close()
+        self.close()
 
     def readConnectionLost(self) -> None:
         """The client writes no more."""
@@ -56,9 +56,10 @@ class TcpProtocol(Protocol, TimeoutMixin):
             reply = self.factory.dispatcher.dispatch(documents[0], self._origin)
             assert type(reply) is Reply  # the origin is not asynchronous
             self.transport.write(reply.body)  # type: ignore[union-attr]
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the connection, once what is written has been sent."""
         self.setTimeout(None)
         self.transport.loseConnection()  # type: ignore[union-attr]
 
@@ -66,22 +67,20 @@ class TcpProtocol(Protocol, TimeoutMixin):
 class TcpFactory(Factory):
     """Makes the protocols.
 
+    @param settings: of them C{fifo_max_request}, C{http_timeout} and C{max_connections} count.
     @param dispatcher: answers the documents.
-    @param max_request: bytes of a document above which it is given up.
-    @param timeout: seconds after which an idle connection is closed.
     """
 
     protocol = TcpProtocol  # type: ignore[assignment] # it names its factory
     noisy = False
 
-    def __init__(self, dispatcher: Dispatcher, max_request: int, timeout: float, reactor: Any) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
+        self.settings = settings
         self.dispatcher = dispatcher
-        self.max_request = max_request
-        self.timeout = timeout
         self.reactor = reactor
-        self.connections = Connections()
+        self.connections = Connections(settings.max_connections, reactor)
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on C{fifo_max_request} and C{http_timeout}, for connections that are opened from now on."""
-        self.max_request = settings.fifo_max_request
-        self.timeout = settings.http_timeout
+        """Take on these settings, for connections that are opened from now on."""
+        self.settings = settings
+        self.connections.limit = settings.max_connections
