@@ -62,7 +62,7 @@ class Server:
             *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),
         )
         self.process = subprocess.Popen(
-            [twistd(), *(command or usual)],
+            ["env", "--default-signal=INT", twistd(), *(command or usual)],  # a shell's background ignores it
             cwd=directory,
             env=environment(),
             stdout=subprocess.PIPE,

@@ -365,11 +365,14 @@ class UnixTests(EveryKind, DatagramCase):
         await self.assert_answers(good)
 
     async def test_stop_with_replies_waiting(self) -> None:
-        """At the stop, replies that wait are dropped, and nothing is left running."""
+        """At the stop, replies that wait still go to a client that reads, and nothing is left running."""
         full, good = self.client("full"), self.client("good")
         await self.send_all(full, [request("test.echo", number) for number in range(QUEUE + 20)])
         await self.assert_answers(good)
-        self.service.stopService()
+        stopped = self.service.stopService()
+        for number in range(QUEUE + 20):
+            assert await full.reply() == result(number)
+        await stopped
         assert [call for call in reactor.getDelayedCalls() if "_send_waiting" in str(call)] == []
 
     def test_file_gone_at_the_stop(self) -> None:

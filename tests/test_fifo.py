@@ -340,8 +340,8 @@ class IdleTimeTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """At the stop an unfinished document is dropped, and no clock is left running."""
         self.fifo.data_received(b'{"reply_name":"a"')
-        self.fifo.stopReading = lambda: None  # the clock reads no files
-        self.fifo.stop()
+        self.fifo.stopReading = self.fifo.doRead = lambda: None  # the clock reads no files
+        self.fifo.finish()
         self.clock.advance(10)
         assert (self.replies.sent, self.clock.getDelayedCalls()) == ([], [])
 
@@ -459,14 +459,18 @@ class NoReaderTests(FifoCase):
         await self.assert_answers()
 
     async def test_stop(self) -> None:
-        """At the stop, replies that wait for a reader are dropped, and nothing is left running."""
+        """At the stop, what was written before is answered, and replies wait for a reader as long as ever."""
         await self.turns()
         before = set(reactor.getDelayedCalls())
         os.mkfifo(self.replies / "late")
         self.write(request("test.echo", "late", reply_name="late"))
         await self.assert_answers()
-        assert len(set(reactor.getDelayedCalls()) - before) == 1
-        self.service.stopService()
+        last = self.reader("last")
+        self.write(request("test.echo", "last", reply_name="last"))
+        stopped = self.service.stopService()
+        assert await last.reply() == result("last")
+        assert await self.reader("late").reply() == result("late")
+        await stopped
         assert set(reactor.getDelayedCalls()) <= before
 
 
@@ -566,15 +570,14 @@ class LargeReplyTests(FifoCase):
         await self.assert_answers("c")
 
     async def test_stop(self) -> None:
-        """At the stop, a reply that is being written ends, and nothing is left open."""
+        """At the stop, a reply that is being written is written to its end."""
         stalled = self.reader("a", reading=False)
         self.write(request("test.big", self.SIZE, reply_name="a"))
         await self.assert_answers("b")
-        self.service.stopService()
+        stopped = self.service.stopService()
         stalled.startReading()
-        whole = await stalled.whole()
-        assert 0 < len(whole) < self.SIZE
-        assert [line for line in self.log if "the server stops" in line] == self.log[-1:]
+        assert len((await stalled.reply())["result"]) == self.SIZE
+        await stopped
 
 
 class DeadlineTests(FifoCase):

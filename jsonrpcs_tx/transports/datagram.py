@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet import abstract
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
@@ -35,6 +35,9 @@ buffer takes, 212,992 unless the machine is set otherwise."""
 
 MAX_PER_WAKEUP: Final = 64
 """Datagrams that are answered before other transports have their turn."""
+
+MAX_AT_STOP: Final = 10_000
+"""Datagrams that are still answered when the server stops; without end they would keep it from stopping."""
 
 MAX_WAITING: Final = 1000
 """Replies that wait for one client whose queue is full; more are dropped."""
@@ -89,6 +92,7 @@ class DatagramReader(abstract.FileDescriptor):
         self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         self._large = self._room // 32 if sock.family == socket.AF_UNIX else math.inf
         self._retry: Any = None
+        self._finished: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
         self._throttle = Throttle(reactor)
 
@@ -99,9 +103,24 @@ class DatagramReader(abstract.FileDescriptor):
         return self._origin.transport
 
     def doRead(self) -> None:
-        """Answer what has come, at most L{MAX_PER_WAKEUP} datagrams."""
+        self._answer(MAX_PER_WAKEUP)
+
+    def finish(self) -> Deferred[None]:
+        """Read no more, but for what has come before, at most L{MAX_AT_STOP} datagrams.
+
+        @return: a Deferred that fires with None when no reply waits any more.
+        """
+        self.stopReading()
+        self._answer(MAX_AT_STOP)
+        self._finished = Deferred()
+        if not self._waiting:
+            self._finished.callback(None)
+        return self._finished
+
+    def _answer(self, most: int) -> None:
+        """Answer what has come, at most so many datagrams."""
         receive = self._receive
-        for _ in range(MAX_PER_WAKEUP):
+        for _ in range(most):
             try:
                 received = receive()
             except BlockingIOError:
@@ -205,6 +224,8 @@ class DatagramReader(abstract.FileDescriptor):
                 del self._waiting[peer]
         if self._waiting:
             self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
+        elif self._finished is not None:
+            self._finished.callback(None)
 
     @property
     def waiting(self) -> bool:
@@ -289,14 +310,15 @@ class DatagramService(Service):
         else:
             self._reader.startReading()
 
-    def stopService(self) -> Deferred[None] | None:
-        """@return: with workers, a Deferred that fires with None when they have ended."""
+    def stopService(self) -> Deferred[None]:
+        """@return: a Deferred that fires with None when all that came before is answered, and the socket is closed."""
+        has_started = self.running
         super().stopService()
         pool, self._pool = self._pool, None
-        if pool is None:
-            self._stop()
-            return None
-        return pool.stop().addCallback(lambda _: self._stop())
+        stopped: Deferred[Any] = succeed(None) if pool is None else pool.stop()
+        if has_started:
+            stopped.addCallback(lambda _: None if self._reader is None else self._reader.finish())
+        return stopped.addCallback(lambda _: self._stop())
 
     def _stop(self) -> None:
         if self._reader is not None:
@@ -366,7 +388,7 @@ class UnixDatagramService(DatagramService):
         assert self._file is not None
         self._keeper.keep(self._file)
 
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[None]:
         self._keeper.stop()
         return super().stopService()
 

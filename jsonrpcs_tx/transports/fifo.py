@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet import abstract
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -96,9 +97,10 @@ class FifoReader(abstract.FileDescriptor):
         if self.framer.unfinished:
             self._idle = self._clock.callLater(self.timeout, self._give_up)
 
-    def stop(self) -> None:
-        """Read no more; an unfinished document is dropped."""
+    def finish(self) -> None:
+        """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
+        self.doRead()
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -136,6 +138,7 @@ class ReplyFifos:
         self._reactor = reactor
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._retries: set[Any] = set()
+        self._finished: Deferred[None] | None = None
         self._writers: set[_ReplyWriter] = set()
 
     def send(self, name: str, body: bytes) -> None:
@@ -149,13 +152,15 @@ class ReplyFifos:
         else:
             self._warn(name, problem)
 
-    def stop(self) -> None:
-        """Drop all replies that are still to be written."""
-        for retry in self._retries:
-            retry.cancel()
-        self._retries.clear()
-        for writer in list(self._writers):
-            writer.connectionLost(Failure(ConnectionAbortedError("the server stops")))
+    def finish(self) -> Deferred[None]:
+        """@return: a Deferred that fires with None when all replies are written, or given up."""
+        self._finished = Deferred()
+        self._check_finished()
+        return self._finished
+
+    def _check_finished(self) -> None:
+        if self._finished is not None and not self._retries and not self._writers:
+            self._finished.callback(None)
 
     def _check(self, name: str) -> str | None:
         if not name:
@@ -188,6 +193,7 @@ class ReplyFifos:
         def again() -> None:
             self._retries.discard(retry)
             self._try(name, body, count)
+            self._check_finished()
 
         retry = self._reactor.callLater(OPEN_DELAY, again)
         self._retries.add(retry)
@@ -212,6 +218,7 @@ class ReplyFifos:
             self._writers.discard(writer)
             if problem is not None:
                 self._warn(name, problem)
+            self._check_finished()
 
         writer = _ReplyWriter(fd, body[written:], self.timeout, done, self._reactor)
         self._writers.add(writer)
@@ -336,19 +343,19 @@ class FifoService(Service):
         assert self._file is not None
         self._keeper.keep(self._file)
 
-    def stopService(self) -> None:
+    def stopService(self) -> Deferred[None]:
+        """@return: a Deferred that fires with None when all that came before is answered, and the FIFO is gone."""
         super().stopService()
         self._keeper.stop()
-        if self._reader is not None:
-            self._reader.stop()
-            self._reader = None
-        if self._replies is not None:
-            self._replies.stop()
-            self._replies = None
-        self.listener = None
-        self._close()
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.finish()
+        replies, self._replies = self._replies, None
+        finished = succeed(None) if replies is None else replies.finish()
+        return finished.addCallback(lambda _: self._close())
 
     def _close(self) -> None:
+        self.listener = None
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
