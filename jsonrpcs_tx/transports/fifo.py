@@ -40,6 +40,9 @@ OPEN_TRIES: Final = 5
 OPEN_DELAY: Final = 0.08
 """Seconds between two tries."""
 
+_TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
+"""What passes: nobody reads yet, or too many files are open."""
+
 MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
 
@@ -177,7 +180,7 @@ class ReplyFifos:
         try:
             fd = os.open(name, flags, dir_fd=self._directory)
         except OSError as error:
-            if error.errno == errno.ENXIO and count < OPEN_TRIES:
+            if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
                 self._try_later(name, body, count + 1)
             else:
                 self._warn(name, str(error.strerror))

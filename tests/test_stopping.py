@@ -1,0 +1,106 @@
+"""However a server ends, nothing that it has accepted is lost, and the next one starts clean."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, ReplyFifo, Server, with_reply_name, write_fifo
+
+REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
+"""Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""
+
+
+IN_FLIGHT = b'{"jsonrpc":"2.0","method":"stats.get_statistics","params":["async_in_flight"],"id":1}'
+
+
+def numbered(id: int) -> bytes:
+    return b'{"jsonrpc":"2.0","method":"core.pwd","id":%d}' % id
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_terminated_under_load(tmp_path: Path, workers: int) -> None:
+    """What clients have sent before SIGTERM is answered over every transport, each request once."""
+    with Server(tmp_path, f"--dgram-workers={workers}") as server, ExitStack() as stack:
+        clients = {}
+        for transport in REQUESTS:
+            family = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}[transport]
+            client = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            client.bind(str(tmp_path / "client") if transport == "unix" else ("", 0))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
+            client.settimeout(PATIENCE)
+            client.connect(server.addresses[transport])
+            clients[transport] = client
+        posts = [stack.enter_context(socket.create_connection(server.addresses["http"], PATIENCE)) for _ in range(20)]
+        post = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(ECHO), ECHO)
+        for connection in posts:  # each is known to the server
+            connection.sendall(post)
+            assert ECHO_REPLY in connection.recv(10_000)
+        replies = [stack.enter_context(ReplyFifo(server.reply_dir / f"r{number}")) for number in range(5)]
+
+        os.kill(server.process.pid, signal.SIGSTOP)
+        for transport, client in clients.items():
+            for id in range(REQUESTS[transport]):
+                client.send(numbered(id))
+        for connection in posts:
+            connection.sendall(post)
+        for reply in replies:
+            write_fifo(server.addresses["fifo"], with_reply_name(ECHO, reply.path.name))
+        server.process.send_signal(signal.SIGTERM)
+        os.kill(server.process.pid, signal.SIGCONT)
+
+        for transport, client in clients.items():
+            ids = [json.loads(client.recv(1000))["id"] for _ in range(REQUESTS[transport])]
+            assert sorted(ids) == list(range(REQUESTS[transport]))
+        for connection in posts:
+            assert ECHO_REPLY in connection.recv(10_000)
+        for reply in replies:
+            assert reply.read() == ECHO_REPLY
+        assert server.process.wait(PATIENCE) == -signal.SIGTERM
+        assert not Path(server.addresses["unix"]).exists()
+        assert not Path(server.addresses["fifo"]).exists()
+
+
+def test_command_in_hand(tmp_path: Path) -> None:
+    """An asynchronous command that is at work when SIGTERM comes is answered when it is done."""
+    document = b'{"jsonrpc":"2.0","method":"core.sleep","params":[0.5],"id":1}'
+    request = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
+    with Server(tmp_path) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
+        client.sendall(request)
+        while b"async_in_flight = 1" not in server.call("unix", IN_FLIGHT):
+            pass
+        server.process.send_signal(signal.SIGTERM)
+        assert b'"id":1' in client.recv(10_000)
+        assert client.recv(10_000) == b""
+        assert server.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_killed(tmp_path: Path) -> None:
+    """After kill -9 the next server takes the place of the dead one's FIFO and sockets, and serves."""
+    ports: tuple[str, ...] = ()
+    for _ in range(2):
+        with Server(tmp_path, *ports) as server:
+            for transport in TRANSPORTS:
+                assert server.call(transport, ECHO) == ECHO_REPLY
+            ports = (f"--http-listen=tcp:{server.addresses['http'][1]}:interface=127.0.0.1",)
+            assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+            assert Path(server.addresses["unix"]).is_socket()
+
+
+def test_full_descriptors(tmp_path: Path) -> None:
+    """Where no more files can be opened, the other transports answer, and connections are taken again afterwards."""
+    with Server(tmp_path, "--max-connections=100000") as server, ExitStack() as stack:
+        subprocess.run(["prlimit", f"--pid={server.process.pid}", "--nofile=60:60"], check=True)
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(server.addresses["http"], PATIENCE))
+        server.wait_for_log("EMFILE recovery")
+        for transport in ("unix", "udp4", "udp6"):
+            assert server.call(transport, ECHO) == ECHO_REPLY
+        stack.close()
+        for transport in TRANSPORTS:
+            assert server.call(transport, ECHO) == ECHO_REPLY
