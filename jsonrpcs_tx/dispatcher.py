@@ -11,13 +11,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx import pretty
+from jsonrpcs_tx import pretty, store
 from jsonrpcs_tx.access import Access, Caller
 from jsonrpcs_tx.counters import Counter, Counters, Traffic
 from jsonrpcs_tx.envelope import KAMAILIO, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
+from jsonrpcs_tx.store import ReplyStore
 
 _log = make_logger(__name__)
 
@@ -107,6 +108,7 @@ class Dispatcher:
     @param access: decides who may call what.
     @ivar async_timeout: may be set at any time; C{async_limit}, too.
     @param async_limit: how many of these may be at work at the same time.
+    @param reply_store: writes replies to files for those who ask for it; None: nobody's.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
     """
@@ -121,6 +123,7 @@ class Dispatcher:
         async_limit: int = 1000,
         counters: Counters | None = None,
         access: Access | None = None,
+        reply_store: ReplyStore | None = None,
     ) -> None:
         self.dialect = dialect
         self.access = Access() if access is None else access
@@ -130,6 +133,7 @@ class Dispatcher:
         self._clock = clock
         self._envelope = Envelope(dialect)
         self._pretty_format = pretty_format
+        self._store = reply_store
         self.async_timeout = async_timeout
         self.async_limit = async_limit
         self._last_runs: dict[str, float] = {}
@@ -167,8 +171,21 @@ class Dispatcher:
             self._count.requests.value += 1
             reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
         if type(reply) is Reply:
+            if self._store is not None and origin.transport in store.TRANSPORTS:
+                return self._put(document, reply, traffic)
             return self._finish(reply, traffic)
         return reply.addCallback(self._finish, traffic)
+
+    def _put(self, document: bytes, reply: Reply, traffic: Traffic) -> Reply:
+        """Store a reply, if that is asked for, and reply how that went."""
+        assert self._store is not None
+        body = pretty.layout(reply.body) if self._pretty_format else reply.body
+        told = self._store.put(document, body) if body else None
+        if told is None:
+            return self._finish(reply, traffic)
+        traffic.replies.value += 1
+        traffic.bytes_sent.value += len(told[0])
+        return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
 
     def stateless(self, document: bytes) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of

@@ -22,6 +22,7 @@ from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.probing import ProbingService
 from jsonrpcs_tx.registry import Registry, declares_stateless
 from jsonrpcs_tx.settings import SettingError, Settings
+from jsonrpcs_tx.store import ReplyStore
 from jsonrpcs_tx.tables import Tables
 from jsonrpcs_tx.tablestore import TableStoreService
 from jsonrpcs_tx.transports import Listener, tls, workers
@@ -75,6 +76,7 @@ class JsonRpcService(MultiService):
             settings.async_limit,
             self.counters,
             Access(map(read_rule, settings.rule)),
+            _reply_store(settings),
         )
         self._exec_origin = self.dispatcher.origin("exec")
         self.jsonrpc_dispatch = JsonRpcResource(
@@ -165,7 +167,7 @@ def makeService(
         needs; default: one for the file of the setting C{http_users}, if that is set.
     @raise StartError: the file of users cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
-        of a table or the list of destinations is not allowed.
+        of a table, the list of destinations or the directory of stored replies is not allowed.
     @raise ValueError: two commands have the same name.
     """
     if reactor is None:
@@ -190,6 +192,15 @@ def makeService(
         ProbingService(service.destinations, settings, reactor).setServiceParent(service)
     _add_transports(service)
     return service
+
+
+def _reply_store(settings: Settings) -> ReplyStore | None:
+    if not settings.store_path:
+        return None
+    try:
+        return ReplyStore(os.path.abspath(settings.path(settings.store_path)))
+    except ValueError:
+        raise SettingError("store_path", settings.store_path, "a directory that is there") from None
 
 
 def _check_facts(service: JsonRpcService, checker: Any) -> None:

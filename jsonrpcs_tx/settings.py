@@ -346,6 +346,12 @@ class Settings:
     async_limit: int = _setting(
         1000, integer(1, 100_000), "asynchronous commands that may be at work at the same time; more get 503"
     )
+    store_path: str = _setting(
+        "",
+        _FILE,
+        "directory in which clients may have replies stored, with a member store_path of the request that names a "
+        "file; nothing: such a member counts for nothing",
+    )
     load: Sequence[str] = _setting(
         ("all",),
         _several(_NAME),

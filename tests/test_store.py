@@ -1,0 +1,138 @@
+"""Replies that are stored in files: which names count, what the client is told, and that no other file is touched."""
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.settings import SettingError
+from tests.support import ECHO, ECHO_REPLY, Server
+
+STORED = b'{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": 1\n}'
+FAILED = b'{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "Storing failed"\n\t},\n\t"id": 1\n}'
+
+
+def storing(path: str, document: bytes = ECHO) -> bytes:
+    return document.replace(b"}", b',"store_path":%s}' % json.dumps(path).encode())
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("store")
+    (directory / "stored").mkdir()
+    with Server(directory, "--store-path=stored") as running:
+        yield running
+
+
+@pytest.fixture
+def stored(server: Server) -> Iterator[Path]:
+    """The directory, which is empty again afterwards."""
+    directory = server.directory / "stored"
+    yield directory
+    for path in directory.iterdir():
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.mark.parametrize("transport", ["unix", "udp4", "udp6", "fifo", "tcp"])
+def test_stored(server: Server, stored: Path, transport: str) -> None:
+    """The reply goes to the file, for the process alone, also in the place of an older one; the client is told."""
+    for document, reply in ((ECHO.replace(b'"x"', b'"%s"' % (b"long" * 99)), None), (ECHO, ECHO_REPLY)):
+        assert server.call(transport, storing("out.json", document)) == STORED
+        assert reply is None or (stored / "out.json").read_bytes() == reply
+    assert os.listdir(stored) == ["out.json"]
+    assert stat.S_IMODE((stored / "out.json").stat().st_mode) == 0o600
+
+
+def test_whole_path(server: Server, stored: Path) -> None:
+    """The name may come with the directory's path, as a client of Kamailio gives it."""
+    assert server.call("unix", storing(f"{stored}/out.json")) == STORED
+    assert (stored / "out.json").read_bytes() == ECHO_REPLY
+
+
+@pytest.mark.parametrize("transport", ["http", "https"])
+def test_http(server: Server, stored: Path, transport: str) -> None:
+    """Over HTTP the member counts for nothing, as in Kamailio."""
+    assert server.call(transport, storing("out.json")) == ECHO_REPLY
+    assert os.listdir(stored) == []
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300])
+def test_other_paths(server: Server, stored: Path, path: str) -> None:
+    """Nothing is written elsewhere, and the client is told that it was not."""
+    assert server.call("unix", storing(path)) == FAILED
+    assert os.listdir(stored) == []
+    assert not (server.directory / "out").exists()
+
+
+def test_links(server: Server, stored: Path) -> None:
+    """A link is replaced, not followed."""
+    victim = server.directory / "victim"
+    victim.write_text("precious")
+    for make_link in (os.symlink, os.link):
+        make_link(victim, stored / "out.json")
+        assert server.call("unix", storing("out.json")) == STORED
+        assert victim.read_text() == "precious"
+        assert (stored / "out.json").read_bytes() == ECHO_REPLY
+        (stored / "out.json").unlink()
+
+
+def test_directory_in_the_way(server: Server, stored: Path) -> None:
+    """A directory of that name stays, and nothing is left beside it."""
+    (stored / "out.json").mkdir()
+    assert server.call("unix", storing("out.json")) == FAILED
+    assert os.listdir(stored) == ["out.json"]
+
+
+@pytest.mark.parametrize(
+    ("id", "told"),
+    [(b"7", b"7"), (b"-2.5", b"-2.5"), (b'"a\\"\\n"', b'"a\\"\\n"'), (b"null", b"0"), (b"[1]", b"0"), (b"true", b"0")],
+)
+def test_ids(server: Server, stored: Path, id: bytes, told: bytes) -> None:
+    """The id is told as JSON, whatever is in it; without one it is 0, as in Kamailio."""
+    document = b'{"jsonrpc":"2.0","method":"core.pwd","id":%s}' % id
+    assert server.call("unix", storing("out.json", document)) == STORED.replace(b"1\n", told + b"\n")
+
+
+def test_errors_are_stored(server: Server, stored: Path) -> None:
+    """An error is a reply like any other."""
+    assert server.call("unix", storing("out.json", b'{"jsonrpc":"2.0","method":"no","id":1}')) == STORED
+    assert "error" in json.loads((stored / "out.json").read_bytes())
+
+
+def test_disk_full(server: Server, stored: Path) -> None:
+    """Where there is no room, the older file stays, the client is told, and the server goes on."""
+    assert server.call("unix", storing("out.json")) == STORED
+    subprocess.run(["prlimit", f"--pid={server.process.pid}", "--fsize=1000:"], check=True)
+    large = ECHO.replace(b'"x"', b'"%s"' % (b"x" * 5000))
+    assert server.call("unix", storing("out.json", large)) == FAILED
+    subprocess.run(["prlimit", f"--pid={server.process.pid}", "--fsize=unlimited:"], check=True)
+    assert os.listdir(stored) == ["out.json"]
+    assert (stored / "out.json").read_bytes() == ECHO_REPLY
+    assert server.call("unix", storing("out.json", large)) == STORED
+
+
+def test_workers(tmp_path: Path) -> None:
+    """Workers store, too."""
+    with Server(tmp_path, "--store-path=.", "--dgram-workers=2") as running:
+        running.wait_for_log("worker . reads unix")
+        assert running.call("unix", storing("out.json")) == STORED
+        assert (tmp_path / "out.json").read_bytes() == ECHO_REPLY
+
+
+def test_off(tmp_path: Path) -> None:
+    """Without the setting the member counts for nothing."""
+    with Server(tmp_path) as running:
+        assert running.call("unix", storing("out.json")) == ECHO_REPLY
+        assert running.call("unix", storing(f"{tmp_path}/out.json")) == ECHO_REPLY
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    """A directory that is not there is refused at the start."""
+    with pytest.raises(SettingError, match=r"store_path: .* allowed: a directory that is there"):
+        makeService(Settings(store_path=str(tmp_path / "nowhere")))
