@@ -45,6 +45,7 @@ class Server:
     @param directory: where it runs; its files are made there.
     @param arguments: further options; given after the usual ones, which they override or add to.
     @param command: the whole command line after C{twistd}, in place of the usual one.
+    @ivar arguments: of the command line, after C{twistd}.
     @ivar log: the lines that it has logged so far.
     @ivar addresses: what each transport of L{TRANSPORTS} listens on.
     """
@@ -61,8 +62,9 @@ class Server:
             *("--tcp-socket=tcp:127.0.0.1:0", "--http-listen=tcp:0:interface=127.0.0.1", "--tls-self-signed"),
             *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),
         )
+        self.arguments = list(command or usual)
         self.process = subprocess.Popen(
-            ["env", "--default-signal=INT", twistd(), *(command or usual)],  # a shell's background ignores it
+            ["env", "--default-signal=INT", twistd(), *self.arguments],  # a shell's background ignores it
             cwd=directory,
             env=environment(),
             stdout=subprocess.PIPE,

@@ -132,7 +132,7 @@ def test_working_directory(process: InProcess, tmp_path: Path, monkeypatch: pyte
 def test_arguments(process: InProcess, server: Server) -> None:
     """The arguments are those that the process was started with."""
     assert process.call("core.arg") == sys.argv
-    assert call(server, "core.arg")[1:] == server.process.args[1:]  # type: ignore[index] # it is a list
+    assert call(server, "core.arg")[1:] == server.arguments
 
 
 def test_modules(process: InProcess) -> None:
