@@ -296,7 +296,7 @@ class Dispatcher:
     def _count_run(self, command: Command) -> None:
         now = self._clock.seconds()
         last = self._last_runs.get(command.name)
-        if last is not None and now - last < command.options.interval:
+        if last is not None and 0 <= now - last < command.options.interval:  # below 0 the clock was set back
             raise Fault(500, "Command Executed Too Fast")
         self._last_runs[command.name] = now
 

@@ -64,7 +64,7 @@ class Throttle:
     def passes(self) -> bool:
         """Whether a message may be logged now."""
         now = self._clock.seconds()
-        if now < self._next:
+        if self._next - 1 <= now < self._next:  # earlier, if the clock was set back
             self.held_back += 1
             return False
         self._next = now + 1

@@ -34,6 +34,7 @@ from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.variables import Variables
+from jsonrpcs_tx.watchdog import Watchdog
 
 _log = make_logger(__name__)
 
@@ -190,6 +191,8 @@ def makeService(
     _add_tables(service)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, reactor).setServiceParent(service)
+    if settings.watchdog:
+        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
     _add_transports(service)
     return service
 

@@ -414,6 +414,11 @@ class Settings:
         Kind(_boolean, _SWITCH.allowed, show=_SWITCH.show),
         "answer ordinary requests on the shortest way; no: all on the general one, to find out which is at fault",
     )
+    watchdog: int = _setting(
+        1000,
+        integer(0, 600_000, "milliseconds"),
+        "how long in ms a command may hold up all others before the log says where it is; 0: it is not watched",
+    )
     debug: int = _setting(
         2, integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
     )

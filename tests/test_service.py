@@ -85,6 +85,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "htable": (["a=>size=4;", "b"], ("a=>size=4;", "b")),
     "htable_db": ("t.db", "t.db"),
     "fast_paths": ("no", False),
+    "watchdog": ("0", 0),
     "debug": ("-1", -1),
 }
 """Of each setting a value other than its default, as text, and as it comes out."""
@@ -142,6 +143,7 @@ BAD: dict[str, list[Any]] = {
     "htable": ["=>size=4", "a=size=4", "a b"],
     "htable_db": [1],
     "fast_paths": ["perhaps"],
+    "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
 }
 """Of each setting what it does not take."""

@@ -108,7 +108,7 @@ class DispatcherCommands:
     def _count_reload(self) -> None:
         """Whole seconds count, as in Kamailio, and all three commands together."""
         now = int(self._service.reactor.seconds())
-        if self._reloaded and self._reloaded > now - self._service.settings.reload_delta:
+        if self._reloaded and 0 <= now - self._reloaded < self._service.settings.reload_delta:
             raise Fault(500, "Ongoing reload")
         self._reloaded = now
 

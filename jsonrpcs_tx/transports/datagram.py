@@ -216,7 +216,7 @@ class DatagramReader(abstract.FileDescriptor):
             while waiting:
                 deadline, body, document = waiting[0]
                 if not self._try(body, peer, document):
-                    if now < deadline:
+                    if deadline - self.timeout <= now < deadline:  # earlier, if the clock was set back
                         break
                     self._drop(peer, "it does not read")
                 waiting.popleft()

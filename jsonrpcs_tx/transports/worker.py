@@ -29,6 +29,7 @@ from jsonrpcs_tx.transports.datagram import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
 from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, SOCKET_FD, STOP_TIME, pack_peer
+from jsonrpcs_tx.watchdog import Watchdog
 
 reactor: Any = _reactor
 
@@ -79,6 +80,8 @@ class Worker:
         self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._reader.link = self._link
         self._reader.counts = SharedCounts(COUNTS_FD, counted(parent.counters, parent.dispatcher, transport))
+        if parent.settings.watchdog:
+            Watchdog(parent.settings.watchdog / 1000, reactor).startService()
         self._reader.startReading()
         self._link.send(_encode(None))  # ready
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)

@@ -1,0 +1,110 @@
+"""What holds up the reactor is told in the log; whatever else goes wrong in a command ends with the command."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support import ECHO, ECHO_REPLY, Server, udp_call
+
+COMMANDS = '''
+import time
+from jsonrpcs_tx import command
+
+@command("test.hold", stateless=True)
+def hold(seconds: float) -> None:
+    """Sleeps."""
+    deep_within(seconds)
+
+def deep_within(seconds: float) -> None:
+    time.sleep(seconds)
+
+@command("test.hold_later")
+async def hold_later(seconds: float) -> None:
+    """Sleeps in a coroutine."""
+    deep_within(seconds)
+
+@command("test.recurse")
+def recurse() -> None:
+    """Calls itself."""
+    recurse()
+
+@command("test.odd")
+def odd() -> object:
+    """Returns what is no JSON."""
+    return object()
+
+@command("test.cycle")
+def cycle() -> list:
+    """Returns what has no end."""
+    whole: list = []
+    whole.append(whole)
+    return whole
+
+@command("test.deep")
+def deep() -> list:
+    """Returns what is deeper than anything can write."""
+    whole: list = []
+    for _ in range(100_000):
+        whole = [whole]
+    return whole
+
+@command("test.exit")
+def leave() -> None:
+    """Raises SystemExit."""
+    raise SystemExit(1)
+
+@command("test.memory")
+def memory() -> None:
+    """Raises MemoryError."""
+    raise MemoryError
+'''
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> str:
+    """An option that loads L{COMMANDS}."""
+    (tmp_path / "badcommands.py").write_text(COMMANDS)
+    return "--commands=badcommands"
+
+
+def request(method: str, params: str = "") -> bytes:
+    return b'{"jsonrpc":"2.0","method":"%s","params":[%s],"id":1}' % (method.encode(), params.encode())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
+    """A command that holds up the reactor is named, with the place where it is, as is the end of it."""
+    with Server(tmp_path, commands, "--watchdog=100", f"--dgram-workers={workers}") as server:
+        if workers > 1:
+            server.wait_for_log("worker 0 reads udp")
+        assert b"null" in udp_call(server.addresses["udp4"], request("test.hold", "1"))
+        line = server.wait_for_log("held up for more than 0.1 s")
+        assert f"by test.hold: deep_within, line 11 of {tmp_path}/badcommands.py" in line
+        server.wait_for_log("the reactor goes on")
+
+
+def test_held_up_by_a_coroutine(tmp_path: Path, commands: str) -> None:
+    """So is an asynchronous command."""
+    with Server(tmp_path, commands, "--watchdog=100") as server:
+        assert b"null" in server.call("http", request("test.hold_later", "1"))
+        assert "deep_within, line 11 of" in server.wait_for_log("held up for more than 0.1 s")
+
+
+def test_not_held_up(tmp_path: Path, commands: str) -> None:
+    """Without a watchdog nothing is said, nor is it of what is quick."""
+    for option, seconds in (("--watchdog=0", "0.3"), ("--watchdog=200", "0.01")):
+        with Server(tmp_path, commands, option) as server:
+            for _ in range(10):
+                assert b"null" in server.call("unix", request("test.hold", seconds))
+            server.stop()
+            assert not [line for line in server.log if "held up" in line]
+
+
+@pytest.mark.parametrize("name", ["recurse", "odd", "cycle", "deep", "exit", "memory"])
+def test_failing(tmp_path: Path, commands: str, name: str) -> None:
+    """A command that fails in whatever way gets an internal error, the log says how, and the server goes on."""
+    with Server(tmp_path, commands) as server:
+        for transport in ("unix", "http"):
+            assert b"-32603" in server.call(transport, request(f"test.{name}"))
+            server.wait_for_log(f"command test.{name} failed")
+            assert server.call(transport, ECHO) == ECHO_REPLY
