@@ -258,8 +258,11 @@ class ProbingService(Service):
             _log.debug("no probe of {uri}: {reason}", uri=destination.uri, reason=failure.getErrorMessage())
             judge(None)
 
+        def done(_: None) -> None:
+            del self._at_work[key]
+
         probe = self._at_work[key] = self._resolve(destination).addCallback(send)
-        probe.addCallbacks(judge, failed).addBoth(lambda _: self._at_work.pop(key, None))
+        probe.addCallbacks(judge, failed).addCallback(done)
 
     def _resolve(self, destination: Destination) -> Deferred[str]:
         host = destination.host

@@ -1,0 +1,280 @@
+"""Sets of destinations, without any RPC: how lists are read, states set, and destinations picked."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jsonrpcs_tx import NoDestination
+from jsonrpcs_tx.destinations import (
+    DISABLED,
+    INACTIVE,
+    NEVER_PINGED,
+    NO_DNS,
+    PROBING,
+    TRYING,
+    Attributes,
+    Destination,
+    DestinationError,
+    DestinationSet,
+    DestinationSets,
+    hash_keys,
+    parse_state,
+    read_list,
+)
+from tests.support import DATA
+
+
+def make_set(*attributes: str, dead: tuple[int, ...] = (), seed: int = 1) -> DestinationSet:
+    """A set of destinations sip:0, sip:1 and so on, with these attributes; some of them inactive."""
+    destinations = [
+        Destination(f"sip:{number}", INACTIVE if number in dead else 0, 0, Attributes.parse(body))
+        for number, body in enumerate(attributes)
+    ]
+    return DestinationSet(1, destinations, random.Random(seed))
+
+
+# What the real module answers to dispatcher.hash.
+@pytest.mark.parametrize(
+    ("keys", "hashed"),
+    [
+        (("bob",), 7222211),
+        (("alice",), 1834153949),
+        (("bob", "x"), 7222330),
+        (("",), 1),
+        (("sip:bob@example.com",), 3555745689),
+    ],
+)
+def test_hash(keys: tuple[str, ...], hashed: int) -> None:
+    """The hash is Kamailio's."""
+    assert hash_keys(*keys) == hashed
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"))))
+def test_hash_of_anything(keys: list[str]) -> None:
+    """Any texts have a hash of 32 bits, never 0, which does not depend on their order."""
+    assert 1 <= hash_keys(*keys) < 2**32
+    assert hash_keys(*keys) == hash_keys(*reversed(keys))
+
+
+def test_list() -> None:
+    """The reference's list file is read: numbers, flags, priorities, attributes, comments and defaults."""
+    lines = ["", "  # nothing", "1 sip:a;transport=tcp 0x8 5 weight=50;duid=x;odd=y # comment", "\t2\tsips:b@[::1]:1\t"]
+    found = read_list(lines, "list")
+    first, second = found[1][0], found[2][0]
+    assert (first.uri, first.state, first.priority) == ("sip:a;transport=tcp", PROBING, 5)
+    assert first.attributes == Attributes("weight=50;duid=x;odd=y", duid="x", weight=50)
+    assert (first.host, first.port, first.protocol) == ("a", 5060, "tcp")
+    assert (second.uri, second.state, second.priority, second.attributes) == ("sips:b@[::1]:1", 0, 0, None)
+    assert (second.host, second.port, second.protocol) == ("::1", 1, "")
+    assert Destination("sips:c").port == 5061
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("1", "1 fields; allowed: setid uri [flags [priority [attributes]]]"),
+        ("1 sip:a 0 0 a=1 b=2", "6 fields; allowed: setid uri [flags [priority [attributes]]]"),
+        ("one sip:a", "'one'; allowed: a number of 32 bits, decimal or after 0x in hexadecimal"),
+        ("0x1x sip:a", "'0x1x'; allowed: a number"),
+        ("4294967296 sip:a", "'4294967296'; allowed: a number of 32 bits"),
+        ("1 http://a", "URI 'http://a'; allowed: sip:host"),
+        ("1 sip:", "URI 'sip:'; allowed: sip:host"),
+        ("1 sip:a:123456", "URI 'sip:a:123456'; allowed: sip:host"),
+        ("1 sip:a x", "'x'; allowed: a number"),
+        ("1 sip:a 64", "flags 64; allowed: a sum of 1, 2, 4, 8, 16 and 32"),
+        ("1 sip:a -1", "flags -1; allowed: a sum of"),
+        ("1 sip:a 0 high", "'high'; allowed: a number"),
+        ("1 sip:a 0 0 weight=x", "weight 'x'; allowed: 0 to 2147483647"),
+        ("1 sip:a 0 0 rweight=-1", "rweight '-1'; allowed: 0 to 2147483647"),
+        ("1 sip:a 0 0 maxload=2147483648", "maxload '2147483648'; allowed: 0 to 2147483647"),
+    ],
+)
+def test_bad_lines(line: str, problem: str) -> None:
+    """A bad line is named, with what is wrong and what is allowed."""
+    with pytest.raises(DestinationError) as caught:
+        read_list(["1 sip:a", "", line], "list")
+    assert str(caught.value).startswith(f"list: line 3: {problem}")
+
+
+def test_all_or_nothing(tmp_path: Path) -> None:
+    """A list that cannot be read changes nothing; one that can takes the place of all that there was."""
+    sets = DestinationSets()
+    sets.load(str(DATA / "dispatcher.list"))
+    before = {id: [one.uri for one in found] for id, found in sets.items()}
+    assert list(before) == [1, 2]
+    bad = tmp_path / "list"
+    for content, problem in ((b"1 sip:a\n2", "line 2"), (b"1 sip:\xff", "invalid start byte"), (None, "No such file")):
+        if content is not None:
+            bad.write_bytes(content)
+        else:
+            bad.unlink()
+        with pytest.raises(DestinationError, match=problem):
+            sets.load(str(bad))
+        assert {id: [one.uri for one in found] for id, found in sets.items()} == before
+    bad.write_text("7 sip:new")
+    sets.load(str(bad))
+    assert list(sets) == [7]
+
+
+@pytest.mark.parametrize(
+    ("letters", "state"),
+    [
+        ("a", 0),
+        ("AP", PROBING),
+        ("1", 0),
+        ("i", INACTIVE),
+        ("ip", INACTIVE | PROBING),
+        ("0p", INACTIVE | PROBING),
+        ("t", TRYING),
+        ("3P", TRYING | PROBING),
+        ("d", DISABLED),
+        ("dp", DISABLED),
+        ("2", DISABLED),
+        ("ax", 0),
+        ("axp", 0),
+    ],
+)
+def test_states(letters: str, state: int) -> None:
+    """States are written as Kamailio takes them."""
+    assert parse_state(letters) == state
+
+
+@pytest.mark.parametrize("letters", ["", "x", "pa", "4", " a"])
+def test_no_states(letters: str) -> None:
+    """Anything else is an error that says what is allowed."""
+    with pytest.raises(DestinationError, match="allowed: i, a, d or t, then p for probing"):
+        parse_state(letters)
+
+
+@pytest.mark.parametrize(
+    ("state", "letters", "live"),
+    [
+        (0, "AX", True),
+        (PROBING, "AP", True),
+        (TRYING, "TX", True),
+        (INACTIVE | PROBING, "IP", False),
+        (DISABLED, "DX", False),
+        (INACTIVE | DISABLED | TRYING, "IX", False),
+        (NEVER_PINGED, "AN", True),
+        (NO_DNS, "AX", True),
+    ],
+)
+def test_letters(state: int, letters: str, live: bool) -> None:
+    """States are shown as Kamailio shows them, and tell whether a destination is live."""
+    destination = Destination("sip:a", state)
+    assert (destination.letters, destination.live) == (letters, live)
+
+
+def test_order() -> None:
+    """The higher priority comes first, and of the same priority what was there first."""
+    group = DestinationSet(1, [Destination("sip:a", 0, 1), Destination("sip:b", 0, 2), Destination("sip:c", 0, 1)])
+    group.add(Destination("sip:d", 0, 2))
+    assert [one.uri for one in group] == ["sip:b", "sip:d", "sip:a", "sip:c"]
+    assert group.by_priority().uri == "sip:b"
+    group.set_state(next(iter(group)), INACTIVE)
+    assert group.by_priority().uri == "sip:d"
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=8), st.text(st.characters(codec="utf-8")))
+def test_by_hash(alive: list[bool], key: str) -> None:
+    """A key leads to the destination that its hash says, or to the next live one, always to the same."""
+    group = make_set(*[""] * len(alive), dead=tuple(number for number, lives in enumerate(alive) if not lives))
+    if not any(alive):
+        with pytest.raises(NoDestination, match=r"set 1: none of .* is live"):
+            group.by_hash(key)
+        return
+    place = hash_keys(key) % len(alive)
+    while not alive[place]:
+        place = (place + 1) % len(alive)
+    assert group.by_hash(key).uri == group.by_hash(key).uri == f"sip:{place}"
+
+
+def test_round_robin() -> None:
+    """Each has its turn, but the dead; who comes back has it again."""
+    group = make_set("", "", "", "", dead=(1,))
+    assert [group.round_robin().uri[-1] for _ in range(7)] == list("0230230")
+    back = list(group)[1]
+    group.set_state(back, 0)
+    assert [group.round_robin().uri[-1] for _ in range(5)] == list("12301")
+    group.remove("sip:1")
+    assert {group.round_robin().uri[-1] for _ in range(3)} == set("023")
+
+
+def test_at_random() -> None:
+    """Chance picks all live ones alike."""
+    group = make_set("", "", "", dead=(1,))
+    picked = Counter(group.at_random().uri for _ in range(2000))
+    assert set(picked) == {"sip:0", "sip:2"}
+    assert 900 < picked["sip:0"] < 1100
+
+
+def test_by_weight() -> None:
+    """Weights are parts of a hundred; what they leave goes to the last; the dead one's go to the next."""
+    group = make_set("weight=50", "weight=30", "weight=10")
+    picked = Counter(group.by_weight().uri for _ in range(10_000))
+    for uri, part in (("sip:0", 0.5), ("sip:1", 0.3), ("sip:2", 0.2)):
+        assert picked[uri] == pytest.approx(10_000 * part, rel=0.1)
+    group.set_state(next(iter(group)), DISABLED)
+    picked = Counter(group.by_weight().uri for _ in range(10_000))
+    assert picked["sip:1"] == pytest.approx(8000, rel=0.1)
+    assert Counter(make_set("weight=100", "weight=100").by_weight().uri for _ in range(100)) == {"sip:0": 100}
+    assert len({make_set("", "", seed=seed).by_weight().uri for seed in range(50)}) == 2
+
+
+def test_by_relative_weight() -> None:
+    """Relative weights count in relation to those of the other live ones."""
+    group = make_set("rweight=1", "rweight=3", "rweight=4", "")
+    picked = Counter(group.by_relative_weight().uri for _ in range(8000))
+    assert picked["sip:0"] == pytest.approx(1000, rel=0.15)
+    assert picked["sip:1"] == pytest.approx(3000, rel=0.1)
+    assert picked["sip:3"] == 0
+    group.set_state(list(group)[2], INACTIVE)
+    picked = Counter(group.by_relative_weight().uri for _ in range(4000))
+    assert picked["sip:1"] == pytest.approx(3000, rel=0.1)
+    assert make_set("", "").by_relative_weight().uri in ("sip:0", "sip:1")
+
+
+def test_none() -> None:
+    """Where none is live, or there is no such set, every way of picking says so."""
+    sets = DestinationSets()
+    with pytest.raises(NoDestination, match="there is no set 5"):
+        sets[5]
+    for group in (DestinationSet(1), make_set("", dead=(0,)), make_set("weight=5;rweight=5", dead=(0,))):
+        for pick in (group.by_hash, group.round_robin, group.at_random, group.by_priority):
+            with pytest.raises(NoDestination):
+                pick()
+        for pick in (group.by_weight, group.by_relative_weight):
+            with pytest.raises(NoDestination):
+                pick()
+
+
+def test_add_and_remove() -> None:
+    """A set begins with its first destination and ends with its last one."""
+    sets = DestinationSets()
+    sets.add(3, Destination("sip:a"))
+    sets.add(3, Destination("sip:b"))
+    assert sets[3].round_robin().uri == "sip:a"
+    assert sets.remove(3, "sip:a")
+    assert [sets[3].round_robin().uri for _ in range(2)] == ["sip:b"] * 2
+    assert not sets.remove(3, "sip:a")
+    assert sets.remove(3, "sip:b")
+    assert 3 not in sets
+    assert not sets.remove(3, "sip:b")
+
+
+def test_set_state() -> None:
+    """States are set for those that match; nothing is set with a bad state."""
+    sets = DestinationSets()
+    for uri in ("sip:a", "sip:b"):
+        sets.add(1, Destination(uri, PROBING))
+    assert sets.set_state("ip", 1, lambda one: one.uri == "sip:a")
+    assert [one.letters for one in sets[1]] == ["IP", "AP"]
+    assert not sets.set_state("a", 1, lambda one: one.uri == "sip:c")
+    assert not sets.set_state("a", 2, lambda one: True)
+    with pytest.raises(DestinationError):
+        sets.set_state("x", 1, lambda one: True)
+    assert [one.letters for one in sets[1]] == ["IP", "AP"]
