@@ -184,7 +184,10 @@ def test_add_and_remove(service: Service) -> None:
     """A destination is added with all that it may have, by a new set's number too, and removed."""
     assert service.call("add", 7, "sip:127.0.0.1:7", 8, 3, "weight=5;duid=q") == ADDED
     assert service.call("add", "7", "sip:127.0.0.1:8", "1") == ADDED
-    first, second = service.destinations[7]
+    assert service.call("add", "7", "sip:127.0.0.1:9", "", "-1", "") == ADDED
+    first, second, third = service.destinations[7]
+    assert (third.uri, third.letters, third.priority, third.attributes) == ("sip:127.0.0.1:9", "AX", 0, None)
+    assert service.call("remove", "7", "sip:127.0.0.1:9") == REMOVED
     assert (first.letters, first.priority, first.attributes.duid) == ("AP", 3, "q")  # type: ignore[union-attr]
     assert (second.uri, second.letters) == ("sip:127.0.0.1:8", "IX")
     assert service.call("remove", 7, "sip:127.0.0.1:7") == REMOVED

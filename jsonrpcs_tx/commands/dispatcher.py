@@ -114,9 +114,11 @@ class DispatcherCommands:
 
 
 def _number(value: int | str) -> int:
-    """A number, or one that is spelled: kamcli sends all its parameters as text."""
+    """A number, or one that is spelled: there are clients that send all their parameters as text, or nothing for 0."""
     if isinstance(value, int):
         return value
+    if not value:
+        return 0
     if not value.isascii() or not value.removeprefix("-").isdigit() or len(value) > 10:
         raise Fault(500, "Invalid Parameters")
     return int(value)
