@@ -47,7 +47,7 @@ class Kind:
 KINDS = (
     Kind("echo", lambda peer: ECHO, lambda reply: reply.get("result", reply.get("params")) == ["x", 1]),
     Kind(
-        "400 bytes",
+        "500 bytes",
         lambda peer: request("core.psx" if peer == KAMAILIO else "bench.psx"),
         lambda reply: isinstance(reply["result"][0]["PID"], int),
         (OURS, KAMAILIO),
@@ -150,7 +150,7 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
             "debug=-1",
             "log_stderror=yes",
             "children=1",
-            "tcp_children=1",
+            "tcp_children=3",
             "enable_tls=yes",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",

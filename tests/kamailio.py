@@ -100,6 +100,10 @@ class Kamailio:
             assert not failed, self._log.read_text()[-3000:]
             time.sleep(0.02)
 
+    def wait(self) -> int:
+        """The status with which it ends."""
+        return self._process.wait(PATIENCE)
+
     def stop(self) -> None:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
