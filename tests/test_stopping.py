@@ -1,5 +1,8 @@
-"""However a server ends, nothing that it has accepted is lost, and the next one starts clean."""
+"""However a server ends, nothing that it has accepted is lost, and the next one starts clean; what the machine does to
+it in between it gets over.
+"""
 
+import glob
 import json
 import os
 import signal
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kamailio import need
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, ReplyFifo, Server, with_reply_name, write_fifo
 
 REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
@@ -104,3 +108,28 @@ def test_full_descriptors(tmp_path: Path) -> None:
         stack.close()
         for transport in TRANSPORTS:
             assert server.call(transport, ECHO) == ECHO_REPLY
+
+
+def test_clock_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is set forward by days, and back, is no matter: all is answered, in time."""
+    need("faketime", "faketime")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    monkeypatch.setenv("LD_PRELOAD", glob.glob("/usr/lib/*/faketime/libfaketime.so.1")[0])
+    monkeypatch.setenv("FAKETIME_TIMESTAMP_FILE", str(clock))
+    monkeypatch.setenv("FAKETIME_NO_CACHE", "1")
+    monkeypatch.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    with Server(tmp_path, "--htable=a=>size=4;") as server:
+        monkeypatch.undo()
+        for jump, day in (("+0", 0), ("+3d", 3), ("-3d", -3), ("+1d", 1)):
+            clock.write_text(jump)
+            up = json.loads(server.call("unix", b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'))["result"]["uptime"]
+            assert up // 86400 == max(day, 0)
+            for transport in TRANSPORTS:
+                assert server.call(transport, ECHO) == ECHO_REPLY
+            sleep = b'{"jsonrpc":"2.0","method":"core.sleep","params":[0.01],"id":1}'
+            for transport in ("http", "https"):
+                assert b'"result"' in server.call(transport, sleep)
+            store = b'{"jsonrpc":"2.0","method":"htable.sets","params":["a","k","v"],"id":1}'
+            assert b'"result"' in server.call("unix", store)
+        assert server.stop() == -signal.SIGTERM
