@@ -52,8 +52,8 @@ GOOD = (
     '"jsonrpc.echo","params":["x",1]',
     '"core.echo","params":["a","b","c"]',
     '"core.psx"',
-    '"htable.sets","params":["a","k%(id)d","v"]',
-    '"htable.delete","params":["a","k%(before)d"]',
+    '"htable.sets","params":["a","k%(key)d","v"]',
+    '"htable.delete","params":["a","k%(key)d"]',
     '"stats.get_statistics","params":["all"]',
     '"dispatcher.list"',
     '"system.listMethods"',
@@ -113,7 +113,7 @@ def documents() -> Iterator[tuple[bytes, bytes]]:
         if id % HOSTILE_PART == 0:
             yield next(hostile), b'"error":'
         else:
-            members = GOOD[id % len(GOOD)] % {"id": id, "before": id - 1, "long": "x" * (id % 5000)}
+            members = GOOD[id % len(GOOD)] % {"id": id, "key": id // 9 % 50, "long": "x" * (id % 5000)}
             yield f'{{"jsonrpc":"2.0","method":{members},"id":{id}}}'.encode(), b'"id":%d}' % id
 
 
