@@ -1,11 +1,19 @@
 """Every transport gives the same answers: one set of cases, sent over each to a real server."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, unix_call
+
+
+@pytest.fixture(scope="module", params=["yes", "no"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the fast paths on, and one with them off."""
+    with Server(tmp_path_factory.mktemp("server"), f"--fast-paths={request.param}") as running:
+        yield running
 
 
 @pytest.fixture(params=TRANSPORTS)
