@@ -30,7 +30,7 @@ def read_toml(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"config: {path}: {error.strerror}; allowed: a readable TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: too many digits, too deep
         raise ConfigError(f"config: {path}: {error}; allowed: TOML, name = value") from None
 
 

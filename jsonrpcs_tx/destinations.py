@@ -71,7 +71,7 @@ class Attributes:
         for part in filter(None, body.split(";")):
             name, _, value = part.partition("=")
             if name in ("maxload", "weight", "rweight"):
-                if not value.isascii() or not value.isdigit() or int(value) >= 2**31:
+                if not re.fullmatch("[0-9]{1,10}", value) or int(value) >= 2**31:
                     raise DestinationError(f"{name} {value!r:.60}; allowed: 0 to 2147483647")
                 found[name] = int(value)
             elif name in ("duid", "socket", "sockname", "obproxy"):

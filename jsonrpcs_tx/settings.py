@@ -29,10 +29,18 @@ class SettingError(ValueError):
     """
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
-        super().__init__(f"{name}: {value!r} is not allowed; allowed: {allowed}")
+        super().__init__(f"{name}: {_shown(value)} is not allowed; allowed: {allowed}")
         self.name = name
         self.value = value
         self.allowed = allowed
+
+
+def _shown(value: object) -> str:
+    """A value for a message."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, tables in tables in tables
+        return f"a value of type {type(value).__name__} that is too large to be shown"
 
 
 @attrs.frozen
@@ -225,7 +233,7 @@ def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
         kind = field.metadata["kind"]
         try:
             return kind.parse(value)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError):
             raise SettingError(field.name, value, kind.allowed) from None
 
     def convert(value: Any, field: Any) -> object:
