@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
-from twisted.application.service import MultiService
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx import commands, envelope, settings
@@ -95,6 +96,16 @@ class JsonRpcService(MultiService):
             "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
         )
 
+    def stopService(self) -> Deferred[Any]:
+        """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
+
+        @return: a Deferred that fires when everything has stopped.
+        """
+        Service.stopService(self)
+        transports = [child for child in self if hasattr(child, "listener")]
+        others = [child for child in self if child not in transports]
+        return _stop(transports).addCallback(lambda _: _stop(others))
+
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
         """Leave nothing of a start that fails: no file, and no open port."""
@@ -154,6 +165,11 @@ class JsonRpcService(MultiService):
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
         return (service for service in self if isinstance(service, StreamService))
+
+
+def _stop(services: list[IService]) -> Deferred[Any]:
+    """Stop services, the last one first."""
+    return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
 def makeService(
@@ -237,7 +253,6 @@ def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
 
 
 def _add_tables(service: JsonRpcService) -> None:
-    """Before the transports, so that what a last request changes is kept, too."""
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
     TableStoreService(service.tables, path, service.reactor).setServiceParent(service)

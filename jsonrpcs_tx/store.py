@@ -54,7 +54,7 @@ class ReplyStore:
         try:
             asked = msgspec.json.decode(document, type=_Document)
         except (msgspec.DecodeError, RecursionError):
-            return None  # it was told so, or is a batch
+            return None  # no request, as its reply says, or a batch
         id = json.dumps(asked.id) if type(asked.id) in (str, int, float) else "0"
         try:
             self._write(asked.store_path, body)

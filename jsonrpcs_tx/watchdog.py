@@ -17,6 +17,7 @@ class Watchdog(Service):
     """A thread that asks the reactor for a sign of life, again and again, and logs where it is when none comes.
 
     @param limit: seconds that the reactor may take.
+    @param reactor: runs in the thread that starts the service.
     """
 
     def __init__(self, limit: float, reactor: Any) -> None:
@@ -25,7 +26,7 @@ class Watchdog(Service):
         self._thread: threading.Thread | None = None
 
     def startService(self) -> None:
-        """Start to watch the thread that calls this."""
+        """Start to watch the calling thread."""
         super().startService()
         self._alive = threading.Event()
         self._stopped = threading.Event()

@@ -84,6 +84,39 @@ def test_command_in_hand(tmp_path: Path) -> None:
         assert server.process.wait(PATIENCE) == -signal.SIGTERM
 
 
+LATE = """
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+from jsonrpcs_tx import command
+
+class Late:
+    def __init__(self, service):
+        self.tables = service.tables
+
+    @command("test.late")
+    async def late(self) -> str:
+        await deferLater(reactor, 0.5)
+        self.tables["a"].set("k", "late")
+        return "done"
+"""
+
+
+def test_last_change_is_kept(tmp_path: Path) -> None:
+    """What a command changes that was at work when SIGTERM came is stored, too."""
+    (tmp_path / "late.py").write_text(LATE)
+    options = ("--htable=a=>size=4;", "--htable-db=tables.db", "--commands=late:Late")
+    document = b'{"jsonrpc":"2.0","method":"test.late","id":1}'
+    request = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
+    with Server(tmp_path, *options) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
+        client.sendall(request)
+        while b"async_in_flight = 1" not in server.call("unix", IN_FLIGHT):
+            pass
+        assert server.stop() == -signal.SIGTERM
+        assert b'"done"' in client.recv(10_000)
+    with Server(tmp_path, *options) as server:
+        assert b'"late"' in server.call("unix", b'{"jsonrpc":"2.0","method":"htable.get","params":["a","k"],"id":1}')
+
+
 def test_killed(tmp_path: Path) -> None:
     """After kill -9 the next server takes the place of the dead one's FIFO and sockets, and serves."""
     ports: tuple[str, ...] = ()
