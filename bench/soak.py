@@ -139,10 +139,12 @@ class Datagrams:
         self._socket.settimeout(PATIENCE)
         self._socket.connect(address)
 
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> None:
+    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
+        """@return: how many requests were sent and answered."""
         for document, _ in sent:
             self._socket.send(document)
         check(sent, [self._socket.recv(1_000_000) for _ in sent])
+        return len(sent)
 
 
 class Posts:
@@ -158,10 +160,12 @@ class Posts:
         self._connection = stack.enter_context(connection)
         self._received = b""
 
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> None:
+    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
+        """@return: how many requests were sent and answered."""
         head = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
         self._connection.sendall(b"".join(head % (len(document), document) for document, _ in sent))
         check(sent, [self._reply() for _ in sent])
+        return len(sent)
 
     def _reply(self) -> bytes:
         while b"\r\n\r\n" not in self._received:
@@ -191,10 +195,12 @@ class Fifo:
         stack.callback(os.close, self._reading)
         stack.callback(os.close, self._writing)
 
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> None:
+    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
+        """@return: how many requests were sent and answered: those that a name for the reply can be put into, and whose
+        end is that of the document.
+        """
+        sent = [one for one in sent if one[0].startswith(b'{"jsonrpc"') and one[0].endswith(b"}")]
         for document, end in sent:
-            if not document.startswith(b'{"jsonrpc"') or document.endswith(b"x"):
-                continue  # without a name that can be read it has no reply
             named = document.replace(b"{", b'{"reply_name":"%b",' % self._own.name.encode(), 1)
             os.write(self._writing, named + b"\n")
             reply = b""
@@ -203,6 +209,7 @@ class Fifo:
                     raise Lost(f"{document[:100]!r} over the FIFO has no reply")
                 reply += os.read(self._reading, 262_144)
             check([(document, end)], [reply])
+        return len(sent)
 
 
 def _is_whole(reply: bytes) -> bool:
@@ -247,8 +254,7 @@ def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[
                 return counts, samples
             for name, several in clients.items():
                 for client in several:
-                    client.exchange(list(itertools.islice(source, OUTSTANDING)))
-                    counts[name] += OUTSTANDING
+                    counts[name] += client.exchange(list(itertools.islice(source, OUTSTANDING)))
             if number % 10 == 0:
                 document, end = next(one for one in source if one[0])  # nothing is no document over TCP
                 check([(document, end)], [server.call("tcp", document)])
