@@ -612,9 +612,6 @@ class ConnectionTests(HttpCase):
 class AbuseTests(HttpCase):
     """Clients that want to use up the server; others are answered all the while."""
 
-    def serve(self, **options: Any) -> None:
-        super().serve(**{"http_timeout": 0.3, **options})
-
     async def drip(self, client: Client, data: bytes) -> None:
         """Send a byte at a time, until the server has enough of it."""
         for byte in data:
@@ -625,12 +622,14 @@ class AbuseTests(HttpCase):
 
     async def test_slow_head(self) -> None:
         """A request whose head takes longer than http_timeout gets no answer, however steadily it drips."""
+        self.serve(http_timeout=0.3)
         client = await self.connect()
         await self.drip(client, http_request(ECHO, "X: " + "y" * PATIENCE * 100))
         assert await client.end() == b""
 
     async def test_slow_body(self) -> None:
         """So does one whose body does, also if another was answered on the connection before."""
+        self.serve(http_timeout=1)
         client = await self.connect()
         await self.assert_answers(client)
         await self.drip(client, http_request(b" " * PATIENCE * 100))
@@ -638,13 +637,14 @@ class AbuseTests(HttpCase):
 
     async def test_slow_chunks(self) -> None:
         """So does one in chunks without end."""
+        self.serve(http_timeout=0.3)
         client = await self.connect()
         await self.drip(client, chunked_request(*[b" "] * PATIENCE * 100))
         assert await client.end() == b""
 
     async def test_too_many(self) -> None:
         """A connection above max_connections takes the place of the one that was idle for the longest time."""
-        self.serve(max_connections=3, http_timeout=60)
+        self.serve(max_connections=3)
         first, second, third = [await self.connect() for _ in range(3)]
         for client in (second, first, third, second):
             await self.assert_answers(client)
@@ -657,7 +657,7 @@ class AbuseTests(HttpCase):
 
     async def test_too_many_at_once(self) -> None:
         """Thousands of connections leave max_connections of them, the youngest."""
-        self.serve(max_connections=10, http_timeout=60)
+        self.serve(max_connections=10)
         clients = [await self.connect() for _ in range(2000 if not self.options.get("tls_self_signed") else 100)]
         for client in clients[:-10]:
             assert await client.end() == b""
@@ -666,7 +666,7 @@ class AbuseTests(HttpCase):
 
     async def test_too_many_at_work(self) -> None:
         """A connection whose command is at work is not cut off; where all are, the new one is."""
-        self.serve(max_connections=1, http_timeout=60)
+        self.serve(max_connections=1)
         busy = await self.connect()
         busy.write(http_request(document("test.wait")))
         slow = await self.commands.started.get()
@@ -678,7 +678,6 @@ class AbuseTests(HttpCase):
 
     async def test_flood(self) -> None:
         """Requests that come by the thousand, without waiting, are answered in their order."""
-        self.serve(http_timeout=60)
         client = await self.connect()
         client.write(b"".join(http_request(document("jsonrpc.echo", id=id)) for id in range(3000)))
         for id in range(3000):
@@ -687,7 +686,7 @@ class AbuseTests(HttpCase):
     async def test_never_reads(self) -> None:
         """A client that sends and never reads is read no more when its replies fill the buffers, and then cut off."""
         self.patch(Channel, "abortTimeout", 0.2)
-        self.serve(http_timeout=1)
+        self.serve(http_timeout=2)
         client = await self.connect()
         await self.assert_answers(client)
         assert client.transport is not None
@@ -703,6 +702,7 @@ class AbuseTests(HttpCase):
 
     async def test_bare_line_feeds(self) -> None:
         """Lines that end with a line feed alone are no lines: what ends none in time gets no answer."""
+        self.serve(http_timeout=0.3)
         client = await self.connect()
         client.write(http_request(ECHO).replace(b"\r\n", b"\n"))
         assert await client.end() == b""

@@ -72,7 +72,7 @@ def test_terminated_under_load(tmp_path: Path, workers: int) -> None:
 
 def test_command_in_hand(tmp_path: Path) -> None:
     """An asynchronous command that is at work when SIGTERM comes is answered when it is done."""
-    document = b'{"jsonrpc":"2.0","method":"core.sleep","params":[0.5],"id":1}'
+    document = b'{"jsonrpc":"2.0","method":"core.sleep","params":[1.5],"id":1}'
     request = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
     with Server(tmp_path) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
         client.sendall(request)
@@ -95,7 +95,7 @@ class Late:
 
     @command("test.late")
     async def late(self) -> str:
-        await deferLater(reactor, 0.5)
+        await deferLater(reactor, 1.5)
         self.tables["a"].set("k", "late")
         return "done"
 """
