@@ -319,6 +319,10 @@ class Channel(http.HTTPChannel):
             self.paused = True
             self._networkProducer.pauseProducing()
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Answer a line of more than 16 kB with 400; HTTPChannel itself leaves such a connection open over TLS."""
+        self._respondToBadRequestAndDisconnect()
+
     def resumeProducing(self) -> None:
         super().resumeProducing()
         if self.paused:
