@@ -1,0 +1,268 @@
+"""What is fuzzed: functions that take any bytes, and raise AssertionError where the code's verdict on them is wrong.
+
+They need no fuzzer to be called: C{tests/test_fuzz.py} feeds them the files of C{tests/corpus}. Whatever else they
+raise is a bug of the code, too.
+"""
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, Final
+
+from twisted.internet.task import Clock
+
+from jsonrpcs_tx import Dispatcher, Fault, Registry
+from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.destinations import DestinationError, DestinationSets
+from jsonrpcs_tx.dispatcher import Origin, Reply
+from jsonrpcs_tx.envelope import DIALECTS, Dialect, Envelope, Malformed, Request, reply_name
+from jsonrpcs_tx.settings import SettingError, Settings, from_values
+from jsonrpcs_tx.tables import LEAST, MOST, Tables, read_definition
+from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.http import JsonRpcSite
+from tests.test_envelope import expected_code, read, rounded
+from tests.test_fastpaths import Commands, Connection
+from tests.test_framing import LIMIT, counted, documents_of, feed, verdict
+
+Target = Callable[[bytes], None]
+
+CUT: Final = b"\xfe"
+"""Where an input for a stream has this byte, which UTF-8 never has, the stream is cut; it is not part of it."""
+
+SMALL_LIMIT: Final = 64
+"""Bytes of a document, to see what becomes of longer ones."""
+
+DEEP: Final = 800
+"""Brackets in a document that may be too deep, which depends on how deep the caller's stack is."""
+
+LOOK_BACK: Final = 256
+"""Bytes that a framer may keep while it looks for the end of a document that is too long."""
+
+
+def envelope(document: bytes) -> None:
+    """A document is read as the standard library's JSON reads it, and answered as its verdict demands.
+
+    Two decoders share the work. Where both read a document, they make the same of it. Where msgspec reads a request,
+    its verdict holds, so simplejson must take the document, too. Where msgspec refuses, which it does to each request
+    that is not plain (an id of null, a number beyond a float), simplejson decides.
+    """
+    for dialect in DIALECTS.values():
+        compact, pretty = (dispatcher.dispatch(document, Origin("fuzz")) for dispatcher in _dispatchers(dialect))
+        assert type(compact) is Reply, compact
+        assert type(pretty) is Reply, pretty
+        if len(re.findall(rb"[\[{]", document)) < DEEP:
+            _check_decoders(document, dialect)
+            _check_reply(document, compact, dialect)
+        assert bool(pretty.body) == bool(compact.body)
+        assert not pretty.body or _exact(pretty.body) == _exact(compact.body), (pretty.body, compact.body)
+        refused = _dispatchers(dialect)[0].refuse(document, Fault(503, "Busy"))
+        assert b'"result"' not in refused.body
+        assert not refused.body or read(refused.body)
+    name = reply_name(document)
+    assert name is None or name.encode() is not None
+
+
+@cache
+def _dispatchers(dialect: Dialect) -> tuple[Dispatcher, Dispatcher]:
+    """One that answers compactly, and one that lays its replies out."""
+    registry = Registry(Commands())
+    return Dispatcher(registry, Clock(), dialect), Dispatcher(registry, Clock(), dialect, pretty_format=True)
+
+
+def _check_decoders(document: bytes, dialect: Dialect) -> None:
+    """What is decoded is what simplejson alone makes of it."""
+    decoded, examined = Envelope(dialect).decode(document), Envelope(dialect)._examine_document(document)
+    assert _plain(decoded) == _plain(examined), (decoded, examined)
+
+
+def _plain(decoded: Request | Malformed | list[Request | Malformed]) -> Any:
+    """What can be compared of what was decoded: a reason only has to be there."""
+    if isinstance(decoded, list):
+        return [_plain(member) for member in decoded]
+    if isinstance(decoded, Malformed):
+        return decoded.fault, decoded.id, bool(decoded.reason)
+    return decoded.method, rounded(decoded.params), decoded.id
+
+
+def _check_reply(document: bytes, reply: Reply, dialect: Dialect) -> None:
+    code = expected_code(document, dialect)
+    value = None if code == -32700 else read(document)
+    if not reply.body:
+        assert dialect.notifications
+        assert code is None or (type(value) is list and value)
+        return
+    answer = read(reply.body)
+    if type(value) is list and value and type(answer) is list:
+        assert 0 < len(answer) <= len(value)
+        assert dialect.notifications or len(answer) == len(value)
+    else:
+        assert type(answer) is dict, answer
+        assert code is None or answer["error"]["code"] == code == reply.code
+    for one in answer if type(answer) is list else [answer]:
+        assert one["jsonrpc"] == "2.0"
+        assert ("result" in one) != ("error" in one)
+
+
+def _exact(body: bytes) -> Any:
+    """A reply's value, its numbers as they are written."""
+    return json.loads(body, parse_int=str, parse_float=str)
+
+
+def framing(data: bytes) -> None:
+    """However a stream is cut, the documents in it are those that counting brackets finds; memory is bounded."""
+    pieces, stream = data.split(CUT), data.replace(CUT, b"")
+    whole, parts = Framer(LIMIT), Framer(LIMIT)
+    from_whole, from_parts = whole.feed(stream), feed(parts, *pieces)
+    assert documents_of(from_parts) == documents_of(from_whole) == counted(stream)
+    assert whole.unfinished == parts.unfinished
+    assert verdict(from_parts + parts.give_up()) == verdict(from_whole + whole.give_up())
+    assert not parts.unfinished
+    for cut in (pieces, [stream]):
+        _check_small_frames(cut, len(stream))
+
+
+def _check_small_frames(pieces: list[bytes], size: int) -> None:
+    framer = Framer(SMALL_LIMIT)
+    handed_out: list[bytes] = []
+    for piece in pieces:
+        handed_out += framer.feed(piece)
+        assert len(framer._buffer) <= max(SMALL_LIMIT, LOOK_BACK)
+    handed_out += framer.give_up()
+    assert not framer._buffer
+    assert all(len(document) <= SMALL_LIMIT for document in documents_of(handed_out))
+    assert sum(map(len, handed_out)) <= size
+    request = b'{"jsonrpc":"2.0","method":"m","id":1}'
+    assert framer.feed(request) == [request]
+
+
+def modparams(text: bytes) -> None:
+    """A kamailio.cfg gives settings, or an error that names the file or the setting."""
+    try:
+        values = read_modparams(_file(text))
+    except ConfigError as error:
+        _check_message(error, "modparams: ")
+        return
+    for name, value in values.items():
+        for one in value if type(value) is list else [value]:
+            assert type(one) in (str, int), (name, one)
+    _check_settings(values)
+
+
+def toml(text: bytes) -> None:
+    """A TOML file gives settings, or an error that names the file or the setting."""
+    try:
+        values = read_toml(_file(text))
+    except ConfigError as error:
+        _check_message(error, "config: ")
+    else:
+        _check_settings(values)
+
+
+def _check_settings(values: Mapping[str, Any]) -> None:
+    """Each value alone, so that one that is refused does not hide the others, then all; and the tables they define."""
+    for chosen in (*({name: value} for name, value in values.items()), values):
+        try:
+            settings = from_values(chosen)
+        except SettingError as error:
+            _check_message(error)
+            continue
+        assert isinstance(settings, Settings)
+        tables = Tables(Clock())
+        for definition in settings.htable:
+            try:
+                tables.define(definition)
+            except SettingError as error:
+                _check_message(error)
+
+
+def destinations(text: bytes) -> None:
+    """A list of destinations gives sets that can be picked from, or an error that names the file."""
+    sets = DestinationSets()
+    path = _file(text)
+    try:
+        sets.load(path)
+    except DestinationError as error:
+        _check_message(error, path)
+        return
+    for id in sets:
+        assert len(sets[id]) > 0
+        for destination in sets[id]:
+            assert destination.host
+            assert 0 <= destination.port <= 99999
+            assert len(destination.letters) == 2
+            assert destination.protocol == destination.protocol.lower()
+        if any(destination.live for destination in sets[id]):
+            assert sets[id].by_hash("a").live
+            assert sets[id].by_weight().live
+            assert sets[id].by_relative_weight().live
+
+
+def tables(text: bytes) -> None:
+    """The definition of a table gives a table that works, or an error that says what is allowed."""
+    try:
+        definition = read_definition(text.decode(errors="surrogateescape"))
+    except SettingError as error:
+        _check_message(error)
+        return
+    assert 4 <= definition.slots <= 2**31
+    assert definition.initval is None or LEAST <= definition.initval <= MOST
+    table = Tables(Clock()).define(definition)
+    table.set("key", "value")
+    assert table.get("key") == "value"
+    assert table.get("other") == definition.initval
+    assert 0 <= table.slot("key") < definition.slots
+
+
+@cache
+def _scratch_file() -> Any:
+    """A file of this process, which goes when it ends; where that can be, in memory."""
+    return tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None, prefix="fuzz")
+
+
+def _file(content: bytes) -> str:
+    """The path of a file with a content, the same one each time."""
+    path: str = _scratch_file().name
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _check_message(error: Exception, start: str = "") -> None:
+    """A message says where it is, and what is allowed."""
+    assert str(error).startswith(start), error
+    assert "allowed" in str(error), error
+
+
+def http(data: bytes) -> None:
+    """A connection, however cut, gets the same bytes, counts and end on the fast path as from twisted.web's parser.
+
+    Commands that answer later are answered when all has come. Then the client leaves.
+    """
+    pieces = data.split(CUT)
+    for dialect in DIALECTS:
+        general, fast = (Connection(site, dialect) for site in (JsonRpcSite, FastSite))
+        assert _course(fast, pieces) == _course(general, pieces)
+
+
+def _course(connection: Connection, pieces: list[bytes]) -> list[Any]:
+    """What became of a connection, step by step."""
+    course: list[Any] = [connection.feed(*pieces).fate()]
+    later = connection.commands.later
+    answered = 0
+    while answered < len(later):  # an answer may let the next request in
+        if not later[answered].called:
+            later[answered].callback("now")
+        answered += 1
+        course.append(connection.fate())
+    connection.channel.connectionLost(ConnectionError())
+    return [*course, connection.commands.cancelled, connection.fate()]
+
+
+TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
+    {target.__name__: target for target in (envelope, framing, modparams, toml, destinations, tables, http)}
+)
