@@ -98,7 +98,8 @@ def _destinations(directory: Path, count: int) -> Step:
 
 
 def _connections(directory: Path, counts: Sequence[int]) -> Iterator[Step]:
-    with _server(directory) as (targets, started), contextlib.ExitStack() as stack:
+    limit = f"--max-connections={2 * max(counts)}"
+    with _server(directory, limit) as (targets, started), contextlib.ExitStack() as stack:
         http = targets["http"]
         opened = 0
         for count in counts:
