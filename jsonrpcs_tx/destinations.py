@@ -31,8 +31,11 @@ WEIGHT_SLOTS: Final = 100
 _DEAD: Final = INACTIVE | DISABLED
 _STATES: Final = {"i": INACTIVE, "0": INACTIVE, "a": 0, "1": 0, "d": DISABLED, "2": DISABLED, "t": TRYING, "3": TRYING}
 _URI = re.compile(
-    r"sips?:(?:[^\s@<>]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:;?@<>\[\]]+)(?::(?P<port>\d{1,5}))?(?P<rest>[;?]\S*)?"
+    r"sips?:(?:[^\s\0-\x1f\x7f@<>]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\0-\x1f\x7f:;?@<>\[\]]+)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[;?][^\s\0-\x1f\x7f]*)?"
 )
+
+_NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
 
 
 class DestinationError(ValueError):
@@ -41,6 +44,12 @@ class DestinationError(ValueError):
 
 class NoDestination(LookupError):
     """There is no such set, or none of its destinations is live."""
+
+
+class NoSet(NoDestination, KeyError):
+    """There is no such set; a KeyError, as every mapping raises, so that C{get} does what it says."""
+
+    __str__ = LookupError.__str__
 
 
 @attrs.frozen
@@ -98,7 +107,8 @@ class Destination:
     def __attrs_post_init__(self) -> None:
         """@raise DestinationError: the URI or the flags are not allowed."""
         self.flags = self.state
-        if not _URI.fullmatch(self.uri):
+        match = _URI.fullmatch(self.uri)
+        if match is None or int(match["port"] or 1) not in range(1, 65536):
             raise DestinationError(f"URI {self.uri!r:.100}; allowed: sip:host, sip:user@host:port;parameters and sips:")
         if not 0 <= self.state <= MOST_FLAGS:
             raise DestinationError(f"flags {self.state}; allowed: a sum of 1, 2, 4, 8, 16 and 32")
@@ -347,7 +357,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
     def __getitem__(self, id: int) -> DestinationSet:
         found = self._sets.get(id)
         if found is None:
-            raise NoDestination(f"there is no set {id}")
+            raise NoSet(f"there is no set {id}")
         return found
 
     def __contains__(self, id: object) -> bool:
@@ -401,10 +411,7 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
 
 def _number(text: str) -> int:
     """A number, decimal or in hexadecimal after 0x."""
-    try:
-        number = int(text, 16 if text.lower().startswith("0x") else 10)
-    except ValueError:
-        number = 2**31
+    number = int(text, 0 if "x" in text.lower() else 10) if _NUMBER.fullmatch(text) else 2**31
     if not -(2**31) <= number < 2**31:
         raise DestinationError(f"{text!r:.60}; allowed: a number of 32 bits, decimal or after 0x in hexadecimal")
     return number

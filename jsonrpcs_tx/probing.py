@@ -4,11 +4,13 @@ import re
 import secrets
 from collections.abc import Iterator
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
@@ -66,8 +68,12 @@ def is_probed(destination: Destination, mode: int) -> bool:
 
 @attrs.define
 class _Tally:
-    """How the last probes of a destination went: so many answered, or so many not."""
+    """How the last probes of a destination went: so many answered, or so many not.
 
+    @ivar state: in which they left it.
+    """
+
+    state: int
     answered: int = 0
     failed: int = 0
 
@@ -76,16 +82,16 @@ class StateKeeper:
     """Turns the outcomes of probes into states, with the thresholds of the settings.
 
     A destination that does not answer is trying, and inactive after C{ds_probing_threshold} probes; it is active again
-    after C{ds_inactive_threshold} answers.
+    after C{ds_inactive_threshold} answers. It is counted anew when somebody else has set the state.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._tallies: dict[tuple[int, str], _Tally] = {}
+        self._tallies: WeakKeyDictionary[Destination, _Tally] = WeakKeyDictionary()
 
     def answered(self, group: DestinationSet, destination: Destination) -> None:
         """A probe was answered."""
-        tally = self._tallies.setdefault((group.id, destination.uri), _Tally())
+        tally = self._tally(destination)
         tally.failed = 0
         tally.answered += 1
         state = destination.state & ~NEVER_PINGED
@@ -95,7 +101,7 @@ class StateKeeper:
 
     def failed(self, group: DestinationSet, destination: Destination) -> None:
         """A probe was not answered, or not well."""
-        tally = self._tallies.setdefault((group.id, destination.uri), _Tally())
+        tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
         state = destination.state & ~NEVER_PINGED
@@ -105,9 +111,16 @@ class StateKeeper:
                 state = state & ~TRYING | INACTIVE
         self._set(group, destination, state)
 
+    def _tally(self, destination: Destination) -> _Tally:
+        tally = self._tallies.get(destination)
+        if tally is None or tally.state != destination.state:
+            tally = self._tallies[destination] = _Tally(destination.state)
+        return tally
+
     def _set(self, group: DestinationSet, destination: Destination, state: int) -> None:
         before = destination.letters
         group.set_state(destination, state)
+        self._tallies[destination].state = state
         if destination.letters[0] != before[0]:
             _log.warn(
                 "destination {uri} of set {id} was {before} and is {now}",
@@ -140,15 +153,19 @@ class SipProber(DatagramProtocol):
         @param host: the IP address to send it to.
         @return: a Deferred that fires with the code of the final reply, or with None if none comes in L{TIMEOUT}.
             Cancelling it gives the request up, and it fires with None.
+        @raise OSError: it cannot be sent at all.
         """
         branch = b"z9hG4bK" + secrets.token_hex(8).encode()
         request = self._request(uri, branch.decode(), host)
-        calls: list[Any] = []
+        self.transport.write(request, (host, port))  # before anything that would be left behind
         done: Deferred[int | None] = Deferred(lambda canceled: canceled.callback(None))
 
-        def send(after: float) -> None:
-            self.transport.write(request, (host, port))
-            calls[:] = [self._reactor.callLater(after, send, after * 2), *calls[1:]]
+        def send_again(after: float) -> None:
+            calls[0] = self._reactor.callLater(after, send_again, after * 2)
+            try:
+                self.transport.write(request, (host, port))
+            except OSError as error:  # as good as lost on the way
+                _log.debug("no probe of {uri}: {reason}", uri=uri, reason=error)
 
         def finish(code: int | None) -> int | None:
             self._waiting.pop(branch, None)
@@ -157,11 +174,12 @@ class SipProber(DatagramProtocol):
                     call.cancel()
             return code
 
-        calls += [None, self._reactor.callLater(TIMEOUT, done.cancel)]
+        calls = [
+            self._reactor.callLater(FIRST_RETRANSMISSION, send_again, FIRST_RETRANSMISSION * 2),
+            self._reactor.callLater(TIMEOUT, done.cancel),
+        ]
         self._waiting[branch] = done
-        done.addCallback(finish)
-        send(FIRST_RETRANSMISSION)
-        return done
+        return done.addCallback(finish)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         """Take a reply; what is none, is provisional or nobody waits for does not count."""
@@ -215,7 +233,7 @@ class ProbingService(Service):
             prober = SipProber(self._settings.ds_ping_method, self._settings.ds_ping_from, self._reactor)
             try:
                 self._reactor.listenUDP(0, prober, interface)
-            except OSError as error:
+            except CannotListenError as error:
                 _log.warn("no probes from {interface}: {error}", interface=interface, error=error)
             else:
                 self._probers[interface] = prober
@@ -268,6 +286,10 @@ class ProbingService(Service):
         host = destination.host
         if isIPAddress(host) or isIPv6Address(host):
             return succeed(host)
+        try:
+            host.encode("idna")
+        except UnicodeError:  # Twisted's resolver never answers for what cannot be a name
+            return fail()
         return self._reactor.resolve(host)  # type: ignore[no-any-return] # a Deferred of an IPv4 address
 
     def _round(self) -> None:

@@ -1,8 +1,10 @@
 """Sets of destinations, without any RPC: how lists are read, states set, and destinations picked."""
 
+import itertools
 import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,13 +30,31 @@ from jsonrpcs_tx.destinations import (
 from tests.support import DATA
 
 
-def make_set(*attributes: str, dead: tuple[int, ...] = (), seed: int = 1) -> DestinationSet:
+class Dice(random.Random):
+    """Falls on each side in turn, so that what chance gives can be counted exactly.
+
+    @param sides: of L{random}: so many different numbers, evenly spread.
+    """
+
+    def __init__(self, sides: int = 100) -> None:
+        super().__init__()
+        self._sides = sides
+        self._rolls = itertools.count()
+
+    def choice(self, seq: Any) -> Any:
+        return seq[next(self._rolls) % len(seq)]
+
+    def random(self) -> float:
+        return (next(self._rolls) % self._sides + 0.5) / self._sides
+
+
+def make_set(*attributes: str, dead: tuple[int, ...] = (), rng: random.Random | None = None) -> DestinationSet:
     """A set of destinations sip:0, sip:1 and so on, with these attributes; some of them inactive."""
     destinations = [
         Destination(f"sip:{number}", INACTIVE if number in dead else 0, 0, Attributes.parse(body))
         for number, body in enumerate(attributes)
     ]
-    return DestinationSet(1, destinations, random.Random(seed))
+    return DestinationSet(1, destinations, rng or random.Random(1))
 
 
 # What the real module answers to dispatcher.hash.
@@ -71,6 +91,25 @@ def test_list() -> None:
     assert (second.uri, second.state, second.priority, second.attributes) == ("sips:b@[::1]:1", 0, 0, None)
     assert (second.host, second.port, second.protocol) == ("::1", 1, "")
     assert Destination("sips:c").port == 5061
+    assert Destination("sip:a;transport=TCP").protocol == "tcp"
+
+
+def test_attributes() -> None:
+    """All attributes of the reference are known; those that are not there are none."""
+    body = "duid=a;maxload=1;weight=2;rweight=3;socket=udp:[::1]:5060;sockname=b;obproxy=sip:c"
+    assert Attributes.parse(body) == Attributes(body, "a", 1, 2, 3, "udp:[::1]:5060", "b", "sip:c")
+    assert Attributes.parse("odd") == Attributes("odd", "", 0, 0, 0, None, None, None)
+
+
+def test_sets_in_order(tmp_path: Path) -> None:
+    """Sets come in the order of their numbers, whatever that of the lines; C{get} of another gives None."""
+    path = tmp_path / "list"
+    path.write_text("3 sip:c\n1 sip:a\n2 sip:b\n1 sip:d\n")
+    sets = DestinationSets()
+    sets.load(str(path))
+    assert list(sets) == [1, 2, 3]
+    assert [one.uri for one in sets[1]] == ["sip:a", "sip:d"]
+    assert sets.get(9) is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +123,10 @@ def test_list() -> None:
         ("1 http://a", "URI 'http://a'; allowed: sip:host"),
         ("1 sip:", "URI 'sip:'; allowed: sip:host"),
         ("1 sip:a:123456", "URI 'sip:a:123456'; allowed: sip:host"),
+        ("1 sip:a:65536", "URI 'sip:a:65536'; allowed: sip:host"),
+        ("1 sip:a\0b", "URI 'sip:a\\x00b'; allowed: sip:host"),
+        ("1_0 sip:a", "'1_0'; allowed: a number of 32 bits"),
+        ("\u0661 sip:a", "'\u0661'; allowed: a number of 32 bits"),
         ("1 sip:a x", "'x'; allowed: a number"),
         ("1 sip:a 64", "flags 64; allowed: a sum of 1, 2, 4, 8, 16 and 32"),
         ("1 sip:a -1", "flags -1; allowed: a sum of"),
@@ -221,8 +264,64 @@ def test_by_weight() -> None:
     group.set_state(next(iter(group)), DISABLED)
     picked = Counter(group.by_weight().uri for _ in range(10_000))
     assert picked["sip:1"] == pytest.approx(8000, rel=0.1)
-    assert Counter(make_set("weight=100", "weight=100").by_weight().uri for _ in range(100)) == {"sip:0": 100}
-    assert len({make_set("", "", seed=seed).by_weight().uri for seed in range(50)}) == 2
+    assert len({make_set("", "", rng=random.Random(seed)).by_weight().uri for seed in range(50)}) == 2
+
+
+@given(st.lists(st.integers(0, 150), min_size=1, max_size=6))
+def test_slots(weights: list[int]) -> None:
+    """Each weight has its slots while there are any of the hundred left; the last destination has what is left over."""
+    group = make_set(*(f"weight={weight}" for weight in weights), rng=Dice())
+    parts, left = [], 100
+    for weight in weights:
+        parts.append(min(weight, left))
+        left -= parts[-1]
+    parts[-1] += left
+    picked = Counter(group.by_weight().uri for _ in range(200))
+    if any(weights):
+        assert [picked[f"sip:{number}"] for number in range(len(weights))] == [2 * part for part in parts]
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans()), min_size=1, max_size=6))
+def test_relative_parts(destinations: list[tuple[int, bool]]) -> None:
+    """Of as many picks as the weights of the live ones make together, each live one has exactly its weight."""
+    total = sum(weight for weight, alive in destinations if alive)
+    if not total:
+        return
+    dead = tuple(number for number, (_, alive) in enumerate(destinations) if not alive)
+    group = make_set(*(f"rweight={weight}" for weight, _ in destinations), dead=dead, rng=Dice(total))
+    picked = Counter(group.by_relative_weight().uri for _ in range(total))
+    expected = {f"sip:{number}": weight for number, (weight, alive) in enumerate(destinations) if alive and weight}
+    assert picked == expected
+
+
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(0, 3), st.integers(0, 120)), min_size=1, max_size=6))
+def test_only_live_ones(destinations: list[tuple[int, int, int]]) -> None:
+    """No way of picking ever gives a destination that is inactive or disabled, whatever its flags and weights."""
+    group = DestinationSet(1)
+    for number, (flags, priority, weight) in enumerate(destinations):
+        attributes = Attributes.parse(f"weight={weight};rweight={weight}")
+        group.add(Destination(f"sip:{number}", flags, priority, attributes))
+    if not any(one.live for one in group):
+        return
+    ways = (
+        *(group.round_robin, group.at_random, group.by_priority, group.by_weight, group.by_relative_weight),
+        lambda: group.by_hash("bob"),
+    )
+    for pick in ways:
+        assert all(not pick().state & (INACTIVE | DISABLED) for _ in range(10))
+
+
+def test_dice_of_the_sets(tmp_path: Path) -> None:
+    """Sets that are loaded and sets that are added roll the dice that were handed in."""
+    path = tmp_path / "list"
+    path.write_text("1 sip:a\n1 sip:b\n")
+    sets = DestinationSets(Dice())
+    sets.load(str(path))
+    for uri in ("sip:a", "sip:b"):
+        sets.add(2, Destination(uri))
+    for id in (1, 2):
+        start = sets[id].at_random().uri
+        assert [sets[id].at_random().uri for _ in range(3)] == (["sip:b", "sip:a"] * 2)[start == "sip:b" :][:3]
 
 
 def test_by_relative_weight() -> None:

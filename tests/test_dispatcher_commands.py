@@ -70,6 +70,25 @@ def test_list(service: Service) -> None:
     assert "ATTRS" in full
 
 
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sip:127.0.0.1", ("127.0.0.1", "127.0.0.1", 5060, 0)),
+        ("sip:[::1]:5070;transport=udp", ("::1", "::1", 5070, 1)),
+        ("sip:example.com;transport=TCP", ("example.com", "", 5060, 2)),
+        ("sips:bob@example.com;transport=tls", ("example.com", "", 5061, 3)),
+    ],
+)
+def test_list_full(service: Service, uri: str, shown: tuple[object, ...]) -> None:
+    """A full list shows what a URI names: host, address if it is one, port and the number of the protocol."""
+    service.call("add", 0, uri)
+    (target,) = service.call("list", "full")["RECORDS"][-1]["SET"]["TARGETS"]
+    assert tuple(target["DEST"][name] for name in ("HOST", "IPADDR", "PORT", "PROTOID")) == shown
+    assert list(target["DEST"]) == [
+        *("URI", "FLAGS", "PRIORITY", "HOST", "IPADDR", "PORT", "PROTOID", "DNSTIME_SEC", "DNSTIME_USEC")
+    ]
+
+
 def test_list_of_none(tmp_path: Path) -> None:
     """Without destinations the list is empty."""
     assert Service(list_file=tmp_path / "none").call("list") == {"NRSETS": 0, "RECORDS": []}
@@ -112,6 +131,10 @@ def test_set_duid_state(service: Service) -> None:
         (("", 1, "all"), (500, "Invalid State Parameter")),
         (("a", 1, "sip:127.0.0.1:9"), (500, "State Update Failed")),
         (("a", 9, "sip:127.0.0.1:5080"), (500, "State Update Failed")),
+        (("i", 1, "sip:127.0.0.1:508"), (500, "State Update Failed")),
+        (("i", 1, ""), (500, "State Update Failed")),
+        (("i", 1), INVALID),
+        (("i", "one", "all"), INVALID),
         (("a", 9, "all"), UPDATED),
     ],
 )
@@ -143,6 +166,15 @@ def test_reload(tmp_path: Path) -> None:
         f"Reload Failed: {path}: No such file or directory; allowed: a readable list of destinations",
     )
     assert service.flags() == {"sip:a": "AX", "sip:b": "AX"}
+
+
+def test_reload_in_run_dir(tmp_path: Path) -> None:
+    """A list file that is named without its directory lies in the run directory."""
+    (tmp_path / "list").write_text("5 sip:e")
+    service = Service()
+    service.settings = Settings(list_file="list", run_dir=str(tmp_path))
+    assert service.call("reload") == RELOADED
+    assert service.flags() == {"sip:e": "AX"}
 
 
 def test_reload_without_list() -> None:
@@ -203,6 +235,8 @@ def test_add_and_remove(service: Service) -> None:
         ((7, "sip:x", 64), "Adding dispatcher dst failed: flags 64; allowed: a sum of"),
         ((7, "sip:x", 0, 0, "weight=x"), "Adding dispatcher dst failed: weight 'x'; allowed: 0 to"),
         (("x", "sip:x"), "Invalid Parameters"),
+        (("\u0667", "sip:x"), "Invalid Parameters"),
+        ((7,), "Invalid Parameters"),
         ((7, "sip:x", "x"), "Invalid Parameters"),
         (("9" * 40, "sip:x"), "Invalid Parameters"),
     ],
@@ -221,6 +255,8 @@ def test_hash(service: Service) -> None:
     assert service.call("hash", 1, "bob", "x") == {"hashid": 7222330, "slot": 0}
     assert service.call("hash", 0, "bob") == {"hashid": 7222211, "slot": 0}
     assert service.call("hash", -4, "bob")["slot"] == 0
+    assert service.call("hash", 4, "") == {"hashid": 1, "slot": 1}
+    assert service.call("hash", 4) == service.call("hash", "a") == INVALID
     group = service.destinations[1]
     assert list(group)[service.call("hash", len(group), "bob")["slot"]] is group.by_hash("bob")
 

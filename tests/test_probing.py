@@ -1,16 +1,29 @@
 """Probing of destinations: real SIP requests over loopback, and what the answers make of states."""
 
+import errno
 import re
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import Deferred, DeferredQueue, fail, succeed
+from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jsonrpcs_tx.destinations import DISABLED, INACTIVE, PROBING, TRYING, Destination, DestinationSets
+from jsonrpcs_tx.destinations import (
+    DISABLED,
+    INACTIVE,
+    NEVER_PINGED,
+    NO_DNS,
+    PROBING,
+    TRYING,
+    Destination,
+    DestinationSets,
+)
 from jsonrpcs_tx.probing import TIMEOUT, ProbingService, SipProber, StateKeeper, is_answer, is_probed
 from jsonrpcs_tx.settings import Settings
 from tests.support import PATIENCE
@@ -171,6 +184,15 @@ class StateTests(SynchronousTestCase):
             *("IP", "IP", "IP", "AP"),
         ]
 
+    def test_counted_anew(self) -> None:
+        """What was counted before somebody has set the state does not count any more."""
+        keeper = self.keeper(ds_probing_threshold=2, ds_inactive_threshold=2)
+        assert self.letters_after(keeper, "+++") == ["AP", "AP", "AP"]
+        self.group.set_state(self.destination, INACTIVE | PROBING)
+        assert self.letters_after(keeper, "++--") == ["IP", "AP", "TP", "IP"]
+        self.group.set_state(self.destination, PROBING)
+        assert self.letters_after(keeper, "--") == ["TP", "IP"]
+
     def test_picked(self) -> None:
         """What is inactive is picked no more."""
         keeper = self.keeper()
@@ -199,6 +221,201 @@ class StateTests(SynchronousTestCase):
         assert [code for code in (200, 300, 404, 480, 501, 503) if is_answer(code, "class=4;code=501")] == [
             *(200, 404, 480, 501)
         ]
+
+
+class Network(Clock):
+    """A reactor whose time and network a test makes.
+
+    @ivar sent: the requests, each with when and whereto.
+    @ivar missing: the interfaces that there are none of.
+    @ivar error: what sending raises, if anything.
+    @ivar names: the addresses of names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[float, str, Any]] = []
+        self.missing: tuple[str, ...] = ()
+        self.error: Exception | None = None
+        self.names: dict[str, str] = {}
+        self.open: set[str] = set()
+        self._protocols: dict[str, Any] = {}
+
+    def listenUDP(self, port: int, protocol: Any, interface: str = "") -> Any:
+        if interface in self.missing:
+            raise CannotListenError(interface, port, OSError(errno.EAFNOSUPPORT, "Address family not supported"))
+        self.open.add(interface)
+        self._protocols[interface] = protocol
+        protocol.transport = SimpleNamespace(
+            write=self._write,
+            getHost=lambda: SimpleNamespace(host=interface, port=5),
+            stopListening=lambda: succeed(self.open.discard(interface)),
+        )
+
+    def resolve(self, name: str) -> Deferred[str]:
+        return succeed(self.names[name]) if name in self.names else fail(DNSLookupError(name))
+
+    def answer(self, status: str, number: int = -1, interface: str = "0.0.0.0") -> None:
+        """Answer a request."""
+        (via,) = re.findall(r"^Via:.*\r\n", self.sent[number][1], re.MULTILINE)
+        self._protocols[interface].datagramReceived(f"SIP/2.0 {status}\r\n{via}\r\n".encode(), ("127.0.0.1", 1))
+
+    def _write(self, data: bytes, addr: Any) -> None:
+        if self.error is not None:
+            raise self.error
+        self.sent.append((self.seconds(), data.decode(), addr))
+
+
+class RoundTests(SynchronousTestCase):
+    """When destinations are probed, and which, by a clock."""
+
+    def start(self, uri: str = "sip:127.0.0.1:9", state: int = PROBING, interval: int = 10, **settings: Any) -> None:
+        self.sets = DestinationSets()
+        self.sets.add(1, Destination(uri, state))
+        self.destination = next(iter(self.sets[1]))
+        self.service = ProbingService(self.sets, Settings(ds_ping_interval=interval, **settings), self.network)
+        self.service.startService()
+
+    def setUp(self) -> None:
+        self.network = Network()
+
+    def test_interval(self) -> None:
+        """The first round is an interval after the start, and then there is one each interval."""
+        self.start()
+        for _ in range(3):
+            self.network.pump([1] * 10)
+            self.network.answer("200 OK")
+        assert [at for at, *_ in self.network.sent] == [10, 20, 30]
+
+    def test_one_at_a_time(self) -> None:
+        """A destination whose last probe is still at work is not probed again."""
+        self.start(interval=1)
+        self.network.pump([0.25] * 22)
+        assert len({request for _, request, _ in self.network.sent}) == 1
+        self.network.pump([0.25] * 8)
+        assert len({request for _, request, _ in self.network.sent}) == 2
+        assert self.destination.letters == "IP"
+
+    def test_stop(self) -> None:
+        """At the stop probes at work are given up, no time is waited for, and no state changes."""
+        self.start()
+        self.network.advance(10)
+        assert len(self.network.sent) == 1
+        self.successResultOf(self.service.stopService())  # type: ignore[arg-type]
+        assert self.network.getDelayedCalls() == []
+        assert self.network.open == set()
+        self.network.advance(100)
+        assert len(self.network.sent) == 1
+        assert self.destination.letters == "AP"
+
+    def test_pinging(self) -> None:
+        """Rounds go by without probes while pinging is inactive, and have them again afterwards."""
+        self.start()
+        self.sets.pinging = 0
+        self.network.pump([10] * 3)
+        assert self.network.sent == []
+        self.sets.pinging = 1
+        self.network.advance(10)
+        assert [at for at, *_ in self.network.sent] == [40]
+
+    def test_settings(self) -> None:
+        """The settings say which destinations are probed, how, and what counts as an answer."""
+        self.start(
+            state=INACTIVE,
+            ds_probing_mode=1,
+            ds_ping_method="INFO",
+            ds_ping_from="sip:me@here",
+            ds_ping_reply_codes="code=404",
+        )
+        self.network.advance(10)
+        ((_, request, addr),) = self.network.sent
+        assert request.startswith("INFO sip:127.0.0.1:9 SIP/2.0\r\n")
+        assert "\r\nFrom: <sip:me@here>;tag=" in request
+        assert addr == ("127.0.0.1", 9)
+        self.network.answer("404 Not Found")
+        assert self.destination.letters == "AX"
+
+    def test_never_pinged(self) -> None:
+        """With its first probe a destination is no longer one that never was."""
+        for status, letters in (("200 OK", "AX"), ("503 No", "IX")):
+            self.start(state=NEVER_PINGED, ds_probing_mode=1)
+            assert self.destination.letters == "AN"
+            self.network.advance(10)
+            self.network.answer(status)
+            assert self.destination.letters == letters
+
+    def test_names(self) -> None:
+        """A name is looked up; without an address it counts as not answered; one that is not to be is left alone."""
+        self.network.names["peer.example"] = "127.0.0.7"
+        self.start("sip:peer.example:7")
+        self.network.advance(10)
+        assert [addr for *_, addr in self.network.sent] == [("127.0.0.7", 7)]
+        self.start("sip:nobody.example")
+        self.network.advance(10)
+        assert self.destination.letters == "IP"
+        before = len(self.network.sent)
+        self.start("sip:peer.example", PROBING | NO_DNS)
+        self.network.advance(10)
+        assert not [request for _, request, _ in self.network.sent[before:] if "OPTIONS sip:peer.example " in request]
+        self.start("sip:127.0.0.8", PROBING | NO_DNS)
+        self.network.advance(10)
+        assert self.network.sent[-1][2] == ("127.0.0.8", 5060)
+
+    def test_log(self) -> None:
+        """The log tells of each change between active, trying and inactive once."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.start()
+        for status in ("200 OK", "503 No", "503 No", "200 OK"):
+            self.network.advance(10)
+            self.network.answer(status)
+        changes = [(event["before"], event["now"]) for event in events if "before" in event]
+        assert changes == [("AP", "IP"), ("IP", "AP")]
+
+    def test_set_removed_meanwhile(self) -> None:
+        """An answer for a set that is no more does no harm; when the destination is there again, it is probed again."""
+        self.start()
+        self.network.advance(10)
+        self.sets.remove(1, self.destination.uri)
+        self.network.answer("200 OK")
+        self.sets.add(1, Destination(self.destination.uri, PROBING))
+        self.network.advance(10)
+        assert len(self.network.sent) == 2
+
+    def test_unreachable(self) -> None:
+        """What cannot be sent counts as not answered, and leaves nothing behind; the next round tries again."""
+        self.start()
+        self.network.error = OSError(errno.ENETUNREACH, "Network is unreachable")
+        self.network.advance(10)
+        assert self.destination.letters == "IP"
+        assert len(self.network.getDelayedCalls()) == 1
+        self.network.error = None
+        self.network.advance(10)
+        self.network.answer("200 OK")
+        assert self.destination.letters == "AP"
+
+    def test_unreachable_later(self) -> None:
+        """A request that cannot be sent again is as good as lost: it is tried again, and can still be answered."""
+        self.start()
+        self.network.advance(10)
+        self.network.error = OSError(errno.ENETUNREACH, "Network is unreachable")
+        self.network.advance(0.5)
+        self.network.error = None
+        self.network.advance(1)
+        assert [at for at, *_ in self.network.sent] == [10, 11.5]
+        self.network.answer("200 OK")
+        assert self.destination.letters == "AP"
+        assert self.flushLoggedErrors() == []
+
+    def test_without_ipv6(self) -> None:
+        """On a machine without IPv6 the rest is probed, and an IPv6 destination does not answer."""
+        self.network.missing = ("::",)
+        self.start()
+        self.sets.add(1, Destination("sip:[::1]:9", PROBING))
+        self.network.advance(10)
+        self.network.answer("200 OK")
+        assert [one.letters for one in self.sets[1]] == ["AP", "IP"]
 
 
 class ServiceTests(LoopbackCase):
@@ -237,7 +454,7 @@ class ServiceTests(LoopbackCase):
             assert peer.requests.pending == []
 
     async def test_switched_off(self) -> None:
-        """While pinging is inactive nothing is sent; nor is it after the stop."""
+        """While pinging is inactive nothing is sent."""
         peer, port = self.listen()
         sets = DestinationSets()
         sets.add(1, Destination(f"sip:127.0.0.1:{port}", PROBING))
@@ -248,11 +465,22 @@ class ServiceTests(LoopbackCase):
         while service._next is before:
             await deferLater(reactor, 0)
         assert service._at_work == {}
-        sets.pinging = 1
-        await service.stopService()
-        for call in reactor.getDelayedCalls():  # type: ignore[attr-defined]
-            assert "probing" not in str(call)
         assert peer.requests.pending == []
+
+    async def test_no_name(self) -> None:
+        """A host that cannot be a name at all counts as not answered, and is tried again."""
+        sets = DestinationSets()
+        sets.add(1, Destination("sip:a..b", PROBING))
+        destination = next(iter(sets[1]))
+        service = self.start(sets)
+        for _ in range(2):
+            sets[1].set_state(destination, PROBING)
+            self.round(service)
+            await self.letters(destination, "IP")
+            while service._at_work:
+                await deferLater(reactor, 0)
+
+    test_no_name.timeout = PATIENCE  # type: ignore[attr-defined] # trial's way
 
     async def test_list_replaced_meanwhile(self) -> None:
         """An answer for a destination of a list that is no more changes nothing of the new one."""
