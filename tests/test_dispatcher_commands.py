@@ -239,6 +239,8 @@ def test_add_and_remove(service: Service) -> None:
         ((7,), "Invalid Parameters"),
         ((7, "sip:x", "x"), "Invalid Parameters"),
         (("9" * 40, "sip:x"), "Invalid Parameters"),
+        ((2**31, "sip:x"), "Invalid Parameters"),
+        ((7, "sip:x", 0, -(2**31) - 1), "Invalid Parameters"),
     ],
 )
 def test_add_faults(service: Service, params: tuple[object, ...], text: str) -> None:

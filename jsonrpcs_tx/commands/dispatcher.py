@@ -1,6 +1,7 @@
 """The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
 
 import ipaddress
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonrpcs_tx.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
@@ -114,14 +115,14 @@ class DispatcherCommands:
 
 
 def _number(value: int | str) -> int:
-    """A number, or one that is spelled: there are clients that send all their parameters as text, or nothing for 0."""
-    if isinstance(value, int):
-        return value
-    if not value:
-        return 0
-    if not value.isascii() or not value.removeprefix("-").isdigit() or len(value) > 10:
+    """A number of 32 bits, or one that is spelled: some clients send all their parameters as text, or nothing for 0."""
+    if isinstance(value, str):
+        if value and not re.fullmatch("-?[0-9]{1,10}", value):
+            raise Fault(500, "Invalid Parameters")
+        value = int(value or 0)
+    if not -(2**31) <= value < 2**31:
         raise Fault(500, "Invalid Parameters")
-    return int(value)
+    return value
 
 
 def _member(destination: Destination, how: str) -> dict[str, Any]:
