@@ -385,6 +385,9 @@ class RequestTests(HttpCase):
         ):
             data = http_request(ECHO, f"Origin: {origin}").replace(b"Host: 127.0.0.1", b"Host: " + host.encode())
             assert (await self.ask(data)).status == status, (host, origin)
+        for bad in (b"Origin: \xff\xfe", b"Host: \xff\r\nOrigin: http://\xff"):
+            request = http_request(ECHO, "X: y").replace(b"Host: 127.0.0.1\r\n", b"").replace(b"X: y", bad)
+            assert (await self.ask(request)).status == 403, bad
 
 
 class BodyLimitTests(HttpCase):

@@ -125,7 +125,7 @@ class JsonRpcResource(resource.Resource):
             _log.warn("http: {client} is not allowed, see http_allow", client=client.host)
             refuse(request, http.FORBIDDEN, "clients of this network may not call")
         elif not self._is_own_origin(request):
-            _log.warn("http: web page of a foreign origin refused: {origin}", origin=request.getHeader("origin"))
+            _log.warn("http: web page of a foreign origin refused: {origin}", origin=_header(request, b"origin"))
             refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
         elif request.method not in _ALLOWED_METHODS:
             request.setHeader(b"Allow", b", ".join(_ALLOWED_METHODS))
@@ -146,14 +146,14 @@ class JsonRpcResource(resource.Resource):
         The server's own is one that names the same host as the request does, by an address or as localhost; of other
         names nobody knows who makes them point here.
         """
-        origin = request.getHeader("origin")
-        if origin is None or origin.lower() in self._origins:
+        origin = _header(request, b"origin")
+        if origin is None or origin in self._origins:
             return True
         try:
-            parts = urlsplit(origin.lower())
+            parts = urlsplit(origin)
         except ValueError:
             return False
-        if not parts.netloc or parts.netloc != (request.getHeader("host") or "").lower():
+        if not parts.netloc or parts.netloc != _header(request, b"host"):
             return False
         host = parts.hostname or ""
         return host == "localhost" or host.endswith(".localhost") or _is_address(host)
@@ -208,6 +208,12 @@ def _unauthorized(request: server.Request, failure: Failure) -> None:
     if not request._disconnected:
         request.setHeader(b"WWW-Authenticate", b'Basic realm="jsonrpcs_tx", charset="UTF-8"')
         refuse(request, http.UNAUTHORIZED, "a name and a password are needed")
+
+
+def _header(request: server.Request, name: bytes) -> str | None:
+    """The value of a header in lower case, whatever bytes are in it."""
+    value = request.getHeader(name)
+    return None if value is None else value.decode("latin-1").lower()
 
 
 def _is_address(host: str) -> bool:
