@@ -149,14 +149,15 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
             "#!KAMAILIO",
             "debug=-1",
             "log_stderror=yes",
-            "children=1",
-            "tcp_children=3",
+            "children=2",
+            "tcp_children=1",  # with more it dies of TLS
             "enable_tls=yes",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
             "tcp_rd_buf_size=131072",
             f"listen=tcp:127.0.0.1:{http}",
             f"listen=tls:127.0.0.1:{https}",
+            f"listen=udp:127.0.0.1:{free_port()}",  # for two processes more, as a SIP server has them
             f'mpath="{KAMAILIO_MODULES}"',
             *(f'loadmodule "{module}.so"' for module in modules),
             'modparam("tls", "tls_method", "TLSv1.2+")',
