@@ -1,6 +1,6 @@
 """Measures this server and its peers in turn, all up at once, and prints CPU time per request, rate and latency.
 
-python -m bench [--rounds N] [--only KIND] [--transport NAME] [--output FILE.json] [--plot FILE.svg] [--growth]
+python -m bench [--rounds N] [--only KIND] [--transport NAME] [--output FILE.json] [--plot FILE.svg] [--no-growth]
 """
 
 import argparse
