@@ -46,6 +46,7 @@ class WorkerReader(DatagramReader):
     @ivar counts: shows what is counted to the main process.
     """
 
+    straight = False
     link: Link
     counts: SharedCounts
 
