@@ -13,7 +13,7 @@ import attrs
 from bench import load
 from bench.load import Call, Run
 from bench.peers import Target, request, start_ours
-from tests.support import ECHO, ECHO_REPLY, unix_call
+from tests.support import ECHO, ECHO_REPLY, datagram_call
 
 COMMANDS = (10, 1_000, 100_000)
 CONNECTIONS = (1, 100, 1_000, 5_000)
@@ -68,7 +68,7 @@ def _server(directory: Path, *arguments: str, **environment: str) -> Iterator[tu
 
 def _datagrams(target: Target, document: bytes) -> float:
     """The CPU time of a request over a datagram socket."""
-    call = Call(document, unix_call(target.address, document))
+    call = Call(document, datagram_call(target.address, document))
     if b'"result"' not in call.reply:
         raise load.WrongReply(f"{document!r} was answered with {call.reply!r}")
     return min(_cpu(target, lambda: load.datagrams(target.address, call, REQUESTS)) for _ in range(ROUNDS))

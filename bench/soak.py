@@ -8,11 +8,9 @@ same over its Unix socket, and it is told how far it comes.
 
 import argparse
 import itertools
-import json
 import os
 import select
 import socket
-import ssl
 import tempfile
 import time
 from collections import Counter
@@ -23,7 +21,7 @@ from pathlib import Path
 import attrs
 
 from tests.kamailio import Kamailio
-from tests.support import PATIENCE, Server
+from tests.support import PATIENCE, Server, datagram_client, http_request, is_json, unverified
 
 HOSTILE = (
     b'{"jsonrpc":"2.0","method":1,"id":1}',
@@ -128,16 +126,9 @@ def check(sent: list[tuple[bytes, bytes]], replies: list[bytes]) -> None:
 class Datagrams:
     """A client over UDP, or a Unix socket."""
 
-    def __init__(self, stack: ExitStack, address: str | tuple[str, int], directory: Path) -> None:
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        if family == socket.AF_INET and ":" in address[0]:
-            family = socket.AF_INET6
-        self._socket = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-        if family == socket.AF_UNIX:
-            self._socket.bind(str(directory / f"soak{id(self)}"))
+    def __init__(self, stack: ExitStack, address: str | tuple[str, int]) -> None:
+        self._socket = stack.enter_context(datagram_client(address))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
-        self._socket.settimeout(PATIENCE)
-        self._socket.connect(address)
 
     def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
         """@return: how many requests were sent and answered."""
@@ -153,17 +144,13 @@ class Posts:
     def __init__(self, stack: ExitStack, address: tuple[str, int], secure: bool) -> None:
         connection = socket.create_connection(address, PATIENCE)
         if secure:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            connection = context.wrap_socket(connection)
+            connection = unverified().wrap_socket(connection)
         self._connection = stack.enter_context(connection)
         self._received = b""
 
     def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
         """@return: how many requests were sent and answered."""
-        head = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
-        self._connection.sendall(b"".join(head % (len(document), document) for document, _ in sent))
+        self._connection.sendall(b"".join(http_request(document) for document, _ in sent))
         check(sent, [self._reply() for _ in sent])
         return len(sent)
 
@@ -204,20 +191,12 @@ class Fifo:
             named = document.replace(b"{", b'{"reply_name":"%b",' % self._own.name.encode(), 1)
             os.write(self._writing, named + b"\n")
             reply = b""
-            while not reply.endswith(b"}") or not _is_whole(reply):
+            while not reply.endswith(b"}") or not is_json(reply):
                 if not select.select([self._reading], [], [], PATIENCE)[0]:
                     raise Lost(f"{document[:100]!r} over the FIFO has no reply")
                 reply += os.read(self._reading, 262_144)
             check([(document, end)], [reply])
         return len(sent)
-
-
-def _is_whole(reply: bytes) -> bool:
-    try:
-        json.loads(reply)
-    except ValueError:
-        return False
-    return True
 
 
 def break_connection(address: tuple[str, int], number: int) -> None:
@@ -238,10 +217,7 @@ def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[
     source = documents()
     with ExitStack() as stack:
         addresses = server.addresses
-        clients = {
-            name: [Datagrams(stack, addresses[name], server.directory) for _ in range(4)]
-            for name in ("unix", "udp4", "udp6")
-        }
+        clients = {name: [Datagrams(stack, addresses[name]) for _ in range(4)] for name in ("unix", "udp4", "udp6")}
         for name in ("http", "https"):
             clients[name] = [Posts(stack, addresses[name], name == "https") for _ in range(2)]
         clients["fifo"] = [Fifo(stack, addresses["fifo"], server.reply_dir)]

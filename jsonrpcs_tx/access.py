@@ -29,9 +29,8 @@ from typing import Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.settings import SettingError
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_CALLERS: Final = 4096
 """Callers of whom is remembered which rules fit."""
@@ -90,7 +89,7 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
 
         @raise ValueError: the address is none.
         """
-        return self.address is None or _is_in(self.address, _LOOPBACK)
+        return self.address is None or is_in(self.address, _LOOPBACK)
 
 
 @attrs.frozen
@@ -140,7 +139,7 @@ class Rule:
 
         @raise ValueError: the caller's address is none.
         """
-        in_network = not self.networks or (caller.address is not None and _is_in(caller.address, self.networks))
+        in_network = not self.networks or (caller.address is not None and is_in(caller.address, self.networks))
         return caller.transport in self.transports and in_network
 
     def opens(self, transport: str) -> bool:
@@ -191,7 +190,7 @@ class Access:
         @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all; None: it is a file.
         @raise ValueError: the address is none.
         """
-        if address is None or (address and _is_in(address, _LOOPBACK)):
+        if address is None or (address and is_in(address, _LOOPBACK)):
             return True
         return any(rule.opens(transport) for rule in self._rules)
 
@@ -307,16 +306,6 @@ def _network(text: str) -> Network:
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(ipaddress.IPv6Network("::ffff:0:0/96")):
         raise ValueError(f"{text} is IPv4 within IPv6, which is to be written as IPv4")
     return network
-
-
-def _is_in(host: str, networks: Iterable[Network]) -> bool:
-    """Whether an address is in one of some networks; one of IPv4 within IPv6 counts as IPv4.
-
-    @raise ValueError: it is none.
-    """
-    address = ipaddress.ip_address(host)
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return any((mapped or address) in network for network in networks)
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:

@@ -171,20 +171,16 @@ class Dispatcher:
             self._count.requests.value += 1
             reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
         if type(reply) is Reply:
-            if self._store is not None and origin.transport in store.TRANSPORTS:
-                return self._put(document, reply, traffic)
-            return self._finish(reply, traffic)
+            may_store = self._store is not None and origin.transport in store.TRANSPORTS
+            return self._finish(reply, traffic, document if may_store else None)
         return reply.addCallback(self._finish, traffic)
 
-    def _put(self, document: bytes, reply: Reply, traffic: Traffic) -> Reply:
-        """Store a reply, if that is asked for, and reply how that went."""
+    def _put(self, document: bytes, reply: Reply) -> Reply:
+        """Store a reply, if its request asks for that, and reply how that went."""
         assert self._store is not None
-        body = pretty.layout(reply.body) if self._pretty_format else reply.body
-        told = self._store.put(document, body) if body else None
+        told = self._store.put(document, reply.body)
         if told is None:
-            return self._finish(reply, traffic)
-        traffic.replies.value += 1
-        traffic.bytes_sent.value += len(told[0])
+            return reply
         return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
 
     def stateless(self, document: bytes) -> bool:
@@ -200,11 +196,13 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def _finish(self, reply: Reply, traffic: Traffic) -> Reply:
-        """Lay a reply out, and count it."""
+    def _finish(self, reply: Reply, traffic: Traffic, document: bytes | None = None) -> Reply:
+        """Lay a reply out, store it if the document that it answers may ask for that, and count it."""
         if self._pretty_format:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
         if reply.body:
+            if document is not None:
+                reply = self._put(document, reply)
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
         return reply

@@ -8,13 +8,14 @@ from weakref import WeakKeyDictionary
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import __version__
+from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.destinations import (
     DISABLED,
     INACTIVE,
@@ -284,7 +285,7 @@ class ProbingService(Service):
 
     def _resolve(self, destination: Destination) -> Deferred[str]:
         host = destination.host
-        if isIPAddress(host) or isIPv6Address(host):
+        if is_address(host):
             return succeed(host)
         try:
             host.encode("idna")
@@ -301,7 +302,7 @@ class ProbingService(Service):
     def _due(self) -> Iterator[tuple[DestinationSet, Destination]]:
         for group in list(self._sets.values()):
             for destination in list(group):
-                by_name = not isIPAddress(destination.host) and not isIPv6Address(destination.host)
+                by_name = not is_address(destination.host)
                 if by_name and destination.state & NO_DNS:
                     continue
                 if is_probed(destination, self._settings.ds_probing_mode):

@@ -1,7 +1,9 @@
 """What the tests share: a real server in a process of its own, and a client for each transport."""
 
+import contextlib
 import http.client
 import itertools
+import json
 import os
 import re
 import signal
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +155,22 @@ def twistd() -> str:
     return str(Path(sys.executable).with_name("twistd"))
 
 
+def run_twistd(directory: Path, *arguments: str, inherits: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run twistd in a directory to its end, or until it has become a daemon.
+
+    @param inherits: descriptors that it shares.
+    """
+    return subprocess.run(
+        [twistd(), *arguments],
+        cwd=directory,
+        env={**environment(), "COLUMNS": "1000"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        pass_fds=inherits,
+    )
+
+
 def environment() -> dict[str, str]:
     """The environment in which a process finds this source tree's package and plugin."""
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
@@ -162,10 +181,8 @@ def call(transport: str, address: Any, document: bytes, reply_dir: Path) -> byte
 
     Over the FIFO the document must have no reply_name of its own; see L{with_reply_name}.
     """
-    if transport == "unix":
-        return unix_call(address, document)
-    if transport in ("udp4", "udp6"):
-        return udp_call(address, document)
+    if transport in ("unix", "udp4", "udp6"):
+        return datagram_call(address, document)
     if transport == "fifo":
         return fifo_call(address, reply_dir, document)
     if transport == "tcp":
@@ -173,20 +190,20 @@ def call(transport: str, address: Any, document: bytes, reply_dir: Path) -> byte
     return http_call(transport, address, document).body
 
 
-def unix_call(path: str, document: bytes) -> bytes:
-    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-        client.bind(directory + "/client")
+@contextlib.contextmanager
+def datagram_client(address: Any) -> Iterator[socket.socket]:
+    """A connected client: it takes replies from the server's bound socket only. Over a Unix socket it has a path."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with tempfile.TemporaryDirectory() as directory, socket.socket(family, socket.SOCK_DGRAM) as client:
+        if family == socket.AF_UNIX:
+            client.bind(directory + "/client")
         client.settimeout(PATIENCE)
-        client.sendto(document, path)
-        return client.recv(1_000_000)
-
-
-def udp_call(address: tuple[str, int], document: bytes) -> bytes:
-    """A connected client: it takes replies from the server's bound socket only."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
         client.connect(address)
-        client.settimeout(PATIENCE)
+        yield client
+
+
+def datagram_call(address: Any, document: bytes) -> bytes:
+    with datagram_client(address) as client:
         client.send(document)
         return client.recv(1_000_000)
 
@@ -248,6 +265,29 @@ class ReplyFifo:
             self._data = file.read()
 
 
+def is_json(data: bytes) -> bool:
+    """Whether a reply is whole."""
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True
+
+
+def unverified() -> ssl.SSLContext:
+    """What a client needs that does not check the server's certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "/RPC", version: str = "1.1") -> bytes:
+    """A request with a Content-Length, as it goes over the wire."""
+    head = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(head).encode() + body
+
+
 def http_call(
     transport: str,
     address: tuple[str, int],
@@ -258,11 +298,8 @@ def http_call(
 ) -> HttpReply:
     """One request over a connection of its own; the server's certificate is not checked."""
     if transport == "https":
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            *address, timeout=PATIENCE, context=context
+            *address, timeout=PATIENCE, context=unverified()
         )
     else:
         connection = http.client.HTTPConnection(*address, timeout=PATIENCE)

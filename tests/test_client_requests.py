@@ -6,7 +6,6 @@ import os
 import re
 import select
 import socket
-import ssl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ import attrs
 import pytest
 
 from tests.kamailio import Kamailio
-from tests.support import PATIENCE, Server
+from tests.support import PATIENCE, Server, is_json, unverified
 
 
 @attrs.frozen
@@ -76,7 +75,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def over_http(server: Server, request: bytes, transport: str = "http") -> Reply:
     address = server.addresses[transport]
     with socket.create_connection(address, PATIENCE) as plain:
-        connection = plain if transport == "http" else _unverified().wrap_socket(plain)
+        connection = plain if transport == "http" else unverified().wrap_socket(plain)
         connection.sendall(request.replace(b"HOST", b"%s:%d" % (address[0].encode(), address[1])))
         response = http.client.HTTPResponse(connection)
         response.begin()
@@ -88,13 +87,6 @@ def over_http(server: Server, request: bytes, transport: str = "http") -> Reply:
 
 def over_https(server: Server, request: bytes) -> Reply:
     return over_http(server, request, "https")
-
-
-def _unverified() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def over_unix(server: Server, request: bytes) -> Reply:
@@ -146,11 +138,8 @@ def _whole_json(reading: int) -> bytes:
         data = os.read(reading, 65_536)
         assert data, received
         received += data
-        try:
-            json.loads(received)
-        except ValueError:
-            continue
-        return received
+        if is_json(received):
+            return received
 
 
 # What they send: their headers, in their order.

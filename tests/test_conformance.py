@@ -7,7 +7,6 @@ C{invalid}, what L{BETTER} and L{INVALID} say, where the original loses somethin
 """
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from tests.support import (
     DATA,
     ECHO,
     ECHO_REPLY,
-    PATIENCE,
     TRANSPORTS,
     ReplyFifo,
     Server,
+    datagram_client,
     with_reply_name,
     write_fifo,
 )
@@ -240,12 +239,7 @@ def before_echo(server: Server, transport: str, document: bytes) -> bytes:
             requests = (with_reply_name(request, "notified") for request in (document, ECHO))
             write_fifo(server.addresses["fifo"], b"".join(requests))
             return reply.read()
-    family = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}[transport]
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
-        if transport == "unix":
-            client.bind("")  # the kernel gives it an address of its own
-        client.settimeout(PATIENCE)
-        client.connect(server.addresses[transport])
+    with datagram_client(server.addresses[transport]) as client:
         client.send(document)
         client.send(ECHO)
         return client.recv(65_536)

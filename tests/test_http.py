@@ -22,7 +22,7 @@ from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports import stream
 from jsonrpcs_tx.transports.http import Channel
-from tests.support import ECHO, ECHO_REPLY, PATIENCE
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.test_files import make_directory
 
 PARSE_ERROR = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse Error"},"id":null}'
@@ -34,12 +34,6 @@ USUAL_HEADERS = {b"server", b"date", b"content-type", b"content-length"}
 
 def document(method: str, *params: object, id: int = 1) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).encode()
-
-
-def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "/RPC", version: str = "1.1") -> bytes:
-    """A request with a Content-Length, as it goes over the wire."""
-    head = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", *headers, f"Content-Length: {len(body)}", "", ""]
-    return "\r\n".join(head).encode() + body
 
 
 def chunked_request(*chunks: bytes) -> bytes:

@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, TRANSPORTS, Server, environment, http_call, twistd
+from tests.support import (
+    ECHO,
+    ECHO_REPLY,
+    PATIENCE,
+    REPOSITORY,
+    TRANSPORTS,
+    Server,
+    http_call,
+    http_request,
+    run_twistd,
+    unverified,
+)
 from tests.test_tls import make_identity
 
 FORBIDDEN = {"code": 403, "message": "Forbidden"}
@@ -105,14 +116,7 @@ def test_no_reply_to_strangers(start: Callable[..., Server]) -> None:
 )
 def test_listening_beyond_this_machine(start: Callable[..., Server], tmp_path: Path, option: str, rule: str) -> None:
     """A listener that others can reach is refused unless a rule says what they may call."""
-    done = subprocess.run(
-        [twistd(), "-n", "jsonrpcs", "--transport=0", "--fifo-name=", option],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = run_twistd(tmp_path, "-n", "jsonrpcs", "--transport=0", "--fifo-name=", option)
     assert done.returncode
     assert "reaches beyond this machine; allowed: " in done.stdout.splitlines()[-1]
     start(rule, options=(option,))
@@ -154,9 +158,7 @@ def test_client_certificate_names(start: Callable[..., Server], tmp_path: Path) 
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     server = start("https tls=ops.example.com allow jsonrpc.*", options=("--tls-ca=ca.pem",))
     for name, status in (("ops.example.com", 200), ("dev.example.com", 403)):
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        context = unverified()
         client = make_identity(name, authority)
         (tmp_path / "client.pem").write_bytes(client.key_pem() + client.pem)
         context.load_cert_chain(tmp_path / "client.pem")
@@ -165,7 +167,7 @@ def test_client_certificate_names(start: Callable[..., Server], tmp_path: Path) 
 
 def https_status(address: tuple[str, int], context: ssl.SSLContext) -> int:
     with socket.create_connection(address, PATIENCE) as plain, context.wrap_socket(plain) as client:
-        client.sendall(b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(ECHO), ECHO))
+        client.sendall(http_request(ECHO))
         return int(client.recv(65_536).split()[1])
 
 
@@ -179,14 +181,7 @@ def https_status(address: tuple[str, int], context: ssl.SSLContext) -> int:
 )
 def test_bad_rule(tmp_path: Path, rules: list[str], says: str) -> None:
     """A rule that cannot work stops the start with one line that says why."""
-    done = subprocess.run(
-        [twistd(), "-n", "jsonrpcs", *(f"--rule={rule}" for rule in rules)],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
+    done = run_twistd(tmp_path, "-n", "jsonrpcs", *(f"--rule={rule}" for rule in rules))
     assert done.returncode
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -33,7 +33,7 @@ from jsonrpcs_tx.options import Options, Refusal
 from jsonrpcs_tx.options import makeService as make_twistd_service
 from jsonrpcs_tx.settings import fields, from_values
 from tests import support
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, Server, http_call, twistd, udp_call, unix_call
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, Server, datagram_call, http_call
 
 SAMPLES: dict[str, tuple[Any, Any]] = {
     "transport": ("7", 7),
@@ -579,8 +579,8 @@ class ServiceTests(ServiceCase):
             assert len(service.listeners()) == 7
             addresses = {listener.protocol: listener for listener in service.listeners()}
             udp, http = next(one for one in service.listeners() if one.protocol == "udp"), addresses["http"]
-            assert await deferToThread(udp_call, (udp.host, udp.port), ECHO) == ECHO_REPLY
-            assert await deferToThread(unix_call, addresses["unix"].host, ECHO) == ECHO_REPLY
+            assert await deferToThread(datagram_call, (udp.host, udp.port), ECHO) == ECHO_REPLY
+            assert await deferToThread(datagram_call, addresses["unix"].host, ECHO) == ECHO_REPLY
             assert (await deferToThread(http_call, "http", (http.host, http.port), ECHO)).body == ECHO_REPLY
             await service.stopService()
 
@@ -714,15 +714,7 @@ class TwistdCase(DirectoryCase):
 
     def twistd(self, *arguments: str, inherits: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
         """Run it to its end, or until it has become a daemon."""
-        return subprocess.run(
-            [twistd(), *arguments],
-            cwd=self.directory,
-            env={**support.environment(), "COLUMNS": "1000"},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            pass_fds=inherits,
-        )
+        return support.run_twistd(self.directory, *arguments, inherits=inherits)
 
     def twistd_and_daemon(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run it, and the daemon that it becomes, to the end of both."""
@@ -802,8 +794,8 @@ class PluginTests(TwistdCase):
         """As a daemon it listens when its parent ends, logs to the file, and is stopped by its pid."""
         stop = self.run_daemon(*self.arguments, "--fifo-reply-dir", ".")
         assert {"daemon.pid", "rpc.sock", "rpc.fifo"} < self.files()
-        assert udp_call(udp_address(self.log()), ECHO) == ECHO_REPLY
-        assert unix_call(str(self.directory / "rpc.sock"), ECHO) == ECHO_REPLY
+        assert datagram_call(udp_address(self.log()), ECHO) == ECHO_REPLY
+        assert datagram_call(str(self.directory / "rpc.sock"), ECHO) == ECHO_REPLY
         stop()
         assert self.files() == {"daemon.log"}
 
@@ -887,14 +879,14 @@ class TacTests(TwistdCase):
 
     def greet(self, address: tuple[str, int]) -> list[str]:
         document = b'{"jsonrpc":"2.0","method":"greeter.greet","params":["Ann",2],"id":1}'
-        greetings: list[str] = result(udp_call(address, document))
+        greetings: list[str] = result(datagram_call(address, document))
         return greetings
 
     def test_foreground(self) -> None:
         """It serves in the foreground, with its own command and the built-in ones, until SIGTERM."""
         with Server(self.directory, command=("-ny", "jsonrpcs.tac")) as server:
             assert self.greet(server.addresses["udp4"]) == ["Hello, Ann!"] * 2
-            assert unix_call(str(self.directory / "kamailio_rpc.sock"), ECHO) == ECHO_REPLY
+            assert datagram_call(str(self.directory / "kamailio_rpc.sock"), ECHO) == ECHO_REPLY
             assert server.stop() == -signal.SIGTERM
         assert self.files() == {"jsonrpcs.tac", "replies"}
 

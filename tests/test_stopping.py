@@ -14,7 +14,18 @@ from pathlib import Path
 import pytest
 
 from tests.kamailio import need
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, ReplyFifo, Server, with_reply_name, write_fifo
+from tests.support import (
+    ECHO,
+    ECHO_REPLY,
+    PATIENCE,
+    TRANSPORTS,
+    ReplyFifo,
+    Server,
+    datagram_client,
+    http_request,
+    with_reply_name,
+    write_fifo,
+)
 
 REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
 """Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""
@@ -33,15 +44,11 @@ def test_terminated_under_load(tmp_path: Path, workers: int) -> None:
     with Server(tmp_path, f"--dgram-workers={workers}") as server, ExitStack() as stack:
         clients = {}
         for transport in REQUESTS:
-            family = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}[transport]
-            client = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
-            client.bind(str(tmp_path / "client") if transport == "unix" else ("", 0))
+            client = stack.enter_context(datagram_client(server.addresses[transport]))
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)
-            client.settimeout(PATIENCE)
-            client.connect(server.addresses[transport])
             clients[transport] = client
         posts = [stack.enter_context(socket.create_connection(server.addresses["http"], PATIENCE)) for _ in range(20)]
-        post = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(ECHO), ECHO)
+        post = http_request(ECHO)
         for connection in posts:  # each is known to the server
             connection.sendall(post)
             assert ECHO_REPLY in connection.recv(10_000)
@@ -73,7 +80,7 @@ def test_terminated_under_load(tmp_path: Path, workers: int) -> None:
 def test_command_in_hand(tmp_path: Path) -> None:
     """An asynchronous command that is at work when SIGTERM comes is answered when it is done."""
     document = b'{"jsonrpc":"2.0","method":"core.sleep","params":[1.5],"id":1}'
-    request = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
+    request = http_request(document)
     with Server(tmp_path) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
         client.sendall(request)
         while b"async_in_flight = 1" not in server.call("unix", IN_FLIGHT):
@@ -106,7 +113,7 @@ def test_last_change_is_kept(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(LATE)
     options = ("--htable=a=>size=4;", "--htable-db=tables.db", "--commands=late:Late")
     document = b'{"jsonrpc":"2.0","method":"test.late","id":1}'
-    request = b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
+    request = http_request(document)
     with Server(tmp_path, *options) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
         client.sendall(request)
         while b"async_in_flight = 1" not in server.call("unix", IN_FLIGHT):

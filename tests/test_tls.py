@@ -20,9 +20,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from jsonrpcs_tx import Settings, StartError, makeService
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports.tls import SELF_SIGNED_NAME
-from tests.support import ECHO, ECHO_REPLY, PATIENCE
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.test_files import make_directory
-from tests.test_http import http_request
 
 REQUEST = http_request(ECHO, "Connection: close")
 OLD = ssl.TLSVersion.TLSv1_1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request, unverified
 from tests.test_tls import Identity, make_identity
 
 RELOAD = b'{"jsonrpc":"2.0","method":"tls.reload","id":1}'
@@ -22,10 +22,7 @@ def write(path: Path, identity: Identity) -> None:
 
 
 def connect(server: Server) -> ssl.SSLSocket:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(socket.create_connection(server.addresses["https"], PATIENCE))
+    return unverified().wrap_socket(socket.create_connection(server.addresses["https"], PATIENCE))
 
 
 def serial(connection: ssl.SSLSocket) -> int:
@@ -35,7 +32,7 @@ def serial(connection: ssl.SSLSocket) -> int:
 
 
 def echo(connection: ssl.SSLSocket) -> bytes:
-    connection.sendall(b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(ECHO), ECHO))
+    connection.sendall(http_request(ECHO))
     return connection.recv(65_536).partition(b"\r\n\r\n")[2]
 
 

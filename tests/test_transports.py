@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, unix_call
+from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, datagram_call
 
 
 @pytest.fixture(scope="module", params=["yes", "no"])
@@ -41,5 +41,5 @@ def test_deep_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(deep)
     with Server(deep) as running:
         assert len(running.addresses["unix"]) > 107
-        assert unix_call("rpc.sock", ECHO) == ECHO_REPLY
+        assert datagram_call("rpc.sock", ECHO) == ECHO_REPLY
     assert not Path("rpc.sock").exists()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ECHO, ECHO_REPLY, Server, udp_call
+from tests.support import ECHO, ECHO_REPLY, Server, datagram_call
 
 COMMANDS = '''
 import time
@@ -77,7 +77,7 @@ def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
     with Server(tmp_path, commands, "--watchdog=100", f"--dgram-workers={workers}") as server:
         if workers > 1:
             server.wait_for_log("worker 0 reads udp")
-        assert b"null" in udp_call(server.addresses["udp4"], request("test.hold", "1"))
+        assert b"null" in datagram_call(server.addresses["udp4"], request("test.hold", "1"))
         line = server.wait_for_log("held up for more than 0.1 s")
         assert f"by test.hold: deep_within, line 11 of {tmp_path}/badcommands.py" in line
         server.wait_for_log("the reactor goes on")

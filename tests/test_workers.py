@@ -5,16 +5,15 @@ import json
 import os
 import select
 import signal
-import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE, Server
+from tests.support import PATIENCE, Server, datagram_client
 
 LOAD = 10_000
 OUTSTANDING = 40
@@ -41,18 +40,14 @@ class Client:
     """A datagram client that sends many requests and takes the replies as they come."""
 
     def __init__(self, address: Any) -> None:
-        self._directory = tempfile.TemporaryDirectory()
-        self.socket = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET, socket.SOCK_DGRAM)
-        if isinstance(address, str):
-            self.socket.bind(self._directory.name + "/client")
-        self.socket.connect(address)
+        self._stack = ExitStack()
+        self.socket = self._stack.enter_context(datagram_client(address))
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.socket.close()
-        self._directory.cleanup()
+        self._stack.close()
 
     def send(self, id: int, method: str, *params: object) -> None:
         self.socket.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).encode())

@@ -1,9 +1,9 @@
 """The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
 
-import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.registry import MISSING, Text, command
@@ -134,7 +134,7 @@ def _member(destination: Destination, how: str) -> dict[str, Any]:
     if how == "full":
         shown |= {
             "HOST": destination.host,
-            "IPADDR": destination.host if _is_address(destination.host) else "",
+            "IPADDR": destination.host if is_address(destination.host) else "",
             "PORT": destination.port,
             "PROTOID": _PROTOCOLS.get(destination.protocol, 0),
             "DNSTIME_SEC": 0,
@@ -153,11 +153,3 @@ def _member(destination: Destination, how: str) -> dict[str, Any]:
             "OBPROXY": attributes.obproxy,
         }
     return shown
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

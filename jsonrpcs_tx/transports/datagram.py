@@ -186,12 +186,6 @@ class DatagramReader(abstract.FileDescriptor):
 
         @param document: what it answers, for the error that replaces a reply too large; None: it is that error.
         """
-        if not self._waiting and len(body) <= self._large:
-            try:
-                self._socket.sendto(body, peer)
-                return
-            except OSError:
-                pass  # met again below, and then seen to
         if peer in self._waiting or not self._try(body, peer, document):
             self._wait(body, peer, document)
 

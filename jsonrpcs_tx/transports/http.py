@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
+from jsonrpcs_tx.addresses import is_address, is_in
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
@@ -63,11 +64,10 @@ class JsonRpcResource(resource.Resource):
         super().__init__()
         self.dispatcher = dispatcher
         self.http_status = dispatcher.dialect.http_status
-        self._networks = [ipaddress.ip_network(network) for network in allow]
         self._origins = frozenset(origins)
         self.max_body = max_body
         self._checker = checker
-        self.allows = lru_cache(4096)(self._look_up)
+        self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done; they are cancelled if the client goes away."""
@@ -134,12 +134,6 @@ class JsonRpcResource(resource.Resource):
             return False
         return True
 
-    def _look_up(self, host: str) -> bool:
-        address = ipaddress.ip_address(host)
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
-
     def _is_own_origin(self, request: server.Request) -> bool:
         """Whether a request comes from no web page, or from one of an allowed origin.
 
@@ -156,7 +150,7 @@ class JsonRpcResource(resource.Resource):
         if not parts.netloc or parts.netloc != _header(request, b"host"):
             return False
         host = parts.hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or _is_address(host)
+        return host == "localhost" or host.endswith(".localhost") or is_address(host)
 
     def _respond_later(self, request: server.Request, later: Deferred[Reply]) -> None:
         def client_gone(_: object) -> None:
@@ -214,14 +208,6 @@ def _header(request: server.Request, name: bytes) -> str | None:
     """The value of a header in lower case, whatever bytes are in it."""
     value = request.getHeader(name)
     return None if value is None else value.decode("latin-1").lower()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 class _Root(resource.Resource):
