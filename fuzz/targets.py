@@ -64,7 +64,7 @@ def envelope(document: bytes) -> None:
         refused = _dispatchers(dialect)[0].refuse(document, Fault(503, "Busy"))
         assert b'"result"' not in refused.body
         assert not refused.body or read(refused.body)
-    name = reply_name(document)
+    name = reply_name(Envelope().decode(document), document)
     assert name is None or name.encode() is not None
 
 

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx import pretty, store
 from jsonrpcs_tx.access import Access, Caller
 from jsonrpcs_tx.counters import Counter, Counters, Traffic
-from jsonrpcs_tx.envelope import KAMAILIO, Dialect, Envelope, Malformed, Request
+from jsonrpcs_tx.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
@@ -106,6 +106,7 @@ class Dispatcher:
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param access: decides who may call what.
+    @ivar decode: reads a document, see L{Envelope.decode}.
     @ivar async_timeout: may be set at any time; C{async_limit}, too.
     @param async_limit: how many of these may be at work at the same time.
     @param reply_store: writes replies to files for those who ask for it; None: nobody's.
@@ -132,6 +133,7 @@ class Dispatcher:
         self._commands = registry.table
         self._clock = clock
         self._envelope = Envelope(dialect)
+        self.decode = self._envelope.decode
         self._pretty_format = pretty_format
         self._store = reply_store
         self.async_timeout = async_timeout
@@ -151,14 +153,16 @@ class Dispatcher:
         """The counters of a transport."""
         return self._count.traffic[transport]
 
-    def dispatch(self, document: bytes, origin: Origin) -> Reply | Deferred[Reply]:
+    def dispatch(self, document: bytes, origin: Origin, request: Decoded | None = None) -> Reply | Deferred[Reply]:
         """Answer a document: a request or a batch.
 
         @param document: anything that a client may send.
+        @param request: what L{decode} has read of it, where somebody wanted to see that first.
         @return: the reply; where a command is asynchronous a Deferred of it, which fires when the last command has
             answered, always with a L{Reply}. Cancelling it cancels the commands.
         """
-        request = self._envelope.decode(document)
+        if request is None:
+            request = self.decode(document)
         traffic = self._count.traffic[origin.transport]
         traffic.bytes_received.value += len(document)
         reply: Reply | Deferred[Reply]
@@ -183,12 +187,11 @@ class Dispatcher:
             return reply
         return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
 
-    def stateless(self, document: bytes) -> bool:
+    def stateless(self, request: Decoded) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of
         state, or is none.
         """
-        decoded = self._envelope.decode(document)
-        return all(map(self._is_stateless, decoded)) if type(decoded) is list else self._is_stateless(decoded)  # type: ignore[arg-type]
+        return all(map(self._is_stateless, request)) if type(request) is list else self._is_stateless(request)  # type: ignore[arg-type]
 
     def _is_stateless(self, request: Request | Malformed) -> bool:
         if type(request) is not Request:
@@ -211,7 +214,7 @@ class Dispatcher:
         """Answer every request of a document with a fault, without running any: what a transport says that cannot
         take it, or cannot carry its reply.
         """
-        request = self._envelope.decode(document)
+        request = self.decode(document)
         if type(request) is list:
             return self._join([self._error(fault, member) for member in request])
         return self._error(fault, request)  # type: ignore[arg-type]

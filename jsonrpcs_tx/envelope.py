@@ -26,12 +26,16 @@ Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
-    """One well-formed request (specification, section 4)."""
+    """One well-formed request (specification, section 4).
+
+    @ivar reply_name: what a FIFO client has in this member, where that was read; see L{reply_name}.
+    """
 
     jsonrpc: Literal["2.0"]
     method: str
     params: list[Any] | dict[str, Any] | UnsetType = UNSET
     id: int | str | UnsetType = UNSET
+    reply_name: Any = UNSET
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
@@ -40,6 +44,10 @@ class Malformed(msgspec.Struct, frozen=True, gc=False):
     fault: Fault
     id: Id
     reason: str
+
+
+Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
+"""What is read of a document: the request, or the list of those of a batch; L{Malformed} for each that is none."""
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
@@ -130,7 +138,7 @@ class Envelope:
     def __init__(self, dialect: Dialect = KAMAILIO) -> None:
         self.dialect = dialect
 
-    def decode(self, document: bytes) -> Request | Malformed | list[Request | Malformed]:
+    def decode(self, document: bytes) -> Decoded:
         """Read a document.
 
         @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
@@ -165,7 +173,7 @@ class Envelope:
         """Join replies that L{result} and L{error} wrote to the reply of a batch."""
         return b"[" + b",".join(replies) + b"]"
 
-    def _examine_document(self, document: bytes) -> Request | Malformed | list[Request | Malformed]:
+    def _examine_document(self, document: bytes) -> Decoded:
         """Read a document that is no plain request: find out what is wrong, or which unusual value it holds."""
         try:
             value = _load(document)
@@ -206,12 +214,15 @@ class Envelope:
         return Request("2.0", method, params, id)
 
 
-def reply_name(document: bytes) -> str | None:
-    """Read where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
+def reply_name(request: Decoded, document: bytes) -> str | None:
+    """Where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
 
+    @param request: what was read of the document.
     @return: the name, of a batch the first; None where there is none. It is found in a broken document, too,
         if it can be read there, so that the client learns of the error.
     """
+    if type(request) is Request and type(request.reply_name) is str:
+        return request.reply_name
     try:
         decoded = _decode_reply_name(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.envelope import Decoded
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
@@ -159,12 +160,20 @@ class DatagramReader(abstract.FileDescriptor):
                 return document, peer, uid, gid
         return document, peer
 
-    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+    def datagram_received(
+        self,
+        document: bytes,
+        peer: Any,
+        uid: int | None = None,
+        gid: int | None = None,
+        request: Decoded | None = None,
+    ) -> None:
         """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to.
 
         Nor does one that may not call anything.
 
         @param uid: the user of a Unix client, where it is known; so with the group.
+        @param request: what was read of the document, if it was.
         """
         origin = self._origin
         if not self._open_to_all:
@@ -173,7 +182,7 @@ class DatagramReader(abstract.FileDescriptor):
             if not self._dispatcher.access.admits(origin.caller):
                 self._drop(peer, f"{origin.caller} may not call anything")
                 return
-        reply = self._dispatcher.dispatch(document, origin)
+        reply = self._dispatcher.dispatch(document, origin, request)
         assert type(reply) is Reply  # the origin is not asynchronous
         if reply.body and peer:
             self._send(reply.body, peer, document)

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from typing import Any, Final
 
@@ -42,6 +43,12 @@ OPEN_DELAY: Final = 0.08
 
 _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
 """What passes: nobody reads yet, or too many files are open."""
+
+_FORBIDDEN: Final = re.compile(r"[./\\\0]")
+"""What the name of a reply FIFO must not have."""
+
+_REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+"""With which a reply FIFO is opened."""
 
 MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
@@ -114,11 +121,12 @@ class FifoReader(abstract.FileDescriptor):
 
     def _answer_all(self, documents: list[bytes]) -> None:
         for document in documents:
-            name = reply_name(document)
+            request = self._dispatcher.decode(document)
+            name = reply_name(request, document)
             if name is None:
                 _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
                 continue
-            reply = self._dispatcher.dispatch(document, self.origin)
+            reply = self._dispatcher.dispatch(document, self.origin, request)
             assert type(reply) is Reply  # the origin is not asynchronous
             if reply.body:
                 self._replies.send(name, reply.body)
@@ -137,6 +145,7 @@ class ReplyFifos:
     def __init__(self, directory: int, path: str, timeout: float, reactor: Any, dropped: Counter | None = None) -> None:
         self._directory = directory
         self._path = os.path.join(path, "")
+        self._room = MAX_REPLY_PATH - len(os.fsencode(self._path))
         self.timeout = timeout
         self._reactor = reactor
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
@@ -168,17 +177,16 @@ class ReplyFifos:
     def _check(self, name: str) -> str | None:
         if not name:
             return "an empty name"
-        for char in "./\\\0":
-            if char in name:
-                return f"forbidden character {char!r}; allowed: a name without '.', '/', '\\' and NUL"
-        if len(os.fsencode(self._path + name)) > MAX_REPLY_PATH:
+        forbidden = _FORBIDDEN.search(name)
+        if forbidden is not None:
+            return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
+        if len(name if name.isascii() else os.fsencode(name)) > self._room:
             return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
         return None
 
     def _try(self, name: str, body: bytes, count: int) -> None:
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(name, flags, dir_fd=self._directory)
+            fd = os.open(name, _REPLY_FLAGS, dir_fd=self._directory)
         except OSError as error:
             if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
                 self._try_later(name, body, count + 1)
