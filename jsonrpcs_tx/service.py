@@ -267,8 +267,9 @@ def _add_transports(service: JsonRpcService) -> None:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
-            site = _site(service)
-            StreamService("http_listen", endpoint, "http", site, dispatcher.access, reactor).setServiceParent(service)
+            site, fast = _site(service), options.fast_paths
+            http = StreamService("http_listen", endpoint, "http", site, dispatcher.access, reactor, fast)
+            http.setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)
@@ -292,8 +293,9 @@ class _HttpsService(StreamService):
     """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
 
     def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
-        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor)
         self._settings = service.settings
+        fast = self._settings.fast_paths
+        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor, fast)
         self._site = site
         self._context: tls.CurrentContext | None = None
 

@@ -17,6 +17,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.fastreads import ReadGroup, group_reads
 
 _log = make_logger(__name__)
 
@@ -123,12 +124,22 @@ class StreamService(Service):
     @param factory: makes the protocols; it has their L{Connections} as C{connections}, and a C{settings_changed} of
         its own.
     @param access: whose rules say whether others than this machine may reach it.
+    @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.fastreads}.
     @ivar listener: the address that is listened on; None while it is not.
     """
 
     listener: Listener | None = None
 
-    def __init__(self, setting: str, endpoint: str, protocol: str, factory: Any, access: Access, reactor: Any) -> None:
+    def __init__(
+        self,
+        setting: str,
+        endpoint: str,
+        protocol: str,
+        factory: Any,
+        access: Access,
+        reactor: Any,
+        fast: bool = False,
+    ) -> None:
         self.protocol = protocol
         self.connections: Connections = factory.connections
         self._access = access
@@ -137,6 +148,8 @@ class StreamService(Service):
         self._factory: IProtocolFactory = factory
         self._own_factory = factory
         self._reactor = reactor
+        self._fast = fast
+        self._group: ReadGroup | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
 
     def privilegedStartService(self) -> None:
@@ -171,13 +184,20 @@ class StreamService(Service):
         if listening is None:
             return None
         closed = listening.addCallback(lambda port: None if port is None else port.stopListening())
-        return closed.addCallback(lambda _: self.connections.close(self._reactor))
+        return closed.addCallback(lambda _: self.connections.close(self._reactor)).addCallback(self._closed)
+
+    def _closed(self, _: None) -> None:
+        if self._group is not None:
+            self._group.close()
+            self._group = None
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
             raise ValueError(f"reaches beyond this machine; allowed: a loopback address, or a rule for {self.protocol}")
+        if self._fast:
+            self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):

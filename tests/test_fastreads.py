@@ -1,0 +1,183 @@
+"""Connections that are read together go their ways as those do that the reactor reads itself."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXServerEndpoint, connectProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.transports import fastreads
+from jsonrpcs_tx.transports.fastreads import ReadGroup, group_reads
+from tests.support import ECHO, ECHO_REPLY, Server, http_call
+
+reactor: Any = _reactor
+
+
+class Echo(Protocol):
+    """Says what it gets; ends at C{crash} with an exception."""
+
+    def dataReceived(self, data: bytes) -> None:
+        if data == b"crash":
+            raise ZeroDivisionError
+        self.transport.write(data)  # type: ignore[union-attr]
+
+
+@implementer(IHalfCloseableProtocol)
+class Farewell(Echo):
+    """Says goodbye to a client that writes no more."""
+
+    def readConnectionLost(self) -> None:
+        self.transport.write(b"goodbye")  # type: ignore[union-attr]
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def writeConnectionLost(self) -> None:
+        pass
+
+
+class Client(Protocol):
+    """Takes what comes.
+
+    @ivar received: all of it.
+    """
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.reason: Failure | None = None
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        self.reason = reason
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await deferLater(reactor, 0)
+
+
+class ReadGroupTests(TestCase):
+    async def listen(self, protocol: type[Protocol]) -> tuple[Any, ReadGroup]:
+        port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1")
+        group = group_reads(port, "test", reactor)
+        assert group is not None
+        self.addCleanup(group.close)
+        self.addCleanup(port.stopListening)
+        return port, group
+
+    async def connect(self, port: Any) -> Client:
+        client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
+        self.addCleanup(lambda: client.transport.abortConnection() if client.transport.connected else None)
+        return client
+
+    async def test_answers(self) -> None:
+        """Several connections are read, and one that its client closes ends."""
+        port, group = await self.listen(Echo)
+        clients = [await self.connect(port) for _ in range(3)]
+        for number, client in enumerate(clients):
+            client.transport.write(b"%d" % number)
+        await until(lambda: [client.received for client in clients] == [b"0", b"1", b"2"])
+        assert len(group._connections) == 3
+        for client in clients:
+            client.transport.loseConnection()
+        await until(lambda: not group._connections)
+        assert all(client.reason for client in clients)
+
+    async def test_exception(self) -> None:
+        """An exception closes the connection that it came from, and no other; the log says which."""
+        port, _ = await self.listen(Echo)
+        bad, good = await self.connect(port), await self.connect(port)
+        bad.transport.write(b"crash")
+        await until(lambda: bad.reason)
+        good.transport.write(b"hello")
+        await until(lambda: good.received == b"hello")
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_half_closed(self) -> None:
+        """A protocol that knows half-closed connections may still write on one."""
+        port, group = await self.listen(Farewell)
+        client = await self.connect(port)
+        client.transport.loseWriteConnection()
+        await until(lambda: client.reason)
+        assert client.received == b"goodbye"
+        await until(lambda: not group._connections)
+
+    async def test_paused(self) -> None:
+        """What is paused is not read until it is resumed."""
+        port, group = await self.listen(Echo)
+        client = await self.connect(port)
+        await until(lambda: group._connections)
+        (server,) = group._connections.values()
+        server.pauseProducing()
+        client.transport.write(b"hello")
+        for _ in range(10):
+            await deferLater(reactor, 0)
+        assert not client.received
+        server.resumeProducing()
+        server.resumeProducing()
+        await until(lambda: client.received == b"hello")
+
+    async def test_turns(self) -> None:
+        """In one turn no more than so many connections are read, and all have theirs."""
+        self.patch(fastreads, "MAX_PER_WAKEUP", 2)
+        port, group = await self.listen(Echo)
+        clients = [await self.connect(port) for _ in range(5)]
+        await until(lambda: len(group._connections) == 5)
+        group.stopReading()
+        for client in clients:
+            client.transport.write(b"x")
+        answered = []
+        for _ in range(3):
+            await until(lambda: group._epoll.poll(0))
+            group.doRead()
+            await deferLater(reactor, 0.01)
+            answered.append(sum(client.received == b"x" for client in clients))
+        assert answered[0] <= 2
+        assert answered[-1] == 5
+
+    async def test_other_ports(self) -> None:
+        """A port that is none of TCP is left alone."""
+        port = await UNIXServerEndpoint(reactor, os.path.abspath(self.mktemp())).listen(Factory.forProtocol(Echo))
+        assert group_reads(port, "test", reactor) is None
+        stopped: Deferred[None] = port.stopListening()
+        await stopped
+
+    async def test_nothing_is_left(self) -> None:
+        """A service that stops leaves no descriptor open."""
+        run_dir = self.mktemp()
+        os.mkdir(run_dir)
+        settings = Settings(run_dir=run_dir, transport=1, http_listen=["tcp:0:interface=127.0.0.1"])
+        counts = []
+        for _ in range(3):
+            service = makeService(settings)
+            service.startService()
+            (listener,) = [one.listener for one in service.streams()]
+            assert listener is not None
+            assert listener.port is not None
+            reply = await deferToThread(http_call, "http", (listener.host, listener.port), ECHO)
+            assert reply.body == ECHO_REPLY
+            await service.stopService()
+            counts.append(len(os.listdir("/proc/self/fd")))
+        assert counts[0] == counts[1] == counts[2]
+
+
+@pytest.mark.parametrize("name", ["poll", "select", "asyncio"])
+def test_reactors(tmp_path: Path, name: str) -> None:
+    """Other reactors than the usual one can read a group, too."""
+    listens = ("--http-listen=tcp:0:interface=127.0.0.1", "--https-listen=tcp:0:interface=127.0.0.1")
+    command = ("-n", f"--reactor={name}", "jsonrpcs", "--transport=1", "--fifo-name=", "--tls-self-signed", *listens)
+    with Server(tmp_path, command=command) as server:
+        for transport in ("http", "https"):
+            assert server.call(transport, ECHO) == ECHO_REPLY
+        server.stop()
