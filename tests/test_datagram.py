@@ -19,14 +19,9 @@ from jsonrpcs_tx.dispatcher import Dispatcher, Origin
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.registry import Registry
 from jsonrpcs_tx.settings import Settings
-from jsonrpcs_tx.transports.datagram import (
-    MAX_PER_WAKEUP,
-    MAX_WAITING,
-    RETRY_DELAY,
-    DatagramReader,
-    DatagramService,
-    datagram_service,
-)
+from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
+from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, MAX_WAITING, RETRY_DELAY, DatagramReader
+from jsonrpcs_tx.transports.fastdatagram import FastDatagramReader
 from tests.support import PATIENCE
 from tests.test_fifo import PARSE_ERROR, Commands, TransportCase, request, result, start_error
 from tests.test_files import make_directory, ordinary_user, warnings
@@ -441,6 +436,7 @@ class TimeoutTests(DatagramCase):
 class ReaderTests(SynchronousTestCase):
     """The reader, by a clock that the tests set."""
 
+    reader_class: type[DatagramReader] = DatagramReader
     TIMEOUT = 2
 
     def setUp(self) -> None:
@@ -450,7 +446,7 @@ class ReaderTests(SynchronousTestCase):
         self.counters = Counters()
         dispatcher = Dispatcher(Registry(self.commands), self.clock, counters=self.counters)
         self.server = self.bound("server")
-        self.reader = DatagramReader(self.server, dispatcher, Origin("unix"), self.TIMEOUT, self.clock)
+        self.reader = self.reader_class(self.server, dispatcher, Origin("unix"), self.TIMEOUT, self.clock)
         self.traffic = dispatcher.traffic("unix")
 
     def bound(self, name: str) -> socket.socket:
@@ -477,7 +473,7 @@ class ReaderTests(SynchronousTestCase):
             sock.setblocking(False)
             sock.bind(("127.0.0.1", 0))
         dispatcher = Dispatcher(Registry(self.commands), self.clock)
-        reader = DatagramReader(server, dispatcher, Origin("udp"), self.TIMEOUT, self.clock)
+        reader = self.reader_class(server, dispatcher, Origin("udp"), self.TIMEOUT, self.clock)
         assert MAX_PER_WAKEUP == 64
         for number in range(100):
             client.sendto(request("test.echo", number), server.getsockname())
@@ -552,3 +548,33 @@ class ReaderTests(SynchronousTestCase):
             self.reader.datagram_received(request("test.echo", 1), str(self.directory / "nobody"))
         assert len(warnings(events)) == 2
         assert self.traffic.dropped.value == 6
+
+
+class FastReaderTests(ReaderTests):
+    """The same of the reader that takes many datagrams at once."""
+
+    reader_class = FastDatagramReader
+
+
+class GeneralUdp4Tests(Udp4Tests):
+    """Without the fast paths."""
+
+    settings = {"fast_paths": False}
+
+
+class GeneralUdp6Tests(Udp6Tests):
+    """Without the fast paths."""
+
+    settings = {"fast_paths": False}
+
+
+class GeneralUnixTests(UnixTests):
+    """Without the fast paths."""
+
+    settings = {"fast_paths": False}
+
+
+class GeneralTimeoutTests(TimeoutTests):
+    """Without the fast paths."""
+
+    settings = {**TimeoutTests.settings, "fast_paths": False}

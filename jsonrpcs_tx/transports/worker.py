@@ -26,7 +26,7 @@ from zope.interface import provider
 from jsonrpcs_tx import service, settings
 from jsonrpcs_tx.dispatcher import Origin
 from jsonrpcs_tx.envelope import Decoded
-from jsonrpcs_tx.transports.datagram import DatagramReader
+from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
 from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, SOCKET_FD, STOP_TIME, pack_peer
@@ -47,7 +47,6 @@ class WorkerReader(DatagramReader):
     @ivar counts: shows what is counted to the main process.
     """
 
-    straight = False
     link: Link
     counts: SharedCounts
 

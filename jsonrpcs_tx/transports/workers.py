@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -18,9 +18,7 @@ from jsonrpcs_tx.dispatcher import Dispatcher
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import link, sharedcounts
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.transports.datagram import DatagramReader
+from jsonrpcs_tx.transports.datagramreader import DatagramReader
 
 _log = make_logger(__name__)
 
@@ -73,7 +71,7 @@ class Pool:
         settings: Settings,
         sock: socket.socket,
         transport: str,
-        reader: "DatagramReader",
+        reader: DatagramReader,
         dispatcher: Dispatcher,
         reactor: Any,
     ) -> None:

@@ -1,0 +1,224 @@
+"""The fast path of datagrams: many are received with one system call, and answered with one.
+
+C{recvfrom} and C{sendto} are most of what a datagram costs in Python; C{recvmmsg} and C{sendmmsg} (recvmmsg(2),
+sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. Each datagram has a slot, into which it
+is received and from which it is answered. A slot that is not answered from goes the general way: a reply that is large,
+or has to wait for its client or for others before it, and whatever cannot be sent.
+
+It is right where everybody may call: nothing is looked at but the document. Replies keep their order, and none waits
+for the commands of others longer than L{HOLD}.
+"""
+
+import ctypes
+import mmap
+import os
+import socket
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
+
+SLOTS: Final = 64
+"""Datagrams that are received at once."""
+
+MAX_BODY: Final = 8192
+"""Bytes of a reply that is sent with others; for a larger one it makes no difference."""
+
+HOLD: Final = 0.001
+"""Seconds after which replies that are ready are sent before further commands are run."""
+
+_SLOT_SIZE: Final = MAX_DATAGRAM + 64
+"""Bytes of a slot. Without the last ones all slots would begin in the same lines of the processor's cache."""
+
+_NAME_SIZE: Final = 128
+"""Bytes of a socket address (sockaddr_storage)."""
+
+_NO_NAME: Final = 2
+"""Bytes of an address that names nobody: of its family alone (unix(7))."""
+
+
+class _Vector(ctypes.Structure):
+    """An iovec."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class _Message(ctypes.Structure):
+    """A msghdr."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("vectors", ctypes.c_void_p),
+        ("vector_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Header(ctypes.Structure):
+    """An mmsghdr."""
+
+    _fields_ = (("message", _Message), ("size", ctypes.c_uint32))
+
+
+def _function(name: str, *types: Any) -> Any:
+    function = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    if function is not None:
+        function.argtypes = types
+    return function
+
+
+_receive = _function("recvmmsg", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p)
+_send = _function("sendmmsg", ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int)
+
+AVAILABLE: Final = _receive is not None and _send is not None
+"""Whether this system has the calls."""
+
+
+def _start(buffer: Any) -> int:
+    """The address of a buffer, which then stays where it is."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+class _Slots:
+    """Datagrams on their way in, and their replies on their way out.
+
+    @ivar data: of all slots, each L{_SLOT_SIZE} from the next; it takes up memory only as far as it is used.
+    @ivar sizes: how many bytes each datagram has that was received.
+    @ivar name_sizes: how many bytes the address has that it came from.
+    @ivar replies: how many bytes of each slot are to be sent.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.data = mmap.mmap(-1, count * _SLOT_SIZE)
+        self.data.madvise(mmap.MADV_NOHUGEPAGE)  # which would be used as a whole
+        self._names = bytearray(count * _NAME_SIZE)
+        self._vectors = bytearray(count * ctypes.sizeof(_Vector))
+        self._headers = bytearray(count * ctypes.sizeof(_Header))
+        vectors = (_Vector * count).from_buffer(self._vectors)
+        headers = (_Header * count).from_buffer(self._headers)
+        data, names = _start(self.data), _start(self._names)
+        for place in range(count):
+            vectors[place] = _Vector(data + place * _SLOT_SIZE, MAX_DATAGRAM)
+            message = headers[place].message
+            message.name, message.name_size = names + place * _NAME_SIZE, _NAME_SIZE
+            message.vectors, message.vector_count = ctypes.addressof(vectors[place]), 1
+        self._address = _start(self._headers)
+        self._empty = bytes(self._vectors), bytes(self._headers)
+        words = memoryview(self._headers).cast("I")
+        step = ctypes.sizeof(_Header) // 4
+        self.sizes = words[_Header.size.offset // 4 :: step]
+        self.name_sizes = words[_Message.name_size.offset // 4 :: step]
+        self.replies = memoryview(self._vectors).cast("L")[1::2]
+
+    def receive(self, fd: int, count: int) -> int:
+        """Fill slots with what has come.
+
+        @return: how many; below 0 there was an error, see C{ctypes.get_errno}.
+        """
+        self._vectors[:], self._headers[:] = self._empty
+        return int(_receive(fd, self._address, count, 0, None))
+
+    def send(self, fd: int, first: int, end: int) -> int:
+        """Send the replies of slots, each to where its datagram came from.
+
+        @return: how many, up to one that cannot be sent just now; below 0 that is the first.
+        """
+        return int(_send(fd, self._address + first * ctypes.sizeof(_Header), end - first, 0))
+
+    def peer(self, place: int) -> Any:
+        """The address that a datagram came from, as the module C{socket} has it."""
+        start = place * _NAME_SIZE
+        name = self._names[start : start + self.name_sizes[place]]
+        family = int.from_bytes(name[:2], sys.byteorder)
+        if family == socket.AF_UNIX:
+            path = bytes(name[2:])
+            return path if path[:1] == b"\0" else os.fsdecode(path.partition(b"\0")[0])
+        port = int.from_bytes(name[2:4], "big")
+        if family == socket.AF_INET:
+            return socket.inet_ntoa(name[4:8]), port
+        flow, scope = int.from_bytes(name[4:8], "big"), int.from_bytes(name[24:28], sys.byteorder)
+        return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope
+
+
+class FastDatagramReader(DatagramReader):
+    """Answers the datagrams that come to one bound socket, where everybody may call."""
+
+    _busy = False
+    _then: Callable[[None], None] | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._slots = _Slots(SLOTS)
+        self._most_size = min(MAX_BODY, self._large)
+
+    def finish(self) -> Deferred[None]:
+        if not self._busy:
+            return super().finish()
+        # A command stops the server: first those that came with it are answered.
+        self.stopReading()
+        finished: Deferred[None] = Deferred()
+        self._then = finished.callback
+        return finished.addCallback(lambda _: super(FastDatagramReader, self).finish())
+
+    def _answer(self, most: int) -> None:
+        self._busy = True
+        try:
+            while most > 0:
+                wanted = min(most, SLOTS)
+                received = self._slots.receive(self._socket.fileno(), wanted)
+                if received < 0:
+                    self._not_received(ctypes.get_errno())
+                    return
+                self._answer_slots(received)
+                if received < wanted:
+                    return
+                most -= received
+        finally:
+            self._busy = False
+            then, self._then = self._then, None
+            if then is not None:
+                then(None)
+
+    def _answer_slots(self, count: int) -> None:
+        """Answer what has been received into the first slots."""
+        dispatch, origin, most_size = self._dispatcher.dispatch, self._origin, self._most_size
+        slots = self._slots
+        data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
+        first = 0
+        due = monotonic() + HOLD
+        for place in range(count):
+            start = place * _SLOT_SIZE
+            document = data[start : start + sizes[place]]
+            body = dispatch(document, origin).body  # type: ignore[union-attr] # the origin is not asynchronous
+            size = len(body)
+            if 0 < size <= most_size and name_sizes[place] > _NO_NAME:
+                data[start : start + size] = body
+                replies[place] = size
+                if monotonic() < due:
+                    continue
+                self._send_slots(first, place + 1)
+            else:
+                self._send_slots(first, place)
+                if body and name_sizes[place] > _NO_NAME:
+                    self._send(body, slots.peer(place), document)
+            first = place + 1
+            due = monotonic() + HOLD
+        self._send_slots(first, count)
+
+    def _send_slots(self, first: int, end: int) -> None:
+        """Send the replies of some slots."""
+        slots = self._slots
+        while first < end:
+            sent = 0 if self._waiting else slots.send(self._socket.fileno(), first, end)
+            if sent <= 0:
+                start = first * _SLOT_SIZE
+                self._send(slots.data[start : start + slots.replies[first]], slots.peer(first), None)
+                sent = 1
+            first += sent

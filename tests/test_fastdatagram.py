@@ -1,0 +1,282 @@
+"""Datagrams that are received and answered many at once get the replies that they get one after the other."""
+
+import json
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
+
+from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.dispatcher import Origin
+from jsonrpcs_tx.envelope import DIALECTS
+from jsonrpcs_tx.transports.datagramreader import RETRY_DELAY, DatagramReader
+from jsonrpcs_tx.transports.fastdatagram import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
+from tests.support import ECHO, ECHO_REPLY
+from tests.test_fifo import request
+from tests.test_files import warnings
+
+FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
+ENOUGH = 8
+"""Datagrams that every queue has room for, that of a Unix socket, too."""
+
+
+class Commands:
+    """Commands of which some do what a test has them do."""
+
+    def __init__(self) -> None:
+        self.then: Callable[[], object] = lambda: None
+
+    @command("jsonrpc.echo")
+    def echo(self, *values: Any) -> list[Any]:
+        """Returns its parameters."""
+        return list(values)
+
+    @command("test.fault")
+    def fault(self) -> None:
+        """Raises a fault."""
+        raise Fault(404, "Not There")
+
+    @command("test.large")
+    def large(self, size: int) -> str:
+        """Returns so many characters."""
+        return "x" * size
+
+    @command("test.then")
+    def do(self) -> str:
+        """Does what the test wants."""
+        self.then()
+        return "done"
+
+
+@attrs.frozen
+class Side:
+    """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
+
+    reader: DatagramReader
+    dispatcher: Dispatcher
+    commands: Commands
+    server: socket.socket
+    clients: list[socket.socket]
+    clock: MemoryReactorClock
+
+    def send(self, number: int, document: bytes) -> None:
+        self.clients[number % len(self.clients)].sendto(document, self.server.getsockname())
+
+    def replies(self) -> list[list[bytes]]:
+        """What the clients have got."""
+        return [[*received(client)] for client in self.clients]
+
+    def counts(self) -> dict[str, int]:
+        return {f"{one.group}:{one.name}": one.read() for one in self.dispatcher.counters.select("all")}
+
+
+def received(client: socket.socket) -> Iterator[bytes]:
+    while True:
+        try:
+            yield client.recv(1_000_000)
+        except BlockingIOError:
+            return
+
+
+@contextmanager
+def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sockets = [stack.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM)) for _ in range(4)]
+        for number, one in enumerate(sockets):
+            one.setblocking(False)
+            if family != "unix":
+                one.bind(("::1" if family == "udp6" else "127.0.0.1", 0))
+            elif number < 3:
+                one.bind(str(directory / f"{number}"))
+        server, *clients = sockets
+        commands, clock = Commands(), MemoryReactorClock()
+        dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
+        reader = kind(server, dispatcher, Origin(family), 2, clock)
+        yield Side(reader, dispatcher, commands, server, clients, clock)
+        reader.stop()
+
+
+def test_available() -> None:
+    """What these tests are about is used here."""
+    assert AVAILABLE
+
+
+documents = st.one_of(
+    st.sampled_from(
+        [
+            ECHO,
+            request("test.fault"),
+            request("no.such"),
+            b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":[1]}',
+            b"[%b,%b]" % (ECHO, ECHO),
+            b"",
+            b"{",
+        ]
+    ),
+    st.integers(0, 3 * MAX_BODY).map(lambda size: request("test.large", size)),
+    st.integers(MAX_BODY - 60, MAX_BODY).map(lambda size: request("test.large", size)),
+    st.binary(max_size=100),
+)
+
+
+@given(
+    st.sampled_from(list(FAMILIES)),
+    st.sampled_from(list(DIALECTS)),
+    st.lists(st.tuples(st.integers(0, 2), documents), max_size=ENOUGH),
+)
+@settings(max_examples=400, deadline=None)
+def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) -> None:
+    """Whatever comes, both readers give every client the same replies in the same order, and count the same."""
+    outcomes = []
+    for kind in (DatagramReader, FastDatagramReader):
+        with side(kind, family, dialect) as one:
+            for number, document in sent:
+                one.send(number, document)
+            one.reader.doRead()
+            outcomes.append((one.replies(), one.counts()))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("family", ["udp4", "udp6"])
+def test_many(family: str) -> None:
+    """More than fit at once are answered in their order, and no more than the reader may in one turn."""
+    with side(FastDatagramReader, family) as one:
+        for number in range(2 * SLOTS + 5):
+            one.clients[0].sendto(request("jsonrpc.echo", number), one.server.getsockname())
+        answered: list[int] = []
+        for count in (SLOTS, 2 * SLOTS, 2 * SLOTS + 5, 2 * SLOTS + 5):
+            one.reader.doRead()
+            answered += [json.loads(reply)["result"][0] for reply in received(one.clients[0])]
+            assert answered == list(range(count))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_peers(family: str) -> None:
+    """The address of a client is what the module socket makes of it."""
+    with side(FastDatagramReader, family) as one, ExitStack() as stack:
+        clients = one.clients
+        if family == "unix":
+            abstract = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            abstract.bind(b"\0jsonrpcs_tx\0\xff%d" % id(one))
+            odd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            odd.bind(f"{one.server.getsockname()}ä\udcff")
+            clients = [*clients[:2], abstract, odd]
+        slots = one.reader._slots  # type: ignore[attr-defined]
+        for _ in range(2):  # the second time, nothing of the first one is left
+            for client in clients:
+                client.sendto(b"x", one.server.getsockname())
+            expected = [one.server.recvfrom(10)[1] for _ in clients]
+            for client in clients:
+                client.sendto(b"x", one.server.getsockname())
+            assert slots.receive(one.server.fileno(), 10) == len(clients)
+            assert [slots.peer(place) for place in range(len(clients))] == expected
+            clients = clients[::-1]
+
+
+def test_client_that_is_gone() -> None:
+    """Replies to one that has gone are dropped and counted, and those around it get theirs."""
+    with side(FastDatagramReader, "unix") as one:
+        for number in (0, 1, 0, 1, 0):
+            one.send(number, ECHO)
+        one.clients[1].close()
+        one.reader.doRead()
+        assert [*received(one.clients[0])] == [ECHO_REPLY] * 3
+        assert one.counts()["unix:dropped"] == 2
+
+
+def test_slow_command() -> None:
+    """Replies do not wait for the commands of others that take their time."""
+    early: list[bytes] = []
+
+    def hold() -> None:
+        end = monotonic() + 2 * HOLD
+        while monotonic() < end:
+            pass
+
+    with side(FastDatagramReader, "udp4") as one:
+
+        def look() -> None:
+            early.extend(received(one.clients[0]))
+
+        steps = iter([hold, look])
+        one.commands.then = lambda: next(steps)()
+        for method in ("jsonrpc.echo", "test.then", "test.then"):
+            one.clients[0].sendto(request(method), one.server.getsockname())
+        one.reader.doRead()
+        assert [json.loads(reply)["result"] for reply in early] == [[], "done"]
+        assert [json.loads(reply)["result"] for reply in received(one.clients[0])] == ["done"]
+
+
+@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
+    """A command that has the reader finish is answered, as is what came with it and behind it."""
+    with side(kind, "udp4") as one:
+        finished: list[Deferred[None]] = []
+
+        def finish() -> None:
+            finished.append(one.reader.finish())
+
+        one.commands.then = finish
+        wanted: list[Any] = [[0], "done", [1], [2]]
+        for document in (
+            request("jsonrpc.echo", 0),
+            request("test.then"),
+            request("jsonrpc.echo", 1),
+            request("jsonrpc.echo", 2),
+        ):
+            one.clients[0].sendto(document, one.server.getsockname())
+        one.reader.doRead()
+        results = [json.loads(reply)["result"] for reply in received(one.clients[0])]
+        assert sorted(results, key=str) == sorted(wanted, key=str)
+        assert finished[0].called
+
+
+def test_closed_by_a_command() -> None:
+    """Replies that cannot go out any more since the socket is closed are dropped, and counted."""
+    with side(FastDatagramReader, "udp4") as one:
+        one.commands.then = one.server.close
+        one.clients[0].sendto(request("jsonrpc.echo"), one.server.getsockname())
+        one.clients[0].sendto(request("test.then"), one.server.getsockname())
+        one.reader.doRead()
+        assert one.counts()["udp4:dropped"] == 2
+        assert not [*received(one.clients[0])]
+
+
+def test_order() -> None:
+    """A reply does not overtake those that wait for its client, even if there is room for it again."""
+    with side(FastDatagramReader, "unix") as one:
+        client, count = one.clients[0], 0
+        while not one.reader.waiting:
+            client.sendto(request("jsonrpc.echo", count), one.server.getsockname())
+            one.reader.doRead()
+            count += 1
+        first = client.recv(1000)
+        client.sendto(request("jsonrpc.echo", count), one.server.getsockname())
+        one.reader.doRead()
+        rest = [*received(client)]
+        one.clock.advance(RETRY_DELAY)
+        rest += received(client)
+        assert [json.loads(reply)["result"] for reply in (first, *rest)] == [[number] for number in range(count + 1)]
+
+
+@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+def test_unreadable(kind: type[DatagramReader]) -> None:
+    """What keeps datagrams from being read is logged."""
+    with side(kind, "udp4") as one, capturedLogs() as events:
+        one.reader.doRead()
+        assert not warnings(events)
+        one.server.close()
+        one.reader.doRead()
+        assert warnings(events) == ["udp4: cannot read: Bad file descriptor"]
