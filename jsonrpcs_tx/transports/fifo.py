@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import stat
+from functools import lru_cache
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -46,6 +47,9 @@ _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
 
 _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 """What the name of a reply FIFO must not have."""
+
+MAX_NAMES: Final = 1024
+"""Names of reply FIFOs that need not be looked at again."""
 
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """With which a reply FIFO is opened."""
@@ -146,6 +150,7 @@ class ReplyFifos:
         self._directory = directory
         self._path = os.path.join(path, "")
         self._room = MAX_REPLY_PATH - len(os.fsencode(self._path))
+        self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self.timeout = timeout
         self._reactor = reactor
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
@@ -153,16 +158,46 @@ class ReplyFifos:
         self._finished: Deferred[None] | None = None
         self._writers: set[_ReplyWriter] = set()
 
-    def send(self, name: str, body: bytes) -> None:
+    def send(self, name: str, body: bytes, count: int = 1) -> None:
         """Write a reply to the FIFO of that name; what hinders it is logged.
 
         A FIFO that nobody has opened for reading is tried again, L{OPEN_TRIES} times in all.
+
+        @param count: which time it is.
         """
         problem = self._check(name)
-        if problem is None:
-            self._try(name, body, 1)
-        else:
+        if problem is not None:
             self._warn(name, problem)
+            return
+        try:
+            fd = os.open(name, _REPLY_FLAGS, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
+                self._send_later(name, body, count + 1)
+            else:
+                self._warn(name, str(error.strerror))
+            return
+        status = os.fstat(fd)
+        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
+            os.close(fd)
+            self._warn(name, "allowed: a FIFO with one link")
+            return
+        size = len(body)
+        if size > READ_SIZE:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(size, MAX_PIPE_SIZE))
+        try:
+            written = os.write(fd, body)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            os.close(fd)
+            self._warn(name, str(error.strerror))
+            return
+        if written == size:
+            os.close(fd)
+        else:
+            self._write_rest(name, fd, body[written:])
 
     def finish(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all replies are written, or given up."""
@@ -174,7 +209,8 @@ class ReplyFifos:
         if self._finished is not None and not self._retries and not self._writers:
             self._finished.callback(None)
 
-    def _check(self, name: str) -> str | None:
+    def _find_problem(self, name: str) -> str | None:
+        """What is wrong with the name of a FIFO."""
         if not name:
             return "an empty name"
         forbidden = _FORBIDDEN.search(name)
@@ -184,54 +220,23 @@ class ReplyFifos:
             return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
         return None
 
-    def _try(self, name: str, body: bytes, count: int) -> None:
-        try:
-            fd = os.open(name, _REPLY_FLAGS, dir_fd=self._directory)
-        except OSError as error:
-            if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
-                self._try_later(name, body, count + 1)
-            else:
-                self._warn(name, str(error.strerror))
-            return
-        status = os.fstat(fd)
-        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
-            os.close(fd)
-            self._warn(name, "allowed: a FIFO with one link")
-            return
-        self._write(name, fd, body)
-
-    def _try_later(self, name: str, body: bytes, count: int) -> None:
+    def _send_later(self, name: str, body: bytes, count: int) -> None:
         def again() -> None:
             self._retries.discard(retry)
-            self._try(name, body, count)
+            self.send(name, body, count)
             self._check_finished()
 
         retry = self._reactor.callLater(OPEN_DELAY, again)
         self._retries.add(retry)
 
-    def _write(self, name: str, fd: int, body: bytes) -> None:
-        if len(body) > READ_SIZE:
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(len(body), MAX_PIPE_SIZE))
-        try:
-            written = os.write(fd, body)
-        except BlockingIOError:
-            written = 0
-        except OSError as error:
-            os.close(fd)
-            self._warn(name, str(error.strerror))
-            return
-        if written == len(body):
-            os.close(fd)
-            return
-
+    def _write_rest(self, name: str, fd: int, rest: bytes) -> None:
         def done(problem: str | None) -> None:
             self._writers.discard(writer)
             if problem is not None:
                 self._warn(name, problem)
             self._check_finished()
 
-        writer = _ReplyWriter(fd, body[written:], self.timeout, done, self._reactor)
+        writer = _ReplyWriter(fd, rest, self.timeout, done, self._reactor)
         self._writers.add(writer)
 
     def _warn(self, name: str, problem: str) -> None:
