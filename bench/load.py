@@ -18,6 +18,9 @@ OUTSTANDING = 8
 LARGE = 10_000
 """Bytes of a document above which few are on the way."""
 FIFO_CLIENTS = 32
+MAX_REPLY = 100_000
+"""Bytes that are read at once. For much more the C library would ask the system for memory each time, which makes the
+client so slow that the server has to wait for it."""
 HTTP_CONNECTIONS = 32
 PATIENCE = 10
 """Seconds without a reply after which a run is given up."""
@@ -99,7 +102,7 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
             if not ready:
                 raise WrongReply(f"only {len(latencies)} of {count} requests were answered over {address}")
             for fd, _ in ready:
-                reply = sockets[fd].recv(1_000_000)
+                reply = sockets[fd].recv(MAX_REPLY)
                 now = time.perf_counter()
                 latencies.append(now - waiting[fd].popleft())
                 call.check(reply)
@@ -141,7 +144,7 @@ def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
                 raise WrongReply(f"only {len(latencies)} of {count} requests were answered over {path}")
             for fd, event in ready:
                 if event & select.POLLIN:
-                    replies[fd] += os.read(fd, 1_000_000)
+                    replies[fd] += os.read(fd, MAX_REPLY)
                     continue
                 if not replies[fd]:
                     continue  # between two writers
