@@ -3,8 +3,9 @@
 import inspect
 import math
 import types
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -210,7 +211,7 @@ class Binding:
                 raise TypeError(f"{_place(function)}: parameter {parameter.name}: only positional ones are allowed")
         self._required = sum(parameter.required for parameter in self.parameters)
         self._most = len(self.parameters)
-        self.fits = _compile_fits([next(iter(parameter.types)) for parameter in self.parameters], self._required)
+        self.fits = _compile_fits(tuple(next(iter(parameter.types)) for parameter in self.parameters), self._required)
 
     def positional(self, values: list[Any]) -> Iterable[Any]:
         """The arguments for values in their order; values beyond the last parameter are ignored, as Kamailio does.
@@ -250,7 +251,8 @@ class Binding:
         return Mismatch(f"parameter {parameter.name} is missing: {parameter.describe()} is wanted", usage=True)
 
 
-def _compile_fits(wanted: Sequence[type], least: int) -> Callable[[list[Any]], bool]:
+@lru_cache(1024)
+def _compile_fits(wanted: tuple[type, ...], least: int) -> Callable[[list[Any]], bool]:
     """Make the check whether values have exactly these types, of which so many at the least are wanted.
 
     It is compiled, since every request goes through it: a third of the time that a loop over the types takes.
