@@ -9,6 +9,7 @@ It is right where everybody may call: nothing is looked at but the document. Rep
 for the commands of others longer than L{HOLD}.
 """
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -82,7 +83,7 @@ AVAILABLE: Final = _receive is not None and _send is not None
 
 
 def _start(buffer: Any) -> int:
-    """The address of a buffer, which then stays where it is."""
+    """The address of a buffer, which must not be resized."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
@@ -97,7 +98,8 @@ class _Slots:
 
     def __init__(self, count: int) -> None:
         self.data = mmap.mmap(-1, count * _SLOT_SIZE)
-        self.data.madvise(mmap.MADV_NOHUGEPAGE)  # which would be used as a whole
+        with contextlib.suppress(OSError):  # a kernel that has no huge pages
+            self.data.madvise(mmap.MADV_NOHUGEPAGE)  # they would be used as a whole
         self._names = bytearray(count * _NAME_SIZE)
         self._vectors = bytearray(count * ctypes.sizeof(_Vector))
         self._headers = bytearray(count * ctypes.sizeof(_Header))
