@@ -183,28 +183,21 @@ def _dialect(value: object) -> str:
     return str(value)
 
 
-def _token(value: object) -> str:
-    if not re.fullmatch(r"[\w.!%*+`'~-]+", _string(value), re.ASCII):
-        raise ValueError
-    return _string(value)
+def _matching(pattern: str) -> Callable[[object], str]:
+    """The check that a value is a string that a pattern matches as a whole."""
+
+    def check(value: object) -> str:
+        if not re.fullmatch(pattern, _string(value)):
+            raise ValueError
+        return _string(value)
+
+    return check
 
 
-def _sip_uri(value: object) -> str:
-    if not re.fullmatch(r"sips?:[!-~]+", _string(value)):
-        raise ValueError
-    return _string(value)
-
-
-def _reply_codes(value: object) -> str:
-    if not re.fullmatch(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*", _string(value)):
-        raise ValueError
-    return _string(value)
-
-
-def _htable(value: object) -> str:
-    if not re.fullmatch(r"\s*[^\s=>;]+\s*(=>.*)?", _string(value)):
-        raise ValueError
-    return _string(value)
+_token = _matching(r"(?a:[\w.!%*+`'~-]+)")
+_sip_uri = _matching(r"sips?:[!-~]+")
+_reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
+_htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
 
 
 def _several(kind: Kind) -> Kind:
