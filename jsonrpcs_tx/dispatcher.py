@@ -241,10 +241,7 @@ class Dispatcher:
         if command is None:
             return self._error(self.dialect.method_not_found, request)
         try:
-            params = request.params
-            if command.plain and type(params) is list and command.binding.fits(params):
-                result = command.function(*params)
-            elif command.plain:
+            if command.plain:
                 result = command.function(*self._arguments(command, request))
             else:
                 result = self._run(command, request, origin)
