@@ -3,14 +3,16 @@
 import os
 import re
 import select
-import socket
 import subprocess
 import tempfile
 import time
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
+
+from tests.support import datagram_client, with_reply_name
 
 DATAGRAM_CLIENTS = 8
 OUTSTANDING = 8
@@ -75,20 +77,14 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
     """Send over UDP, or to a Unix datagram socket. Large documents are few at a time, for the queues' sake."""
     large = len(call.document) > LARGE
     clients_wanted, outstanding = (2, 1) if large else (DATAGRAM_CLIENTS, OUTSTANDING)
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     latencies: list[float] = []
-    with tempfile.TemporaryDirectory() as directory:
-        clients = []
-        for number in range(clients_wanted):
-            client = socket.socket(family, socket.SOCK_DGRAM)
-            if family == socket.AF_UNIX:
-                client.bind(f"{directory}/{number}")
-            client.connect(address)
-            clients.append(client)
-        poll = select.epoll()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(datagram_client(address)) for _ in range(clients_wanted)]
+        poll = stack.enter_context(select.epoll())
         waiting: dict[int, deque[float]] = {client.fileno(): deque() for client in clients}
         sockets = {client.fileno(): client for client in clients}
-        for fd in sockets:
+        for fd, client in sockets.items():
+            client.settimeout(None)  # a call that waits by itself asks the system twice
             poll.register(fd, select.EPOLLIN)
         left = count
         started = time.perf_counter()
@@ -111,9 +107,6 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
                     waiting[fd].append(now)
                     sockets[fd].send(call.document)
         seconds = time.perf_counter() - started
-        poll.close()
-        for client in clients:
-            client.close()
     return _run(latencies, seconds)
 
 
@@ -126,7 +119,7 @@ def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
     for name in names:
         os.mkfifo(reply_dir / name)
         fd = os.open(reply_dir / name, os.O_RDONLY | os.O_NONBLOCK)
-        documents[fd] = call.document.replace(b"{", b'{"reply_name":"%s",' % name.encode(), 1)
+        documents[fd] = with_reply_name(call.document, name)
         poll.register(fd, select.POLLIN)
     server = os.open(path, os.O_WRONLY)
     try:

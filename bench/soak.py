@@ -21,7 +21,7 @@ from pathlib import Path
 import attrs
 
 from tests.kamailio import Kamailio
-from tests.support import PATIENCE, Server, datagram_client, http_request, is_json, unverified
+from tests.support import PATIENCE, Server, datagram_client, http_request, is_json, unverified, with_reply_name
 
 HOSTILE = (
     b'{"jsonrpc":"2.0","method":1,"id":1}',
@@ -188,8 +188,7 @@ class Fifo:
         """
         sent = [one for one in sent if one[0].startswith(b'{"jsonrpc"') and one[0].endswith(b"}")]
         for document, end in sent:
-            named = document.replace(b"{", b'{"reply_name":"%b",' % self._own.name.encode(), 1)
-            os.write(self._writing, named + b"\n")
+            os.write(self._writing, with_reply_name(document, self._own.name) + b"\n")
             reply = b""
             while not reply.endswith(b"}") or not is_json(reply):
                 if not select.select([self._reading], [], [], PATIENCE)[0]:

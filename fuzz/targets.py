@@ -20,7 +20,7 @@ from jsonrpcs_tx import Dispatcher, Fault, Registry
 from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Origin, Reply
-from jsonrpcs_tx.envelope import DIALECTS, Dialect, Envelope, Malformed, Request, reply_name
+from jsonrpcs_tx.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name
 from jsonrpcs_tx.settings import SettingError, Settings, from_values
 from jsonrpcs_tx.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.fasthttp import FastSite
@@ -81,7 +81,7 @@ def _check_decoders(document: bytes, dialect: Dialect) -> None:
     assert _plain(decoded) == _plain(examined), (decoded, examined)
 
 
-def _plain(decoded: Request | Malformed | list[Request | Malformed]) -> Any:
+def _plain(decoded: Decoded) -> Any:
     """What can be compared of what was decoded: a reason only has to be there."""
     if isinstance(decoded, list):
         return [_plain(member) for member in decoded]

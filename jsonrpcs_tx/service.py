@@ -267,9 +267,8 @@ def _add_transports(service: JsonRpcService) -> None:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
-            site, fast = _site(service), options.fast_paths
-            http = StreamService("http_listen", endpoint, "http", site, dispatcher.access, reactor, fast)
-            http.setServiceParent(service)
+            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
+            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)

@@ -1,6 +1,5 @@
 """Framing: documents cut anywhere, several at once, broken ones, and the limit of their size."""
 
-import json
 import time
 from itertools import pairwise
 
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.transports.framing import Framer
+from tests.support import is_json
 
 LIMIT = 65_456
 REQUEST = b'{"jsonrpc":"2.0","method":"m","id":1}'
@@ -86,14 +86,6 @@ def verdict(pieces: list[bytes]) -> list[bytes]:
         else:
             garbage += b"".join(piece.split())
     return [piece for piece in [*joined, garbage] if piece]
-
-
-def is_json(piece: bytes) -> bool:
-    try:
-        json.loads(piece)
-    except ValueError:
-        return False
-    return True
 
 
 class DocumentsTests(SynchronousTestCase):

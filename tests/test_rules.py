@@ -21,6 +21,7 @@ from tests.support import (
     REPOSITORY,
     TRANSPORTS,
     Server,
+    datagram_client,
     http_call,
     http_request,
     run_twistd,
@@ -87,12 +88,8 @@ def test_unix_user(start: Callable[..., Server], workers: int) -> None:
 
 def gets_no_reply(server: Server, transport: str) -> bool:
     """Whether a request is not answered, while one that comes behind it from elsewhere is."""
-    address = server.addresses[transport]
-    family = socket.AF_UNIX if transport == "unix" else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
-        if transport == "unix":
-            client.bind(str(server.directory / "nobody"))
-        client.sendto(ECHO, address)
+    with datagram_client(server.addresses[transport]) as client:
+        client.send(ECHO)
         assert server.call("udp6", ECHO) == ECHO_REPLY
         server.wait_for_log("may not call anything")
         return not select.select([client], [], [], 0)[0]

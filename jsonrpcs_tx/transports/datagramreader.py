@@ -137,21 +137,17 @@ class DatagramReader(abstract.FileDescriptor):
                 return document, peer, uid, gid
         return document, peer
 
-    def datagram_received(
-        self,
-        document: bytes,
-        peer: Any,
-        uid: int | None = None,
-        gid: int | None = None,
-        request: Decoded | None = None,
-    ) -> None:
+    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to.
 
         Nor does one that may not call anything.
 
         @param uid: the user of a Unix client, where it is known; so with the group.
-        @param request: what was read of the document, if it was.
         """
+        self._answer_request(self._dispatcher.decode(document), document, peer, uid, gid)
+
+    def _answer_request(self, request: Decoded, document: bytes, peer: Any, uid: int | None, gid: int | None) -> None:
+        """Answer what was read of a datagram."""
         origin = self._origin
         if not self._open_to_all:
             origin = self._origin_of(peer[0] if isinstance(peer, tuple) else None, uid, gid)

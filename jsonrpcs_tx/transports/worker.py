@@ -25,7 +25,6 @@ from zope.interface import provider
 
 from jsonrpcs_tx import service, settings
 from jsonrpcs_tx.dispatcher import Origin
-from jsonrpcs_tx.envelope import Decoded
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
@@ -50,17 +49,10 @@ class WorkerReader(DatagramReader):
     link: Link
     counts: SharedCounts
 
-    def datagram_received(
-        self,
-        document: bytes,
-        peer: Any,
-        uid: int | None = None,
-        gid: int | None = None,
-        request: Decoded | None = None,
-    ) -> None:
+    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         request = self._dispatcher.decode(document)
         if self._dispatcher.stateless(request):
-            super().datagram_received(document, peer, uid, gid, request)
+            self._answer_request(request, document, peer, uid, gid)
             return
         self.link.send(_encode((document, pack_peer(peer), uid, gid)), self.startReading)
         if self.link.congested:
