@@ -1,0 +1,96 @@
+"""The picture in docs/architecture.md is the code: who imports whom, read from the source."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.support import REPOSITORY
+
+PACKAGE = REPOSITORY / "jsonrpcs_tx"
+PAGE = REPOSITORY / "docs" / "architecture.md"
+
+
+def modules() -> dict[str, Path]:
+    """The modules of the package by their dotted names, without the package's own; a wing's is that of its
+    C{__init__}.
+    """
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+def imports(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """The modules of the package that a file imports, wherever in it and for whatever reason; TYPE_CHECKING too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] == PACKAGE.name:
+                inner = name.partition(".")[2]
+                yield inner if inner in known else inner.rpartition(".")[0]
+
+
+def graph() -> dict[str, set[str]]:
+    """Each module with those that it imports."""
+    known = modules()
+    return {name: set(imports(path, known)) - {name} for name, path in known.items()}
+
+
+def wing(module: str) -> str:
+    """The wing that a module is in; of one on the top floor its own name."""
+    return module.partition(".")[0]
+
+
+def table() -> dict[str, set[str]]:
+    """The wings in docs/architecture.md, from the top floor down, each with those that it imports."""
+    row = re.compile(r"^\| `(\w+)/?` \|.*\|([^|]*)\|$", re.MULTILINE)
+    return {name: set(re.findall(r"`(\w+)/?`", listed)) for name, listed in row.findall(PAGE.read_text())}
+
+
+def test_no_circle() -> None:
+    """No module imports itself by way of others."""
+    order = TopologicalSorter(graph())
+    order.prepare()  # raises CycleError, which names the circle
+
+
+def test_face() -> None:
+    """Nobody in the package imports the public names of its C{__init__}: it is for programs."""
+    assert [name for name, imported in graph().items() if "" in imported] == []
+
+
+def test_every_module_is_in_the_table() -> None:
+    """docs/architecture.md has a row for each wing and each module beside them."""
+    assert set(table()) == {wing(name) for name in modules()} - {""}
+
+
+def test_imports_are_those_of_the_table() -> None:
+    """Each wing imports exactly the wings that its row in docs/architecture.md names."""
+    actual: dict[str, set[str]] = {name: set() for name in table()}
+    for name, imported in graph().items():
+        if name:
+            actual[wing(name)] |= {wing(other) for other in imported} - {wing(name)}
+    assert actual == table()
+
+
+def test_imports_point_down() -> None:
+    """A wing imports those below it only."""
+    floors = list(table())
+    for name, below in table().items():
+        assert below <= set(floors[floors.index(name) + 1 :]), name
+
+
+@pytest.mark.parametrize("name", sorted({wing(name) for name in modules()} - {""}))
+def test_one_sub_level(name: str) -> None:
+    """A wing has modules, and no further wings."""
+    assert not [path for path in PACKAGE.glob(f"{name}/*/*.py")]
