@@ -17,15 +17,15 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry
-from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
-from jsonrpcs_tx.destinations import DestinationError, DestinationSets
-from jsonrpcs_tx.dispatcher import Origin, Reply
-from jsonrpcs_tx.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name
-from jsonrpcs_tx.settings import SettingError, Settings, from_values
-from jsonrpcs_tx.tables import LEAST, MOST, Tables, read_definition
-from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config.settings import SettingError, Settings, from_values
+from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name
+from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
+from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.http import JsonRpcSite
+from jsonrpcs_tx.transports.httpdirect import FastSite
 from tests.test_envelope import expected_code, read, rounded
 from tests.test_fastpaths import Commands, Connection
 from tests.test_framing import LIMIT, counted, documents_of, feed, verdict

@@ -6,14 +6,14 @@ README.md.
 
 __version__ = "0.1.0"
 
-from jsonrpcs_tx.destinations import NoDestination
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.config.settings import SettingError, Settings
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import MISSING, Registry, Text, command, commands_of
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import MISSING, Registry, Text, command, commands_of
 from jsonrpcs_tx.service import JsonRpcService, makeService
-from jsonrpcs_tx.settings import SettingError, Settings
-from jsonrpcs_tx.variables import Variable, VariableError
+from jsonrpcs_tx.state.destinations import NoDestination
+from jsonrpcs_tx.state.variables import Variable, VariableError
 
 __all__ = [
     "MISSING",

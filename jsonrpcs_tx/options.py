@@ -11,10 +11,10 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from jsonrpcs_tx import service
-from jsonrpcs_tx.configfiles import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config.settings import Field, SettingError, Settings, fields, from_values
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Field, SettingError, Settings, fields, from_values
 
 _log = make_logger(__name__)
 

@@ -11,30 +11,32 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jsonrpcs_tx import commands, envelope, settings
-from jsonrpcs_tx.access import Access, read_rule
-from jsonrpcs_tx.counters import Counters
-from jsonrpcs_tx.destinations import DestinationError, DestinationSets
-from jsonrpcs_tx.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx import commands
+from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.config.settings import SettingError, Settings
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.gauges import add_gauges
-from jsonrpcs_tx.livesettings import add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
-from jsonrpcs_tx.probing import ProbingService
-from jsonrpcs_tx.registry import Registry, declares_stateless
-from jsonrpcs_tx.settings import SettingError, Settings
-from jsonrpcs_tx.store import ReplyStore
-from jsonrpcs_tx.tables import Tables
-from jsonrpcs_tx.tablestore import TableStoreService
+from jsonrpcs_tx.rpc import envelope
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.registry import Registry, declares_stateless
+from jsonrpcs_tx.rpc.replystore import ReplyStore
+from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
+from jsonrpcs_tx.state.gauges import add_gauges
+from jsonrpcs_tx.state.livesettings import add_variables
+from jsonrpcs_tx.state.probing import ProbingService
+from jsonrpcs_tx.state.tables import Tables
+from jsonrpcs_tx.state.tablestore import TableStoreService
+from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import Listener, tls, workers
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
-from jsonrpcs_tx.transports.fasthttp import FastSite
-from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.httpdirect import FastSite
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
-from jsonrpcs_tx.variables import Variables
+from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
 from jsonrpcs_tx.watchdog import Watchdog
 
 _log = make_logger(__name__)
@@ -43,7 +45,7 @@ _log = make_logger(__name__)
 class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{makeService}; it listens from its start to its stop.
 
-    @ivar settings: the settings; those of L{jsonrpcs_tx.livesettings.LIVE} may be changed by L{change}.
+    @ivar settings: the settings; those of L{jsonrpcs_tx.state.livesettings.LIVE} may be changed by L{change}.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
@@ -116,7 +118,7 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run; see L{jsonrpcs_tx.livesettings.LIVE} for which can be.
+        """Change settings of a server, which may run; see L{jsonrpcs_tx.state.livesettings.LIVE} for which can be.
 
         @raise SettingError: a value is not allowed; then nothing is changed.
         """

@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.application.service import Service
 
-from jsonrpcs_tx.dispatcher import Dispatcher
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 
 _log = make_logger(__name__)
 

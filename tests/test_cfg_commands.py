@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.cfg import Cfg
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import Registry
-from jsonrpcs_tx.variables import Variable, VariableError, Variables
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
 from tests.support import DATA
 
 Call = Callable[..., Any]

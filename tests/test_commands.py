@@ -20,7 +20,7 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from jsonrpcs_tx import JsonRpcService, Settings, __version__, log, makeService
 from jsonrpcs_tx.commands.core import KILL_DELAY
-from jsonrpcs_tx.dispatcher import Origin
+from jsonrpcs_tx.rpc.dispatcher import Origin
 from tests.support import DATA, PATIENCE, Server, tcp_call
 
 INVALID = (500, "Invalid Parameters")

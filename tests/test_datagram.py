@@ -14,14 +14,14 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from jsonrpcs_tx.counters import Counters
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.registry import Registry
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
+from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, MAX_WAITING, RETRY_DELAY, DatagramReader
-from jsonrpcs_tx.transports.fastdatagram import FastDatagramReader
 from tests.support import PATIENCE
 from tests.test_fifo import PARSE_ERROR, Commands, TransportCase, request, result, start_error
 from tests.test_files import make_directory, ordinary_user, warnings

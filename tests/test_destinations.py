@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonrpcs_tx import NoDestination
-from jsonrpcs_tx.destinations import (
+from jsonrpcs_tx.state.destinations import (
     DISABLED,
     INACTIVE,
     NEVER_PINGED,

@@ -9,10 +9,10 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import Registry, command
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Registry, command
 
 DATAGRAM = Origin("datagram")
 HTTP = Origin("http", asynchronous=True)

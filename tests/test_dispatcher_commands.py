@@ -10,10 +10,10 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
-from jsonrpcs_tx.destinations import DestinationSets
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.registry import Registry
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.state.destinations import DestinationSets
 from tests.support import DATA
 
 RELOADED = "Ok. Dispatcher successfully reloaded."

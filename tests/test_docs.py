@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
-from jsonrpcs_tx.settings import document
+from jsonrpcs_tx.config.settings import document
 from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
 
 README = REPOSITORY / "README.md"
@@ -116,7 +116,7 @@ def test_readme_names_files_that_exist() -> None:
 
 
 def test_settings_reference() -> None:
-    """docs/settings.md is what the settings say of themselves; write it anew with jsonrpcs_tx.settings.document()."""
+    """docs/settings.md is what the settings say of themselves; made by config.settings.document()."""
     assert (DOCS / "settings.md").read_text() == document()
 
 

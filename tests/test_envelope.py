@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import Registry, command
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Registry, command
 
 PLAIN = b'{"jsonrpc":"2.0","method":"echo","params":["x",1],"id":1}'
 DOCUMENTS = (

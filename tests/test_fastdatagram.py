@@ -18,10 +18,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.dispatcher import Origin
-from jsonrpcs_tx.envelope import DIALECTS
+from jsonrpcs_tx.rpc.dispatcher import Origin
+from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import RETRY_DELAY, DatagramReader
-from jsonrpcs_tx.transports.fastdatagram import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
 from tests.support import ECHO, ECHO_REPLY
 from tests.test_fifo import request
 from tests.test_files import warnings

@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.envelope import DIALECTS
-from jsonrpcs_tx.settings import Settings
-from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.httpdirect import FastSite
 from tests.support import ECHO
 
 MAX_BODY = 2000

@@ -17,8 +17,8 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from jsonrpcs_tx import Settings, makeService
-from jsonrpcs_tx.transports import fastreads
-from jsonrpcs_tx.transports.fastreads import ReadGroup, group_reads
+from jsonrpcs_tx.transports import readgroup as fastreads
+from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 from tests.support import ECHO, ECHO_REPLY, Server, http_call
 
 reactor: Any = _reactor

@@ -16,12 +16,12 @@ from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jsonrpcs_tx.counters import Counters
-from jsonrpcs_tx.dispatcher import Dispatcher
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import debug, set_debug
-from jsonrpcs_tx.registry import Registry, command
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.registry import Registry, command
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
 from tests.test_files import make_directory, ordinary_user

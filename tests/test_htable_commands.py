@@ -10,9 +10,9 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.htable import Htable
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.registry import Registry
-from jsonrpcs_tx.tables import StorageError, Table, Tables
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.state.tables import StorageError, Table, Tables
 from tests.support import DATA
 
 Call = Callable[..., Any]

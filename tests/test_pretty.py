@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.pretty import layout
+from jsonrpcs_tx.rpc.pretty import layout
 from tests.support import DATA
 
 CAPTURES = [

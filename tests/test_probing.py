@@ -14,7 +14,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jsonrpcs_tx.destinations import (
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.state.destinations import (
     DISABLED,
     INACTIVE,
     NEVER_PINGED,
@@ -24,8 +25,7 @@ from jsonrpcs_tx.destinations import (
     Destination,
     DestinationSets,
 )
-from jsonrpcs_tx.probing import TIMEOUT, ProbingService, SipProber, StateKeeper, is_answer, is_probed
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.state.probing import TIMEOUT, ProbingService, SipProber, StateKeeper, is_answer, is_probed
 from tests.support import PATIENCE
 
 

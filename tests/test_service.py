@@ -28,10 +28,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from jsonrpcs_tx import Fault, JsonRpcService, SettingError, Settings, StartError, command, makeService
+from jsonrpcs_tx.config.settings import fields, from_values
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal
 from jsonrpcs_tx.options import makeService as make_twistd_service
-from jsonrpcs_tx.settings import fields, from_values
 from tests import support
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, Server, datagram_call, http_call
 

@@ -8,7 +8,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx import Dispatcher, Origin, Registry, Reply, command
-from jsonrpcs_tx.envelope import JSONRPC2
+from jsonrpcs_tx.rpc.envelope import JSONRPC2
 from tests.support import Server
 
 EXAMPLES = {

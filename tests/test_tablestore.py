@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.tables import StorageError, Table, Tables
-from jsonrpcs_tx.tablestore import SWEEP_INTERVAL, TableStore, TableStoreService
+from jsonrpcs_tx.state.tables import StorageError, Table, Tables
+from jsonrpcs_tx.state.tablestore import SWEEP_INTERVAL, TableStore, TableStoreService
 from tests.support import REPOSITORY, environment
 
 WALL = 1_700_000_000.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonrpcs_tx import log
-from jsonrpcs_tx.variables import (
+from jsonrpcs_tx.state.variables import (
     MOST,
     MOST_ID,
     Change,

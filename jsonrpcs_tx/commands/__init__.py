@@ -16,7 +16,7 @@ from jsonrpcs_tx.commands.jsonrpc import JsonRpc
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.commands.tls import Tls
-from jsonrpcs_tx.settings import SettingError
+from jsonrpcs_tx.config.settings import SettingError
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService
@@ -79,5 +79,5 @@ def load_module(name: str) -> object:
 
 
 def instance(loaded: Any, service: "JsonRpcService") -> object:
-    """What L{jsonrpcs_tx.registry.commands_of} takes: of a class an instance, which is made with the service."""
+    """What L{jsonrpcs_tx.rpc.registry.commands_of} takes: of a class an instance, which is made with the service."""
     return loaded(service) if isinstance(loaded, type) else loaded

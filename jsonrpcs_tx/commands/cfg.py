@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import command
-from jsonrpcs_tx.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from jsonrpcs_tx.counters import Counter, Gauge
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import MISSING, command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import MISSING, command
+from jsonrpcs_tx.state.counters import Counter, Gauge
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -17,9 +17,9 @@ from twisted.internet.task import deferLater
 
 import twisted
 from jsonrpcs_tx import __version__
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.memory import memory
-from jsonrpcs_tx.registry import Text, command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Text, command
+from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import Listener
 
 if TYPE_CHECKING:

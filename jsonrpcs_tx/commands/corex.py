@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from jsonrpcs_tx import log
 from jsonrpcs_tx.commands.core import internet_listeners, socket_protocol
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import MISSING, command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import MISSING, command
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

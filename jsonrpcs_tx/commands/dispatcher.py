@@ -4,9 +4,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonrpcs_tx.addresses import is_address
-from jsonrpcs_tx.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.state.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

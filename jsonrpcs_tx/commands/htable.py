@@ -4,9 +4,9 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import MISSING, Text, command
-from jsonrpcs_tx.tables import Item, Storage, StorageError, Table, Value
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.state.tables import Item, Storage, StorageError, Table, Value
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from jsonrpcs_tx.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.registry import MISSING, Text, command
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from jsonrpcs_tx.counters import Counter, Gauge
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.state.counters import Counter, Gauge
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import Command, command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Command, command
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.registry import command
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import command
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

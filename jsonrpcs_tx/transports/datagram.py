@@ -7,11 +7,12 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.config.settings import Settings, network_address
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Settings, network_address
-from jsonrpcs_tx.transports import Listener, fastdatagram
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports import datagrambatch as fastdatagram
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
 from jsonrpcs_tx.transports.workers import Pool

@@ -1,6 +1,6 @@
 """Reads a datagram socket and answers what comes, one datagram after the other: the general way.
 
-L{jsonrpcs_tx.transports.fastdatagram} has the ordinary one.
+L{jsonrpcs_tx.transports.datagrambatch} has the ordinary one.
 """
 
 import errno
@@ -20,10 +20,10 @@ from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.envelope import Decoded
-from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.envelope import Decoded
+from jsonrpcs_tx.rpc.faults import Fault
 
 _log = make_logger(__name__)
 

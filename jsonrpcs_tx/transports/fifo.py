@@ -15,12 +15,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.counters import Counter
-from jsonrpcs_tx.dispatcher import Dispatcher, Reply
-from jsonrpcs_tx.envelope import reply_name
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.envelope import reply_name
+from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
 from jsonrpcs_tx.transports.framing import Framer

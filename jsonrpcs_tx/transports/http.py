@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
 from jsonrpcs_tx.addresses import is_address, is_in
-from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.transports import tls
 from jsonrpcs_tx.transports.stream import Connections
 

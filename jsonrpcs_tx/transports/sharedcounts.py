@@ -5,8 +5,8 @@ import os
 import struct
 from collections.abc import Sequence
 
-from jsonrpcs_tx.counters import Counter, Counters
-from jsonrpcs_tx.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.state.counters import Counter, Counters
 
 
 def counted(counters: Counters, dispatcher: Dispatcher, transport: str) -> list[Counter]:

@@ -12,12 +12,12 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access import Access
+from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import Throttle, make_logger
-from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.fastreads import ReadGroup, group_reads
+from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 
 _log = make_logger(__name__)
 
@@ -124,7 +124,7 @@ class StreamService(Service):
     @param factory: makes the protocols; it has their L{Connections} as C{connections}, and a C{settings_changed} of
         its own.
     @param access: whose rules say whether others than this machine may reach it.
-    @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.fastreads}.
+    @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
     @ivar listener: the address that is listened on; None while it is not.
     """
 

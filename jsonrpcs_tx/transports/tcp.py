@@ -8,8 +8,8 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jsonrpcs_tx.dispatcher import Dispatcher, Reply
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.stream import Connections
 

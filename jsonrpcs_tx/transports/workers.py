@@ -13,10 +13,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.counters import Counters
-from jsonrpcs_tx.dispatcher import Dispatcher
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports import link, sharedcounts
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 
@@ -146,7 +146,7 @@ class _Worker(ProcessProtocol):
         self._ended = False
         fds = {0: "w", 1: "r", 2: "r", SOCKET_FD: self._pool.socket.fileno()}
         fds |= {LINK_FD: its.fileno(), COUNTS_FD: counts}
-        arguments = [sys.executable, "-m", "jsonrpcs_tx.transports.worker"]
+        arguments = [sys.executable, "-m", "jsonrpcs_tx.worker"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
             process = self._reactor.spawnProcess(self, sys.executable, arguments, environment, childFDs=fds)

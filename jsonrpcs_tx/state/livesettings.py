@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from jsonrpcs_tx import log
-from jsonrpcs_tx.settings import Field, SettingError, fields
-from jsonrpcs_tx.variables import Variable, VariableError
+from jsonrpcs_tx.config.settings import Field, SettingError, fields
+from jsonrpcs_tx.state.variables import Variable, VariableError
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

@@ -23,8 +23,9 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
-from jsonrpcs_tx import service, settings
-from jsonrpcs_tx.dispatcher import Origin
+from jsonrpcs_tx import service
+from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted

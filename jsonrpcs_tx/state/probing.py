@@ -16,7 +16,9 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx import __version__
 from jsonrpcs_tx.addresses import is_address
-from jsonrpcs_tx.destinations import (
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.destinations import (
     DISABLED,
     INACTIVE,
     NEVER_PINGED,
@@ -27,8 +29,6 @@ from jsonrpcs_tx.destinations import (
     DestinationSet,
     DestinationSets,
 )
-from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import Settings
 
 _log = make_logger(__name__)
 

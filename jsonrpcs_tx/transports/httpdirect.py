@@ -18,9 +18,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols.policies import TimeoutMixin
 from twisted.web import http, server
 
-from jsonrpcs_tx.dispatcher import Origin, Reply
-from jsonrpcs_tx.transports.fasttls import send_at_once
+from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, status
+from jsonrpcs_tx.transports.tlsdirect import send_at_once
 
 MAX_HEAD: Final = 2048
 """Bytes of a head that may be plain."""

@@ -4,7 +4,7 @@ import re
 import tomllib
 from typing import Any
 
-from jsonrpcs_tx.settings import fields
+from jsonrpcs_tx.config.settings import fields
 
 _OWN_MODULE = "jsonrpcs"
 

@@ -16,7 +16,7 @@ import msgspec
 import simplejson
 from msgspec import UNSET, UnsetType
 
-from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""

@@ -11,7 +11,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault
 
 MISSING: Final[Any] = UNSET
 """The default of a parameter that tells a command that the parameter was not given, where None will not do."""

@@ -11,14 +11,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx import pretty, store
-from jsonrpcs_tx.access import Access, Caller
-from jsonrpcs_tx.counters import Counter, Counters, Traffic
-from jsonrpcs_tx.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
-from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.log import Throttle, make_logger
-from jsonrpcs_tx.registry import Command, Mismatch, Registry
-from jsonrpcs_tx.store import ReplyStore
+from jsonrpcs_tx.rpc import pretty
+from jsonrpcs_tx.rpc import replystore as store
+from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import Command, Mismatch, Registry
+from jsonrpcs_tx.rpc.replystore import ReplyStore
+from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 _log = make_logger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Final, Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
+from jsonrpcs_tx.config.settings import SettingError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.settings import SettingError
 
 _log = make_logger(__name__)
 

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.tables import StorageError, Table, Tables
+from jsonrpcs_tx.state.tables import StorageError, Table, Tables
 
 _log = make_logger(__name__)
 
@@ -60,7 +60,7 @@ class TableStore:
             self._connection.execute("ROLLBACK")
 
     def store(self, table: Table) -> None:
-        """Keep a table; see L{jsonrpcs_tx.tables.Storage}."""
+        """Keep a table; see L{jsonrpcs_tx.state.tables.Storage}."""
         name = table.definition.name
         rows = ((name, *row) for row in table.rows())
         try:
@@ -72,7 +72,7 @@ class TableStore:
             raise StorageError(f"table {name} not stored: {error}") from error
 
     def reload(self, table: Table) -> None:
-        """Read a table back; see L{jsonrpcs_tx.tables.Storage}."""
+        """Read a table back; see L{jsonrpcs_tx.state.tables.Storage}."""
         name = table.definition.name
         try:
             rows = self._connection.execute("SELECT key, value, expires FROM item WHERE htable = ?", (name,))

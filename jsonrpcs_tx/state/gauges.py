@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from jsonrpcs_tx.memory import Memory, memory
+from jsonrpcs_tx.state.memory import Memory, memory
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.service import JsonRpcService

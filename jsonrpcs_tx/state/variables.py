@@ -299,7 +299,7 @@ class Variables(Mapping[str, Group]):
         @param changed: called with name, old and new value after each change of one of the variables, and once all of
             a commit or a reset are in place. What it raises undoes the change; then it is called again, with the values
             swapped, for the changes that it had been told of. It refuses a change by a L{VariableError}, or by a
-            L{jsonrpcs_tx.faults.Fault} that answers a client's request as it is; all else counts as a bug.
+            L{jsonrpcs_tx.rpc.faults.Fault} that answers a client's request as it is; all else counts as a bug.
         @raise ValueError: a name is not allowed, or taken.
         """
         group = Group(name, variables, changed)

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import attrs
 
-from jsonrpcs_tx.envelope import DIALECTS
 from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
+from jsonrpcs_tx.rpc.envelope import DIALECTS
 
 HTTP: Final = 1
 FIFO: Final = 2

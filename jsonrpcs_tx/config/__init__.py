@@ -1,0 +1,1 @@
+"""What can be set, and every way to set it."""

@@ -1,0 +1,1 @@
+"""JSON-RPC itself: documents in, replies out. Does no I/O."""

@@ -1,0 +1,1 @@
+"""What stands behind the families of commands; usable without JSON-RPC."""
