@@ -20,8 +20,8 @@ from pathlib import Path
 
 import attrs
 
-from tests.kamailio import Kamailio
 from tests.support import PATIENCE, Server, datagram_client, http_request, is_json, unverified, with_reply_name
+from tests.support.kamailio import Kamailio
 
 HOSTILE = (
     b'{"jsonrpc":"2.0","method":1,"id":1}',

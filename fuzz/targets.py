@@ -26,9 +26,9 @@ from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.http import JsonRpcSite
 from jsonrpcs_tx.transports.httpdirect import FastSite
-from tests.test_envelope import expected_code, read, rounded
-from tests.test_fastpaths import Commands, Connection
-from tests.test_framing import LIMIT, counted, documents_of, feed, verdict
+from tests.rpc.test_envelope import expected_code, read, rounded
+from tests.transports.test_framing import LIMIT, counted, documents_of, feed, verdict
+from tests.transports.test_httpdirect import Commands, Connection
 
 Target = Callable[[bytes], None]
 

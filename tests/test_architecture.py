@@ -93,4 +93,4 @@ def test_imports_point_down() -> None:
 @pytest.mark.parametrize("name", sorted({wing(name) for name in modules()} - {""}))
 def test_one_sub_level(name: str) -> None:
     """A wing has modules, and no further wings."""
-    assert not [path for path in PACKAGE.glob(f"{name}/*/*.py")]
+    assert not list(PACKAGE.glob(f"{name}/*/*.py"))

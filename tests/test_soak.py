@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from bench.soak import soak
-from tests.kamailio import Kamailio
 from tests.support import TRANSPORTS, Server
+from tests.support.kamailio import Kamailio
 
 
 def test_soak(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import RETRY_DELAY, DatagramReader
 from tests.support import ECHO, ECHO_REPLY
-from tests.test_fifo import request
-from tests.test_files import warnings
+from tests.transports.test_fifo import request
+from tests.transports.test_files import warnings
 
 FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
 ENOUGH = 8

@@ -23,8 +23,8 @@ from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, MAX_WAITING, RETRY_DELAY, DatagramReader
 from tests.support import PATIENCE
-from tests.test_fifo import PARSE_ERROR, Commands, TransportCase, request, result, start_error
-from tests.test_files import make_directory, ordinary_user, warnings
+from tests.transports.test_fifo import PARSE_ERROR, Commands, TransportCase, request, result, start_error
+from tests.transports.test_files import make_directory, ordinary_user, warnings
 
 MAX_DOCUMENT = 65_456
 """Bytes of a document that must arrive whole."""

@@ -24,7 +24,7 @@ from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
-from tests.test_files import make_directory, ordinary_user
+from tests.transports.test_files import make_directory, ordinary_user
 
 PARSE_ERROR = {"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse Error"}, "id": None}
 

@@ -27,7 +27,7 @@ from tests.support import (
     run_twistd,
     unverified,
 )
-from tests.test_tls import make_identity
+from tests.transports.test_tls import make_identity
 
 FORBIDDEN = {"code": 403, "message": "Forbidden"}
 

@@ -21,7 +21,7 @@ from jsonrpcs_tx import Settings, StartError, makeService
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports.tls import SELF_SIGNED_NAME
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
-from tests.test_files import make_directory
+from tests.transports.test_files import make_directory
 
 REQUEST = http_request(ECHO, "Connection: close")
 OLD = ssl.TLSVersion.TLSv1_1

@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.kamailio import Kamailio
 from tests.support import PATIENCE, Server, is_json, unverified
+from tests.support.kamailio import Kamailio
 
 
 @attrs.frozen

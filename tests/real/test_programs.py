@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.kamailio import Kamailio, need
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
+from tests.support.kamailio import Kamailio, need
 
 _KAMCTL_REPLY_DIR = "/tmp/"
 """Where kamctl makes its FIFO; nothing changes that."""

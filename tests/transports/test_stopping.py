@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.kamailio import need
 from tests.support import (
     ECHO,
     ECHO_REPLY,
@@ -26,6 +25,7 @@ from tests.support import (
     with_reply_name,
     write_fifo,
 )
+from tests.support.kamailio import need
 
 REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
 """Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""

@@ -19,8 +19,8 @@ from typing import Any
 
 import attrs
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-DATA = Path(__file__).resolve().parent / "data"
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = REPOSITORY / "tests" / "data"
 PATIENCE = 10
 """Seconds after which what should happen at once counts as not happening."""
 

@@ -23,7 +23,7 @@ from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports import stream
 from jsonrpcs_tx.transports.http import Channel
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
-from tests.test_files import make_directory
+from tests.transports.test_files import make_directory
 
 PARSE_ERROR = b'{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse Error"},"id":null}'
 INVALID_REQUEST = b'{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null}'
