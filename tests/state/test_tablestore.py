@@ -306,8 +306,8 @@ def test_sweep() -> None:
 CRASH = """
 import os, random, signal, sys
 from twisted.internet.task import Clock
-from jsonrpcs_tx.tables import Tables
-from jsonrpcs_tx.tablestore import TableStore
+from jsonrpcs_tx.state.tables import Tables
+from jsonrpcs_tx.state.tablestore import TableStore
 
 path, rounds = sys.argv[1], int(sys.argv[2])
 chance = random.Random(4)
