@@ -18,7 +18,8 @@ from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry
 from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
-from jsonrpcs_tx.config.settings import SettingError, Settings, from_values
+from jsonrpcs_tx.config.settings import Settings, from_values
+from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets

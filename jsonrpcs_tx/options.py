@@ -10,11 +10,12 @@ from typing import Any
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
-from jsonrpcs_tx import service
+from jsonrpcs_tx import compose
 from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
-from jsonrpcs_tx.config.settings import Field, SettingError, Settings, fields, from_values
-from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
+from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.service import JsonRpcService
 
 _log = make_logger(__name__)
 
@@ -95,7 +96,7 @@ def _one_line() -> Iterator[None]:
 class _DaemonService(MultiService):
     """Has a start that fails end with one line, and SIGHUP read the certificates again."""
 
-    server: service.JsonRpcService
+    server: JsonRpcService
 
     def privilegedStartService(self) -> None:
         with _one_line():
@@ -121,7 +122,7 @@ def makeService(options: Options) -> IService:
     if options.settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        server = service.makeService(options.settings)
+        server = compose.makeService(options.settings)
     except (SettingError, StartError, ValueError, TypeError) as error:
         raise Refusal(f"jsonrpcs: {error}") from None
     parent.server = server

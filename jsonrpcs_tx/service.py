@@ -2,50 +2,39 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import attrs
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jsonrpcs_tx import commands
 from jsonrpcs_tx.access.rules import Access, read_rule
-from jsonrpcs_tx.config import settings
-from jsonrpcs_tx.config.settings import SettingError, Settings
-from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
-from jsonrpcs_tx.rpc.registry import Registry, declares_stateless
+from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
-from jsonrpcs_tx.state.gauges import add_gauges
-from jsonrpcs_tx.state.livesettings import add_variables
-from jsonrpcs_tx.state.probing import ProbingService
+from jsonrpcs_tx.state.destinations import DestinationSets
 from jsonrpcs_tx.state.tables import Tables
-from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
-from jsonrpcs_tx.transports import Listener, tls, workers
-from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
-from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports import Listener, workers
+from jsonrpcs_tx.transports.datagram import DatagramService
+from jsonrpcs_tx.transports.http import JsonRpcResource
+from jsonrpcs_tx.transports.https import HttpsService
 from jsonrpcs_tx.transports.stream import StreamService
-from jsonrpcs_tx.transports.tcp import TcpFactory
-from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
-from jsonrpcs_tx.watchdog import Watchdog
 
 _log = make_logger(__name__)
 
 
 class JsonRpcService(MultiService):
-    """A JSON-RPC server. Made by L{makeService}; it listens from its start to its stop.
+    """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
-    @ivar settings: the settings; those of L{jsonrpcs_tx.state.livesettings.LIVE} may be changed by L{change}.
+    @ivar settings: the settings; those of that are live may be changed by L{change}.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
@@ -118,7 +107,7 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run; see L{jsonrpcs_tx.state.livesettings.LIVE} for which can be.
+        """Change settings of a server, which may run; those that are live, see L{jsonrpcs_tx.config.settings.Field}.
 
         @raise SettingError: a value is not allowed; then nothing is changed.
         """
@@ -136,7 +125,7 @@ class JsonRpcService(MultiService):
         @return: the number of listeners that have them; 0 without HTTPS.
         @raise StartError: a file cannot be used; then the former ones still count.
         """
-        listeners = [child for child in self if isinstance(child, _HttpsService)]
+        listeners = [child for child in self if isinstance(child, HttpsService)]
         for listener in listeners:
             listener.reload()
         return len(listeners)
@@ -174,47 +163,6 @@ def _stop(services: list[IService]) -> Deferred[Any]:
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
-def makeService(
-    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
-) -> JsonRpcService:
-    """Make a server. It listens when it is started, by itself or by the application that it is a part of.
-
-    @param settings: all settings.
-    @param reactor: the reactor to run in; default: the global one.
-    @param commands: functions, modules and objects with commands, besides those that the settings name.
-    @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
-        needs; default: one for the file of the setting C{http_users}, if that is set.
-    @raise StartError: the file of users cannot be used.
-    @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
-        of a table, the list of destinations or the directory of stored replies is not allowed.
-    @raise ValueError: two commands have the same name.
-    """
-    if reactor is None:
-        from twisted.internet import reactor
-    set_debug(settings.debug)
-    if checker is None and settings.http_users:
-        from jsonrpcs_tx.credentials import UsersFile  # not above: the module is a program, too
-
-        checker = UsersFile(settings.path(settings.http_users), reactor)
-    service = JsonRpcService(settings, reactor, checker)
-    _check_facts(service, checker)
-    if settings.list_file:
-        try:
-            service.destinations.load(settings.path(settings.list_file))
-        except DestinationError as error:
-            raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
-    add_gauges(service)
-    add_variables(service)
-    _load_commands(service, commands)
-    _add_tables(service)
-    if settings.ds_ping_interval:
-        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
-    if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
-    _add_transports(service)
-    return service
-
-
 def _reply_store(settings: Settings) -> ReplyStore | None:
     if not settings.store_path:
         return None
@@ -222,94 +170,3 @@ def _reply_store(settings: Settings) -> ReplyStore | None:
         return ReplyStore(os.path.abspath(settings.path(settings.store_path)))
     except ValueError:
         raise SettingError("store_path", settings.store_path, "a directory that is there") from None
-
-
-def _check_facts(service: JsonRpcService, checker: Any) -> None:
-    """See that what rules ask for is known."""
-    facts, settings = service.dispatcher.access.facts, service.settings
-    for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-        if fact in facts and not known:
-            raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
-
-
-def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
-    """Make a server for a worker process: without transports, and with those sources of commands only that the settings
-    name and that hold one which is declared free of state.
-    """
-    set_debug(settings.debug)
-    service = JsonRpcService(settings, reactor)
-    named = [*(family for _, family in commands.families(settings.load)), *map(commands.load_module, settings.commands)]
-    for source in filter(declares_stateless, named):
-        service.registry.add(commands.instance(source, service))
-    return service
-
-
-def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
-    for name, family in commands.families(service.settings.load):
-        service.registry.add(commands.instance(family, service))
-        service.families.append(name)
-    for name in service.settings.commands:
-        service.registry.add(commands.instance(commands.load_module(name), service))
-    for source in sources:
-        service.registry.add(source)
-
-
-def _add_tables(service: JsonRpcService) -> None:
-    name = service.settings.htable_db
-    path = service.settings.path(name) if name else ""
-    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
-
-
-def _add_transports(service: JsonRpcService) -> None:
-    options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
-    if options.enables(settings.DATAGRAM):
-        for address in options.dgram_socket:
-            datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
-    if options.enables(settings.FIFO) and options.fifo_name:
-        FifoService(options, dispatcher, reactor).setServiceParent(service)
-    if options.enables(settings.HTTP):
-        for endpoint in options.http_listen:
-            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
-            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
-        if options.tls_certificate or options.tls_self_signed:
-            for endpoint in options.https_listen:
-                site = _site(service)
-                _HttpsService(service, endpoint, site).setServiceParent(service)
-    if options.enables(settings.TCP) and options.tcp_socket:
-        host, port = settings.network_address("tcp", options.tcp_socket) or ("", 0)
-        tcp = TcpFactory(options, dispatcher, reactor)
-        kind = "tcp6" if ":" in host else "tcp"
-        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
-        StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
-
-
-def _site(service: JsonRpcService) -> JsonRpcSite:
-    options = service.settings
-    resource = service.jsonrpc_dispatch
-    site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
-    return site(options, resource, service.reactor)
-
-
-class _HttpsService(StreamService):
-    """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
-
-    def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
-        self._settings = service.settings
-        fast = self._settings.fast_paths
-        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor, fast)
-        self._site = site
-        self._context: tls.CurrentContext | None = None
-
-    def reload(self) -> None:
-        """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
-        if self._context is not None:
-            self._context.reload()
-
-    def privilegedStartService(self) -> None:
-        if self._listening is None:
-            self._context = tls.CurrentContext(self._settings)
-            factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            if self._settings.fast_paths:
-                factory.protocol = FastTlsTransport
-            self._factory = factory
-        super().privilegedStartService()

@@ -23,7 +23,7 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
-from jsonrpcs_tx import service
+from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -76,7 +76,7 @@ class Worker:
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
         values, transport = msgspec.msgpack.decode(setup)
-        parent = service.make_stateless(settings.from_values(values), reactor)
+        parent = compose.make_stateless(settings.from_values(values), reactor)
         timeout = parent.settings.dgram_timeout / 1000
         self._reader = WorkerReader(sock, parent.dispatcher, Origin(transport), timeout, reactor)
         self._link = Link(line, self._settings_changed, self._stop, reactor)

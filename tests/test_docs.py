@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
-from jsonrpcs_tx.config.settings import document
+from jsonrpcs_tx.config.reference import document
 from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
 
 README = REPOSITORY / "README.md"

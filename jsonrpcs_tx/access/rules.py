@@ -30,7 +30,7 @@ import attrs
 import msgspec
 
 from jsonrpcs_tx.addresses import Network, is_in
-from jsonrpcs_tx.config.settings import SettingError
+from jsonrpcs_tx.errors import SettingError
 
 MAX_CALLERS: Final = 4096
 """Callers of whom is remembered which rules fit."""

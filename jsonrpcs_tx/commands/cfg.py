@@ -3,14 +3,11 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
-from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 
 _GET_USAGE: Final = Fault(500, "Failed to get the parameters")
 _GET: Final = "Failed to get the variable"
@@ -28,8 +25,8 @@ _Done = dict[str, Any]
 class Cfg:
     """A group is named C{group}, or C{group[id]} for an instance of it."""
 
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._variables = service.variables
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
 
     @command("cfg.list")
     def list_variables(self, group: str = "") -> list[str]:

@@ -1,18 +1,13 @@
 """The commands ``cnt.*``: counters, as Kamailio's counters module gives them."""
 
-from typing import TYPE_CHECKING
-
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import MISSING, command
-from jsonrpcs_tx.state.counters import Counter, Gauge
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
 
 class Cnt:
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._counters = service.counters
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     @command("cnt.list_groups")
     @command("cnt.grps_list")

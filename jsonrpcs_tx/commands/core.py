@@ -6,8 +6,8 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -16,14 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 import twisted
-from jsonrpcs_tx import __version__
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Text, command
 from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import Listener
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.transports.stream import StreamService
 
 NAME = "jsonrpcs_tx"
 KILL_DELAY = 0.1
@@ -32,10 +31,34 @@ KILL_DELAY = 0.1
 _UNITS = {"b": 0, "k": 10, "m": 20, "g": 30}
 
 
+class Server(Protocol):
+    """The facts of a server that these commands tell of; L{jsonrpcs_tx.service.JsonRpcService} has them.
+
+    @ivar settings: its settings now.
+    @ivar reactor: the reactor that it runs in.
+    @ivar families: names of the families of commands that are loaded, in order.
+    @ivar started: when it was made, in seconds since 1970.
+    """
+
+    settings: Settings
+    reactor: Any
+    families: list[str]
+    started: float
+
+    def processes(self) -> list[tuple[int, str]]:
+        """The ids of its processes, and what each does."""
+
+    def listeners(self) -> list[Listener]:
+        """The addresses that it listens on."""
+
+    def streams(self) -> Iterable[StreamService]:
+        """The services that take connections."""
+
+
 class Core:
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._service = service
-        self._reactor = service.reactor
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._reactor = server.reactor
 
     @command("core.version", stateless=True)
     def version(self) -> str:
@@ -70,7 +93,7 @@ class Core:
             "compiler": _compiler(),
             "compiled": platform.python_build()[1],
             "time_now": time.ctime(),
-            "time_started": time.ctime(self._service.started),
+            "time_started": time.ctime(self._server.started),
             "uptime_secs": seconds,
             "utime_days": f"{seconds // 86400}d {hours}h {rest // 60}m {rest % 60}s",
         }
@@ -78,19 +101,19 @@ class Core:
     @command("core.uptime")
     def uptime(self) -> dict[str, Any]:
         """Returns the time, when the server was started, and how many seconds have passed since."""
-        return {"now": time.ctime(), "up_since": time.ctime(self._service.started), "uptime": self._uptime()}
+        return {"now": time.ctime(), "up_since": time.ctime(self._server.started), "uptime": self._uptime()}
 
     @command("core.ps")
     def ps(self) -> list[Any]:
         """Lists the processes of the server, each as its process id and what it does."""
-        return [field for pid, description in self._service.processes() for field in (pid, description)]
+        return [field for pid, description in self._server.processes() for field in (pid, description)]
 
     @command("core.psx")
     def psx(self) -> list[dict[str, Any]]:
         """Lists the processes of the server with their numbers."""
         return [
             {"IDX": number, "PID": pid, "DSC": description}
-            for number, (pid, description) in enumerate(self._service.processes())
+            for number, (pid, description) in enumerate(self._server.processes())
         ]
 
     @command("core.pwd")
@@ -106,7 +129,7 @@ class Core:
     @command("core.modules")
     def modules(self) -> list[str]:
         """Lists the families of commands that are loaded, the last one first."""
-        return [*reversed(self._service.settings.commands), *reversed(self._service.families)]
+        return [*reversed(self._server.settings.commands), *reversed(self._server.families)]
 
     @command("core.echo", stateless=True)
     def echo(self, *strings: Text) -> list[str]:
@@ -163,7 +186,7 @@ class Core:
                     "virtual": "no",
                 }
             }
-            for listener in internet_listeners(self._service)
+            for listener in internet_listeners(self._server)
         ]
 
     @command("core.tcp_info")
@@ -171,7 +194,7 @@ class Core:
         """Returns how many connections are open and how many there may be."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         opened = [
-            (stream.protocol, protocol) for stream in self._service.streams() for _, protocol in stream.connections
+            (stream.protocol, protocol) for stream in self._server.streams() for _, protocol in stream.connections
         ]
         return {
             "readers": 1,
@@ -185,9 +208,9 @@ class Core:
     @command("core.tcp_list")
     def tcp_list(self) -> list[dict[str, Any]]:
         """Lists the open connections."""
-        timeout = int(self._service.settings.http_timeout)
+        timeout = int(self._server.settings.http_timeout)
         listed = []
-        for stream in self._service.streams():
+        for stream in self._server.streams():
             for number, protocol in stream.connections:
                 peer, host = protocol.transport.getPeer(), protocol.transport.getHost()
                 listed.append(
@@ -210,7 +233,7 @@ class Core:
     def tcp_options(self) -> dict[str, int]:
         """Returns how connections are handled, in Kamailio's terms; it makes none itself."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        timeout = int(self._service.settings.http_timeout)
+        timeout = int(self._server.settings.http_timeout)
         return {
             "connect_timeout": 0,
             "send_timeout": timeout,
@@ -238,12 +261,12 @@ class Core:
         }
 
     def _uptime(self) -> int:
-        return max(0, int(time.time() - self._service.started))
+        return max(0, int(time.time() - self._server.started))
 
 
-def internet_listeners(service: "JsonRpcService") -> Iterator[Listener]:
+def internet_listeners(server: Server) -> Iterator[Listener]:
     """Those that have an IP address and a port."""
-    return (listener for listener in service.listeners() if listener.port is not None)
+    return (listener for listener in server.listeners() if listener.port is not None)
 
 
 def socket_protocol(listener: Listener) -> str:

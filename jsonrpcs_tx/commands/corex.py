@@ -1,19 +1,16 @@
 """The commands ``corex.*``: the log level, sockets and aliases."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonrpcs_tx import log
-from jsonrpcs_tx.commands.core import internet_listeners, socket_protocol
+from jsonrpcs_tx.commands.core import Server, internet_listeners, socket_protocol
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import MISSING, command
 
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
-
 
 class Corex:
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._service = service
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
     @command("corex.debug")
     def debug(self, level: int = MISSING) -> dict[str, int]:
@@ -41,7 +38,7 @@ class Corex:
                 "SOCKNAME": "-",
                 "ADVERTISE": "-",
             }
-            for listener in internet_listeners(self._service)
+            for listener in internet_listeners(self._server)
         ]
 
     @command("corex.list_aliases")

@@ -1,15 +1,22 @@
 """The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.addresses import is_address
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import MISSING, Text, command
-from jsonrpcs_tx.state.destinations import Attributes, Destination, DestinationError, hash_keys, parse_state
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.destinations import (
+    Attributes,
+    Destination,
+    DestinationError,
+    DestinationSets,
+    hash_keys,
+    parse_state,
+)
 
 _PROTOCOLS: Final = {"udp": 1, "tcp": 2, "tls": 3, "sctp": 4, "ws": 5, "wss": 6}
 """Kamailio's numbers of protocols."""
@@ -18,9 +25,10 @@ _PROTOCOLS: Final = {"udp": 1, "tcp": 2, "tls": 3, "sctp": 4, "ws": 5, "wss": 6}
 class DispatcherCommands:
     """Destinations are named by their set and their URI."""
 
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._service = service
-        self._sets = service.destinations
+    def __init__(self, sets: DestinationSets, settings: Settings, clock: IReactorTime) -> None:
+        self._sets = sets
+        self._settings = settings
+        self._clock = clock
         self._reloaded = 0
 
     @command("dispatcher.list")
@@ -46,7 +54,7 @@ class DispatcherCommands:
     @command("dispatcher.reload")
     def reload(self) -> str:
         """Reads the list of destinations again; if a line is bad nothing is changed."""
-        settings = self._service.settings
+        settings = self._settings
         if not settings.list_file:
             raise Fault(500, "Reload Failed: the setting list_file is empty")
         self._count_reload()
@@ -108,8 +116,8 @@ class DispatcherCommands:
 
     def _count_reload(self) -> None:
         """Whole seconds count, as in Kamailio, and all three commands together."""
-        now = int(self._service.reactor.seconds())
-        if self._reloaded and 0 <= now - self._reloaded < self._service.settings.reload_delta:
+        now = int(self._clock.seconds())
+        if self._reloaded and 0 <= now - self._reloaded < self._settings.reload_delta:
             raise Fault(500, "Ongoing reload")
         self._reloaded = now
 

@@ -2,14 +2,11 @@
 
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import MISSING, Text, command
-from jsonrpcs_tx.state.tables import Item, Storage, StorageError, Table, Value
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.tables import Item, Storage, StorageError, Table, Tables, Value
 
 _NAME_EXPECTED: Final = Fault(500, "No htable name given")
 _GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
@@ -29,8 +26,8 @@ _STRING_FLAG: Final = 2
 class Htable:
     """Times are in seconds; an integer is one of 64 bits, where Kamailio cuts it off at 32."""
 
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._tables = service.tables
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
 
     @command("htable.get", usage=_GET_USAGE)
     def get(self, table: str, key: str) -> dict[str, dict[str, Any]]:

@@ -1,16 +1,12 @@
 """The commands ``jsonrpc.*``: of the JSON-RPC server itself."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonrpcs_tx.rpc.registry import MISSING, Text, command
 
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
-
 
 class JsonRpc:
-    def __init__(self, service: "JsonRpcService") -> None:
-        pass
+    """Needs nothing of the server."""
 
     @command("jsonrpc.echo", stateless=True)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:

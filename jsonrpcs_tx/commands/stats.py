@@ -1,14 +1,10 @@
 """The commands ``stats.*``: counters, as Kamailio's kex module gives them."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
-from jsonrpcs_tx.state.counters import Counter, Gauge
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
 _WHICH_EXPECTED = Fault(400, "Please provide which stats to retrieve")
 _NAME_EXPECTED = Fault(400, "Please provide stats name")
@@ -17,8 +13,8 @@ _NAME_EXPECTED = Fault(400, "Please provide stats name")
 class Stats:
     """Each parameter is C{all}, a group (C{core:}) or a name; what is not there is left out."""
 
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._counters = service.counters
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     @command("stats.get_statistics", usage=_WHICH_EXPECTED)
     def get_statistics(self, first: str, *others: str) -> list[str]:

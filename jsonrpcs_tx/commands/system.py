@@ -1,19 +1,14 @@
 """The commands ``system.*``: what commands there are, as XML-RPC's introspection has it."""
 
-from typing import TYPE_CHECKING
-
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import Command, command
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.rpc.registry import Command, Registry, command
 
 _NAME_EXPECTED = Fault(400, "Method Name Expected")
 
 
 class System:
-    def __init__(self, service: "JsonRpcService") -> None:
-        self._registry = service.registry
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
 
     @command("system.listMethods")
     def list_methods(self) -> list[str]:

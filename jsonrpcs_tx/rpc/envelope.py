@@ -113,6 +113,7 @@ JSONRPC2: Final = Dialect(
 )
 
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
+"""The dialects by their names, those of L{jsonrpcs_tx.config.kinds.DIALECTS}."""
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
 _encode = msgspec.json.Encoder().encode

@@ -1,40 +1,32 @@
 """Settings that can be changed while the server runs: the variables of the groups C{core} and C{jsonrpcs} of cfg.*."""
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from jsonrpcs_tx import log
-from jsonrpcs_tx.config.settings import Field, SettingError, fields
-from jsonrpcs_tx.state.variables import Variable, VariableError
-
-if TYPE_CHECKING:
-    from jsonrpcs_tx.service import JsonRpcService
-
-LIVE: Final = (
-    "dgram_timeout",
-    "fifo_timeout",
-    "fifo_max_request",
-    "http_max_body",
-    "http_timeout",
-    "max_connections",
-    "async_timeout",
-    "async_limit",
-)
+from jsonrpcs_tx.config.settings import Field, Settings, fields
+from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
 
 
-def add_variables(service: "JsonRpcService") -> None:
-    """Make variables of the log level and of the settings of L{LIVE}."""
+def add_variables(variables: Variables, settings: Callable[[], Settings], change: Callable[..., None]) -> None:
+    """Make variables of the log level and of the settings that are live.
+
+    @param settings: gives the settings now.
+    @param change: sets a setting, given by its name; raises SettingError.
+    """
     level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)
-    service.variables.add("core", [level])
-    service.variables.add("jsonrpcs", [_variable(service, field) for field in fields() if field.name in LIVE])
+    variables.add("core", [level])
+    variables.add("jsonrpcs", [_variable(field, settings, change) for field in fields() if field.live])
 
 
-def _variable(service: "JsonRpcService", field: Field) -> Variable:
+def _variable(field: Field, settings: Callable[[], Settings], change: Callable[..., None]) -> Variable:
     def get() -> Any:
-        return getattr(service.settings, field.name)
+        return getattr(settings(), field.name)
 
     def put(value: Any) -> None:
         try:
-            service.change(**{field.name: value})
+            change(**{field.name: value})
         except SettingError as error:
             raise VariableError(f"{field.name}: allowed is {error.allowed}, not {value!r:.60}") from None
 

@@ -14,7 +14,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx import __version__
+from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import attrs
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.config.settings import SettingError
+from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)

@@ -7,7 +7,8 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
-from jsonrpcs_tx.config.settings import Settings, network_address
+from jsonrpcs_tx.config.kinds import network_address
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin

@@ -25,7 +25,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from jsonrpcs_tx import credentials
-from jsonrpcs_tx.credentials import MAX_HASHING, MAX_WAITING, UsersFile, make_hash, read_hash, read_users
+from jsonrpcs_tx.access import users
+from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
+from jsonrpcs_tx.access.users import MAX_HASHING, MAX_WAITING, UsersFile, read_users
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 
@@ -240,7 +242,7 @@ def test_right_passwords_are_remembered(desk: Desk) -> None:
 
 def test_memory_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more passwords are remembered than is set, the newest ones, and none after its time."""
-    monkeypatch.setattr(credentials, "MAX_VERIFIED", 3)
+    monkeypatch.setattr(users, "MAX_VERIFIED", 3)
     names = [f"user{number}" for number in range(6)]
     write(desk.path, *names)
     assert all(desk.knows(name, name) for name in names)
@@ -384,13 +386,13 @@ class ThreadTests(TestCase):
         path.write_text(f"ann:{make_hash(b'sesame')}\n")
         path.chmod(0o600)
         threads = []
-        verify = credentials.Scrypt.verify
+        verify = Scrypt.verify
 
-        def noting(hashed: credentials.Scrypt, password: bytes) -> bool:
+        def noting(hashed: Scrypt, password: bytes) -> bool:
             threads.append(threading.current_thread())
             return verify(hashed, password)
 
-        self.patch(credentials.Scrypt, "verify", noting)
+        self.patch(Scrypt, "verify", noting)
 
         class Realm:
             def requestAvatar(self, name: bytes, mind: object, *interfaces: object) -> tuple[object, bytes, object]:

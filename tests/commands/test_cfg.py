@@ -43,7 +43,7 @@ class Service(SimpleNamespace):
             ],
             self.changed,
         )
-        self._dispatcher = Dispatcher(Registry(Cfg(self)), Clock())
+        self._dispatcher = Dispatcher(Registry(Cfg(self.variables)), Clock())
 
     def changed(self, name: str, old: Any, new: Any) -> None:
         if new == 13:
@@ -380,7 +380,7 @@ NAMES = st.sampled_from(["foo", "foo[1]", "foo[x]", "nope", "core", "bar", "titl
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), NAMES
 )
-METHODS = st.sampled_from(sorted(Registry(Cfg(Service()))))
+METHODS = st.sampled_from(sorted(Registry(Cfg(Service().variables))))
 
 
 @given(st.lists(st.tuples(METHODS, st.lists(st.one_of(NAMES, VALUES), max_size=3)), max_size=20))

@@ -27,14 +27,17 @@ INVALID = (500, "Invalid Parameters")
 class Service(SimpleNamespace):
     """A dispatcher with the commands, the recorded list and a clock."""
 
-    def __init__(self, reload_delta: int = 0, list_file: Path = DATA / "dispatcher.list") -> None:
+    def __init__(
+        self, reload_delta: int = 0, list_file: Path = DATA / "dispatcher.list", settings: Settings | None = None
+    ) -> None:
         self.reactor = Clock()
         self.reactor.advance(1_000_000)
-        self.settings = Settings(list_file=str(list_file), reload_delta=reload_delta)
+        self.settings = settings or Settings(list_file=str(list_file), reload_delta=reload_delta)
         self.destinations = DestinationSets()
         if list_file.exists():
             self.destinations.load(str(list_file))
-        self._dispatcher = Dispatcher(Registry(DispatcherCommands(self)), self.reactor)
+        commands = DispatcherCommands(self.destinations, self.settings, self.reactor)
+        self._dispatcher = Dispatcher(Registry(commands), self.reactor)
 
     def call(self, method: str, *params: object) -> Any:
         """The result, or the code and the text of the fault."""
@@ -171,16 +174,14 @@ def test_reload(tmp_path: Path) -> None:
 def test_reload_in_run_dir(tmp_path: Path) -> None:
     """A list file that is named without its directory lies in the run directory."""
     (tmp_path / "list").write_text("5 sip:e")
-    service = Service()
-    service.settings = Settings(list_file="list", run_dir=str(tmp_path))
+    service = Service(settings=Settings(list_file="list", run_dir=str(tmp_path)))
     assert service.call("reload") == RELOADED
     assert service.flags() == {"sip:e": "AX"}
 
 
 def test_reload_without_list() -> None:
     """Without a list file there is nothing to reload, and the fault names the setting."""
-    service = Service()
-    service.settings = Settings()
+    service = Service(settings=Settings())
     assert service.call("reload") == (500, "Reload Failed: the setting list_file is empty")
 
 

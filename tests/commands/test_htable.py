@@ -28,7 +28,7 @@ class Service(SimpleNamespace):
         self.tables = Tables(self.clock, lambda: NOON + self.clock.seconds())
         for definition in definitions:
             self.tables.define(definition)
-        self._dispatcher = Dispatcher(Registry(Htable(self)), self.clock)
+        self._dispatcher = Dispatcher(Registry(Htable(self.tables)), self.clock)
 
     def dispatch(self, document: bytes) -> Reply:
         reply = self._dispatcher.dispatch(document, Origin("test"))

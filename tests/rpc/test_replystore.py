@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jsonrpcs_tx import Settings, makeService
-from jsonrpcs_tx.config.settings import SettingError
+from jsonrpcs_tx.errors import SettingError
 from tests.support import ECHO, ECHO_REPLY, Server
 
 STORED = b'{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": 1\n}'

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.config.settings import SettingError
+from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.state.tables import LEAST, MOST, MOST_SECONDS, Definition, Table, Tables, read_definition
 
 WALL = 1_700_000_000.0

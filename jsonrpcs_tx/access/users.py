@@ -1,0 +1,216 @@
+"""Users and their passwords, from a file in the manner of htpasswd: a checker for twisted.cred.
+
+A line of the file is C{name:hash}; empty lines and lines that start with C{#} are passed over. There are two hashes:
+
+  - C{$scrypt$n=32768,r=8,p=1$SALT$HASH}: scrypt with these costs; salt and hash in base64, as C{python -m
+    jsonrpcs_tx.credentials NAME} makes it;
+  - C{$2b$} and C{$2y$}: bcrypt, as C{htpasswd -B} makes it, where the Python package C{bcrypt} is installed.
+"""
+
+import base64
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import IUsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.threads import deferToThread
+from zope.interface import implementer
+
+from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
+VERIFIED_SECONDS: Final = 60
+"""How long a password counts as right without being hashed again."""
+
+MAX_VERIFIED: Final = 1024
+"""Passwords that are remembered as right, by their digest."""
+
+MAX_HASHING: Final = 2
+"""Passwords that are hashed at the same time, each in a thread; the others wait."""
+
+MAX_WAITING: Final = 100
+"""Passwords that wait for that; one more is wrong at once."""
+
+_NOBODY: Final = read_hash(
+    f"$scrypt$n=32768,r=8,p=1${base64.b64encode(bytes(16)).decode()}${base64.b64encode(bytes(32)).decode()}"
+)
+"""What passwords are compared with where there are no users."""
+
+
+def read_users(lines: bytes) -> dict[bytes, Hash]:
+    """Read what is in a file of users.
+
+    @return: the hashes by the names of users.
+    @raise ValueError: a line is no user, or a user comes twice; the message says which line, and what is allowed.
+    """
+    users: dict[bytes, Hash] = {}
+    for number, line in enumerate(lines.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith(b"#"):
+            continue
+        try:
+            name, colon, text = stripped.decode().partition(":")
+            if not colon:
+                raise ValueError(f"no colon; allowed: {ALLOWED}")
+            key = check_name(name).encode()
+            if key in users:
+                raise ValueError(f"{name!r} again; allowed: one line for each user")
+            users[key] = read_hash(text)
+        except UnicodeDecodeError:
+            raise ValueError(f"line {number}: not UTF-8; allowed: {ALLOWED}") from None
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return users
+
+
+def check_name(name: str) -> str:
+    """A name that a user can have.
+
+    @raise ValueError: it cannot be one.
+    """
+    if not name or ":" in name or not name.isprintable() or name != name.strip() or name.startswith("#"):
+        raise ValueError(
+            f"{name!r} is no name; allowed: printable characters without a colon, no '#' in front, no blanks around"
+        )
+    return name
+
+
+@implementer(ICredentialsChecker)
+class UsersFile:
+    """Checks names and passwords against a file of users, which is read again when it has changed.
+
+    Where it cannot be read again, nobody gets in; where it has a bad line, the users of before stay. Both are logged.
+
+    Passwords are hashed in threads, L{MAX_HASHING} at a time. One that was right is not hashed again for
+    L{VERIFIED_SECONDS}, as long as the user's line stays the same. For a name that is not known something is hashed,
+    too, so that the time tells nobody which names there are.
+
+    @param path: of the file.
+    @param clock: tells the time.
+    @param in_thread: calls a function with arguments in a thread; returns a Deferred of what it returns or raises.
+    @raise StartError: the file cannot be read, or has a bad line; the message says which.
+    """
+
+    credentialInterfaces = (IUsernamePassword,)
+
+    def __init__(self, path: str, clock: IReactorTime, in_thread: Callable[..., Deferred[Any]] = deferToThread) -> None:
+        self._path = path
+        self._clock = clock
+        self._in_thread = in_thread
+        self._key = secrets.token_bytes(32)
+        self._verified: dict[bytes, float] = {}  # until when, by digest; the oldest first
+        self._turns = DeferredSemaphore(MAX_HASHING)
+        self._users: Mapping[bytes, Hash] = {}
+        self._identity: tuple[int, ...] | None = None
+        try:
+            self._read()
+        except (OSError, ValueError) as error:
+            raise StartError(self._explain(error)) from None
+
+    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
+        """Check a name and a password.
+
+        @param credentials: with C{username} and C{password}, both bytes, as those of HTTP Basic have.
+        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}. Cancelling it gives up the
+            answer; the thread goes on.
+        """
+        self._read_again()
+        name, password = credentials.username, credentials.password
+        known = self._users.get(name)
+        wanted = known or self._stand_in(name)
+        digest = self._digest(b"\0".join((wanted.text.encode(), name, password)))
+
+        def check() -> bool | Deferred[bool]:
+            # Another request with the same password may have been hashed while this one waited.
+            return self._is_verified(digest) or self._in_thread(wanted.verify, password).addCallback(note)
+
+        def note(right: bool) -> bool:
+            if right and known is not None:
+                self._remember(digest)
+                return True
+            return False
+
+        def decide(right: bool) -> None:
+            if right:
+                answer.callback(name)
+            else:
+                answer.errback(UnauthorizedLogin("no such user and password"))
+
+        if self._is_verified(digest):
+            return succeed(name)
+        if len(self._turns.waiting) >= MAX_WAITING:
+            return fail(UnauthorizedLogin("too many passwords wait to be checked"))
+        answer: Deferred[bytes | tuple[()]] = Deferred()
+        # Not chained: a client that leaves must not make room for the next while its password is still being hashed.
+        self._turns.run(check).addCallbacks(decide, answer.errback)
+        return answer
+
+    def _read_again(self) -> None:
+        """Read the file, if it is another than the one that was read."""
+        try:
+            if _identity(os.stat(self._path)) == self._identity:
+                return
+            self._read()
+            _log.info("users read again from {path}", path=self._path)
+        except OSError as error:
+            if self._identity is not None:
+                _log.error("nobody gets in: {reason}", reason=self._explain(error))
+            self._users, self._identity = {}, None
+        except ValueError as error:
+            _log.error("the users of before stay: {reason}", reason=self._explain(error))
+
+    def _read(self) -> None:
+        """Read the file, and remember which it was, so that a bad one is read once.
+
+        @raise OSError: it cannot be read.
+        @raise ValueError: it has a bad line, or is no ordinary file.
+        """
+        with open(self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            status = os.fstat(file.fileno())
+            self._identity = _identity(status)
+            if not stat.S_ISREG(status.st_mode):
+                raise ValueError("not an ordinary file; allowed: one with the lines " + ALLOWED)
+            if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
+                _log.warn("{path} can be read or written by everybody; allow it to the server only", path=self._path)
+            self._users = read_users(file.read())
+
+    def _explain(self, error: OSError | ValueError) -> str:
+        if isinstance(error, OSError):
+            return f"http_users: {self._path}: {error.strerror}; allowed: a file that can be read"
+        return f"http_users: {self._path}: {error}"
+
+    def _stand_in(self, name: bytes) -> Hash:
+        """The hash that a name is checked against that is not known: always the same one, with costs as others have."""
+        hashes = list(self._users.values())
+        return hashes[int.from_bytes(self._digest(name)) % len(hashes)] if hashes else _NOBODY
+
+    def _digest(self, data: bytes) -> bytes:
+        return hashlib.blake2b(data, digest_size=32, key=self._key).digest()
+
+    def _is_verified(self, digest: bytes) -> bool:
+        return self._verified.get(digest, 0) > self._clock.seconds()
+
+    def _remember(self, digest: bytes) -> None:
+        now = self._clock.seconds()
+        self._verified.pop(digest, None)
+        while self._verified:
+            oldest = next(iter(self._verified))
+            if self._verified[oldest] > now and len(self._verified) < MAX_VERIFIED:
+                break
+            del self._verified[oldest]
+        self._verified[digest] = now + VERIFIED_SECONDS
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    """What differs between a file and what it was before, or another in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,131 @@
+"""Settings in, a server with all its parts out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from jsonrpcs_tx.access.users import UsersFile
+from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.config.kinds import network_address
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.families import load_families, load_module
+from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.rpc.registry import declares_stateless
+from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.destinations import DestinationError
+from jsonrpcs_tx.state.gauges import add_gauges
+from jsonrpcs_tx.state.livesettings import add_variables
+from jsonrpcs_tx.state.probing import ProbingService
+from jsonrpcs_tx.state.tablestore import TableStoreService
+from jsonrpcs_tx.transports.datagram import datagram_service
+from jsonrpcs_tx.transports.fifo import FifoService
+from jsonrpcs_tx.transports.http import JsonRpcSite
+from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.https import HttpsService
+from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.tcp import TcpFactory
+from jsonrpcs_tx.watchdog import Watchdog
+
+
+def makeService(
+    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
+) -> JsonRpcService:
+    """Make a server. It listens when it is started, by itself or by the application that it is a part of.
+
+    @param settings: all settings.
+    @param reactor: the reactor to run in; default: the global one.
+    @param commands: functions, modules and objects with commands, besides those that the settings name.
+    @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
+        needs; default: one for the file of the setting C{http_users}, if that is set.
+    @raise StartError: the file of users cannot be used.
+    @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
+        of a table, the list of destinations or the directory of stored replies is not allowed.
+    @raise ValueError: two commands have the same name.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    set_debug(settings.debug)
+    if checker is None and settings.http_users:
+        checker = UsersFile(settings.path(settings.http_users), reactor)
+    service = JsonRpcService(settings, reactor, checker)
+    _check_facts(service, checker)
+    if settings.list_file:
+        try:
+            service.destinations.load(settings.path(settings.list_file))
+        except DestinationError as error:
+            raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
+    add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
+    add_variables(service.variables, lambda: service.settings, service.change)
+    _load_commands(service, commands)
+    _add_tables(service)
+    if settings.ds_ping_interval:
+        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
+    if settings.watchdog:
+        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
+    _add_transports(service)
+    return service
+
+
+def _check_facts(service: JsonRpcService, checker: Any) -> None:
+    """See that what rules ask for is known."""
+    facts, settings = service.dispatcher.access.facts, service.settings
+    for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
+        if fact in facts and not known:
+            raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
+
+
+def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
+    """Make a server for a worker process: without transports, and with those sources of commands only that the settings
+    name and that hold one which is declared free of state.
+    """
+    set_debug(settings.debug)
+    service = JsonRpcService(settings, reactor)
+    for family in (*load_families(settings.load), *map(load_module, settings.commands)):
+        if declares_stateless(family.source):
+            service.registry.add(family.make(service))
+    return service
+
+
+def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
+    for family in load_families(service.settings.load):
+        service.registry.add(family.make(service))
+        service.families.append(family.name)
+    for family in map(load_module, service.settings.commands):
+        service.registry.add(family.make(service))
+    for source in sources:
+        service.registry.add(source)
+
+
+def _add_tables(service: JsonRpcService) -> None:
+    name = service.settings.htable_db
+    path = service.settings.path(name) if name else ""
+    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
+
+
+def _add_transports(service: JsonRpcService) -> None:
+    options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
+    if options.enables(settings.DATAGRAM):
+        for address in options.dgram_socket:
+            datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
+    if options.enables(settings.FIFO) and options.fifo_name:
+        FifoService(options, dispatcher, reactor).setServiceParent(service)
+    if options.enables(settings.HTTP):
+        for endpoint in options.http_listen:
+            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
+            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
+        if options.tls_certificate or options.tls_self_signed:
+            for endpoint in options.https_listen:
+                HttpsService(options, endpoint, _site(service), dispatcher.access, reactor).setServiceParent(service)
+    if options.enables(settings.TCP) and options.tcp_socket:
+        host, port = network_address("tcp", options.tcp_socket) or ("", 0)
+        tcp = TcpFactory(options, dispatcher, reactor)
+        kind = "tcp6" if ":" in host else "tcp"
+        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
+        StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
+
+
+def _site(service: JsonRpcService) -> JsonRpcSite:
+    options = service.settings
+    resource = service.jsonrpc_dispatch
+    site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
+    return site(options, resource, service.reactor)

@@ -1,0 +1,196 @@
+"""The kinds of values that settings take: how each is read, shown, and described."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+DIALECTS: Final = ("kamailio", "jsonrpc2")
+"""The names of the dialects; L{jsonrpcs_tx.rpc.envelope} has what they are."""
+
+
+@attrs.frozen
+class Kind:
+    """What values a setting takes.
+
+    @ivar parse: makes the value from a string or from a value of the right type; raises ValueError or TypeError.
+    @ivar allowed: what is allowed, in words.
+    @ivar several: it may be given more than once; the value is a tuple.
+    @ivar flag: as an option it stands alone, and means True.
+    @ivar show: writes a value as C{parse} takes it.
+    """
+
+    parse: Callable[[Any], Any]
+    allowed: str
+    several: bool = False
+    flag: bool = False
+    show: Callable[[Any], str] = str
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError
+    return int(value)
+
+
+def integer(least: int, most: int, unit: str = "") -> Kind:
+    """A whole number in a range."""
+
+    def parse(value: object) -> int:
+        number = _integer(value)
+        if not least <= number <= most:
+            raise ValueError
+        return number
+
+    return Kind(parse, f"{least} to {most}{unit and ' ' + unit}")
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise TypeError
+    number = float(value)
+    if not 0 < number <= 86400:
+        raise ValueError
+    return number
+
+
+def _mode(value: object) -> int:
+    mode = int(value.removeprefix("0o"), 8) if isinstance(value, str) else _integer(value)
+    if not 0 <= mode <= 0o777:
+        raise ValueError
+    return mode
+
+
+def _boolean(value: object) -> bool:
+    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+    return words[str(value).lower()]
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError
+    return value
+
+
+def _directory(value: object) -> str:
+    if not _string(value):
+        raise ValueError
+    return _string(value)
+
+
+def _owner(value: object) -> str | int:
+    """A user or group by name or number; whether it exists is found out at the start."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 0):
+        raise TypeError
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+_NETWORK_SOCKET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<ipv4>[0-9.]+)):(?P<port>[0-9]{1,5})")
+
+
+def network_address(protocol: str, value: str) -> tuple[str, int] | None:
+    """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value is no such thing.
+
+    @raise ValueError: it starts like one, and is none.
+    """
+    if not value.startswith(protocol + ":"):
+        return None
+    match = _NETWORK_SOCKET.fullmatch(value, len(protocol) + 1)
+    if match is None:
+        raise ValueError
+    host, port = match["ipv6"] or match["ipv4"], int(match["port"])
+    ipaddress.ip_address(host)
+    if port > 65535:
+        raise ValueError
+    return host, port
+
+
+def _dgram_socket(value: object) -> str:
+    address = _string(value)
+    if network_address("udp", address) is None and re.match("(udp[46]?|tcp|unix):", address):
+        raise ValueError
+    return address
+
+
+def _tcp_socket(value: object) -> str:
+    address = _string(value)
+    if address and network_address("tcp", address) is None:
+        raise ValueError
+    return address
+
+
+def _endpoint(value: object) -> str:
+    """A Twisted server endpoint string; its kind is looked up at the start, when the reactor is known."""
+    description = _string(value)
+    if description and not re.match(r"\w+:", description):
+        raise ValueError
+    return description
+
+
+def _network(value: object) -> str:
+    return str(ipaddress.ip_network(_string(value)))
+
+
+def _http_path(value: object) -> str:
+    if not re.fullmatch(r"/[!-~]*", _string(value)) or re.search("[?#]", _string(value)):
+        raise ValueError
+    return _string(value)
+
+
+def _origin(value: object) -> str:
+    if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
+        raise ValueError
+    return _string(value).lower()
+
+
+def _dialect(value: object) -> str:
+    if value not in DIALECTS:
+        raise ValueError
+    return str(value)
+
+
+def _matching(pattern: str) -> Callable[[object], str]:
+    """The check that a value is a string that a pattern matches as a whole."""
+
+    def check(value: object) -> str:
+        if not re.fullmatch(pattern, _string(value)):
+            raise ValueError
+        return _string(value)
+
+    return check
+
+
+_token = _matching(r"(?a:[\w.!%*+`'~-]+)")
+_sip_uri = _matching(r"sips?:[!-~]+")
+_reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
+_htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
+
+
+def several(kind: Kind) -> Kind:
+    """Any number of values of a kind; a string is one value, an empty one none."""
+    return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
+
+
+SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
+MODE: Final = Kind(_mode, "a file mode in octal, 0001 to 0777 (0 is taken as 0600)", show=lambda mode: f"{mode:04o}")
+FILE: Final = Kind(_string, "a path, or nothing")
+OWNER: Final = Kind(_owner, "a name or a number")
+SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
+MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
+ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
+NAME: Final = Kind(_directory, "a name")
+DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
+PATH: Final = Kind(_directory, "a path")
+DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
+TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
+HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
+NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
+ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
+RULE: Final = Kind(_string, "a rule, see docs/access.md")
+SIP_METHOD: Final = Kind(_token, "a SIP method")
+SIP_URI: Final = Kind(_sip_uri, "a SIP URI")
+REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semicolons")
+HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
+YES_OR_NO: Final = Kind(_boolean, SWITCH.allowed, show=SWITCH.show)

@@ -1,0 +1,100 @@
+"""The families of commands that a server can have: built-in ones, and those of other packages and modules."""
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+import attrs
+
+from jsonrpcs_tx.commands.cfg import Cfg
+from jsonrpcs_tx.commands.cnt import Cnt
+from jsonrpcs_tx.commands.core import Core
+from jsonrpcs_tx.commands.corex import Corex
+from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
+from jsonrpcs_tx.commands.htable import Htable
+from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.commands.stats import Stats
+from jsonrpcs_tx.commands.system import System
+from jsonrpcs_tx.commands.tls import Tls
+from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.service import JsonRpcService
+
+ENTRY_POINTS: Final = "jsonrpcs_tx.commands"
+"""The group of entry points by which a package announces a family of commands: a module, or a class that takes the
+service."""
+
+
+@attrs.frozen
+class Family:
+    """A family of commands.
+
+    @ivar name: by which the setting C{load} or C{commands} names it.
+    @ivar source: the class or module that declares its commands.
+    @ivar make: makes what L{jsonrpcs_tx.rpc.registry.commands_of} takes, for a server.
+    """
+
+    name: str
+    source: object
+    make: Callable[[JsonRpcService], object]
+
+
+_BUILT_IN: Final = (
+    Family("system", System, lambda server: System(server.registry)),
+    Family("core", Core, Core),
+    Family("corex", Corex, Corex),
+    Family("jsonrpc", JsonRpc, lambda server: JsonRpc()),
+    Family(
+        "dispatcher",
+        DispatcherCommands,
+        lambda server: DispatcherCommands(server.destinations, server.settings, server.reactor),
+    ),
+    Family("htable", Htable, lambda server: Htable(server.tables)),
+    Family("cfg", Cfg, lambda server: Cfg(server.variables)),
+    Family("stats", Stats, lambda server: Stats(server.counters)),
+    Family("cnt", Cnt, lambda server: Cnt(server.counters)),
+    Family("tls", Tls, lambda server: Tls(server.reload_tls)),
+)
+"""Each is handed those parts of a server that it uses."""
+
+
+def load_families(wanted: Sequence[str]) -> Iterator[Family]:
+    """The families that the setting C{load} names: built-in ones first, then those of entry points.
+
+    @raise SettingError: there is no family of a name, or it cannot be loaded.
+    """
+    announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    built_in = {family.name: family for family in _BUILT_IN}
+    known = dict.fromkeys([*built_in, *announced])
+    for name in wanted:
+        if name != "all" and name not in known:
+            raise SettingError("load", name, ", ".join(["all", *known]))
+    for name in known if "all" in wanted else dict.fromkeys(wanted):
+        if name in built_in:
+            yield built_in[name]
+        else:
+            try:
+                yield _family(name, announced[name].load())
+            except Exception as error:
+                raise SettingError("load", name, f"an entry point that can be imported ({error})") from error
+
+
+def load_module(name: str) -> Family:
+    """What a value of the setting C{commands} names.
+
+    @param name: C{package.module}, or C{package.module:name} of a class or anything else that holds commands.
+    @raise SettingError: it cannot be imported.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        loaded: Any = importlib.import_module(module_name)
+        if attribute:
+            loaded = getattr(loaded, attribute)
+    except Exception as error:
+        raise SettingError("commands", name, f"a module that can be imported ({error})") from error
+    return _family(name, loaded)
+
+
+def _family(name: str, loaded: Any) -> Family:
+    """The family of a package or program: of a class, an instance that is made with the server."""
+    return Family(name, loaded, loaded if isinstance(loaded, type) else lambda server: loaded)
