@@ -175,7 +175,7 @@ def several(kind: Kind) -> Kind:
 
 SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
 MODE: Final = Kind(_mode, "a file mode in octal, 0001 to 0777 (0 is taken as 0600)", show=lambda mode: f"{mode:04o}")
-FILE: Final = Kind(_string, "a path, or nothing")
+FILE: Final = Kind(_string, "a path, or empty")
 OWNER: Final = Kind(_owner, "a name or a number")
 SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")

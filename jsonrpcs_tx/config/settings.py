@@ -52,7 +52,7 @@ class Settings:
     transport: int = _setting(
         6,
         kinds.integer(0, HTTP | FIFO | DATAGRAM | TCP),
-        "transports to enable: the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0 all whose address is set",
+        "transports to enable, the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0: all that have an address",
     )
     dialect: str = _setting(
         "kamailio",
@@ -60,88 +60,95 @@ class Settings:
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
     )
     pretty_format: int = _setting(
-        0, kinds.integer(0, 1), "1: lay out replies for people, as kamctl wants them; 0: compact"
+        0, kinds.integer(0, 1), "1: indent replies as Kamailio does, which kamctl relies on; 0: compact"
     )
-    run_dir: str = _setting(".", kinds.PATH, "directory that relative paths lie in")
-    fifo_name: str = _setting("kamailio_rpc.fifo", kinds.FILE, "FIFO that requests are written to; nothing: none")
+    run_dir: str = _setting(".", kinds.PATH, "directory that relative paths start from")
+    fifo_name: str = _setting(
+        "kamailio_rpc.fifo", kinds.FILE, "path of the FIFO that clients write requests to; empty: disabled"
+    )
     fifo_mode: int = _setting(0o660, kinds.MODE, "mode of the FIFO, in octal")
     fifo_user: str | int = _setting(
-        "", kinds.OWNER, "user that owns the FIFO, by name or number; default: of the process"
+        "", kinds.OWNER, "owner of the FIFO, a user name or number; default: the process's user"
     )
-    fifo_group: str | int = _setting("", kinds.OWNER, "group of the FIFO, by name or number; default: of the process")
-    fifo_reply_dir: str = _setting("/tmp/", kinds.PATH, "directory of the clients' reply FIFOs")
+    fifo_group: str | int = _setting(
+        "", kinds.OWNER, "group of the FIFO, a name or number; default: the process's group"
+    )
+    fifo_reply_dir: str = _setting("/tmp/", kinds.PATH, "directory that holds the clients' reply FIFOs")
     fifo_timeout: int = _setting(
         2000,
         kinds.MILLISECONDS,
-        "how long in ms to wait for the rest of a request, and for the reader of a reply",
+        "milliseconds to wait for the rest of a request, and for a client to read its reply",
         live=True,
     )
     fifo_max_request: int = _setting(
         65_456,
         kinds.integer(256, 16_777_216, "bytes"),
-        "size in bytes above which a request over the FIFO is given up",
+        "maximum size of a request over the FIFO or TCP, in bytes; a larger one is dropped",
         live=True,
     )
     dgram_socket: Sequence[str] = _setting(
         ("kamailio_rpc.sock",),
         kinds.several(kinds.DGRAM_SOCKET),
-        "Unix datagram socket (a path) or UDP address (udp:1.2.3.4:8090, udp:[::1]:8090); "
-        "given more than once, all are opened",
+        "Unix datagram socket (a path) or UDP address (udp:1.2.3.4:8090, udp:[::1]:8090); may be given more than once",
     )
     dgram_workers: int = _setting(
         1,
         kinds.integer(1, 64),
-        "processes that read datagrams; more than 1: workers, which run commands that are free of state",
+        "processes that read datagrams; above 1: worker processes, which run stateless commands themselves",
     )
     dgram_mode: int = _setting(0o660, kinds.MODE, "mode of the Unix datagram socket, in octal")
-    dgram_user: str | int = _setting("", kinds.OWNER, "user that owns the Unix socket, by name or number")
-    dgram_group: str | int = _setting("", kinds.OWNER, "group of the Unix socket, by name or number")
+    dgram_user: str | int = _setting(
+        "", kinds.OWNER, "owner of the Unix socket, a user name or number; default: the process's user"
+    )
+    dgram_group: str | int = _setting(
+        "", kinds.OWNER, "group of the Unix socket, a name or number; default: the process's group"
+    )
     dgram_timeout: int = _setting(
         2000,
         kinds.MILLISECONDS,
-        "how long in ms to try to send a reply to a client whose queue is full",
+        "milliseconds to keep trying to send a reply to a client whose queue is full",
         live=True,
     )
     tcp_socket: str = _setting("", kinds.TCP_SOCKET, "TCP address for plain JSON, tcp:1.2.3.4:8092")
     http_listen: Sequence[str] = _setting(
         ("tcp:8080:interface=127.0.0.1",),
         kinds.several(kinds.ENDPOINT),
-        "Twisted endpoint string to listen on for HTTP; given more than once, all are opened",
+        "Twisted endpoint string to listen on for HTTP; may be given more than once",
     )
     https_listen: Sequence[str] = _setting(
         ("tcp:8443:interface=127.0.0.1",),
         kinds.several(kinds.ENDPOINT),
-        "Twisted endpoint string to listen on for HTTPS, if a certificate is set; given more than once, all are opened",
+        "Twisted endpoint string to listen on for HTTPS, if a certificate is set; may be given more than once",
     )
-    http_path: str = _setting("/RPC", kinds.HTTP_PATH, "URL path that requests start with")
+    http_path: str = _setting("/RPC", kinds.HTTP_PATH, "prefix of the URL paths that are answered")
     http_allow: Sequence[str] = _setting(
         ("127.0.0.0/8", "::1/128"),
         kinds.several(kinds.NETWORK),
-        "network whose clients may call over HTTP(S); given more than once, all may",
+        "network whose clients may call over HTTP(S); may be given more than once",
     )
     http_origin: Sequence[str] = _setting(
         (),
         kinds.several(kinds.ORIGIN),
-        "origin of web pages, besides the server's own, that may call; given more than once, all may",
+        "origin of web pages that may call, besides the server's own; may be given more than once",
     )
     http_users: str = _setting(
-        "", kinds.FILE, "file with users and hashed passwords, who alone may call over HTTP(S); see docs/access.md"
+        "", kinds.FILE, "file of users and hashed passwords; only these may then call over HTTP(S), see docs/access.md"
     )
     rule: Sequence[str] = _setting(
         (),
         kinds.several(kinds.RULE),
-        "who may call what: udp 192.0.2.0/24 allow dispatcher.* deny core.kill; given more than once, all count",
+        "who may call what, such as udp 192.0.2.0/24 allow dispatcher.* deny core.kill; may be given more than once",
     )
     http_max_body: int = _setting(
         1_048_576,
         kinds.integer(256, 1_073_741_824, "bytes"),
-        "size in bytes above which a request over HTTP(S) gets 413",
+        "maximum size of a request body over HTTP(S), in bytes; a larger one gets 413",
         live=True,
     )
     http_timeout: float = _setting(
         60.0,
         kinds.SECONDS,
-        "seconds after which an idle HTTP or TCP connection is closed, or one whose request is not whole",
+        "seconds after which an HTTP or TCP connection is closed that is idle or whose request is still incomplete",
         live=True,
     )
     max_connections: int = _setting(
@@ -152,75 +159,81 @@ class Settings:
         live=True,
     )
     tls_certificate: str = _setting(
-        "", kinds.FILE, "file with the certificate and its chain, in PEM; turns HTTPS on (with transport 1)"
+        "", kinds.FILE, "PEM file with the certificate and its chain; turns HTTPS on (with transport 1)"
     )
-    tls_private_key: str = _setting(
-        "", kinds.FILE, "file with the private key, in PEM; default: the certificate's file"
-    )
+    tls_private_key: str = _setting("", kinds.FILE, "PEM file with the private key; default: the certificate's file")
     tls_ca: str = _setting(
-        "", kinds.FILE, "file with CA certificates, in PEM; then clients need a certificate of one of them"
+        "", kinds.FILE, "PEM file with CA certificates; clients then need a certificate that one of them signed"
     )
     tls_self_signed: bool = _setting(
-        False, kinds.SWITCH, "make a self-signed certificate for localhost, tls.pem unless set, where there is none"
+        False,
+        kinds.SWITCH,
+        "make a self-signed certificate for localhost if there is none yet, in tls.pem unless tls_certificate is set",
     )
-    async_timeout: float = _setting(60.0, kinds.SECONDS, "seconds that an asynchronous command may take", live=True)
+    async_timeout: float = _setting(
+        60.0, kinds.SECONDS, "maximum number of seconds that an asynchronous command may take", live=True
+    )
     async_limit: int = _setting(
         1000,
         kinds.integer(1, 100_000),
-        "asynchronous commands that may be at work at the same time; more get 503",
+        "maximum number of asynchronous commands in progress; further calls get 503",
         live=True,
     )
     store_path: str = _setting(
         "",
         kinds.FILE,
-        "directory in which clients may have replies stored, with a member store_path of the request that names a "
-        "file; nothing: such a member counts for nothing",
+        "directory for stored replies: a request names a file in its member store_path; empty: disabled",
     )
     load: Sequence[str] = _setting(
         ("all",),
         kinds.several(kinds.NAME),
-        "family of commands to load: a built-in one or an entry point; given more than once, all of these; "
-        "all: every one there is",
+        "family of commands to load, built-in or an entry point; may be given more than once; all: every family",
     )
     commands: Sequence[str] = _setting(
         (),
         kinds.several(kinds.NAME),
-        "module with commands of yours, package.module or package.module:Class; may be given more than once",
+        "module with your own commands, package.module or package.module:Class; may be given more than once",
     )
     list_file: str = _setting(
         "",
         kinds.FILE,
-        "file with the sets of destinations, in the format of Kamailio's dispatcher",
+        "file that lists the sets of destinations, in the format of Kamailio's dispatcher",
         module="dispatcher",
     )
     reload_delta: int = _setting(
         5,
         kinds.integer(0, 86400, "seconds"),
-        "least seconds from one dispatcher.reload to the next",
+        "minimum number of seconds between two runs of dispatcher.reload",
         module="dispatcher",
     )
     ds_ping_interval: int = _setting(
         0,
         kinds.integer(0, 86400, "seconds"),
-        "seconds between two rounds in which destinations are probed with SIP requests; 0: they are not",
+        "seconds between two rounds of probing destinations with SIP requests; 0: disabled",
         module="dispatcher",
     )
-    ds_ping_method: str = _setting(
-        "OPTIONS", kinds.SIP_METHOD, "method of the SIP requests that probe", module="dispatcher"
+    ds_ping_method: str = _setting("OPTIONS", kinds.SIP_METHOD, "method of the probing requests", module="dispatcher")
+    ds_ping_from: str = _setting(
+        "sip:dispatcher@localhost", kinds.SIP_URI, "From URI of the probing requests", module="dispatcher"
     )
-    ds_ping_from: str = _setting("sip:dispatcher@localhost", kinds.SIP_URI, "From URI of these", module="dispatcher")
     ds_probing_mode: int = _setting(
         0,
         kinds.integer(0, 3),
-        "which destinations are probed: 0 those with the probing flag, 1 all, 2 those both inactive and with the "
-        "flag, 3 those with the flag in the list file",
+        "which destinations are probed: 0 those with the probing flag, 1 all, 2 inactive ones with the flag, "
+        "3 those with the flag in the list file",
         module="dispatcher",
     )
     ds_probing_threshold: int = _setting(
-        1, kinds.integer(1, 1000), "failed probes after which a destination is inactive", module="dispatcher"
+        1,
+        kinds.integer(1, 1000),
+        "number of failed probes after which a destination becomes inactive",
+        module="dispatcher",
     )
     ds_inactive_threshold: int = _setting(
-        1, kinds.integer(1, 1000), "answered probes after which an inactive destination is active", module="dispatcher"
+        1,
+        kinds.integer(1, 1000),
+        "number of answered probes after which an inactive destination becomes active",
+        module="dispatcher",
     )
     ds_ping_reply_codes: str = _setting(
         "",
@@ -235,17 +248,17 @@ class Settings:
         module="htable",
     )
     htable_db: str = _setting(
-        "", kinds.FILE, "SQLite file that hash tables are kept in from one run to the next; nothing: they are not kept"
+        "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
     fast_paths: bool = _setting(
         True,
         kinds.YES_OR_NO,
-        "answer ordinary requests on the shortest way; no: all on the general one, to find out which is at fault",
+        "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
     )
     watchdog: int = _setting(
         1000,
         kinds.integer(0, 600_000, "milliseconds"),
-        "how long in ms a command may hold up all others before the log says where it is; 0: it is not watched",
+        "milliseconds that a command may block the reactor before the log says where; 0: disabled",
     )
     debug: int = _setting(
         2, kinds.integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
