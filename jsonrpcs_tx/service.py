@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx import commands, envelope, settings
 from jsonrpcs_tx.access import Access, read_rule
+from jsonrpcs_tx.authentication import Authenticator
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Dispatcher, Reply
@@ -26,7 +27,7 @@ from jsonrpcs_tx.settings import SettingError, Settings
 from jsonrpcs_tx.store import ReplyStore
 from jsonrpcs_tx.tables import Tables
 from jsonrpcs_tx.tablestore import TableStoreService
-from jsonrpcs_tx.transports import Listener, tls, workers
+from jsonrpcs_tx.transports import Listener, files, tls, unixstreams, workers
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
@@ -81,8 +82,9 @@ class JsonRpcService(MultiService):
             _reply_store(settings),
         )
         self._exec_origin = self.dispatcher.origin("exec")
+        authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
-            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, checker
+            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, authenticator
         )
 
     def privilegedStartService(self) -> None:
@@ -267,7 +269,8 @@ def _add_transports(service: JsonRpcService) -> None:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
-            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
+            own_reactor = _http_reactor(service, "http_listen", endpoint)
+            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, own_reactor
             StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
@@ -279,6 +282,15 @@ def _add_transports(service: JsonRpcService) -> None:
         kind = "tcp6" if ":" in host else "tcp"
         endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
         StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
+
+
+def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
+    """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
+    options = service.settings
+    access = files.Access("http", options.http_mode, options.http_user, options.http_group)
+    return unixstreams.reactor_for(
+        endpoint, setting, lambda path: os.path.abspath(options.path(path)), access, service.reactor
+    )
 
 
 def _site(service: JsonRpcService) -> JsonRpcSite:
@@ -294,7 +306,8 @@ class _HttpsService(StreamService):
     def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
         self._settings = service.settings
         fast = self._settings.fast_paths
-        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor, fast)
+        reactor = _http_reactor(service, "https_listen", endpoint)
+        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, reactor, fast)
         self._site = site
         self._context: tls.CurrentContext | None = None
 

@@ -298,6 +298,11 @@ class Settings:
         _several(_ENDPOINT),
         "Twisted endpoint string to listen on for HTTPS, if a certificate is set; given more than once, all are opened",
     )
+    http_mode: int = _setting(
+        0o660, _MODE, "mode of the Unix sockets of HTTP(S), in octal; for one of them: unix:PATH:mode=600"
+    )
+    http_user: str | int = _setting("", _OWNER, "user that owns the Unix sockets of HTTP(S), by name or number")
+    http_group: str | int = _setting("", _OWNER, "group of the Unix sockets of HTTP(S), by name or number")
     http_path: str = _setting(
         "/RPC", Kind(_http_path, "a path that starts with /, without ? and #"), "URL path that requests start with"
     )

@@ -7,20 +7,19 @@ from functools import lru_cache, partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from twisted.cred.credentials import UsernamePassword
-from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
 from jsonrpcs_tx.addresses import is_address, is_in
+from jsonrpcs_tx.authentication import Authenticator, Refused
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
-from jsonrpcs_tx.transports import tls
+from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
@@ -33,6 +32,7 @@ MAX_DISCARDED: Final = 16
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
+_REASONS: Final = {**http.RESPONSES, 429: b"Too Many Requests"}
 
 
 class JsonRpcResource(resource.Resource):
@@ -46,7 +46,7 @@ class JsonRpcResource(resource.Resource):
     @param allow: networks whose clients may call.
     @param origins: origins of web pages that may call, besides the server's own.
     @param max_body: the most bytes of a document.
-    @param checker: an ICredentialsChecker of names and passwords, which then every request needs (401 else).
+    @param authenticator: finds out who a client is, by a name and a password that then every request needs.
     @ivar max_body: may be set at any time.
     @ivar http_status: status and reason tell of faults.
     """
@@ -59,14 +59,14 @@ class JsonRpcResource(resource.Resource):
         allow: Sequence[str],
         origins: Sequence[str],
         max_body: int,
-        checker: Any = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
         self.http_status = dispatcher.dialect.http_status
         self._origins = frozenset(origins)
         self.max_body = max_body
-        self._checker = checker
+        self._authenticator = authenticator
         self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
 
     def render(self, request: server.Request) -> int:
@@ -77,21 +77,16 @@ class JsonRpcResource(resource.Resource):
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
-        if self._checker is None:
+        if self._authenticator is None:
             self._dispatch(request, document, None)
         else:
-            credentials = UsernamePassword(request.getUser(), request.getPassword())
-            checked = maybeDeferred(self._checker.requestAvatarId, credentials)
-            checked.addCallbacks(
-                lambda name: self._dispatch(request, document, name.decode(errors="replace")),
-                lambda failure: _unauthorized(request, failure),
-            )
+            self._authenticate(self._authenticator, request, document)
         return server.NOT_DONE_YET
 
     @property
     def authenticates(self) -> bool:
         """Whether requests need a name and a password."""
-        return self._checker is not None
+        return self._authenticator is not None
 
     def origin(self, channel: Any, user: str | None = None) -> Origin:
         """The origin of what comes over a connection.
@@ -99,10 +94,31 @@ class JsonRpcResource(resource.Resource):
         @param channel: the connection's, after the handshake of TLS.
         @param user: who has authenticated, if that is asked for.
         """
-        names = tls.client_names(channel.transport) if "tls" in self.dispatcher.access.facts else ()
+        facts = self.dispatcher.access.facts
+        names = tls.client_names(channel.transport) if "tls" in facts else ()
+        uid, gid = (None, None) if facts.isdisjoint(("uid", "gid")) else peers.credentials(channel.transport)
         address = getattr(channel.transport.getPeer(), "host", None)
         transport = "https" if channel.isSecure() else "http"
-        return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names)
+        return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names, uid=uid, gid=gid)
+
+    def _authenticate(self, authenticator: Authenticator, request: server.Request, document: bytes) -> None:
+        """Find out who a client is, and answer; if it goes away before that, nobody needs to know."""
+        asked = authenticator.check(request.getUser(), request.getPassword(), peers.client(request.channel.transport))
+        request.notifyFinish().addErrback(lambda _: asked.cancel())
+
+        def refused(failure: Failure) -> None:
+            if failure.check(Refused) is None:
+                _log.failure("http: a request failed", failure)
+            if request._disconnected or request.finished:
+                return
+            _refuse_client(
+                request,
+                failure.value
+                if isinstance(failure.value, Refused)
+                else Refused(500, "the request failed; the log says why"),
+            )
+
+        asked.addCallback(lambda user: self._dispatch(request, document, user)).addErrback(refused)
 
     def _dispatch(self, request: server.Request, document: bytes, user: str | None) -> None:
         if not request._disconnected:
@@ -188,20 +204,21 @@ def status(reply: Reply) -> tuple[int, bytes]:
 
 def refuse(request: server.Request, code: int, message: str) -> None:
     """Answer with an HTTP error and a line of text."""
-    body = b"%d %s: %s\n" % (code, http.RESPONSES[code], message.encode())
-    request.setResponseCode(code)
+    body = b"%d %s: %s\n" % (code, _REASONS[code], message.encode())
+    request.setResponseCode(code, _REASONS[code])
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(b"" if request.method == b"HEAD" else body)
     request.finish()
 
 
-def _unauthorized(request: server.Request, failure: Failure) -> None:
-    if failure.check(UnauthorizedLogin) is None:
-        _log.failure("http: credentials could not be checked", failure)
-    if not request._disconnected:
+def _refuse_client(request: server.Request, refused: Refused) -> None:
+    """Refuse a request by a client that is not known."""
+    if refused.code == http.UNAUTHORIZED:
         request.setHeader(b"WWW-Authenticate", b'Basic realm="jsonrpcs_tx", charset="UTF-8"')
-        refuse(request, http.UNAUTHORIZED, "a name and a password are needed")
+    if refused.retry_after is not None:
+        request.setHeader(b"Retry-After", b"%d" % refused.retry_after)
+    refuse(request, refused.code, refused.text)
 
 
 def _header(request: server.Request, name: bytes) -> str | None:

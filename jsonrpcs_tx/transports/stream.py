@@ -208,5 +208,7 @@ class StreamService(Service):
         return port
 
     def _error(self, failure: Failure) -> StartError:
+        if isinstance(failure.value, StartError):
+            return failure.value
         reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"
         return StartError(f"{self._setting}: {self._endpoint}: {reason}")

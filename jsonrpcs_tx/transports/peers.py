@@ -1,0 +1,32 @@
+"""Who is at the other end of a connection."""
+
+import socket
+import struct
+from typing import Any, Final
+
+from twisted.internet.address import UNIXAddress
+
+UCRED: Final = struct.Struct("iII")
+"""Process, user and group of the other end of a Unix socket, as the kernel gives them (unix(7))."""
+
+
+def credentials(transport: Any) -> tuple[int | None, int | None]:
+    """The user and group of a client, as they were when it connected; None and None if it is not on a Unix socket.
+
+    @param transport: of the connection, with or without TLS.
+    """
+    if not isinstance(transport.getPeer(), UNIXAddress):
+        return None, None
+    while hasattr(transport, "transport"):  # below TLS, and what else there is in between
+        transport = transport.transport
+    _, uid, gid = UCRED.unpack(transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    return uid, gid
+
+
+def client(transport: Any) -> str:
+    """A text that says which client it is: its IP address; over a Unix socket, its user."""
+    host = getattr(transport.getPeer(), "host", None)
+    if host is not None:
+        return str(host)
+    uid, _ = credentials(transport)
+    return "a socket" if uid is None else f"a Unix socket, uid {uid}"
