@@ -183,7 +183,8 @@ def makeService(
     @param reactor: the reactor to run in; default: the global one.
     @param commands: functions, modules and objects with commands, besides those that the settings name.
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
-        needs; default: one for the file of the setting C{http_users}, if that is set.
+        needs, see L{jsonrpcs_tx.authentication.Authenticator}; default: one for the file of the setting C{http_users},
+        if that is set.
     @raise StartError: the file of users cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table, the list of destinations or the directory of stored replies is not allowed.

@@ -1,6 +1,7 @@
 """Who an HTTP client is: whatever a checker of twisted.cred does, each request gets an answer, and the log says why."""
 
 import base64
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +9,15 @@ from twisted.cred.checkers import ANONYMOUS
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredQueue, fail, succeed
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from jsonrpcs_tx import Settings, authentication, makeService
+from jsonrpcs_tx.authentication import Authenticator, Refused
+from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.credentials import make_hash
 from jsonrpcs_tx.passwords import NAME_TOKENS, TooManyPasswords
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, http_request
 from tests.test_http import HttpCase, Response
 
 
@@ -166,29 +170,35 @@ class AuthenticationTests(HttpCase):
 
     async def test_log_and_counters(self) -> None:
         """Who is refused is counted, and logged in a line a second for each address, with how many were held back."""
-        self.serve_with(
-            Checker(lambda asked: fail(TooManyPasswords(1) if asked.username == b"tim" else UnauthorizedLogin()))
-        )
-        names = [b"ann", b"bob", b"tim", b"a' from 192.0.2.9\n\x1b\xff"]
+        clock, counters = Clock(), Counters()
+
+        def refuse(asked: Any) -> Deferred[Any]:
+            return fail(TooManyPasswords(1) if asked.username == b"tim" else UnauthorizedLogin())
+
+        authenticator = Authenticator(Checker(refuse), clock, counters)
+
+        def ask(name: bytes, client: str) -> None:
+            self.failureResultOf(authenticator.check(name, b"x", client), Refused)
+
         with capturedLogs() as events:
-            for name in (*names, b""):
-                await self.ask(http_request(ECHO, basic(name)))
-            await self.ask(http_request(ECHO, basic(names[-1])), host="127.0.0.2")
-            await self.ask(http_request(ECHO))
+            for name in (b"ann", b"bob", b"tim", b""):
+                ask(name, "192.0.2.1")
+            for number in range(9):
+                ask(b"a' from 192.0.2.9\n\x1b\xff" + b"x" * 1000, f"2001:db8::{number}")
+            clock.advance(1)
+            ask(b"tim", "192.0.2.1")
         lines = [formatEvent(event) for event in events if event["log_namespace"] == "jsonrpcs_tx.authentication"]
         assert lines == [
-            "http: authentication failed for user 'ann' from 127.0.0.1",
-            'http: authentication failed for user "a\' from 192.0.2.9\\n\\x1b\\\\xff" from 127.0.0.2',
+            "http: authentication failed for user 'ann' from 192.0.2.1",
+            f'http: authentication failed for user "a\' from 192.0.2.9\\n\\x1b\\\\xff{"x" * 80}" from 2001:db8::0',
+            "http: too many passwords for user 'tim' from 192.0.2.1 (2 more were held back)",
         ]
-        throttle = self.service.jsonrpc_dispatch._authenticator._throttle("127.0.0.1")  # type: ignore[union-attr]
-        throttle._next = 0
-        with capturedLogs() as events:
-            await self.ask(http_request(ECHO, basic(b"tim")))
-        (line,) = [formatEvent(event) for event in events if event["log_namespace"] == "jsonrpcs_tx.authentication"]
-        assert line == "http: too many passwords for user 'tim' from 127.0.0.1 (3 more were held back)"
-        counters = self.service.counters.group("jsonrpc")
-        counted = {counter.name: counter.read() for counter in counters if counter.name.startswith("auth_")}
-        assert counted == {"auth_failures": 4, "auth_limited": 2}
+        documented = re.search(r"^failregex = (.*)$", (REPOSITORY / "docs/access.md").read_text(), re.M)
+        assert documented
+        pattern = documented[1].replace("<HOST>", "(\\S+)")
+        found = [match[1] for match in map(re.compile(pattern).search, lines) if match]
+        assert found == ["192.0.2.1", "2001:db8::0"]
+        assert [counters.get("jsonrpc", name).read() for name in ("auth_failures", "auth_limited")] == [11, 2]  # type: ignore[union-attr]
 
     async def test_flood(self) -> None:
         """While one address guesses on and on, its users get in that are known, and others the second time."""

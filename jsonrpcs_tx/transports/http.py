@@ -96,8 +96,10 @@ class JsonRpcResource(resource.Resource):
         """
         facts = self.dispatcher.access.facts
         names = tls.client_names(channel.transport) if "tls" in facts else ()
-        uid, gid = (None, None) if facts.isdisjoint(("uid", "gid")) else peers.credentials(channel.transport)
         address = getattr(channel.transport.getPeer(), "host", None)
+        uid, gid = None, None
+        if address is None and not facts.isdisjoint(("uid", "gid")):
+            uid, gid = peers.credentials(channel.transport)
         transport = "https" if channel.isSecure() else "http"
         return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names, uid=uid, gid=gid)
 
