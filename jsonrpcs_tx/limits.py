@@ -101,7 +101,8 @@ class Turns:
     lane does not hold up a short one.
 
     @param at_once: how many run at the same time.
-    @param most: how many may wait in all lanes together; with one more, the longest lane loses its last one.
+    @param most: how many may wait in all lanes together; with one more, the longest lane loses its last one, of several
+        the one whose turn comes last.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -116,17 +117,19 @@ class Turns:
         """Run a task when it is its turn.
 
         @param task: returns a result, or a Deferred of one.
-        @param first: go to the front of the lane.
+        @param first: go before all that wait, with the lane.
         @return: a Deferred of the result, which fails with what the task raises, or with L{TurnLost}. Cancelling it
             before the turn gives the turn up; later it only gives up the result.
         """
         turn = _Turn(task, Deferred(lambda _: self._leave(lane, turn)))
-        turns = self._lanes.setdefault(lane, deque())
-        turns.appendleft(turn) if first else turns.append(turn)
+        if first:
+            self._lanes = {lane: deque((turn, *self._lanes.pop(lane, ()))), **self._lanes}
+        else:
+            self._lanes.setdefault(lane, deque()).append(turn)
         self.waiting += 1
         self._start()
         if self.waiting > self._most:
-            longest = max(self._lanes, key=lambda lane: len(self._lanes[lane]))
+            longest = max(reversed(self._lanes), key=lambda lane: len(self._lanes[lane]))
             last = self._lanes[longest][-1]
             self._leave(longest, last)
             last.answer.errback(TurnLost())

@@ -6,8 +6,8 @@ the processor busy, nor keep others out who send the right one:
   - A bucket of tokens for each network, and one for each name from there, say how many may be hashed. A right password
     gives its tokens back, and so does one that was not hashed after all. Without a token it is turned away at once.
   - Networks take turns.
-  - A password that was turned away, and comes again, has tokens of its own, and is the next one of its network. Who
-    guesses sends another password each time; who knows the right one sends it again.
+  - A password that was turned away, and comes again, has tokens of its own, and is the next one. Who guesses sends
+    another password each time; who knows the right one sends it again.
   - One that was right before needs no token, and is the next one.
 """
 
@@ -78,7 +78,7 @@ def network_of(client: str) -> str:
 class Pass:
     """Leave to hash a password.
 
-    @ivar first: it goes before others of its network.
+    @ivar first: it goes before all others.
     """
 
     first: bool

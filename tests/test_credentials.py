@@ -412,9 +412,10 @@ def test_password_that_was_right_gets_in(desk: Desk) -> None:
 
 
 def test_password_that_was_turned_away_goes_first(desk: Desk) -> None:
-    """A password that comes again is hashed before those that have waited in its network."""
+    """A password that comes again is hashed before all that have waited."""
     desk.held = []
     waiting = desk.flood("user?", NETWORK_TOKENS[0])
+    waiting += desk.flood("user?", 50, "192.0.2.2")
     assert desk.ask("bob", "bob") == [TooManyPasswords]
     answer = desk.ask("bob", "bob")
     for _ in range(MAX_HASHING + 1):

@@ -93,12 +93,12 @@ class Tasks:
 
 
 def test_turns() -> None:
-    """Lanes take turns, each in its order, except for who may go first."""
+    """Lanes take turns, each in its order, except for who may go before all."""
     tasks = Tasks()
     tasks.ask("a1", "a2", "a3", "a4", "b1", "b2", "c1")
     tasks.ask("b0", first=True)
     tasks.end_all()
-    assert tasks.begun == ["a1", "a2", "b0", "c1", "a3", "b1", "a4", "b2"]
+    assert tasks.begun == ["a1", "b0", "a2", "c1", "b1", "a3", "b2", "a4"]
     assert all(tasks.answers[name] == [name] for name in tasks.begun)
     assert tasks.turns.waiting == 0
 
@@ -124,6 +124,17 @@ def test_longest_lane_loses() -> None:
     assert tasks.turns.waiting == 4
     tasks.end_all()
     assert sorted(tasks.begun) == ["a1", "a2", "a3", "b1", "c1"]
+
+
+def test_newest_lane_loses() -> None:
+    """With too many lanes of one, the last one loses, and who has waited does not; who may go first never does."""
+    tasks = Tasks(most=3)
+    tasks.ask("a1", "b1", "c1", "d1", "e1")
+    assert tasks.answers["e1"][0].check(TurnLost)
+    tasks.ask("f1", first=True)
+    assert tasks.answers["d1"][0].check(TurnLost)
+    tasks.end_all()
+    assert tasks.begun == ["a1", "f1", "b1", "c1"]
 
 
 def test_many_that_end_at_once() -> None:

@@ -9,7 +9,9 @@ from unittest import SkipTest
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.threads import deferToThread
+from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Settings, makeService
@@ -131,6 +133,18 @@ class UnixStreamTests(TestCase):
         os.chdir(before)
         await service.stopService()
         assert not self.path.exists()
+
+    async def test_socket_of_systemd(self) -> None:
+        """A socket that systemd has made keeps its mode, and its file at the stop; Twisted makes it 0666."""
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(self.path))
+        sock.listen()
+        self.path.chmod(0o600)
+        self.patch(_SystemdParser, "_sddaemon", ListenFDs([sock.detach()], ["http"]))
+        service = self.serve("systemd:domain=UNIX:index=0")
+        await self.assert_answers()
+        await service.stopService()
+        assert self.mode() == 0o600
 
     async def test_facts(self) -> None:
         """The commands that list sockets and connections tell what there is of a Unix socket."""

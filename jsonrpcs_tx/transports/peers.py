@@ -4,8 +4,6 @@ import socket
 import struct
 from typing import Any, Final
 
-from twisted.internet.address import UNIXAddress
-
 UCRED: Final = struct.Struct("iII")
 """Process, user and group of the other end of a Unix socket, as the kernel gives them (unix(7))."""
 
@@ -15,11 +13,12 @@ def credentials(transport: Any) -> tuple[int | None, int | None]:
 
     @param transport: of the connection, with or without TLS.
     """
-    if not isinstance(transport.getPeer(), UNIXAddress):
-        return None, None
     while hasattr(transport, "transport"):  # below TLS, and what else there is in between
         transport = transport.transport
-    _, uid, gid = UCRED.unpack(transport.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    sock = transport.getHandle()
+    if sock.family != socket.AF_UNIX:
+        return None, None
+    _, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     return uid, gid
 
 
@@ -29,4 +28,4 @@ def client(transport: Any) -> str:
     if host is not None:
         return str(host)
     uid, _ = credentials(transport)
-    return "a socket" if uid is None else f"a Unix socket, uid {uid}"
+    return f"a Unix socket, uid {uid}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,44 +14,43 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
 
-_UNIX: Final = re.compile(r"(haproxy:)?unix:")
+BACKLOG: Final = 50
+"""Connections that may wait to be accepted, unless the endpoint says so itself, as in Twisted."""
+
+_UNIX: Final = re.compile(r"(haproxy:)?(unix|systemd):")
 _MODE: Final = re.compile(r"(?<!\\):mode=")
 
 
 class UnixPort(unix.Port):
-    """Listens on a Unix socket, in the place of one that no process listens on any more.
+    """Listens on a Unix socket.
 
-    @param setting: that the path comes from, for messages.
-    @param access: who may use the file.
+    @param path: of the socket.
+    @param bind: makes the bound socket, and tells its file if that is to be removed at the end.
     """
 
     _file: OwnFile | None = None
 
     def __init__(
-        self, setting: str, path: str, factory: IProtocolFactory, backlog: int, access: Access, reactor: Any
+        self,
+        path: str,
+        factory: IProtocolFactory,
+        backlog: int,
+        reactor: Any,
+        bind: Callable[[], tuple[socket.socket, OwnFile | None]],
     ) -> None:
         super().__init__(os.fsencode(path), factory, backlog, reactor=reactor)
-        self._setting = setting
         self._path = path
-        self._access = access
+        self._bind = bind
 
     def startListening(self) -> None:
-        """Make the socket, and accept connections.
-
-        @raise jsonrpcs_tx.errors.StartError: it cannot be made, see L{bind_unix}.
-        """
+        """Make the socket, and accept connections. Twisted's own would change the mode of whatever the path names."""
+        self.socket, self._file = self._bind()
+        self.socket.setblocking(False)
         tcp._reservedFD.reserve()
-        sock = self.createInternetSocket()
-        try:
-            self._file = bind_unix(self._setting, self._path, sock, self._access)
-        except BaseException:
-            sock.close()
-            raise
         self.factory.doStart()  # type: ignore[union-attr] # it has one
-        sock.listen(self.backlog)
+        self.socket.listen(self.backlog)
         self.connected = True
-        self.socket = sock
-        self.fileno = sock.fileno  # type: ignore[method-assign] # as Port itself does
+        self.fileno = self.socket.fileno  # type: ignore[method-assign] # as Port itself does
         self.numberAccepts = 100
         self.startReading()
 
@@ -86,14 +86,34 @@ class UnixFiles:
         return getattr(self._reactor, name)
 
     def listenUNIX(
-        self, address: str, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+        self, address: str, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: bool = False
     ) -> UnixPort:
-        """Listen, as the reactor's method of that name does; a lock beside the file is not needed.
+        """Listen, in the place of a socket that no process listens on any more. A lock beside the file is not needed.
 
-        @raise jsonrpcs_tx.errors.StartError: see L{UnixPort.startListening}.
+        @raise jsonrpcs_tx.errors.StartError: the socket cannot be made, see L{bind_unix}.
         """
         access = attrs.evolve(self._access, mode=mode) if self._own_mode else self._access
-        port = UnixPort(self._setting, self._path(address), factory, backlog, access, self._reactor)
+        path = self._path(address)
+
+        def bind() -> tuple[socket.socket, OwnFile]:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                return sock, bind_unix(self._setting, path, sock, access)
+            except BaseException:
+                sock.close()
+                raise
+
+        return self._listen(path, factory, backlog, bind)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Any:
+        """Listen on a socket that systemd, say, has made. The mode and the file of one of Unix stay as they are."""
+        if addressFamily != socket.AF_UNIX:
+            return self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
+        sock = socket.socket(fileno=os.dup(fileDescriptor))
+        return self._listen(os.fsdecode(sock.getsockname()), factory, BACKLOG, lambda: (sock, None))
+
+    def _listen(self, path: str, factory: IProtocolFactory, backlog: int, bind: Callable[[], Any]) -> UnixPort:
+        port = UnixPort(path, factory, backlog, self._reactor, bind)
         port.startListening()
         return port
 
