@@ -86,17 +86,20 @@ class Authenticator:
         checked.addBoth(told)
         if not answer.called:
             late = self._clock.callLater(CHECK_SECONDS, too_late)
-        return answer.addCallback(_user).addErrback(self._refuse, name, client)
+        return answer.addCallback(_user).addErrback(self._refuse, name, client, is_guess=bool(name or password))
 
-    def _refuse(self, failure: Failure, name: bytes, client: str) -> None:
-        """@raise Refused: always."""
+    def _refuse(self, failure: Failure, name: bytes, client: str, is_guess: bool) -> None:
+        """Log and count who is refused. Browsers ask without a name and a password first; that is no guess.
+
+        @raise Refused: always.
+        """
         error = failure.value
         if isinstance(error, TooManyPasswords):
             self._limited.value += 1
             self._warn("too many passwords", name, client)
             raise Refused(429, str(error), error.seconds)
         if isinstance(error, UnauthorizedLogin):
-            if name:  # a browser asks without one first
+            if is_guess:
                 self._failures.value += 1
                 self._warn("authentication failed", name, client)
             raise Refused(http.UNAUTHORIZED, "a name and a password are needed")

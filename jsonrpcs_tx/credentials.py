@@ -267,13 +267,13 @@ class UsersFile:
         if check is None:
             network = network_of(getattr(credentials, "client", ""))
             try:
-                leave = self._gate.admit(network, self._digest(name), digest, self._right.has(digest))
+                admitted = self._gate.admit(network, self._digest(name), digest, self._right.has(digest))
             except TooManyPasswords:
                 return fail()
-            check = self._begin(network, digest, leave, verify)
+            check = self._begin(network, digest, admitted, verify)
         return check.join().addCallback(decide)
 
-    def _begin(self, network: str, digest: bytes, leave: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
+    def _begin(self, network: str, digest: bytes, admitted: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
         """Have a password hashed when it is its turn."""
         check = self._checks[digest] = _Check()
 
@@ -284,7 +284,7 @@ class UsersFile:
         def ended(outcome: bool | Failure) -> None:
             del self._checks[digest]
             if not check.begun or outcome is True:
-                leave.give_back()
+                admitted.give_back()
             if isinstance(outcome, Failure):
                 if outcome.check(TurnLost):
                     self._gate.turn_away(digest)
@@ -295,7 +295,7 @@ class UsersFile:
                 self._wrong.add(digest)
             check.end(outcome)
 
-        check.turn = self._turns.run(network, begin, leave.first).addBoth(ended)
+        check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
         return check
 
     def _read_again(self) -> None:

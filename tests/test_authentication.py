@@ -127,6 +127,17 @@ class AuthenticationTests(HttpCase):
         assert response.headers[b"retry-after"] == b"3"
         assert b"www-authenticate" not in response.headers
 
+    async def test_bug_after_the_check(self) -> None:
+        """What fails once a user is known gets 500 and a traceback in the log, in place of no answer."""
+
+        def fails(*arguments: object) -> None:
+            raise ZeroDivisionError
+
+        self.serve_with(Checker(lambda _: b"ann"))
+        self.patch(self.service.dispatcher, "dispatch", fails)
+        assert (await self.ask(ASK)).status == 500
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
     async def test_no_answer(self) -> None:
         """A checker that does not answer in time is cancelled, and the client gets 503, even if it takes no notice."""
         self.patch(authentication, "CHECK_SECONDS", 0.05)
@@ -178,7 +189,7 @@ class AuthenticationTests(HttpCase):
         authenticator = Authenticator(Checker(refuse), clock, counters)
 
         def ask(name: bytes, client: str) -> None:
-            self.failureResultOf(authenticator.check(name, b"x", client), Refused)
+            self.failureResultOf(authenticator.check(name, b"x" if name else b"", client), Refused)
 
         with capturedLogs() as events:
             for name in (b"ann", b"bob", b"tim", b""):

@@ -1,5 +1,6 @@
 """Unix sockets of HTTP: their mode and owner, what dead servers left, and the files of others."""
 
+import base64
 import os
 import socket
 import stat
@@ -11,10 +12,12 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.endpoints import _SystemdParser
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.credentials import make_hash
 from jsonrpcs_tx.errors import StartError
 from tests.support import ECHO, ECHO_REPLY, http_call
 from tests.test_files import STRANGER, make_directory
@@ -145,6 +148,19 @@ class UnixStreamTests(TestCase):
         await self.assert_answers()
         await service.stopService()
         assert self.mode() == 0o600
+
+    async def test_passwords(self) -> None:
+        """Over a Unix socket the user of the client's process is who guesses."""
+        users = self.directory / "users"
+        users.write_text(f"ann:{make_hash(b'sesame', n=2, r=1)}\n")
+        users.chmod(0o600)
+        self.serve(http_users="users")
+        headers = {"Authorization": "Basic " + base64.b64encode(b"ann:wrong").decode()}
+        with capturedLogs() as events:
+            reply = await deferToThread(http_call, "http", str(self.path), ECHO, headers=headers)
+        assert reply.status == 401
+        line = f"http: authentication failed for user 'ann' from a Unix socket, uid {os.geteuid()}"
+        assert line in [formatEvent(event) for event in events]
 
     async def test_facts(self) -> None:
         """The commands that list sockets and connections tell what there is of a Unix socket."""

@@ -109,16 +109,12 @@ class JsonRpcResource(resource.Resource):
         request.notifyFinish().addErrback(lambda _: asked.cancel())
 
         def refused(failure: Failure) -> None:
-            if failure.check(Refused) is None:
+            refusal = failure.value
+            if not isinstance(refusal, Refused):
                 _log.failure("http: a request failed", failure)
-            if request._disconnected or request.finished:
-                return
-            _refuse_client(
-                request,
-                failure.value
-                if isinstance(failure.value, Refused)
-                else Refused(500, "the request failed; the log says why"),
-            )
+                refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
+            if not request._disconnected and not request.finished:
+                _refuse_client(request, refusal)
 
         asked.addCallback(lambda user: self._dispatch(request, document, user)).addErrback(refused)
 
@@ -214,13 +210,13 @@ def refuse(request: server.Request, code: int, message: str) -> None:
     request.finish()
 
 
-def _refuse_client(request: server.Request, refused: Refused) -> None:
+def _refuse_client(request: server.Request, refusal: Refused) -> None:
     """Refuse a request by a client that is not known."""
-    if refused.code == http.UNAUTHORIZED:
+    if refusal.code == http.UNAUTHORIZED:
         request.setHeader(b"WWW-Authenticate", b'Basic realm="jsonrpcs_tx", charset="UTF-8"')
-    if refused.retry_after is not None:
-        request.setHeader(b"Retry-After", b"%d" % refused.retry_after)
-    refuse(request, refused.code, refused.text)
+    if refusal.retry_after is not None:
+        request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
+    refuse(request, refusal.code, refusal.text)
 
 
 def _header(request: server.Request, name: bytes) -> str | None:

@@ -15,8 +15,8 @@ def credentials(transport: Any) -> tuple[int | None, int | None]:
     """
     while hasattr(transport, "transport"):  # below TLS, and what else there is in between
         transport = transport.transport
-    sock = transport.getHandle()
-    if sock.family != socket.AF_UNIX:
+    sock = transport.getHandle() if hasattr(transport, "getHandle") else None
+    if sock is None or sock.family != socket.AF_UNIX:
         return None, None
     _, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     return uid, gid
@@ -28,4 +28,4 @@ def client(transport: Any) -> str:
     if host is not None:
         return str(host)
     uid, _ = credentials(transport)
-    return f"a Unix socket, uid {uid}"
+    return "an unknown address" if uid is None else f"a Unix socket, uid {uid}"
