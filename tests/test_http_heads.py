@@ -63,8 +63,6 @@ REFUSED = {
     "length of 20 digits": (413, request(HOST, b"Content-Length: " + b"9" * 20)),
     "length of 5,000 digits": (413, request(HOST, b"Content-Length: " + b"9" * 5000)),
     "length of 5,000 digits, not last": (413, request(b"Content-Length: " + b"9" * 5000, HOST)),
-    "folded header": (400, request(HOST, b"X: y", b" z", LENGTH)),
-    "folded length": (400, request(HOST, b"Content-Length:", b" %d" % len(ECHO))),
     "blank before the first header": (400, request(b" X: y", HOST, LENGTH)),
     "blank before the colon": (400, request(HOST, b"Content-Length : %d" % len(ECHO))),
     "header without a colon": (400, request(HOST, b"X", LENGTH)),
@@ -98,6 +96,8 @@ SERVED = {
     "length in blanks": request(HOST, b"Content-Length: \t %d \t" % len(ECHO)),
     "length with zeros": request(HOST, b"Content-Length: 000%d" % len(ECHO)),
     "identity encoding": request(HOST, b"Content-Encoding: Identity", LENGTH),
+    "folded header": request(HOST, b"X: y", b" z", LENGTH),
+    "folded length": request(HOST, b"Content-Length:", b"\t%d" % len(ECHO)),
     "obs-text": request(HOST, b"X: \xe4", LENGTH),
     "host in capitals": request(b"HOST: LOCALHOST.:8080", LENGTH),
 }

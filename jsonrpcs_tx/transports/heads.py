@@ -13,7 +13,7 @@ from twisted.web.http_headers import Headers
 MAX_LENGTH_DIGITS: Final = 18
 """Digits of a Content-Length; no document has a length of more."""
 
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+_FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"/[!-~]*")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)([!-~]*)", re.IGNORECASE)
@@ -44,16 +44,17 @@ def host_name(value: bytes) -> str | None:
 def check_field(line: bytes) -> None:
     """Check a header line by itself.
 
+    @param line: one that was folded has been joined, as RFC 9112 has it.
     @raise BadHead: it is not NAME: VALUE, or it gives the length of the body in a way that is not allowed.
     """
-    match = _FIELD.fullmatch(line)
-    if match is None:
+    if _FIELD.fullmatch(line) is None:
         raise BadHead(http.BAD_REQUEST, "allowed: header lines NAME: VALUE, one line each, no control characters")
-    name, value = match[1].lower(), match[2].strip(b" \t")
-    if name == b"content-length":
-        _check_length(value)
-    elif name == b"transfer-encoding":
-        _check_codings([coding.strip(b" \t") for coding in value.lower().split(b",")])
+    if line[0] in b"CcTt":
+        name, _, value = line.lower().partition(b":")
+        if name == b"content-length":
+            _check_length(value.strip(b" \t"))
+        elif name == b"transfer-encoding":
+            _check_codings([coding.strip(b" \t") for coding in value.split(b",")])
 
 
 def check_trailers(lines: Iterable[bytes]) -> None:
@@ -72,10 +73,10 @@ def check_head(method: bytes, target: bytes, version: bytes, headers: Headers) -
     @param headers: each line of which has passed L{check_field}.
     @raise BadHead: it is refused.
     """
-    hosts = headers.getRawHeaders(b"Host", [])
+    hosts = headers.getRawHeaders(b"Host") or ()
     if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
         raise BadHead(http.BAD_REQUEST, f"{len(hosts)} Host headers; allowed: 1")
-    if hosts and host_name(hosts[0]) is None:
+    if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise BadHead(http.BAD_REQUEST, "the host is malformed; allowed: HOST or HOST:PORT")
     if not _TARGET.fullmatch(target) and (method, target) != (b"OPTIONS", b"*"):
         raise BadHead(http.BAD_REQUEST, "the target is malformed; allowed: a path, or a URL with http or https")
@@ -98,7 +99,9 @@ def origin_form(target: bytes, headers: Headers) -> bytes:
 
 def connection_options(headers: Headers) -> frozenset[bytes]:
     """What the Connection headers ask for, in lower case."""
-    values = headers.getRawHeaders(b"Connection", [])
+    values = headers.getRawHeaders(b"Connection")
+    if values is None:
+        return frozenset()
     return frozenset(option.strip(b" \t").lower() for value in values for option in value.split(b","))
 
 

@@ -22,7 +22,7 @@ from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import heads, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.pages import Pages
-from jsonrpcs_tx.transports.proxies import FORWARDING, Proxies, UnknownClient
+from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
 from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
@@ -34,6 +34,7 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_IP_ADDRESSES: Final = (IPv4Address, IPv6Address)
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
 
 
@@ -119,11 +120,10 @@ class JsonRpcResource(resource.Resource):
 
         @raise UnknownClient: a proxy does not tell.
         """
-        headers = request.requestHeaders
         peer = ip_address(request.getClientAddress())
-        if any(map(headers.hasHeader, FORWARDING)) and not (self.proxies and self.proxies.trusts(peer)):
+        if self.proxies.ignores(peer, request.requestHeaders):
             self.proxies.tell_once(request.site)
-        return self.proxies.client(peer, headers)
+        return self.proxies.client(peer, request.requestHeaders)
 
     def origin(self, channel: Any, address: str | None, user: str | None = None) -> Origin:
         """The origin of what comes over a connection.
@@ -201,8 +201,7 @@ class JsonRpcResource(resource.Resource):
         Internet leads a browser to a Unix socket.
         """
         hosts = request.requestHeaders.getRawHeaders(b"Host", [])
-        over_unix = ip_address(request.getClientAddress()) is None
-        return over_unix or all(map(self.hosts.accepts, hosts))
+        return all(map(self.hosts.accepts, hosts)) or ip_address(request.getClientAddress()) is None
 
     def _respond_later(self, request: server.Request, later: Deferred[Reply]) -> None:
         def client_gone(_: object) -> None:
@@ -265,7 +264,7 @@ def _line(code: int, message: str) -> bytes:
 
 def ip_address(peer: object) -> str | None:
     """The IP address of a peer; None over a Unix socket."""
-    return peer.host if isinstance(peer, IPv4Address | IPv6Address) else None
+    return peer.host if isinstance(peer, _IP_ADDRESSES) else None
 
 
 def _unauthorized(request: server.Request, failure: Failure) -> None:
@@ -381,14 +380,13 @@ class Channel(http.HTTPChannel):
         if not self._refused:
             super().dataReceived(data)
 
-    def lineReceived(self, line: bytes) -> None:
-        if line.startswith((b" ", b"\t")):  # HTTPChannel joins it to the line before
-            self._refuse(http.BAD_REQUEST, "a line starts with a blank; allowed: NAME: VALUE in one line")
-        else:
-            super().lineReceived(line)
-
     def headerReceived(self, line: bytes) -> bool:
-        return self._passes(heads.check_field, line) and super().headerReceived(line)
+        try:
+            heads.check_field(line)
+        except heads.BadHead as bad:
+            self._refuse(bad.code, bad.reason)
+            return False
+        return bool(super().headerReceived(line))
 
     def allHeadersReceived(self) -> None:
         headers = self.requests[-1].requestHeaders

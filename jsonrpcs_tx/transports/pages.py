@@ -1,7 +1,7 @@
 """What web pages may do: which may call, and the headers of CORS with which their browser lets them read replies."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,29 +34,30 @@ class Pages:
 
         A browser that sends no Origin says with Sec-Fetch-Site whether another site made it send the request.
         """
-        origins = headers.getRawHeaders(b"Origin", [])
+        origins = headers.getRawHeaders(b"Origin")
         if not origins:
-            return _OWN_FETCHES.issuperset(headers.getRawHeaders(b"Sec-Fetch-Site", []))
+            sites = headers.getRawHeaders(b"Sec-Fetch-Site")
+            return sites is None or _OWN_FETCHES.issuperset(sites)
         return len(origins) == 1 and (self._lists(origins[0]) or self._is_own(origins[0], headers))
 
-    def reply_headers(self, headers: Headers) -> Iterator[tuple[bytes, bytes]]:
-        """The headers of a reply with which a page of a listed origin may read it."""
-        origins = headers.getRawHeaders(b"Origin", [])
-        if len(origins) == 1 and self._lists(origins[0]):
-            yield b"Access-Control-Allow-Origin", origins[0]
-            yield b"Vary", b"Origin"
-            if self._credentials:
-                yield b"Access-Control-Allow-Credentials", b"true"
+    def reply_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
+        """The headers of a reply with which a page of a listed origin may read it; none to any other."""
+        origins = headers.getRawHeaders(b"Origin", []) if self._origins else []
+        if len(origins) != 1 or not self._lists(origins[0]):
+            return []
+        allowed = [(b"Access-Control-Allow-Origin", origins[0]), (b"Vary", b"Origin")]
+        if self._credentials:
+            allowed.append((b"Access-Control-Allow-Credentials", b"true"))
+        return allowed
 
     def preflight_headers(self, method: bytes, headers: Headers) -> list[tuple[bytes, bytes]]:
         """The further headers of the reply to a preflight request, with which a browser asks what a page may send.
 
         @return: none where the request is no preflight of a listed origin.
         """
-        origins = headers.getRawHeaders(b"Origin", [])
         if method != b"OPTIONS" or not headers.hasHeader(b"Access-Control-Request-Method"):
             return []
-        if len(origins) != 1 or not self._lists(origins[0]):
+        if not self.reply_headers(headers):
             return []
         allowed = [(b"Access-Control-Allow-Methods", b"POST, GET"), (b"Access-Control-Max-Age", b"%d" % MAX_AGE)]
         names = b", ".join(headers.getRawHeaders(b"Access-Control-Request-Headers", []))

@@ -72,6 +72,11 @@ class Proxies:
             raise UnknownClient("Forwarded and X-Forwarded-For name different clients")
         return clients.pop() if clients else peer
 
+    def ignores(self, peer: str | None, headers: Headers) -> bool:
+        """Whether a request has headers of a proxy that do not count, since the peer is none of the proxies."""
+        forwarded = headers.hasHeader(b"Forwarded") or headers.hasHeader(b"X-Forwarded-For")
+        return forwarded and not (self and self.trusts(peer))
+
     def tell_once(self, listener: object) -> None:
         """Log that the headers came and do not count, the first time over a listener."""
         if listener not in self._told:
