@@ -244,6 +244,18 @@ class ProxyTests(LoggedCase):
             assert (await client.response()).body == ECHO_REPLY
         assert sum("http_proxy" in line for line in self.logged) == 1
 
+    async def test_haproxy(self) -> None:
+        """Behind the endpoint haproxy: networks and rules are for the client that the PROXY protocol names."""
+        if self.options.get("tls_self_signed"):
+            return  # TLS would have to come behind the line of the proxy
+        self.serve(http_listen="haproxy:tcp:0:interface=127.0.0.1", http_allow=["192.0.2.0/24", "127.0.0.1"])
+        for address, status in (("192.0.2.1", 200), ("203.0.113.1", 403), ("127.0.0.1", 200)):
+            client = await self.connect()
+            client.write(f"PROXY TCP4 {address} 127.0.0.1 4711 8080\r\n".encode())
+            for _ in range(2):
+                client.write(http_request(ECHO))
+                assert (await client.response()).status == status, address
+
     async def test_own_use(self) -> None:
         """A client on the proxy's machine that names nobody calls for itself."""
         self.serve(http_proxy="127.0.0.1")

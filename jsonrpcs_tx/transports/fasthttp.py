@@ -81,10 +81,6 @@ class FastChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        peer = ip_address(self.transport.getPeer())
-        # Who may not call is told so by the resource, each time.
-        self._shut_out = peer is not None and not self.site.jsonrpc.allows(peer)
-        self._general = self._shut_out
         self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -122,8 +118,13 @@ class FastChannel(Channel):
     def _answer(self, data: bytes, end: int) -> None:
         jsonrpc = self.site.jsonrpc
         if self._origin is None:
+            # Not before: TLS names are known after the handshake, and the peer after the line of the PROXY protocol.
             peer = ip_address(self.transport.getPeer())
-            self._origin = jsonrpc.origin(self, peer)  # not before: TLS names are known after the handshake only
+            self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            if self._shut_out:  # is told so by the resource, each time
+                self._leave(data)
+                return
+            self._origin = jsonrpc.origin(self, peer)
         reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
             self._arrives = False
