@@ -109,7 +109,7 @@ def _check_length(value: bytes) -> None:
     if not value.isdigit():
         raise BadHead(http.BAD_REQUEST, "Content-Length is no number; allowed: digits")
     if len(value) > MAX_LENGTH_DIGITS:
-        raise BadHead(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a Content-Length of {MAX_LENGTH_DIGITS} digits")
+        raise BadHead(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a Content-Length of up to {MAX_LENGTH_DIGITS} digits")
 
 
 def _check_codings(codings: list[bytes]) -> None:

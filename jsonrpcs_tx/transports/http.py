@@ -158,7 +158,11 @@ class JsonRpcResource(resource.Resource):
         elif not self._is_own_host(request):
             host = request.getHeader(b"Host")
             _log.warn("http: {host!r:.300} is no name of this server, see http_host", host=host)
-            refuse(request, http.FORBIDDEN, "the Host header is no name of this server; allowed: see setting http_host")
+            refuse(
+                request,
+                http.FORBIDDEN,
+                "the Host header is no name of this server; allowed: those of the setting http_host",
+            )
         elif not self.pages.allows(request.requestHeaders):
             origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
             _log.warn("http: web page of a foreign origin refused, see http_origin: {origin!r:.300}", origin=origin)
