@@ -64,7 +64,8 @@ BROKEN_CONNECTIONS = (
     b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
     b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000,
-    b'POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\n{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\n"
+    b'{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
 )
 """What clients send that go away again, without waiting for an answer."""
 
