@@ -250,11 +250,22 @@ class ProxyTests(LoggedCase):
             return  # TLS would have to come behind the line of the proxy
         self.serve(http_listen="haproxy:tcp:0:interface=127.0.0.1", http_allow=["192.0.2.0/24", "127.0.0.1"])
         for address, status in (("192.0.2.1", 200), ("203.0.113.1", 403), ("127.0.0.1", 200)):
-            client = await self.connect()
-            client.write(f"PROXY TCP4 {address} 127.0.0.1 4711 8080\r\n".encode())
-            for _ in range(2):
-                client.write(http_request(ECHO))
-                assert (await client.response()).status == status, address
+            await self.assert_proxied(address, status)
+
+    async def test_haproxy_outside(self) -> None:
+        """So it is where the proxy itself is in none of the networks."""
+        if self.options.get("tls_self_signed"):
+            return
+        self.serve(http_listen="haproxy:tcp:0:interface=127.0.0.1", http_allow=["192.0.2.0/24"])
+        for address, status in (("192.0.2.1", 200), ("203.0.113.1", 403), ("127.0.0.1", 403)):
+            await self.assert_proxied(address, status)
+
+    async def assert_proxied(self, address: str, status: int) -> None:
+        client = await self.connect()
+        client.write(f"PROXY TCP4 {address} 127.0.0.1 4711 8080\r\n".encode())
+        for _ in range(2):
+            client.write(http_request(ECHO))
+            assert (await client.response()).status == status, address
 
     async def test_own_use(self) -> None:
         """A client on the proxy's machine that names nobody calls for itself."""

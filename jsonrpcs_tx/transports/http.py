@@ -436,7 +436,7 @@ class Channel(http.HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Say it in words, where HTTPChannel finds a request bad."""
         if not self._refused:
-            self._refuse(http.BAD_REQUEST, "allowed: requests of HTTP/1.1 and HTTP/1.0")
+            self._refuse(http.BAD_REQUEST, "malformed; allowed: HTTP/1.1 or 1.0, a head of up to 16 kB and 500 lines")
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Answer a line of more than 16 kB; HTTPChannel itself leaves such a connection open over TLS."""
