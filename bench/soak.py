@@ -59,12 +59,13 @@ GOOD = (
 )
 
 BROKEN_CONNECTIONS = (
-    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00",
-    b"POST /RPC HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST /RPC HTTP/1.1\r\nContent-Length: 100\r\n\r\n{",
-    b"POST /RPC HTTP/1.1\r\nX: " + b"y" * 20_000,
-    b'POST /RPC HTTP/1.1\r\nContent-Length: 60\r\n\r\n{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000,
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\n"
+    b'{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
 )
 """What clients send that go away again, without waiting for an answer."""
 

@@ -32,7 +32,9 @@ from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
+from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.variables import Variables
@@ -84,7 +86,14 @@ class JsonRpcService(MultiService):
         self._exec_origin = self.dispatcher.origin("exec")
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
-            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, authenticator
+            self.dispatcher,
+            settings.http_allow,
+            settings.http_origin,
+            settings.http_max_body,
+            authenticator,
+            Hosts(settings.http_host),
+            Proxies(settings.http_proxy),
+            settings.http_notification,
         )
 
     def privilegedStartService(self) -> None:
@@ -316,10 +325,12 @@ class _HttpsService(StreamService):
         """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
         if self._context is not None:
             self._context.reload()
+            self._site.jsonrpc.hosts.add(self._context.names)
 
     def privilegedStartService(self) -> None:
         if self._listening is None:
             self._context = tls.CurrentContext(self._settings)
+            self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
             if self._settings.fast_paths:
                 factory.protocol = FastTlsTransport

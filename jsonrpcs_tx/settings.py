@@ -177,6 +177,16 @@ def _origin(value: object) -> str:
     return _string(value).lower()
 
 
+def _proxy(value: object) -> str:
+    return "unix" if value == "unix" else _network(value)
+
+
+def _notification(value: object) -> int:
+    if _integer(value) not in (200, 204):
+        raise ValueError
+    return _integer(value)
+
+
 def _dialect(value: object) -> str:
     if value not in DIALECTS:
         raise ValueError
@@ -197,6 +207,7 @@ def _matching(pattern: str) -> Callable[[object], str]:
 _token = _matching(r"(?a:[\w.!%*+`'~-]+)")
 _sip_uri = _matching(r"sips?:[!-~]+")
 _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
+_host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
 
 
@@ -315,6 +326,25 @@ class Settings:
         (),
         _several(Kind(_origin, "scheme://host or scheme://host:port")),
         "origin of web pages, besides the server's own, that may call; given more than once, all may",
+    )
+    http_host: Sequence[str] = _setting(
+        (),
+        _several(Kind(_host, "a host name, *.example.com for all names below one, or * for any")),
+        "name that clients of HTTP(S) may call the server by, as their Host header has it, besides IP addresses, "
+        "localhost, the machine's own name and those in the certificate; given more than once, all may be used; see "
+        "docs/access.md",
+    )
+    http_proxy: Sequence[str] = _setting(
+        (),
+        _several(Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")),
+        "network of proxies whose headers Forwarded and X-Forwarded-For say who calls over HTTP(S); given more than "
+        "once, all count; see docs/access.md",
+    )
+    http_notification: int = _setting(
+        200,
+        Kind(_notification, "200 or 204"),
+        "HTTP status where there is no reply, as to a notification in dialect jsonrpc2: 200 with an empty body, which "
+        "most clients take, or 204",
     )
     http_users: str = _setting(
         "", _FILE, "file with users and hashed passwords, who alone may call over HTTP(S); see docs/access.md"

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.protocols.policies import TimeoutMixin
 from twisted.web import http, server
 
 from jsonrpcs_tx.dispatcher import Origin, Reply
 from jsonrpcs_tx.transports.fasttls import send_at_once
-from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, status
+from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, ip_address, status
+from jsonrpcs_tx.transports.proxies import FORWARDING
 
 MAX_HEAD: Final = 2048
 """Bytes of a head that may be plain."""
@@ -32,22 +32,27 @@ MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger one is twisted.web's from the start."""
 
 _HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
-_UNUSUAL: Final = frozenset(
-    (b"transfer-encoding", b"expect", b"origin", b"upgrade", b"cookie", b"trailer", b"te", b"content-encoding")
-)
+_UNUSUAL: Final = FORWARDING | {
+    *(b"transfer-encoding", b"expect", b"origin", b"sec-fetch-site", b"upgrade", b"cookie", b"trailer", b"te"),
+    b"content-encoding",
+}
 
 
-def ordinary_size(head: bytes, prefix: bytes) -> int:
+def ordinary_size(
+    head: bytes, prefix: bytes, is_own: Callable[[bytes], bool], usual: frozenset[bytes] = frozenset()
+) -> int:
     """Read a head, from the request line to the empty line.
 
     @param prefix: with which the path must start.
+    @param is_own: whether the value of a Host header is a name of the server.
+    @param usual: headers that ask for nothing, in lower case, though they do elsewhere.
     @return: the size of the body; -1 where the head is not plain: no POST over HTTP/1.1 to such a path, none or several
-        Content-Length, or any header that asks for more than an answer.
+        Content-Length or Host, a foreign host, or any header that asks for more than an answer.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not match[1].partition(b"?")[0].startswith(prefix):
         return -1
-    size = -1
+    size, hosts = -1, 0
     for line in match[2].split(b"\r\n")[:-1]:
         name, _, value = line.lower().partition(b":")
         value = value.strip(b" \t")
@@ -55,9 +60,13 @@ def ordinary_size(head: bytes, prefix: bytes) -> int:
             if size >= 0 or not value.isdigit() or len(value) > 9:
                 return -1
             size = int(value)
-        elif name in _UNUSUAL or (name == b"connection" and value != b"keep-alive"):
+        elif name == b"host":
+            hosts += 1
+            if not is_own(value):
+                return -1
+        elif (name in _UNUSUAL and name not in usual) or (name == b"connection" and value != b"keep-alive"):
             return -1
-    return size
+    return size if hosts == 1 else -1
 
 
 class FastChannel(Channel):
@@ -72,10 +81,6 @@ class FastChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        client = self.transport.getPeer()
-        # Who may not call is told so by the resource, each time.
-        self._shut_out = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
-        self._general = self._shut_out
         self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
     def dataReceived(self, data: bytes) -> None:
@@ -113,7 +118,13 @@ class FastChannel(Channel):
     def _answer(self, data: bytes, end: int) -> None:
         jsonrpc = self.site.jsonrpc
         if self._origin is None:
-            self._origin = jsonrpc.origin(self)  # not before: TLS names are known after the handshake only
+            # Not before: TLS names are known after the handshake, and the peer after the line of the PROXY protocol.
+            peer = ip_address(self.transport.getPeer())
+            self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            if self._shut_out:  # is told so by the resource, each time
+                self._leave(data)
+                return
+            self._origin = jsonrpc.origin(self, peer)
         reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
             self._arrives = False
@@ -145,7 +156,13 @@ class FastSite(JsonRpcSite):
 
     def examine(self, head: bytes) -> int:
         """Read a head that was not seen yet, and remember it."""
-        size = ordinary_size(head, self.prefix)
+        jsonrpc = self.jsonrpc
+        if jsonrpc.proxies:
+            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts)
+        else:
+            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts, usual=FORWARDING)
+            if size >= 0 and any(b"\n%b:" % name in head.lower() for name in FORWARDING):
+                jsonrpc.proxies.tell_once(self)
         if len(head) <= MAX_HEAD:
             if len(self.heads) >= MAX_HEADS:
                 self.heads.clear()
@@ -157,7 +174,9 @@ class FastSite(JsonRpcSite):
         if int(time.time()) != self._second:
             self._second = int(time.time())
             general = b"Server: %b\r\nDate: %b\r\n" % (server.version, http.datetimeToString(self._second))
-            self._empty = b"HTTP/1.1 204 No Content\r\n%b\r\n" % general
+            self._empty = b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % general
+            if self.jsonrpc.notification == http.NO_CONTENT:
+                self._empty = b"HTTP/1.1 204 No Content\r\n%b\r\n" % general
             self._headers = b"\r\n%bContent-Type: application/json\r\nContent-Length: " % general
             self._ok = b"HTTP/1.1 200 OK" + self._headers
         body = reply.body

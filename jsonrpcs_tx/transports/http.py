@@ -2,10 +2,9 @@
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -14,12 +13,15 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
-from jsonrpcs_tx.addresses import is_address, is_in
+from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.authentication import Authenticator, Refused
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
-from jsonrpcs_tx.transports import peers, tls
+from jsonrpcs_tx.transports import heads, peers, tls
+from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports.pages import Pages
+from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
 from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
@@ -31,6 +33,7 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_IP_ADDRESSES: Final = (IPv4Address, IPv6Address)
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
 _REASONS: Final = {**http.RESPONSES, 429: b"Too Many Requests"}
 
@@ -39,16 +42,21 @@ class JsonRpcResource(resource.Resource):
     """Answers JSON-RPC at its URL and at all below it. It can be mounted in any twisted.web site.
 
     POST, and GET with a body, of any content type. What is refused before the dispatcher sees it gets a line of
-    plain text: 403 to a client outside the allowed networks or to a web page of a foreign origin, 405 to another
-    method, 413 to a body over the limit.
+    plain text: 403 to a client outside the allowed networks, to a request for a foreign host or to a web page of a
+    foreign origin, 405 to another method, 413 to a body over the limit, 415 to one that is compressed. Pages of listed
+    origins may read all replies (CORS).
 
     @param dispatcher: answers the documents.
     @param allow: networks whose clients may call.
     @param origins: origins of web pages that may call, besides the server's own.
     @param max_body: the most bytes of a document.
-    @param authenticator: finds out who a client is, by a name and a password that then every request needs.
+    @param authenticator: finds out who a client is, by a name and a password that every request then needs.
+    @param hosts: by which names the server may be called.
+    @param proxies: those whose word on their clients counts.
+    @param notification: HTTP status where there is no reply, 200 or 204.
     @ivar max_body: may be set at any time.
     @ivar http_status: status and reason tell of faults.
+    @ivar pages: the web pages that may call.
     """
 
     isLeaf = True
@@ -60,27 +68,41 @@ class JsonRpcResource(resource.Resource):
         origins: Sequence[str],
         max_body: int,
         authenticator: Authenticator | None = None,
+        hosts: Hosts | None = None,
+        proxies: Proxies | None = None,
+        notification: int = http.OK,
     ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
         self.http_status = dispatcher.dialect.http_status
-        self._origins = frozenset(origins)
         self.max_body = max_body
+        self.hosts = Hosts() if hosts is None else hosts
+        self.pages = Pages(origins, self.hosts, credentials=authenticator is not None)
+        self.proxies = Proxies() if proxies is None else proxies
+        self.notification = notification
         self._authenticator = authenticator
         self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done; they are cancelled if the client goes away."""
-        if self._refuse(request):
+        for name, value in self.pages.reply_headers(request.requestHeaders):
+            request.setHeader(name, value)
+        try:
+            client = self.client(request)
+        except UnknownClient as error:
+            _log.warn("http: request of an unknown client refused: {error}, see http_proxy", error=error)
+            refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
+            return server.NOT_DONE_YET
+        if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
             return server.NOT_DONE_YET
         document = request.content.read()  # type: ignore[union-attr] # it has come
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
         if self._authenticator is None:
-            self._dispatch(request, document, None)
+            self._dispatch(request, document, client, None)
         else:
-            self._authenticate(self._authenticator, request, document)
+            self._authenticate(self._authenticator, request, document, client)
         return server.NOT_DONE_YET
 
     @property
@@ -88,24 +110,37 @@ class JsonRpcResource(resource.Resource):
         """Whether requests need a name and a password."""
         return self._authenticator is not None
 
-    def origin(self, channel: Any, user: str | None = None) -> Origin:
+    def client(self, request: server.Request) -> str | None:
+        """The IP address of who calls, behind proxies or not; None over a Unix socket.
+
+        @raise UnknownClient: a proxy does not tell.
+        """
+        peer = ip_address(request.getClientAddress())
+        if self.proxies.ignores(peer, request.requestHeaders):
+            self.proxies.tell_once(request.site)
+        return self.proxies.client(peer, request.requestHeaders)
+
+    def origin(self, channel: Any, address: str | None, user: str | None = None) -> Origin:
         """The origin of what comes over a connection.
 
         @param channel: the connection's, after the handshake of TLS.
+        @param address: of who calls, see L{client}.
         @param user: who has authenticated, if that is asked for.
         """
         facts = self.dispatcher.access.facts
         names = tls.client_names(channel.transport) if "tls" in facts else ()
-        address = getattr(channel.transport.getPeer(), "host", None)
         uid, gid = None, None
         if address is None and not facts.isdisjoint(("uid", "gid")):
             uid, gid = peers.credentials(channel.transport)
         transport = "https" if channel.isSecure() else "http"
         return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names, uid=uid, gid=gid)
 
-    def _authenticate(self, authenticator: Authenticator, request: server.Request, document: bytes) -> None:
+    def _authenticate(
+        self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None
+    ) -> None:
         """Find out who a client is, and answer; if it goes away before that, nobody needs to know."""
-        asked = authenticator.check(request.getUser(), request.getPassword(), peers.client(request.channel.transport))
+        known_as = peers.client(request.channel.transport) if client is None else client
+        asked = authenticator.check(request.getUser(), request.getPassword(), known_as)
         request.notifyFinish().addErrback(lambda _: asked.cancel())
 
         def refused(failure: Failure) -> None:
@@ -116,11 +151,11 @@ class JsonRpcResource(resource.Resource):
             if not request._disconnected and not request.finished:
                 _refuse_client(request, refusal)
 
-        asked.addCallback(lambda user: self._dispatch(request, document, user)).addErrback(refused)
+        asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
 
-    def _dispatch(self, request: server.Request, document: bytes, user: str | None) -> None:
+    def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
         if not request._disconnected:
-            self.respond(request, self.dispatcher.dispatch(document, self.origin(request.channel, user)))
+            self.respond(request, self.dispatcher.dispatch(document, self.origin(request.channel, client, user)))
 
     def respond(self, request: server.Request, reply: Reply | Deferred[Reply]) -> None:
         """Answer a request with a reply, or with what becomes one, which is cancelled if the client goes away."""
@@ -129,42 +164,65 @@ class JsonRpcResource(resource.Resource):
         else:
             self._respond(request, reply)
 
-    def _refuse(self, request: server.Request) -> bool:
+    def _refuse(self, request: server.Request, client: str | None) -> bool:
         """Refuse a request that may not be answered.
 
         @return: whether that was so.
         """
-        client = request.getClientAddress()
-        if isinstance(client, IPv4Address | IPv6Address) and not self.allows(client.host):
-            _log.warn("http: {client} is not allowed, see http_allow", client=client.host)
+        if client is not None and not self.allows(client):
+            _log.warn("http: {client} is not allowed, see http_allow", client=client)
             refuse(request, http.FORBIDDEN, "clients of this network may not call")
-        elif not self._is_own_origin(request):
-            _log.warn("http: web page of a foreign origin refused: {origin}", origin=_header(request, b"origin"))
+        elif not self._is_own_host(request):
+            host = request.getHeader(b"Host")
+            _log.warn("http: {host!r:.300} is no name of this server, see http_host", host=host)
+            refuse(
+                request,
+                http.FORBIDDEN,
+                "the Host header is no name of this server; allowed: those of the setting http_host",
+            )
+        elif not self.pages.allows(request.requestHeaders):
+            origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
+            _log.warn("http: web page of a foreign origin refused, see http_origin: {origin!r:.300}", origin=origin)
             refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
-        elif request.method not in _ALLOWED_METHODS:
-            request.setHeader(b"Allow", b", ".join(_ALLOWED_METHODS))
-            refuse(request, http.NOT_ALLOWED, "allowed: POST, GET with a body")
         else:
             return False
         return True
 
-    def _is_own_origin(self, request: server.Request) -> bool:
-        """Whether a request comes from no web page, or from one of an allowed origin.
+    def _answer_preflight(self, request: server.Request) -> bool:
+        """Tell the browser of a page of a listed origin what the page may send, if it asks.
 
-        The server's own is one that names the same host as the request does, by an address or as localhost; of other
-        names nobody knows who makes them point here.
+        @return: whether it did.
         """
-        origin = _header(request, b"origin")
-        if origin is None or origin in self._origins:
-            return True
-        try:
-            parts = urlsplit(origin)
-        except ValueError:
+        headers = self.pages.preflight_headers(request.method, request.requestHeaders)
+        if headers:
+            for name, value in headers:
+                request.setHeader(name, value)
+            request.setResponseCode(http.NO_CONTENT)
+            request.finish()
+        return bool(headers)
+
+    def _refuse_form(self, request: server.Request) -> bool:
+        """Refuse a request of whom may call, whose method or coding is not allowed.
+
+        @return: whether that was so.
+        """
+        codings = request.requestHeaders.getRawHeaders(b"Content-Encoding", [])
+        if request.method not in _ALLOWED_METHODS:
+            request.setHeader(b"Allow", b", ".join(_ALLOWED_METHODS))
+            refuse(request, http.NOT_ALLOWED, "allowed: POST, GET with a body")
+        elif any(coding.lower() != b"identity" for coding in codings):
+            request.setHeader(b"Accept-Encoding", b"identity")
+            refuse(request, http.UNSUPPORTED_MEDIA_TYPE, "allowed: a body without Content-Encoding, or with identity")
+        else:
             return False
-        if not parts.netloc or parts.netloc != _header(request, b"host"):
-            return False
-        host = parts.hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or is_address(host)
+        return True
+
+    def _is_own_host(self, request: server.Request) -> bool:
+        """Whether a request is for a name of this server. One without a name comes from no browser, and no name of the
+        Internet leads a browser to a Unix socket.
+        """
+        hosts = request.requestHeaders.getRawHeaders(b"Host", [])
+        return all(map(self.hosts.accepts, hosts)) or ip_address(request.getClientAddress()) is None
 
     def _respond_later(self, request: server.Request, later: Deferred[Reply]) -> None:
         def client_gone(_: object) -> None:
@@ -180,11 +238,12 @@ class JsonRpcResource(resource.Resource):
 
     def _respond(self, request: server.Request, reply: Reply) -> None:
         if not reply.body:
-            request.setResponseCode(http.NO_CONTENT)
-        else:
-            if self.http_status and reply.fault:
-                request.setResponseCode(*status(reply))
+            request.setResponseCode(self.notification)
+        elif self.http_status and reply.fault:
+            request.setResponseCode(*status(reply))
+        if reply.body:
             request.setHeader(b"Content-Type", b"application/json")
+        if reply.body or self.notification != http.NO_CONTENT:
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
         request.write(reply.body)
         request.finish()
@@ -202,12 +261,31 @@ def status(reply: Reply) -> tuple[int, bytes]:
 
 def refuse(request: server.Request, code: int, message: str) -> None:
     """Answer with an HTTP error and a line of text."""
-    body = b"%d %s: %s\n" % (code, _REASONS[code], message.encode())
+    body = _line(code, message)
     request.setResponseCode(code, _REASONS[code])
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(b"" if request.method == b"HEAD" else body)
     request.finish()
+
+
+def last_words(code: int, message: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
+    """The response to a request that is not read to its end, after which the connection is closed."""
+    body = _line(code, message)
+    further = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return (
+        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n"
+        b"%b\r\n%b" % (code, _REASONS[code], len(body), further, body)
+    )
+
+
+def _line(code: int, message: str) -> bytes:
+    return b"%d %b: %b\n" % (code, _REASONS[code], message.encode())
+
+
+def ip_address(peer: object) -> str | None:
+    """The IP address of a peer; None over a Unix socket."""
+    return peer.host if isinstance(peer, _IP_ADDRESSES) else None
 
 
 def _refuse_client(request: server.Request, refusal: Refused) -> None:
@@ -217,12 +295,6 @@ def _refuse_client(request: server.Request, refusal: Refused) -> None:
     if refusal.retry_after is not None:
         request.setHeader(b"Retry-After", b"%d" % refusal.retry_after)
     refuse(request, refusal.code, refusal.text)
-
-
-def _header(request: server.Request, name: bytes) -> str | None:
-    """The value of a header in lower case, whatever bytes are in it."""
-    value = request.getHeader(name)
-    return None if value is None else value.decode("latin-1").lower()
 
 
 class _Root(resource.Resource):
@@ -277,11 +349,10 @@ class _Request(server.Request):
     def _refuse_body(self) -> None:
         """Answer 413 at once, and throw the rest of the body away."""
         self._discarded = 0
-        body = b"413 Request Entity Too Large: allowed: a body of %d bytes\n" % self.channel.site.max_body
-        self.channel.transport.write(
-            b"HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
-        )
+        site = self.channel.site
+        headers = site.jsonrpc.pages.reply_headers(self.requestHeaders)
+        words = last_words(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {site.max_body} bytes", headers)
+        self.channel.transport.write(words)
         self.requestHeaders.removeHeader(b"Expect")
 
 
@@ -296,6 +367,7 @@ class Channel(http.HTTPChannel):
     begun: Deferred[Reply] | None = None
     _arrives = False
     _closing = False
+    _refused = False
 
     @property
     def busy(self) -> bool:
@@ -326,9 +398,67 @@ class Channel(http.HTTPChannel):
             self.paused = True
             self._networkProducer.pauseProducing()
 
+    def dataReceived(self, data: bytes) -> None:
+        if not self._refused:
+            super().dataReceived(data)
+
+    def headerReceived(self, line: bytes) -> bool:
+        try:
+            heads.check_field(line)
+        except heads.BadHead as bad:
+            self._refuse(bad.code, bad.reason)
+            return False
+        return bool(super().headerReceived(line))
+
+    def allHeadersReceived(self) -> None:
+        headers = self.requests[-1].requestHeaders
+        self._path = heads.origin_form(self._path, headers)
+        if self._passes(heads.check_head, self._command, self._path, self._version, headers):
+            super().allHeadersReceived()
+
+    def _finishRequestBody(self, data: bytes) -> None:
+        if self._passes(heads.check_trailers, getattr(self._transferDecoder, "_trailerHeaders", ())):
+            super()._finishRequestBody(data)
+
+    def allContentReceived(self) -> None:
+        if not self._refused:
+            super().allContentReceived()
+
+    def checkPersistence(self, request: http.Request, version: bytes) -> bool:
+        """Whether the connection stays open after the reply; the reply says so where that is not the usual thing."""
+        options = heads.connection_options(request.requestHeaders)
+        if b"close" in options:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+            return False
+        if version == b"HTTP/1.1":
+            return True
+        if b"keep-alive" in options:
+            request.responseHeaders.setRawHeaders(b"Connection", [b"keep-alive"])
+        return b"keep-alive" in options
+
+    def _passes(self, check: Callable[..., object], *arguments: object) -> bool:
+        """Whether a check of the head raises no L{heads.BadHead}; it is answered else."""
+        try:
+            check(*arguments)
+        except heads.BadHead as bad:
+            self._refuse(bad.code, bad.reason)
+            return False
+        return True
+
+    def _refuse(self, code: int, reason: str) -> None:
+        """Answer a request that cannot be read, close the connection, and read nothing more."""
+        self._refused = True
+        self.transport.write(last_words(code, reason))
+        self.loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Say it in words, where HTTPChannel finds a request bad."""
+        if not self._refused:
+            self._refuse(http.BAD_REQUEST, "malformed; allowed: HTTP/1.1 or 1.0, a head of up to 16 kB and 500 lines")
+
     def lineLengthExceeded(self, line: bytes) -> None:
-        """Answer a line of more than 16 kB with 400; HTTPChannel itself leaves such a connection open over TLS."""
-        self._respondToBadRequestAndDisconnect()
+        """Answer a line of more than 16 kB; HTTPChannel itself leaves such a connection open over TLS."""
+        self._refuse(http.BAD_REQUEST, "allowed: lines of up to 16 kB")
 
     def resumeProducing(self) -> None:
         super().resumeProducing()

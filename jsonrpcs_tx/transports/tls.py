@@ -31,6 +31,7 @@ _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 class CurrentContext:
     """The server's side of TLS for new connections, as the files were when they were last read.
 
+    @ivar names: the DNS names in the server's certificate.
     @raise StartError: see L{context_factory}.
     """
 
@@ -43,7 +44,10 @@ class CurrentContext:
 
         @raise StartError: a file cannot be used; then the former ones still count.
         """
-        self._context = context_factory(self._settings).getContext()
+        options = context_factory(self._settings)
+        self._context = options.getContext()
+        assert options.certificate is not None  # context_factory gave it
+        self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
 
     def getContext(self) -> SSL.Context:
         """What Twisted asks for at each connection."""
@@ -121,13 +125,17 @@ def client_names(transport: Any) -> tuple[str, ...]:
         return ()
     decoded = certificate.to_cryptography()
     names = [str(name.value) for name in decoded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    try:
-        alternative = decoded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return tuple(names)
-    for kind in (x509.DNSName, x509.RFC822Name):
-        names += alternative.get_values_for_type(kind)
+    names += _alternative_names(decoded, x509.DNSName, x509.RFC822Name)
     return tuple(dict.fromkeys(names))
+
+
+def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName | x509.RFC822Name]) -> list[str]:
+    """The names of some kinds that a certificate has besides its common name."""
+    try:
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name for kind in kinds for name in alternative.get_values_for_type(kind)]
 
 
 def make_self_signed(path: str) -> None:
