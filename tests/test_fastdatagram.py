@@ -20,8 +20,9 @@ from twisted.logger import capturedLogs
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.dispatcher import Origin
 from jsonrpcs_tx.envelope import DIALECTS
-from jsonrpcs_tx.transports.datagramreader import RETRY_DELAY, DatagramReader
+from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.fastdatagram import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
+from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import ECHO, ECHO_REPLY
 from tests.test_fifo import request
 from tests.test_files import warnings
