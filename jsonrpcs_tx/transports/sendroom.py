@@ -2,8 +2,9 @@
 
 Over a Unix socket a reply takes up room in the server's send buffer until its client reads it, and nothing takes it
 back. So room is kept: everybody may be sent anything until half of the buffer is taken. From there on, what each client
-and each user is sent is added up, and goes down when the kernel says that a client has read everything. A client may
-then have an eighth of what is free, and a user, with however many sockets, no more than stays free for others.
+and each user is sent is added up, and goes down when the kernel says that a client has read everything. A user,
+with however many sockets, may then have no more than stays free for others, and a client an eighth of what its user may
+still have.
 """
 
 import fcntl
@@ -12,6 +13,7 @@ import socket
 import sys
 import termios
 from collections import Counter
+from time import perf_counter
 from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -21,14 +23,15 @@ from jsonrpcs_tx.transports import sockdiag
 BUFFER: Final = 8_388_608
 """Bytes asked of the kernel, which gives twice as many. Root gets them; others what C{net.core.wmem_max} allows."""
 
-LOOK_INTERVAL: Final = 0.05
-"""Least seconds between two questions to the kernel who has read everything."""
+LOOK_INTERVAL: Final = 0.02
+"""Least seconds between two questions to the kernel who has read everything; more where the answer takes long, so that
+asking takes a tenth of the time at the most."""
 
 SMALL: Final = 4_096
 """Bytes of the last eighth of the buffer that a client may take which has read everything."""
 
 CLIENT_SHARE: Final = 8
-"""A client may have this part of what is free."""
+"""A client may have this part of what its user may still have."""
 
 _SO_SNDBUFFORCE: Final = 32
 _OVERHEAD: Final = 4_096
@@ -58,7 +61,8 @@ class SendRoom:
         self._unaccounted = 0
         self._clients: dict[Any, tuple[int | None, int]] = {}
         self._users: Counter[int | None] = Counter()
-        self._next_look = 0.0
+        self._last_look = 0.0
+        self._look_interval = 0.0
 
     def unread(self) -> int:
         """Bytes of the buffer that are taken by what clients have not read."""
@@ -98,11 +102,13 @@ class SendRoom:
         if self._fits(peer, uid, size):
             return True
         now = self._clock.seconds()
-        if not self._next_look - LOOK_INTERVAL <= now < self._next_look:  # earlier, if the clock was set back
-            self._next_look = now + LOOK_INTERVAL
-            self._look()
-            return self._fits(peer, uid, size)
-        return False
+        if self._last_look <= now < self._last_look + self._look_interval:  # earlier, if the clock was set back
+            return False
+        began = perf_counter()
+        self._look()
+        self._last_look = now
+        self._look_interval = max(LOOK_INTERVAL, 9 * (perf_counter() - began))
+        return self._fits(peer, uid, size)
 
     def sent(self, peer: Any, uid: int | None, size: int) -> None:
         """Note what a client was sent while there was not plenty."""
@@ -118,8 +124,7 @@ class SendRoom:
         user = self._users[uid]
         if not client and cost <= SMALL:
             return user + cost <= free
-        free -= self._size // 8
-        return user + cost <= free and client + cost <= free // CLIENT_SHARE
+        return client + cost <= (free - self._size // 8 - user) // CLIENT_SHARE
 
     def _look(self) -> None:
         """Forget what clients were sent that have read everything.
