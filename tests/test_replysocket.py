@@ -125,6 +125,22 @@ def test_own_path(unix: Any, tmp_path: Path) -> None:
     assert dropped(reader) == 1
 
 
+@needs_root
+def test_credentials(unix: Any, tmp_path: Path) -> None:
+    """A reply has the server's credentials, not those that came with the request."""
+    reader, server = unix
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        client.bind(str(tmp_path / "client"))
+        credentials = struct.pack("3I", os.getppid(), 0, STRANGER)
+        client.sendmsg([ECHO], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials)], 0, server.getsockname())
+        reader.doRead()
+        reply, ancillary, _, _ = client.recvmsg(1000, 100)
+        assert reply == ECHO_REPLY
+        assert struct.unpack("3I", ancillary[0][2]) == (os.getpid(), os.getuid(), os.getgid())
+
+
 @pytest.fixture
 def stranger(tmp_path: Path) -> Iterator[socket.socket]:
     """A client of another user, in a directory of that user."""

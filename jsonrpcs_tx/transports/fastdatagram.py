@@ -142,6 +142,8 @@ class _Slots:
         self.replies = memoryview(self._vectors).cast("L")[1::2]
         self.ports = memoryview(self._names).cast("H")[1 :: _NAME_SIZE // 2]
         self.starts = memoryview(self._names)[2::_NAME_SIZE]
+        self._control_sizes = memoryview(self._headers).cast("L")[_Message.control_size.offset // 8 :: step // 2]
+        self._no_control = memoryview(bytes(8 * count)).cast("L")
         self.uids = memoryview(self._controls).cast("I")[_UID // 4 :: _CONTROL_SIZE // 4]
 
     def receive(self, fd: int, count: int) -> int:
@@ -157,6 +159,7 @@ class _Slots:
 
         @return: how many, up to one that cannot be sent just now; below 0 that is the first.
         """
+        self._control_sizes[first:end] = self._no_control[first:end]  # else replies had the clients' credentials
         return int(_send(fd, self._address + first * ctypes.sizeof(_Header), end - first, 0))
 
     def peer(self, place: int) -> Any:
