@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Registry
-from jsonrpcs_tx.dispatcher import Origin
+from jsonrpcs_tx.dispatcher import NO_REPLY, Origin
 from jsonrpcs_tx.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.fastdatagram import FastDatagramReader
@@ -61,6 +61,12 @@ def test_replies_over_a_connection(transport: str) -> None:
     """Where the reply goes back over a connection of its own, a reply is an invalid request as ever."""
     reply: Any = Dispatcher(Registry(Commands()), MemoryReactorClock()).dispatch(ECHO_REPLY, Origin(transport))
     assert json.loads(reply.body)["error"]["code"] == -32600
+
+
+def test_reply_over_the_fifo() -> None:
+    """Over the FIFO a reply is not answered, since its reply_name may be any other's."""
+    document = ECHO_REPLY.replace(b"{", b'{"reply_name":"x",', 1)
+    assert Dispatcher(Registry(Commands()), MemoryReactorClock()).dispatch(document, Origin("fifo")) is NO_REPLY
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -49,7 +49,8 @@ SURE_TO_FIT: Final = 65_000
 _TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
 _ALL_TOO_LARGE = Fault(500, "Replies Too Large For A Datagram, But The Commands Were Run: use HTTP")
 _NONE_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
-_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
+_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMFILE, errno.ENFILE))
+"""What passes: there is no room, or no descriptor to look at a client's path with."""
 
 
 class DatagramReader(abstract.FileDescriptor):

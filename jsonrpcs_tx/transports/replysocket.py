@@ -134,7 +134,7 @@ def _socket_of(path: str, uid: int | None) -> Iterator[str]:
     """A path by which to reach the socket that a user has made at another path, and no other file.
 
     The user may put links there at any time, and lead the server to where the user may not go. A socket belongs to who
-    made it, and cannot be given away.
+    made it, and only root can give it to another.
 
     @raise Unanswerable: it is no socket of that user.
     @raise OSError: it cannot be reached.

@@ -17,6 +17,9 @@ _NAME: Final = 0
 _QUEUE: Final = 4
 _ANY: Final = 0xFFFFFFFF
 
+_PATIENCE: Final = 0.02
+"""Seconds; the kernel answers at once."""
+
 _header = struct.Struct("=IHHII")
 """Of a message: its length, its type, flags, sequence and port."""
 _question = struct.Struct("=BBHIIIII")
@@ -42,7 +45,7 @@ def sockets_with_unread() -> set[bytes]:
     names: set[bytes] = set()
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as sock:
-            sock.settimeout(1)
+            sock.settimeout(_PATIENCE)
             sock.send(_QUESTION)
             while True:
                 for kind, body in _parts(sock.recv(1_048_576), _header):
