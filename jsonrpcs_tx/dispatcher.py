@@ -55,6 +55,10 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 NO_REPLY: Final = Reply(b"", 204, "No Content")
 
 
+_CONNECTIONLESS: Final = frozenset(("fifo", "udp", "unix"))
+"""Transports over which anybody may give any other's address for the reply."""
+
+
 class _TrafficByTransport(dict[str, Traffic]):
     """The counters of each transport, made when it is first asked for."""
 
@@ -80,6 +84,7 @@ class _Count:
         self.in_flight = 0
         self.requests = counters.counter("core", "rcv_requests", "requests that came")
         self.timeouts = jsonrpc("timeouts", "asynchronous commands that took too long")
+        self.ignored = jsonrpc("replies_ignored", "replies that came where requests are taken, not answered")
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
         self._faults = jsonrpc("faults", "errors of commands")
         self._kinds = {
@@ -129,6 +134,7 @@ class Dispatcher:
         self.dialect = dialect
         self.access = Access() if access is None else access
         self._refusals = Throttle(clock)
+        self._ignored = Throttle(clock)
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
@@ -233,6 +239,8 @@ class Dispatcher:
     def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is Malformed:
             _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+            if request.is_reply and origin.transport in _CONNECTIONLESS:
+                return self._ignore_reply(origin)
             return self._error(request.fault, request)
         assert type(request) is Request
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
@@ -255,6 +263,13 @@ class Dispatcher:
             return self._result(result, request)
         except (Exception, SystemExit) as error:
             return self._error(self._fault_of(error, command), request)
+
+    def _ignore_reply(self, origin: Origin) -> Reply:
+        """Do not answer what is a reply, since the other end might answer that, for ever."""
+        self._count.ignored.value += 1
+        if self._ignored.passes():
+            _log.warn("{transport}: a reply came where requests are taken; ignored", transport=origin.transport)
+        return NO_REPLY
 
     def _check_asynchronous(self, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not be asynchronous there, or too many others are at work."""

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -39,11 +40,15 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
-    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log."""
+    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log.
+
+    @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
+    """
 
     fault: Fault
     id: Id
     reason: str
+    is_reply: bool = False
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
@@ -191,22 +196,24 @@ class Envelope:
 
     def _examine(self, value: object) -> Request | Malformed:
         """Check one decoded value for being a request (specification, section 4)."""
-        invalid = self.dialect.invalid_request
         if type(value) is not dict:
-            return Malformed(invalid, None, f"a request is an object, not {_json_type(value)}")
+            reason = f"a request is an object, not {_json_type(value)}"
+            return Malformed(self.dialect.invalid_request, None, reason)
+        is_reply = "method" not in value and ("result" in value or "error" in value)
+        bad = partial(Malformed, self.dialect.invalid_request, is_reply=is_reply)
         id = value.get("id", UNSET)
         if id is not UNSET and type(id) not in self.dialect.id_types:
-            return Malformed(invalid, None, f"member id: {_json_type(id)} is not allowed")
+            return bad(id=None, reason=f"member id: {_json_type(id)} is not allowed")
         if type(id) is Decimal and not id.is_finite():
-            return Malformed(invalid, None, "member id: a number of that size is not allowed")
-        known_id = None if id is UNSET else id
+            return bad(id=None, reason="member id: a number of that size is not allowed")
+        bad = partial(bad, id=None if id is UNSET else id)
         version, method, params = value.get("jsonrpc"), value.get("method"), value.get("params", UNSET)
         if type(version) is not str or version != "2.0":
-            return Malformed(invalid, known_id, 'member jsonrpc: allowed is "2.0"')
+            return bad(reason='member jsonrpc: allowed is "2.0"')
         if type(method) is not str:
-            return Malformed(invalid, known_id, f"member method: a string, not {_json_type(method)}")
+            return bad(reason=f"member method: a string, not {_json_type(method)}")
         if params is not UNSET and type(params) not in (list, dict):
-            return Malformed(invalid, known_id, f"member params: an array or object, not {_json_type(params)}")
+            return bad(reason=f"member params: an array or object, not {_json_type(params)}")
         if type(params) is list:
             params = [*map(_as_float, params)]
         elif type(params) is dict:

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import SkipTest
@@ -24,16 +25,11 @@ STRANGER = 65_534
 
 
 def make_directory(test: SynchronousTestCase) -> Path:
-    """A directory for one test, with a path short enough for a socket; removed at its end."""
-    directory = Path(test.mktemp())
+    """A directory for one test, with an absolute path short enough for a socket; removed at its end."""
+    parent = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, parent)
+    directory = Path(parent, "run")
     directory.mkdir()
-
-    def remove() -> None:
-        shutil.rmtree(directory)
-        with contextlib.suppress(OSError):  # pytest runs in the repository: leave nothing there
-            os.removedirs(directory.parent)
-
-    test.addCleanup(remove)
     return directory
 
 
