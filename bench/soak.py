@@ -1,25 +1,30 @@
 """A long run: requests over all transports mixed, some of them hostile, with an eye on memory and file descriptors.
 
 python -m bench.soak [--requests N] [--kamailio]
+python -m bench.soak --chaos [--seconds N] [--only CLIENT]...
 
 Every good request must be answered right, every hostile one with one error. With C{--kamailio} the real one gets the
-same over its Unix socket, and it is told how far it comes.
+same over its Unix socket, and it is told how far it comes. With C{--chaos} good clients work beside all hostile ones of
+L{bench.hostile}, with one process and then with workers and passwords; see L{bench.chaos}.
 """
 
 import argparse
 import itertools
 import os
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
 
+from bench.chaos import USER, WORKERS, chaos, chaos_server
 from bench.clients import Client, Lost, make_client
+from bench.hostile import HOSTILE as HOSTILE_CLIENTS
 from tests.kamailio import Kamailio
 from tests.support import PATIENCE, Server
 
@@ -75,6 +80,9 @@ OUTSTANDING = 8
 """Requests that a client has on the way."""
 
 UPTIME = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
+
+MOST_LATENCY = 0.05
+"""Seconds that 99 of 100 good requests may take at the most beside hostile clients."""
 
 ENOUGH = 10_000
 """Requests that Kamailio gets at the most."""
@@ -185,24 +193,54 @@ def soak_kamailio(directory: Path) -> str:
     raise AssertionError("unreachable")
 
 
+def run_chaos(directory: Path, seconds: float, hostile: Sequence[str]) -> list[str]:
+    """Attack a server in each of its variants, and print what comes of it.
+
+    @param hostile: names of the hostile clients that take part; empty: all.
+    @return: what is not as it must be.
+    """
+    wrong = []
+    for name, options, user in (("one process", (), ""), ("workers and passwords", WORKERS, USER)):
+        with tempfile.TemporaryDirectory(dir=directory) as own, chaos_server(Path(own), *options) as server:
+            outcome = chaos(server, seconds, user, hostile)
+        print(f"{name}, {seconds:g} s\n{outcome.report()}\n", flush=True)
+        wrong += [f"{name}: {problem}" for problem in outcome.problems(MOST_LATENCY)]
+    return wrong
+
+
+def run_soak(directory: Path, requests: int) -> None:
+    """Send so many requests to a server of this kind, and print what it takes.
+
+    @raise Lost: a request was not answered as it must be.
+    """
+    print("requests | resident kB | descriptors\n--- | --- | ---")
+    with Server(directory, *Kamailio.OPTIONS) as server:
+        started = time.monotonic()
+        counts, samples = soak(
+            server, requests, lambda s: print(f"{s.requests} | {s.memory} | {s.descriptors}", flush=True)
+        )
+        seconds = time.monotonic() - started
+        assert server.stop() == -15
+    settled = samples[len(samples) // 4 :]
+    print(f"{sum(counts.values())} requests in {seconds:.0f} s, all answered: {dict(counts)}")
+    print(f"memory from a quarter on: {min(s.memory for s in settled)} to {max(s.memory for s in settled)} kB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--kamailio", action="store_true", help="give the same to Kamailio, too")
+    parser.add_argument("--chaos", action="store_true", help="good clients beside hostile ones")
+    parser.add_argument("--seconds", type=float, default=600, help="of chaos, for each variant; default: 600")
+    parser.add_argument(
+        "--only", action="append", choices=HOSTILE_CLIENTS, default=[], help="hostile clients that take part"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        print("requests | resident kB | descriptors\n--- | --- | ---")
-        with Server(directory, *Kamailio.OPTIONS) as server:
-            started = time.monotonic()
-            counts, samples = soak(
-                server, options.requests, lambda s: print(f"{s.requests} | {s.memory} | {s.descriptors}", flush=True)
-            )
-            seconds = time.monotonic() - started
-            assert server.stop() == -15
-        settled = samples[len(samples) // 4 :]
-        print(f"{sum(counts.values())} requests in {seconds:.0f} s, all answered: {dict(counts)}")
-        print(f"memory from a quarter on: {min(s.memory for s in settled)} to {max(s.memory for s in settled)} kB")
+        if options.chaos:
+            sys.exit("\n".join(run_chaos(directory, options.seconds, options.only)))
+        run_soak(directory, options.requests)
         if options.kamailio:
             print("Kamailio", soak_kamailio(directory))
 
