@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 
 from bench.clients import Client, Lost, make_client
-from bench.hostile import ATTACKER, Target, authorization
+from bench.hostile import ATTACKER, DATAGRAMS, Target, authorization
 from jsonrpcs_tx.credentials import make_hash
 from tests.support import PATIENCE, REPOSITORY, TRANSPORTS, Server, http_call
 
@@ -41,6 +41,8 @@ MOST_GROWTH: Final = 150_000
 MOST_DRIFT: Final = 30_000
 """kB by which it may grow from the second quarter of an attack to the last: not all clients are at their worst at once,
 but what piles up without end is more."""
+
+UPTIME: Final = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
 
 USER: Final = "ann:right"
 
@@ -220,9 +222,12 @@ def chaos_server(directory: Path, *options: str) -> Iterator[Server]:
     users.write_text(f"{name}:{make_hash(password.encode())}\n")
     users.chmod(0o600)
     with Server(directory, *OPTIONS, *options) as server:
-        if "--dgram-workers=2" in options:
-            for number in range(2):
-                server.wait_for_log(f"worker {number} reads unix")
+        workers = 2 * len(DATAGRAMS) if "--dgram-workers=2" in options else 0
+        deadline = time.monotonic() + PATIENCE
+        while sum(" reads " in line for line in server.log) < workers:
+            if time.monotonic() > deadline:
+                raise AssertionError("the workers did not start:\n" + "\n".join(server.log))
+            time.sleep(0.01)
         yield server
 
 
@@ -236,6 +241,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
     """
     headers = [authorization(user)] if user else []
     pid = server.process.pid
+    server.call("unix", UPTIME)  # its reactor runs, with all descriptors that this takes
     before = Usage.of(pid)
     with ExitStack() as stack:
         over = threading.Event()
