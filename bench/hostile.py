@@ -188,9 +188,10 @@ def unix_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def tcp_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
-    """TCP clients that ask for 8 MB each."""
+    """TCP clients that ask for 4 MB each."""
     for _ in range(20):
-        connect(stack, target.addresses["tcp"]).sendall(request("returns.much", 8_000_000))
+        connect(stack, target.addresses["tcp"]).sendall(request("returns.much", 4_000_000))
+        yield 0.05
     yield 3
 
 
