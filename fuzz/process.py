@@ -9,11 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from twisted.internet.task import Clock
+
 from fuzz.common import CUT
+from jsonrpcs_tx import Dispatcher, Registry
+from jsonrpcs_tx.dispatcher import Origin
+from jsonrpcs_tx.transports.fasthttp import FastSite
+from jsonrpcs_tx.transports.framing import Framer
 from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, datagram_client, unverified, write_fifo
+from tests.test_fastpaths import Commands, Connection
 
 MOST_GROWTH: Final = 60_000
 """kB that the server may take in all above what it took at its first request."""
+
+MAX_REQUEST: Final = 65_456
+"""Bytes of a document over the FIFO, as the server has it."""
 
 MAX_PIECES: Final = 20
 PATIENCE: Final = 0.2
@@ -43,10 +53,30 @@ def server(data: bytes) -> None:
     """
     running, at_first = _server()
     transport = TRANSPORTS[data[0] % len(TRANSPORTS)] if data else "unix"
-    _send(running, transport, [piece for piece in data[1:].split(CUT)[:MAX_PIECES] if piece])
+    pieces = [piece for piece in data[1:].split(CUT)[:MAX_PIECES] if piece]
+    _guide(transport, pieces)
+    _send(running, transport, pieces)
     for name in TRANSPORTS:
         assert running.call(name, ECHO) == ECHO_REPLY, name
     assert _resident(running) - at_first < MOST_GROWTH
+
+
+def _guide(transport: str, pieces: list[bytes]) -> None:
+    """Have the same code read the bytes in this process, where the fuzzer sees what of it they reach."""
+    if transport in ("http", "https"):
+        Connection(FastSite).feed(*pieces)
+        return
+    documents = pieces
+    if transport in ("fifo", "tcp"):
+        framer = Framer(MAX_REQUEST)
+        documents = [document for piece in pieces for document in framer.feed(piece)] + framer.give_up()
+    for document in documents:
+        _dispatcher().dispatch(document, Origin(transport))
+
+
+@cache
+def _dispatcher() -> Dispatcher:
+    return Dispatcher(Registry(Commands()), Clock())
 
 
 def _send(running: Server, transport: str, pieces: list[bytes]) -> None:
