@@ -15,7 +15,7 @@ from bench.soak import soak
 from tests.kamailio import Kamailio
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, Server, http_request
 
-CHAOS_SECONDS = 5
+CHAOS_SECONDS = 4
 
 MOST_LATENCY = 0.5
 """Seconds that 99 of 100 good requests may take here, on a machine that others use; the long run allows less."""
