@@ -62,6 +62,12 @@ def _context() -> IOpenSSLContextFactory:
     return Context()
 
 
+@cache
+def _client_context() -> ssl.SSLContext:
+    """The client's side, which is slow to make."""
+    return unverified()
+
+
 class _Wire(StringTransport):
     """A transport in memory that does what a TCP connection does, and whose client need not read.
 
@@ -109,7 +115,7 @@ class TlsConnection(Connection):
         self.channel = self.server.wrappedProtocol
         self.channel.callLater = self.clock.callLater
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._client = unverified().wrap_bio(self._incoming, self._outgoing)
+        self._client = _client_context().wrap_bio(self._incoming, self._outgoing)
         self._arriving: deque[bytes] = deque()
         self.received = b""
         self._shake_hands()
@@ -213,12 +219,20 @@ class _Main:
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         assert type(document) is bytes, document
         assert all(type(number) in (int, type(None)) for number in (uid, gid)), (uid, gid)
-        assert type(peer) in (str, bytes) or (type(peer) is tuple and type(peer[0]) is str), peer
+        _check_peer(peer)
         self.passed_on.append((document, peer, uid, gid))
 
     def send(self, reply: Any) -> None:
         assert type(reply.body) is bytes, reply
-        assert type(reply.peer) in (str, bytes) or (type(reply.peer) is tuple and type(reply.peer[0]) is str), reply
+        _check_peer(reply.peer)
+
+
+def _check_peer(peer: Any) -> None:
+    """It is an address that a datagram socket gives: a path, an abstract name, a host with numbers, or none."""
+    if type(peer) is tuple:
+        assert list(map(type, peer)) in ([str, int], [str, int, int, int]), peer
+    else:
+        assert type(peer) in (str, bytes, type(None)), peer
 
 
 def link(data: bytes) -> None:
@@ -280,6 +294,7 @@ def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
         for peer, uid, gid in (
             (os.fsdecode(b"/" + text), number, 2**32 - 1 - number),
             (b"\0" + piece, None, None),
+            (None, number, number),
             (("127.0.0.1", number), None, None),
             (("::1", number, 0, number), None, None),
         ):
