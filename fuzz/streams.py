@@ -218,7 +218,7 @@ class _Main:
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         assert type(document) is bytes, document
-        assert all(type(number) in (int, type(None)) for number in (uid, gid)), (uid, gid)
+        assert all(number is None or isinstance(number, int) for number in (uid, gid)), (uid, gid)
         _check_peer(peer)
         self.passed_on.append((document, peer, uid, gid))
 
