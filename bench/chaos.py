@@ -1,8 +1,9 @@
 """The chaos test: good clients over every transport beside all hostile ones and commands that misbehave.
 
 Every good request must be answered right and soon, the server's memory and descriptors must stay within bounds, and
-when all have left it must be idle. The hostile clients (L{bench.hostile}) are a process of their own; so are the
-commands' home, the server's workers. C{python -m bench.soak --chaos} runs it for long, the test suite for seconds.
+when all have left it must be idle. The hostile clients (L{bench.hostile}) run in a process of their own, so that they
+do not delay the good ones, which are threads of this one. C{python -m bench.soak --chaos} runs it for long, the test
+suite for seconds.
 """
 
 import itertools
