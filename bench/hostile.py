@@ -44,6 +44,9 @@ ATTACKER: Final = "127.0.0.3"
 """Address of all the others, who may call: what an address is allowed, the good clients must not miss."""
 
 DATAGRAMS: Final = ("unix", "udp4", "udp6")
+PAUSE: Final = 0.01
+"""Seconds between two calls of commands that misbehave."""
+
 REST: Final = 0.25
 """Seconds between two rounds of most clients."""
 
@@ -269,21 +272,21 @@ def sleepers(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def misbehaves(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Calls every command that misbehaves, over every transport."""
-    clients = [datagrams(stack, target.addresses[name]) for name in DATAGRAMS]
-    for number, method in enumerate(itertools.cycle(METHODS)):
+    """Calls every command that misbehaves, over every transport, and leaves those that do not answer at once."""
+    clients = {name: datagrams(stack, target.addresses[name]) for name in DATAGRAMS}
+    for method, name in itertools.cycle(itertools.product(METHODS, (*DATAGRAMS, "fifo", "tcp", "http"))):
         document = request(method)
-        for client in clients:
-            client.send(document)
-        write_fifo(target.addresses["fifo"], with_reply_name(document, "nobody") + b"\n")
-        posts = ExitStack()
-        connect(posts, target.addresses["tcp"]).sendall(document)
-        connect(posts, target.addresses["http"]).sendall(target.post(document))
-        yield 0.05
-        posts.close()  # those whose command still runs are left, too
-        if number % 10 == 9:
-            for client in clients:
-                drain(client)
+        if name in clients:
+            clients[name].send(document)
+            yield PAUSE
+            drain(clients[name])
+        elif name == "fifo":
+            write_fifo(target.addresses["fifo"], with_reply_name(document, "nobody") + b"\n")
+            yield PAUSE
+        else:
+            with connect(ExitStack(), target.addresses[name]) as client:
+                client.sendall(target.post(document) if name == "http" else document)
+                yield PAUSE
 
 
 # The FIFO

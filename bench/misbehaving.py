@@ -85,7 +85,7 @@ def _recursive() -> list[Any]:
 
 def _deep() -> list[Any]:
     value: list[Any] = []
-    for _ in range(100_000):
+    for _ in range(5000):
         value = [value]
     return value
 
