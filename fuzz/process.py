@@ -1,9 +1,9 @@
 """The target that is a server as a whole: hostile bytes on any transport must not keep it from answering."""
 
-import atexit
 import contextlib
 import os
 import socket
+import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -31,14 +31,16 @@ PATIENCE: Final = 0.2
 
 
 @cache
-def _server() -> tuple[Server, int]:
-    """The server, which lives as long as this process, and what it took at first in kB."""
+def _server() -> tuple[Server, int, subprocess.Popen[bytes]]:
+    """The server, which lives as long as this process; what it took at first in kB; and what ends it."""
     directory = Path(tempfile.mkdtemp(prefix="fuzz"))
     running = Server(directory, "--fifo-timeout=200", "--async-timeout=1", "--htable=a=>size=4;")
-    atexit.register(running.stop)
+    # The fuzzer ends this process in a way that nothing here sees, but for the other end of a pipe.
+    last_will = ["sh", "-c", 'cat; kill "$1"; rm -rf "$2"', "sh", str(running.process.pid), str(directory)]
+    will = subprocess.Popen(last_will, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     for transport in TRANSPORTS:
         assert running.call(transport, ECHO) == ECHO_REPLY
-    return running, _resident(running)
+    return running, _resident(running), will
 
 
 def _resident(server: Server) -> int:
@@ -51,7 +53,7 @@ def server(data: bytes) -> None:
 
     The first byte says over which transport the pieces go, the others are sent in the pieces in which they are cut.
     """
-    running, at_first = _server()
+    running, at_first, _ = _server()
     transport = TRANSPORTS[data[0] % len(TRANSPORTS)] if data else "unix"
     pieces = [piece for piece in data[1:].split(CUT)[:MAX_PIECES] if piece]
     _guide(transport, pieces)
