@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -72,9 +72,10 @@ class Usage:
     def of(cls, pid: int) -> "Usage":
         memory = descriptors = 0
         for one in (pid, *children(pid)):
-            status = Path(f"/proc/{one}/status").read_text()
-            memory += int(status.partition("VmRSS:")[2].split()[0])
-            descriptors += len(os.listdir(f"/proc/{one}/fd"))
+            with suppress(OSError, IndexError):  # a worker may end meanwhile
+                status = Path(f"/proc/{one}/status").read_text()
+                memory += int(status.partition("VmRSS:")[2].split()[0])
+                descriptors += len(os.listdir(f"/proc/{one}/fd"))
         return cls(memory, descriptors)
 
 
