@@ -68,10 +68,35 @@ def _pack_peer(peer: Any) -> Any:
 
 
 def _unpack_peer(peer: Any) -> Any:
-    """What L{_pack_peer} packed, as a socket gives and takes it."""
-    if isinstance(peer, list):
-        return os.fsdecode(peer[0]) if len(peer) == 1 else tuple(peer)
-    return peer
+    """What L{_pack_peer} packed, as a socket gives and takes it.
+
+    @raise ValueError: it is not an address.
+    """
+    match peer:
+        case None | bytes():
+            return peer
+        case [bytes(path)]:
+            return os.fsdecode(path)
+        case [str(), int()] | [str(), int(), int(), int()]:
+            return tuple(peer)
+    raise ValueError(f"an address {peer!r:.100}")
+
+
+def decode_passed_on(message: bytes) -> WaitingReply | tuple[bytes, Any, int | None, int | None]:
+    """What a worker passes on: a reply, or a request with its client's address, user and group.
+
+    @raise ValueError: it is neither.
+    """
+    try:
+        value = _decode(message)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    match value:
+        case [bytes(document), peer, int() | None as uid, int() | None as gid]:
+            return document, _unpack_peer(peer), uid, gid
+        case [1, bytes(body), peer, int() | None as uid, bytes() | None as document]:
+            return WaitingReply(body, _unpack_peer(peer), uid, document)
+    raise ValueError(f"a message {value!r:.100}")
 
 
 def _encode_setup(settings: Settings, transport: str) -> bytes:
@@ -233,13 +258,15 @@ class _Worker(ProcessProtocol):
             self._pool.share()
             _log.info("worker {number} reads {transport}", number=self._number, transport=self._pool.transport)
             return
-        first, *rest = _decode(message)
-        if first == _REPLY:
-            body, peer, uid, document = rest
-            self._pool.reader.send(WaitingReply(body, _unpack_peer(peer), uid, document))
+        try:
+            passed_on = decode_passed_on(message)
+        except ValueError as error:
+            _log.error("worker {number} passed on what is not a request: {error}", number=self._number, error=error)
+            return
+        if isinstance(passed_on, WaitingReply):
+            self._pool.reader.send(passed_on)
         else:
-            peer, uid, gid = rest
-            self._pool.reader.datagram_received(first, _unpack_peer(peer), uid, gid)
+            self._pool.reader.datagram_received(*passed_on)
 
     def _no_more(self) -> None:
         """Nothing to do: L{processEnded} follows."""
