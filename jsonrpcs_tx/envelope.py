@@ -21,6 +21,13 @@ from jsonrpcs_tx.faults import Fault
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
 
+MAX_VALUES: Final = 50_000
+"""The most values that a long document may hold, in parameters, batches and members together; one with more is an
+Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to some 25 ms."""
+
+_LONG: Final = 2 * MAX_VALUES
+"""Bytes up to which a document cannot hold more: a value and the comma after it take two."""
+
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 """An id as it goes back to the client; UNSET where the request had none."""
 
@@ -144,6 +151,9 @@ class Envelope:
         @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
         """
         try:
+            if len(document) > _LONG and _holds_too_many(document):
+                reason = f"a document of more values than allowed: {MAX_VALUES}"
+                return Malformed(self.dialect.invalid_request, None, reason)
             if not document.isascii():
                 document.decode()  # msgspec does not look at the bytes of members that it skips
             request: Any = _decode(document)
@@ -236,6 +246,21 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
         if member.reply_name is not UNSET:
             return str(member.reply_name)
     return None
+
+
+def _holds_too_many(document: bytes) -> bool:
+    """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
+    if _count_separators(document) <= MAX_VALUES:
+        return False
+    plain = document.replace(rb"\\", b"").replace(rb'\"', b"")
+    if plain.count(b'"') > 4 * MAX_VALUES:  # a member with a string takes four
+        return True
+    return _count_separators(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+
+
+def _count_separators(data: bytes) -> int:
+    """The number of bytes after which a value can come."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 _NO_START: Final = frozenset(("\ufeff", "\u00ef"))

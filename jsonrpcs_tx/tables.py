@@ -8,6 +8,7 @@ from struct import unpack_from
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.log import make_logger
@@ -88,9 +89,8 @@ def read_definition(text: str) -> Definition:
     return Definition(name.strip(), **found)
 
 
-@attrs.frozen
-class Item:
-    """An item of a table.
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """An item of a table. The garbage collector passes it by, however many there are.
 
     @ivar deadline: when it expires, in seconds of the table's clock; None: never.
     """
@@ -179,7 +179,7 @@ class Table:
         item = self.find(key)
         if item is None:
             return False
-        self._put(attrs.evolve(item, deadline=self._clock.seconds() + seconds if seconds > 0 else None))
+        self._put(msgspec.structs.replace(item, deadline=self._clock.seconds() + seconds if seconds > 0 else None))
         return True
 
     def delete(self, key: str) -> bool:
