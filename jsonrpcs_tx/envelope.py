@@ -252,7 +252,7 @@ def _holds_too_many(document: bytes) -> bool:
     """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
     if _count_separators(document) <= MAX_VALUES:
         return False
-    plain = document.replace(rb"\\", b"").replace(rb'\"', b"")
+    plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
     if plain.count(b'"') > 4 * MAX_VALUES:  # a member with a string takes four
         return True
     return _count_separators(b"".join(plain.split(b'"')[::2])) > MAX_VALUES

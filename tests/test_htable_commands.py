@@ -43,19 +43,22 @@ class Service(SimpleNamespace):
 
 
 class Memory:
-    """Keeps the rows of one table; or fails."""
+    """Keeps the rows of one table; or fails, or says that it goes on."""
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
         self.broken = False
+        self.done = True
 
-    def store(self, table: Table) -> None:
+    def store(self, table: Table) -> bool:
         self._fail()
         self.rows = table.rows()
+        return self.done
 
-    def reload(self, table: Table) -> None:
+    def reload(self, table: Table) -> bool:
         self._fail()
-        table.restore(self.rows)
+        table.restore(table.read(self.rows))
+        return self.done
 
     def _fail(self) -> None:
         if self.broken:
@@ -270,6 +273,14 @@ def test_store_and_reload(service: Service, call: Call) -> None:
         assert call(method) == (500, "No htable name given")
         assert call(method, 5) == (500, "No htable name given")
         assert call(method, "zz") == (500, "No such htable")
+
+
+def test_storage_goes_on(service: Service, call: Call) -> None:
+    """While storing or reading goes on, the answer does not say that it is done."""
+    service.tables.storage = memory = Memory()
+    memory.done = False
+    assert call("store", "a") == "Ok. Htable is being stored to DB."
+    assert call("reload", "a") == "Ok. Htable is being reloaded."
 
 
 def test_storage_fails(service: Service, call: Call) -> None:

@@ -80,7 +80,7 @@ def test_one_table_at_a_time(path: Path) -> None:
     """Storing or reloading a table leaves the others alone, in memory and in the file."""
     run = Program(path)
     run.service.startService()
-    storage = run.tables.storage
+    storage = run.service._store
     assert storage is not None
     run.a.set("k", 1)
     run.b.set("k", 1, 500)
@@ -295,7 +295,7 @@ def test_sweep() -> None:
     run.clock.advance(SWEEP_INTERVAL)
     for _ in range(3):
         run.clock.advance(0)
-    assert run.b._items == {}
+    assert run.b._contents.kept == {}
     assert run.tables.storage is None
     service.stopService()
     assert run.clock.getDelayedCalls() == []
@@ -347,12 +347,12 @@ for turn in range(rounds):
     store = TableStore(path)
     for table in tables():
         store.reload(table)
-        values = set(table._items[key].value for key in table._items)
+        values = set(table._contents.kept[key].entry.value for key in table._contents.kept)
         number = values.pop() if values else 0
         assert not values, (table.definition.name, values)
         assert number in (last[table.definition.name], max(last.values()), max(last.values()) + 1), (number, last)
         assert number >= last[table.definition.name], (number, last)
-        assert len(table._items) == (number % 7 * 40 + 1 if number else 0)
+        assert len(table._contents.kept) == (number % 7 * 40 + 1 if number else 0)
         last[table.definition.name] = number
     store.close()
 print("consistent", last)

@@ -30,8 +30,7 @@ class DispatcherCommands:
     def list_sets(self, how: str = "") -> dict[str, Any]:
         """Lists the sets with their destinations; short without attributes, full with addresses."""
         sets = [
-            {"SET": {"ID": id, "TARGETS": [_member(one, how) for one in found]}}
-            for id, found in self._sets.items()
+            {"SET": {"ID": id, "TARGETS": [_member(one, how) for one in found]}} for id, found in self._sets.items()
         ]
         return {"NRSETS": len(sets), "RECORDS": sets}
 

@@ -29,7 +29,7 @@ class Stats:
     @command("stats.fetch", usage=_WHICH_EXPECTED)
     def fetch(self, first: str, *others: str) -> dict[str, str]:
         """Returns counters by group.name, the values as strings."""
-        return {f"{counter.group}.{counter.name}": str(counter.read()) for counter in self._counters.select(first, *others)}
+        return {name: str(value) for name, value in self.fetchn(first, *others).items()}
 
     @command("stats.fetchn", usage=_WHICH_EXPECTED)
     def fetchn(self, first: str, *others: str) -> dict[str, int]:
