@@ -198,11 +198,12 @@ class StoreThread:
 
     def stop(self) -> None:
         """End the thread when it is done with what it has in hand, which is broken off if it takes too long."""
-        if self._work is not None:
+        work, self._work = self._work, None
+        if work is not None:
             self._look_call.cancel()
-            wait([self._work.future], _STOP_TIME)
+            wait([work.future], _STOP_TIME)
             self._store.interrupt()  # which means nothing to a thread that is done
-            self._finish(self._work)
+            self._finish(work)
         self._threads.shutdown()
 
     def _check_free(self, name: str) -> None:
