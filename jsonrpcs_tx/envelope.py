@@ -21,9 +21,9 @@ from jsonrpcs_tx.faults import Fault
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
 
-MAX_VALUES: Final = 50_000
+MAX_VALUES: Final = 30_000
 """The most values that a long document may hold, in parameters, batches and members together; one with more is an
-Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to some 25 ms."""
+Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to 35 ms at worst."""
 
 _LONG: Final = 2 * MAX_VALUES
 """Bytes up to which a document cannot hold more: a value and the comma after it take two."""
