@@ -96,7 +96,8 @@ class ReplyStore:
         @raise _Refused: it may not be written.
         """
         directory, name = os.path.split(path)
-        if name in ("", ".", "..") or "\0" in name or directory not in ("", self._directory):
+        usable = name not in ("", ".", "..") and "\0" not in name and not _LEFTOVER.fullmatch(name)
+        if not usable or directory not in ("", self._directory):
             raise ValueError(f"allowed: a name, or one after {self._directory}/")
         place = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

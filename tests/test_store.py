@@ -62,7 +62,9 @@ def test_http(server: Server, stored: Path, transport: str) -> None:
     assert os.listdir(stored) == []
 
 
-@pytest.mark.parametrize("path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300])
+@pytest.mark.parametrize(
+    "path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300, "." + "0" * 16]
+)
 def test_other_paths(server: Server, stored: Path, path: str) -> None:
     """Nothing is written elsewhere, and the client is told that it was not."""
     assert server.call("unix", storing(path)) == FAILED
