@@ -122,6 +122,7 @@ JSONRPC2: Final = Dialect(
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
@@ -152,8 +153,7 @@ class Envelope:
         """
         try:
             if len(document) > _LONG and _holds_too_many(document):
-                reason = f"a document of more values than allowed: {MAX_VALUES}"
-                return Malformed(self.dialect.invalid_request, None, reason)
+                return self._too_many(document)
             if not document.isascii():
                 document.decode()  # msgspec does not look at the bytes of members that it skips
             request: Any = _decode(document)
@@ -194,6 +194,15 @@ class Envelope:
         if not 0 < len(value) <= MAX_BATCH:
             return self._batch_size(len(value))
         return [self._examine(member) for member in value]
+
+    def _too_many(self, document: bytes) -> Malformed:
+        """What a document of too many values is: no request, or no JSON. Makes no objects of them."""
+        try:
+            document.decode()
+            _skip(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
+        return Malformed(self.dialect.invalid_request, None, f"more values than allowed: {MAX_VALUES}")
 
     def _batch_size(self, size: int) -> Malformed:
         reason = f"a batch of {size} requests; allowed: 1 to {MAX_BATCH}"

@@ -203,3 +203,11 @@ def test_set_state_of_all(service: JsonRpcService) -> None:
         taken, _ = measure(service, "dispatcher.set_state", f'["{state}",1,"all"]')
         assert taken < MOST_TIME
         assert {one.letters for one in service.destinations[1]} == {letters}
+
+
+@pytest.mark.parametrize("broken", [b"[%s", b"[%s,]", b"[%s]]", b'["\xff",%s]'])
+def test_too_many_values_of_no_json(broken: bytes) -> None:
+    """What is not JSON is a parse error, however many values it holds."""
+    read = Envelope().decode(broken % b",".join([b"[1]"] * MAX_VALUES))
+    assert isinstance(read, Malformed)
+    assert read.fault.code == -32700
