@@ -181,14 +181,15 @@ class Dispatcher:
             self._count.requests.value += 1
             reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
         if type(reply) is Reply:
-            may_store = self._store is not None and origin.transport in store.TRANSPORTS
-            return self._finish(reply, traffic, document if may_store else None)
+            if self._store is not None and not reply.fault and origin.transport in store.TRANSPORTS:
+                return self._finish(reply, traffic, document, origin.caller)
+            return self._finish(reply, traffic)
         return reply.addCallback(self._finish, traffic)
 
-    def _put(self, document: bytes, reply: Reply) -> Reply:
+    def _put(self, document: bytes, reply: Reply, caller: Caller | None) -> Reply:
         """Store a reply, if its request asks for that, and reply how that went."""
         assert self._store is not None
-        told = self._store.put(document, reply.body)
+        told = self._store.put(document, reply.body, caller)
         if told is None:
             return reply
         return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
@@ -205,13 +206,15 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def _finish(self, reply: Reply, traffic: Traffic, document: bytes | None = None) -> Reply:
+    def _finish(
+        self, reply: Reply, traffic: Traffic, document: bytes | None = None, caller: Caller | None = None
+    ) -> Reply:
         """Lay a reply out, store it if the document that it answers may ask for that, and count it."""
         if self._pretty_format:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
         if reply.body:
             if document is not None:
-                reply = self._put(document, reply)
+                reply = self._put(document, reply, caller)
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
         return reply

@@ -22,6 +22,13 @@ from jsonrpcs_tx.faults import Fault
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
 
+MAX_VALUES: Final = 30_000
+"""The most values that a long document may hold, in parameters, batches and members together; one with more is an
+Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to 35 ms at worst."""
+
+_LONG: Final = 2 * MAX_VALUES
+"""Bytes up to which a document cannot hold more: a value and the comma after it take two."""
+
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 """An id as it goes back to the client; UNSET where the request had none."""
 
@@ -120,6 +127,7 @@ JSONRPC2: Final = Dialect(
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
@@ -149,6 +157,8 @@ class Envelope:
         @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
         """
         try:
+            if len(document) > _LONG and _holds_too_many(document):
+                return self._too_many(document)
             if not document.isascii():
                 document.decode()  # msgspec does not look at the bytes of members that it skips
             request: Any = _decode(document)
@@ -189,6 +199,15 @@ class Envelope:
         if not 0 < len(value) <= MAX_BATCH:
             return self._batch_size(len(value))
         return [self._examine(member) for member in value]
+
+    def _too_many(self, document: bytes) -> Malformed:
+        """What a document of too many values is: no request, or no JSON. Makes no objects of them."""
+        try:
+            document.decode()
+            _skip(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
+        return Malformed(self.dialect.invalid_request, None, f"more values than allowed: {MAX_VALUES}")
 
     def _batch_size(self, size: int) -> Malformed:
         reason = f"a batch of {size} requests; allowed: 1 to {MAX_BATCH}"
@@ -243,6 +262,21 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
         if member.reply_name is not UNSET:
             return str(member.reply_name)
     return None
+
+
+def _holds_too_many(document: bytes) -> bool:
+    """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
+    if _count_separators(document) <= MAX_VALUES:
+        return False
+    plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * MAX_VALUES:  # a member with a string takes four
+        return True
+    return _count_separators(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+
+
+def _count_separators(data: bytes) -> int:
+    """The number of bytes after which a value can come."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 _NO_START: Final = frozenset(("\ufeff", "\u00ef"))

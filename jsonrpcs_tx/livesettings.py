@@ -18,14 +18,17 @@ LIVE: Final = (
     "max_connections",
     "async_timeout",
     "async_limit",
+    "debug",
 )
+"""The settings that can be changed while the server runs."""
 
 
 def add_variables(service: "JsonRpcService") -> None:
-    """Make variables of the log level and of the settings of L{LIVE}."""
+    """Make variables of the settings of L{LIVE}; of the log level, which counts for the whole process, in C{core}."""
     level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)
     service.variables.add("core", [level])
-    service.variables.add("jsonrpcs", [_variable(service, field) for field in fields() if field.name in LIVE])
+    names = set(LIVE) - {"debug"}
+    service.variables.add("jsonrpcs", [_variable(service, field) for field in fields() if field.name in names])
 
 
 def _variable(service: "JsonRpcService", field: Field) -> Variable:

@@ -19,7 +19,7 @@ from jsonrpcs_tx.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.gauges import add_gauges
-from jsonrpcs_tx.livesettings import add_variables
+from jsonrpcs_tx.livesettings import LIVE, add_variables
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.probing import ProbingService
 from jsonrpcs_tx.registry import Registry, declares_stateless
@@ -127,11 +127,17 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run; see L{jsonrpcs_tx.livesettings.LIVE} for which can be.
+        """Change settings of a server, which may run: those of L{jsonrpcs_tx.livesettings.LIVE}.
 
-        @raise SettingError: a value is not allowed; then nothing is changed.
+        @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
+            changed.
         """
+        for name, value in values.items():
+            if name not in LIVE:
+                raise SettingError(name, value, f"a change of {', '.join(LIVE)}; all else is set at the start")
         self.settings = attrs.evolve(self.settings, **values)
+        if "debug" in values:
+            set_debug(self.settings.debug)
         self.dispatcher.async_timeout = self.settings.async_timeout
         self.dispatcher.async_limit = self.settings.async_limit
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
@@ -247,7 +253,7 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     name and that hold one which is declared free of state.
     """
     set_debug(settings.debug)
-    service = JsonRpcService(settings, reactor)
+    service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
     named = [*(family for _, family in commands.families(settings.load)), *map(commands.load_module, settings.commands)]
     for source in filter(declares_stateless, named):
         service.registry.add(commands.instance(source, service))

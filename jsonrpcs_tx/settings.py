@@ -266,7 +266,11 @@ class Settings:
         Kind(_dialect, " or ".join(DIALECTS)),
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
     )
-    pretty_format: int = _setting(0, integer(0, 1), "1: lay out replies for people, as kamctl wants them; 0: compact")
+    pretty_format: int = _setting(
+        0,
+        integer(0, 1),
+        "1: lay out replies for people, as kamctl wants them, up to 350,000 bytes; 0, and beyond: compact",
+    )
     run_dir: str = _setting(".", Kind(_directory, "a path"), "directory that relative paths lie in")
     fifo_name: str = _setting("kamailio_rpc.fifo", _FILE, "FIFO that requests are written to; nothing: none")
     fifo_mode: int = _setting(0o660, _MODE, "mode of the FIFO, in octal")

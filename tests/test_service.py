@@ -510,6 +510,33 @@ class ServiceCase(TestCase):
         return {path.name for path in self.directory.iterdir()}
 
 
+class ChangeTests(ServiceCase):
+    """Settings that are changed while a server runs."""
+
+    def test_change(self) -> None:
+        """What can be changed takes effect, the log level too."""
+        service = self.make(debug=2)
+        service.change(async_limit=7, debug=3)
+        assert (service.dispatcher.async_limit, service.settings.debug, debug()) == (7, 3, 3)
+
+    def test_refused(self) -> None:
+        """A setting that is set at the start, one that is not known, or a bad value is refused, with what is allowed;
+        and nothing is changed, not even what could be."""
+        service = self.make(debug=2)
+        before = service.settings
+        for values, words in (
+            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of dgram_timeout, .*, debug;"),
+            ({"dialect": "jsonrpc2"}, "dialect: 'jsonrpc2' is not allowed; allowed: a change of"),
+            ({"colour": "red"}, "colour: 'red' is not allowed; allowed: a change of"),
+            ({"async_timeout": -1}, "async_timeout: -1 is not allowed; allowed: a number of seconds"),
+            ({"debug": 10}, "debug: 10 is not allowed"),
+        ):
+            with pytest.raises(SettingError, match=words):
+                service.change(**{"debug": 3, "async_limit": 7, **values})
+            assert service.settings is before
+            assert (service.dispatcher.async_limit, debug()) == (before.async_limit, 2)
+
+
 def protocols(service: JsonRpcService) -> list[str]:
     return [listener.protocol for listener in service.listeners()]
 

@@ -23,7 +23,7 @@ from twisted.logger import (
 )
 from zope.interface import provider
 
-from jsonrpcs_tx import service, settings
+from jsonrpcs_tx import service, settings, store
 from jsonrpcs_tx.dispatcher import Origin
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
@@ -51,15 +51,17 @@ class WorkerReader(DatagramReader):
 
     @ivar link: leads to the main process.
     @ivar counts: shows what is counted to the main process.
+    @ivar stores: replies are stored for those who ask, by the main process, which knows whose files are whose.
     """
 
     alone = False
     link: Link
     counts: SharedCounts
+    stores: bool
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         request = self._dispatcher.decode(document)
-        if self._dispatcher.stateless(request):
+        if self._dispatcher.stateless(request) and not (self.stores and store.MEMBER in document):
             self._answer_request(request, document, peer, uid, gid)
         else:
             self._pass_on(encode_request(document, peer, uid, gid))
@@ -104,6 +106,7 @@ class Worker:
         self._reader = WorkerReader(sock, parent.dispatcher, Origin(transport), timeout, reactor)
         self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._reader.link = self._link
+        self._reader.stores = bool(values["store_path"])
         self._reader.counts = SharedCounts(COUNTS_FD, counted(parent.counters, parent.dispatcher, transport))
         if parent.settings.watchdog:
             Watchdog(parent.settings.watchdog / 1000, reactor).startService()
