@@ -18,6 +18,7 @@ LIVE: Final = (
     "max_connections",
     "async_timeout",
     "async_limit",
+    "async_limit_client",
 )
 
 

@@ -11,7 +11,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.faults import Fault
+from jsonrpcs_tx.faults import Fault, sound
 
 MISSING: Final[Any] = UNSET
 """The default of a parameter that tells a command that the parameter was not given, where None will not do."""
@@ -70,16 +70,46 @@ def command(
     @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
         may run it (setting C{dgram_workers}).
     @raise ValueError: the name is no string, empty or not printable ASCII without blanks.
+    @raise TypeError: another option is not what it must be.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
     options = Options(name, usage, interval, lock, timeout, stateless)
+    _check_options(options)
 
     def decorate(function: _F) -> _F:
         setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         return function
 
     return decorate
+
+
+def _check_options(options: Options) -> None:
+    """@raise TypeError: one is not what it must be."""
+    for name, allowed, fits in (
+        ("usage", "a Fault with a code and a text", options.usage is None or _is_sound(options.usage)),
+        ("interval", "a number of seconds, 0 or more", _is_number(options.interval) and options.interval >= 0),
+        ("lock", "a string", options.lock is None or isinstance(options.lock, str)),
+        (
+            "timeout",
+            "a number of seconds above 0",
+            options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
+        ),
+        ("stateless", "True or False", isinstance(options.stateless, bool)),
+    ):
+        if not fits:
+            raise TypeError(f"command {options.name}: {name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+
+
+def _is_sound(fault: object) -> bool:
+    try:
+        return isinstance(fault, Fault) and bool(sound(fault))
+    except Exception:  # of a subclass, anything
+        return False
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type] # it is one
 
 
 class Mismatch(Exception):

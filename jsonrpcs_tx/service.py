@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -79,8 +80,9 @@ class JsonRpcService(MultiService):
             self.counters,
             Access(map(read_rule, settings.rule)),
             _reply_store(settings),
+            settings.async_limit_client,
         )
-        self._exec_origin = self.dispatcher.origin("exec")
+        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
         self.jsonrpc_dispatch = JsonRpcResource(
             self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, checker
         )
@@ -121,8 +123,9 @@ class JsonRpcService(MultiService):
         @raise SettingError: a value is not allowed; then nothing is changed.
         """
         self.settings = attrs.evolve(self.settings, **values)
-        self.dispatcher.async_timeout = self.settings.async_timeout
-        self.dispatcher.async_limit = self.settings.async_limit
+        delayed = self.dispatcher.delayed
+        delayed.timeout = self.settings.async_timeout
+        delayed.slots.limit, delayed.slots.client_limit = self.settings.async_limit, self.settings.async_limit_client
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
         for child in self:
             if hasattr(child, "settings_changed"):
@@ -144,7 +147,8 @@ class JsonRpcService(MultiService):
 
         @param document: a whole JSON-RPC document.
         @return: C{code}, C{text} and C{body}, which Kamailio gives as C{$jsonrpl(code)}, C{$jsonrpl(text)} and
-            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns.
+            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns. A
+            batch is run whole, however long that takes.
         """
         reply = self.dispatcher.dispatch(
             document.encode() if isinstance(document, str) else document, self._exec_origin

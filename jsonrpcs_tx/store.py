@@ -53,7 +53,7 @@ class ReplyStore:
             return None
         try:
             asked = msgspec.json.decode(document, type=_Document)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None  # no request, as its reply says, or a batch
         id = json.dumps(asked.id) if type(asked.id) in (str, int, float) else "0"
         try:

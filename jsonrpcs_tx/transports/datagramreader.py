@@ -16,7 +16,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -24,6 +23,7 @@ from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.envelope import Decoded
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 _log = make_logger(__name__)
 
@@ -54,7 +54,7 @@ _NONE_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
 _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
 
 
-class DatagramReader(abstract.FileDescriptor):
+class DatagramReader(PersistentReader):
     """Answers the datagrams that come to one bound socket.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
@@ -84,6 +84,7 @@ class DatagramReader(abstract.FileDescriptor):
         self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
         self._large = self._room // 32 if sock.family == socket.AF_UNIX else math.inf
         self._retry: Any = None
+        self._delayed: set[Deferred[Any]] = set()
         self._finished: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
         self._throttle = Throttle(reactor)
@@ -105,9 +106,12 @@ class DatagramReader(abstract.FileDescriptor):
         self.stopReading()
         self._answer(MAX_AT_STOP)
         self._finished = Deferred()
-        if not self._waiting:
-            self._finished.callback(None)
+        self._check_finished()
         return self._finished
+
+    def _check_finished(self) -> None:
+        if self._finished is not None and not self.waiting and not self._finished.called:
+            self._finished.callback(None)
 
     def _answer(self, most: int) -> None:
         """Answer what has come, at most so many datagrams."""
@@ -156,9 +160,24 @@ class DatagramReader(abstract.FileDescriptor):
                 self._drop(peer, f"{origin.caller} may not call anything")
                 return
         reply = self._dispatcher.dispatch(document, origin, request)
-        assert type(reply) is Reply  # the origin is not asynchronous
-        if reply.body and peer:
+        if type(reply) is not Reply:
+            self._send_later(reply, peer, document)
+        elif reply.body and peer:
             self._send(reply.body, peer, document)
+
+    def _send_later(self, later: Deferred[Reply], peer: Any, document: bytes) -> None:
+        """Send the reply to a batch that has given way, when it is there."""
+
+        def send(reply: Reply) -> None:
+            if later not in self._delayed:
+                return  # it has been stopped
+            self._delayed.remove(later)
+            if reply.body and peer:
+                self._send(reply.body, peer, document)
+            self._check_finished()
+
+        self._delayed.add(later)
+        later.addCallback(send)
 
     def _find_origin(self, address: str | None, uid: int | None, gid: int | None) -> Origin:
         return self._dispatcher.origin(self._origin.transport, address=address, uid=uid, gid=gid)
@@ -217,13 +236,13 @@ class DatagramReader(abstract.FileDescriptor):
                 del self._waiting[peer]
         if self._waiting:
             self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
-        elif self._finished is not None:
-            self._finished.callback(None)
+        else:
+            self._check_finished()
 
     @property
     def waiting(self) -> bool:
-        """Whether replies wait for their clients."""
-        return bool(self._waiting)
+        """Whether replies wait for their clients, or clients for theirs."""
+        return bool(self._waiting or self._delayed)
 
     def stop(self) -> None:
         """Read no more; replies that still wait are dropped."""
@@ -232,6 +251,9 @@ class DatagramReader(abstract.FileDescriptor):
             self._retry.cancel()
             self._retry = None
         self._waiting.clear()
+        delayed, self._delayed = self._delayed, set()
+        for later in delayed:
+            later.cancel()
 
     def _drop(self, peer: Any, reason: str | None) -> None:
         self._dropped.value += 1

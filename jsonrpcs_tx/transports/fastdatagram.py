@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 
 SLOTS: Final = 64
@@ -198,7 +199,12 @@ class FastDatagramReader(DatagramReader):
         for place in range(count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
-            body = dispatch(document, origin).body  # type: ignore[union-attr] # the origin is not asynchronous
+            reply = dispatch(document, origin)
+            if type(reply) is not Reply:
+                peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
+                self._send_later(reply, peer, document)
+                reply = NO_REPLY
+            body = reply.body
             size = len(body)
             if 0 < size <= most_size and name_sizes[place] > _NO_NAME:
                 data[start : start + size] = body

@@ -102,7 +102,7 @@ class JsonRpcResource(resource.Resource):
         names = tls.client_names(channel.transport) if "tls" in self.dispatcher.access.facts else ()
         address = getattr(channel.transport.getPeer(), "host", None)
         transport = "https" if channel.isSecure() else "http"
-        return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names)
+        return self.dispatcher.origin(transport, True, id(channel), address=address, user=user, tls_names=names)
 
     def _dispatch(self, request: server.Request, document: bytes, user: str | None) -> None:
         if not request._disconnected:
