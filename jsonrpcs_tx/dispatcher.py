@@ -9,6 +9,7 @@ from msgspec import UNSET
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx import pretty, store
 from jsonrpcs_tx.access import Access, Caller
@@ -22,6 +23,7 @@ from jsonrpcs_tx.log import Throttle, make_logger, report
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
 from jsonrpcs_tx.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.replies import Reply as Reply
+from jsonrpcs_tx.results import SAFE, check_result
 from jsonrpcs_tx.store import ReplyStore
 
 _log = make_logger(__name__)
@@ -121,6 +123,7 @@ class Dispatcher:
         self.decode = self._envelope.decode
         self._pretty_format = pretty_format
         self._store = reply_store
+        self._as_written = not pretty_format and reply_store is None
         self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
         self._batches = Batches(clock)
         self._last_runs: dict[str, float] = {}
@@ -169,12 +172,19 @@ class Dispatcher:
                 self._count.requests.value += 1
                 reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
             if type(reply) is Reply:
-                may_store = self._store is not None and origin.transport in store.TRANSPORTS
-                return self._finish(reply, traffic, document if may_store else None)
+                if not self._as_written:
+                    reply = self._lay_out(reply, document, origin)
+                if reply.body:
+                    traffic.replies.value += 1
+                    traffic.bytes_sent.value += len(reply.body)
+                return reply
         except BaseException as error:
             return self._give_up(error, document, request)
-        reply.addCallback(self._finish, traffic)
-        return reply.addErrback(lambda failure: self._give_up(failure.value, document, request))
+        reply.addCallback(self._finish, document, origin)
+        return reply.addErrback(self._give_up_later, document, request)
+
+    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
+        return self._give_up(failure.value, document, request)
 
     def _give_up(self, error: BaseException | None, document: bytes, request: Decoded | None) -> Reply:
         """Answer a document that the way to its reply failed for, other than in a command."""
@@ -207,13 +217,20 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def _finish(self, reply: Reply, traffic: Traffic, document: bytes | None = None) -> Reply:
-        """Lay a reply out, store it if the document that it answers may ask for that, and count it."""
+    def _lay_out(self, reply: Reply, document: bytes, origin: Origin) -> Reply:
+        """Lay a reply out, and store it if the document that it answers asks for that."""
         if self._pretty_format:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
+        if self._store is not None and reply.body and origin.transport in store.TRANSPORTS:
+            reply = self._put(document, reply)
+        return reply
+
+    def _finish(self, reply: Reply, document: bytes, origin: Origin) -> Reply:
+        """Do with a reply that comes later what L{dispatch} does with one that comes at once."""
+        if not self._as_written:
+            reply = self._lay_out(reply, document, origin)
         if reply.body:
-            if document is not None:
-                reply = self._put(document, reply)
+            traffic = self._count.traffic[origin.transport]
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
         return reply
@@ -256,14 +273,21 @@ class Dispatcher:
             return self._error(self.dialect.method_not_found, request)
         try:
             if command.plain:
-                result = command.function(*self._arguments(command, request))
+                params = request.params
+                bind = command.binding.positional
+                result = command.function(
+                    *(bind(params) if type(params) is list else self._arguments(command, request))
+                )
             else:
                 result = self._run(command, request, origin)
             if type(result) not in _AT_ONCE and is_delayed(result):
                 return self._answer_later(result, command, request, origin)
-            return self._result(result, request)
+            return self._result(result, request, command)
         except BaseException as error:
             return self._failed(error, command, request)
+
+    def _failed_later(self, failure: Failure, command: Command, request: Request) -> Reply:
+        return self._failed(failure.value, command, request)
 
     def _check_asynchronous(self, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not be asynchronous there, or too many others are in progress."""
@@ -335,8 +359,8 @@ class Dispatcher:
             abandon(result)
             raise
         later = self.delayed.wait(result, command.name, origin.client, command.options.timeout)
-        later.addCallback(self._result, request)
-        return later.addErrback(lambda failure: self._failed(failure.value, command, request))
+        later.addCallback(self._result, request, command)
+        return later.addErrback(self._failed_later, command, request)
 
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
         """Answer a request whose command has raised something, be it a Fault that is none."""
@@ -358,8 +382,10 @@ class Dispatcher:
         report(_log, "command {command} failed", error, command=command.name)
         return self.dialect.internal_error
 
-    def _result(self, value: object, request: Request) -> Reply:
+    def _result(self, value: object, request: Request, command: Command) -> Reply:
         body = self._envelope.result(value, request.id)
+        if not command.trusted and type(value) not in SAFE:
+            check_result(value)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(body)

@@ -24,6 +24,9 @@ class _NumberToo:
 Text = Annotated[str, _NumberToo]
 """The annotation of a parameter that is a string, and takes a number as text: 5 as "5"."""
 
+_TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
+"""Modules with commands that return nothing but what they have made themselves, or what came as JSON."""
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__jsonrpcs_commands__"
 
@@ -316,6 +319,7 @@ class Command:
     @ivar help: the first paragraph of its docstring, on one line.
     @ivar asynchronous: its definition says that it answers later.
     @ivar plain: neither that, nor has it a least interval or a lock.
+    @ivar trusted: its result need not be looked at, see L{jsonrpcs_tx.results.check_result}.
     """
 
     name: str
@@ -325,6 +329,7 @@ class Command:
     asynchronous: bool
     options: Options
     plain: bool
+    trusted: bool
 
     def signatures(self) -> list[list[str]]:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
@@ -354,6 +359,7 @@ def _make(function: Callable[..., Any], options: Options) -> Command:
         asynchronous=asynchronous,
         options=options,
         plain=not asynchronous and not options.interval and options.lock is None,
+        trusted=function.__module__ in _TRUSTED,
     )
 
 
