@@ -41,6 +41,7 @@ class Batch:
 
     @param answer: answers a request; a Deferred that it returns fires with a Reply always, also when it is cancelled.
     @param refuse: answers a request with a fault.
+    @param write: what to do with a reply before it is kept.
     @param join: makes the reply to the batch of all replies.
     """
 
@@ -49,11 +50,13 @@ class Batch:
         requests: list[Request | Malformed],
         answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
         refuse: Callable[[Fault, Request | Malformed], Reply],
+        write: Callable[[Reply], Reply],
         join: Callable[[list[Reply]], Reply],
     ) -> None:
         self._requests = requests
         self._answer = answer
         self._refuse = refuse
+        self._write = write
         self._join = join
         self._replies: list[Reply | None] = [None] * len(requests)
         self._delayed: dict[int, Deferred[Reply]] = {}
@@ -112,11 +115,10 @@ class Batch:
     def _run_next(self) -> None:
         place = self._position
         self._position += 1
-        request = self._requests[place]
         if self._full:
-            self._replies[place] = self._refuse(_NOT_RUN, request)
+            self._refuse_at(place, _NOT_RUN)
             return
-        reply = self._answer(request)
+        reply = self._answer(self._requests[place])
         if type(reply) is Reply:
             self._put(reply, place)
         else:
@@ -131,17 +133,20 @@ class Batch:
 
     def _put(self, reply: Reply, place: int) -> None:
         """Note a reply, or that there is no room for it."""
-        self._size += len(reply.body)
-        if self._size > MAX_REPLY:
+        if self._size + len(reply.body) > MAX_REPLY:
             self._full = True
-            self._size -= len(reply.body)
-            reply = self._refuse(_TOO_LARGE, self._requests[place])
-        self._replies[place] = reply
+            self._refuse_at(place, _TOO_LARGE)
+            return
+        self._size += len(reply.body)
+        self._replies[place] = self._write(reply)
+
+    def _refuse_at(self, place: int, fault: Fault) -> None:
+        self._replies[place] = self._write(self._refuse(fault, self._requests[place]))
 
     def _cancel(self, _: object) -> None:
         begin, self._position = self._position, len(self._requests)
         for place in range(begin, len(self._requests)):
-            self._replies[place] = self._refuse(_CANCELLED, self._requests[place])
+            self._refuse_at(place, _CANCELLED)
         for delayed in list(self._delayed.values()):
             delayed.cancel()
         self.finish()

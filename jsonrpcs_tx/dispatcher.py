@@ -173,14 +173,14 @@ class Dispatcher:
                 reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
             if type(reply) is Reply:
                 if not self._as_written:
-                    reply = self._lay_out(reply, document, origin)
+                    reply = self._lay_out(reply, document, request, origin)
                 if reply.body:
                     traffic.replies.value += 1
                     traffic.bytes_sent.value += len(reply.body)
                 return reply
         except BaseException as error:
             return self._give_up(error, document, request)
-        reply.addCallback(self._finish, document, origin)
+        reply.addCallback(self._finish, document, request, origin)
         return reply.addErrback(self._give_up_later, document, request)
 
     def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
@@ -217,18 +217,18 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def _lay_out(self, reply: Reply, document: bytes, origin: Origin) -> Reply:
-        """Lay a reply out, and store it if the document that it answers asks for that."""
-        if self._pretty_format:
+    def _lay_out(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that."""
+        if self._pretty_format and type(request) is not list:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
         if self._store is not None and reply.body and origin.transport in store.TRANSPORTS:
             reply = self._put(document, reply)
         return reply
 
-    def _finish(self, reply: Reply, document: bytes, origin: Origin) -> Reply:
+    def _finish(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
         """Do with a reply that comes later what L{dispatch} does with one that comes at once."""
         if not self._as_written:
-            reply = self._lay_out(reply, document, origin)
+            reply = self._lay_out(reply, document, request, origin)
         if reply.body:
             traffic = self._count.traffic[origin.transport]
             traffic.replies.value += 1
@@ -247,7 +247,8 @@ class Dispatcher:
         return self._error(fault, request)  # type: ignore[arg-type]
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
-        batch = Batch(requests, partial(self._answer, origin=origin), self._error, self._join)
+        answer = partial(self._answer, origin=origin)
+        batch = Batch(requests, answer, self._error, self._lay_out_member, self._join_members)
         if origin.at_once:
             batch.work_to_end()
             return batch.reply()
@@ -255,7 +256,19 @@ class Dispatcher:
             return self._batches.run(batch, origin.client or origin.transport)
         except Fault as fault:
             self._count.error(fault)
-            return Reply(self._envelope.error(fault, None), fault.code, fault.text, True)
+            reply = Reply(self._envelope.error(fault, None), fault.code, fault.text, True)
+            return self._lay_out(reply, b"", Malformed(fault, None, fault.text), origin)
+
+    def _lay_out_member(self, reply: Reply) -> Reply:
+        """Lay out a reply of a batch: each by itself, since all at once would take long."""
+        return Reply(pretty.layout(reply.body, in_array=True)) if self._pretty_format and reply.body else reply
+
+    def _join_members(self, replies: list[Reply]) -> Reply:
+        """Join replies that L{_lay_out_member} has laid out."""
+        if not self._pretty_format:
+            return self._join(replies)
+        bodies = [reply.body for reply in replies if reply.body]
+        return Reply(pretty.layout_array(bodies)) if bodies else NO_REPLY
 
     def _join(self, replies: list[Reply]) -> Reply:
         bodies = [reply.body for reply in replies if reply.body]

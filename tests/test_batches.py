@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from jsonrpcs_tx import batches
 from jsonrpcs_tx.batches import MAX_WAITING, MAX_WAITING_OF_CLIENT, SLICE
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.pretty import layout
 from jsonrpcs_tx.registry import Registry, command
 from jsonrpcs_tx.service import makeService
 from jsonrpcs_tx.settings import Settings
@@ -173,6 +174,17 @@ def test_size_of_the_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second["message"].startswith("Batch Reply Too Large: allowed are ")
     assert third["message"].startswith("Not Run: ")
     assert slow.ran == [500, 600]
+
+
+def test_layout_for_people() -> None:
+    """The replies to a batch are laid out one by one, which gives what the layout of the whole gives."""
+    calls = [*numbers(0, 3), ("no", 1)]
+    slow, plain = Slow(pretty_format=True), Slow()
+    _, replies = slow.send(*calls)
+    slow.turn()
+    _, compact = plain.send(*calls)
+    plain.turn()
+    assert replies[0].body == layout(compact[0].body)
 
 
 def test_jsonrpc_exec() -> None:
