@@ -30,7 +30,6 @@ MAX_WAITING_OF_CLIENT: Final = 16
 MAX_REPLY: Final = 16 * 1024 * 1024
 """Bytes of all replies to a batch."""
 
-TOO_MANY: Final = Fault(503, f"Too Many Batches: {MAX_WAITING} in all and {MAX_WAITING_OF_CLIENT} of a client may wait")
 _TOO_LARGE: Final = Fault(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
 _NOT_RUN: Final = Fault(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
 _CANCELLED: Final = Fault(500, "Command Cancelled")
@@ -94,23 +93,30 @@ class Batch:
 
     def finish(self) -> None:
         """Fire the Deferred of L{reply}, if all replies are there."""
-        if self.has_run and not self._delayed and self._reply is not None and not self._reply.called:
+        if self.has_run and not self._delayed and self._reply is not None:
+            deferred, self._reply = self._reply, None  # else they would keep each other alive
             try:
                 reply = self._joined()
             except BaseException:
-                self._reply.errback()
+                deferred.errback()
             else:
-                self._reply.callback(reply)
+                deferred.callback(reply)
 
     def fail(self, error: BaseException) -> None:
         """Fire it with an error: this can be run no further."""
         self._position = len(self._requests)
-        if self._reply is not None and not self._reply.called:
-            self._reply.errback(error)
+        deferred, self._reply = self._reply, None
+        if deferred is not None:
+            deferred.errback(error)
 
     def _joined(self) -> Reply:
         # One is missing where a command has its own client leave.
         return self._join([reply for reply in self._replies if reply is not None])
+
+    def cancel(self) -> None:
+        """Run no more, and cancel what is in progress."""
+        if self._reply is not None:
+            self._reply.cancel()
 
     def _run_next(self) -> None:
         place = self._position
@@ -179,11 +185,17 @@ class Batches:
             if batch.has_run:
                 return batch.reply()
         elif self._shares.full or self._shares.used_up(client):
-            raise TOO_MANY
+            allowed = f"{MAX_WAITING} in all and {MAX_WAITING_OF_CLIENT} of a client may wait"
+            raise Fault(503, f"Too Many Batches: {allowed}")
         self._shares.take(client)
         self._waiting.append((batch, client))
         self._await_turn()
         return batch.reply()
+
+    def cancel(self) -> None:
+        """Run no more of those that wait; each is answered with what there is."""
+        for batch, _ in list(self._waiting):
+            batch.cancel()
 
     def _await_turn(self) -> None:
         if self._turn is None:

@@ -95,7 +95,7 @@ class DelayedCommands:
         @return: fires with the result, with what the command raised, or at the deadline with a Fault 504. Cancelling
             it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
         """
-        return _Run(self, as_deferred(result), command, client, self.timeout if timeout is None else timeout).answer
+        return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
 
     def goes_on(self, command: str, why: str) -> None:
         """Note a command that goes on though nobody waits for it any more."""
@@ -124,25 +124,36 @@ class _Run:
     """One command that is waited for, and then perhaps goes on.
 
     It is waited for as long as it has a deadline, and holds a slot for that time.
-
-    @ivar answer: see L{DelayedCommands.wait}.
     """
 
-    __slots__ = ("_client", "_command", "_commands", "_deadline", "_ended", "_overdue", "_result", "_started", "answer")
+    __slots__ = (
+        "_client",
+        "_command",
+        "_commands",
+        "_deadline",
+        "_ended",
+        "_overdue",
+        "_result",
+        "_started",
+        "_waiting",
+    )
 
-    def __init__(
-        self, commands: DelayedCommands, result: Deferred[Any], command: str, client: Hashable, seconds: float
-    ) -> None:
+    def __init__(self, commands: DelayedCommands, result: Deferred[Any], command: str, client: Hashable) -> None:
         self._commands = commands
         self._command = command
         self._client = client
         self._result = result
         self._started = commands.clock.seconds()
         self._ended = self._overdue = False
-        self.answer: Deferred[Any] = Deferred(self._client_left)
-        commands.slots.take(client)
-        self._deadline: Any = commands.clock.callLater(seconds, self._time_is_up, seconds)
-        result.addBoth(self._has_ended)
+
+    def wait(self, seconds: float) -> Deferred[Any]:
+        """Take a slot, and wait; see L{DelayedCommands.wait}."""
+        answer: Deferred[Any] = Deferred(self._client_left)
+        self._waiting = answer
+        self._commands.slots.take(self._client)
+        self._deadline: Any = self._commands.clock.callLater(seconds, self._time_is_up, seconds)
+        self._result.addBoth(self._has_ended)
+        return answer
 
     def _has_ended(self, outcome: Any) -> Any:
         """Deliver the outcome, if it is still waited for."""
@@ -152,15 +163,14 @@ class _Run:
         if self._overdue:
             self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started)
         elif self._deadline is not None:
-            self._free()
-            self.answer.callback(outcome.failure if type(outcome) is _Failed else outcome)
+            self._free().callback(outcome.failure if type(outcome) is _Failed else outcome)
         return outcome
 
     def _time_is_up(self, seconds: float) -> None:
-        self._free()
+        answer = self._free()
         self._commands.timeouts.value += 1
         self._cancel(f"after its time limit of {seconds:g} s")
-        self.answer.errback(Fault(504, f"Command Timed Out After {seconds:g} s"))
+        answer.errback(Fault(504, f"Command Timed Out After {seconds:g} s"))
 
     def _client_left(self, _: object) -> None:
         self._cancel("without its client")
@@ -177,9 +187,15 @@ class _Run:
             self._overdue = True
             self._commands.goes_on(self._command, why)
 
-    def _free(self) -> None:
-        """Free the slot: once, when the answer is due."""
+    def _free(self) -> Deferred[Any]:
+        """Free the slot: once, when the answer is due.
+
+        @return: who waits for that.
+        """
         if self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
         self._commands.slots.free(self._client)
+        answer = self._waiting
+        del self._waiting  # else the two would keep each other alive
+        return answer

@@ -95,6 +95,7 @@ class Dispatcher:
     @param access: decides who may call what.
     @ivar decode: reads a document, see L{Envelope.decode}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
+    @ivar batches: the batches that have given way.
     @param reply_store: writes replies to files for those who ask for it; None: nobody's.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
@@ -125,7 +126,7 @@ class Dispatcher:
         self._store = reply_store
         self._as_written = not pretty_format and reply_store is None
         self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
-        self._batches = Batches(clock)
+        self.batches = Batches(clock)
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
         self._count = _Count(self.counters, dialect)
@@ -253,7 +254,7 @@ class Dispatcher:
             batch.work_to_end()
             return batch.reply()
         try:
-            return self._batches.run(batch, origin.client or origin.transport)
+            return self.batches.run(batch, origin.client or origin.transport)
         except Fault as fault:
             self._count.error(fault)
             reply = Reply(self._envelope.error(fault, None), fault.code, fault.text, True)

@@ -33,7 +33,7 @@ from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
-from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.stream import CLOSE_TIME, StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.variables import Variables
 from jsonrpcs_tx.watchdog import Watchdog
@@ -101,12 +101,21 @@ class JsonRpcService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
 
+        Batches that take longer than L{CLOSE_TIME} are not run to their end.
+
         @return: a Deferred that fires when everything has stopped.
         """
         Service.stopService(self)
         transports = [child for child in self if hasattr(child, "listener")]
         others = [child for child in self if child not in transports]
-        return _stop(transports).addCallback(lambda _: _stop(others))
+        late = self.reactor.callLater(CLOSE_TIME, self.dispatcher.batches.cancel)
+
+        def stop_others(_: object) -> Deferred[Any]:
+            if late.active():
+                late.cancel()
+            return _stop(others)
+
+        return _stop(transports).addCallback(stop_others)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
