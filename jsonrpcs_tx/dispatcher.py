@@ -137,9 +137,12 @@ class Dispatcher:
         @param connection: what tells its connection from others.
         @param facts: what is known of the caller, see L{Caller}.
         """
-        client = facts.get("user") or facts.get("address")
-        if not facts.get("user") and (not client or is_loopback(client)):
-            client = connection  # whoever is on this machine has the same address
+        user, address = facts.get("user"), facts.get("address")
+        client: Hashable = connection  # of those on this machine, who all have the same address
+        if user:
+            client = ("user", user)
+        elif address and not is_loopback(address):
+            client = ("address", address)
         return Origin(transport, asynchronous, None if self.access.trivial else Caller(transport, **facts), client)
 
     def traffic(self, transport: str) -> Traffic:

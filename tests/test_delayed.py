@@ -178,9 +178,10 @@ def test_share_of_a_client() -> None:
 @pytest.mark.parametrize(
     ("facts", "client"),
     [
-        ({"user": "ann", "address": "192.0.2.1"}, "ann"),
-        ({"address": "192.0.2.1"}, "192.0.2.1"),
-        ({"address": "2001:db8::1"}, "2001:db8::1"),
+        ({"user": "ann", "address": "192.0.2.1"}, ("user", "ann")),
+        ({"user": "192.0.2.1"}, ("user", "192.0.2.1")),
+        ({"address": "192.0.2.1"}, ("address", "192.0.2.1")),
+        ({"address": "2001:db8::1"}, ("address", "2001:db8::1")),
         ({"address": "127.0.0.1"}, 7),
         ({"address": "::ffff:127.0.0.1"}, 7),
         ({}, 7),
