@@ -45,7 +45,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_at_once(server: Server, transport: str) -> None:
     """A command that raises or returns anything at all gets an internal error; the next request is answered."""
-    for name in AT_ONCE:
+    for name in AT_ONCE if transport != "https" else AT_ONCE[::4]:  # each has a handshake
         assert (name, server.call(transport, request(f"zoo.{name}"))) == (name, BUG)
     assert server.call(transport, ECHO) == ECHO_REPLY
     for name, (code, text) in zoo.FAULTS.items():
@@ -55,7 +55,7 @@ def test_at_once(server: Server, transport: str) -> None:
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_later(server: Server, transport: str) -> None:
     """So does one whose result comes later, or never should; no slot stays taken."""
-    for name in LATER:
+    for name in LATER if transport != "https" else LATER[::4]:
         assert (name, server.call(transport, request(f"zoo.{name}"))) == (name, BUG)
     assert b'"result":1' in server.call(transport, request("zoo.good.awaitable"))
     left = server.call(transport, b'{"jsonrpc":"2.0","method":"cnt.get","params":["jsonrpc","async_in_flight"],"id":1}')
