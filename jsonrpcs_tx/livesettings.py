@@ -19,6 +19,7 @@ LIVE: Final = (
     "async_timeout",
     "async_limit",
     "debug",
+    "async_limit_client",
 )
 """The settings that can be changed while the server runs."""
 

@@ -3,6 +3,7 @@
 The level counts for the whole process, as Twisted's log does.
 """
 
+import contextlib
 from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
@@ -13,6 +14,7 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     globalLogPublisher,
 )
+from twisted.python.failure import Failure
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -48,6 +50,15 @@ def set_debug(level: int) -> None:
         wanted = LogLevel.critical
     _levels.defaultLogLevel = wanted
     _levels.clearLogLevels()  # and take the default from now on
+
+
+def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
+    """Log an error with its traceback. This raises nothing, whatever the error is made of.
+
+    @param message: with C{values} in it, as a logger takes them.
+    """
+    with contextlib.suppress(BaseException):
+        logger.failure(message, Failure(error), LogLevel.critical, **values)
 
 
 class Throttle:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -35,7 +36,7 @@ from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.proxies import Proxies
-from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.stream import CLOSE_TIME, StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.variables import Variables
 from jsonrpcs_tx.watchdog import Watchdog
@@ -82,8 +83,9 @@ class JsonRpcService(MultiService):
             self.counters,
             Access(map(read_rule, settings.rule)),
             _reply_store(settings),
+            settings.async_limit_client,
         )
-        self._exec_origin = self.dispatcher.origin("exec")
+        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
             self.dispatcher,
@@ -110,12 +112,21 @@ class JsonRpcService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
 
+        Batches that take longer than L{CLOSE_TIME} are not run to their end.
+
         @return: a Deferred that fires when everything has stopped.
         """
         Service.stopService(self)
         transports = [child for child in self if hasattr(child, "listener")]
         others = [child for child in self if child not in transports]
-        return _stop(transports).addCallback(lambda _: _stop(others))
+        late = self.reactor.callLater(CLOSE_TIME, self.dispatcher.batches.cancel)
+
+        def stop_others(_: object) -> Deferred[Any]:
+            if late.active():
+                late.cancel()
+            return _stop(others)
+
+        return _stop(transports).addCallback(stop_others)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -138,8 +149,9 @@ class JsonRpcService(MultiService):
         self.settings = attrs.evolve(self.settings, **values)
         if "debug" in values:
             set_debug(self.settings.debug)
-        self.dispatcher.async_timeout = self.settings.async_timeout
-        self.dispatcher.async_limit = self.settings.async_limit
+        delayed = self.dispatcher.delayed
+        delayed.timeout = self.settings.async_timeout
+        delayed.slots.limit, delayed.slots.client_limit = self.settings.async_limit, self.settings.async_limit_client
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
         for child in self:
             if hasattr(child, "settings_changed"):
@@ -161,7 +173,8 @@ class JsonRpcService(MultiService):
 
         @param document: a whole JSON-RPC document.
         @return: C{code}, C{text} and C{body}, which Kamailio gives as C{$jsonrpl(code)}, C{$jsonrpl(text)} and
-            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns.
+            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns. A
+            batch is run whole, however long that takes.
         """
         reply = self.dispatcher.dispatch(
             document.encode() if isinstance(document, str) else document, self._exec_origin

@@ -384,7 +384,12 @@ class Settings:
     )
     async_timeout: float = _setting(60.0, _SECONDS, "seconds that an asynchronous command may take")
     async_limit: int = _setting(
-        1000, integer(1, 100_000), "asynchronous commands that may be at work at the same time; more get 503"
+        1000, integer(1, 100_000), "asynchronous commands that may be in progress at the same time; more get 503"
+    )
+    async_limit_client: int = _setting(
+        100,
+        integer(1, 100_000),
+        "how many of these may be one client's: a user's, an address's, or from this machine a connection's",
     )
     store_path: str = _setting(
         "",

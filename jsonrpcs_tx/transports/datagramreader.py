@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
@@ -19,6 +18,7 @@ from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.envelope import Decoded, Envelope
 from jsonrpcs_tx.faults import Fault
 from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 from jsonrpcs_tx.transports.replysocket import Unanswerable, reply_socket
 from jsonrpcs_tx.transports.waiting import WaitingReplies, WaitingReply
 
@@ -53,7 +53,7 @@ _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMFILE,
 """What passes: there is no room, or no descriptor to look at a client's path with."""
 
 
-class DatagramReader(abstract.FileDescriptor):
+class DatagramReader(PersistentReader):
     """Answers the datagrams that come to one bound socket.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
@@ -83,6 +83,8 @@ class DatagramReader(abstract.FileDescriptor):
         self._outgoing = reply_socket(sock, clock, self.alone)
         self.replies = WaitingReplies(self._try, self._drop, timeout, clock)
         self._not_json = dispatcher.dialect.parse_error.code
+        self._batches: set[Deferred[Any]] = set()
+        self._batches_done: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
         self._throttle = Throttle(reactor)
 
@@ -106,7 +108,13 @@ class DatagramReader(abstract.FileDescriptor):
         """
         self.stopReading()
         self._answer(MAX_AT_STOP)
-        return self.replies.finished()
+        self._batches_done = Deferred()
+        self._check_batches()
+        return self._batches_done.addCallback(lambda _: self.replies.finished())
+
+    def _check_batches(self) -> None:
+        if self._batches_done is not None and not self._batches and not self._batches_done.called:
+            self._batches_done.callback(None)
 
     def _answer(self, most: int) -> None:
         """Answer what has come, at most so many datagrams."""
@@ -155,8 +163,9 @@ class DatagramReader(abstract.FileDescriptor):
                 self._drop(peer, f"{origin.caller} may not call anything")
                 return
         reply = self._dispatcher.dispatch(document, origin, request)
-        assert type(reply) is Reply  # the origin is not asynchronous
-        if reply.body and peer:
+        if type(reply) is not Reply:
+            self._reply_later(reply, document, peer, uid)
+        elif reply.body and peer:
             self._reply(reply, document, peer, uid)
 
     def _reply(self, reply: Reply, document: bytes, peer: Any, uid: int | None) -> None:
@@ -165,6 +174,20 @@ class DatagramReader(abstract.FileDescriptor):
             self._drop(peer, "it is not JSON, and comes from a port below 1024")
             return
         self.send(WaitingReply(reply.body, peer, uid, document))
+
+    def _reply_later(self, later: Deferred[Reply], document: bytes, peer: Any, uid: int | None) -> None:
+        """Send the reply to a batch that has given way, when it is there."""
+
+        def send(reply: Reply) -> None:
+            if later not in self._batches:
+                return  # it has been stopped
+            self._batches.remove(later)
+            if reply.body and peer:
+                self._reply(reply, document, peer, uid)
+            self._check_batches()
+
+        self._batches.add(later)
+        later.addCallback(send)
 
     def _find_origin(self, address: str | None, uid: int | None, gid: int | None) -> Origin:
         return self._dispatcher.origin(self._origin.transport, address=address, uid=uid, gid=gid)
@@ -206,13 +229,16 @@ class DatagramReader(abstract.FileDescriptor):
 
     @property
     def waiting(self) -> bool:
-        """Whether replies wait for their clients."""
-        return bool(self.replies)
+        """Whether replies wait for their clients, or clients for theirs."""
+        return bool(self.replies or self._batches)
 
     def stop(self) -> None:
         """Read no more; replies that still wait are dropped."""
         self.stopReading()
         self.replies.stop()
+        batches, self._batches = self._batches, set()
+        for later in batches:
+            later.cancel()
 
     def _drop(self, peer: Any, reason: str | None) -> None:
         self._dropped.value += 1

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.dispatcher import Reply
+from jsonrpcs_tx.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
 from jsonrpcs_tx.transports.waiting import WaitingReply
@@ -244,7 +244,11 @@ class FastDatagramReader(DatagramReader):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
             reply = dispatch(document, origin)
-            body = reply.body  # type: ignore[union-attr] # the origin is not asynchronous
+            if type(reply) is not Reply:
+                peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
+                self._reply_later(reply, document, peer, slots.uids[place])
+                reply = NO_REPLY
+            body = reply.body
             size = len(body)
             if (
                 0 < size <= MAX_BODY
@@ -263,7 +267,6 @@ class FastDatagramReader(DatagramReader):
             else:
                 self._send_slots(first, place)
                 if body and name_sizes[place] > _NO_NAME:
-                    assert type(reply) is Reply
                     self._reply(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
             due = monotonic() + HOLD

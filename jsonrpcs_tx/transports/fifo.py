@@ -24,6 +24,7 @@ from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
 from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 _log = make_logger(__name__)
 
@@ -58,7 +59,7 @@ MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
 
 
-class FifoReader(abstract.FileDescriptor):
+class FifoReader(PersistentReader):
     """Answers the documents that come over a FIFO.
 
     @param fd: opened for reading and writing, so that it never ends, and non-blocking; whoever gives it closes it.
@@ -131,8 +132,9 @@ class FifoReader(abstract.FileDescriptor):
                 _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
                 continue
             reply = self._dispatcher.dispatch(document, self.origin, request)
-            assert type(reply) is Reply  # the origin is not asynchronous
-            if reply.body:
+            if type(reply) is not Reply:
+                self._replies.send_when_there(name, reply)
+            elif reply.body:
                 self._replies.send(name, reply.body)
 
 
@@ -157,6 +159,19 @@ class ReplyFifos:
         self._retries: set[Any] = set()
         self._finished: Deferred[None] | None = None
         self._writers: set[_ReplyWriter] = set()
+        self._delayed = 0
+
+    def send_when_there(self, name: str, later: Deferred[Reply]) -> None:
+        """Write the reply to a batch that has given way, when it is there."""
+
+        def send(reply: Reply) -> None:
+            self._delayed -= 1
+            if reply.body:
+                self.send(name, reply.body)
+            self._check_finished()
+
+        self._delayed += 1
+        later.addCallback(send)
 
     def send(self, name: str, body: bytes, count: int = 1) -> None:
         """Write a reply to the FIFO of that name; what hinders it is logged.
@@ -170,7 +185,7 @@ class ReplyFifos:
             self._warn(name, problem)
             return
         try:
-            fd = os.open(name, _REPLY_FLAGS, dir_fd=self._directory)
+            fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
         except OSError as error:
             if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
                 self._send_later(name, body, count + 1)
@@ -206,7 +221,8 @@ class ReplyFifos:
         return self._finished
 
     def _check_finished(self) -> None:
-        if self._finished is not None and not self._retries and not self._writers:
+        waits = self._retries or self._writers or self._delayed
+        if self._finished is not None and not waits and not self._finished.called:
             self._finished.callback(None)
 
     def _find_problem(self, name: str) -> str | None:
@@ -216,7 +232,7 @@ class ReplyFifos:
         forbidden = _FORBIDDEN.search(name)
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
-        if len(name if name.isascii() else os.fsencode(name)) > self._room:
+        if len(name.encode()) > self._room:
             return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
         return None
 

@@ -133,7 +133,8 @@ class JsonRpcResource(resource.Resource):
         if address is None and not facts.isdisjoint(("uid", "gid")):
             uid, gid = peers.credentials(channel.transport)
         transport = "https" if channel.isSecure() else "http"
-        return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names, uid=uid, gid=gid)
+        caller = {"address": address, "user": user, "tls_names": names, "uid": uid, "gid": gid}
+        return self.dispatcher.origin(transport, True, id(channel), **caller)
 
     def _authenticate(
         self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet import abstract
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 MAX_MESSAGE: Final = 1_048_576
 """Bytes of one message that are read."""
@@ -32,7 +32,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-class Link(abstract.FileDescriptor):
+class Link(PersistentReader):
     """One end of a line, as the reactor knows it.
 
     @param sock: the end, which L{close} closes.
@@ -61,6 +61,9 @@ class Link(abstract.FileDescriptor):
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "worker link"
 
     def send(self, message: bytes, drained: Callable[[], None] | None = None) -> None:
         """Send a message, now or as soon as the other end has room.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols.policies import TimeoutMixin
@@ -23,11 +24,16 @@ class TcpProtocol(Protocol, TimeoutMixin):
     """
 
     factory: "TcpFactory"
-    busy = False
+    _reply: Deferred[Reply] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch that has given way is being answered."""
+        return self._reply is not None
 
     def connectionMade(self) -> None:
         address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
-        self._origin = self.factory.dispatcher.origin("tcp", address=address)
+        self._origin = self.factory.dispatcher.origin("tcp", connection=id(self), address=address)
         self._framer = Framer(self.factory.settings.fifo_max_request)
         self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
         self.setTimeout(self.factory.settings.http_timeout)
@@ -38,7 +44,8 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         self._answer(self._framer.give_up())
-        self.close()
+        if not self.busy:
+            self.close()
 
     def readConnectionLost(self) -> None:
         """The client writes no more."""
@@ -50,18 +57,29 @@ class TcpProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
         self.factory.connections.discard(self)
+        if self._reply is not None:
+            self._reply.cancel()
 
     def _answer(self, documents: list[bytes]) -> None:
-        if documents and not self.transport.disconnecting:  # type: ignore[union-attr]
+        if documents and not self.busy and not self.transport.disconnecting:  # type: ignore[union-attr]
             reply = self.factory.dispatcher.dispatch(documents[0], self._origin)
-            assert type(reply) is Reply  # the origin is not asynchronous
-            self.transport.write(reply.body)  # type: ignore[union-attr]
-            self.close()
+            if type(reply) is Reply:
+                self._send(reply)
+            else:
+                self.setTimeout(None)
+                self._reply = reply
+                reply.addCallback(self._send)
+
+    def _send(self, reply: Reply) -> None:
+        self._reply = None
+        self.transport.write(reply.body)  # type: ignore[union-attr]
+        self.close()
 
     def close(self) -> None:
-        """Close the connection, once what is written has been sent."""
+        """Close the connection, once what is written has been sent, and after the reply that is to come."""
         self.setTimeout(None)
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        if not self.busy:
+            self.transport.loseConnection()  # type: ignore[union-attr]
 
 
 class TcpFactory(Factory):
