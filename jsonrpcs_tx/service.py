@@ -31,9 +31,10 @@ from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.http import REFUSAL, JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
+from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.variables import Variables
 from jsonrpcs_tx.watchdog import Watchdog
 
@@ -268,7 +269,7 @@ def _add_transports(service: JsonRpcService) -> None:
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
             arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
-            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
+            StreamService(*arguments, refusal=REFUSAL, fast=options.fast_paths).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)
@@ -294,7 +295,7 @@ class _HttpsService(StreamService):
     def __init__(self, service: JsonRpcService, endpoint: str, site: JsonRpcSite) -> None:
         self._settings = service.settings
         fast = self._settings.fast_paths
-        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor, fast)
+        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, service.reactor, fast=fast)
         self._site = site
         self._context: tls.CurrentContext | None = None
 
@@ -307,7 +308,6 @@ class _HttpsService(StreamService):
         if self._listening is None:
             self._context = tls.CurrentContext(self._settings)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            if self._settings.fast_paths:
-                factory.protocol = FastTlsTransport
+            factory.protocol = FastTlsTransport if self._settings.fast_paths else TlsTransport
             self._factory = factory
         super().privilegedStartService()

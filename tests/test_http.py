@@ -20,7 +20,7 @@ from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.log import debug, set_debug
-from jsonrpcs_tx.transports import stream
+from jsonrpcs_tx.transports import connections
 from jsonrpcs_tx.transports.http import Channel
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.test_files import make_directory
@@ -588,7 +588,7 @@ class ConnectionTests(HttpCase):
 
     async def test_stop_in_time(self) -> None:
         """When the server stops it cancels the commands that take longer than it can wait."""
-        self.patch(stream, "CLOSE_TIME", 0.05)
+        self.patch(connections, "CLOSE_TIME", 0.05)
         busy = await self.connect()
         busy.write(http_request(document("test.wait")))
         await self.commands.started.get()
@@ -598,7 +598,7 @@ class ConnectionTests(HttpCase):
 
     async def test_stopped_by_a_command(self) -> None:
         """A command that stops the server, and goes on, is cancelled like any other."""
-        self.patch(stream, "CLOSE_TIME", 0.05)
+        self.patch(connections, "CLOSE_TIME", 0.05)
         client = await self.connect()
         self.commands.stop = self.service.stopService
         client.write(http_request(document("test.stop")))

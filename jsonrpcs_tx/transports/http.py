@@ -11,25 +11,36 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
+from zope.interface import implementer
 
 from jsonrpcs_tx.addresses import is_address, is_in
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import tls
-from jsonrpcs_tx.transports.stream import Connections
+from jsonrpcs_tx.transports.connections import Connections
 
 _log = make_logger(__name__)
 
 MAX_REASON: Final = 127
 """Bytes of a fault's text that become the reason phrase; Kamailio cuts it there, too."""
 
+ABORT_TIME: Final = 15.0
+"""Seconds that the client of an idle connection has to close it, too."""
+
 MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
+
+_STRANGER: Final = b"403 Forbidden: clients of this network may not call\n"
+REFUSAL: Final = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_STRANGER), _STRANGER)
+)
+"""What a client outside C{http_allow} is sent before its connection is closed."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
@@ -105,11 +116,9 @@ class JsonRpcResource(resource.Resource):
         return self.dispatcher.origin(transport, True, address=address, user=user, tls_names=names)
 
     def _dispatch(self, request: server.Request, document: bytes, user: str | None) -> None:
-        if not request._disconnected:
-            self.respond(request, self.dispatcher.dispatch(document, self.origin(request.channel, user)))
-
-    def respond(self, request: server.Request, reply: Reply | Deferred[Reply]) -> None:
-        """Answer a request with a reply, or with what becomes one, which is cancelled if the client goes away."""
+        if request._disconnected:
+            return
+        reply = self.dispatcher.dispatch(document, self.origin(request.channel, user))
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
@@ -221,11 +230,6 @@ class _Root(resource.Resource):
         self._jsonrpc = jsonrpc
 
     def render(self, request: "_Request") -> int:
-        channel = request.channel
-        begun, channel.begun = channel.begun, None
-        if begun is not None:
-            self._jsonrpc.respond(request, begun)
-            return server.NOT_DONE_YET
         if request.path.startswith(self._prefix):
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
@@ -270,22 +274,32 @@ class _Request(server.Request):
         self.requestHeaders.removeHeader(b"Expect")
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
     """A connection, known to its site while it is open.
 
-    @ivar begun: what becomes the reply to the request that is parsed next, where its command was begun before.
+    A client that closes its sending side gets the replies to what it has sent, and then the connection is closed. One
+    that goes away has its command cancelled.
     """
 
     site: "JsonRpcSite"
     transport: Any
-    begun: Deferred[Reply] | None = None
+    used_at = 0.0
     _arrives = False
     _closing = False
+    _over = False
+    _asked = False
+    _half_closed = False
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
-        return bool(self._handlingRequest)
+        return bool(self._handlingRequest) and not self._over
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered, and nothing of one has come."""
+        return not (self._handlingRequest or self._arrives or self._buffer)
 
     def close(self) -> None:
         """Close the connection, after the reply to the request that is being answered."""
@@ -294,11 +308,59 @@ class Channel(http.HTTPChannel):
         else:
             self.loseConnection()
 
+    def retire(self) -> None:
+        """Close the connection, after the reply to what has come of a request."""
+        if self.idle:
+            self.loseConnection()
+        else:
+            self._closing = True
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._over = True
+        self.transport.abortConnection()
+
+    def ask(self) -> None:
+        """Ask the client, which has closed its sending side, whether it is there: an interim response is skipped by
+        one that waits, and comes back as a reset from one that has gone.
+        """
+        if not self._asked and all(request.clientproto == b"HTTP/1.1" for request in self.requests[:1]):
+            self._asked = True
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def loseConnection(self) -> None:
+        """Close the connection, when the client has taken what is written; it has as long for that as for a request.
+        What comes from it is not looked at any more.
+        """
+        if not self._over:
+            self._over = True
+            self.setTimeout(self.timeOut)
+        super().loseConnection()
+        self.site.connections.unread.add(self)
+
+    def timeoutConnection(self) -> None:
+        if self._over:
+            self.site.connections.cut_late(self)
+        elif self.busy:
+            self.setTimeout(self.timeOut)
+        else:
+            self.loseConnection()
+            self.setTimeout(ABORT_TIME)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._over:
+            super().dataReceived(data)
+
     def resetTimeout(self) -> None:
         """Start the time-out anew for a request that begins to arrive, but not with each piece of it."""
         if not self._arrives:
             self._arrives = True
             super().resetTimeout()
+
+    def allContentReceived(self) -> None:
+        super().allContentReceived()
+        if self.busy:
+            self.site.connections.departures.watch(self)
 
     def requestDone(self, request: http.Request) -> None:
         self._arrives = False
@@ -310,22 +372,49 @@ class Channel(http.HTTPChannel):
             # HTTPChannel itself would go on with what has come, however much the client leaves unread.
             self.paused = True
             self._networkProducer.pauseProducing()
+        self._end()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Answer a line of more than 16 kB with 400; HTTPChannel itself leaves such a connection open over TLS."""
         self._respondToBadRequestAndDisconnect()
 
+    def pauseProducing(self) -> None:
+        """The client does not take what is written."""
+        super().pauseProducing()
+        self.site.connections.unread.add(self)
+
     def resumeProducing(self) -> None:
+        """The client has taken it."""
+        self.site.connections.unread.discard(self)
         super().resumeProducing()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what has come while the client did not take what was written."""
         if self.paused:
             self.paused = False
             self.dataReceived(b"")
+        self._end()
+
+    def readConnectionLost(self) -> None:
+        """The client writes no more."""
+        self._half_closed = True
+        self._end()
+
+    def writeConnectionLost(self) -> None:
+        """Nobody asks for that."""
+
+    def _end(self) -> None:
+        """Close a connection whose client writes no more, if everything is answered."""
+        if self._half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
+            self.loseConnection()
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.connections.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._over = True
         self.site.connections.discard(self)
         super().connectionLost(reason)
 
@@ -354,13 +443,17 @@ class JsonRpcSite(server.Site):
         return self.jsonrpc.max_body
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on C{http_timeout} and C{max_connections}, for connections that are opened from now on."""
+        """Take on C{max_connections}, and C{http_timeout} for connections that are opened from now on."""
         self.timeOut = settings.http_timeout
         self.connections.limit = settings.max_connections
 
+    def admits(self, address: object) -> bool:
+        """Whether a connection from an address is taken."""
+        return not isinstance(address, IPv4Address | IPv6Address) or bool(self.jsonrpc.allows(address.host))
+
     def acceptableProtocols(self) -> list[bytes]:
-        """No HTTP/2, however Twisted was installed. A client that offers only what is not here ends the handshake."""
-        return [b"http/1.1", b"http/1.0"]
+        """No HTTP/2, however Twisted was installed."""
+        return list(tls.PROTOCOLS)
 
     def log(self, request: object) -> None:
         """No access log: this is no web server, and each line would cost more than the request."""

@@ -10,20 +10,27 @@ from zope.interface import implementer
 
 from jsonrpcs_tx.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.settings import Settings
+from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.framing import Framer
-from jsonrpcs_tx.transports.stream import Connections
 
 
 @implementer(IHalfCloseableProtocol)
 class TcpProtocol(Protocol, TimeoutMixin):
     """Answers the first document of a connection. What is unfinished when the client stops writing, or goes idle, is
-    answered as it is.
+    answered as it is. The client has C{http_timeout} to take the reply. Where its request ends a line, so does the
+    reply: clients that send lines wait for one.
 
     @ivar factory: the L{TcpFactory} that made it.
     """
 
     factory: "TcpFactory"
     busy = False
+    used_at = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come."""
+        return not (self._framer.unfinished or self.transport.disconnecting)  # type: ignore[union-attr]
 
     def connectionMade(self) -> None:
         address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
@@ -34,15 +41,18 @@ class TcpProtocol(Protocol, TimeoutMixin):
         self.factory.connections.add(self)
 
     def dataReceived(self, data: bytes) -> None:
-        self._answer(self._framer.feed(data))
+        self._answer(self._framer.feed(data), b"\n" if data.endswith(b"\n") else b"")
 
     def timeoutConnection(self) -> None:
-        self._answer(self._framer.give_up())
-        self.close()
+        if self.transport.disconnecting:  # type: ignore[union-attr]
+            self.factory.connections.cut_late(self)
+        else:
+            self.readConnectionLost()
 
     def readConnectionLost(self) -> None:
         """The client writes no more."""
-        self.timeoutConnection()
+        self._answer(self._framer.give_up())
+        self.close()
 
     def writeConnectionLost(self) -> None:
         """Nothing to do: the connection is closed after the reply anyhow."""
@@ -51,17 +61,28 @@ class TcpProtocol(Protocol, TimeoutMixin):
         self.setTimeout(None)
         self.factory.connections.discard(self)
 
-    def _answer(self, documents: list[bytes]) -> None:
+    def _answer(self, documents: list[bytes], end: bytes = b"") -> None:
         if documents and not self.transport.disconnecting:  # type: ignore[union-attr]
             reply = self.factory.dispatcher.dispatch(documents[0], self._origin)
             assert type(reply) is Reply  # the origin is not asynchronous
-            self.transport.write(reply.body)  # type: ignore[union-attr]
+            self.transport.write(reply.body + end)  # type: ignore[union-attr]
             self.close()
+            self.factory.connections.unread.add(self)
 
     def close(self) -> None:
         """Close the connection, once what is written has been sent."""
-        self.setTimeout(None)
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        if not self.transport.disconnecting:  # type: ignore[union-attr]
+            self.setTimeout(self.factory.settings.http_timeout)
+            self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def retire(self) -> None:
+        """Close the connection, once what has come of a request is answered."""
+        if self.idle:
+            self.close()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abortConnection()  # type: ignore[union-attr]
 
 
 class TcpFactory(Factory):
@@ -80,7 +101,11 @@ class TcpFactory(Factory):
         self.reactor = reactor
         self.connections = Connections(settings.max_connections, reactor)
 
+    def admits(self, address: object) -> bool:
+        """Whether a connection from an address is taken: each is, and rules say what it may call."""
+        return True
+
     def settings_changed(self, settings: Settings) -> None:
-        """Take on these settings, for connections that are opened from now on."""
+        """Take on these settings: C{max_connections} at once, others for connections that are opened from now on."""
         self.settings = settings
         self.connections.limit = settings.max_connections

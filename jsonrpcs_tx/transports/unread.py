@@ -1,0 +1,93 @@
+"""What clients leave unread: how much of it there is, and which client has to go when it is too much."""
+
+import fcntl
+import struct
+import termios
+from typing import Any, Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from jsonrpcs_tx.log import Throttle, make_logger
+
+_log = make_logger(__name__)
+
+MAX_UNREAD: Final = 67_108_864
+"""Bytes of replies that may wait in this process for the clients of one address, the last reply aside."""
+
+LARGE: Final = 65_536
+"""Bytes that may wait for a client without being counted."""
+
+
+def socket_transport(transport: Any) -> Any:
+    """The transport that has the socket, below TLS and other wrappers."""
+    while hasattr(transport, "wrappedProtocol"):
+        transport = transport.transport
+    return transport
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Bytes that a transport, or the one below its wrappers, still has to hand to the kernel."""
+    transport = socket_transport(transport)
+    queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
+    return queued + getattr(transport, "_tempDataLen", 0)
+
+
+def is_drained(transport: Any) -> bool:
+    """Whether the client's machine has confirmed everything that was written."""
+    transport = socket_transport(transport)
+    if unsent_bytes(transport):
+        return False
+    if not hasattr(transport, "fileno"):
+        return True
+    try:
+        waiting = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return True
+    return not struct.unpack("i", waiting)[0]
+
+
+class UnreadReplies:
+    """The connections whose clients leave more unread than the kernel takes.
+
+    @param clock: tells the time.
+    @ivar cut_off: how many clients were cut off because too much waited.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._log_throttle = Throttle(clock)
+        self._since: dict[Any, tuple[float, int]] = {}
+        self.cut_off = 0
+
+    def add(self, protocol: Any) -> None:
+        """Note that replies wait for a client, if they are L{LARGE}. Where all that wait come to more than
+        L{MAX_UNREAD}, those clients are cut off that take theirs most slowly.
+        """
+        size = unsent_bytes(protocol.transport)
+        if size <= LARGE:
+            return
+        self._since[protocol] = self._clock.seconds(), size
+        waiting = sum(unsent_bytes(one.transport) for one in self._since)
+        while waiting > MAX_UNREAD and len(self._since) > 1:
+            slowest = min((one for one in self._since if one is not protocol), key=self._speed)
+            size = unsent_bytes(slowest.transport)
+            waiting -= size
+            del self._since[slowest]
+            self.cut_off += 1
+            if self._log_throttle.passes():
+                _log.warn(
+                    "{peer} is cut off: {size} bytes wait for it, and over {limit} for all clients",
+                    peer=slowest.transport.getPeer(),
+                    size=size,
+                    limit=MAX_UNREAD,
+                )
+            slowest.abort()
+
+    def discard(self, protocol: Any) -> None:
+        """Note that a client has taken its reply, or has gone."""
+        self._since.pop(protocol, None)
+
+    def _speed(self, protocol: Any) -> float:
+        """Bytes that a client has taken in a second since its reply waits."""
+        since, size = self._since[protocol]
+        return (size - unsent_bytes(protocol.transport)) / max(self._clock.seconds() - since, 0.001)
