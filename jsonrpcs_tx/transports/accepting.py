@@ -135,6 +135,6 @@ class Acceptor:
             retry.cancel()
 
     def set_backlog(self) -> None:
-        """Let as many connections wait as may be open."""
+        """Let as many connections wait as may be open, and not fewer than is usual."""
         if self._sets_backlog:
-            self._port.socket.listen(self._connections.limit)
+            self._port.socket.listen(max(self._connections.limit, tcp.Port.backlog))

@@ -30,8 +30,9 @@ class Departures:
         self._next: IDelayedCall | None = None
 
     def watch(self, protocol: Any) -> None:
-        """Look after a connection for as long as it is C{busy}: C{abort} it when its client has gone, and have it
-        C{ask} its client for a sign of life when that has closed its sending side.
+        """Look after a connection for as long as it is C{busy}: C{abort} it when its client has gone, and C{ask} it
+        for a sign of life when that has closed its sending side, be it of TLS (C{half_closed}) or of TCP, and each
+        time when it is read no more (C{is_full}).
         """
         self._waiting.add(protocol)
         if self._next is None:
@@ -57,10 +58,14 @@ class Departures:
             if getattr(transport, "connected", False) and hasattr(transport, "fileno"):
                 protocols[transport.fileno()] = protocol
                 poll.register(transport.fileno(), select.POLLRDHUP)
-        for fd, event in poll.poll(0) if protocols else ():
+        ended = dict(poll.poll(0)) if protocols else {}
+        for fd, protocol in protocols.items():
+            event = ended.get(fd, 0)
             if event & _GONE:
-                protocols[fd].abort()
-            else:
-                protocols[fd].ask()
+                protocol.abort()
+            elif event or protocol.half_closed:
+                protocol.ask(event)
+            elif protocol.is_full:  # the end of what it sends is behind what is not read
+                protocol.ask(None)
         if self._waiting:
             self._next = self._clock.callLater(INTERVAL, self._look)

@@ -95,6 +95,11 @@ class FastChannel(Channel):
         """Whether no request is being answered, and nothing of one has come."""
         return super().idle and not self._held
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much has come behind the request that is being answered that no more is read."""
+        return len(self._held) > self._optimisticEagerReadSize or super().is_full
+
     def dataReceived(self, data: bytes) -> None:
         if self._diverted:
             self._divert(data)

@@ -280,6 +280,8 @@ class Channel(http.HTTPChannel):
 
     A client that closes its sending side gets the replies to what it has sent, and then the connection is closed. One
     that goes away has its command cancelled.
+
+    @ivar half_closed: the client has closed its sending side.
     """
 
     site: "JsonRpcSite"
@@ -288,8 +290,8 @@ class Channel(http.HTTPChannel):
     _arrives = False
     _closing = False
     _over = False
-    _asked = False
-    _half_closed = False
+    half_closed = False
+    _asked: frozenset[int] = frozenset()
 
     @property
     def busy(self) -> bool:
@@ -320,12 +322,20 @@ class Channel(http.HTTPChannel):
         self._over = True
         self.transport.abortConnection()
 
-    def ask(self) -> None:
-        """Ask the client, which has closed its sending side, whether it is there: an interim response is skipped by
+    @property
+    def is_full(self) -> bool:
+        """Whether so much has come behind the request that is being answered that no more is read."""
+        return sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize
+
+    def ask(self, sign: int | None) -> None:
+        """Ask the client, which may have closed its sending side only, whether it is there: an interim response is skipped by
         one that waits, and comes back as a reset from one that has gone.
+
+        @param sign: how it is known; for each sign the client is asked once. None: it is not known.
         """
-        if not self._asked and all(request.clientproto == b"HTTP/1.1" for request in self.requests[:1]):
-            self._asked = True
+        if sign not in self._asked and all(request.clientproto == b"HTTP/1.1" for request in self.requests[:1]):
+            if sign is not None:
+                self._asked |= {sign}
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def loseConnection(self) -> None:
@@ -334,7 +344,7 @@ class Channel(http.HTTPChannel):
         """
         if not self._over:
             self._over = True
-            self.setTimeout(self.timeOut)
+            self.setTimeout(self.site.timeOut)
         super().loseConnection()
         self.site.connections.unread.add(self)
 
@@ -342,7 +352,7 @@ class Channel(http.HTTPChannel):
         if self._over:
             self.site.connections.cut_late(self)
         elif self.busy:
-            self.setTimeout(self.timeOut)
+            self.setTimeout(self.site.timeOut)
         else:
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
@@ -398,7 +408,7 @@ class Channel(http.HTTPChannel):
 
     def readConnectionLost(self) -> None:
         """The client writes no more."""
-        self._half_closed = True
+        self.half_closed = True
         self._end()
 
     def writeConnectionLost(self) -> None:
@@ -406,7 +416,7 @@ class Channel(http.HTTPChannel):
 
     def _end(self) -> None:
         """Close a connection whose client writes no more, if everything is answered."""
-        if self._half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
+        if self.half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
             self.loseConnection()
 
     def connectionMade(self) -> None:

@@ -55,39 +55,48 @@ class UnreadReplies:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._log_throttle = Throttle(clock)
-        self._since: dict[Any, tuple[float, int]] = {}
+        self._throttle = Throttle(clock)
+        self._waiting: dict[Any, tuple[int, float]] = {}  # the bytes for each, and when they became fewer
         self.cut_off = 0
 
     def add(self, protocol: Any) -> None:
         """Note that replies wait for a client, if they are L{LARGE}. Where all that wait come to more than
-        L{MAX_UNREAD}, those clients are cut off that take theirs most slowly.
+        L{MAX_UNREAD}, those clients are cut off that have taken nothing for the longest time.
         """
         size = unsent_bytes(protocol.transport)
         if size <= LARGE:
             return
-        self._since[protocol] = self._clock.seconds(), size
-        waiting = sum(unsent_bytes(one.transport) for one in self._since)
-        while waiting > MAX_UNREAD and len(self._since) > 1:
-            slowest = min((one for one in self._since if one is not protocol), key=self._speed)
-            size = unsent_bytes(slowest.transport)
-            waiting -= size
-            del self._since[slowest]
-            self.cut_off += 1
-            if self._log_throttle.passes():
-                _log.warn(
-                    "{peer} is cut off: {size} bytes wait for it, and over {limit} for all clients",
-                    peer=slowest.transport.getPeer(),
-                    size=size,
-                    limit=MAX_UNREAD,
-                )
-            slowest.abort()
+        self._waiting[protocol] = size, self._clock.seconds()
+        self._look()
+        others = sorted((one for one in self._waiting if one is not protocol), key=lambda one: self._waiting[one][1])
+        waiting = sum(size for size, _ in self._waiting.values())
+        for slowest in others:
+            if waiting <= MAX_UNREAD:
+                return
+            waiting -= self._cut(slowest)
 
     def discard(self, protocol: Any) -> None:
-        """Note that a client has taken its reply, or has gone."""
-        self._since.pop(protocol, None)
+        """Note that a client has taken its replies, or has gone."""
+        self._waiting.pop(protocol, None)
 
-    def _speed(self, protocol: Any) -> float:
-        """Bytes that a client has taken in a second since its reply waits."""
-        since, size = self._since[protocol]
-        return (size - unsent_bytes(protocol.transport)) / max(self._clock.seconds() - since, 0.001)
+    def _look(self) -> None:
+        """See who has taken something."""
+        now = self._clock.seconds()
+        for protocol, (size, _) in list(self._waiting.items()):
+            unsent = unsent_bytes(protocol.transport)
+            if unsent != size:
+                self._waiting[protocol] = unsent, now
+
+    def _cut(self, protocol: Any) -> int:
+        """@return: the bytes that waited for a client, which is cut off."""
+        size, _ = self._waiting.pop(protocol)
+        self.cut_off += 1
+        if self._throttle.passes():
+            _log.warn(
+                "{peer} is cut off: {size} bytes wait for it, and more than {limit} for all clients",
+                peer=protocol.transport.getPeer(),
+                size=size,
+                limit=MAX_UNREAD,
+            )
+        protocol.abort()
+        return size
