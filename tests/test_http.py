@@ -719,7 +719,7 @@ class AbuseTests(HttpCase):
         request = http_request(ECHO)
         sender.write(request[:50])
         reader.transport.pauseProducing()  # type: ignore[union-attr]
-        reader.write(http_request(document("test.big", 20_000_000)))
+        reader.write(http_request(document("test.big", 9_000_000)))
         (stream,) = [one for one in self.service.streams() if one.connections.opened]
         await until(lambda: stream.connections.unread._waiting)
         await until(lambda: any(protocol._arrives for _, protocol in stream.connections))
@@ -729,7 +729,7 @@ class AbuseTests(HttpCase):
         sender.write(request[50:])
         assert (await sender.response()).body == ECHO_REPLY
         reader.transport.resumeProducing()  # type: ignore[union-attr]
-        assert len((await reader.response()).result) == 20_000_000
+        assert len((await reader.response()).result) == 9_000_000
         assert (await newcomer).body == ECHO_REPLY
 
     async def test_lower_limit(self) -> None:
@@ -779,17 +779,17 @@ class AbuseTests(HttpCase):
 
     async def test_too_much_unread(self) -> None:
         """Where more is unread than all clients may leave, the slowest is cut off, and one that reads is not."""
-        self.patch(unread, "MAX_UNREAD", 45_000_000)
+        self.patch(unread, "MAX_UNREAD", 25_000_000)
         self.serve()
         clients = [await self.connect() for _ in range(3)]
         first, second, third = clients
         first.transport.pauseProducing()  # type: ignore[union-attr]
         (stream,) = [one for one in self.service.streams() if one.connections.accepted]
         for client in clients:
-            client.write(http_request(document("test.big", 20_000_000)))
+            client.write(http_request(document("test.big", 12_000_000)))
             await until(lambda: stream.connections.unread._waiting or stream.connections.unread.cut_off)
         for client in (second, third):
-            assert len((await client.response()).result) == 20_000_000
+            assert len((await client.response()).result) == 12_000_000
         assert stream.connections.unread.cut_off == 1
         assert (await self.connect()) is not None
 

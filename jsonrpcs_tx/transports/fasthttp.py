@@ -160,6 +160,8 @@ class FastChannel(Channel):
         TimeoutMixin.resetTimeout(self)
         self.site.connections.used(self)
         self._send(self.site.response(reply))
+        if self._waitingForTransport:
+            self.site.connections.unread.add(self)
         if self._closing:
             self.loseConnection()
 

@@ -328,8 +328,8 @@ class Channel(http.HTTPChannel):
         return sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize
 
     def ask(self, sign: int | None) -> None:
-        """Ask the client, which may have closed its sending side only, whether it is there: an interim response is skipped by
-        one that waits, and comes back as a reset from one that has gone.
+        """Ask the client, which may have closed its sending side only, whether it is there: an interim response is
+        skipped by one that waits, and comes back as a reset from one that has gone.
 
         @param sign: how it is known; for each sign the client is asked once. None: it is not known.
         """
@@ -378,6 +378,8 @@ class Channel(http.HTTPChannel):
         if self._closing:
             self.persistent = False
         super().requestDone(request)
+        if self._waitingForTransport:
+            self.site.connections.unread.add(self)
         if self._waitingForTransport and self.persistent:
             # HTTPChannel itself would go on with what has come, however much the client leaves unread.
             self.paused = True
@@ -389,9 +391,10 @@ class Channel(http.HTTPChannel):
         self._respondToBadRequestAndDisconnect()
 
     def pauseProducing(self) -> None:
-        """The client does not take what is written."""
+        """The client does not take what is written: no request is begun until it does."""
         super().pauseProducing()
-        self.site.connections.unread.add(self)
+        if not self.busy:
+            self.paused = True
 
     def resumeProducing(self) -> None:
         """The client has taken it."""
