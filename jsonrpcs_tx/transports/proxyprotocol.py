@@ -27,7 +27,6 @@ rules can name it."""
 
 _MAX_LINE: Final = 107
 _V2_START: Final = 16
-_V2_VERSION: Final = 12
 
 
 def read_header(data: bytes) -> tuple[IAddress, bytes] | None:
@@ -36,6 +35,15 @@ def read_header(data: bytes) -> tuple[IAddress, bytes] | None:
     @return: the client's address, and what follows the header; None where more is to come.
     @raise InvalidProxyHeader: there is none.
     """
+    try:
+        return _read_header(data)
+    except InvalidProxyHeader:
+        raise
+    except Exception as error:  # the parsers have many for a header that is none
+        raise InvalidProxyHeader from error
+
+
+def _read_header(data: bytes) -> tuple[IAddress, bytes] | None:
     start = data[: len(V2Parser.PREFIX)]
     if V2Parser.PREFIX.startswith(start):
         if len(data) < _V2_START:
@@ -102,7 +110,7 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
         self._header += data
         try:
             found = read_header(self._header)
-        except Exception:  # the parsers have errors of many kinds for a header that is none
+        except InvalidProxyHeader:
             self.abort()
             return
         if found is not None:

@@ -62,4 +62,8 @@ def _has_expired(connection: SSL.Connection) -> bool:
     certificate = connection.get_peer_certificate()
     if certificate is None:
         return False
-    return certificate.to_cryptography().not_valid_after_utc < datetime.datetime.now(datetime.UTC)
+    return certificate.to_cryptography().not_valid_after_utc < _now()
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
