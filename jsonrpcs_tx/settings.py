@@ -331,8 +331,8 @@ class Settings:
     max_connections: int = _setting(
         400,
         integer(1, 1_000_000),
-        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for one that waits "
-        "the one is closed that has been idle for the longest time, if that is a second",
+        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for one that "
+        "waits the one is closed that has been idle for the longest time, if that is a second",
     )
     tls_certificate: str = _setting(
         "", _FILE, "file with the certificate and its chain, in PEM; turns HTTPS on (with transport 1)"

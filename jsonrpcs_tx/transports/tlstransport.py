@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 
 class _HalfClosed(Exception):
-    """The client has closed its sending side, and its request is being answered."""
+    """The client has closed its sending side."""
 
 
 @implementer(IHalfCloseableProtocol)
@@ -52,7 +52,7 @@ class TlsTransport(BufferingTLSTransport):
             not self.disconnecting
             and connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN
             and connection.get_protocol_version_name() == "TLSv1.3"
-            and getattr(self.wrappedProtocol, "busy", False)
+            and IHalfCloseableProtocol.providedBy(self.wrappedProtocol)
         ):
             raise _HalfClosed
         super()._shutdownTLS()
