@@ -782,7 +782,7 @@ class AbuseTests(HttpCase):
 
     async def test_too_much_unread(self) -> None:
         """Where more is unread than all clients may leave, the slowest is cut off, and one that reads is not."""
-        self.patch(unread, "MAX_UNREAD", 17_000_000)
+        self.patch(unread, "MAX_UNREAD", 10_000_000)
         slow, good = await self.connect(), await self.connect()
         for client in (slow, good):
             await self.assert_answers(client)
