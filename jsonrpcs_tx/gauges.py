@@ -20,8 +20,11 @@ def add_gauges(service: "JsonRpcService") -> None:
         gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
     gauge("tcp", "current_opened_connections", "connections that are open", lambda: _sum(service, "opened"))
     gauge("tcp", "passive_open", "connections that were accepted", lambda: _sum(service, "accepted"))
+    gauge("tcp", "local_reject", "connections that were closed when they came", lambda: _sum(service, "rejected"))
+    gauge("tcp", "send_timeout", "clients that did not take a reply in time", lambda: _sum(service, "late"))
+    gauge("tcp", "sendq_full", "clients cut off since too much waited for all", lambda: _sum(service, "unread.cut_off"))
 
 
 def _sum(service: "JsonRpcService", fact: str) -> int:
     """A fact of all listeners' connections taken together."""
-    return sum(getattr(stream.connections, fact) for stream in service.streams())
+    return sum(map(attrgetter(fact), (stream.connections for stream in service.streams())))

@@ -29,15 +29,17 @@ from jsonrpcs_tx.store import ReplyStore
 from jsonrpcs_tx.tables import Tables
 from jsonrpcs_tx.tablestore import TableStoreService
 from jsonrpcs_tx.transports import Listener, files, tls, unixstreams, workers
+from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
 from jsonrpcs_tx.transports.fasthttp import FastSite
 from jsonrpcs_tx.transports.fasttls import FastTlsTransport
 from jsonrpcs_tx.transports.fifo import FifoService
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.http import REFUSAL, JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.proxies import Proxies
-from jsonrpcs_tx.transports.stream import CLOSE_TIME, StreamService
+from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
+from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.variables import Variables
 from jsonrpcs_tx.watchdog import Watchdog
 
@@ -300,7 +302,7 @@ def _add_transports(service: JsonRpcService) -> None:
         for endpoint in options.http_listen:
             own_reactor = _http_reactor(service, "http_listen", endpoint)
             arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, own_reactor
-            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
+            StreamService(*arguments, refusal=REFUSAL, fast=options.fast_paths).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 site = _site(service)
@@ -336,7 +338,7 @@ class _HttpsService(StreamService):
         self._settings = service.settings
         fast = self._settings.fast_paths
         reactor = _http_reactor(service, "https_listen", endpoint)
-        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, reactor, fast)
+        super().__init__("https_listen", endpoint, "https", site, service.dispatcher.access, reactor, fast=fast)
         self._site = site
         self._context: tls.CurrentContext | None = None
 
@@ -351,7 +353,6 @@ class _HttpsService(StreamService):
             self._context = tls.CurrentContext(self._settings)
             self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            if self._settings.fast_paths:
-                factory.protocol = FastTlsTransport
+            factory.protocol = FastTlsTransport if self._settings.fast_paths else TlsTransport
             self._factory = factory
         super().privilegedStartService()

@@ -324,7 +324,7 @@ class Settings:
     http_allow: Sequence[str] = _setting(
         ("127.0.0.0/8", "::1/128"),
         _several(Kind(_network, "a network such as 192.0.2.0/24 or an address")),
-        "network whose clients may call over HTTP(S); given more than once, all may",
+        "network whose clients may call over HTTP(S), others are closed at once; given more than once, all may",
     )
     http_origin: Sequence[str] = _setting(
         (),
@@ -364,13 +364,14 @@ class Settings:
     http_timeout: float = _setting(
         60.0,
         _SECONDS,
-        "seconds after which an idle HTTP or TCP connection is closed, or one whose request is not whole",
+        "seconds after which an idle HTTP or TCP connection is closed, or one whose request is not whole, or whose "
+        "client has not taken the reply",
     )
     max_connections: int = _setting(
         400,
         integer(1, 1_000_000),
-        "connections that may be open at each address of HTTP, HTTPS and TCP; for a further one the one that was idle "
-        "for the longest time is closed",
+        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for one that "
+        "waits the one is closed that has been idle for the longest time, if that is a second",
     )
     tls_certificate: str = _setting(
         "", _FILE, "file with the certificate and its chain, in PEM; turns HTTPS on (with transport 1)"

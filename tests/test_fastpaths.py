@@ -211,23 +211,65 @@ def test_each_between_others(options: dict[str, Any]) -> None:
         assert fast.fate() == general.fate(), name
 
 
-@pytest.mark.parametrize("behind", [b"", post(), post()[:30]])
+LATER = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+
+
+@pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
 def test_asynchronous(behind: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
-    request = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+    rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
     fates = []
     for site in (JsonRpcSite, FastSite):
-        connection = Connection(site).feed(post(), request + behind)
+        connection = Connection(site).feed(post(), LATER, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
-        connection.feed(post()[30:] if len(behind) == 30 else post())
-        fates.append((before, connection.fate(), connection.channel._general if site is FastSite else False))
+        connection.feed(rest)
+        fates.append((before, connection.fate(), len(connection.commands.later)))
     assert fates[0] == fates[1]
 
     for site in (JsonRpcSite, FastSite):
-        connection = Connection(site).feed(request)
+        connection = Connection(site).feed(LATER, behind)
         connection.channel.connectionLost(ConnectionError())
-        assert connection.commands.cancelled == 1
+        assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
+
+
+STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "close", "chunked", "fault", "garbage")}
+
+
+@given(
+    st.lists(st.sampled_from([*STEPS, "later", "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
+    st.lists(st.integers(0, 400), max_size=5),
+)
+@settings(max_examples=250, deadline=None)
+def test_any_life(steps: list[str], places: list[int]) -> None:
+    """Whatever a client sends around commands that answer later, and however it leaves, is the same on both paths."""
+    fates = []
+    for site in (JsonRpcSite, FastSite):
+        connection = Connection(site)
+        for step in steps:
+            waiting = [later for later in connection.commands.later if not later.called]
+            data = LATER if step == "later" else STEPS.get(step)
+            if data is not None:
+                bounds = sorted({0, len(data), *(place for place in places if place < len(data))})
+                connection.feed(*(data[start:end] for start, end in itertools.pairwise(bounds)))
+            elif step == "answer" and waiting:
+                waiting[0].callback("now")
+            elif connection.transport.disconnecting:
+                pass  # the transport tells it nothing any more
+            elif step == "half-close":
+                connection.channel.readConnectionLost()
+            elif step == "pause":
+                connection.channel.pauseProducing()
+            elif step == "resume":
+                connection.channel.resumeProducing()
+            elif step == "cut":
+                connection.feed(post()[:40])
+        fate = connection.fate()
+        begun = len(connection.commands.later)
+        connection.channel.connectionLost(ConnectionError())
+        fates.append((fate, begun, connection.commands.cancelled, len(connection.commands.later)))
+        assert begun == len(connection.commands.later)
+    assert fates[0] == fates[1]
 
 
 @pytest.mark.parametrize("stream", [b"", post()[:10], post()[:-5], post(), post() + post()[:-5]])

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
+from zope.interface import implementer
 
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.authentication import Authenticator, Refused
@@ -19,18 +20,28 @@ from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import heads, peers, tls
+from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.pages import Pages
 from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
-from jsonrpcs_tx.transports.stream import Connections
 
 _log = make_logger(__name__)
 
 MAX_REASON: Final = 127
 """Bytes of a fault's text that become the reason phrase; Kamailio cuts it there, too."""
 
+ABORT_TIME: Final = 15.0
+"""Seconds that the client of an idle connection has to close it, too."""
+
 MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
+
+_STRANGER: Final = b"403 Forbidden: clients of this network may not call\n"
+REFUSAL: Final = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Connection: close\r\n\r\n%b" % (len(_STRANGER), _STRANGER)
+)
+"""What a client outside C{http_allow} is sent before its connection is closed."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _IP_ADDRESSES: Final = (IPv4Address, IPv6Address)
@@ -155,11 +166,9 @@ class JsonRpcResource(resource.Resource):
         asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
 
     def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
-        if not request._disconnected:
-            self.respond(request, self.dispatcher.dispatch(document, self.origin(request.channel, client, user)))
-
-    def respond(self, request: server.Request, reply: Reply | Deferred[Reply]) -> None:
-        """Answer a request with a reply, or with what becomes one, which is cancelled if the client goes away."""
+        if request._disconnected:
+            return
+        reply = self.dispatcher.dispatch(document, self.origin(request.channel, client, user))
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
@@ -309,11 +318,6 @@ class _Root(resource.Resource):
         self._jsonrpc = jsonrpc
 
     def render(self, request: "_Request") -> int:
-        channel = request.channel
-        begun, channel.begun = channel.begun, None
-        if begun is not None:
-            self._jsonrpc.respond(request, begun)
-            return server.NOT_DONE_YET
         if request.path.startswith(self._prefix):
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
@@ -357,23 +361,34 @@ class _Request(server.Request):
         self.requestHeaders.removeHeader(b"Expect")
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(http.HTTPChannel):
     """A connection, known to its site while it is open.
 
-    @ivar begun: what becomes the reply to the request that is parsed next, where its command was begun before.
+    A client that closes its sending side gets the replies to what it has sent, and then the connection is closed. One
+    that goes away has its command cancelled.
+
+    @ivar half_closed: the client has closed its sending side.
     """
 
     site: "JsonRpcSite"
     transport: Any
-    begun: Deferred[Reply] | None = None
+    used_at = 0.0
     _arrives = False
     _closing = False
-    _refused = False
+    _over = False
+    half_closed = False
+    _asked: frozenset[int] = frozenset()
 
     @property
     def busy(self) -> bool:
         """Whether a request is being answered."""
-        return bool(self._handlingRequest)
+        return bool(self._handlingRequest) and not self._over
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered, and nothing of one has come."""
+        return not (self._handlingRequest or self._arrives or self._buffer)
 
     def close(self) -> None:
         """Close the connection, after the reply to the request that is being answered."""
@@ -382,11 +397,69 @@ class Channel(http.HTTPChannel):
         else:
             self.loseConnection()
 
+    def retire(self) -> None:
+        """Close the connection, after the reply to what has come of a request."""
+        if self.idle:
+            self.loseConnection()
+        else:
+            self._closing = True
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._over = True
+        self.transport.abortConnection()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much has come behind the request that is being answered that no more is read."""
+        return sum(map(len, self._dataBuffer)) > self._optimisticEagerReadSize
+
+    def ask(self, sign: int | None) -> None:
+        """Ask the client, which may have closed its sending side only, whether it is there: an interim response is
+        skipped by one that waits, and comes back as a reset from one that has gone.
+
+        @param sign: how it is known; for each sign the client is asked once. None: it is not known.
+        """
+        if sign not in self._asked and all(request.clientproto == b"HTTP/1.1" for request in self.requests[:1]):
+            if sign is not None:
+                self._asked |= {sign}
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def loseConnection(self) -> None:
+        """Close the connection, when the client has taken what is written; it has as long for that as for a request.
+        What comes from it is not looked at any more.
+        """
+        if not self._over:
+            self._over = True
+            self.setTimeout(self.site.timeOut)
+        super().loseConnection()
+        self.site.connections.unread.add(self)
+
+    def timeoutConnection(self) -> None:
+        if self._over:
+            self.site.connections.cut_late(self)
+        elif self.busy:
+            self.setTimeout(self.site.timeOut)
+        else:
+            self.loseConnection()
+            self.setTimeout(ABORT_TIME)
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._over:
+            super().dataReceived(data)
+
     def resetTimeout(self) -> None:
         """Start the time-out anew for a request that begins to arrive, but not with each piece of it."""
         if not self._arrives:
             self._arrives = True
             super().resetTimeout()
+
+    def allContentReceived(self) -> None:
+        if self._over:
+            return
+        super().allContentReceived()
+        if self.busy:
+            self.site.connections.departures.watch(self)
 
     def requestDone(self, request: http.Request) -> None:
         self._arrives = False
@@ -394,14 +467,13 @@ class Channel(http.HTTPChannel):
         if self._closing:
             self.persistent = False
         super().requestDone(request)
+        if self._waitingForTransport:
+            self.site.connections.unread.add(self)
         if self._waitingForTransport and self.persistent:
             # HTTPChannel itself would go on with what has come, however much the client leaves unread.
             self.paused = True
             self._networkProducer.pauseProducing()
-
-    def dataReceived(self, data: bytes) -> None:
-        if not self._refused:
-            super().dataReceived(data)
+        self._end()
 
     def headerReceived(self, line: bytes) -> bool:
         try:
@@ -420,10 +492,6 @@ class Channel(http.HTTPChannel):
     def _finishRequestBody(self, data: bytes) -> None:
         if self._passes(heads.check_trailers, getattr(self._transferDecoder, "_trailerHeaders", ())):
             super()._finishRequestBody(data)
-
-    def allContentReceived(self) -> None:
-        if not self._refused:
-            super().allContentReceived()
 
     def checkPersistence(self, request: http.Request, version: bytes) -> bool:
         """Whether the connection stays open after the reply; the reply says so where that is not the usual thing."""
@@ -448,30 +516,56 @@ class Channel(http.HTTPChannel):
 
     def _refuse(self, code: int, reason: str) -> None:
         """Answer a request that cannot be read, close the connection, and read nothing more."""
-        self._refused = True
         self.transport.write(last_words(code, reason))
         self.loseConnection()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
         """Say it in words, where HTTPChannel finds a request bad."""
-        if not self._refused:
+        if not self._over:
             self._refuse(http.BAD_REQUEST, "malformed; allowed: HTTP/1.1 or 1.0, a head of up to 16 kB and 500 lines")
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Answer a line of more than 16 kB; HTTPChannel itself leaves such a connection open over TLS."""
         self._refuse(http.BAD_REQUEST, "allowed: lines of up to 16 kB")
 
+    def pauseProducing(self) -> None:
+        """The client does not take what is written: no request is begun until it does."""
+        super().pauseProducing()
+        if not self.busy:
+            self.paused = True
+
     def resumeProducing(self) -> None:
+        """The client has taken it."""
+        self.site.connections.unread.discard(self)
         super().resumeProducing()
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Look at what has come while the client did not take what was written."""
         if self.paused:
             self.paused = False
             self.dataReceived(b"")
+        self._end()
+
+    def readConnectionLost(self) -> None:
+        """The client writes no more."""
+        self.half_closed = True
+        self._end()
+
+    def writeConnectionLost(self) -> None:
+        """Nobody asks for that."""
+
+    def _end(self) -> None:
+        """Close a connection whose client writes no more, if everything is answered."""
+        if self.half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
+            self.loseConnection()
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.connections.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._over = True
         self.site.connections.discard(self)
         super().connectionLost(reason)
 
@@ -500,13 +594,18 @@ class JsonRpcSite(server.Site):
         return self.jsonrpc.max_body
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on C{http_timeout} and C{max_connections}, for connections that are opened from now on."""
+        """Take on C{max_connections}, and C{http_timeout} for connections that are opened from now on."""
         self.timeOut = settings.http_timeout
         self.connections.limit = settings.max_connections
 
+    def admits(self, address: object) -> bool:
+        """Whether a connection from an address is taken."""
+        peer = ip_address(address)
+        return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
+
     def acceptableProtocols(self) -> list[bytes]:
-        """No HTTP/2, however Twisted was installed. A client that offers only what is not here ends the handshake."""
-        return [b"http/1.1", b"http/1.0"]
+        """No HTTP/2, however Twisted was installed."""
+        return list(tls.PROTOCOLS)
 
     def log(self, request: object) -> None:
         """No access log: this is no web server, and each line would cost more than the request."""

@@ -4,7 +4,8 @@ import datetime
 import ipaddress
 import os
 import socket
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -12,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLContextFactory
-from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    trustRootFromCertificates,
+)
 from zope.interface import implementer
 
 from jsonrpcs_tx.errors import StartError
@@ -23,6 +30,13 @@ _log = make_logger(__name__)
 
 SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
+
+PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
+"""What a client may choose from (ALPN)."""
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""The suites of TLS 1.2: with forward secrecy and authenticated encryption, whatever kind of key the certificate has.
+Those of TLS 1.3 are all of that kind."""
 
 _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 
@@ -40,18 +54,29 @@ class CurrentContext:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files again; connections that are open keep what they have.
+        """Read the files again; connections that are open keep what they have. Sessions of before are not resumed: the
+        keys of their tickets are the former context's.
 
         @raise StartError: a file cannot be used; then the former ones still count.
         """
         options = context_factory(self._settings)
-        self._context = options.getContext()
+        context = options.getContext()
+        context.set_alpn_select_callback(_choose_protocol)
         assert options.certificate is not None  # context_factory gave it
         self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
+        self._context = context
 
     def getContext(self) -> SSL.Context:
         """What Twisted asks for at each connection."""
         return self._context
+
+
+def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
+    """@raise SSL.Error: the client offers none of L{PROTOCOLS}; it is sent the alert no_application_protocol."""
+    for protocol in PROTOCOLS:
+        if protocol in offered:
+            return protocol
+    raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
 def context_factory(settings: Settings) -> CertificateOptions:
@@ -73,7 +98,8 @@ def context_factory(settings: Settings) -> CertificateOptions:
         extraCertChain=chain[1:],
         raiseMinimumTo=TLSVersion.TLSv1_2,
         trustRoot=trustRootFromCertificates(_client_authorities(settings)) if settings.tls_ca else None,
-        acceptableProtocols=[b"http/1.1"],
+        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
+        enableSessionTickets=True,
     )
     try:
         context = options.getContext()
