@@ -16,7 +16,7 @@ from jsonrpcs_tx.access import Access, Caller
 from jsonrpcs_tx.counters import Counter, Counters, Traffic
 from jsonrpcs_tx.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
 from jsonrpcs_tx.store import ReplyStore
 
@@ -128,7 +128,6 @@ class Dispatcher:
     ) -> None:
         self.dialect = dialect
         self.access = Access() if access is None else access
-        self._refusals = Throttle(clock)
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
@@ -264,8 +263,7 @@ class Dispatcher:
             raise Fault(503, f"Too Many Asynchronous Commands: {self.async_limit} are at work")
 
     def _forbid(self, caller: Caller, request: Request) -> Reply:
-        if self._refusals.passes():
-            _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
+        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
         return self._error(Fault(403, "Forbidden"), request)
 
     def _arguments(self, command: Command, request: Request) -> Iterable[Any]:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.dispatcher import Dispatcher
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.log import debug, set_debug, throttle
 from jsonrpcs_tx.registry import Registry, command
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
@@ -360,6 +360,7 @@ class ReplyNameTests(FifoCase):
         names = ["", ".", "..", "a.b", "a\\b", "d/f", "../f", "./a", "a/", "a\0b", "a\0", str(inner.absolute() / "f")]
         for name in names:
             del self.log[:]
+            throttle.clear()
             self.write(request("test.echo", 1, reply_name=name))
             await self.turns()
             assert len(self.log) == 1, name

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.envelope import Decoded
 from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
@@ -86,7 +86,6 @@ class DatagramReader(abstract.FileDescriptor):
         self._retry: Any = None
         self._finished: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
-        self._throttle = Throttle(reactor)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -238,5 +237,4 @@ class DatagramReader(abstract.FileDescriptor):
         self._warn("no reply to {peer}: {reason}", peer=peer, reason=reason)
 
     def _warn(self, message: str, **values: object) -> None:
-        if self._throttle.passes():
-            _log.warn("{transport}: " + message, transport=self._origin.transport, **values)
+        _log.warn("{transport}: " + message, transport=self._origin.transport, **values)

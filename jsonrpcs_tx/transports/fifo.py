@@ -128,7 +128,7 @@ class FifoReader(abstract.FileDescriptor):
             request = self._dispatcher.decode(document)
             name = reply_name(request, document)
             if name is None:
-                _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
+                _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
                 continue
             reply = self._dispatcher.dispatch(document, self.origin, request)
             assert type(reply) is Reply  # the origin is not asynchronous

@@ -346,7 +346,7 @@ class JsonRpcSite(server.Site):
         self.jsonrpc = jsonrpc
         root = _Root(self.prefix, jsonrpc)
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.connections = Connections(settings.max_connections, reactor)
+        self.connections = Connections(settings.max_connections)
 
     @property
     def max_body(self) -> int:

@@ -9,12 +9,12 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access import Access
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.fastreads import ReadGroup, group_reads
@@ -44,14 +44,12 @@ class Connections:
     """The open connections of a factory, each with a number.
 
     @param limit: how many may be open; a further one takes the place of the one that was idle for the longest time.
-    @param clock: tells the time, for the log.
     @ivar limit: may be set at any time.
     @ivar accepted: how many there were, which is the number of the last one.
     """
 
-    def __init__(self, limit: int, clock: IReactorTime) -> None:
+    def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._refusals = Throttle(clock)
         self._open: OrderedDict[Connection, int] = OrderedDict()  # the one that was used last comes last
         self._gone: Deferred[None] | None = None
         self.accepted = 0
@@ -64,11 +62,8 @@ class Connections:
             idle = next(protocol for protocol in self._open if not protocol.busy)
             del self._open[idle]
             idle.transport.abortConnection()  # to close it would take a client that reads
-            if self._refusals.passes():
-                peer = idle.transport.getPeer()
-                _log.warn(
-                    "{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer
-                )
+            peer = idle.transport.getPeer()
+            _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
 
     def used(self, protocol: Connection) -> None:
         """Note that a connection is in use."""

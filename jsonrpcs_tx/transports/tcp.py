@@ -78,7 +78,7 @@ class TcpFactory(Factory):
         self.settings = settings
         self.dispatcher = dispatcher
         self.reactor = reactor
-        self.connections = Connections(settings.max_connections, reactor)
+        self.connections = Connections(settings.max_connections)
 
     def settings_changed(self, settings: Settings) -> None:
         """Take on these settings, for connections that are opened from now on."""
