@@ -334,7 +334,7 @@ class FifoService(Service):
         access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
             self._file = make_fifo("fifo_name", path, access)
-            self._fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
