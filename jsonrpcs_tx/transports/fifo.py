@@ -22,7 +22,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
+from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 
 _log = make_logger(__name__)
@@ -51,6 +51,8 @@ _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 MAX_NAMES: Final = 1024
 """Names of reply FIFOs that need not be looked at again."""
 
+_TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """With which a reply FIFO is opened."""
 
@@ -65,7 +67,7 @@ class FifoReader(abstract.FileDescriptor):
     @param dispatcher: answers the documents.
     @param replies: takes the replies to the clients.
     @param max_request: bytes of a document above which it is given up.
-    @param timeout: seconds after which an unfinished document is given up if nothing more of it comes.
+    @param timeout: seconds from the first byte of a document after which it is given up if it is not whole.
     @ivar timeout: may be set at any time.
     @ivar framer: finds the documents.
     """
@@ -87,7 +89,8 @@ class FifoReader(abstract.FileDescriptor):
         self.timeout = timeout
         self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
-        self._idle: Any = None
+        self._deadline: Any = None
+        self._awaited = 0
 
     def fileno(self) -> int:
         return self._fd
@@ -105,23 +108,35 @@ class FifoReader(abstract.FileDescriptor):
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
         self._answer_all(self.framer.feed(data))
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if self.framer.unfinished:
-            self._idle = self._clock.callLater(self.timeout, self._give_up)
+        self._watch()
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
         self.doRead()
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+        self._watch_no_more()
+
+    def _watch(self) -> None:
+        """See to it that an unfinished document is given up in time. What comes later does not put that off."""
+        awaited = self.framer.unfinished
+        if awaited == self._awaited:
+            return
+        self._watch_no_more()
+        if awaited:
+            self._awaited = awaited
+            self._deadline = self._clock.callLater(self.timeout, self._give_up)
+
+    def _watch_no_more(self) -> None:
+        self._awaited = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _give_up(self) -> None:
-        self._idle = None
+        self._deadline = None
+        self._awaited = 0
         self._answer_all(self.framer.give_up())
+        self._watch()
 
     def _answer_all(self, documents: list[bytes]) -> None:
         for document in documents:
@@ -165,7 +180,7 @@ class ReplyFifos:
 
         @param count: which time it is.
         """
-        problem = self._check(name)
+        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
         if problem is not None:
             self._warn(name, problem)
             return
@@ -177,8 +192,7 @@ class ReplyFifos:
             else:
                 self._warn(name, str(error.strerror))
             return
-        status = os.fstat(fd)
-        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
+        if not self._is_only_name(fd, name):
             os.close(fd)
             self._warn(name, "allowed: a FIFO with one link")
             return
@@ -217,8 +231,25 @@ class ReplyFifos:
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
         if len(name if name.isascii() else os.fsencode(name)) > self._room:
-            return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+            return _TOO_LONG
         return None
+
+    def _is_only_name(self, fd: int, name: str) -> bool:
+        """Whether what was opened is a FIFO that has no other name, or none at all any more.
+
+        The count of links of what was opened is not enough: when a hard link to somebody else's FIFO is opened and
+        replaced at once, there is one link again. What still has the name, and one link, has no other.
+        """
+        opened = os.fstat(fd)
+        if not stat.S_ISFIFO(opened.st_mode):
+            return False
+        try:
+            named = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return not os.fstat(fd).st_nlink
+        if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
+            return named.st_nlink == 1
+        return not os.fstat(fd).st_nlink
 
     def _send_later(self, name: str, body: bytes, count: int) -> None:
         def again() -> None:
@@ -338,6 +369,9 @@ class FifoService(Service):
         except StartError:
             self._close()
             raise
+        except FileNotFoundError:
+            self._close()
+            raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
             reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"

@@ -181,6 +181,12 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
         return _finish(setting, path, directory, _SOCKET, access)
 
 
+def replaced(setting: str, path: str) -> StartError:
+    """What to raise where another file is found in the place of the one that was just made."""
+    reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
+    return StartError(f"{setting}: {path}: {reason}")
+
+
 def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Access) -> OwnFile:
     """Give a new file its owner and mode, once it is sure that it is the one that was made.
 
@@ -190,8 +196,7 @@ def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Acce
     try:
         status = os.fstat(fd)
         if not kind.is_type(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
-            reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
-            raise StartError(f"{setting}: {path}: {reason}")
+            raise replaced(setting, path)
         made = OwnFile(path, status.st_dev, status.st_ino)
         try:
             access.apply(fd, path)
