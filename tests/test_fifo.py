@@ -481,6 +481,16 @@ class ReplyNameTests(FifoCase):
         await self.assert_answers()
         assert file.read_text() == "precious"
 
+    async def test_changed_mode(self) -> None:
+        """A FIFO whose client has changed its mode gets its reply, be the directory writable or not."""
+        for number, mode in enumerate((0o700, 0o500)):
+            reader = self.reader("a")
+            (self.replies / "a").chmod(0o622)
+            self.replies.chmod(mode)
+            self.write(request("test.echo", number, reply_name="a"))
+            assert await reader.reply() == result(number)
+        self.replies.chmod(0o700)
+
     async def test_two_links(self) -> None:
         """A FIFO that has another name elsewhere is refused."""
         reader = self.reader("a")

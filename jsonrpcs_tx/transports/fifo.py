@@ -237,18 +237,26 @@ class ReplyFifos:
     def _is_only_name(self, fd: int, name: str) -> bool:
         """Whether what was opened is a FIFO that has no other name, or none at all any more.
 
-        The count of links of what was opened is not enough: when a hard link to somebody else's FIFO is opened and
-        replaced at once, there is one link again. What still has the name, and one link, has no other.
+        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at
+        once, there is one link again. But making a link and removing one each set the time of change, and nothing else
+        sets that of the last write with it; so where both are the same, as in a new FIFO, there were no other links.
         """
         opened = os.fstat(fd)
         if not stat.S_ISFIFO(opened.st_mode):
             return False
-        try:
+        if opened.st_nlink == 1:
+            return opened.st_ctime_ns == opened.st_mtime_ns or self._still_has_name(fd, name, opened)
+        return not opened.st_nlink
+
+    def _still_has_name(self, fd: int, name: str, opened: os.stat_result) -> bool:
+        """Whether the only link of what was opened is the name, or it has lost that one as well."""
+        with contextlib.suppress(OSError):
+            # Changes nothing, but waits for whoever replaces the name right now: the link is gone before the name is.
+            os.rename(name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        with contextlib.suppress(FileNotFoundError):
             named = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return not os.fstat(fd).st_nlink
-        if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
-            return named.st_nlink == 1
+            if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
+                return os.fstat(fd).st_ctime_ns == opened.st_ctime_ns  # no link was made or removed since
         return not os.fstat(fd).st_nlink
 
     def _send_later(self, name: str, body: bytes, count: int) -> None:
@@ -323,6 +331,15 @@ class _ReplyWriter(abstract.FileDescriptor):
         self._done(problem)
 
 
+def _links_to_anything() -> bool:
+    """Whether users of this machine may make hard links to files of others (proc(5), protected_hardlinks)."""
+    try:
+        with open("/proc/sys/fs/protected_hardlinks", "rb") as file:
+            return file.read().strip() == b"0"
+    except OSError:
+        return False
+
+
 class FifoService(Service):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
 
@@ -378,6 +395,8 @@ class FifoService(Service):
             raise StartError(f"fifo_mode: {path}: {reason}") from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
+        if _links_to_anything():
+            _log.warn("fifo: fs.protected_hardlinks is 0: users can link FIFOs of others into {path}", path=reply_dir)
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
         self._reader = FifoReader(
             self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor
