@@ -505,6 +505,7 @@ class ReplyNameTests(FifoCase):
         victim = ReplyFifo(self.directory / "victim")
         self.addCleanup(victim.close)
         own = self.reader("own")
+        os.utime(self.directory / "victim", (0, 0))  # it is not as new as the link
         os.link(self.directory / "victim", self.replies / "a")
         self.on_fstat(lambda: os.rename(self.replies / "own", self.replies / "a"))
         self.write(request("test.echo", 1, reply_name="a"))
@@ -516,6 +517,7 @@ class ReplyNameTests(FifoCase):
         """Nor does one that is removed as soon as it is opened."""
         victim = ReplyFifo(self.directory / "victim")
         self.addCleanup(victim.close)
+        os.utime(self.directory / "victim", (0, 0))  # it is not as new as the link
         os.link(self.directory / "victim", self.replies / "a")
         self.on_fstat((self.replies / "a").unlink)
         self.write(request("test.echo", 1, reply_name="a"))
@@ -533,6 +535,20 @@ class ReplyNameTests(FifoCase):
             self.on_fstat(change)
             self.write(request("test.echo", 1, reply_name="a"))
             assert await reader.reply() == result(1)
+
+    async def test_link_as_new_as_the_fifo(self) -> None:
+        """Where anybody can link FIFOs of others, a link made in the tick in which a FIFO was made gets nothing."""
+        replies = self.service._replies
+        assert replies is not None
+        replies._links_protected = False
+        victim = ReplyFifo(self.directory / "victim")
+        self.addCleanup(victim.close)
+        os.link(self.directory / "victim", self.replies / "a")
+        self.on_fstat((self.replies / "a").unlink)
+        self.write(request("test.echo", 1, reply_name="a"))
+        await self.logged("no reply to .*/r/a: allowed: a FIFO with one link")
+        await self.assert_answers()
+        assert victim.data == b""
 
     def on_fstat(self, change: Callable[[], object]) -> None:
         """Change something when the server looks at what it has opened."""

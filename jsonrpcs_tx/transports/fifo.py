@@ -168,6 +168,7 @@ class ReplyFifos:
         self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self.timeout = timeout
         self._reactor = reactor
+        self._links_protected = _links_are_protected()
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._retries: set[Any] = set()
         self._finished: Deferred[None] | None = None
@@ -240,12 +241,14 @@ class ReplyFifos:
         The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at
         once, there is one link again. But making a link and removing one each set the time of change, and nothing else
         sets that of the last write with it; so where both are the same, as in a new FIFO, there were no other links.
+        A link made in the same tick of the clock is not seen so: that is trusted only where others cannot link at all.
         """
         opened = os.fstat(fd)
         if not stat.S_ISFIFO(opened.st_mode):
             return False
         if opened.st_nlink == 1:
-            return opened.st_ctime_ns == opened.st_mtime_ns or self._still_has_name(fd, name, opened)
+            unchanged = self._links_protected and opened.st_ctime_ns == opened.st_mtime_ns
+            return unchanged or self._still_has_name(fd, name, opened)
         return not opened.st_nlink
 
     def _still_has_name(self, fd: int, name: str, opened: os.stat_result) -> bool:
@@ -331,11 +334,11 @@ class _ReplyWriter(abstract.FileDescriptor):
         self._done(problem)
 
 
-def _links_to_anything() -> bool:
-    """Whether users of this machine may make hard links to files of others (proc(5), protected_hardlinks)."""
+def _links_are_protected() -> bool:
+    """Whether users of this machine cannot make hard links to FIFOs of others (proc(5), protected_hardlinks)."""
     try:
         with open("/proc/sys/fs/protected_hardlinks", "rb") as file:
-            return file.read().strip() == b"0"
+            return file.read().strip() != b"0"
     except OSError:
         return False
 
@@ -395,8 +398,6 @@ class FifoService(Service):
             raise StartError(f"fifo_mode: {path}: {reason}") from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
-        if _links_to_anything():
-            _log.warn("fifo: fs.protected_hardlinks is 0: users can link FIFOs of others into {path}", path=reply_dir)
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
         self._reader = FifoReader(
             self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor
