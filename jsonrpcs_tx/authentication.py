@@ -1,6 +1,5 @@
 """Who an HTTP client is: asks a checker of twisted.cred, whatever that does, and logs and counts who is refused."""
 
-from functools import lru_cache
 from typing import Any, Final
 
 from twisted.cred.checkers import ANONYMOUS
@@ -18,9 +17,6 @@ _log = make_logger(__name__)
 
 CHECK_SECONDS: Final = 30
 """How long a checker may take."""
-
-MAX_CLIENTS: Final = 1024
-"""Clients whose lines in the log are throttled each by itself; those beyond take the place of others."""
 
 
 class Refused(Exception):
@@ -52,7 +48,7 @@ class Authenticator:
         self._clock = clock
         self._failures = counters.counter("jsonrpc", "auth_failures", "requests over HTTP(S) with a wrong password")
         self._limited = counters.counter("jsonrpc", "auth_limited", "requests over HTTP(S) with too many passwords")
-        self._throttle = lru_cache(MAX_CLIENTS)(lambda network: Throttle(clock))
+        self._throttle = Throttle(clock.seconds)
 
     def check(self, name: bytes, password: bytes, client: str) -> Deferred[str | None]:
         """Find out who a client is.
@@ -112,15 +108,15 @@ class Authenticator:
 
     def _warn(self, what: str, name: bytes, client: str) -> None:
         """Log who is refused, in a form that fail2ban can read: the client comes last."""
-        throttle = self._throttle(network_of(client))
-        if throttle.passes():
-            held_back, throttle.held_back = throttle.held_back, 0
+        held_back = self._throttle.take(network_of(client))
+        if held_back is not None:
             _log.warn(
-                "http: {what} for user {name!a} from {client}{more}",
+                "http: {what} for user '{name}' from {client}{more}",
                 what=what,
                 name=name[:100].decode(errors="backslashreplace"),
                 client=client,
-                more=f" ({held_back} more were held back)" if held_back else "",
+                more=f" (and {held_back:,} more)" if held_back else "",
+                log_throttled=False,  # it was, by network
             )
 
 

@@ -35,6 +35,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.limits import Recent, TurnLost, Turns
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.passwords import Gate, Pass, TooManyPasswords, network_of
+from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
 
@@ -318,13 +319,15 @@ class UsersFile:
         @raise OSError: it cannot be read.
         @raise ValueError: it has a bad line, or is no ordinary file.
         """
-        with open(self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+        self._identity = _identity(os.stat(self._path))  # what is no ordinary file is looked at once, too
+        with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             self._identity = _identity(status)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("not an ordinary file; allowed: one with the lines " + ALLOWED)
             if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
                 _log.warn("{path} can be read or written by everybody; allow it to the server only", path=self._path)
+            weakness = weak_place(self._path)
+            if weakness is not None:
+                _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
             self._users = read_users(file.read())
 
     def _explain(self, error: OSError | ValueError) -> str:

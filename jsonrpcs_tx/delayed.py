@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.log import Throttle, make_logger, report
+from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.shares import Shares
 
 _log = make_logger(__name__)
@@ -68,7 +68,6 @@ class DelayedCommands:
         self.slots = Shares(limit, client_limit)
         self.clock = clock
         self._overdue: Counter[str] = Counter()
-        self._throttle = Throttle(clock)
         self.timeouts = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
         for name, help, read in (
             ("async_in_flight", "asynchronous commands in progress", lambda: self.slots.taken),
@@ -100,8 +99,7 @@ class DelayedCommands:
     def goes_on(self, command: str, why: str) -> None:
         """Note a command that goes on though nobody waits for it any more."""
         self._overdue[command] += 1
-        if self._throttle.passes():
-            _log.warn("command {command} goes on {why}: it catches its cancellation", command=command, why=why)
+        _log.warn("command {command} goes on {why}: it catches its cancellation", command=command, why=why)
 
     def gone_on(self, command: str, seconds: float) -> None:
         """Note that such a command has ended at last."""

@@ -19,7 +19,7 @@ from jsonrpcs_tx.counters import Counter, Counters, Traffic
 from jsonrpcs_tx.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.faults import Fault, sound
-from jsonrpcs_tx.log import Throttle, make_logger, report
+from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.registry import Command, Mismatch, Registry
 from jsonrpcs_tx.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.replies import Reply as Reply
@@ -121,8 +121,6 @@ class Dispatcher:
     ) -> None:
         self.dialect = dialect
         self.access = Access() if access is None else access
-        self._refusals = Throttle(clock)
-        self._ignored = Throttle(clock)
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
@@ -317,8 +315,7 @@ class Dispatcher:
     def _ignore_reply(self, origin: Origin) -> Reply:
         """Do not answer what is a reply, since the other end might answer that, for ever."""
         self._count.ignored.value += 1
-        if self._ignored.passes():
-            _log.warn("{transport}: a reply came where requests are taken; ignored", transport=origin.transport)
+        _log.warn("{transport}: a reply came where requests are taken; ignored", transport=origin.transport)
         return NO_REPLY
 
     def _check_asynchronous(self, command: Command, origin: Origin) -> None:
@@ -328,8 +325,7 @@ class Dispatcher:
         self.delayed.check(command.name, origin.client)
 
     def _forbid(self, caller: Caller, request: Request) -> Reply:
-        if self._refusals.passes():
-            _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
+        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
         return self._error(Fault(403, "Forbidden"), request)
 
     def _arguments(self, command: Command, request: Request) -> Iterable[Any]:

@@ -278,7 +278,7 @@ class Settings:
     fifo_group: str | int = _setting("", _OWNER, "group of the FIFO, by name or number; default: of the process")
     fifo_reply_dir: str = _setting("/tmp/", Kind(_directory, "a path"), "directory of the clients' reply FIFOs")
     fifo_timeout: int = _setting(
-        2000, _MILLISECONDS, "how long in ms to wait for the rest of a request, and for the reader of a reply"
+        2000, _MILLISECONDS, "time in ms from the first byte of a request to its last, and for the reader of a reply"
     )
     fifo_max_request: int = _setting(
         65_456, integer(256, 16_777_216, "bytes"), "size in bytes above which a request over the FIFO is given up"

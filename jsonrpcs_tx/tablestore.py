@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import weak_place
 from jsonrpcs_tx.tables import Contents, Row, StorageError, Table, Tables
 
 _log = make_logger(__name__)
@@ -65,6 +66,7 @@ class TableStore:
         """
         with _start_errors(path):
             path = os.path.realpath(path)
+            _check_place(path)
             if os.path.exists(path) and os.path.getsize(path):
                 _check(path)
             else:
@@ -131,6 +133,19 @@ def _start_errors(path: str) -> Iterator[None]:
     except (OSError, sqlite3.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"htable_db: {path}: {reason}; allowed: a path of a new file, or of hash tables") from None
+
+
+def _check_place(path: str) -> None:
+    """Make sure that nobody else can put links beside a file: SQLite writes to its journals by name, and follows them.
+
+    @raise ValueError: somebody could, and the process has the rights of root; for another user it is only logged.
+    """
+    weakness = weak_place(path)
+    if weakness is None:
+        return
+    if not os.geteuid():
+        raise ValueError(f"{weakness}, who could have root write to any file")
+    _log.warn("htable_db: {path}: {weakness}, who could have other files overwritten", path=path, weakness=weakness)
 
 
 def _check(path: str) -> None:

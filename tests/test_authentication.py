@@ -16,6 +16,7 @@ from jsonrpcs_tx import Settings, authentication, makeService
 from jsonrpcs_tx.authentication import Authenticator, Refused
 from jsonrpcs_tx.counters import Counters
 from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.log import BURST
 from jsonrpcs_tx.passwords import NAME_TOKENS, TooManyPasswords
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, http_request
 from tests.test_http import HttpCase, Response
@@ -180,7 +181,7 @@ class AuthenticationTests(HttpCase):
         assert self.service.counters.get("http", "requests") is None
 
     async def test_log_and_counters(self) -> None:
-        """Who is refused is counted, and logged in a line a second for each address, with how many were held back."""
+        """Who is refused is counted, and logged; of a flood from one address some lines, and how many were held back."""
         clock, counters = Clock(), Counters()
 
         def refuse(asked: Any) -> Deferred[Any]:
@@ -194,22 +195,32 @@ class AuthenticationTests(HttpCase):
         with capturedLogs() as events:
             for name in (b"ann", b"bob", b"tim", b""):
                 ask(name, "192.0.2.1")
-            for number in range(9):
+            for number in range(BURST + 3):
                 ask(b"a' from 192.0.2.9\n\x1b\xff" + b"x" * 1000, f"2001:db8::{number}")
+            for _ in range(BURST):
+                ask(b"ann", "192.0.2.1")
             clock.advance(1)
             ask(b"tim", "192.0.2.1")
         lines = [formatEvent(event) for event in events if event["log_namespace"] == "jsonrpcs_tx.authentication"]
+        failed = "http: authentication failed for user"
+        hostile = f"{failed} 'a' from 192.0.2.9\\n\\x1b\\xff{'x' * 80}' from 2001:db8::"
         assert lines == [
-            "http: authentication failed for user 'ann' from 192.0.2.1",
-            f'http: authentication failed for user "a\' from 192.0.2.9\\n\\x1b\\\\xff{"x" * 80}" from 2001:db8::0',
-            "http: too many passwords for user 'tim' from 192.0.2.1 (2 more were held back)",
+            f"{failed} 'ann' from 192.0.2.1",
+            f"{failed} 'bob' from 192.0.2.1",
+            "http: too many passwords for user 'tim' from 192.0.2.1",
+            *(f"{hostile}{number}" for number in range(BURST)),
+            *[f"{failed} 'ann' from 192.0.2.1"] * (BURST - 3),
+            "http: too many passwords for user 'tim' from 192.0.2.1 (and 3 more)",
         ]
         documented = re.search(r"^failregex = (.*)$", (REPOSITORY / "docs/access.md").read_text(), re.M)
         assert documented
         pattern = documented[1].replace("<HOST>", "(\\S+)")
         found = [match[1] for match in map(re.compile(pattern).search, lines) if match]
-        assert found == ["192.0.2.1", "2001:db8::0"]
-        assert [counters.get("jsonrpc", name).read() for name in ("auth_failures", "auth_limited")] == [11, 2]  # type: ignore[union-attr]
+        assert set(found) == {"192.0.2.1", *(f"2001:db8::{number}" for number in range(BURST))}
+        assert [counters.get("jsonrpc", name).read() for name in ("auth_failures", "auth_limited")] == [
+            BURST + 3 + BURST + 2,
+            2,
+        ]  # type: ignore[union-attr]
 
     async def test_flood(self) -> None:
         """While one address guesses on and on, its users get in that are known, and others the second time."""

@@ -53,6 +53,17 @@ def contents(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be made to write to any file")
+def test_place_that_others_can_change(path: Path) -> None:
+    """Root refuses a directory where another user could put links beside the file, and makes nothing there."""
+    for owner, mode in ((65_534, 0o755), (0, 0o777), (0, 0o1777)):
+        os.chown(path.parent, owner, -1)
+        path.parent.chmod(mode)
+        with pytest.raises(StartError, match=f"htable_db: {path}: {path.parent} .*any file; allowed: "):
+            Program(path).service.startService()
+        assert contents(path) == {}
+
+
 def test_from_run_to_run(path: Path) -> None:
     """A table is as it was in the run before; what has expired since is gone, and times of day go on."""
     first = Program(path)

@@ -7,7 +7,7 @@ from twisted.internet import tcp
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.connections import Connections
 
 _log = make_logger(__name__)
@@ -28,11 +28,10 @@ class Gate(Factory):
 
     noisy = False
 
-    def __init__(self, factory: Any, behind: Any, refusal: bytes, clock: IReactorTime) -> None:
+    def __init__(self, factory: Any, behind: Any, refusal: bytes) -> None:
         self._site = factory
         self._behind = behind
         self._refusal = refusal
-        self._throttle = Throttle(clock)
 
     def doStart(self) -> None:
         self._behind.doStart()
@@ -48,8 +47,7 @@ class Gate(Factory):
         connections: Connections = self._site.connections
         if not self._site.admits(addr):
             connections.rejected += 1
-            if self._throttle.passes():
-                _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
+            _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
             return _Refusal(self._refusal) if self._refusal else None
         if connections.opened > connections.limit:  # a port that cannot be paused
             connections.rejected += 1
@@ -80,7 +78,6 @@ class Acceptor:
         self._port = port
         self._connections = connections
         self._clock = clock
-        self._throttle = Throttle(clock)
         self._retry: IDelayedCall | None = None
         self._closed = False
         self._accept = port.doRead
@@ -114,8 +111,7 @@ class Acceptor:
             connections.cut(idle)
 
     def _pause(self) -> None:
-        if self._throttle.passes():
-            _log.warn("{limit} connections are open (max_connections), others wait", limit=self._connections.limit)
+        _log.warn("{limit} connections are open (max_connections), others wait", limit=self._connections.limit)
         self._port.stopReading()
         self._retry = self._clock.callLater(RETRY, self._resume)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.departures import Departures
 from jsonrpcs_tx.transports.unread import UnreadReplies, is_drained, socket_transport
 
@@ -63,7 +63,6 @@ class Connections:
     def __init__(self, limit: int, clock: IReactorTime) -> None:
         self._limit = limit
         self._clock = clock
-        self._throttle = Throttle(clock)
         self._open: OrderedDict[Connection, int] = OrderedDict()  # the one that was used last comes last
         self._gone: Deferred[None] | None = None
         self.accepted = 0
@@ -113,9 +112,8 @@ class Connections:
 
     def cut(self, protocol: Connection) -> None:
         """Close an idle connection for another, without waiting for its client."""
-        if self._throttle.passes():
-            peer = protocol.transport.getPeer()
-            _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
+        peer = protocol.transport.getPeer()
+        _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
         protocol.close()  # TLS says goodbye, and does not wait for an answer
         socket_transport(protocol.transport).loseConnection()
         self.discard(protocol)

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 from jsonrpcs_tx.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.envelope import Decoded, Envelope
 from jsonrpcs_tx.faults import Fault
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 from jsonrpcs_tx.transports.replysocket import Unanswerable, reply_socket
 from jsonrpcs_tx.transports.waiting import WaitingReplies, WaitingReply
@@ -86,7 +86,6 @@ class DatagramReader(PersistentReader):
         self._batches: set[Deferred[Any]] = set()
         self._batches_done: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
-        self._throttle = Throttle(reactor)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -245,5 +244,4 @@ class DatagramReader(PersistentReader):
         self._warn("no reply to {peer}: {reason}", peer=peer, reason=reason)
 
     def _warn(self, message: str, **values: object) -> None:
-        if self._throttle.passes():
-            _log.warn("{transport}: " + message, transport=self._origin.transport, **values)
+        _log.warn("{transport}: " + message, transport=self._origin.transport, **values)

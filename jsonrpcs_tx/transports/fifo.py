@@ -22,7 +22,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.settings import Settings
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
+from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
@@ -52,6 +52,8 @@ _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 MAX_NAMES: Final = 1024
 """Names of reply FIFOs that need not be looked at again."""
 
+_TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """With which a reply FIFO is opened."""
 
@@ -66,7 +68,7 @@ class FifoReader(PersistentReader):
     @param dispatcher: answers the documents.
     @param replies: takes the replies to the clients.
     @param max_request: bytes of a document above which it is given up.
-    @param timeout: seconds after which an unfinished document is given up if nothing more of it comes.
+    @param timeout: seconds from the first byte of a document after which it is given up if it is not whole.
     @ivar timeout: may be set at any time.
     @ivar framer: finds the documents.
     """
@@ -88,7 +90,8 @@ class FifoReader(PersistentReader):
         self.timeout = timeout
         self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
-        self._idle: Any = None
+        self._deadline: Any = None
+        self._awaited = 0
 
     def fileno(self) -> int:
         return self._fd
@@ -106,30 +109,42 @@ class FifoReader(PersistentReader):
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
         self._answer_all(self.framer.feed(data))
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if self.framer.unfinished:
-            self._idle = self._clock.callLater(self.timeout, self._give_up)
+        self._watch()
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
         self.doRead()
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+        self._watch_no_more()
+
+    def _watch(self) -> None:
+        """See to it that an unfinished document is given up in time. What comes later does not put that off."""
+        awaited = self.framer.unfinished
+        if awaited == self._awaited:
+            return
+        self._watch_no_more()
+        if awaited:
+            self._awaited = awaited
+            self._deadline = self._clock.callLater(self.timeout, self._give_up)
+
+    def _watch_no_more(self) -> None:
+        self._awaited = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _give_up(self) -> None:
-        self._idle = None
+        self._deadline = None
+        self._awaited = 0
         self._answer_all(self.framer.give_up())
+        self._watch()
 
     def _answer_all(self, documents: list[bytes]) -> None:
         for document in documents:
             request = self._dispatcher.decode(document)
             name = reply_name(request, document)
             if name is None:
-                _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
+                _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
                 continue
             reply = self._dispatcher.dispatch(document, self.origin, request)
             if type(reply) is not Reply:
@@ -155,6 +170,7 @@ class ReplyFifos:
         self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self.timeout = timeout
         self._reactor = reactor
+        self._links_protected = _links_are_protected()
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._retries: set[Any] = set()
         self._finished: Deferred[None] | None = None
@@ -180,7 +196,7 @@ class ReplyFifos:
 
         @param count: which time it is.
         """
-        problem = self._check(name)
+        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
         if problem is not None:
             self._warn(name, problem)
             return
@@ -192,8 +208,7 @@ class ReplyFifos:
             else:
                 self._warn(name, str(error.strerror))
             return
-        status = os.fstat(fd)
-        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
+        if not self._is_only_name(fd, name):
             os.close(fd)
             self._warn(name, "allowed: a FIFO with one link")
             return
@@ -233,8 +248,35 @@ class ReplyFifos:
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
         if len(name.encode()) > self._room:
-            return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+            return _TOO_LONG
         return None
+
+    def _is_only_name(self, fd: int, name: str) -> bool:
+        """Whether what was opened is a FIFO that has no other name, or none at all any more.
+
+        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at
+        once, there is one link again. But making a link and removing one each set the time of change, and nothing else
+        sets that of the last write with it; so where both are the same, as in a new FIFO, there were no other links.
+        A link made in the same tick of the clock is not seen so: that is trusted only where others cannot link at all.
+        """
+        opened = os.fstat(fd)
+        if not stat.S_ISFIFO(opened.st_mode):
+            return False
+        if opened.st_nlink == 1:
+            unchanged = self._links_protected and opened.st_ctime_ns == opened.st_mtime_ns
+            return unchanged or self._still_has_name(fd, name, opened)
+        return not opened.st_nlink
+
+    def _still_has_name(self, fd: int, name: str, opened: os.stat_result) -> bool:
+        """Whether the only link of what was opened is the name, or it has lost that one as well."""
+        with contextlib.suppress(OSError):
+            # Changes nothing, but waits for whoever replaces the name right now: the link is gone before the name is.
+            os.rename(name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        with contextlib.suppress(FileNotFoundError):
+            named = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
+                return os.fstat(fd).st_ctime_ns == opened.st_ctime_ns  # no link was made or removed since
+        return not os.fstat(fd).st_nlink
 
     def _send_later(self, name: str, body: bytes, count: int) -> None:
         def again() -> None:
@@ -308,6 +350,15 @@ class _ReplyWriter(abstract.FileDescriptor):
         self._done(problem)
 
 
+def _links_are_protected() -> bool:
+    """Whether users of this machine cannot make hard links to FIFOs of others (proc(5), protected_hardlinks)."""
+    try:
+        with open("/proc/sys/fs/protected_hardlinks", "rb") as file:
+            return file.read().strip() != b"0"
+    except OSError:
+        return False
+
+
 class FifoService(Service):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
 
@@ -350,10 +401,13 @@ class FifoService(Service):
         access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
             self._file = make_fifo("fifo_name", path, access)
-            self._fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
+        except FileNotFoundError:
+            self._close()
+            raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
             reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"

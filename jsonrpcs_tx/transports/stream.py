@@ -82,7 +82,7 @@ class StreamService(Service):
             raise self._error(failures[0])
 
     def _listen(self) -> Deferred[IListeningPort]:
-        factory: Any = Gate(self._own_factory, self._factory, self._refusal, self._reactor)
+        factory: Any = Gate(self._own_factory, self._factory, self._refusal)
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         if endpoint != self._endpoint:
             factory = proxyprotocol.ProxyFactory(factory, self._own_factory, self._reactor)

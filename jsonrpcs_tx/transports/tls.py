@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import open_regular
 from jsonrpcs_tx.settings import Settings
 
 _log = make_logger(__name__)
@@ -115,10 +116,12 @@ def _client_authorities(settings: Settings) -> list[Certificate]:
 
 def _read(setting: str, path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
+        with open_regular(path) as file:
+            return file.read().decode("ascii", "replace")
     except OSError as error:
         raise StartError(f"{setting}: {path}: {error.strerror}; allowed: a readable file in PEM") from None
+    except ValueError as error:
+        raise StartError(f"{setting}: {path}: {error}") from None
 
 
 def _certificates(setting: str, path: str) -> list[crypto.X509]:

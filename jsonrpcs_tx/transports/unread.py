@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
@@ -55,7 +55,6 @@ class UnreadReplies:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._throttle = Throttle(clock)
         self._waiting: dict[Any, tuple[int, float]] = {}  # the bytes for each, and when they became fewer
         self.cut_off = 0
 
@@ -91,12 +90,11 @@ class UnreadReplies:
         """@return: the bytes that waited for a client, which is cut off."""
         size, _ = self._waiting.pop(protocol)
         self.cut_off += 1
-        if self._throttle.passes():
-            _log.warn(
-                "{peer} is cut off: {size} bytes wait for it, and more than {limit} for all clients",
-                peer=protocol.transport.getPeer(),
-                size=size,
-                limit=MAX_UNREAD,
-            )
+        _log.warn(
+            "{peer} is cut off: {size} bytes wait for it, and more than {limit} for all clients",
+            peer=protocol.transport.getPeer(),
+            size=size,
+            limit=MAX_UNREAD,
+        )
         protocol.abort()
         return size

@@ -224,7 +224,7 @@ class _Worker(ProcessProtocol):
 
     def errReceived(self, data: bytes) -> None:
         for line in data.decode(errors="replace").splitlines():
-            _log.warn("worker {number}: {line}", number=self._number, line=line)
+            _log.warn("worker {number}: {line}", number=self._number, line=line, log_throttled=False)  # the worker has
 
     def processEnded(self, reason: Failure) -> None:
         self.pid = 0
