@@ -46,6 +46,7 @@ but what piles up without end is more."""
 UPTIME: Final = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
 
 USER: Final = "ann:right"
+HOSTILE_USER: Final = "mallory:known"
 
 OPTIONS: Final = (
     *("--commands=bench.misbehaving", "--htable=a=>size=4;", "--async-timeout=2", "--watchdog=0", "--http-timeout=5"),
@@ -219,9 +220,9 @@ def chaos_server(directory: Path, *options: str) -> Iterator[Server]:
 
     @param options: further ones of its command line, such as those of L{WORKERS}.
     """
-    name, _, password = USER.partition(":")
     users = directory / "users"
-    users.write_text(f"{name}:{make_hash(password.encode())}\n")
+    pairs = (user.split(":") for user in (USER, HOSTILE_USER))
+    users.write_text("".join(f"{name}:{make_hash(password.encode())}\n" for name, password in pairs))
     users.chmod(0o600)
     with Server(directory, *OPTIONS, *options) as server:
         workers = 2 * len(DATAGRAMS) if "--dgram-workers=2" in options else 0
@@ -257,7 +258,9 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
             good.append(_Good(transport, client, ids, over))
         time.sleep(SETTLE)
         base = Usage.of(pid)
-        target = Target(server.addresses, str(server.reply_dir), seconds, user, hostile)
+        intruder = HOSTILE_USER if user else ""
+        victim = user.partition(":")[0]
+        target = Target(server.addresses, str(server.reply_dir), seconds, intruder, victim, hostile)
         samples, steps = _attack(pid, target)
         over.set()
         for one in good:

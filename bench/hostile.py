@@ -58,7 +58,8 @@ class Target:
     @ivar addresses: those of C{tests.support.Server}.
     @ivar reply_dir: the directory of the clients' reply FIFOs.
     @ivar seconds: for how long it is attacked.
-    @ivar user: name and password of one who may call over HTTP, with a colon between them; empty: all may.
+    @ivar user: name and password of a hostile user who may call over HTTP, with a colon between them; empty: all may.
+    @ivar victim: name of a good user, whose password is guessed.
     @ivar clients: names of those of L{HOSTILE} that take part; empty: all.
     """
 
@@ -66,6 +67,7 @@ class Target:
     reply_dir: str
     seconds: float
     user: str = ""
+    victim: str = ""
     clients: Sequence[str] = ()
 
     def post(self, document: bytes, *headers: str) -> bytes:
@@ -413,13 +415,12 @@ def leaves(target: Target, stack: ExitStack) -> Iterator[float]:
 @hostile
 def tries_passwords(target: Target, stack: ExitStack) -> Iterator[float]:
     """Hundreds of wrong passwords a second, by clients that wait for no answer."""
-    if not target.user:
+    if not target.victim:
         yield target.seconds
         return
-    name = target.user.partition(":")[0]
     for number in itertools.count():
         with contextlib.suppress(OSError), connect(ExitStack(), target.addresses["http"]) as client:
-            client.sendall(http_request(request("core.echo"), authorization(f"{name}:no{number}")))
+            client.sendall(http_request(request("core.echo"), authorization(f"{target.victim}:no{number}")))
         yield 0.005
 
 

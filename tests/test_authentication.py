@@ -181,7 +181,7 @@ class AuthenticationTests(HttpCase):
         assert self.service.counters.get("http", "requests") is None
 
     async def test_log_and_counters(self) -> None:
-        """Who is refused is counted, and logged; of a flood from one address some lines, and how many were held back."""
+        """Who is refused is counted, and logged; of a flood some lines are, and how many were held back."""
         clock, counters = Clock(), Counters()
 
         def refuse(asked: Any) -> Deferred[Any]:

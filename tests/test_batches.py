@@ -283,7 +283,7 @@ def test_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["tcp", "http"])
 def test_client_leaves(tmp_path: Path, transport: str) -> None:
-    """The rest of a batch is not run when its client has left; over TCP, when it has cut the connection."""
+    """The rest of a batch is not run when its client has cut the connection."""
     (tmp_path / "busy.py").write_text(BUSY)
     document = busy(500)
     with Server(tmp_path, "--commands=busy", "--http-timeout=600") as server:
@@ -291,8 +291,8 @@ def test_client_leaves(tmp_path: Path, transport: str) -> None:
             with socket.create_connection(server.addresses[transport], PATIENCE) as client:
                 client.sendall(http_request(document) if transport == "http" else document)
                 assert server.call("udp4", ECHO) == ECHO_REPLY
-                if transport == "tcp":  # else it may be one that has only ended its side, and reads
-                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                # Else it may be one that has only ended its side, and reads.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         read = b'{"jsonrpc":"2.0","method":"cnt.get","params":["%s","replies"],"id":1}' % transport.encode()
         assert server.call("unix", busy(100)).endswith(b'"id":99}]')  # there are no others to take turns with
         assert server.call("unix", read) == b'{"jsonrpc":"2.0","result":3,"id":1}'

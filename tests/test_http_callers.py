@@ -1,13 +1,16 @@
 """Who may call over HTTP: names of the server, web pages and their CORS, clients behind proxies."""
 
 import base64
+import contextlib
 import socket
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import globalLogPublisher
 
 from jsonrpcs_tx.credentials import make_hash
@@ -215,7 +218,8 @@ class ProxyTests(LoggedCase):
             ([], 403),
         ):
             assert await self.status(*headers) == status, headers
-        assert await self.status("X-Forwarded-For: 192.0.2.1", host="127.0.0.2") == 403
+        with contextlib.suppress(SSL.Error, ConnectionLost, ConnectionDone):  # a stranger is closed when it comes
+            assert (await (await self.connect("127.0.0.2")).end())[:12] in (b"", b"HTTP/1.1 403")
 
     async def test_rules(self) -> None:
         """Rules are for the client of each request, though a proxy sends those of all over one connection."""
@@ -263,7 +267,7 @@ class ProxyTests(LoggedCase):
     async def assert_proxied(self, address: str, status: int) -> None:
         client = await self.connect()
         client.write(f"PROXY TCP4 {address} 127.0.0.1 4711 8080\r\n".encode())
-        for _ in range(2):
+        for _ in range(2 if status == 200 else 1):  # a stranger's connection is closed
             client.write(http_request(ECHO))
             assert (await client.response()).status == status, address
 

@@ -182,7 +182,7 @@ class TestServer:
             server.wait_for_log("no reply to")
             server.wait_for_log("no reply_name")
             with socket.create_connection(server.addresses["http"], PATIENCE) as client:
-                client.sendall(http_request(b"{}", "Origin: http://x\x1b[2J\u202e\x85\x9b", "Connection: close"))
+                client.sendall(http_request(b"{}", "Origin: http://x\u202e\x85\x9b", "Connection: close"))
                 assert b" 403 " in client.makefile("rb").readline()
             server.wait_for_log("foreign origin")
         assert all(map(is_plain, server.log)), server.log

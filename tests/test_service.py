@@ -519,7 +519,7 @@ class ChangeTests(ServiceCase):
         """What can be changed takes effect, the log level too."""
         service = self.make(debug=2)
         service.change(async_limit=7, debug=3)
-        assert (service.dispatcher.async_limit, service.settings.debug, debug()) == (7, 3, 3)
+        assert (service.dispatcher.delayed.slots.limit, service.settings.debug, debug()) == (7, 3, 3)
 
     def test_refused(self) -> None:
         """A setting that is set at the start, one that is not known, or a bad value is refused, with what is allowed;
@@ -527,7 +527,7 @@ class ChangeTests(ServiceCase):
         service = self.make(debug=2)
         before = service.settings
         for values, words in (
-            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of dgram_timeout, .*, debug;"),
+            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of dgram_timeout, .*, debug, .*;"),
             ({"dialect": "jsonrpc2"}, "dialect: 'jsonrpc2' is not allowed; allowed: a change of"),
             ({"colour": "red"}, "colour: 'red' is not allowed; allowed: a change of"),
             ({"async_timeout": -1}, "async_timeout: -1 is not allowed; allowed: a number of seconds"),
@@ -536,7 +536,7 @@ class ChangeTests(ServiceCase):
             with pytest.raises(SettingError, match=words):
                 service.change(**{"debug": 3, "async_limit": 7, **values})
             assert service.settings is before
-            assert (service.dispatcher.async_limit, debug()) == (before.async_limit, 2)
+            assert (service.dispatcher.delayed.slots.limit, debug()) == (before.async_limit, 2)
 
 
 def protocols(service: JsonRpcService) -> list[str]:
