@@ -1,26 +1,31 @@
 """A long run: requests over all transports mixed, some of them hostile, with an eye on memory and file descriptors.
 
 python -m bench.soak [--requests N] [--kamailio]
+python -m bench.soak --chaos [--seconds N] [--only CLIENT]...
 
 Every good request must be answered right, every hostile one with one error. With C{--kamailio} the real one gets the
-same over its Unix socket, and it is told how far it comes.
+same over its Unix socket, and it is told how far it comes. With C{--chaos} good clients work beside all hostile ones of
+L{bench.hostile}, with one process and then with workers and passwords; see L{bench.chaos}.
 """
 
 import argparse
 import itertools
 import os
-import select
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import attrs
 
-from tests.support import PATIENCE, Server, datagram_client, http_request, is_json, unverified, with_reply_name
+from bench.chaos import USER, WORKERS, chaos, chaos_server
+from bench.clients import Client, Lost, make_client
+from bench.hostile import HOSTILE as HOSTILE_CLIENTS
+from tests.support import PATIENCE, Server
 from tests.support.kamailio import Kamailio
 
 HOSTILE = (
@@ -59,29 +64,32 @@ GOOD = (
 )
 
 BROKEN_CONNECTIONS = (
-    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00",
-    b"POST /RPC HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
-    b"POST /RPC HTTP/1.1\r\nContent-Length: 100\r\n\r\n{",
-    b"POST /RPC HTTP/1.1\r\nX: " + b"y" * 20_000,
-    b'POST /RPC HTTP/1.1\r\nContent-Length: 60\r\n\r\n{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{",
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20_000,
+    b"POST /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60\r\n\r\n"
+    b'{"jsonrpc":"2.0","method":"core.sleep","params":[5], "id":1}',
 )
 """What clients send that go away again, without waiting for an answer."""
+
+CLIENTS = {"unix": 4, "udp4": 4, "udp6": 4, "http": 2, "https": 2, "fifo": 1}
+"""How many clients each transport has. TCP, with its connection for each request, has its turn now and then."""
 
 OUTSTANDING = 8
 """Requests that a client has on the way."""
 
 UPTIME = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
 
+MOST_LATENCY = 0.05
+"""Seconds that 99 of 100 good requests may take at the most beside hostile clients."""
+
 ENOUGH = 10_000
 """Requests that Kamailio gets at the most."""
 
 HOSTILE_PART = 10
 """One in so many requests is hostile."""
-
-
-class Lost(Exception):
-    """A request was not answered, or not as it must be."""
 
 
 @attrs.frozen
@@ -123,79 +131,13 @@ def check(sent: list[tuple[bytes, bytes]], replies: list[bytes]) -> None:
             raise Lost(f"{document[:100]!r} was answered with {reply[:200]!r}")
 
 
-class Datagrams:
-    """A client over UDP, or a Unix socket."""
-
-    def __init__(self, stack: ExitStack, address: str | tuple[str, int]) -> None:
-        self._socket = stack.enter_context(datagram_client(address))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
-
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
-        """@return: how many requests were sent and answered."""
-        for document, _ in sent:
-            self._socket.send(document)
-        check(sent, [self._socket.recv(1_000_000) for _ in sent])
-        return len(sent)
-
-
-class Posts:
-    """A client over HTTP or HTTPS that sends several requests before it reads the replies."""
-
-    def __init__(self, stack: ExitStack, address: tuple[str, int], secure: bool) -> None:
-        connection = socket.create_connection(address, PATIENCE)
-        if secure:
-            connection = unverified().wrap_socket(connection)
-        self._connection = stack.enter_context(connection)
-        self._received = b""
-
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
-        """@return: how many requests were sent and answered."""
-        self._connection.sendall(b"".join(http_request(document) for document, _ in sent))
-        check(sent, [self._reply() for _ in sent])
-        return len(sent)
-
-    def _reply(self) -> bytes:
-        while b"\r\n\r\n" not in self._received:
-            self._read()
-        top, _, self._received = self._received.partition(b"\r\n\r\n")
-        size = int(top.lower().partition(b"content-length:")[2].split()[0])
-        while len(self._received) < size:
-            self._read()
-        body, self._received = self._received[:size], self._received[size:]
-        return body
-
-    def _read(self) -> None:
-        data = self._connection.recv(262_144)
-        if not data:
-            raise Lost("the connection was closed")
-        self._received += data
-
-
-class Fifo:
-    """A client that holds its FIFO open, and sends one request after the other."""
-
-    def __init__(self, stack: ExitStack, path: str, directory: Path) -> None:
-        self._own = directory / f"soak{id(self)}"
-        os.mkfifo(self._own)
-        self._reading = os.open(self._own, os.O_RDWR | os.O_NONBLOCK)
-        self._writing = os.open(path, os.O_WRONLY)
-        stack.callback(os.close, self._reading)
-        stack.callback(os.close, self._writing)
-
-    def exchange(self, sent: list[tuple[bytes, bytes]]) -> int:
-        """@return: how many requests were sent and answered: those that a name for the reply can be put into, and whose
-        end is that of the document.
-        """
-        sent = [one for one in sent if one[0].startswith(b'{"jsonrpc"') and one[0].endswith(b"}")]
-        for document, end in sent:
-            os.write(self._writing, with_reply_name(document, self._own.name) + b"\n")
-            reply = b""
-            while not reply.endswith(b"}") or not is_json(reply):
-                if not select.select([self._reading], [], [], PATIENCE)[0]:
-                    raise Lost(f"{document[:100]!r} over the FIFO has no reply")
-                reply += os.read(self._reading, 262_144)
-            check([(document, end)], [reply])
-        return len(sent)
+def exchange(client: Client, sent: list[tuple[bytes, bytes]]) -> int:
+    """@return: how many requests were sent and answered: those that the client can carry.
+    @raise Lost: a reply is not what its request must have.
+    """
+    sent = [one for one in sent if client.carries(one[0])]
+    check(sent, client.ask([document for document, _ in sent]))
+    return len(sent)
 
 
 def break_connection(address: tuple[str, int], number: int) -> None:
@@ -216,10 +158,10 @@ def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[
     source = documents()
     with ExitStack() as stack:
         addresses = server.addresses
-        clients = {name: [Datagrams(stack, addresses[name]) for _ in range(4)] for name in ("unix", "udp4", "udp6")}
-        for name in ("http", "https"):
-            clients[name] = [Posts(stack, addresses[name], name == "https") for _ in range(2)]
-        clients["fifo"] = [Fifo(stack, addresses["fifo"], server.reply_dir)]
+        clients = {
+            name: [make_client(stack, name, addresses[name], server.reply_dir) for _ in range(count)]
+            for name, count in CLIENTS.items()
+        }
         for number in itertools.count():
             sent = sum(counts.values())
             if sent >= len(samples) * total // 20:
@@ -229,7 +171,7 @@ def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[
                 return counts, samples
             for name, several in clients.items():
                 for client in several:
-                    counts[name] += client.exchange(list(itertools.islice(source, OUTSTANDING)))
+                    counts[name] += exchange(client, list(itertools.islice(source, OUTSTANDING)))
             if number % 10 == 0:
                 document, end = next(one for one in source if one[0])  # nothing is no document over TCP
                 check([(document, end)], [server.call("tcp", document)])
@@ -252,24 +194,54 @@ def soak_kamailio(directory: Path) -> str:
     raise AssertionError("unreachable")
 
 
+def run_chaos(directory: Path, seconds: float, hostile: Sequence[str]) -> list[str]:
+    """Attack a server in each of its variants, and print what comes of it.
+
+    @param hostile: names of the hostile clients that take part; empty: all.
+    @return: what is not as it must be.
+    """
+    wrong = []
+    for name, options, user in (("one process", (), ""), ("workers and passwords", WORKERS, USER)):
+        with tempfile.TemporaryDirectory(dir=directory) as own, chaos_server(Path(own), *options) as server:
+            outcome = chaos(server, seconds, user, hostile)
+        print(f"{name}, {seconds:g} s\n{outcome.report()}\n", flush=True)
+        wrong += [f"{name}: {problem}" for problem in outcome.problems(MOST_LATENCY)]
+    return wrong
+
+
+def run_soak(directory: Path, requests: int) -> None:
+    """Send so many requests to a server of this kind, and print what it takes.
+
+    @raise Lost: a request was not answered as it must be.
+    """
+    print("requests | resident kB | descriptors\n--- | --- | ---")
+    with Server(directory, *Kamailio.OPTIONS) as server:
+        started = time.monotonic()
+        counts, samples = soak(
+            server, requests, lambda s: print(f"{s.requests} | {s.memory} | {s.descriptors}", flush=True)
+        )
+        seconds = time.monotonic() - started
+        assert server.stop() == -15
+    settled = samples[len(samples) // 4 :]
+    print(f"{sum(counts.values())} requests in {seconds:.0f} s, all answered: {dict(counts)}")
+    print(f"memory from a quarter on: {min(s.memory for s in settled)} to {max(s.memory for s in settled)} kB")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--kamailio", action="store_true", help="give the same to Kamailio, too")
+    parser.add_argument("--chaos", action="store_true", help="good clients beside hostile ones")
+    parser.add_argument("--seconds", type=float, default=600, help="of chaos, for each variant; default: 600")
+    parser.add_argument(
+        "--only", action="append", choices=HOSTILE_CLIENTS, default=[], help="hostile clients that take part"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        print("requests | resident kB | descriptors\n--- | --- | ---")
-        with Server(directory, *Kamailio.OPTIONS) as server:
-            started = time.monotonic()
-            counts, samples = soak(
-                server, options.requests, lambda s: print(f"{s.requests} | {s.memory} | {s.descriptors}", flush=True)
-            )
-            seconds = time.monotonic() - started
-            assert server.stop() == -15
-        settled = samples[len(samples) // 4 :]
-        print(f"{sum(counts.values())} requests in {seconds:.0f} s, all answered: {dict(counts)}")
-        print(f"memory from a quarter on: {min(s.memory for s in settled)} to {max(s.memory for s in settled)} kB")
+        if options.chaos:
+            sys.exit("\n".join(run_chaos(directory, options.seconds, options.only)))
+        run_soak(directory, options.requests)
         if options.kamailio:
             print("Kamailio", soak_kamailio(directory))
 

@@ -15,7 +15,7 @@ import atheris  # type: ignore[import-untyped] # it has no annotations
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-with atheris.instrument_imports(include=["jsonrpcs_tx", "twisted.web.http", "twisted.protocols.basic", "tomllib"]):
+with atheris.instrument_imports(include=["jsonrpcs_tx", "twisted.web.http", "twisted.protocols", "tomllib"]):
     from fuzz.targets import TARGETS
 
 MAX_LENGTH = 4096

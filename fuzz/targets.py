@@ -5,10 +5,8 @@ raise is a bug of the code, too.
 """
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
@@ -16,6 +14,8 @@ from typing import Any, Final
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
+from fuzz import process, rights, streams
+from fuzz.common import CUT, Target, check_message, scratch
 from jsonrpcs_tx import Dispatcher, Fault, Registry
 from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.config.settings import Settings, from_values
@@ -28,13 +28,8 @@ from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.http import JsonRpcSite
 from jsonrpcs_tx.transports.httpdirect import FastSite
 from tests.rpc.test_envelope import expected_code, read, rounded
-from tests.transports.test_framing import LIMIT, counted, documents_of, feed, verdict
+from tests.transports.test_framing import LIMIT, REQUEST, counted, documents_of, feed, verdict
 from tests.transports.test_httpdirect import Commands, Connection
-
-Target = Callable[[bytes], None]
-
-CUT: Final = b"\xfe"
-"""Where an input for a stream has this byte, which UTF-8 never has, the stream is cut; it is not part of it."""
 
 SMALL_LIMIT: Final = 64
 """Bytes of a document, to see what becomes of longer ones."""
@@ -116,12 +111,18 @@ def _exact(body: bytes) -> Any:
 
 
 def framing(data: bytes) -> None:
-    """However a stream is cut, the documents in it are those that counting brackets finds; memory is bounded."""
+    """However a stream is cut, it has the same documents; on one line they are those that counting brackets finds.
+
+    Of two requests on lines of their own the second comes out at once, whatever was before. Memory is bounded.
+    """
     pieces, stream = data.split(CUT), data.replace(CUT, b"")
     whole, parts = Framer(LIMIT), Framer(LIMIT)
     from_whole, from_parts = whole.feed(stream), feed(parts, *pieces)
-    assert documents_of(from_parts) == documents_of(from_whole) == counted(stream)
-    assert whole.unfinished == parts.unfinished
+    assert documents_of(from_parts) == documents_of(from_whole)
+    assert b"\n" in stream or documents_of(from_whole) == counted(stream)
+    assert bool(whole.unfinished) == bool(parts.unfinished)
+    if len(stream) < LIMIT // 2:
+        assert Framer(LIMIT).feed(stream + (b"\n" + REQUEST) * 2)[-1] == REQUEST
     assert verdict(from_parts + parts.give_up()) == verdict(from_whole + whole.give_up())
     assert not parts.unfinished
     for cut in (pieces, [stream]):
@@ -145,9 +146,9 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 def modparams(text: bytes) -> None:
     """A kamailio.cfg gives settings, or an error that names the file or the setting."""
     try:
-        values = read_modparams(_file(text))
+        values = read_modparams(scratch(text))
     except ConfigError as error:
-        _check_message(error, "modparams: ")
+        check_message(error, "modparams: ")
         return
     for name, value in values.items():
         for one in value if type(value) is list else [value]:
@@ -158,9 +159,9 @@ def modparams(text: bytes) -> None:
 def toml(text: bytes) -> None:
     """A TOML file gives settings, or an error that names the file or the setting."""
     try:
-        values = read_toml(_file(text))
+        values = read_toml(scratch(text))
     except ConfigError as error:
-        _check_message(error, "config: ")
+        check_message(error, "config: ")
     else:
         _check_settings(values)
 
@@ -171,7 +172,7 @@ def _check_settings(values: Mapping[str, Any]) -> None:
         try:
             settings = from_values(chosen)
         except SettingError as error:
-            _check_message(error)
+            check_message(error)
             continue
         assert isinstance(settings, Settings)
         tables = Tables(Clock())
@@ -179,17 +180,17 @@ def _check_settings(values: Mapping[str, Any]) -> None:
             try:
                 tables.define(definition)
             except SettingError as error:
-                _check_message(error)
+                check_message(error)
 
 
 def destinations(text: bytes) -> None:
     """A list of destinations gives sets that can be picked from, or an error that names the file."""
     sets = DestinationSets()
-    path = _file(text)
+    path = scratch(text)
     try:
         sets.load(path)
     except DestinationError as error:
-        _check_message(error, path)
+        check_message(error, path)
         return
     for id in sets:
         assert len(sets[id]) > 0
@@ -209,7 +210,7 @@ def tables(text: bytes) -> None:
     try:
         definition = read_definition(text.decode(errors="surrogateescape"))
     except SettingError as error:
-        _check_message(error)
+        check_message(error)
         return
     assert 4 <= definition.slots <= 2**31
     assert definition.initval is None or LEAST <= definition.initval <= MOST
@@ -218,26 +219,6 @@ def tables(text: bytes) -> None:
     assert table.get("key") == "value"
     assert table.get("other") == definition.initval
     assert 0 <= table.slot("key") < definition.slots
-
-
-@cache
-def _scratch_file() -> Any:
-    """A file of this process, which goes when it ends; where that can be, in memory."""
-    return tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None, prefix="fuzz")
-
-
-def _file(content: bytes) -> str:
-    """The path of a file with a content, the same one each time."""
-    path: str = _scratch_file().name
-    with open(path, "wb") as file:
-        file.write(content)
-    return path
-
-
-def _check_message(error: Exception, start: str = "") -> None:
-    """A message says where it is, and what is allowed."""
-    assert str(error).startswith(start), error
-    assert "allowed" in str(error), error
 
 
 def http(data: bytes) -> None:
@@ -270,5 +251,11 @@ def _course(connection: Connection, pieces: list[bytes]) -> list[Any]:
 
 
 TARGETS: Final[Mapping[str, Target]] = MappingProxyType(
-    {target.__name__: target for target in (envelope, framing, modparams, toml, destinations, tables, http)}
+    {
+        target.__name__: target
+        for target in (
+            *(envelope, framing, modparams, toml, destinations, tables, http),
+            *(rights.rules, rights.users, streams.tls, streams.link, process.server),
+        )
+    }
 )

@@ -1,7 +1,10 @@
 """Settings in, a server with all its parts out."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
+
+import attrs
 
 from jsonrpcs_tx.access.users import UsersFile
 from jsonrpcs_tx.config import settings
@@ -17,9 +20,10 @@ from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
+from jsonrpcs_tx.transports import files, unixstreams
 from jsonrpcs_tx.transports.datagram import datagram_service
 from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.http import JsonRpcSite
+from jsonrpcs_tx.transports.http import REFUSAL, JsonRpcSite
 from jsonrpcs_tx.transports.httpdirect import FastSite
 from jsonrpcs_tx.transports.https import HttpsService
 from jsonrpcs_tx.transports.stream import StreamService
@@ -36,7 +40,8 @@ def makeService(
     @param reactor: the reactor to run in; default: the global one.
     @param commands: functions, modules and objects with commands, besides those that the settings name.
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
-        needs; default: one for the file of the setting C{http_users}, if that is set.
+        needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
+        C{http_users}, if that is set.
     @raise StartError: the file of users cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table, the list of destinations or the directory of stored replies is not allowed.
@@ -79,7 +84,7 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     name and that hold one which is declared free of state.
     """
     set_debug(settings.debug)
-    service = JsonRpcService(settings, reactor)
+    service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
     for family in (*load_families(settings.load), *map(load_module, settings.commands)):
         if declares_stateless(family.source):
             service.registry.add(family.make(service))
@@ -111,17 +116,33 @@ def _add_transports(service: JsonRpcService) -> None:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):
         for endpoint in options.http_listen:
-            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, reactor
-            StreamService(*arguments, fast=options.fast_paths).setServiceParent(service)
+            own_reactor = _http_reactor(service, "http_listen", endpoint)
+            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, own_reactor
+            StreamService(*arguments, refusal=REFUSAL, fast=options.fast_paths).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
-                HttpsService(options, endpoint, _site(service), dispatcher.access, reactor).setServiceParent(service)
+                HttpsService(
+                    options,
+                    endpoint,
+                    _site(service),
+                    dispatcher.access,
+                    _http_reactor(service, "https_listen", endpoint),
+                ).setServiceParent(service)
     if options.enables(settings.TCP) and options.tcp_socket:
         host, port = network_address("tcp", options.tcp_socket) or ("", 0)
         tcp = TcpFactory(options, dispatcher, reactor)
         kind = "tcp6" if ":" in host else "tcp"
         endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
         StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
+
+
+def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
+    """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
+    options = service.settings
+    access = files.Access("http", options.http_mode, options.http_user, options.http_group)
+    return unixstreams.reactor_for(
+        endpoint, setting, lambda path: os.path.abspath(options.path(path)), access, service.reactor
+    )
 
 
 def _site(service: JsonRpcService) -> JsonRpcSite:

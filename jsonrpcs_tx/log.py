@@ -1,30 +1,55 @@
-"""The log of this package, with Kamailio's levels, which ``corex.debug`` reads and sets while the server runs.
+"""The log of this package: Kamailio's levels, floods held back, and printable text only.
 
-The level counts for the whole process, as Twisted's log does.
+Every event passes here, so no call site can forget it. What a client sends reaches the log with its control
+characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
+warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged tells how many were
+held back.
+
+The level and the counts hold for the whole process, as Twisted's log does.
 """
 
-from typing import Final
+import contextlib
+import time
+from collections.abc import Callable
+from io import StringIO
+from typing import Any, Final
 
-from twisted.internet.interfaces import IReactorTime
-from twisted.logger import (
-    FilteringLogObserver,
-    Logger,
-    LogLevel,
-    LogLevelFilterPredicate,
-    globalLogPublisher,
-)
+import attrs
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.python.reflect import safe_str
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
 
-_levels = LogLevelFilterPredicate()
-_observer = FilteringLogObserver(globalLogPublisher, [_levels])
+BURST: Final = 10
+"""Warnings and errors of one kind that are logged at once."""
+
+RATE: Final = 1.0
+"""Warnings and errors of one kind that are logged in a second, in the long run."""
+
+MAX_VALUE: Final = 500
+"""Characters of one value in a message; of bytes, bytes."""
+
+MAX_KINDS: Final = 1000
+"""Kinds of messages that are counted. There are only as many as call sites, commands and transports make."""
+
+_KIND_VALUES: Final = ("command", "transport")
+"""Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
+
+_ANY_SIZE: Final = 2**64
+"""Integers below it are shown as they are; longer ones may be too long to be formatted."""
+
 _debug = 2
+_least: Any = LogLevel.info
 
 
 def make_logger(name: str) -> Logger:
-    """A logger whose events pass by the level that L{set_debug} sets."""
-    return Logger(namespace=name, observer=_observer)
+    """A logger whose events pass by the level that L{set_debug} sets, made printable and throttled.
+
+    @param name: of the module.
+    """
+    return _Logger(namespace=name)
 
 
 def debug() -> int:
@@ -34,41 +59,150 @@ def debug() -> int:
 
 def set_debug(level: int) -> None:
     """Set the level, from L{LEAST_DEBUG} to L{MOST_DEBUG}."""
-    global _debug
+    global _debug, _least
     _debug = level
     if level >= 3:
-        wanted = LogLevel.debug
+        _least = LogLevel.debug
     elif level == 2:
-        wanted = LogLevel.info
+        _least = LogLevel.info
     elif level >= 0:
-        wanted = LogLevel.warn
+        _least = LogLevel.warn
     elif level == -1:
-        wanted = LogLevel.error
+        _least = LogLevel.error
     else:
-        wanted = LogLevel.critical
-    _levels.defaultLogLevel = wanted
-    _levels.clearLogLevels()  # and take the default from now on
+        _least = LogLevel.critical
+
+
+def printable(text: str) -> str:
+    """A text with everything escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+@attrs.define
+class _Kind:
+    """What a kind of message may still log.
+
+    @ivar room: messages that may be logged now.
+    @ivar since: when that was worked out.
+    @ivar held_back: messages that were not logged since the last one that was.
+    """
+
+    since: float
+    room: float = BURST
+    held_back: int = 0
+
+
+def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
+    """Log an error with its traceback. This raises nothing, whatever the error is made of.
+
+    @param message: with C{values} in it, as a logger takes them.
+    """
+    with contextlib.suppress(BaseException):
+        logger.failure(message, Failure(error), LogLevel.critical, **values)
 
 
 class Throttle:
-    """Lets one message pass in a second, and counts those that it holds back.
+    """Decides which messages are logged, by their kinds: a flood of one kind hides no other.
 
-    @param clock: tells the time.
+    @param clock: tells the time in seconds; it never goes back.
+    @ivar held_back: messages of all kinds that were not logged.
     """
 
-    def __init__(self, clock: IReactorTime) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._next = 0.0
+        self._kinds: dict[object, _Kind] = {}
         self.held_back = 0
 
-    def passes(self) -> bool:
-        """Whether a message may be logged now."""
-        now = self._clock.seconds()
-        if self._next - 1 <= now < self._next:  # earlier, if the clock was set back
+    def take(self, key: object) -> int | None:
+        """Ask whether a message may be logged.
+
+        @param key: of its kind.
+        @return: how many of its kind were held back since the last one; None: this one is held back.
+        """
+        now = self._clock()
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= MAX_KINDS:
+                self._kinds.clear()
+            kind = self._kinds[key] = _Kind(now)
+        kind.room = min(BURST, kind.room + (now - kind.since) * RATE)
+        kind.since = now
+        if kind.room < 1:
+            kind.held_back += 1
             self.held_back += 1
-            return False
-        self._next = now + 1
-        return True
+            return None
+        kind.room -= 1
+        held_back, kind.held_back = kind.held_back, 0
+        return held_back
+
+    def clear(self) -> None:
+        """Forget all kinds, so that the next messages are logged."""
+        self._kinds.clear()
+
+
+throttle: Final = Throttle(time.monotonic)
+"""That of this process."""
+
+
+class _Logger(Logger):
+    """Makes events that are safe to show."""
+
+    def emit(self, level: Any, format: str | None = None, **values: Any) -> None:  # noqa: A002 # as Twisted names it
+        """Log an event.
+
+        @param level: one of L{LogLevel}.
+        @param values: for the format; those named C{log_...} are for observers and stay as they are. With a false
+            C{log_throttled} the event is never held back, as where it was throttled before.
+        """
+        if level < _least:
+            return
+        if level >= LogLevel.warn and values.get("log_throttled", True):
+            held_back = throttle.take((self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES)))
+            if held_back is None:
+                return
+            if held_back:
+                values["log_held_back"] = held_back
+                format = f"{format} (and {{log_held_back:,}} more)"  # noqa: A001
+        for name, value in values.items():
+            if not name.startswith("log_"):
+                values[name] = _shown(value)
+            elif name == "log_failure":
+                values[name] = _PrintableFailure(value)
+        super().emit(level, format, **values)
+
+
+def _shown(value: object) -> object:
+    """A value as a message may show it: a number, or printable text that is cut after L{MAX_VALUE} characters."""
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < _ANY_SIZE):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return _cut(bytes(value[:MAX_VALUE]).decode(errors="backslashreplace"), len(value))
+    text = value if isinstance(value, str) else safe_str(value)
+    return _cut(text[:MAX_VALUE], len(text))
+
+
+def _cut(start: str, size: int) -> str:
+    return printable(start) if size <= MAX_VALUE else f"{printable(start)}... ({size:,} in all)"
+
+
+class _PrintableFailure(Failure):
+    """A failure whose traceback shows the message of its exception, which may hold anything, in one printable line."""
+
+    def __init__(self, failure: Failure) -> None:
+        self.__dict__.update(failure.__dict__)
+
+    def printTraceback(self, file: Any = None, elideFrameworkCode: bool = False, detail: str = "default") -> None:
+        """Write the traceback to a file, see L{Failure.printTraceback}."""
+        text = StringIO()
+        super().printTraceback(text, elideFrameworkCode, detail)
+        lines, message = text.getvalue(), self.getErrorMessage()
+        if message:
+            lines = lines.replace(message, str(_shown(message)))
+        file.write("\n".join(map(printable, lines.split("\n"))))
 
 
 set_debug(_debug)

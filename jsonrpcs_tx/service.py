@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
+import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
+from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.rules import Access, read_rule
-from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
-from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.registry import Registry
@@ -23,9 +25,12 @@ from jsonrpcs_tx.state.destinations import DestinationSets
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import Listener, workers
+from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.datagram import DatagramService
+from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.http import JsonRpcResource
 from jsonrpcs_tx.transports.https import HttpsService
+from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
 _log = make_logger(__name__)
@@ -70,10 +75,19 @@ class JsonRpcService(MultiService):
             self.counters,
             Access(map(read_rule, settings.rule)),
             _reply_store(settings),
+            settings.async_limit_client,
         )
-        self._exec_origin = self.dispatcher.origin("exec")
+        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
+        authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
-            self.dispatcher, settings.http_allow, settings.http_origin, settings.http_max_body, checker
+            self.dispatcher,
+            settings.http_allow,
+            settings.http_origin,
+            settings.http_max_body,
+            authenticator,
+            Hosts(settings.http_host),
+            Proxies(settings.http_proxy),
+            settings.http_notification,
         )
 
     def privilegedStartService(self) -> None:
@@ -90,12 +104,21 @@ class JsonRpcService(MultiService):
     def stopService(self) -> Deferred[Any]:
         """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
 
+        Batches that take longer than L{CLOSE_TIME} are not run to their end.
+
         @return: a Deferred that fires when everything has stopped.
         """
         Service.stopService(self)
         transports = [child for child in self if hasattr(child, "listener")]
         others = [child for child in self if child not in transports]
-        return _stop(transports).addCallback(lambda _: _stop(others))
+        late = self.reactor.callLater(CLOSE_TIME, self.dispatcher.batches.cancel)
+
+        def stop_others(_: object) -> Deferred[Any]:
+            if late.active():
+                late.cancel()
+            return _stop(others)
+
+        return _stop(transports).addCallback(stop_others)
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -107,13 +130,21 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run; those that are live, see L{jsonrpcs_tx.config.settings.Field}.
+        """Change settings of a server, which may run: those that are live, see L{jsonrpcs_tx.config.settings.Field}.
 
-        @raise SettingError: a value is not allowed; then nothing is changed.
+        @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
+            changed.
         """
+        live = [field.name for field in fields() if field.live]
+        for name, value in values.items():
+            if name not in live:
+                raise SettingError(name, value, f"a change of {', '.join(live)}; all else is set at the start")
         self.settings = attrs.evolve(self.settings, **values)
-        self.dispatcher.async_timeout = self.settings.async_timeout
-        self.dispatcher.async_limit = self.settings.async_limit
+        if "debug" in values:
+            set_debug(self.settings.debug)
+        delayed = self.dispatcher.delayed
+        delayed.timeout = self.settings.async_timeout
+        delayed.slots.limit, delayed.slots.client_limit = self.settings.async_limit, self.settings.async_limit_client
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
         for child in self:
             if hasattr(child, "settings_changed"):
@@ -135,7 +166,8 @@ class JsonRpcService(MultiService):
 
         @param document: a whole JSON-RPC document.
         @return: C{code}, C{text} and C{body}, which Kamailio gives as C{$jsonrpl(code)}, C{$jsonrpl(text)} and
-            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns.
+            C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns. A
+            batch is run whole, however long that takes.
         """
         reply = self.dispatcher.dispatch(
             document.encode() if isinstance(document, str) else document, self._exec_origin

@@ -59,6 +59,7 @@ def _describe(frame: FrameType | None) -> str:
     where = f"{frame.f_code.co_qualname}, line {frame.f_lineno} of {frame.f_code.co_filename}"
     while frame is not None:
         if frame.f_code is Dispatcher._answer.__code__:
-            return f"{frame.f_locals['request'].method}: {where}"
+            method = getattr(frame.f_locals["request"], "method", "no request")
+            return f"{method:.100}: {where}"
         frame = frame.f_back
     return where

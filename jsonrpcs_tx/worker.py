@@ -25,11 +25,13 @@ from zope.interface import provider
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.rpc import replystore as store
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
-from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, SOCKET_FD, STOP_TIME, pack_peer
+from jsonrpcs_tx.transports.waiting import WaitingReply
+from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, READY, SOCKET_FD, STOP_TIME, encode_reply, encode_request
 from jsonrpcs_tx.watchdog import Watchdog
 
 reactor: Any = _reactor
@@ -37,35 +39,52 @@ reactor: Any = _reactor
 _STOP_INTERVAL: Final = 0.02
 """Seconds between two looks at whether everything has been said."""
 
-_encode = msgspec.msgpack.Encoder().encode
-
 
 class WorkerReader(DatagramReader):
-    """Answers what it may, and passes on the rest.
+    """Answers what it may, and passes on the rest, as it does with replies that have to wait: so none is lost with it.
 
     @ivar link: leads to the main process.
     @ivar counts: shows what is counted to the main process.
+    @ivar stores: replies are stored for those who ask, by the main process, which knows whose files are whose.
     """
 
+    alone = False
     link: Link
     counts: SharedCounts
+    stores: bool
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         request = self._dispatcher.decode(document)
-        if self._dispatcher.stateless(request):
+        if self._dispatcher.stateless(request) and not (self.stores and store.MEMBER in document):
             self._answer_request(request, document, peer, uid, gid)
-            return
-        self.link.send(_encode((document, pack_peer(peer), uid, gid)), self.startReading)
-        if self.link.congested:
-            self.stopReading()  # what comes next waits in the socket, for any worker
+        else:
+            self._pass_on(encode_request(document, peer, uid, gid))
 
     def doRead(self) -> None:
         super().doRead()
         self.counts.publish()
 
-    def _send(self, body: bytes, peer: Any, document: bytes | None) -> None:
+    def _answer(self, most: int) -> None:
+        for _ in range(most):
+            if self.link.congested:
+                return  # what comes next waits in the socket, for any worker
+            super()._answer(1)
+
+    def send(self, reply: WaitingReply) -> None:
         self.counts.publish()  # first, so that whoever gets the reply finds it counted
-        super()._send(body, peer, document)
+        super().send(reply)
+
+    def _wait(self, reply: WaitingReply) -> None:
+        message = encode_reply(reply)
+        if self.link.congested or len(message) > self.link.max_message:
+            super()._wait(reply)
+        else:
+            self._pass_on(message)
+
+    def _pass_on(self, message: bytes) -> None:
+        self.link.send(message, self.startReading)
+        if self.link.congested:
+            self.stopReading()
 
 
 class Worker:
@@ -81,16 +100,17 @@ class Worker:
         self._reader = WorkerReader(sock, parent.dispatcher, Origin(transport), timeout, reactor)
         self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._reader.link = self._link
+        self._reader.stores = bool(values["store_path"])
         self._reader.counts = SharedCounts(COUNTS_FD, counted(parent.counters, parent.dispatcher, transport))
         if parent.settings.watchdog:
             Watchdog(parent.settings.watchdog / 1000, reactor).startService()
         self._reader.startReading()
-        self._link.send(_encode(None))  # ready
+        self._link.send(READY)
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
 
     def _settings_changed(self, setup: bytes) -> None:
         values, _ = msgspec.msgpack.decode(setup)
-        self._reader.timeout = settings.from_values(values).dgram_timeout / 1000
+        self._reader.replies.timeout = settings.from_values(values).dgram_timeout / 1000
 
     def _stop(self) -> None:
         """The main process stops, or is gone: end when everything has been said, or the time is up."""

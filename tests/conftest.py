@@ -6,12 +6,19 @@ from pathlib import Path
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from jsonrpcs_tx.log import throttle
 from tests.support import Server
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run trial's cases first: once pytest-twisted has started the reactor, they cannot start it any more."""
     items.sort(key=lambda item: not issubclass(getattr(item, "cls", None) or object, SynchronousTestCase))
+
+
+@pytest.fixture(autouse=True)
+def every_message() -> None:
+    """Let no test's messages be held back for those of the test before."""
+    throttle.clear()
 
 
 @pytest.fixture(scope="session")

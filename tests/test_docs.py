@@ -14,7 +14,9 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.internet import reactor
 
+from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
 from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
 
@@ -203,6 +205,21 @@ def test_commands_page_lists_all(server: Server) -> None:
     }
     listed = json.loads(server.call("unix", b'{"jsonrpc":"2.0","method":"system.listMethods","id":1}'))["result"]
     assert named == set(listed)
+
+
+def test_commands_page_parameters() -> None:
+    """The parameters in the table of docs/commands.md are those that the commands take: so many, in brackets those that
+    may be left out, with an ellipsis those that may come any number of times.
+    """
+    registry = makeService(Settings(), reactor).registry
+    table = (DOCS / "commands.md").read_text().partition("## The built-in ones")[2]
+    for names, parameters in re.findall(r"^\| (`.*?) \| (.*?) ?\|", table, re.MULTILINE):
+        shown = parameters.split(", ") if parameters else []
+        optional = [one.startswith("[") for one in shown if not one.endswith("…")]
+        for name in re.findall(r"`([^`]+)`", names):
+            binding = registry[name].binding
+            assert [not one.required for one in binding.parameters] == optional, name
+            assert (binding.rest is not None) == any(one.endswith("…") for one in shown), name
 
 
 def test_python_blocks_parse() -> None:

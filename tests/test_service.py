@@ -56,9 +56,15 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "tcp_socket": ("tcp:[::1]:0", "tcp:[::1]:0"),
     "http_listen": (["tcp:0", "unix:http"], ("tcp:0", "unix:http")),
     "https_listen": (["tcp6:0"], ("tcp6:0",)),
+    "http_mode": ("0666", 0o666),
+    "http_user": ("nobody", "nobody"),
+    "http_group": (12, 12),
     "http_path": ("/x", "/x"),
     "http_allow": (["192.0.2.0/24", "::1"], ("192.0.2.0/24", "::1/128")),
     "http_origin": (["https://A.example:1"], ("https://a.example:1",)),
+    "http_host": (["rpc.example.com", "*.example.net", "*"], ("rpc.example.com", "*.example.net", "*")),
+    "http_proxy": (["10.0.0.0/8", "::1", "unix"], ("10.0.0.0/8", "::1/128", "unix")),
+    "http_notification": ("204", 204),
     "http_users": ("users", "users"),
     "rule": (["any deny core.kill"], ("any deny core.kill",)),
     "http_max_body": ("5000", 5000),
@@ -70,6 +76,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "tls_self_signed": ("yes", True),
     "async_timeout": ("0.5", 0.5),
     "async_limit": ("5", 5),
+    "async_limit_client": ("2", 2),
     "store_path": ("stored", "stored"),
     "load": (["core", "system"], ("core", "system")),
     "commands": (["a.b", "c:D"], ("a.b", "c:D")),
@@ -114,9 +121,15 @@ BAD: dict[str, list[Any]] = {
     "tcp_socket": ["udp:127.0.0.1:1", "127.0.0.1:1", "tcp:1", "tcp:host:1", "tcp:127.0.0.1:99999"],
     "http_listen": ["8080", "127.0.0.1:8080", 8080],
     "https_listen": ["8443", ":8443"],
+    "http_mode": ["0999", -1],
+    "http_user": [-1, 1.5],
+    "http_group": [True],
     "http_path": ["", "RPC", "/a b", "/\u00e9", "/\r\n"],
     "http_allow": ["localhost", "10.0.0.0/33", "10.0.0.1/8", "::1/129", 10],
     "http_origin": ["example.com", "ftp://example.com", "https://", "https://a/b", "https://a b", "*"],
+    "http_host": ["http://a", "a/b", "a:80", "a b", "*a", "a.*", ".a", "a..b", 1],
+    "http_proxy": ["localhost", "10.0.0.1/8", "unix:", 1],
+    "http_notification": ["202", 0, "x", True],
     "http_users": [1],
     "rule": [1],
     "http_max_body": ["255", 2**30 + 1, "1M"],
@@ -128,6 +141,7 @@ BAD: dict[str, list[Any]] = {
     "tls_self_signed": ["maybe", "", 2],
     "async_timeout": ["0", "1e9"],
     "async_limit": ["0", 100_001, "x"],
+    "async_limit_client": ["0", 100_001, "x"],
     "store_path": [1],
     "load": [1],
     "commands": [1, None],
@@ -496,6 +510,33 @@ class ServiceCase(TestCase):
 
     def files(self) -> set[str]:
         return {path.name for path in self.directory.iterdir()}
+
+
+class ChangeTests(ServiceCase):
+    """Settings that are changed while a server runs."""
+
+    def test_change(self) -> None:
+        """What can be changed takes effect, the log level too."""
+        service = self.make(debug=2)
+        service.change(async_limit=7, debug=3)
+        assert (service.dispatcher.delayed.slots.limit, service.settings.debug, debug()) == (7, 3, 3)
+
+    def test_refused(self) -> None:
+        """A setting that is set at the start, one that is not known, or a bad value is refused, with what is allowed;
+        and nothing is changed, not even what could be."""
+        service = self.make(debug=2)
+        before = service.settings
+        for values, words in (
+            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of dgram_timeout, .*, debug, .*;"),
+            ({"dialect": "jsonrpc2"}, "dialect: 'jsonrpc2' is not allowed; allowed: a change of"),
+            ({"colour": "red"}, "colour: 'red' is not allowed; allowed: a change of"),
+            ({"async_timeout": -1}, "async_timeout: -1 is not allowed; allowed: a number of seconds"),
+            ({"debug": 10}, "debug: 10 is not allowed"),
+        ):
+            with pytest.raises(SettingError, match=words):
+                service.change(**{"debug": 3, "async_limit": 7, **values})
+            assert service.settings is before
+            assert (service.dispatcher.delayed.slots.limit, debug()) == (before.async_limit, 2)
 
 
 def protocols(service: JsonRpcService) -> list[str]:

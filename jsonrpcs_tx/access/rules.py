@@ -9,21 +9,28 @@ A rule is one line: whom it is for, then what is allowed to them, denied to them
     any deny core.kill
 
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
-order. Of each kind that is there, one must fit. In methods, users and TLS names C{*} stands for any characters, or for
-none; case counts, but not in TLS names.
+order. A rule fits a caller if one condition of each kind that it has fits. C{any}, or no transport, means every
+transport that can know what the rule asks for, and every transport that a program adds. In methods, users and TLS names
+C{*} stands for any characters, or for no character. Case counts, except in the ASCII letters of TLS names.
 
-All rules that fit a caller count together, in no order: a method is allowed that one of them allows and none denies.
-Where no rule allows anything over a transport and from a network, whoever calls from there, callers of this machine
-(of the FIFO, the Unix socket, the program itself, and loopback addresses) may call what is not denied, and others
-nothing. A rule that denies never opens anything.
+The rules decide together, in no order:
+
+  1. A method that a rule for the caller denies is forbidden.
+  2. Otherwise a method that a rule for the caller allows may be called.
+  3. Otherwise, if any rule allows anything to anybody over the caller's transport, the method is forbidden.
+  4. Otherwise callers of this machine may call it (those without an address, as over the FIFO, a Unix socket or from
+     the program itself, and those from a loopback address), and others may not.
+
+So one rule with C{allow} closes its transport to all whom no rule allows anything, and C{deny} never opens one.
 """
 
 import grp
 import ipaddress
 import pwd
 import re
-from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -50,10 +57,13 @@ _KNOWN_OVER: Final = {
     _NETWORK: ("http", "https", "tcp", "udp"),
     "user": ("http", "https"),
     "tls": ("https",),
-    "uid": ("unix",),
-    "gid": ("unix",),
+    "uid": ("http", "https", "unix"),
+    "gid": ("http", "https", "unix"),
 }
-"""The transports that know what a rule may ask for."""
+"""The transports that know what a rule may ask for; HTTP and HTTPS know C{uid} and C{gid} on a Unix socket."""
+
+_ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
 
 _ALL: Final = ("*",)
 _LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
@@ -63,12 +73,12 @@ _MOST_ID: Final = 2**32 - 2
 class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     """What a transport knows of who calls. Where it can be, one is made for a connection, not for each request.
 
-    @ivar transport: one of L{TRANSPORTS}.
+    @ivar transport: one of L{TRANSPORTS}, or the name of one that a program has added.
     @ivar address: IP address; None for callers that have none, as those of a Unix socket, who are of this machine.
-    @ivar user: the user that HTTP authentication has verified; None where there was none.
+    @ivar user: the user that HTTP authentication has verified; None if there was none.
     @ivar tls_names: the names in the client's certificate, which was verified.
-    @ivar uid: number of the user at the other end of a Unix socket; None where it is not known.
-    @ivar gid: likewise of the group: that of the process, none of the further ones that the user is in.
+    @ivar uid: number of the user at the other end of a Unix socket; None if it is not known.
+    @ivar gid: the same of the group: that of the process, none of the further ones that the user is in.
     """
 
     transport: str
@@ -87,7 +97,7 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     def is_local(self) -> bool:
         """Whether it is of this machine.
 
-        @raise ValueError: the address is none.
+        @raise ValueError: the address is not an IP address.
         """
         return self.address is None or is_in(self.address, _LOOPBACK)
 
@@ -96,17 +106,19 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
 class Rule:
     """Whom a rule is for, and what it allows or denies them. Made by L{read_rule}.
 
-    @ivar transports: those that it is for.
-    @ivar networks: those that it is for; none: all, and callers without an address.
-    @ivar users: patterns of HTTP users; none: everybody. So it is with the next three.
+    @ivar transports: those of L{TRANSPORTS} that it is for.
+    @ivar added: whether it is also for every transport that a program has added.
+    @ivar networks: those that it is for; empty: all, and callers without an address.
+    @ivar users: patterns of HTTP users; empty: everybody. The next three are alike.
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
     @ivar uids: users at the other end of a Unix socket.
     @ivar gids: their groups.
     @ivar allow: patterns of methods.
-    @ivar deny: likewise.
+    @ivar deny: the same.
     """
 
     transports: frozenset[str]
+    added: bool = False
     networks: tuple[Network, ...] = ()
     users: tuple[str, ...] = ()
     tls_names: tuple[str, ...] = ()
@@ -124,28 +136,25 @@ class Rule:
     def fits(self, caller: Caller) -> bool:
         """Whether it is for a caller.
 
-        @raise ValueError: the caller's address is none.
+        @raise ValueError: the caller's address is not an IP address.
         """
         return (
-            self.reaches(caller)
+            self.is_for(caller.transport)
+            and (not self.networks or (caller.address is not None and is_in(caller.address, self.networks)))
             and (not self.users or (caller.user is not None and _matches(self.users, caller.user)))
-            and (not self.tls_names or any(_matches(self.tls_names, name.lower()) for name in caller.tls_names))
+            and (not self.tls_names or any(_matches(self.tls_names, _lower(name)) for name in caller.tls_names))
             and (not self.uids or caller.uid in self.uids)
             and (not self.gids or caller.gid in self.gids)
         )
 
-    def reaches(self, caller: Caller) -> bool:
-        """Whether it is for somebody over the transport and from the network of a caller.
-
-        @raise ValueError: the caller's address is none.
-        """
-        in_network = not self.networks or (caller.address is not None and is_in(caller.address, self.networks))
-        return caller.transport in self.transports and in_network
+    def is_for(self, transport: str) -> bool:
+        """Whether it is for some callers over a transport."""
+        return transport in self.transports or (self.added and transport not in TRANSPORTS)
 
     def opens(self, transport: str) -> bool:
         """Whether it allows anything, over a transport, to some caller who is not of this machine."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
-        return bool(self.allow) and transport in self.transports and not only_local
+        return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
 
 class Access:
@@ -171,24 +180,26 @@ class Access:
         """Whether a caller may call a method.
 
         @param method: the name of a command, or any other.
-        @raise ValueError: the caller's address is none.
+        @raise ValueError: the caller's address is not an IP address.
         """
         return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)
 
     def admits(self, caller: Caller) -> bool:
-        """Whether a caller may call anything. Where not, a datagram needs no answer, be it only an error.
+        """Whether a caller may call anything. If not, a datagram needs no answer, not even an error.
 
-        @raise ValueError: the caller's address is none.
+        @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
+        @raise ValueError: the caller's address is not an IP address.
         """
         allow, deny = self._patterns(caller)
-        return bool(allow) and "*" not in deny
+        # A pattern of denied methods that matches the text of another pattern, stars and all, matches all of that one.
+        return not all(_matches(deny, pattern) for pattern in allow)
 
     def covers(self, transport: str, address: str | None) -> bool:
         """Whether a listener may be opened: only callers of this machine reach it, or a rule allows others something.
 
         @param transport: one of L{TRANSPORTS}.
         @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all; None: it is a file.
-        @raise ValueError: the address is none.
+        @raise ValueError: the address is not an IP address.
         """
         if address is None or (address and is_in(address, _LOOPBACK)):
             return True
@@ -199,7 +210,7 @@ class Access:
         rules = [rule for rule in self._rules if rule.fits(caller)]
         allow = tuple(pattern for rule in rules for pattern in rule.allow)
         deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        by_default = caller.is_local() and not any(rule.allow and rule.reaches(caller) for rule in self._rules)
+        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self._rules)
         return allow or (_ALL if by_default else ()), deny
 
     def _decide(self, caller: Caller, method: str) -> bool:
@@ -211,68 +222,107 @@ def read_rule(text: str) -> Rule:
     """Read a rule; the documentation of this module says what it looks like.
 
     @param text: one line. Names of users and groups of this machine are looked up now.
-    @raise SettingError: of the setting C{rule}: the text is no rule, a user or group does not exist, or no caller would
-        ever fit, since a transport does not know what is asked for.
+    @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or no caller
+        would ever fit, since a transport does not know what is asked for.
     """
-    bad = partial(SettingError, "rule", text)
+    try:
+        whom, methods = _split(text.split())
+        return _build(_read_conditions(whom), methods)
+    except ValueError as error:
+        raise SettingError("rule", text, str(error)) from None
+
+
+@attrs.frozen
+class _Conditions:
+    """Whom a rule is for, word by word.
+
+    @ivar transports: names of transports, and C{any}.
+    @ivar facts: what is after the equals sign, by C{user}, C{tls}, C{uid} and C{gid}.
+    """
+
+    transports: set[str]
+    networks: list[Network]
+    facts: dict[str, list[str]]
+
+
+def _split(words: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Split the words of a rule into whom it is for, and the patterns after C{allow} and C{deny}.
+
+    @raise ValueError: something is missing, or a pattern is not allowed; the message says what is. So it is below.
+    """
     whom: list[str] = []
     methods: dict[str, list[str]] = {}
     part = whom
-    for word in text.split():
+    for word in words:
         if word in ("allow", "deny"):
             part = methods.setdefault(word, [])
         else:
             part.append(word)
     if not whom or not methods:
-        raise bad(FORM)
+        raise ValueError(FORM)
     for keyword, patterns in methods.items():
         if not patterns:
-            raise bad(f"methods after {keyword}, such as core.* or *")
+            raise ValueError(f"methods after {keyword}, such as core.* or *")
         for pattern in patterns:
-            if _is_condition(pattern):
-                raise bad(f"{pattern} before allow and deny: {FORM}")
-            if not re.fullmatch(r"[!-~]+", pattern) or re.search(r"[][?]", pattern):
-                raise bad(f"methods in printable ASCII, * for any characters, without '?', '[', ']'; not {pattern!r}")
+            _check_method(pattern)
+    return whom, methods
 
-    named: set[str] = set()
-    networks: list[Network] = []
-    facts: dict[str, list[str]] = {"user": [], "tls": [], "uid": [], "gid": []}
-    for word in whom:
+
+def _check_method(pattern: str) -> None:
+    if _is_condition(pattern):
+        raise ValueError(f"{pattern} before allow and deny: {FORM}")
+    if not re.fullmatch(r"[!-~]+", pattern) or re.search(r"[][?]", pattern):
+        raise ValueError(f"methods in printable ASCII, * for any characters, without '?', '[', ']'; not {pattern!r}")
+
+
+def _read_conditions(words: Iterable[str]) -> _Conditions:
+    conditions = _Conditions(set(), [], {"user": [], "tls": [], "uid": [], "gid": []})
+    for word in words:
         fact, _, value = word.partition("=")
         if word == "any" or word in TRANSPORTS:
-            named.add(word)
-        elif fact in facts and value:
-            facts[fact].append(value)
+            conditions.transports.add(word)
+        elif fact in conditions.facts and value:
+            conditions.facts[fact].append(value)
         else:
             try:
-                networks.append(_network(word))
+                conditions.networks.append(_network(word))
             except ValueError as error:
-                raise bad(f"any, {', '.join(TRANSPORTS)}, user=, tls=, uid=, gid= or a network; {error}") from None
+                allowed = f"any, {', '.join(TRANSPORTS)}, user=, tls=, uid=, gid= or a network"
+                raise ValueError(f"{allowed}; {error}") from None
+    return conditions
 
+
+def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rule:
+    named, networks, facts = conditions.transports, conditions.networks, conditions.facts
+    open_ended = not named or "any" in named
+    possible = _possible_transports(conditions)
+    return Rule(
+        transports=frozenset(possible if open_ended else named),
+        added=open_ended,
+        networks=tuple(networks),
+        users=tuple(facts["user"]),
+        tls_names=tuple(map(_lower, facts["tls"])),
+        uids=frozenset(_number(user, lambda name: pwd.getpwnam(name).pw_uid) for user in facts["uid"]),
+        gids=frozenset(_number(group, lambda name: grp.getgrnam(name).gr_gid) for group in facts["gid"]),
+        allow=tuple(methods.get("allow", ())),
+        deny=tuple(methods.get("deny", ())),
+    )
+
+
+def _possible_transports(conditions: _Conditions) -> set[str]:
+    """The transports of L{TRANSPORTS} that know all that a rule asks for.
+
+    @raise ValueError: one that the rule names does not, or there is none.
+    """
     possible = set(TRANSPORTS)
-    for asked in ((_NETWORK,) if networks else ()) + tuple(fact for fact, values in facts.items() if values):
+    facts = [fact for fact, values in conditions.facts.items() if values]
+    for asked in (_NETWORK, *facts) if conditions.networks else facts:
         possible &= set(_KNOWN_OVER[asked])
-        for transport in sorted(named - {"any"} - possible):
-            raise bad(f"{asked} with {' or '.join(_KNOWN_OVER[asked])}, not with {transport}")
-    if not possible:
-        raise bad(
-            "what one transport can know: uid and gid of unix, a network and user of http, these and tls of https"
-        )
-    try:
-        return Rule(
-            transports=frozenset(possible if "any" in named or not named else named),
-            networks=tuple(networks),
-            users=tuple(facts["user"]),
-            tls_names=tuple(name.lower() for name in facts["tls"]),
-            uids=frozenset(_number(user, lambda name: pwd.getpwnam(name).pw_uid) for user in facts["uid"]),
-            gids=frozenset(_number(group, lambda name: grp.getgrnam(name).gr_gid) for group in facts["gid"]),
-            allow=tuple(methods.get("allow", ())),
-            deny=tuple(methods.get("deny", ())),
-        )
-    except KeyError as error:
-        raise bad(
-            f"users and groups of this machine, by name, or by number up to {_MOST_ID}; {error.args[0]}"
-        ) from None
+        for transport in sorted(conditions.transports - {"any"} - possible):
+            raise ValueError(f"{asked} with {' or '.join(_KNOWN_OVER[asked])}, not with {transport}")
+    if conditions.networks and not {"uid", "gid"}.isdisjoint(facts):
+        raise ValueError("a network, or uid= and gid=, not both: callers over a Unix socket have no address")
+    return possible
 
 
 def _is_condition(word: str) -> bool:
@@ -287,17 +337,15 @@ def _is_condition(word: str) -> bool:
 
 
 def _number(owner: str, look_up: Callable[[str], int]) -> int:
-    """The number of a user or group.
-
-    @raise KeyError: there is none; the first argument says so.
-    """
+    """The number of a user or group, which is given by name or number."""
+    allowed = f"users and groups of this machine, by name, or by number up to {_MOST_ID}"
     if not re.fullmatch("[0-9]+", owner):
         try:
             return look_up(owner)
         except KeyError:
-            raise KeyError(f"{owner!r} does not exist") from None
+            raise ValueError(f"{allowed}; {owner!r} does not exist") from None
     if len(owner) > 10 or int(owner) > _MOST_ID:
-        raise KeyError(f"{owner} is too high")
+        raise ValueError(f"{allowed}; {owner} is too high")
     return int(owner)
 
 
@@ -306,6 +354,10 @@ def _network(text: str) -> Network:
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(ipaddress.IPv6Network("::ffff:0:0/96")):
         raise ValueError(f"{text} is IPv4 within IPv6, which is to be written as IPv4")
     return network
+
+
+def _lower(tls_name: str) -> str:
+    return tls_name.translate(_ASCII_LOWER)
 
 
 def _matches(patterns: tuple[str, ...], name: str) -> bool:

@@ -18,28 +18,35 @@ from typing import Any, Final
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, DeferredSemaphore, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from jsonrpcs_tx.access.guessing import Gate, Pass, TooManyPasswords, network_of
+from jsonrpcs_tx.access.limits import Recent, TurnLost, Turns
 from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
 
 VERIFIED_SECONDS: Final = 60
 """How long a password counts as right without being hashed again."""
 
+KNOWN_SECONDS: Final = 86_400
+"""How long a password that was right goes before others when it has to be hashed again."""
+
 MAX_VERIFIED: Final = 1024
-"""Passwords that are remembered as right, by their digest."""
+"""Passwords that are remembered as right, by their digest; and so many as wrong."""
 
 MAX_HASHING: Final = 2
 """Passwords that are hashed at the same time, each in a thread; the others wait."""
 
-MAX_WAITING: Final = 100
-"""Passwords that wait for that; one more is wrong at once."""
+MAX_WAITING: Final = 500
+"""Passwords that wait for that; with one more, the network of which most wait loses its last one."""
 
 _NOBODY: Final = read_hash(
     f"$scrypt$n=32768,r=8,p=1${base64.b64encode(bytes(16)).decode()}${base64.b64encode(bytes(32)).decode()}"
@@ -91,9 +98,10 @@ class UsersFile:
 
     Where it cannot be read again, nobody gets in; where it has a bad line, the users of before stay. Both are logged.
 
-    Passwords are hashed in threads, L{MAX_HASHING} at a time. One that was right is not hashed again for
-    L{VERIFIED_SECONDS}, as long as the user's line stays the same. For a name that is not known something is hashed,
-    too, so that the time tells nobody which names there are.
+    Passwords are hashed in threads, L{MAX_HASHING} at a time, and within limits, see L{jsonrpcs_tx.access.guessing}. A
+    password that several requests bring together is hashed once. One that was right is not hashed again for
+    L{VERIFIED_SECONDS}, and one that was wrong neither, as long as the user's line stays the same. For an unknown name
+    something is hashed too, so that the time tells nobody which names there are.
 
     @param path: of the file.
     @param clock: tells the time.
@@ -108,8 +116,11 @@ class UsersFile:
         self._clock = clock
         self._in_thread = in_thread
         self._key = secrets.token_bytes(32)
-        self._verified: dict[bytes, float] = {}  # until when, by digest; the oldest first
-        self._turns = DeferredSemaphore(MAX_HASHING)
+        self._right = Recent(MAX_VERIFIED, KNOWN_SECONDS, clock)
+        self._wrong = Recent(MAX_VERIFIED, VERIFIED_SECONDS, clock)
+        self._gate = Gate(clock)
+        self._turns = Turns(MAX_HASHING, MAX_WAITING)
+        self._checks: dict[bytes, _Check] = {}
         self._users: Mapping[bytes, Hash] = {}
         self._identity: tuple[int, ...] | None = None
         try:
@@ -120,40 +131,67 @@ class UsersFile:
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Check a name and a password.
 
-        @param credentials: with C{username} and C{password}, both bytes, as those of HTTP Basic have.
-        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}. Cancelling it gives up the
-            answer; the thread goes on.
+        @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
+            all those without C{client} count as one client.
+        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, of which L{TooManyPasswords}
+            says that the password was not looked at. Cancelling it gives up the turn, if nobody else waits for the same
+            password; a thread that has begun goes on.
         """
         self._read_again()
         name, password = credentials.username, credentials.password
+        if not name:
+            return fail(UnauthorizedLogin("no name"))
         known = self._users.get(name)
         wanted = known or self._stand_in(name)
-        digest = self._digest(b"\0".join((wanted.text.encode(), name, password)))
-
-        def check() -> bool | Deferred[bool]:
-            # Another request with the same password may have been hashed while this one waited.
-            return self._is_verified(digest) or self._in_thread(wanted.verify, password).addCallback(note)
-
-        def note(right: bool) -> bool:
-            if right and known is not None:
-                self._remember(digest)
-                return True
-            return False
-
-        def decide(right: bool) -> None:
-            if right:
-                answer.callback(name)
-            else:
-                answer.errback(UnauthorizedLogin("no such user and password"))
-
-        if self._is_verified(digest):
+        digest = self._digest(b"known" if known else b"", wanted.text.encode(), name, password)
+        if self._right.has(digest, VERIFIED_SECONDS):
             return succeed(name)
-        if len(self._turns.waiting) >= MAX_WAITING:
-            return fail(UnauthorizedLogin("too many passwords wait to be checked"))
-        answer: Deferred[bytes | tuple[()]] = Deferred()
-        # Not chained: a client that leaves must not make room for the next while its password is still being hashed.
-        self._turns.run(check).addCallbacks(decide, answer.errback)
-        return answer
+        if self._wrong.has(digest):
+            return fail(UnauthorizedLogin("no such user and password"))
+
+        def verify() -> Deferred[bool]:
+            # For an unknown name there is no right password, even if it is that of the stand-in.
+            return self._in_thread(wanted.verify, password).addCallback(lambda right: right and known is not None)
+
+        def decide(right: bool) -> bytes:
+            if not right:
+                raise UnauthorizedLogin("no such user and password")
+            return bytes(name)
+
+        check = self._checks.get(digest)
+        if check is None:
+            network = network_of(getattr(credentials, "client", ""))
+            try:
+                admitted = self._gate.admit(network, self._digest(name), digest, self._right.has(digest))
+            except TooManyPasswords:
+                return fail()
+            check = self._begin(network, digest, admitted, verify)
+        return check.join().addCallback(decide)
+
+    def _begin(self, network: str, digest: bytes, admitted: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
+        """Have a password hashed when it is its turn."""
+        check = self._checks[digest] = _Check()
+
+        def begin() -> Deferred[bool]:
+            check.begun = True
+            return verify()
+
+        def ended(outcome: bool | Failure) -> None:
+            del self._checks[digest]
+            if not check.begun or outcome is True:
+                admitted.give_back()
+            if isinstance(outcome, Failure):
+                if outcome.check(TurnLost):
+                    self._gate.turn_away(digest)
+                    outcome = Failure(TooManyPasswords(1))
+            elif outcome:
+                self._right.add(digest)
+            else:
+                self._wrong.add(digest)
+            check.end(outcome)
+
+        check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
+        return check
 
     def _read_again(self) -> None:
         """Read the file, if it is another than the one that was read."""
@@ -175,13 +213,15 @@ class UsersFile:
         @raise OSError: it cannot be read.
         @raise ValueError: it has a bad line, or is no ordinary file.
         """
-        with open(self._path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+        self._identity = _identity(os.stat(self._path))  # what is no ordinary file is looked at once, too
+        with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             self._identity = _identity(status)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("not an ordinary file; allowed: one with the lines " + ALLOWED)
             if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
                 _log.warn("{path} can be read or written by everybody; allow it to the server only", path=self._path)
+            weakness = weak_place(self._path)
+            if weakness is not None:
+                _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
             self._users = read_users(file.read())
 
     def _explain(self, error: OSError | ValueError) -> str:
@@ -194,21 +234,52 @@ class UsersFile:
         hashes = list(self._users.values())
         return hashes[int.from_bytes(self._digest(name)) % len(hashes)] if hashes else _NOBODY
 
-    def _digest(self, data: bytes) -> bytes:
-        return hashlib.blake2b(data, digest_size=32, key=self._key).digest()
+    def _digest(self, *parts: bytes) -> bytes:
+        """A digest of some parts, which says where each ends, whatever bytes they have."""
+        digest = hashlib.blake2b(digest_size=32, key=self._key)
+        for part in parts:
+            digest.update(len(part).to_bytes(8))
+            digest.update(part)
+        return digest.digest()
 
-    def _is_verified(self, digest: bytes) -> bool:
-        return self._verified.get(digest, 0) > self._clock.seconds()
 
-    def _remember(self, digest: bytes) -> None:
-        now = self._clock.seconds()
-        self._verified.pop(digest, None)
-        while self._verified:
-            oldest = next(iter(self._verified))
-            if self._verified[oldest] > now and len(self._verified) < MAX_VERIFIED:
-                break
-            del self._verified[oldest]
-        self._verified[digest] = now + VERIFIED_SECONDS
+class _Check:
+    """A password that is checked, for all requests that have come with it.
+
+    @ivar turn: fires when it is over.
+    @ivar begun: it is being hashed.
+    """
+
+    turn: Deferred[None]
+    begun = False
+
+    def __init__(self) -> None:
+        self._asked: list[Deferred[bool]] = []
+        self._outcome: bool | Failure | None = None
+
+    def join(self) -> Deferred[bool]:
+        """Wait for the outcome.
+
+        @return: a Deferred of whether the password is right. Cancelling the last one gives up the turn.
+        """
+        asked: Deferred[bool] = Deferred(self._leave)
+        self._asked.append(asked)
+        if self._outcome is not None:
+            self.end(self._outcome)
+        return asked
+
+    def end(self, outcome: bool | Failure) -> None:
+        """Tell all who wait."""
+        self._outcome = outcome
+        asked, self._asked = self._asked, []
+        for one in asked:
+            one.errback(outcome) if isinstance(outcome, Failure) else one.callback(outcome)
+
+    def _leave(self, asked: Deferred[bool]) -> None:
+        if asked in self._asked:
+            self._asked.remove(asked)
+        if not self._asked and not self.begun:
+            self.turn.cancel()
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

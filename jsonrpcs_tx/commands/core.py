@@ -23,6 +23,7 @@ from jsonrpcs_tx.rpc.registry import Text, command
 from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 
 NAME = "jsonrpcs_tx"
 KILL_DELAY = 0.1
@@ -202,7 +203,7 @@ class Core:
             "max_tls_connections": most,
             "opened_connections": len(opened),
             "opened_tls_connections": sum(kind == "https" for kind, _ in opened),
-            "write_queued_bytes": sum(_queued_bytes(protocol.transport) for _, protocol in opened),
+            "write_queued_bytes": sum(unsent_bytes(protocol.transport) for _, protocol in opened),
         }
 
     @command("core.tcp_list")
@@ -245,7 +246,7 @@ class Core:
             "async": 1,
             "connect_wait": 0,
             "conn_wq_max": 0,
-            "wq_max": 0,
+            "wq_max": MAX_UNREAD,
             "defer_accept": 0,
             "delayed_ack": 1,
             "syncnt": 0,
@@ -287,10 +288,3 @@ def _flags(reactor: object) -> str:
         type(reactor).__name__,
     ]
     return ", ".join(parts)
-
-
-def _queued_bytes(transport: Any) -> int:
-    """Bytes that a Twisted transport, or the one below its TLS, still has to send."""
-    transport = getattr(transport, "transport", transport)
-    queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
-    return queued + getattr(transport, "_tempDataLen", 0)

@@ -3,6 +3,8 @@
 import re
 from typing import Any, Final
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.addresses import is_address
@@ -35,8 +37,7 @@ class DispatcherCommands:
     def list_sets(self, how: str = "") -> dict[str, Any]:
         """Lists the sets with their destinations; short without attributes, full with addresses."""
         sets = [
-            {"SET": {"ID": id, "TARGETS": [{"DEST": _member(one, how)} for one in found]}}
-            for id, found in self._sets.items()
+            {"SET": {"ID": id, "TARGETS": [_member(one, how) for one in found]}} for id, found in self._sets.items()
         ]
         return {"NRSETS": len(sets), "RECORDS": sets}
 
@@ -133,31 +134,33 @@ def _number(value: int | str) -> int:
     return value
 
 
-def _member(destination: Destination, how: str) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "URI": destination.uri,
-        "FLAGS": destination.letters,
-        "PRIORITY": destination.priority,
-    }
+class _Shown(msgspec.Struct, gc=False):
+    """A destination in a list; what is UNSET is left out. There may be many, which the garbage collector passes by."""
+
+    URI: str
+    FLAGS: str
+    PRIORITY: int
+    HOST: str | UnsetType = UNSET
+    IPADDR: str | UnsetType = UNSET
+    PORT: int | UnsetType = UNSET
+    PROTOID: int | UnsetType = UNSET
+    DNSTIME_SEC: int | UnsetType = UNSET
+    DNSTIME_USEC: int | UnsetType = UNSET
+    ATTRS: Attributes | UnsetType = UNSET
+
+
+class _Member(msgspec.Struct, gc=False):
+    DEST: _Shown
+
+
+def _member(destination: Destination, how: str) -> _Member:
+    shown = _Shown(destination.uri, destination.letters, destination.priority)
     if how == "full":
-        shown |= {
-            "HOST": destination.host,
-            "IPADDR": destination.host if is_address(destination.host) else "",
-            "PORT": destination.port,
-            "PROTOID": _PROTOCOLS.get(destination.protocol, 0),
-            "DNSTIME_SEC": 0,
-            "DNSTIME_USEC": 0,
-        }
-    attributes = destination.attributes
-    if attributes is not None and how != "short":
-        shown["ATTRS"] = {
-            "BODY": attributes.body,
-            "DUID": attributes.duid,
-            "MAXLOAD": attributes.maxload,
-            "WEIGHT": attributes.weight,
-            "RWEIGHT": attributes.rweight,
-            "SOCKET": attributes.socket,
-            "SOCKNAME": attributes.sockname,
-            "OBPROXY": attributes.obproxy,
-        }
-    return shown
+        shown.HOST = destination.host
+        shown.IPADDR = destination.host if is_address(destination.host) else ""
+        shown.PORT = destination.port
+        shown.PROTOID = _PROTOCOLS.get(destination.protocol, 0)
+        shown.DNSTIME_SEC = shown.DNSTIME_USEC = 0
+    if destination.attributes is not None and how != "short":
+        shown.ATTRS = destination.attributes
+    return _Member(shown)

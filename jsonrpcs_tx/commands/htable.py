@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import MISSING, Text, command
-from jsonrpcs_tx.state.tables import Item, Storage, StorageError, Table, Tables, Value
+from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
 _NAME_EXPECTED: Final = Fault(500, "No htable name given")
 _GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
@@ -102,10 +102,7 @@ class Htable:
     @command("htable.dump", usage=_NAME_EXPECTED)
     def dump(self, table: str) -> list[dict[str, Any]]:
         """Lists the items of a table by slot."""
-        return [
-            {"entry": slot, "size": len(items), "slot": list(map(_member, items))}
-            for slot, items in self._find(table).slots().items()
-        ]
+        return [{"entry": slot, "size": len(items), "slot": items} for slot, items in self._find(table).slots().items()]
 
     @command("htable.listTables")
     def list_tables(self) -> list[dict[str, Any]]:
@@ -134,20 +131,20 @@ class Htable:
         """Stores a table in the database, in place of what was stored of it before."""
         storage = self._storage()
         try:
-            storage.store(self._find(table))
+            done = storage.store(self._find(table))
         except StorageError as error:
             raise Fault(500, f"Htable store failed: {error}") from None
-        return "Ok. Htable successfully stored to DB."
+        return "Ok. Htable successfully stored to DB." if done else "Ok. Htable is being stored to DB."
 
     @command("htable.reload", usage=_NAME_EXPECTED)
     def reload(self, table: str = MISSING) -> str:
         """Sets a table to what is stored of it in the database."""
         storage = self._storage()
         try:
-            storage.reload(self._find(table))
+            done = storage.reload(self._find(table))
         except StorageError as error:
             raise Fault(500, f"Htable reload failed: {error}") from None
-        return "Ok. Htable reloaded."
+        return "Ok. Htable reloaded." if done else "Ok. Htable is being reloaded."
 
     def _storage(self) -> Storage:
         if self._tables.storage is None:
@@ -172,10 +169,6 @@ class Htable:
 
 def _invalid(error: ValueError) -> Fault:
     return Fault(500, f"Invalid Parameters: {error}")
-
-
-def _member(item: Item) -> dict[str, Value]:
-    return {"name": item.key, "value": item.value, "type": "str" if isinstance(item.value, str) else "int"}
 
 
 def _statistics(table: Table) -> dict[str, Any]:

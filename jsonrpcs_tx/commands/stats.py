@@ -1,7 +1,5 @@
 """The commands ``stats.*``: counters, as Kamailio's kex module gives them."""
 
-from collections.abc import Iterator
-
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
@@ -11,7 +9,9 @@ _NAME_EXPECTED = Fault(400, "Please provide stats name")
 
 
 class Stats:
-    """Each parameter is C{all}, a group (C{core:}) or a name; what is not there is left out."""
+    """Each parameter is C{all}, a group (C{core:}) or a name. What is not there is left out; a counter that several of
+    them name counts once.
+    """
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -19,22 +19,22 @@ class Stats:
     @command("stats.get_statistics", usage=_WHICH_EXPECTED)
     def get_statistics(self, first: str, *others: str) -> list[str]:
         """Lists counters: all, those of a group (core:) or by name, each as group:name = value."""
-        return [_line(counter) for counter in self._select(first, *others)]
+        return [_line(counter) for counter in self._counters.select(first, *others)]
 
     @command("stats.fetch", usage=_WHICH_EXPECTED)
     def fetch(self, first: str, *others: str) -> dict[str, str]:
         """Returns counters by group.name, the values as strings."""
-        return {f"{counter.group}.{counter.name}": str(counter.read()) for counter in self._select(first, *others)}
+        return {name: str(value) for name, value in self.fetchn(first, *others).items()}
 
     @command("stats.fetchn", usage=_WHICH_EXPECTED)
     def fetchn(self, first: str, *others: str) -> dict[str, int]:
         """Returns counters by group.name, the values as numbers."""
-        return {f"{counter.group}.{counter.name}": counter.read() for counter in self._select(first, *others)}
+        return {f"{counter.group}.{counter.name}": counter.read() for counter in self._counters.select(first, *others)}
 
     @command("stats.reset_statistics", usage=_NAME_EXPECTED)
     def reset_statistics(self, first: str, *others: str) -> dict[str, str]:
         """Sets counters to 0."""
-        for counter in self._select(first, *others):
+        for counter in self._counters.select(first, *others):
             counter.reset()
         return {}
 
@@ -42,14 +42,10 @@ class Stats:
     def clear_statistics(self, first: str, *others: str) -> str | dict[str, str]:
         """Sets counters to 0, and returns what the last of them was before."""
         line: str | dict[str, str] = {}
-        for counter in self._select(first, *others):
+        for counter in self._counters.select(first, *others):
             line = _line(counter)
             counter.reset()
         return line
-
-    def _select(self, *patterns: str) -> Iterator[Counter | Gauge]:
-        for pattern in patterns:
-            yield from self._counters.select(pattern)
 
 
 def _line(counter: Counter | Gauge) -> str:

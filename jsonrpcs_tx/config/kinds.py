@@ -145,6 +145,16 @@ def _origin(value: object) -> str:
     return _string(value).lower()
 
 
+def _proxy(value: object) -> str:
+    return "unix" if value == "unix" else _network(value)
+
+
+def _notification(value: object) -> int:
+    if _integer(value) not in (200, 204):
+        raise ValueError
+    return _integer(value)
+
+
 def _dialect(value: object) -> str:
     if value not in DIALECTS:
         raise ValueError
@@ -165,6 +175,7 @@ def _matching(pattern: str) -> Callable[[object], str]:
 _token = _matching(r"(?a:[\w.!%*+`'~-]+)")
 _sip_uri = _matching(r"sips?:[!-~]+")
 _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
+_host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
 
 
@@ -194,3 +205,6 @@ SIP_URI: Final = Kind(_sip_uri, "a SIP URI")
 REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semicolons")
 HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
 YES_OR_NO: Final = Kind(_boolean, SWITCH.allowed, show=SWITCH.show)
+HOST: Final = Kind(_host, "a host name, *.example.com for all names below one, or * for any")
+PROXY: Final = Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")
+NOTIFICATION: Final = Kind(_notification, "200 or 204")

@@ -60,7 +60,9 @@ class Settings:
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
     )
     pretty_format: int = _setting(
-        0, kinds.integer(0, 1), "1: indent replies as Kamailio does, which kamctl relies on; 0: compact"
+        0,
+        kinds.integer(0, 1),
+        "1: indent replies of up to 350,000 bytes as Kamailio does, which kamctl relies on; 0: compact",
     )
     run_dir: str = _setting(".", kinds.PATH, "directory that relative paths start from")
     fifo_name: str = _setting(
@@ -77,7 +79,7 @@ class Settings:
     fifo_timeout: int = _setting(
         2000,
         kinds.MILLISECONDS,
-        "milliseconds to wait for the rest of a request, and for a client to read its reply",
+        "milliseconds from the first byte of a request to its last, and for a client to read its reply",
         live=True,
     )
     fifo_max_request: int = _setting(
@@ -120,16 +122,40 @@ class Settings:
         kinds.several(kinds.ENDPOINT),
         "Twisted endpoint string to listen on for HTTPS, if a certificate is set; may be given more than once",
     )
+    http_mode: int = _setting(
+        0o660, kinds.MODE, "mode of the Unix sockets of HTTP(S), in octal; for one of them: unix:PATH:mode=600"
+    )
+    http_user: str | int = _setting("", kinds.OWNER, "user that owns the Unix sockets of HTTP(S), by name or number")
+    http_group: str | int = _setting("", kinds.OWNER, "group of the Unix sockets of HTTP(S), by name or number")
     http_path: str = _setting("/RPC", kinds.HTTP_PATH, "prefix of the URL paths that are answered")
     http_allow: Sequence[str] = _setting(
         ("127.0.0.0/8", "::1/128"),
         kinds.several(kinds.NETWORK),
-        "network whose clients may call over HTTP(S); may be given more than once",
+        "network whose clients may call over HTTP(S), others are closed at once; may be given more than once",
     )
     http_origin: Sequence[str] = _setting(
         (),
         kinds.several(kinds.ORIGIN),
         "origin of web pages that may call, besides the server's own; may be given more than once",
+    )
+    http_host: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.HOST),
+        "name that clients of HTTP(S) may call the server by, as their Host header has it, besides IP addresses, "
+        "localhost, the machine's own name and those in the certificate; given more than once, all may be used; see "
+        "docs/access.md",
+    )
+    http_proxy: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.PROXY),
+        "network of proxies whose headers Forwarded and X-Forwarded-For say who calls over HTTP(S); given more than "
+        "once, all count; see docs/access.md",
+    )
+    http_notification: int = _setting(
+        200,
+        kinds.NOTIFICATION,
+        "HTTP status where there is no reply, as to a notification in dialect jsonrpc2: 200 with an empty body, which "
+        "most clients take, or 204",
     )
     http_users: str = _setting(
         "", kinds.FILE, "file of users and hashed passwords; only these may then call over HTTP(S), see docs/access.md"
@@ -148,14 +174,15 @@ class Settings:
     http_timeout: float = _setting(
         60.0,
         kinds.SECONDS,
-        "seconds after which an HTTP or TCP connection is closed that is idle or whose request is still incomplete",
+        "seconds after which an HTTP or TCP connection is closed that is idle, whose request is still incomplete, or "
+        "whose client has not taken the reply",
         live=True,
     )
     max_connections: int = _setting(
         400,
         kinds.integer(1, 1_000_000),
-        "connections that may be open at each address of HTTP, HTTPS and TCP; for a further one the one that was idle "
-        "for the longest time is closed",
+        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for one that "
+        "waits the one is closed that has been idle for the longest time, if that is a second",
         live=True,
     )
     tls_certificate: str = _setting(
@@ -177,6 +204,12 @@ class Settings:
         1000,
         kinds.integer(1, 100_000),
         "maximum number of asynchronous commands in progress; further calls get 503",
+        live=True,
+    )
+    async_limit_client: int = _setting(
+        100,
+        kinds.integer(1, 100_000),
+        "how many of these may be one client's: a user's, an address's, or from this machine a connection's",
         live=True,
     )
     store_path: str = _setting(
@@ -261,7 +294,10 @@ class Settings:
         "milliseconds that a command may block the reactor before the log says where; 0: disabled",
     )
     debug: int = _setting(
-        2, kinds.integer(LEAST_DEBUG, MOST_DEBUG), "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error"
+        2,
+        kinds.integer(LEAST_DEBUG, MOST_DEBUG),
+        "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error",
+        live=True,
     )
 
     def __attrs_post_init__(self) -> None:

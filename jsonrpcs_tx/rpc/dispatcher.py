@@ -1,8 +1,8 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
-from collections.abc import Iterable
-from types import CoroutineType
-from typing import Any, Final, final
+from collections.abc import Hashable, Iterable
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -12,13 +12,19 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.rules import Access, Caller
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.addresses import is_loopback
+from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc import pretty
 from jsonrpcs_tx.rpc import replystore as store
+from jsonrpcs_tx.rpc.batches import Batch, Batches
+from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, sound
 from jsonrpcs_tx.rpc.registry import Command, Mismatch, Registry
+from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
+from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
+from jsonrpcs_tx.rpc.results import SAFE, check_result
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 _log = make_logger(__name__)
@@ -30,30 +36,19 @@ class Origin(msgspec.Struct, frozen=True):
     @ivar transport: its name, for messages.
     @ivar asynchronous: the reply may come later; else an asynchronous command is refused.
     @ivar caller: who sends it, to be checked for what he may call; None: he may call everything.
+    @ivar client: who shares the limits for one client; None: there is no share, or only one of the transport.
+    @ivar at_once: the reply may not come later for any reason: a batch is run whole, however long that takes.
     """
 
     transport: str
     asynchronous: bool = False
     caller: Caller | None = None
+    client: Hashable = None
+    at_once: bool = False
 
 
-@final
-class Reply(msgspec.Struct, frozen=True, gc=False):
-    """What a document is answered with.
-
-    @ivar body: the reply document; empty where the client gets none (dialect C{jsonrpc2}, notifications).
-    @ivar code: 200, or the code of the fault; of a batch always 200.
-    @ivar text: OK, or the text of the fault, whole.
-    @ivar fault: it is a fault, whatever its code.
-    """
-
-    body: bytes
-    code: int = 200
-    text: str = "OK"
-    fault: bool = False
-
-
-NO_REPLY: Final = Reply(b"", 204, "No Content")
+_CONNECTIONLESS: Final = frozenset(("fifo", "udp", "unix"))
+"""Transports over which anybody may give any other's address for the reply."""
 
 
 class _TrafficByTransport(dict[str, Traffic]):
@@ -68,19 +63,15 @@ class _TrafficByTransport(dict[str, Traffic]):
 
 
 class _Count:
-    """What a dispatcher counts.
-
-    @ivar in_flight: the number of asynchronous commands at work.
-    """
+    """What a dispatcher counts."""
 
     def __init__(self, counters: Counters, dialect: Dialect) -> None:
         def jsonrpc(name: str, help: str) -> Counter:
             return counters.counter("jsonrpc", name, help)
 
         self.traffic = _TrafficByTransport(counters)
-        self.in_flight = 0
         self.requests = counters.counter("core", "rcv_requests", "requests that came")
-        self.timeouts = jsonrpc("timeouts", "asynchronous commands that took too long")
+        self.ignored = jsonrpc("replies_ignored", "replies that came where requests are taken, not answered")
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
         self._faults = jsonrpc("faults", "errors of commands")
         self._kinds = {
@@ -90,7 +81,6 @@ class _Count:
             dialect.invalid_params: jsonrpc("invalid_params", "requests whose parameters did not fit the command"),
             dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
         }
-        counters.gauge("jsonrpc", "async_in_flight", "asynchronous commands at work", lambda: self.in_flight)
 
     def error(self, fault: Fault) -> None:
         """Count an error reply."""
@@ -106,10 +96,12 @@ class Dispatcher:
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param async_timeout: the most seconds that an asynchronous command may take.
+    @param async_limit: how many of these may be in progress at the same time.
+    @param async_limit_client: how many of these may be one client's.
     @param access: decides who may call what.
     @ivar decode: reads a document, see L{Envelope.decode}.
-    @ivar async_timeout: may be set at any time; C{async_limit}, too.
-    @param async_limit: how many of these may be at work at the same time.
+    @ivar delayed: the asynchronous commands in progress, and their limits.
+    @ivar batches: the batches that have given way.
     @param reply_store: writes replies to files for those who ask for it; None: nobody's.
     @param counters: where requests, replies and errors are counted: in a group for each transport, and in the groups
         C{core} and C{jsonrpc}.
@@ -126,10 +118,10 @@ class Dispatcher:
         counters: Counters | None = None,
         access: Access | None = None,
         reply_store: ReplyStore | None = None,
+        async_limit_client: int = 100,
     ) -> None:
         self.dialect = dialect
         self.access = Access() if access is None else access
-        self._refusals = Throttle(clock)
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock
@@ -137,18 +129,26 @@ class Dispatcher:
         self.decode = self._envelope.decode
         self._pretty_format = pretty_format
         self._store = reply_store
-        self.async_timeout = async_timeout
-        self.async_limit = async_limit
+        self._as_written = not pretty_format and reply_store is None
+        self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
+        self.batches = Batches(clock)
         self._last_runs: dict[str, float] = {}
         self._locks: dict[str, defer.DeferredLock] = {}
         self._count = _Count(self.counters, dialect)
 
-    def origin(self, transport: str, asynchronous: bool = False, **facts: Any) -> Origin:
+    def origin(self, transport: str, asynchronous: bool = False, connection: Hashable = None, **facts: Any) -> Origin:
         """The origin of documents from one caller.
 
+        @param connection: what tells its connection from others.
         @param facts: what is known of the caller, see L{Caller}.
         """
-        return Origin(transport, asynchronous, None if self.access.trivial else Caller(transport, **facts))
+        user, address = facts.get("user"), facts.get("address")
+        client: Hashable = connection  # of those on this machine, who all have the same address
+        if user:
+            client = ("user", user)
+        elif address and not is_loopback(address):
+            client = ("address", address)
+        return Origin(transport, asynchronous, None if self.access.trivial else Caller(transport, **facts), client)
 
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
@@ -157,33 +157,59 @@ class Dispatcher:
     def dispatch(self, document: bytes, origin: Origin, request: Decoded | None = None) -> Reply | Deferred[Reply]:
         """Answer a document: a request or a batch.
 
+        Nothing that a command does is raised here, not even KeyboardInterrupt: the reactor has a handler of its own for
+        the signal, so that one which comes out of a command is the command's.
+
         @param document: anything that a client may send.
         @param request: what L{decode} has read of it, where somebody wanted to see that first.
-        @return: the reply; where a command is asynchronous a Deferred of it, which fires when the last command has
-            answered, always with a L{Reply}. Cancelling it cancels the commands.
+        @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
+            it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
+            commands, and those that have not been run yet are not.
         """
-        if request is None:
-            request = self.decode(document)
-        traffic = self._count.traffic[origin.transport]
-        traffic.bytes_received.value += len(document)
-        reply: Reply | Deferred[Reply]
-        if type(request) is list:
-            traffic.requests.value += len(request)
-            self._count.requests.value += len(request)
-            reply = self._answer_batch(request, origin)
-        else:
-            traffic.requests.value += 1
-            self._count.requests.value += 1
-            reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
-        if type(reply) is Reply:
-            may_store = self._store is not None and origin.transport in store.TRANSPORTS
-            return self._finish(reply, traffic, document if may_store else None)
-        return reply.addCallback(self._finish, traffic)
+        try:
+            if request is None:
+                request = self.decode(document)
+            traffic = self._count.traffic[origin.transport]
+            traffic.bytes_received.value += len(document)
+            reply: Reply | Deferred[Reply]
+            if type(request) is list:
+                traffic.requests.value += len(request)
+                self._count.requests.value += len(request)
+                reply = self._answer_batch(request, origin)
+            else:
+                traffic.requests.value += 1
+                self._count.requests.value += 1
+                reply = self._answer(request, origin)  # type: ignore[arg-type] # it is no list
+            if type(reply) is Reply:
+                if not self._as_written:
+                    reply = self._lay_out(reply, document, request, origin)
+                if reply.body:
+                    traffic.replies.value += 1
+                    traffic.bytes_sent.value += len(reply.body)
+                return reply
+        except BaseException as error:
+            return self._give_up(error, document, request)
+        reply.addCallback(self._finish, document, request, origin)
+        return reply.addErrback(self._give_up_later, document, request)
 
-    def _put(self, document: bytes, reply: Reply) -> Reply:
+    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
+        return self._give_up(failure.value, document, request)
+
+    def _give_up(self, error: BaseException | None, document: bytes, request: Decoded | None) -> Reply:
+        """Answer a document that the way to its reply failed for, other than in a command."""
+        assert error is not None
+        fault = self.dialect.internal_error
+        report(_log, "cannot answer {document!r}", error, document=document[:200])
+        try:
+            assert request is not None
+            return self._refuse(request, fault)
+        except BaseException:
+            return Reply(self._envelope.error(fault, None), fault.code, fault.text, True)
+
+    def _put(self, document: bytes, reply: Reply, caller: Caller | None) -> Reply:
         """Store a reply, if its request asks for that, and reply how that went."""
         assert self._store is not None
-        told = self._store.put(document, reply.body)
+        told = self._store.put(document, reply.body, caller)
         if told is None:
             return reply
         return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
@@ -200,13 +226,20 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def _finish(self, reply: Reply, traffic: Traffic, document: bytes | None = None) -> Reply:
-        """Lay a reply out, store it if the document that it answers may ask for that, and count it."""
-        if self._pretty_format:
+    def _lay_out(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that."""
+        if self._pretty_format and type(request) is not list:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
+        if self._store is not None and reply.body and not reply.fault and origin.transport in store.TRANSPORTS:
+            reply = self._put(document, reply, origin.caller)
+        return reply
+
+    def _finish(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        """Do with a reply that comes later what L{dispatch} does with one that comes at once."""
+        if not self._as_written:
+            reply = self._lay_out(reply, document, request, origin)
         if reply.body:
-            if document is not None:
-                reply = self._put(document, reply)
+            traffic = self._count.traffic[origin.transport]
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
         return reply
@@ -215,17 +248,36 @@ class Dispatcher:
         """Answer every request of a document with a fault, without running any: what a transport says that cannot
         take it, or cannot carry its reply.
         """
-        request = self.decode(document)
+        return self._refuse(self.decode(document), fault)
+
+    def _refuse(self, request: Decoded, fault: Fault) -> Reply:
         if type(request) is list:
             return self._join([self._error(fault, member) for member in request])
         return self._error(fault, request)  # type: ignore[arg-type]
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
-        replies = [self._answer(request, origin) for request in requests]
-        if any(isinstance(reply, Deferred) for reply in replies):
-            waiting = [reply if isinstance(reply, Deferred) else defer.succeed(reply) for reply in replies]
-            return defer.gatherResults(waiting, consumeErrors=True).addCallback(self._join)
-        return self._join(replies)  # type: ignore[arg-type]
+        answer = partial(self._answer, origin=origin)
+        batch = Batch(requests, answer, self._error, self._lay_out_member, self._join_members)
+        if origin.at_once:
+            batch.work_to_end()
+            return batch.reply()
+        try:
+            return self.batches.run(batch, origin.client or origin.transport)
+        except Fault as fault:
+            self._count.error(fault)
+            reply = Reply(self._envelope.error(fault, None), fault.code, fault.text, True)
+            return self._lay_out(reply, b"", Malformed(fault, None, fault.text), origin)
+
+    def _lay_out_member(self, reply: Reply) -> Reply:
+        """Lay out a reply of a batch: each by itself, since all at once would take long."""
+        return Reply(pretty.layout(reply.body, in_array=True)) if self._pretty_format and reply.body else reply
+
+    def _join_members(self, replies: list[Reply]) -> Reply:
+        """Join replies that L{_lay_out_member} has laid out."""
+        if not self._pretty_format:
+            return self._join(replies)
+        bodies = [reply.body for reply in replies if reply.body]
+        return Reply(pretty.layout_array(bodies)) if bodies else NO_REPLY
 
     def _join(self, replies: list[Reply]) -> Reply:
         bodies = [reply.body for reply in replies if reply.body]
@@ -234,6 +286,8 @@ class Dispatcher:
     def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is Malformed:
             _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+            if request.is_reply and origin.transport in _CONNECTIONLESS:
+                return self._ignore_reply(origin)
             return self._error(request.fault, request)
         assert type(request) is Request
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
@@ -243,30 +297,36 @@ class Dispatcher:
             return self._error(self.dialect.method_not_found, request)
         try:
             if command.plain:
-                result = command.function(*self._arguments(command, request))
+                params = request.params
+                bind = command.binding.positional
+                result = command.function(
+                    *(bind(params) if type(params) is list else self._arguments(command, request))
+                )
             else:
                 result = self._run(command, request, origin)
-            if type(result) not in _AT_ONCE and isinstance(result, _LATER):
-                try:
-                    self._check_asynchronous(command, origin)
-                except Fault:
-                    _abandon(result)
-                    raise
-                return self._answer_later(_as_deferred(result), command, request)
-            return self._result(result, request)
-        except (Exception, SystemExit) as error:
-            return self._error(self._fault_of(error, command), request)
+            if type(result) not in _AT_ONCE and is_delayed(result):
+                return self._answer_later(result, command, request, origin)
+            return self._result(result, request, command)
+        except BaseException as error:
+            return self._failed(error, command, request)
+
+    def _failed_later(self, failure: Failure, command: Command, request: Request) -> Reply:
+        return self._failed(failure.value, command, request)
+
+    def _ignore_reply(self, origin: Origin) -> Reply:
+        """Do not answer what is a reply, since the other end might answer that, for ever."""
+        self._count.ignored.value += 1
+        _log.warn("{transport}: a reply came where requests are taken; ignored", transport=origin.transport)
+        return NO_REPLY
 
     def _check_asynchronous(self, command: Command, origin: Origin) -> None:
-        """@raise Fault: the command may not be asynchronous there, or too many others are at work."""
+        """@raise Fault: the command may not be asynchronous there, or too many others are in progress."""
         if not origin.asynchronous:
             raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
-        if self._count.in_flight >= self.async_limit:
-            raise Fault(503, f"Too Many Asynchronous Commands: {self.async_limit} are at work")
+        self.delayed.check(command.name, origin.client)
 
     def _forbid(self, caller: Caller, request: Request) -> Reply:
-        if self._refusals.passes():
-            _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
+        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=request.method)
         return self._error(Fault(403, "Forbidden"), request)
 
     def _arguments(self, command: Command, request: Request) -> Iterable[Any]:
@@ -308,9 +368,9 @@ class Dispatcher:
         if lock.locked:
             if origin.asynchronous:
                 return lock.run(command.function, *arguments)
-            raise Fault(500, f"Command Locked: one with the lock {command.options.lock} is still at work")
+            raise Fault(500, f"Command Locked: one with the lock {command.options.lock} is still in progress")
         result = command.function(*arguments)
-        if not isinstance(result, _LATER):
+        if not is_delayed(result):
             return result
         lock.acquire()
 
@@ -318,39 +378,43 @@ class Dispatcher:
             lock.release()
             return outcome
 
-        return _as_deferred(result).addBoth(release)
+        return as_deferred(result).addBoth(release)
 
-    def _answer_later(self, result: Deferred[Any], command: Command, request: Request) -> Deferred[Reply]:
-        limit = self.async_timeout if command.options.timeout is None else command.options.timeout
+    def _answer_later(self, result: Any, command: Command, request: Request, origin: Origin) -> Deferred[Reply]:
+        """@raise Fault: the command may not answer later there."""
+        try:
+            self._check_asynchronous(command, origin)
+        except Fault:
+            abandon(result)
+            raise
+        later = self.delayed.wait(result, command.name, origin.client, command.options.timeout)
+        later.addCallback(self._result, request, command)
+        return later.addErrback(self._failed_later, command, request)
 
-        def failed(failure: Failure) -> Reply:
-            return self._error(self._fault_of(failure.value, command), request)
-
-        def timed_out(outcome: object, seconds: float) -> Failure:
-            self._count.timeouts.value += 1
-            return Failure(Fault(504, f"Command Timed Out After {seconds:g} s"))
-
-        def done(reply: Reply) -> Reply:
-            self._count.in_flight -= 1
-            return reply
-
-        self._count.in_flight += 1
-        result.addTimeout(limit, self._clock, timed_out)
-        return result.addCallback(self._result, request).addErrback(failed).addCallback(done)
+    def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
+        """Answer a request whose command has raised something, be it a Fault that is none."""
+        try:
+            return self._error(self._fault_of(error, command), request)
+        except BaseException as another:
+            report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
+            return self._error(self.dialect.internal_error, request)
 
     def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
         if isinstance(error, Fault):
-            return error.with_traceback(None)  # one that is raised again and again would keep them all
+            return sound(error)
         if isinstance(error, Mismatch):
             _log.debug("{command}: {reason}", command=command.name, reason=error.reason)
             return (error.usage and command.options.usage) or self.dialect.invalid_params
         if isinstance(error, defer.CancelledError):
             return Fault(500, "Command Cancelled")
-        _log.failure("command {command} failed", Failure(error), command=command.name)
+        assert error is not None
+        report(_log, "command {command} failed", error, command=command.name)
         return self.dialect.internal_error
 
-    def _result(self, value: object, request: Request) -> Reply:
+    def _result(self, value: object, request: Request, command: Command) -> Reply:
         body = self._envelope.result(value, request.id)
+        if not command.trusted and type(value) not in SAFE:
+            check_result(value)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(body)
@@ -363,20 +427,4 @@ class Dispatcher:
 
 
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
-"""The ordinary types of results, known as such without L{Deferred}'s slow instance check."""
-
-_LATER: Final = (Deferred, CoroutineType)
-"""What a command returns whose result comes later."""
-
-
-def _as_deferred(result: Any) -> Deferred[Any]:
-    return result if isinstance(result, Deferred) else Deferred.fromCoroutine(result)
-
-
-def _abandon(result: Any) -> None:
-    """End what a command has begun whose result nobody waits for."""
-    if isinstance(result, Deferred):
-        result.addErrback(lambda failure: None)
-        result.cancel()
-    else:
-        result.close()
+"""The ordinary types of results, known as such without another look."""

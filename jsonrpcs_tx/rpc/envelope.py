@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
@@ -20,6 +21,13 @@ from jsonrpcs_tx.rpc.faults import Fault
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
+
+MAX_VALUES: Final = 30_000
+"""The most values that a long document may hold, in parameters, batches and members together; one with more is an
+Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to 35 ms at worst."""
+
+_LONG: Final = 2 * MAX_VALUES
+"""Bytes up to which a document cannot hold more: a value and the comma after it take two."""
 
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 """An id as it goes back to the client; UNSET where the request had none."""
@@ -39,11 +47,15 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
-    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log."""
+    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log.
+
+    @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
+    """
 
     fault: Fault
     id: Id
     reason: str
+    is_reply: bool = False
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
@@ -116,6 +128,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (K
 """The dialects by their names, those of L{jsonrpcs_tx.config.kinds.DIALECTS}."""
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _encode = msgspec.json.Encoder().encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
@@ -145,6 +158,8 @@ class Envelope:
         @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
         """
         try:
+            if len(document) > _LONG and _holds_too_many(document):
+                return self._too_many(document)
             if not document.isascii():
                 document.decode()  # msgspec does not look at the bytes of members that it skips
             request: Any = _decode(document)
@@ -186,28 +201,39 @@ class Envelope:
             return self._batch_size(len(value))
         return [self._examine(member) for member in value]
 
+    def _too_many(self, document: bytes) -> Malformed:
+        """What a document of too many values is: no request, or no JSON. Makes no objects of them."""
+        try:
+            document.decode()
+            _skip(document)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
+        return Malformed(self.dialect.invalid_request, None, f"more values than allowed: {MAX_VALUES}")
+
     def _batch_size(self, size: int) -> Malformed:
         reason = f"a batch of {size} requests; allowed: 1 to {MAX_BATCH}"
         return Malformed(self.dialect.invalid_request, None, reason)
 
     def _examine(self, value: object) -> Request | Malformed:
         """Check one decoded value for being a request (specification, section 4)."""
-        invalid = self.dialect.invalid_request
         if type(value) is not dict:
-            return Malformed(invalid, None, f"a request is an object, not {_json_type(value)}")
+            reason = f"a request is an object, not {_json_type(value)}"
+            return Malformed(self.dialect.invalid_request, None, reason)
+        is_reply = "method" not in value and ("result" in value or "error" in value)
+        bad = partial(Malformed, self.dialect.invalid_request, is_reply=is_reply)
         id = value.get("id", UNSET)
         if id is not UNSET and type(id) not in self.dialect.id_types:
-            return Malformed(invalid, None, f"member id: {_json_type(id)} is not allowed")
+            return bad(id=None, reason=f"member id: {_json_type(id)} is not allowed")
         if type(id) is Decimal and not id.is_finite():
-            return Malformed(invalid, None, "member id: a number of that size is not allowed")
-        known_id = None if id is UNSET else id
+            return bad(id=None, reason="member id: a number of that size is not allowed")
+        bad = partial(bad, id=None if id is UNSET else id)
         version, method, params = value.get("jsonrpc"), value.get("method"), value.get("params", UNSET)
         if type(version) is not str or version != "2.0":
-            return Malformed(invalid, known_id, 'member jsonrpc: allowed is "2.0"')
+            return bad(reason='member jsonrpc: allowed is "2.0"')
         if type(method) is not str:
-            return Malformed(invalid, known_id, f"member method: a string, not {_json_type(method)}")
+            return bad(reason=f"member method: a string, not {_json_type(method)}")
         if params is not UNSET and type(params) not in (list, dict):
-            return Malformed(invalid, known_id, f"member params: an array or object, not {_json_type(params)}")
+            return bad(reason=f"member params: an array or object, not {_json_type(params)}")
         if type(params) is list:
             params = [*map(_as_float, params)]
         elif type(params) is dict:
@@ -237,6 +263,21 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
         if member.reply_name is not UNSET:
             return str(member.reply_name)
     return None
+
+
+def _holds_too_many(document: bytes) -> bool:
+    """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
+    if _count_separators(document) <= MAX_VALUES:
+        return False
+    plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * MAX_VALUES:  # a member with a string takes four
+        return True
+    return _count_separators(b"".join(plain.split(b'"')[::2])) > MAX_VALUES
+
+
+def _count_separators(data: bytes) -> int:
+    """The number of bytes after which a value can come."""
+    return data.count(b",") + data.count(b"[") + data.count(b"{")
 
 
 _NO_START: Final = frozenset(("\ufeff", "\u00ef"))

@@ -16,3 +16,16 @@ class Fault(Exception):
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
+
+
+def sound(fault: Fault) -> Fault:
+    """A fault as a reply can have it: with an int and a str that UTF-8 can write, and without a traceback, which would
+    grow with each time that it is raised.
+
+    @param fault: as it was raised: of a subclass, perhaps, or changed since it was made.
+    @raise Exception: anything, where code and text are missing or are none.
+    """
+    fault.__traceback__ = None
+    if type(fault) is Fault and type(fault.code) is int and type(fault.text) is str:
+        return fault
+    return Fault(fault.code, fault.text)

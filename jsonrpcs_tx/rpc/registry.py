@@ -11,7 +11,7 @@ import attrs
 from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, sound
 
 MISSING: Final[Any] = UNSET
 """The default of a parameter that tells a command that the parameter was not given, where None will not do."""
@@ -23,6 +23,9 @@ class _NumberToo:
 
 Text = Annotated[str, _NumberToo]
 """The annotation of a parameter that is a string, and takes a number as text: 5 as "5"."""
+
+_TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
+"""Modules with commands that return nothing but what they have made themselves, or what came as JSON."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__jsonrpcs_commands__"
@@ -70,16 +73,46 @@ def command(
     @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
         may run it (setting C{dgram_workers}).
     @raise ValueError: the name is no string, empty or not printable ASCII without blanks.
+    @raise TypeError: another option is not what it must be.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
     options = Options(name, usage, interval, lock, timeout, stateless)
+    _check_options(options)
 
     def decorate(function: _F) -> _F:
         setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         return function
 
     return decorate
+
+
+def _check_options(options: Options) -> None:
+    """@raise TypeError: one is not what it must be."""
+    for name, allowed, fits in (
+        ("usage", "a Fault with a code and a text", options.usage is None or _is_sound(options.usage)),
+        ("interval", "a number of seconds, 0 or more", _is_number(options.interval) and options.interval >= 0),
+        ("lock", "a string", options.lock is None or isinstance(options.lock, str)),
+        (
+            "timeout",
+            "a number of seconds above 0",
+            options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
+        ),
+        ("stateless", "True or False", isinstance(options.stateless, bool)),
+    ):
+        if not fits:
+            raise TypeError(f"command {options.name}: {name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+
+
+def _is_sound(fault: object) -> bool:
+    try:
+        return isinstance(fault, Fault) and bool(sound(fault))
+    except Exception:  # of a subclass, anything
+        return False
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type] # it is one
 
 
 class Mismatch(Exception):
@@ -286,6 +319,7 @@ class Command:
     @ivar help: the first paragraph of its docstring, on one line.
     @ivar asynchronous: its definition says that it answers later.
     @ivar plain: neither that, nor has it a least interval or a lock.
+    @ivar trusted: its result need not be looked at, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -295,6 +329,7 @@ class Command:
     asynchronous: bool
     options: Options
     plain: bool
+    trusted: bool
 
     def signatures(self) -> list[list[str]]:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
@@ -324,6 +359,7 @@ def _make(function: Callable[..., Any], options: Options) -> Command:
         asynchronous=asynchronous,
         options=options,
         plain=not asynchronous and not options.interval and options.lock is None,
+        trusted=function.__module__ in _TRUSTED,
     )
 
 

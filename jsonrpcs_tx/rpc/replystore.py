@@ -1,17 +1,21 @@
 """Replies that are written to files: what C{store_path} in a request asks for, as in newer versions of Kamailio.
 
 Only where a directory is set for it, and only in that directory. The client is told in a short document whether that
-was done, in the same bytes as Kamailio's, but for an id, which is escaped.
+was done, in the same bytes as Kamailio's, but for an id, which is escaped. An error is not stored, but sent to the
+client: so a file is there only by leave of the rules.
 """
 
 import contextlib
-import json
 import os
+import re
 import secrets
-from typing import Any, Final
+import stat
+import time
+from typing import Final
 
 import msgspec
 
+from jsonrpcs_tx.access.rules import Caller
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -19,19 +23,36 @@ _log = make_logger(__name__)
 TRANSPORTS: Final = frozenset(("fifo", "unix", "udp", "tcp"))
 """Those over which C{store_path} counts; over HTTP it does not."""
 
+MEMBER: Final = b"store_path"
+"""What a request has in it whose reply is to be stored."""
+
+MAX_FILES: Final = 1000
+"""The most files that the directory may hold for one more to be stored."""
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""The most bytes that the files of the directory may have in all."""
+
+_LEFTOVER: Final = re.compile(r"\.[0-9a-f]{16}")
+_LEFTOVER_AGE: Final = 10.0
+"""Seconds after which a file that should have been renamed at once was left by a crash."""
+
 _STORED = '{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": %s\n}'
-_FAILED = '{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "Storing failed"\n\t},\n\t"id": %s\n}'
+_FAILED = '{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "%s"\n\t},\n\t"id": %s\n}'
 
 
 class _Document(msgspec.Struct):
     store_path: str
-    id: Any = 0
+    id: msgspec.Raw = msgspec.Raw(b"0")
+
+
+class _Refused(Exception):
+    """A reply that may not be stored, though it could; the message says why, in plain ASCII, to the client."""
 
 
 class ReplyStore:
     """Writes replies to files in a directory.
 
-    @param directory: its absolute path.
+    @param directory: its absolute path. What a crash has left in it is removed.
     @raise ValueError: it is not there.
     """
 
@@ -39,47 +60,95 @@ class ReplyStore:
         if not os.path.isdir(directory):
             raise ValueError(f"{directory} is not a directory")
         self._directory = directory
+        self._owners: dict[str, Caller | None] = {}
+        self._remove_leftovers()
 
-    def put(self, document: bytes, body: bytes) -> tuple[bytes, bool] | None:
+    def put(self, document: bytes, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool] | None:
         """Write a reply to the file that its request names, if it names one.
 
         The file belongs to the process alone, and is there whole, in the place of one that was there, or not at all.
+        What is there is replaced by the caller who had it stored, since the server was started, and by no other.
 
         @param document: the request. Its C{store_path} is a name, or the directory's path with a name.
         @param body: the reply.
+        @param caller: who calls; None: there are no rules, and whoever may call everything may replace every file.
         @return: the document that tells the client, and whether the reply was stored; None if it is not to be.
         """
-        if b"store_path" not in document:
+        if MEMBER not in document:
             return None
         try:
             asked = msgspec.json.decode(document, type=_Document)
-        except (msgspec.DecodeError, RecursionError):
-            return None  # no request, as its reply says, or a batch
-        id = json.dumps(asked.id) if type(asked.id) in (str, int, float) else "0"
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None  # a batch, or a name that is no string
+        literal = bytes(asked.id).decode()
+        id = literal if literal[0] in '"-0123456789' else "0"
         try:
-            self._write(asked.store_path, body)
-        except (OSError, ValueError) as error:
+            self._write(asked.store_path, body, caller)
+        except (OSError, ValueError, _Refused) as error:
             _log.warn("not stored to {path!r:.200}: {reason}", path=asked.store_path, reason=error)
-            return (_FAILED % id).encode(), False
+            told = f"Storing failed: {error}" if isinstance(error, _Refused) else "Storing failed"
+            return (_FAILED % (told, id)).encode(), False
         return (_STORED % id).encode(), True
 
-    def _write(self, path: str, body: bytes) -> None:
+    def _write(self, path: str, body: bytes, caller: Caller | None) -> None:
         """@raise OSError: it cannot be written.
         @raise ValueError: there is no such name in the directory.
+        @raise _Refused: it may not be written.
         """
         directory, name = os.path.split(path)
-        if name in ("", ".", "..") or "\0" in name or directory not in ("", self._directory):
+        usable = name not in ("", ".", "..") and "\0" not in name and not _LEFTOVER.fullmatch(name)
+        if not usable or directory not in ("", self._directory):
             raise ValueError(f"allowed: a name, or one after {self._directory}/")
         place = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        beside = f".{secrets.token_hex(8)}"
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with open(os.open(beside, flags, 0o600, dir_fd=place), "wb") as file:
-                file.write(body)
-            os.rename(beside, name, src_dir_fd=place, dst_dir_fd=place)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(beside, dir_fd=place)
-            raise
+            self._check(place, name, len(body), caller)
+            _replace(place, name, body)
         finally:
             os.close(place)
+        self._owners[name] = caller
+
+    def _check(self, place: int, name: str, size: int, caller: Caller | None) -> None:
+        """@raise _Refused: the name is another's, or there is no room.
+        @raise OSError: the directory cannot be read.
+        """
+        names, total = set(), size
+        with os.scandir(place) as entries:
+            for entry in entries:
+                names.add(entry.name)
+                if entry.name != name:
+                    total += entry.stat(follow_symlinks=False).st_size
+                if len(names) > MAX_FILES or (len(names) == MAX_FILES and name not in names):
+                    raise _Refused(f"there are {MAX_FILES} files already")
+        if total > MAX_BYTES:
+            raise _Refused(f"the files would have more than {MAX_BYTES} bytes in all")
+        self._owners = {known: owner for known, owner in self._owners.items() if known in names}
+        if caller is not None and name in names and self._owners.get(name) != caller:
+            raise _Refused("there is a file of that name; allowed: a new name, or one that this caller stored before")
+
+    def _remove_leftovers(self) -> None:
+        latest = time.time() - _LEFTOVER_AGE
+        with contextlib.suppress(OSError), os.scandir(self._directory) as entries:
+            for entry in entries:
+                if _LEFTOVER.fullmatch(entry.name):
+                    with contextlib.suppress(OSError):
+                        found = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(found.st_mode) and found.st_mtime < latest:
+                            os.unlink(entry.path)
+
+
+def _replace(place: int, name: str, body: bytes) -> None:
+    """Write a file beside, and give it its name. What has the name is not opened, whatever it is.
+
+    @param place: a descriptor of the directory.
+    @raise OSError: it cannot be written.
+    """
+    beside = f".{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(beside, flags, 0o600, dir_fd=place), "wb") as file:
+            file.write(body)
+        os.rename(beside, name, src_dir_fd=place, dst_dir_fd=place)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(beside, dir_fd=place)
+        raise

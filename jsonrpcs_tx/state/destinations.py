@@ -11,10 +11,12 @@ import random
 import re
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
 import attrs
+import msgspec
 
 INACTIVE: Final = 1
 TRYING: Final = 2
@@ -25,6 +27,12 @@ NEVER_PINGED: Final = 32
 MOST_FLAGS: Final = 63
 """The bits of a state, which are the flags of the list file, and all of them."""
 
+MOST_ATTRIBUTES: Final = 10_000
+"""Characters that the attributes of a destination may have in all."""
+
+MOST_URI: Final = 1_000
+"""Characters that the URI of a destination may have."""
+
 WEIGHT_SLOTS: Final = 100
 """What weights are parts of."""
 
@@ -34,7 +42,8 @@ _URI = re.compile(
     r"sips?:(?:[^\s\0-\x1f\x7f@<>]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s\0-\x1f\x7f:;?@<>\[\]]+)"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[;?][^\s\0-\x1f\x7f]*)?"
 )
-
+_TRANSPORT = re.compile(r";transport=(\w+)", re.IGNORECASE)
+_UNSIGNED = re.compile("[0-9]{1,10}")
 _NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
 
 
@@ -52,9 +61,8 @@ class NoSet(NoDestination, KeyError):
     __str__ = LookupError.__str__
 
 
-@attrs.frozen
-class Attributes:
-    """What is known of a destination besides its address.
+class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
+    """What is known of a destination besides its address. As JSON it is what Kamailio shows.
 
     @ivar body: all as one word, C{name=value} parted by semicolons.
     @ivar weight: its part of a hundred slots.
@@ -74,13 +82,16 @@ class Attributes:
     def parse(cls, body: str) -> "Attributes":
         """Read attributes. Those that are not known stay in the body alone.
 
-        @raise DestinationError: a number is none, or is out of 0 to 2147483647.
+        @raise DestinationError: a number is none, or is out of 0 to 2147483647; or the body is longer than
+            L{MOST_ATTRIBUTES}.
         """
+        if len(body) > MOST_ATTRIBUTES:
+            raise DestinationError(f"attributes of {len(body)} characters; allowed: up to {MOST_ATTRIBUTES}")
         found: dict[str, str | int] = {}
         for part in filter(None, body.split(";")):
             name, _, value = part.partition("=")
             if name in ("maxload", "weight", "rweight"):
-                if not re.fullmatch("[0-9]{1,10}", value) or int(value) >= 2**31:
+                if not _UNSIGNED.fullmatch(value) or int(value) >= 2**31:
                     raise DestinationError(f"{name} {value!r:.60}; allowed: 0 to 2147483647")
                 found[name] = int(value)
             elif name in ("duid", "socket", "sockname", "obproxy"):
@@ -96,6 +107,9 @@ class Destination:
     @ivar state: the bits of its state; changed by L{DestinationSet.set_state} only.
     @ivar priority: higher ones come first.
     @ivar flags: the state that it was loaded or added with.
+    @ivar host: the host of the URI, an IPv6 address without its brackets.
+    @ivar port: the port of the URI; 5060 where it has none, 5061 for C{sips:}.
+    @ivar protocol: the C{transport} parameter of the URI, in lower case; empty where it has none.
     """
 
     uri: str
@@ -103,13 +117,22 @@ class Destination:
     priority: int = 0
     attributes: Attributes | None = None
     flags: int = attrs.field(init=False)
+    host: str = attrs.field(init=False)
+    port: int = attrs.field(init=False)
+    protocol: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """@raise DestinationError: the URI or the flags are not allowed."""
         self.flags = self.state
+        if len(self.uri) > MOST_URI:
+            raise DestinationError(f"URI of {len(self.uri)} characters; allowed: up to {MOST_URI}")
         match = _URI.fullmatch(self.uri)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
             raise DestinationError(f"URI {self.uri!r:.100}; allowed: sip:host, sip:user@host:port;parameters and sips:")
+        self.host = match["host"].strip("[]")
+        self.port = int(match["port"] or (5061 if self.uri.startswith("sips:") else 5060))
+        transport = _TRANSPORT.search(match["rest"] or "")
+        self.protocol = transport[1].lower() if transport else ""
         if not 0 <= self.state <= MOST_FLAGS:
             raise DestinationError(f"flags {self.state}; allowed: a sum of 1, 2, 4, 8, 16 and 32")
 
@@ -124,28 +147,6 @@ class Destination:
         first = "I" if self.state & INACTIVE else "D" if self.state & DISABLED else "T" if self.state & TRYING else "A"
         return first + ("P" if self.state & PROBING else "N" if self.state & NEVER_PINGED else "X")
 
-    @property
-    def host(self) -> str:
-        """The host of the URI, an IPv6 address without its brackets."""
-        return self._parts["host"].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port of the URI; 5060 where it has none, 5061 for C{sips:}."""
-        return int(self._parts["port"] or (5061 if self.uri.startswith("sips:") else 5060))
-
-    @property
-    def protocol(self) -> str:
-        """The C{transport} parameter of the URI; empty where it has none."""
-        match = re.search(r";transport=(\w+)", self._parts["rest"] or "", re.IGNORECASE)
-        return match[1].lower() if match else ""
-
-    @property
-    def _parts(self) -> re.Match[str]:
-        match = _URI.fullmatch(self.uri)
-        assert match is not None  # it was checked
-        return match
-
 
 class DestinationSet:
     """The destinations of one set, those of a higher priority first.
@@ -159,7 +160,8 @@ class DestinationSet:
         self._random = rng or random.SystemRandom()
         self._destinations = list(destinations)
         self._turn = -1
-        self._changed()
+        self._known: _Lookup | None = None  # worked out again when it is needed, after each change
+        self._sort()
 
     def __iter__(self) -> Iterator[Destination]:
         return iter(self._destinations)
@@ -170,7 +172,7 @@ class DestinationSet:
     def add(self, destination: Destination) -> None:
         """Add a destination."""
         self._destinations.append(destination)
-        self._changed()
+        self._sort()
 
     def remove(self, uri: str) -> bool:
         """Remove the destinations of a URI.
@@ -179,14 +181,14 @@ class DestinationSet:
         """
         before = len(self._destinations)
         self._destinations = [destination for destination in self._destinations if destination.uri != uri]
-        self._changed()
+        self._known = None
         return len(self._destinations) < before
 
     def set_state(self, destination: Destination, state: int) -> None:
         """Set the state of a destination of this set."""
         if destination.state != state:
             destination.state = state
-            self._changed()
+            self._known = None
 
     def by_hash(self, *keys: str) -> Destination:
         """The destination for keys (a user, a call): the same as long as it is live, else the one after it.
@@ -254,9 +256,9 @@ class DestinationSet:
     def _none(self) -> NoDestination:
         return NoDestination(f"set {self.id}: none of {len(self)} destinations is live")
 
-    def _changed(self) -> None:
+    def _sort(self) -> None:
         self._destinations.sort(key=lambda destination: -destination.priority)
-        self._known: _Lookup | None = None
+        self._known = None
 
     def _lookup(self) -> "_Lookup":
         if self._known is None:
@@ -409,6 +411,7 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
     return found
 
 
+@lru_cache(1024)
 def _number(text: str) -> int:
     """A number, decimal or in hexadecimal after 0x."""
     number = int(text, 0 if "x" in text.lower() else 10) if _NUMBER.fullmatch(text) else 2**31

@@ -2,38 +2,35 @@
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
-from typing import Protocol
 
 import attrs
 
+from jsonrpcs_tx.log import throttle
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.memory import Memory, memory
 
 
-class Connections(Protocol):
-    """The connections of one listener.
+def add_gauges(counters: Counters, connections: Callable[[], Iterable[object]]) -> None:
+    """Add the groups C{shmem}, the memory, C{tcp}, the connections, and C{log}.
 
-    @ivar opened: how many are open.
-    @ivar accepted: how many there were.
+    @param connections: gives the C{Connections} of each listener that there is now (L{jsonrpcs_tx.transports}).
     """
-
-    accepted: int
-
-    @property
-    def opened(self) -> int: ...
-
-
-def add_gauges(counters: Counters, listeners: Callable[[], Iterable[Connections]]) -> None:
-    """Add the groups C{shmem}, the memory, and C{tcp}, the connections.
-
-    @param listeners: gives the connections of each listener that there is now.
-    """
+    gauge = counters.gauge
     for name in (field.name for field in attrs.fields(Memory)):
         shown, unit = (name, "number") if name == "fragments" else (f"{name}_size", "bytes")
         read = attrgetter(name)
-        counters.gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
+        gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
+    gauge("log", "held_back", "warnings and errors that were not logged, as too many of one kind", _held_back)
     for name, fact, help in (
-        ("current_opened_connections", attrgetter("opened"), "connections that are open"),
-        ("passive_open", attrgetter("accepted"), "connections that were accepted"),
+        ("current_opened_connections", "opened", "connections that are open"),
+        ("passive_open", "accepted", "connections that were accepted"),
+        ("local_reject", "rejected", "connections that were closed when they came"),
+        ("send_timeout", "late", "clients that did not take a reply in time"),
+        ("sendq_full", "unread.cut_off", "clients cut off since too much waited for all"),
     ):
-        counters.gauge("tcp", name, help, lambda fact=fact: sum(map(fact, listeners())))  # type: ignore[misc]
+        read = attrgetter(fact)
+        gauge("tcp", name, help, lambda read=read: sum(map(read, connections())))  # type: ignore[misc]
+
+
+def _held_back() -> int:
+    return throttle.held_back

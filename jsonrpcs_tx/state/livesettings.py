@@ -10,14 +10,15 @@ from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
 
 
 def add_variables(variables: Variables, settings: Callable[[], Settings], change: Callable[..., None]) -> None:
-    """Make variables of the log level and of the settings that are live.
+    """Make variables of the settings that are live; of the log level, which counts for the whole process, in C{core}.
 
     @param settings: gives the settings now.
     @param change: sets a setting, given by its name; raises SettingError.
     """
     level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)
     variables.add("core", [level])
-    variables.add("jsonrpcs", [_variable(field, settings, change) for field in fields() if field.live])
+    live = [field for field in fields() if field.live and field.name != "debug"]
+    variables.add("jsonrpcs", [_variable(field, settings, change) for field in live])
 
 
 def _variable(field: Field, settings: Callable[[], Settings], change: Callable[..., None]) -> Variable:

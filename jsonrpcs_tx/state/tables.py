@@ -2,12 +2,14 @@
 
 import re
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from struct import unpack_from
 from typing import Final, Protocol
 
 import attrs
+import msgspec
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import SettingError
@@ -26,6 +28,9 @@ MOST_SECONDS: Final = 2**31 - 1
 
 _SLACK: Final = 1024
 """Entries of the queue of expiries that are not worth clearing it up."""
+
+_HASH_SHIFT: Final = 40
+"""Bits to the right of the hash in an item's order."""
 
 _ATTRIBUTES: Final[Mapping[str, tuple[int, int]]] = {
     "size": (0, MOST_SECONDS),
@@ -99,16 +104,131 @@ class Item:
     value: Value
     deadline: float | None
 
-    def lives(self, now: float) -> bool:
-        """Whether it has not expired.
 
-        @param now: in seconds of the table's clock.
-        """
-        return self.deadline is None or self.deadline > now
+class Entry(msgspec.Struct, gc=False, rename={"key": "name"}):
+    """An item as a table holds it. As JSON it is what Kamailio shows, so that a dump needs no work for each item, and
+    the garbage collector passes it by.
+
+    @ivar type: C{str} or C{int}, the type of the value.
+    """
+
+    key: str
+    value: Value
+    type: str
 
 
 Row = tuple[str, Value, float | None]
 """An item as it is kept: its key, its value, and when it expires, in seconds since 1970; None: never."""
+
+
+class Kept(msgspec.Struct, gc=False):
+    """What a table knows of an item.
+
+    @ivar order: its place among those of its slot: the hash of the key, then the number of items that came before it.
+    @ivar deadline: when it expires, in seconds of the table's clock; None: never.
+    """
+
+    entry: Entry
+    order: int
+    deadline: float | None
+
+    def lives(self, now: float) -> bool:
+        """Whether it has not expired."""
+        return self.deadline is None or self.deadline > now
+
+
+class Contents:
+    """The items of a table, whether they have expired or not.
+
+    @ivar kept: the items by key, in the order in which the keys came.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """@param slots: how many there are, a power of 2."""
+        self.kept: dict[str, Kept] = {}
+        self._mask = slots - 1
+        self._came = 0
+        # Of each slot that has any, the orders of its items, sorted, and the entries in the same.
+        self._slots: dict[int, tuple[list[int], list[Entry]]] = {}
+        # When items expire, the next first. Setting an item again leaves its old place here, which then means nothing.
+        self._queue: list[tuple[float, str]] = []
+
+    def put(self, key: str, value: Value, deadline: float | None) -> None:
+        """Set an item."""
+        kind = "str" if isinstance(value, str) else "int"
+        kept = self.kept.get(key)
+        if kept is None:
+            hashed = _hash(key)
+            self._came += 1
+            kept = self.kept[key] = Kept(Entry(key, value, kind), hashed << _HASH_SHIFT | self._came, None)
+            orders, entries = self._slots.setdefault(hashed & self._mask, ([], []))
+            place = bisect_right(orders, kept.order)
+            orders.insert(place, kept.order)
+            entries.insert(place, kept.entry)
+        else:
+            kept.entry.value, kept.entry.type = value, kind
+        self.set_deadline(kept, deadline)
+
+    def set_deadline(self, kept: Kept, deadline: float | None) -> None:
+        """Set when an item expires."""
+        kept.deadline = deadline
+        if deadline is not None:
+            heappush(self._queue, (deadline, kept.entry.key))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove items, which must be there."""
+        gone: dict[int, set[int]] = {}
+        for key in keys:
+            order = self.kept.pop(key).order
+            gone.setdefault(order >> _HASH_SHIFT & self._mask, set()).add(order)
+        for slot, those in gone.items():
+            orders, entries = self._slots[slot]
+            if len(those) == len(orders):
+                del self._slots[slot]
+            elif len(those) == 1:
+                place = bisect_left(orders, those.pop())
+                del orders[place], entries[place]
+            else:
+                entries[:] = [entry for order, entry in zip(orders, entries, strict=True) if order not in those]
+                orders[:] = [order for order in orders if order not in those]
+
+    def living(self, now: float) -> list[Kept]:
+        """The items that have not expired, in the order in which their keys came."""
+        return [kept for kept in self.kept.values() if kept.lives(now)] if self._expires(now) else [*self.kept.values()]
+
+    def slots(self, now: float) -> Iterator[tuple[int, list[Entry]]]:
+        """Each slot that has an item which has not expired, in their order, with these in the order of Kamailio."""
+        expired = {key for key, kept in self.kept.items() if not kept.lives(now)} if self._expires(now) else None
+        for slot in sorted(self._slots):
+            entries = self._slots[slot][1]
+            if expired:
+                entries = [entry for entry in entries if entry.key not in expired]
+            if entries:
+                yield slot, entries
+
+    def remove_expired(self, now: float, most: int) -> bool:
+        """Remove items that have expired.
+
+        @param most: how many to look at.
+        @return: whether there may be more.
+        """
+        if len(self._queue) > 2 * len(self.kept) + _SLACK:
+            self._queue = [(kept.deadline, key) for key, kept in self.kept.items() if kept.deadline is not None]
+            heapify(self._queue)
+        expired: dict[str, None] = {}
+        for _ in range(most):
+            if not self._expires(now):
+                break
+            _, key = heappop(self._queue)
+            kept = self.kept.get(key)
+            if kept is not None and not kept.lives(now):
+                expired[key] = None
+        self.remove(expired)
+        return self._expires(now)
+
+    def _expires(self, now: float) -> bool:
+        """Whether there may be an item that has expired."""
+        return bool(self._queue) and self._queue[0][0] <= now
 
 
 class Table:
@@ -127,24 +247,21 @@ class Table:
         self.definition = definition
         self._clock = clock
         self._wall = wall
-        self._items: dict[str, Item] = {}
-        # When items expire, the next first. Setting an item again leaves its old entry, which then counts for nothing.
-        self._queue: list[tuple[float, str]] = []
+        self._contents = Contents(definition.slots)
 
     def get(self, key: str) -> Value | None:
         """The value of a key; where there is none, the C{initval} of the table, or None."""
-        item = self.find(key)
-        return self.definition.initval if item is None else item.value
+        kept = self._find(key)
+        return self.definition.initval if kept is None else kept.entry.value
 
     def find(self, key: str) -> Item | None:
         """The item of a key, or None."""
-        item = self._items.get(key)
-        return item if item is not None and item.lives(self._clock.seconds()) else None
+        kept = self._find(key)
+        return None if kept is None else _item(kept)
 
     def items(self) -> list[Item]:
         """All items, in the order in which their keys came."""
-        now = self._clock.seconds()
-        return [item for item in self._items.values() if item.lives(now)]
+        return [*map(_item, self._contents.living(self._clock.seconds()))]
 
     def set(self, key: str, value: Value, expires: float = 0) -> None:
         """Set an item.
@@ -157,16 +274,14 @@ class Table:
         _check_value(value)
         _check_seconds(expires)
         now = self._clock.seconds()
-        deadline: float | None
+        deadline = now + self.definition.autoexpire if self.definition.autoexpire else None
         if expires > 0:
             deadline = now + expires
-        else:
-            deadline = now + self.definition.autoexpire if self.definition.autoexpire else None
-            if not self.definition.updateexpire:
-                old = self._items.get(key)
-                if old is not None and old.lives(now):
-                    deadline = old.deadline
-        self._put(Item(key, value, deadline))
+        elif not self.definition.updateexpire:
+            kept = self._find(key)
+            if kept is not None:
+                deadline = kept.deadline
+        self._contents.put(key, value, deadline)
 
     def expire(self, key: str, seconds: float) -> bool:
         """Set when an item expires.
@@ -176,10 +291,10 @@ class Table:
         @raise ValueError: the time is not allowed.
         """
         _check_seconds(seconds)
-        item = self.find(key)
-        if item is None:
+        kept = self._find(key)
+        if kept is None:
             return False
-        self._put(attrs.evolve(item, deadline=self._clock.seconds() + seconds if seconds > 0 else None))
+        self._contents.set_deadline(kept, self._clock.seconds() + seconds if seconds > 0 else None)
         return True
 
     def delete(self, key: str) -> bool:
@@ -187,55 +302,61 @@ class Table:
 
         @return: whether there was one.
         """
-        item = self._items.pop(key, None)
-        return item is not None and item.lives(self._clock.seconds())
+        lived = self._find(key) is not None
+        if key in self._contents.kept:
+            self._contents.remove([key])
+        return lived
 
     def flush(self) -> None:
         """Remove all items."""
-        self._items = {}
-        self._queue = []
+        self._contents = Contents(self.definition.slots)
 
     def slot(self, key: str) -> int:
         """The slot of a key, the same as in Kamailio."""
         return _hash(key) & self.definition.slots - 1
 
-    def slots(self) -> dict[int, list[Item]]:
-        """The items of each slot that has any; slots in their order, and the items of one in that of Kamailio."""
-        mask = self.definition.slots - 1
-        found: dict[int, list[Item]] = {}
-        for hashed, item in sorted(((_hash(item.key), item) for item in self.items()), key=lambda pair: pair[0]):
-            found.setdefault(hashed & mask, []).append(item)
-        return dict(sorted(found.items()))
+    def slots(self) -> dict[int, list[Entry]]:
+        """The items of each slot that has any; slots in their order, and the items of one in that of Kamailio.
+
+        They are the table's own: to be read at once, and not to be changed. For 100,000 items it takes some 5 ms.
+        """
+        return dict(self._contents.slots(self._clock.seconds()))
 
     def expires_at(self, item: Item) -> float | None:
         """When an item expires, in seconds since 1970; None: never."""
         return None if item.deadline is None else self._wall() + (item.deadline - self._clock.seconds())
 
     def rows(self) -> list[Row]:
-        """All items, to be kept."""
-        offset = self._wall() - self._clock.seconds()
+        """All items, to be kept. For 100,000 items it takes some 20 ms."""
+        now = self._clock.seconds()
+        offset = self._wall() - now
         return [
-            (item.key, item.value, None if item.deadline is None else item.deadline + offset) for item in self.items()
+            (kept.entry.key, kept.entry.value, None if kept.deadline is None else kept.deadline + offset)
+            for kept in self._contents.living(now)
         ]
 
-    def restore(self, rows: Iterable[Row]) -> None:
-        """Set all items to what was kept; those that have expired since are left out.
+    def read(self, rows: Iterable[Row]) -> Contents:
+        """Make of what was kept what L{restore} takes; what has expired since is left out. It leaves the table as it
+        is, and may run in a thread of its own.
 
-        @raise ValueError: a row is not allowed; nothing is changed.
+        @raise ValueError: a row is not allowed.
         """
         now = self._clock.seconds()
         offset = now - self._wall()
-        items: dict[str, Item] = {}
+        contents = Contents(self.definition.slots)
         for key, value, expires in rows:
             _check_key(key)
             _check_value(value)
             if expires is not None and not isinstance(expires, int | float):
                 raise ValueError(f"key {key!r:.40}: expiry {expires!r:.40}; allowed is a number of seconds since 1970")
-            item = Item(key, value, None if expires is None else expires + offset)
-            if item.lives(now):
-                items[key] = item
-        self._items = items
-        self._rebuild_queue()
+            deadline = None if expires is None else expires + offset
+            if deadline is None or deadline > now:
+                contents.put(key, value, deadline)
+        return contents
+
+    def restore(self, contents: Contents) -> None:
+        """Set all items to what L{read} has made of rows."""
+        self._contents = contents
 
     def remove_expired(self, most: int = 1000) -> bool:
         """Free the memory of items that have expired. Nobody else sees a difference.
@@ -243,26 +364,15 @@ class Table:
         @param most: how many to look at, so that it takes a millisecond or two.
         @return: whether there may be more.
         """
-        if len(self._queue) > 2 * len(self._items) + _SLACK:
-            self._rebuild_queue()
-        now = self._clock.seconds()
-        for _ in range(most):
-            if not self._queue or self._queue[0][0] > now:
-                return False
-            _, key = heappop(self._queue)
-            item = self._items.get(key)
-            if item is not None and not item.lives(now):
-                del self._items[key]
-        return True
+        return self._contents.remove_expired(self._clock.seconds(), most)
 
-    def _put(self, item: Item) -> None:
-        self._items[item.key] = item
-        if item.deadline is not None:
-            heappush(self._queue, (item.deadline, item.key))
+    def _find(self, key: str) -> Kept | None:
+        kept = self._contents.kept.get(key)
+        return kept if kept is not None and kept.lives(self._clock.seconds()) else None
 
-    def _rebuild_queue(self) -> None:
-        self._queue = [(item.deadline, item.key) for item in self._items.values() if item.deadline is not None]
-        heapify(self._queue)
+
+def _item(kept: Kept) -> Item:
+    return Item(kept.entry.key, kept.entry.value, kept.deadline)
 
 
 class StorageError(Exception):
@@ -272,15 +382,17 @@ class StorageError(Exception):
 class Storage(Protocol):
     """Keeps tables from one run of a program to the next."""
 
-    def store(self, table: Table) -> None:
-        """Keep a table. When this returns, no crash can undo it.
+    def store(self, table: Table) -> bool:
+        """Keep a table, as it is now.
 
+        @return: True: it is stored, and no crash can undo that. False: that goes on; the log says how it ends.
         @raise StorageError: it failed; what was stored before is still there.
         """
 
-    def reload(self, table: Table) -> None:
+    def reload(self, table: Table) -> bool:
         """Set a table to what was stored of it, to nothing where that is nothing.
 
+        @return: True: that is done. False: it goes on, and the table changes when it is done; the log says how it ends.
         @raise StorageError: it failed; the table is as it was.
         """
 
@@ -359,9 +471,8 @@ def _hash(key: str) -> int:
     """
     data = key.encode().lower()
     count, left = divmod(len(data), 4)
-    total = 0
-    for word in (*unpack_from(f">{count}I", data), int.from_bytes(data[len(data) - left :], "big")):
-        word = (word - ((word >> 7 & 0x01010101) << 8)) & 0xFFFFFFFF
-        total += word ^ word >> 3
-    total &= 0xFFFFFFFF
+    words: Iterable[int] = (*unpack_from(f">{count}I", data), int.from_bytes(data[len(data) - left :], "big"))
+    if not data.isascii():
+        words = [(word - ((word >> 7 & 0x01010101) << 8)) & 0xFFFFFFFF for word in words]
+    total = sum([word ^ word >> 3 for word in words]) & 0xFFFFFFFF
     return (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF

@@ -2,17 +2,21 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote
 
+import attrs
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.state.tables import StorageError, Table, Tables
+from jsonrpcs_tx.safefiles import weak_place
+from jsonrpcs_tx.state.tables import Contents, Row, StorageError, Table, Tables
 
 _log = make_logger(__name__)
 
@@ -28,7 +32,19 @@ _SCHEMA: Final = f"""
     PRAGMA journal_mode = WAL;
 """
 _BUSY_TIMEOUT: Final = 1.0
-"""Seconds to wait for another process that writes to the file."""
+"""Seconds to wait at the start, and in all at the stop, for another process that writes to the file."""
+
+_SHORT_BUSY_TIMEOUT: Final = 0.01
+"""Seconds to wait for one in between, while a client waits for a reply."""
+
+WAIT: Final = 0.03
+"""Seconds that the reactor waits for the thread, so that most clients learn how it went."""
+
+_LOOK_INTERVAL: Final = 0.02
+"""Seconds between two looks at whether the thread is done."""
+
+_STOP_TIME: Final = 5.0
+"""Seconds at the stop after which what the thread does is broken off."""
 
 SWEEP_INTERVAL: Final = 1.0
 """Seconds after which expired items are looked for again."""
@@ -40,7 +56,7 @@ class TableStore:
     Storing is one transaction, which is on the disk when L{store} returns. A crash before that, at whatever point,
     leaves what was stored before. Rows of tables that a program does not define any more stay as they are.
 
-    It blocks: some 0.3 s for a table of 100,000 items.
+    It blocks, some 0.3 s for a table of 100,000 items; see L{StoreThread}. Any thread may use it, one at a time.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,35 +66,59 @@ class TableStore:
         """
         with _start_errors(path):
             path = os.path.realpath(path)
+            _check_place(path)
             if os.path.exists(path) and os.path.getsize(path):
                 _check(path)
             else:
                 _make(path)
-            self._connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None)
+            self._connection = sqlite3.connect(
+                path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("BEGIN IMMEDIATE")  # what would keep us from storing shows now
             self._connection.execute("ROLLBACK")
 
     def store(self, table: Table) -> None:
-        """Keep a table; see L{jsonrpcs_tx.state.tables.Storage}."""
-        name = table.definition.name
-        rows = ((name, *row) for row in table.rows())
+        """Keep a table. When this returns, no crash can undo it.
+
+        @raise StorageError: it failed; what was stored before is still there.
+        """
+        self.write(table.definition.name, table.rows())
+
+    def reload(self, table: Table) -> None:
+        """Set a table to what was stored of it.
+
+        @raise StorageError: it failed; the table is as it was.
+        """
+        table.restore(self.read(table))
+
+    def write(self, name: str, rows: Iterable[Row]) -> None:
+        """Keep rows as those of a table; see L{store}."""
         try:
             with self._connection as connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute("DELETE FROM item WHERE htable = ?", (name,))
-                connection.executemany("INSERT INTO item VALUES (?, ?, ?, ?)", rows)
+                connection.executemany("INSERT INTO item VALUES (?, ?, ?, ?)", ((name, *row) for row in rows))
         except sqlite3.Error as error:
             raise StorageError(f"table {name} not stored: {error}") from error
 
-    def reload(self, table: Table) -> None:
-        """Read a table back; see L{jsonrpcs_tx.state.tables.Storage}."""
+    def read(self, table: Table) -> Contents:
+        """What was stored of a table, which stays as it is; see L{reload}."""
         name = table.definition.name
         try:
-            rows = self._connection.execute("SELECT key, value, expires FROM item WHERE htable = ?", (name,))
-            table.restore(rows)
+            return table.read(
+                self._connection.execute("SELECT key, value, expires FROM item WHERE htable = ?", (name,))
+            )
         except (sqlite3.Error, ValueError) as error:
             raise StorageError(f"table {name} not read: {error}") from error
+
+    def be_patient(self, seconds: float) -> None:
+        """Set how long each step waits for another process that writes to the file."""
+        self._connection.execute(f"PRAGMA busy_timeout = {int(max(0, seconds) * 1000)}")
+
+    def interrupt(self) -> None:
+        """Make what another thread does here fail soon."""
+        self._connection.interrupt()
 
     def close(self) -> None:
         """Close the file. What was stored is in it already."""
@@ -93,6 +133,19 @@ def _start_errors(path: str) -> Iterator[None]:
     except (OSError, sqlite3.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StartError(f"htable_db: {path}: {reason}; allowed: a path of a new file, or of hash tables") from None
+
+
+def _check_place(path: str) -> None:
+    """Make sure that nobody else can put links beside a file: SQLite writes to its journals by name, and follows them.
+
+    @raise ValueError: somebody could, and the process has the rights of root; for another user it is only logged.
+    """
+    weakness = weak_place(path)
+    if weakness is None:
+        return
+    if not os.geteuid():
+        raise ValueError(f"{weakness}, who could have root write to any file")
+    _log.warn("htable_db: {path}: {weakness}, who could have other files overwritten", path=path, weakness=weakness)
 
 
 def _check(path: str) -> None:
@@ -130,6 +183,95 @@ def _make(path: str) -> None:
         os.close(directory)
 
 
+class StoreThread:
+    """Stores and reads back tables in a thread, one at a time. See L{jsonrpcs_tx.state.tables.Storage}.
+
+    The reactor copies the rows of a table, some 20 ms for 100,000 items, and waits for the thread for L{WAIT} at most:
+    neither a slow disk nor another process that has locked the file holds it up.
+
+    @param clock: tells when to look at what the thread has done: the reactor.
+    """
+
+    def __init__(self, store: TableStore, clock: IReactorTime) -> None:
+        self._store = store
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(1, "htable_db")
+        self._work: _Work | None = None
+        self._look_call: Any = None
+
+    def store(self, table: Table) -> bool:
+        """Keep a table."""
+        name = table.definition.name
+        self._check_free(name)
+        return self._begin(f"{name} stored", self._threads.submit(self._store.write, name, table.rows()))
+
+    def reload(self, table: Table) -> bool:
+        """Set a table to what was stored of it."""
+        name = table.definition.name
+        self._check_free(name)
+        return self._begin(f"{name} read", self._threads.submit(self._store.read, table), table.restore)
+
+    def stop(self) -> None:
+        """End the thread when it is done with what it has in hand, which is broken off if it takes too long."""
+        work, self._work = self._work, None
+        if work is not None:
+            self._look_call.cancel()
+            wait([work.future], _STOP_TIME)
+            self._store.interrupt()  # which means nothing to a thread that is done
+            self._finish(work)
+        self._threads.shutdown()
+
+    def _check_free(self, name: str) -> None:
+        """@raise StorageError: the thread is busy."""
+        if self._work is not None:
+            raise StorageError(f"table {name}: another is being stored or read; allowed: once that is done")
+
+    def _begin(self, done: str, future: Future[Any], then: Callable[[Any], object] = bool) -> bool:
+        """Wait for the thread for a moment, and else look at it from time to time.
+
+        @return: whether it is done.
+        @raise StorageError: it failed.
+        """
+        wait([future], WAIT)
+        if future.done():
+            then(future.result())
+            return True
+        self._work = _Work(done, future, then)
+        self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look, self._work)
+        return False
+
+    def _look(self, work: "_Work") -> None:
+        if work.future.done():
+            self._work = None
+            self._finish(work)
+        else:
+            self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look, work)
+
+    def _finish(self, work: "_Work") -> None:
+        """Wait for the end, and say in the log how it ended."""
+        try:
+            work.then(work.future.result())
+        except StorageError as error:
+            _log.error("htable_db: {error}", error=error)
+        except Exception:
+            _log.failure("htable_db: not done: table {done}", done=work.done)
+        else:
+            _log.info("htable_db: table {done}", done=work.done)
+
+
+@attrs.frozen
+class _Work:
+    """What the thread does.
+
+    @ivar done: what is so when it is done, for the log.
+    @ivar then: takes the result, in the reactor.
+    """
+
+    done: str
+    future: Future[Any]
+    then: Callable[[Any], object]
+
+
 class TableStoreService(Service):
     """Frees expired items while it runs; and with a path, reads all tables at its start and stores them at its stop.
 
@@ -145,6 +287,7 @@ class TableStoreService(Service):
         self._path = path
         self._clock = clock
         self._store: TableStore | None = None
+        self._thread: StoreThread | None = None
         self._sweep_call: Any = None
 
     def startService(self) -> None:
@@ -158,20 +301,30 @@ class TableStoreService(Service):
         self._sweep_call = self._clock.callLater(SWEEP_INTERVAL, self._sweep)
 
     def stopService(self) -> None:
-        """Store the tables. A failure is logged: what was stored before is still there."""
+        """Store the tables. A failure is logged: what was stored before is still there.
+
+        It blocks: nothing else is to be answered any more. Of the time that it takes, a second at most is spent on
+        waiting for another process that writes to the file, and L{_STOP_TIME} on what the thread has in hand.
+        """
         super().stopService()
         if self._sweep_call is not None:
             self._sweep_call.cancel()
             self._sweep_call = None
-        if self._store is not None:
-            for table in self._tables.values():
-                try:
-                    self._store.store(table)
-                except StorageError as error:
-                    _log.error("htable_db: {path}: {error}", path=self._path, error=error)
+        if self._store is not None and self._thread is not None:
             self._tables.storage = None
+            self._thread.stop()
+            self._store_all(self._store)
             self._store.close()
-            self._store = None
+            self._store = self._thread = None
+
+    def _store_all(self, store: TableStore) -> None:
+        patient_until = monotonic() + _BUSY_TIMEOUT
+        for table in self._tables.values():
+            store.be_patient(patient_until - monotonic())
+            try:
+                store.store(table)
+            except StorageError as error:
+                _log.error("htable_db: {path}: {error}", path=self._path, error=error)
 
     def _load(self) -> None:
         store = TableStore(self._path)
@@ -181,7 +334,9 @@ class TableStoreService(Service):
         except StorageError as error:
             store.close()
             raise StartError(f"htable_db: {self._path}: {error}; allowed: rows as they were stored") from None
-        self._store = self._tables.storage = store
+        store.be_patient(_SHORT_BUSY_TIMEOUT)
+        self._store = store
+        self._thread = self._tables.storage = StoreThread(store, self._clock)
 
     def _sweep(self) -> None:
         more = [table for table in self._tables.values() if table.remove_expired()]

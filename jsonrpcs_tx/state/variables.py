@@ -26,6 +26,12 @@ MOST: Final = 2**63 - 1
 MOST_ID: Final = 2**32 - 1
 """The highest number of an instance; the lowest is 0."""
 
+MOST_INSTANCES: Final = 1000
+"""The most instances that a group has."""
+
+MOST_DELAYED: Final = 5000
+"""The most changes that are delayed at the same time."""
+
 Changed = Callable[[str, Any, Any], object]
 """Takes the name of a variable, its old and its new value."""
 
@@ -202,10 +208,12 @@ class Group(Values):
         """Make an instance, or return the one that is there.
 
         @param id: its number, 0 to L{MOST_ID}.
-        @raise ValueError: the number is not allowed.
+        @raise VariableError: the number is not allowed, or there are L{MOST_INSTANCES} others.
         """
         if not 0 <= id <= MOST_ID:
-            raise ValueError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+            raise VariableError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+        if len(self.instances) >= MOST_INSTANCES and id not in self.instances:
+            raise VariableError(f"instance {id} of group {self.name}: allowed are {MOST_INSTANCES} instances")
         return self.instances.setdefault(id, Instance(self))
 
     def instance(self, id: int) -> "Instance":
@@ -330,17 +338,23 @@ class Variables(Mapping[str, Group]):
         """Note a change, in place of an earlier one of the same variable.
 
         @raise UnknownVariable: there is no such group, instance or variable.
-        @raise VariableError: the variable does not take the value.
+        @raise VariableError: the variable does not take the value, or L{MOST_DELAYED} others are delayed.
         """
-        self._delayed[group, id, name] = self.find(group, id).variable(name).check(value)
+        self._delay(group, id, name, self.find(group, id).variable(name).check(value))
 
     def delete_delayed(self, group: str, id: int, name: str) -> None:
         """Note that an instance's own value of a variable is to be removed, in place of an earlier change of it.
 
         @raise UnknownVariable: there is no such group, instance or variable.
+        @raise VariableError: L{MOST_DELAYED} other changes are delayed.
         """
         self.find(group, id).variable(name)
-        self._delayed[group, id, name] = UNSET
+        self._delay(group, id, name, UNSET)
+
+    def _delay(self, group: str, id: int | None, name: str, value: _Stored) -> None:
+        if len(self._delayed) >= MOST_DELAYED and (group, id, name) not in self._delayed:
+            raise VariableError(f"{name}: allowed are {MOST_DELAYED} delayed changes; commit or drop them first")
+        self._delayed[group, id, name] = value
 
     def commit(self) -> None:
         """Make the delayed changes, all or none.

@@ -12,7 +12,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
-from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports import Listener, sendroom
 from jsonrpcs_tx.transports import datagrambatch as fastdatagram
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
@@ -24,8 +24,7 @@ RECEIVE_BUFFER: Final = 4_194_304
 """Bytes asked of the kernel for the queue of requests; it gives less where the machine's limit is lower."""
 
 SEND_BUFFER: Final = 1_048_576
-"""Bytes asked of the kernel for replies. With much more it would say of a large one that there is no room just now, in
-place of that it is too large."""
+"""Bytes asked of the kernel for replies over UDP; see L{sendroom.BUFFER} for Unix sockets."""
 
 
 class DatagramService(Service):
@@ -50,7 +49,7 @@ class DatagramService(Service):
         """Take on what a change of settings means for a running server: C{dgram_timeout}."""
         self._settings = settings
         if self._reader is not None:
-            self._reader.timeout = settings.dgram_timeout / 1000
+            self._reader.replies.timeout = settings.dgram_timeout / 1000
         if self._pool is not None:
             self._pool.settings_changed(settings)
 
@@ -68,7 +67,10 @@ class DatagramService(Service):
         sock = self._open()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        if sock.family == socket.AF_UNIX:
+            sendroom.widen(sock)
+        else:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._socket = sock
         timeout = self._settings.dgram_timeout / 1000
         origin = Origin(self.transport_name)
@@ -179,6 +181,7 @@ class UnixDatagramService(DatagramService):
         path = os.path.abspath(settings.path(self._address))
         access = Access("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # of the first datagram, too, the sender is known
         try:
             self._file = bind_unix("dgram_socket", path, sock, access)
         except StartError:

@@ -3,7 +3,8 @@
 C{recvfrom} and C{sendto} are most of what a datagram costs in Python; C{recvmmsg} and C{sendmmsg} (recvmmsg(2),
 sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. Each datagram has a slot, into which it
 is received and from which it is answered. A slot that is not answered from goes the general way: a reply that is large,
-or has to wait for its client or for others before it, and whatever cannot be sent.
+or has to wait for its client or for others before it, or goes to a client that needs a closer look, and whatever cannot
+be sent.
 
 It is right where everybody may call: nothing is looked at but the document. Replies keep their order, and none waits
 for the commands of others longer than L{HOLD}.
@@ -21,7 +22,10 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
+from jsonrpcs_tx.transports.replysocket import UnixReplySocket
+from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
 """Datagrams that are received at once."""
@@ -40,6 +44,16 @@ _NAME_SIZE: Final = 128
 
 _NO_NAME: Final = 2
 """Bytes of an address that names nobody: of its family alone (unix(7))."""
+
+
+_CONTROL_SIZE: Final = socket.CMSG_SPACE(12)
+"""Bytes of a control message with the sender's process, user and group (unix(7), SCM_CREDENTIALS)."""
+
+_UID: Final = socket.CMSG_LEN(4)
+"""Where the user is in it."""
+
+_ROOTED: Final = frozenset(b"/\0")
+"""How the address of a Unix client begins that may be answered: an absolute path, or an abstract name."""
 
 
 class _Vector(ctypes.Structure):
@@ -90,41 +104,54 @@ def _start(buffer: Any) -> int:
 class _Slots:
     """Datagrams on their way in, and their replies on their way out.
 
+    @param count: how many there are.
+    @param credentials: it is a Unix socket, over which users are told.
     @ivar data: of all slots, each L{_SLOT_SIZE} from the next; it takes up memory only as far as it is used.
     @ivar sizes: how many bytes each datagram has that was received.
     @ivar name_sizes: how many bytes the address has that it came from.
+    @ivar ports: the UDP port that it came from, in the order of the network.
+    @ivar starts: the first byte of the Unix address that it came from.
+    @ivar uids: the user of the Unix client; no user's number where it is not known.
     @ivar replies: how many bytes of each slot are to be sent.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, credentials: bool) -> None:
         self.data = mmap.mmap(-1, count * _SLOT_SIZE)
         with contextlib.suppress(OSError):  # a kernel that has no huge pages
             self.data.madvise(mmap.MADV_NOHUGEPAGE)  # they would be used as a whole
         self._names = bytearray(count * _NAME_SIZE)
         self._vectors = bytearray(count * ctypes.sizeof(_Vector))
         self._headers = bytearray(count * ctypes.sizeof(_Header))
+        self._controls = bytearray(count * _CONTROL_SIZE)
         vectors = (_Vector * count).from_buffer(self._vectors)
         headers = (_Header * count).from_buffer(self._headers)
-        data, names = _start(self.data), _start(self._names)
+        data, names, controls = _start(self.data), _start(self._names), _start(self._controls)
         for place in range(count):
             vectors[place] = _Vector(data + place * _SLOT_SIZE, MAX_DATAGRAM)
             message = headers[place].message
             message.name, message.name_size = names + place * _NAME_SIZE, _NAME_SIZE
             message.vectors, message.vector_count = ctypes.addressof(vectors[place]), 1
+            if credentials:
+                message.control, message.control_size = controls + place * _CONTROL_SIZE, _CONTROL_SIZE
         self._address = _start(self._headers)
-        self._empty = bytes(self._vectors), bytes(self._headers)
+        self._empty = bytes(self._vectors), bytes(self._headers), b"\xff" * len(self._controls)
         words = memoryview(self._headers).cast("I")
         step = ctypes.sizeof(_Header) // 4
         self.sizes = words[_Header.size.offset // 4 :: step]
         self.name_sizes = words[_Message.name_size.offset // 4 :: step]
         self.replies = memoryview(self._vectors).cast("L")[1::2]
+        self.ports = memoryview(self._names).cast("H")[1 :: _NAME_SIZE // 2]
+        self.starts = memoryview(self._names)[2::_NAME_SIZE]
+        self._control_sizes = memoryview(self._headers).cast("L")[_Message.control_size.offset // 8 :: step // 2]
+        self._no_control = memoryview(bytes(8 * count)).cast("L")
+        self.uids = memoryview(self._controls).cast("I")[_UID // 4 :: _CONTROL_SIZE // 4]
 
     def receive(self, fd: int, count: int) -> int:
         """Fill slots with what has come.
 
         @return: how many; below 0 there was an error, see C{ctypes.get_errno}.
         """
-        self._vectors[:], self._headers[:] = self._empty
+        self._vectors[:], self._headers[:], self._controls[:] = self._empty
         return int(_receive(fd, self._address, count, 0, None))
 
     def send(self, fd: int, first: int, end: int) -> int:
@@ -132,6 +159,7 @@ class _Slots:
 
         @return: how many, up to one that cannot be sent just now; below 0 that is the first.
         """
+        self._control_sizes[first:end] = self._no_control[first:end]  # else replies had the clients' credentials
         return int(_send(fd, self._address + first * ctypes.sizeof(_Header), end - first, 0))
 
     def peer(self, place: int) -> Any:
@@ -157,8 +185,23 @@ class FastDatagramReader(DatagramReader):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._slots = _Slots(SLOTS)
-        self._most_size = min(MAX_BODY, self._large)
+        self._is_unix = isinstance(self._outgoing, UnixReplySocket)
+        self._slots = _Slots(SLOTS, self._is_unix)
+        self._note_ordinary()
+
+    def startReading(self) -> None:
+        super().startReading()
+        self._note_ordinary()
+
+    def _note_ordinary(self) -> None:
+        """Note which clients need no closer look."""
+        outgoing = self._outgoing
+        self._trusted: frozenset[int] = frozenset()
+        self._special_ports: frozenset[int] = frozenset()
+        if isinstance(outgoing, UnixReplySocket):
+            self._trusted = outgoing.trusted
+        else:
+            self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -190,17 +233,32 @@ class FastDatagramReader(DatagramReader):
 
     def _answer_slots(self, count: int) -> None:
         """Answer what has been received into the first slots."""
-        dispatch, origin, most_size = self._dispatcher.dispatch, self._origin, self._most_size
+        dispatch, origin = self._dispatcher.dispatch, self._origin
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
+        is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
+        trusted, special_ports = self._trusted, self._special_ports
         first = 0
         due = monotonic() + HOLD
         for place in range(count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
-            body = dispatch(document, origin).body  # type: ignore[union-attr] # the origin is not asynchronous
+            reply = dispatch(document, origin)
+            if type(reply) is not Reply:
+                peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
+                self._reply_later(reply, document, peer, slots.uids[place])
+                reply = NO_REPLY
+            body = reply.body
             size = len(body)
-            if 0 < size <= most_size and name_sizes[place] > _NO_NAME:
+            if (
+                0 < size <= MAX_BODY
+                and name_sizes[place] > _NO_NAME
+                and (
+                    uids[place] in trusted and starts[place] in _ROOTED
+                    if is_unix
+                    else ports[place] not in special_ports
+                )
+            ):
                 data[start : start + size] = body
                 replies[place] = size
                 if monotonic() < due:
@@ -209,18 +267,28 @@ class FastDatagramReader(DatagramReader):
             else:
                 self._send_slots(first, place)
                 if body and name_sizes[place] > _NO_NAME:
-                    self._send(body, slots.peer(place), document)
+                    self._reply(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
             due = monotonic() + HOLD
         self._send_slots(first, count)
+
+    def _may_send(self, first: int, end: int) -> bool:
+        """Whether the replies of some slots can be sent with no further look at the clients' shares."""
+        if self.replies:
+            return False
+        outgoing = self._outgoing
+        if not isinstance(outgoing, UnixReplySocket):
+            return True
+        return outgoing.room.is_plenty(sum(self._slots.replies[first:end]), end - first)
 
     def _send_slots(self, first: int, end: int) -> None:
         """Send the replies of some slots."""
         slots = self._slots
         while first < end:
-            sent = 0 if self._waiting else slots.send(self._socket.fileno(), first, end)
+            sent = slots.send(self._socket.fileno(), first, end) if self._may_send(first, end) else 0
             if sent <= 0:
                 start = first * _SLOT_SIZE
-                self._send(slots.data[start : start + slots.replies[first]], slots.peer(first), None)
+                body = slots.data[start : start + slots.replies[first]]
+                self.send(WaitingReply(body, slots.peer(first), slots.uids[first], None))
                 sent = 1
             first += sent

@@ -4,26 +4,23 @@ L{jsonrpcs_tx.transports.datagrambatch} has the ordinary one.
 """
 
 import errno
-import fcntl
-import math
 import os
 import socket
 import struct
-import sys
-import termios
-from collections import deque
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from twisted.internet import abstract
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import Decoded
+from jsonrpcs_tx.rpc.envelope import Decoded, Envelope
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
+from jsonrpcs_tx.transports.replysocket import Unanswerable, reply_socket
+from jsonrpcs_tx.transports.waiting import WaitingReplies, WaitingReply
 
 _log = make_logger(__name__)
 
@@ -37,32 +34,37 @@ MAX_PER_WAKEUP: Final = 64
 MAX_AT_STOP: Final = 10_000
 """Datagrams that are still answered when the server stops; without end they would keep it from stopping."""
 
-MAX_WAITING: Final = 1000
-"""Replies that wait for one client whose queue is full; more are dropped."""
-
-RETRY_DELAY: Final = 0.01
-"""Seconds between two tries to send to a client whose queue is full."""
-
 MAX_CALLERS: Final = 1024
 """Clients whose origin is remembered where there are rules."""
 
-_UCRED: Final = struct.Struct("3i")
+_UCRED: Final = struct.Struct("3I")
 """Process, user and group of a Unix client, as the kernel gives them (unix(7), SCM_CREDENTIALS)."""
 
+NOBODY: Final = 2**32 - 1
+"""The user and the group of a Unix client of whom the kernel says nothing: no user has this number."""
+
+SURE_TO_FIT: Final = 65_000
+"""Bytes of a reply for which there is room in any datagram."""
+
 _TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
+_ALL_TOO_LARGE = Fault(500, "Replies Too Large For A Datagram, But The Commands Were Run: use HTTP")
 _NONE_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
-_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS))
+_FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMFILE, errno.ENFILE))
+"""What passes: there is no room, or no descriptor to look at a client's path with."""
 
 
-class DatagramReader(abstract.FileDescriptor):
+class DatagramReader(PersistentReader):
     """Answers the datagrams that come to one bound socket.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
     @param dispatcher: answers the documents.
     @param origin: what to tell the dispatcher of where they come from.
     @param timeout: seconds to try to send a reply to a client whose queue is full.
-    @ivar timeout: may be set at any time.
+    @ivar replies: those that wait for their clients.
+    @cvar alone: it decides who may have the last room in a Unix socket's buffer.
     """
+
+    alone = True
 
     def __init__(
         self, sock: socket.socket, dispatcher: Dispatcher, origin: Origin, timeout: float, reactor: Any
@@ -71,28 +73,29 @@ class DatagramReader(abstract.FileDescriptor):
         self._socket = sock
         self._dispatcher = dispatcher
         self._origin = origin
-        self.timeout = timeout
-        self._clock: IReactorTime = reactor
         self._open_to_all = dispatcher.access.trivial
         self._receive: Callable[[], tuple[Any, ...]] = partial(sock.recvfrom, MAX_DATAGRAM)
-        if sock.family == socket.AF_UNIX and dispatcher.access.facts & {"uid", "gid"}:
+        if sock.family == socket.AF_UNIX:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
             self._receive = self._receive_with_credentials
         self._origin_of = lru_cache(MAX_CALLERS)(self._find_origin)
-        self._waiting: dict[Any, deque[tuple[float, bytes, bytes | None]]] = {}
-        # Over a Unix socket what a client leaves unread takes up the room of the server's own queue.
-        self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        self._large = self._room // 32 if sock.family == socket.AF_UNIX else math.inf
-        self._retry: Any = None
-        self._finished: Deferred[None] | None = None
+        clock: IReactorTime = reactor
+        self._outgoing = reply_socket(sock, clock, self.alone)
+        self.replies = WaitingReplies(self._try, self._drop, timeout, clock)
+        self._not_json = dispatcher.dialect.parse_error.code
+        self._batches: set[Deferred[Any]] = set()
+        self._batches_done: Deferred[None] | None = None
         self._dropped = dispatcher.traffic(origin.transport).dropped
-        self._throttle = Throttle(reactor)
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def logPrefix(self) -> str:
         return self._origin.transport
+
+    def startReading(self) -> None:
+        self._outgoing.user_changed()  # the socket was bound before the process gave up its privileges
+        super().startReading()
 
     def doRead(self) -> None:
         self._answer(MAX_PER_WAKEUP)
@@ -104,10 +107,13 @@ class DatagramReader(abstract.FileDescriptor):
         """
         self.stopReading()
         self._answer(MAX_AT_STOP)
-        self._finished = Deferred()
-        if not self._waiting:
-            self._finished.callback(None)
-        return self._finished
+        self._batches_done = Deferred()
+        self._check_batches()
+        return self._batches_done.addCallback(lambda _: self.replies.finished())
+
+    def _check_batches(self) -> None:
+        if self._batches_done is not None and not self._batches and not self._batches_done.called:
+            self._batches_done.callback(None)
 
     def _answer(self, most: int) -> None:
         """Answer what has come, at most so many datagrams."""
@@ -135,7 +141,7 @@ class DatagramReader(abstract.FileDescriptor):
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
                 _, uid, gid = _UCRED.unpack(data[: _UCRED.size])
                 return document, peer, uid, gid
-        return document, peer
+        return document, peer, NOBODY, NOBODY
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         """Answer one datagram. A Unix client without an address of its own gets no reply, for want of where to.
@@ -156,87 +162,86 @@ class DatagramReader(abstract.FileDescriptor):
                 self._drop(peer, f"{origin.caller} may not call anything")
                 return
         reply = self._dispatcher.dispatch(document, origin, request)
-        assert type(reply) is Reply  # the origin is not asynchronous
-        if reply.body and peer:
-            self._send(reply.body, peer, document)
+        if type(reply) is not Reply:
+            self._reply_later(reply, document, peer, uid)
+        elif reply.body and peer:
+            self._reply(reply, document, peer, uid)
+
+    def _reply(self, reply: Reply, document: bytes, peer: Any, uid: int | None) -> None:
+        """Send what a document is answered with, unless it must not be answered."""
+        if reply.code == self._not_json and not self._outgoing.takes_nonsense(peer):
+            self._drop(peer, "it is not JSON, and comes from a port below 1024")
+            return
+        self.send(WaitingReply(reply.body, peer, uid, document))
+
+    def _reply_later(self, later: Deferred[Reply], document: bytes, peer: Any, uid: int | None) -> None:
+        """Send the reply to a batch that has given way, when it is there."""
+
+        def send(reply: Reply) -> None:
+            if later not in self._batches:
+                return  # it has been stopped
+            self._batches.remove(later)
+            if reply.body and peer:
+                self._reply(reply, document, peer, uid)
+            self._check_batches()
+
+        self._batches.add(later)
+        later.addCallback(send)
 
     def _find_origin(self, address: str | None, uid: int | None, gid: int | None) -> Origin:
         return self._dispatcher.origin(self._origin.transport, address=address, uid=uid, gid=gid)
 
-    def _send(self, body: bytes, peer: Any, document: bytes | None) -> None:
-        """Send a reply, at once or as soon as its client takes it.
+    def send(self, reply: WaitingReply) -> None:
+        """Send a reply, at once or as soon as its client takes it."""
+        if len(reply.body) > self._outgoing.max_reply:
+            reply = self._replacement(reply)
+        if reply.peer in self.replies or not self._try(reply):
+            self._wait(reply)
 
-        @param document: what it answers, for the error that replaces a reply too large; None: it is that error.
-        """
-        if peer in self._waiting or not self._try(body, peer, document):
-            self._wait(body, peer, document)
+    def _wait(self, reply: WaitingReply) -> None:
+        self.replies.add(reply)
 
-    def _try(self, body: bytes, peer: Any, document: bytes | None) -> bool:
+    def _try(self, reply: WaitingReply) -> bool:
         """Send a reply, or give it up.
 
         @return: False where it has to wait.
         """
-        if len(body) > self._large and self._is_crowded(len(body)):
-            return False
         try:
-            self._socket.sendto(body, peer)
+            return self._outgoing.send(reply.body, reply.peer, reply.uid)
+        except Unanswerable as error:
+            self._drop(reply.peer, str(error))
         except OSError as error:
             if error.errno in _FULL:
                 return False
-            if error.errno == errno.EMSGSIZE and document is not None:
-                return self._try(self._dispatcher.refuse(document, _TOO_LARGE).body, peer, None)
-            self._drop(peer, error.strerror)
+            if error.errno == errno.EMSGSIZE and reply.document is not None:
+                return self._try(self._replacement(reply))
+            self._drop(reply.peer, error.strerror)
         return True
 
-    def _is_crowded(self, size: int) -> bool:
-        """Whether replies that clients have not read yet leave too little room for a large one and then others."""
-        unread = int.from_bytes(fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        return bool(unread) and unread + size > self._room // 2
-
-    def _wait(self, body: bytes, peer: Any, document: bytes | None) -> None:
-        waiting = self._waiting.setdefault(peer, deque())
-        if len(waiting) >= MAX_WAITING:
-            self._drop(peer, f"{len(waiting)} others wait for it to read")
-            return
-        waiting.append((self._clock.seconds() + self.timeout, body, document))
-        if self._retry is None:
-            self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
-
-    def _send_waiting(self) -> None:
-        self._retry = None
-        now = self._clock.seconds()
-        for peer, waiting in list(self._waiting.items()):
-            while waiting:
-                deadline, body, document = waiting[0]
-                if not self._try(body, peer, document):
-                    if deadline - self.timeout <= now < deadline:  # earlier, if the clock was set back
-                        break
-                    self._drop(peer, "it does not read")
-                waiting.popleft()
-            if not waiting:
-                del self._waiting[peer]
-        if self._waiting:
-            self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
-        elif self._finished is not None:
-            self._finished.callback(None)
+    def _replacement(self, reply: WaitingReply) -> WaitingReply:
+        """An error in place of a reply that no datagram holds: for each request, or one for all."""
+        assert reply.document is not None
+        body = self._dispatcher.refuse(reply.document, _TOO_LARGE).body
+        if len(body) > SURE_TO_FIT:
+            body = Envelope.error(_ALL_TOO_LARGE, None)
+        return WaitingReply(body, reply.peer, reply.uid, None)
 
     @property
     def waiting(self) -> bool:
-        """Whether replies wait for their clients."""
-        return bool(self._waiting)
+        """Whether replies wait for their clients, or clients for theirs."""
+        return bool(self.replies or self._batches)
 
     def stop(self) -> None:
         """Read no more; replies that still wait are dropped."""
         self.stopReading()
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self._waiting.clear()
+        self.replies.stop()
+        batches, self._batches = self._batches, set()
+        for later in batches:
+            later.cancel()
 
     def _drop(self, peer: Any, reason: str | None) -> None:
         self._dropped.value += 1
         self._warn("no reply to {peer}: {reason}", peer=peer, reason=reason)
 
     def _warn(self, message: str, **values: object) -> None:
-        if self._throttle.passes():
-            _log.warn("{transport}: " + message, transport=self._origin.transport, **values)
+        _log.warn("{transport}: " + message, transport=self._origin.transport, **values)

@@ -22,8 +22,9 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo
+from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 _log = make_logger(__name__)
 
@@ -51,6 +52,8 @@ _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 MAX_NAMES: Final = 1024
 """Names of reply FIFOs that need not be looked at again."""
 
+_TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """With which a reply FIFO is opened."""
 
@@ -58,14 +61,14 @@ MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
 
 
-class FifoReader(abstract.FileDescriptor):
+class FifoReader(PersistentReader):
     """Answers the documents that come over a FIFO.
 
     @param fd: opened for reading and writing, so that it never ends, and non-blocking; whoever gives it closes it.
     @param dispatcher: answers the documents.
     @param replies: takes the replies to the clients.
     @param max_request: bytes of a document above which it is given up.
-    @param timeout: seconds after which an unfinished document is given up if nothing more of it comes.
+    @param timeout: seconds from the first byte of a document after which it is given up if it is not whole.
     @ivar timeout: may be set at any time.
     @ivar framer: finds the documents.
     """
@@ -87,7 +90,8 @@ class FifoReader(abstract.FileDescriptor):
         self.timeout = timeout
         self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
-        self._idle: Any = None
+        self._deadline: Any = None
+        self._awaited = 0
 
     def fileno(self) -> int:
         return self._fd
@@ -105,34 +109,47 @@ class FifoReader(abstract.FileDescriptor):
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
         self._answer_all(self.framer.feed(data))
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
-        if self.framer.unfinished:
-            self._idle = self._clock.callLater(self.timeout, self._give_up)
+        self._watch()
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
         self.doRead()
-        if self._idle is not None:
-            self._idle.cancel()
-            self._idle = None
+        self._watch_no_more()
+
+    def _watch(self) -> None:
+        """See to it that an unfinished document is given up in time. What comes later does not put that off."""
+        awaited = self.framer.unfinished
+        if awaited == self._awaited:
+            return
+        self._watch_no_more()
+        if awaited:
+            self._awaited = awaited
+            self._deadline = self._clock.callLater(self.timeout, self._give_up)
+
+    def _watch_no_more(self) -> None:
+        self._awaited = 0
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _give_up(self) -> None:
-        self._idle = None
+        self._deadline = None
+        self._awaited = 0
         self._answer_all(self.framer.give_up())
+        self._watch()
 
     def _answer_all(self, documents: list[bytes]) -> None:
         for document in documents:
             request = self._dispatcher.decode(document)
             name = reply_name(request, document)
             if name is None:
-                _log.warn("fifo: not run, it has no reply_name: {document!r:.200}", document=document)
+                _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
                 continue
             reply = self._dispatcher.dispatch(document, self.origin, request)
-            assert type(reply) is Reply  # the origin is not asynchronous
-            if reply.body:
+            if type(reply) is not Reply:
+                self._replies.send_when_there(name, reply)
+            elif reply.body:
                 self._replies.send(name, reply.body)
 
 
@@ -153,10 +170,24 @@ class ReplyFifos:
         self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self.timeout = timeout
         self._reactor = reactor
+        self._links_protected = _links_are_protected()
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._retries: set[Any] = set()
         self._finished: Deferred[None] | None = None
         self._writers: set[_ReplyWriter] = set()
+        self._delayed = 0
+
+    def send_when_there(self, name: str, later: Deferred[Reply]) -> None:
+        """Write the reply to a batch that has given way, when it is there."""
+
+        def send(reply: Reply) -> None:
+            self._delayed -= 1
+            if reply.body:
+                self.send(name, reply.body)
+            self._check_finished()
+
+        self._delayed += 1
+        later.addCallback(send)
 
     def send(self, name: str, body: bytes, count: int = 1) -> None:
         """Write a reply to the FIFO of that name; what hinders it is logged.
@@ -165,20 +196,19 @@ class ReplyFifos:
 
         @param count: which time it is.
         """
-        problem = self._check(name)
+        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
         if problem is not None:
             self._warn(name, problem)
             return
         try:
-            fd = os.open(name, _REPLY_FLAGS, dir_fd=self._directory)
+            fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
         except OSError as error:
             if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
                 self._send_later(name, body, count + 1)
             else:
                 self._warn(name, str(error.strerror))
             return
-        status = os.fstat(fd)
-        if not stat.S_ISFIFO(status.st_mode) or status.st_nlink != 1:
+        if not self._is_only_name(fd, name):
             os.close(fd)
             self._warn(name, "allowed: a FIFO with one link")
             return
@@ -206,7 +236,8 @@ class ReplyFifos:
         return self._finished
 
     def _check_finished(self) -> None:
-        if self._finished is not None and not self._retries and not self._writers:
+        waits = self._retries or self._writers or self._delayed
+        if self._finished is not None and not waits and not self._finished.called:
             self._finished.callback(None)
 
     def _find_problem(self, name: str) -> str | None:
@@ -216,9 +247,36 @@ class ReplyFifos:
         forbidden = _FORBIDDEN.search(name)
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
-        if len(name if name.isascii() else os.fsencode(name)) > self._room:
-            return f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+        if len(name.encode()) > self._room:
+            return _TOO_LONG
         return None
+
+    def _is_only_name(self, fd: int, name: str) -> bool:
+        """Whether what was opened is a FIFO that has no other name, or none at all any more.
+
+        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at
+        once, there is one link again. But making a link and removing one each set the time of change, and nothing else
+        sets that of the last write with it; so where both are the same, as in a new FIFO, there were no other links.
+        A link made in the same tick of the clock is not seen so: that is trusted only where others cannot link at all.
+        """
+        opened = os.fstat(fd)
+        if not stat.S_ISFIFO(opened.st_mode):
+            return False
+        if opened.st_nlink == 1:
+            unchanged = self._links_protected and opened.st_ctime_ns == opened.st_mtime_ns
+            return unchanged or self._still_has_name(fd, name, opened)
+        return not opened.st_nlink
+
+    def _still_has_name(self, fd: int, name: str, opened: os.stat_result) -> bool:
+        """Whether the only link of what was opened is the name, or it has lost that one as well."""
+        with contextlib.suppress(OSError):
+            # Changes nothing, but waits for whoever replaces the name right now: the link is gone before the name is.
+            os.rename(name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        with contextlib.suppress(FileNotFoundError):
+            named = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
+            if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
+                return os.fstat(fd).st_ctime_ns == opened.st_ctime_ns  # no link was made or removed since
+        return not os.fstat(fd).st_nlink
 
     def _send_later(self, name: str, body: bytes, count: int) -> None:
         def again() -> None:
@@ -292,6 +350,15 @@ class _ReplyWriter(abstract.FileDescriptor):
         self._done(problem)
 
 
+def _links_are_protected() -> bool:
+    """Whether users of this machine cannot make hard links to FIFOs of others (proc(5), protected_hardlinks)."""
+    try:
+        with open("/proc/sys/fs/protected_hardlinks", "rb") as file:
+            return file.read().strip() != b"0"
+    except OSError:
+        return False
+
+
 class FifoService(Service):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
 
@@ -334,10 +401,13 @@ class FifoService(Service):
         access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
             self._file = make_fifo("fifo_name", path, access)
-            self._fds.append(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
+        except FileNotFoundError:
+            self._close()
+            raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
             reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"

@@ -8,6 +8,7 @@ import pwd
 import socket
 import stat
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import attrs
 from twisted.application.service import Service
@@ -48,9 +49,12 @@ class Access:
     user: str | int = ""
     group: str | int = ""
 
-    def apply(self, path: str) -> None:
+    def apply(self, fd: int, path: str) -> None:
         """Give a file that was just made its owner and its mode.
 
+        @param fd: a descriptor of the file, with C{O_PATH} or not. By its path, the owner of the directory could have
+            another file changed instead.
+        @param path: for messages.
         @raise StartError: the user or group does not exist, or the process may not give files to it.
         """
         uid = _number(self.user, f"{self.prefix}_user", lambda name: pwd.getpwnam(name).pw_uid)
@@ -61,8 +65,8 @@ class Access:
             mode = SAFE_MODE
         try:
             if (uid, gid) != (-1, -1):
-                os.chown(path, uid, gid)
-            os.chmod(path, mode)
+                os.chown(_same(fd), uid, gid)
+            os.chmod(_same(fd), mode)
         except OSError as error:
             wanted = f"{self.prefix}_user {self.user!r}, {self.prefix}_group {self.group!r}"
             raise StartError(f"{wanted}: {path}: {error.strerror}; allowed: owners the process may give") from None
@@ -89,26 +93,68 @@ class OwnFile:
     device: int
     inode: int
 
-    @classmethod
-    def at(cls, path: str) -> "OwnFile":
-        status = os.lstat(path)
-        return cls(path, status.st_dev, status.st_ino)
-
     def is_there(self) -> bool:
         """Whether the path still names this file."""
         try:
-            status = os.lstat(self.path)
+            return self._is(os.lstat(self.path))
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == (self.device, self.inode)
+
+    def open(self, flags: int) -> int:
+        """Open this file and no other.
+
+        @return: the descriptor.
+        @raise OSError: it is not there any more, or may not be opened so.
+        """
+        fd = os.open(self.path, _LOOK)
+        try:
+            if not self._is(os.fstat(fd)):
+                raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
+            return os.open(_same(fd), flags)
+        finally:
+            os.close(fd)
 
     def remove(self) -> None:
-        """Remove the file, if it is still there; a failure is logged."""
-        if self.is_there():
-            try:
-                os.unlink(self.path)
-            except OSError as error:
-                _log.warn("{path} stays behind: {reason}", path=self.path, reason=error.strerror)
+        """Remove the file, if it is still there; a failure is logged.
+
+        Whoever may write to the directory can still have another file of theirs removed, but none elsewhere.
+        """
+        if not self.is_there():
+            return
+        try:
+            with _directory_of(self.path) as (directory, name):
+                if self._is(os.stat(name, dir_fd=directory, follow_symlinks=False)):
+                    os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            _log.warn("{path} stays behind: {reason}", path=self.path, reason=error.strerror)
+
+    def _is(self, status: os.stat_result) -> bool:
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
+
+
+_LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+"""Opens whatever a name stands for, be it a link, without doing anything to it."""
+
+
+def _same(fd: int) -> str:
+    """A path of what a descriptor stands for, whatever has become of its name."""
+    return f"/proc/self/fd/{fd}"
+
+
+@contextlib.contextmanager
+def _directory_of(path: str) -> Iterator[tuple[int, str]]:
+    """Open the directory of a file, so that it stays the same whatever becomes of its own name.
+
+    @return: a context manager that gives a descriptor of the directory, and the file's name in it.
+    """
+    directory, name = os.path.split(path)
+    fd = os.open(directory or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd, name
+    finally:
+        os.close(fd)
 
 
 def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
@@ -116,10 +162,11 @@ def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
 
     @raise StartError: it cannot be made, a process reads the one that is there, or the path names another file.
     """
-    _clear(setting, path, stat.S_ISFIFO, _fifo_has_reader, "a FIFO")
-    with _reported(setting, path), _private_umask():
-        os.mkfifo(path, SAFE_MODE)
-    return _finish(path, access)
+    with _reported(setting, path), _directory_of(path) as (directory, name):
+        _clear(setting, path, directory, _FIFO)
+        with _private_umask():
+            os.mkfifo(name, SAFE_MODE, dir_fd=directory)
+        return _finish(setting, path, directory, _FIFO, access)
 
 
 def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> OwnFile:
@@ -127,36 +174,55 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
 
     @raise StartError: it cannot be bound, a process reads the one that is there, or the path names another file.
     """
-    _clear(setting, path, stat.S_ISSOCK, _socket_has_reader, "a socket")
-    with _reported(setting, path), _private_umask():
-        sock.bind(_address(path))
-    return _finish(path, access)
+    with _reported(setting, path), _directory_of(path) as (directory, _):
+        _clear(setting, path, directory, _SOCKET)
+        with _private_umask():
+            sock.bind(_address(path))  # not in a directory of its own: clients see the path that was bound
+        return _finish(setting, path, directory, _SOCKET, access)
 
 
-def _finish(path: str, access: Access) -> OwnFile:
-    made = OwnFile.at(path)
+def replaced(setting: str, path: str) -> StartError:
+    """What to raise where another file is found in the place of the one that was just made."""
+    reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
+    return StartError(f"{setting}: {path}: {reason}")
+
+
+def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Access) -> OwnFile:
+    """Give a new file its owner and mode, once it is sure that it is the one that was made.
+
+    Whoever may write to the directory can put another in its place at any time.
+    """
+    fd = os.open(os.path.basename(path), _LOOK, dir_fd=directory)
     try:
-        access.apply(path)
-    except StartError:
-        made.remove()
-        raise
-    return made
-
-
-def _clear(
-    setting: str, path: str, is_type: Callable[[int], bool], is_alive: Callable[[str], bool], type_name: str
-) -> None:
-    """Remove what a dead server left at a path."""
-    with _reported(setting, path):
+        status = os.fstat(fd)
+        if not kind.is_type(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+            raise replaced(setting, path)
+        made = OwnFile(path, status.st_dev, status.st_ino)
         try:
-            mode = os.lstat(path).st_mode
-        except FileNotFoundError:
-            return
-        if not is_type(mode):
-            raise StartError(f"{setting}: {path} is not {type_name}; allowed: a new path, or {type_name}'s")
-        if is_alive(path):
-            raise StartError(f"{setting}: {path} is in use by a running server; allowed: a path of its own for each")
-        os.unlink(path)
+            access.apply(fd, path)
+        except StartError:
+            made.remove()
+            raise
+        return made
+    finally:
+        os.close(fd)
+
+
+def _clear(setting: str, path: str, directory: int, kind: "_Kind") -> None:
+    """Remove what a dead server left at a path.
+
+    @param directory: a descriptor of the directory that the path is in.
+    """
+    name = os.path.basename(path)
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not kind.is_type(mode):
+        raise StartError(f"{setting}: {path} is not {kind.name}; allowed: a new path, or {kind.name}'s")
+    if kind.is_alive(path):
+        raise StartError(f"{setting}: {path} is in use by a running server; allowed: a path of its own for each")
+    os.unlink(name, dir_fd=directory)
 
 
 def _fifo_has_reader(path: str) -> bool:
@@ -184,6 +250,24 @@ def _socket_has_reader(path: str) -> bool:
             if error.errno != errno.EPROTOTYPE:  # a live socket, if of another type
                 raise
     return True
+
+
+@attrs.frozen
+class _Kind:
+    """A kind of file that a server makes.
+
+    @ivar name: with its article, for messages.
+    @ivar is_type: whether a mode is that of such a file.
+    @ivar is_alive: whether a process reads the one at a path.
+    """
+
+    name: str
+    is_type: Callable[[int], bool]
+    is_alive: Callable[[str], bool]
+
+
+_FIFO: Final = _Kind("a FIFO", stat.S_ISFIFO, _fifo_has_reader)
+_SOCKET: Final = _Kind("a socket", stat.S_ISSOCK, _socket_has_reader)
 
 
 @contextlib.contextmanager

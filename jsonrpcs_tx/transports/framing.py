@@ -1,34 +1,52 @@
 """Finds JSON documents in a stream of bytes that has no other frame, as FIFO and TCP clients send them. Does no I/O."""
 
 import re
+from enum import Enum
 from typing import Final
 
-_FLAT = re.compile(rb'\s*+(\{[^{}"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^{}"]*+)*+\})\s*+', re.DOTALL)
-"""A whole document without inner objects: the ordinary one, found in one go."""
+_STRING_REST: Final = rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
+_OUTSIDE: Final = rb'[^{}"\n]*+(?:\n\s*+(?!\[)[^{}"\n]*+)*+'
+_FLAT = re.compile(rb'\s*+(\{%s(?:"%s"%s)*+\})\s*+' % (_OUTSIDE, _STRING_REST, _OUTSIDE))
+"""A whole document without inner objects or an array that starts a line: the ordinary one, found in one go."""
 
 _START = re.compile(rb"[{\[]")
-_BRACKETS: Final = {
-    ord("{"): re.compile(rb'[{}"]'),
-    ord("["): re.compile(rb'[\[\]"]'),
-}
-_STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+_MARK: Final = re.compile(rb'[{}\[\]"\n]')
+"""What counts outside of strings."""
 
-_REQUEST_START = re.compile(rb'\{\s*"(?:jsonrpc|method|params|id|reply_name)"\s*:')
+_CLOSING: Final = {ord("{"): ord("}"), ord("["): ord("]")}
+_STRING_END = re.compile(_STRING_REST + rb'("?)')
+_BLANKS = re.compile(rb"\s*+")
+_BLANK: Final = b" \t\n\r\v\f"
+
+_REQUEST_START = re.compile(rb'(?:\[\s*+)?\{\s*"(?:jsonrpc|method|params|id|reply_name)"\s*:')
 _REQUEST_START_SIZE: Final = 256
 """Bytes that are kept while looking for the start of a request, so that one which comes in pieces is seen."""
 
 
-_MAX_SEARCHES: Final = 16
+_MAX_SEARCHES: Final = 5
 """How often the rest of a document that is given up is searched for whole ones, lest one takes long that is made of
 nothing but beginnings; after that, only what follows its last beginning is."""
+
+
+class _End(Enum):
+    """How a document ends in what has come so far."""
+
+    NOT_YET = 0
+    WHOLE = 1
+    BROKEN = 2
+    """What follows on the next line cannot belong to it."""
 
 
 class Framer:
     """Cuts a stream into documents.
 
     A document starts with a brace or a bracket and ends with the one that closes it; those within strings do not
-    count. What is no document is handed out too, in pieces, so that it can be answered or logged. Of a document that
-    is given up, the rest is searched for the start of another request. No byte is handed out twice.
+    count. It also ends with a line after which no JSON can go on: within a string, or where the next line starts with a
+    brace or a bracket and no value may stand there. So what a client that died has left holds up no other.
+
+    What is no document is handed out too, in pieces, so that it can be answered or logged. Of a document that is given
+    up or ends with a line, the rest is searched for the start of another request. No byte is handed out twice, and
+    where the stream is cut changes nothing.
 
     @param limit: the most bytes of a document; of a longer one no more than that is handed out.
     @ivar limit: may be set at any time.
@@ -38,17 +56,21 @@ class Framer:
     _position: int
     _depth: int
     _in_string: bool
+    _after_newline: bool
+    _open: bytearray
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._buffer = b""
         self._skipping = False
+        self._begun = 0
+        self._searches = 0
         self._restart(0)
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the rest of a document is still to come."""
-        return bool(self._buffer) or self._skipping
+    def unfinished(self) -> int:
+        """The number of the document whose rest is still to come, counted from 1; 0: there is none."""
+        return self._begun if self._buffer or self._skipping else 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what was read.
@@ -92,23 +114,37 @@ class Framer:
                 flat = _FLAT.match(self._buffer, self._begin)
                 if flat is not None and len(flat[1]) <= self.limit:
                     documents.append(flat[1])
+                    self._searches = 0
                     self._restart(flat.end())
                     continue
                 if not self._find_start(documents):
                     break
-            whole = self._find_end()
-            if whole and self._position - self._begin <= self.limit:
-                documents.append(self._buffer[self._begin : self._position])
-                self._restart(self._position)
-            elif whole or len(self._buffer) - self._begin > self.limit:
+            end = self._find_end()
+            if end is _End.NOT_YET and len(self._buffer) - self._begin <= self.limit:
+                break
+            if end is _End.NOT_YET or self._position - self._begin > self.limit:
                 documents.append(self._cut_off())
                 searches += 1
+            elif end is _End.WHOLE:
+                documents.append(self._buffer[self._begin : self._position])
+                self._searches = 0
+                self._restart(self._position)
             else:
-                break
+                documents.append(self._cut_at_line())
         self._buffer = self._buffer[self._begin :]
         self._position -= self._begin
         self._begin = 0
         return documents
+
+    def _cut_at_line(self) -> bytes:
+        """Take a document that ends with a line, up to the start of a request within it."""
+        match = None
+        if self._searches < _MAX_SEARCHES:
+            match = _REQUEST_START.search(self._buffer, self._begin + 1, self._position)
+        self._searches = 0 if match is None else self._searches + 1
+        piece = self._buffer[self._begin : self._position if match is None else match.start()]
+        self._restart(self._begin + len(piece))
+        return piece.rstrip()
 
     def _cut_off(self) -> bytes:
         """Take what may be handed out of a document that is too long; the rest of it is skipped."""
@@ -147,40 +183,74 @@ class Framer:
         self._restart(start)
         if match is None:
             return False
+        self._begun += 1
         self._depth = 1
+        self._open.append(self._buffer[start])
         self._position = start + 1
         return True
 
-    def _find_end(self) -> bool:
-        """Move the position behind the bracket that closes the document, or as far as the buffer and the limit go."""
-        buffer = self._buffer
-        brackets = _BRACKETS[buffer[self._begin]]
+    def _find_end(self) -> _End:
+        """Move the position behind the bracket or the line that ends the document, or as far as the buffer and the
+        limit go.
+        """
+        buffer, open_ones = self._buffer, self._open
+        opening = buffer[self._begin]
+        closing = _CLOSING[opening]
         end = self._begin + self.limit + 1
         while True:
             if self._in_string:
-                match = _STRING_REST.match(buffer, self._position)
-                assert match is not None  # it matches nothing, too
-                self._position = match.end()
-                if buffer[self._position : self._position + 1] != b'"':
-                    return False
-                self._position += 1
+                string = _STRING_END.match(buffer, self._position)
+                assert string is not None  # it matches nothing as well
+                self._position = string.end()
+                if not string[1]:
+                    return self._within_string()
                 self._in_string = False
-            bracket = brackets.search(buffer, self._position, end)
-            if bracket is None:
+            elif self._after_newline:
+                blanks = _BLANKS.match(buffer, self._position, end)
+                assert blanks is not None  # it matches nothing as well
+                self._position = blanks.end()
+                if self._position >= min(len(buffer), end):
+                    return _End.NOT_YET
+                self._after_newline = False
+                if buffer[self._position] in b"{[" and not self._may_hold_value():
+                    return _End.BROKEN
+            mark = _MARK.search(buffer, self._position, end)
+            if mark is None:
                 self._position = min(len(buffer), end)
-                return False
-            self._position = bracket.end()
-            if bracket[0] == b'"':
+                return _End.NOT_YET
+            self._position = mark.end()
+            kind = buffer[mark.start()]
+            if kind == 0x22:
                 self._in_string = True
-            elif bracket[0] in b"{[":
-                self._depth += 1
+            elif kind == 0x0A:
+                self._after_newline = True
+            elif kind in b"{[":
+                open_ones.append(kind)
+                self._depth += kind == opening
             else:
-                self._depth -= 1
+                if open_ones:
+                    open_ones.pop()
+                self._depth -= kind == closing
                 if not self._depth:
-                    return True
+                    return _End.WHOLE
+
+    def _within_string(self) -> _End:
+        """How the document ends where its string does not: not yet, or with the line."""
+        if self._buffer.startswith(b"\\\n", self._position):
+            self._position += 1
+        return _End.BROKEN if self._buffer.startswith(b"\n", self._position) else _End.NOT_YET
+
+    def _may_hold_value(self) -> bool:
+        """Whether JSON can go on with an object or an array here, by what is before the blanks before the position."""
+        last = self._position - 1
+        while self._buffer[last] in _BLANK:
+            last -= 1
+        byte = self._buffer[last]
+        return byte in b"[:" or (byte == 0x2C and self._open[-1:] == b"[")
 
     def _restart(self, begin: int) -> None:
         """Look for a document from a place in the buffer on."""
         self._begin = self._position = begin
         self._depth = 0
-        self._in_string = False
+        self._in_string = self._after_newline = False
+        self._open = bytearray()

@@ -1,7 +1,8 @@
 """The fast path of HTTP: an ordinary POST is answered straight from the channel.
 
 It takes a request whose head is plain (L{ordinary_size}), and whose body is there, whole, when nothing of another
-request is. Heads that it has seen are looked up, since a client sends the same one again and again.
+request is. Heads that it has seen are looked up, since a client sends the same one again and again. While a command is
+in progress, what comes behind it is held.
 
 Everything else goes, byte for byte as it came, to twisted.web's parser and the resource (C{http.py}).
 So does what follows on the connection until that request is answered. A head is plain only if twisted.web would take it
@@ -14,12 +15,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import TimeoutMixin
+from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
-from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, status
+from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, ip_address, status
+from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
 
 MAX_HEAD: Final = 2048
@@ -32,22 +36,27 @@ MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger one is twisted.web's from the start."""
 
 _HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
-_UNUSUAL: Final = frozenset(
-    (b"transfer-encoding", b"expect", b"origin", b"upgrade", b"cookie", b"trailer", b"te", b"content-encoding")
-)
+_UNUSUAL: Final = FORWARDING | {
+    *(b"transfer-encoding", b"expect", b"origin", b"sec-fetch-site", b"upgrade", b"cookie", b"trailer", b"te"),
+    b"content-encoding",
+}
 
 
-def ordinary_size(head: bytes, prefix: bytes) -> int:
+def ordinary_size(
+    head: bytes, prefix: bytes, is_own: Callable[[bytes], bool], usual: frozenset[bytes] = frozenset()
+) -> int:
     """Read a head, from the request line to the empty line.
 
     @param prefix: with which the path must start.
+    @param is_own: whether the value of a Host header is a name of the server.
+    @param usual: headers that ask for nothing, in lower case, though they do elsewhere.
     @return: the size of the body; -1 where the head is not plain: no POST over HTTP/1.1 to such a path, none or several
-        Content-Length, or any header that asks for more than an answer.
+        Content-Length or Host, a foreign host, or any header that asks for more than an answer.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not match[1].partition(b"?")[0].startswith(prefix):
         return -1
-    size = -1
+    size, hosts = -1, 0
     for line in match[2].split(b"\r\n")[:-1]:
         name, _, value = line.lower().partition(b":")
         value = value.strip(b" \t")
@@ -55,32 +64,50 @@ def ordinary_size(head: bytes, prefix: bytes) -> int:
             if size >= 0 or not value.isdigit() or len(value) > 9:
                 return -1
             size = int(value)
-        elif name in _UNUSUAL or (name == b"connection" and value != b"keep-alive"):
+        elif name == b"host":
+            hosts += 1
+            if not is_own(value):
+                return -1
+        elif (name in _UNUSUAL and name not in usual) or (name == b"connection" and value != b"keep-alive"):
             return -1
-    return size
+    return size if hosts == 1 else -1
 
 
 class FastChannel(Channel):
-    """A connection that answers ordinary requests itself."""
+    """A connection that answers ordinary requests itself.
+
+    @ivar _diverted: what comes is not looked at here and now: it is for twisted.web, or is held until a command is
+        done, or until the client has taken what is written.
+    @ivar _held: what has come of a request, or is held.
+    @ivar _later: what becomes the reply to the request that is being answered.
+    """
 
     site: "FastSite"
     _shut_out = False
     _general = False
+    _diverted = False
     _held = b""
+    _later: Deferred[Reply] | None = None
     _origin: Origin | None = None
     _send: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        client = self.transport.getPeer()
-        # Who may not call is told so by the resource, each time.
-        self._shut_out = isinstance(client, IPv4Address | IPv6Address) and not self.site.jsonrpc.allows(client.host)
-        self._general = self._shut_out
         self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered, and nothing of one has come."""
+        return super().idle and not self._held
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much has come behind the request that is being answered that no more is read."""
+        return len(self._held) > self._optimisticEagerReadSize or super().is_full
+
     def dataReceived(self, data: bytes) -> None:
-        if self._general:
-            super().dataReceived(data)
+        if self._diverted:
+            self._divert(data)
             return
         if self._held:
             data = self._held + data
@@ -100,33 +127,88 @@ class FastChannel(Channel):
         else:
             self._leave(data)
 
-    def requestDone(self, request: http.Request) -> None:
-        super().requestDone(request)
-        if not self.requests and not self._buffer and self.persistent:
-            self._general = self._shut_out
+    def _divert(self, data: bytes) -> None:
+        if self._general:
+            super().dataReceived(data)
+        elif not self._over:
+            self._held += data
+            if len(self._held) > self._optimisticEagerReadSize:
+                self._networkProducer.pauseProducing()
 
     def _leave(self, data: bytes) -> None:
         """Have twisted.web parse this and what follows, until it has answered."""
-        self._general = True
+        self._general = self._diverted = True
         super().dataReceived(data)
+
+    def requestDone(self, request: http.Request) -> None:
+        super().requestDone(request)
+        if not self.requests and not self._buffer and self.persistent and not self._over:
+            self._general = self._shut_out
+            self._diverted = self._general or self._waitingForTransport
 
     def _answer(self, data: bytes, end: int) -> None:
         jsonrpc = self.site.jsonrpc
         if self._origin is None:
-            self._origin = jsonrpc.origin(self)  # not before: TLS names are known after the handshake only
+            # Not before: TLS names are known after the handshake.
+            peer = ip_address(self.transport.getPeer())
+            self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            if self._shut_out:  # is told so by the resource, each time
+                self._leave(data)
+                return
+            self._origin = jsonrpc.origin(self, peer)
+        self._handlingRequest = True
         reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
-            self._arrives = False
-            TimeoutMixin.resetTimeout(self)
-            self.site.connections.used(self)
-            self._send(self.site.response(reply))
+            self._respond(reply)
         else:
-            # It waits, may be cancelled, and others may come behind it: that is what twisted.web's request is for.
-            self.begun = reply
-            self._leave(data)
-            if self.begun is not None:  # the command has closed the connection that it came over
-                self.begun = None
-                reply.cancel()
+            self._later = reply
+            self._diverted = True
+            self.site.connections.departures.watch(self)
+            reply.addCallback(self._respond_late)
+
+    def _respond(self, reply: Reply) -> None:
+        self._handlingRequest = self._arrives = False
+        TimeoutMixin.resetTimeout(self)
+        self.site.connections.used(self)
+        self._send(self.site.response(reply))
+        if self._waitingForTransport:
+            self.site.connections.unread.add(self)
+        if self._closing:
+            self.loseConnection()
+
+    def _respond_late(self, reply: Reply) -> None:
+        if self._later is not None:  # the client has not gone
+            self._later = None
+            self._respond(reply)
+            if not self._waitingForTransport:
+                self._networkProducer.resumeProducing()
+            self._go_on()
+
+    def pauseProducing(self) -> None:
+        """The client does not take what is written: no request is begun until it does."""
+        super().pauseProducing()
+        self._diverted = True
+
+    def loseConnection(self) -> None:
+        """Close the connection, see L{Channel.loseConnection}."""
+        self._diverted = True
+        super().loseConnection()
+
+    def _go_on(self) -> None:
+        """Look at what was held."""
+        if not (self._general or self._handlingRequest or self._waitingForTransport or self._over):
+            self.paused = self._diverted = False
+            held, self._held = self._held, b""
+            if held:
+                self.dataReceived(held)
+        super()._go_on()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        later, self._later = self._later, None
+        self._diverted, self._held = True, b""
+        super().connectionLost(reason)
+        if later is not None:
+            later.cancel()
 
 
 class FastSite(JsonRpcSite):
@@ -145,7 +227,13 @@ class FastSite(JsonRpcSite):
 
     def examine(self, head: bytes) -> int:
         """Read a head that was not seen yet, and remember it."""
-        size = ordinary_size(head, self.prefix)
+        jsonrpc = self.jsonrpc
+        if jsonrpc.proxies:
+            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts)
+        else:
+            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts, usual=FORWARDING)
+            if size >= 0 and any(b"\n%b:" % name in head.lower() for name in FORWARDING):
+                jsonrpc.proxies.tell_once(self)
         if len(head) <= MAX_HEAD:
             if len(self.heads) >= MAX_HEADS:
                 self.heads.clear()
@@ -157,7 +245,9 @@ class FastSite(JsonRpcSite):
         if int(time.time()) != self._second:
             self._second = int(time.time())
             general = b"Server: %b\r\nDate: %b\r\n" % (server.version, http.datetimeToString(self._second))
-            self._empty = b"HTTP/1.1 204 No Content\r\n%b\r\n" % general
+            self._empty = b"HTTP/1.1 200 OK\r\n%bContent-Length: 0\r\n\r\n" % general
+            if self.jsonrpc.notification == http.NO_CONTENT:
+                self._empty = b"HTTP/1.1 204 No Content\r\n%b\r\n" % general
             self._headers = b"\r\n%bContent-Type: application/json\r\nContent-Length: " % general
             self._ok = b"HTTP/1.1 200 OK" + self._headers
         body = reply.body

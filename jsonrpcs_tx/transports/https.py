@@ -10,6 +10,7 @@ from jsonrpcs_tx.transports import tls
 from jsonrpcs_tx.transports.http import JsonRpcSite
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
+from jsonrpcs_tx.transports.tlstransport import TlsTransport
 
 
 class HttpsService(StreamService):
@@ -17,7 +18,7 @@ class HttpsService(StreamService):
 
     def __init__(self, settings: Settings, endpoint: str, site: JsonRpcSite, access: Access, reactor: Any) -> None:
         self._settings = settings
-        super().__init__("https_listen", endpoint, "https", site, access, reactor, settings.fast_paths)
+        super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=settings.fast_paths)
         self._site = site
         self._context: tls.CurrentContext | None = None
 
@@ -25,12 +26,13 @@ class HttpsService(StreamService):
         """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
         if self._context is not None:
             self._context.reload()
+            self._site.jsonrpc.hosts.add(self._context.names)
 
     def privilegedStartService(self) -> None:
         if self._listening is None:
             self._context = tls.CurrentContext(self._settings)
+            self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            if self._settings.fast_paths:
-                factory.protocol = FastTlsTransport
+            factory.protocol = FastTlsTransport if self._settings.fast_paths else TlsTransport
             self._factory = factory
         super().privilegedStartService()

@@ -1,11 +1,12 @@
 """A private line between two processes of the server: whole messages over a pair of Unix sockets."""
 
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet import abstract
+from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 MAX_MESSAGE: Final = 1_048_576
 """Bytes of one message that are read."""
@@ -15,6 +16,11 @@ MAX_PER_WAKEUP: Final = 64
 
 _BUFFER: Final = 4_194_304
 """Bytes asked of the kernel for the queue between the two; it gives less where the machine's limit is lower."""
+
+_OVERHEAD: Final = 1_024
+"""Bytes of that queue that a message takes up besides its own, at the most, so that it can be sent at all."""
+
+_FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -26,13 +32,14 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-class Link(abstract.FileDescriptor):
+class Link(PersistentReader):
     """One end of a line, as the reactor knows it.
 
     @param sock: the end, which L{close} closes.
     @param received: called with each message, which is not empty.
     @param lost: called once when no more messages come, since the other end is gone or has said so.
     @ivar congested: messages wait here until the other end has read others.
+    @ivar max_message: bytes of a message that can be sent.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Link(abstract.FileDescriptor):
         self._queue: deque[bytes] = deque()
         self._drained: Callable[[], None] | None = None
         self._over = False
+        self.max_message = min(MAX_MESSAGE, sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD)
         self.startReading()
 
     @property
@@ -53,6 +61,9 @@ class Link(abstract.FileDescriptor):
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "worker link"
 
     def send(self, message: bytes, drained: Callable[[], None] | None = None) -> None:
         """Send a message, now or as soon as the other end has room.
@@ -101,9 +112,10 @@ class Link(abstract.FileDescriptor):
         while self._queue:
             try:
                 self._socket.send(self._queue[0])
-            except BlockingIOError:
-                return
-            except OSError:  # the other end is gone, which reading finds out
+            except OSError as error:
+                if error.errno in _FULL:
+                    return
+                # The other end is gone, which reading finds out.
                 self._queue.clear()
                 break
             self._queue.popleft()

@@ -4,7 +4,8 @@ import datetime
 import ipaddress
 import os
 import socket
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -12,17 +13,31 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLContextFactory
-from twisted.internet.ssl import Certificate, CertificateOptions, TLSVersion, trustRootFromCertificates
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    trustRootFromCertificates,
+)
 from zope.interface import implementer
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import open_regular
 
 _log = make_logger(__name__)
 
 SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
+
+PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
+"""What a client may choose from (ALPN)."""
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""The suites of TLS 1.2: with forward secrecy and authenticated encryption, whatever kind of key the certificate has.
+Those of TLS 1.3 are all of that kind."""
 
 _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 
@@ -31,6 +46,7 @@ _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 class CurrentContext:
     """The server's side of TLS for new connections, as the files were when they were last read.
 
+    @ivar names: the DNS names in the server's certificate.
     @raise StartError: see L{context_factory}.
     """
 
@@ -39,15 +55,29 @@ class CurrentContext:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files again; connections that are open keep what they have.
+        """Read the files again; connections that are open keep what they have. Sessions of before are not resumed: the
+        keys of their tickets are the former context's.
 
         @raise StartError: a file cannot be used; then the former ones still count.
         """
-        self._context = context_factory(self._settings).getContext()
+        options = context_factory(self._settings)
+        context = options.getContext()
+        context.set_alpn_select_callback(_choose_protocol)
+        assert options.certificate is not None  # context_factory gave it
+        self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
+        self._context = context
 
     def getContext(self) -> SSL.Context:
         """What Twisted asks for at each connection."""
         return self._context
+
+
+def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
+    """@raise SSL.Error: the client offers none of L{PROTOCOLS}; it is sent the alert no_application_protocol."""
+    for protocol in PROTOCOLS:
+        if protocol in offered:
+            return protocol
+    raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
 def context_factory(settings: Settings) -> CertificateOptions:
@@ -69,7 +99,8 @@ def context_factory(settings: Settings) -> CertificateOptions:
         extraCertChain=chain[1:],
         raiseMinimumTo=TLSVersion.TLSv1_2,
         trustRoot=trustRootFromCertificates(_client_authorities(settings)) if settings.tls_ca else None,
-        acceptableProtocols=[b"http/1.1"],
+        acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
+        enableSessionTickets=True,
     )
     try:
         context = options.getContext()
@@ -85,10 +116,12 @@ def _client_authorities(settings: Settings) -> list[Certificate]:
 
 def _read(setting: str, path: str) -> str:
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
+        with open_regular(path) as file:
+            return file.read().decode("ascii", "replace")
     except OSError as error:
         raise StartError(f"{setting}: {path}: {error.strerror}; allowed: a readable file in PEM") from None
+    except ValueError as error:
+        raise StartError(f"{setting}: {path}: {error}") from None
 
 
 def _certificates(setting: str, path: str) -> list[crypto.X509]:
@@ -121,13 +154,17 @@ def client_names(transport: Any) -> tuple[str, ...]:
         return ()
     decoded = certificate.to_cryptography()
     names = [str(name.value) for name in decoded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    try:
-        alternative = decoded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return tuple(names)
-    for kind in (x509.DNSName, x509.RFC822Name):
-        names += alternative.get_values_for_type(kind)
+    names += _alternative_names(decoded, x509.DNSName, x509.RFC822Name)
     return tuple(dict.fromkeys(names))
+
+
+def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName | x509.RFC822Name]) -> list[str]:
+    """The names of some kinds that a certificate has besides its common name."""
+    try:
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name for kind in kinds for name in alternative.get_values_for_type(kind)]
 
 
 def make_self_signed(path: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp
-from twisted.protocols.tls import BufferingTLSTransport
+
+from jsonrpcs_tx.transports.tlstransport import TlsTransport
 
 _APPLICATION_DATA = 23
 _HEADER = 5
@@ -31,7 +32,7 @@ def send_at_once(transport: Any, data: bytes) -> None:
     transport.write(data)
 
 
-class FastTlsTransport(BufferingTLSTransport):
+class FastTlsTransport(TlsTransport):
     """TLS over a TCP connection.
 
     @ivar _due: how many bytes are still to come of a record that has begun; -1 when that is not known any more.

@@ -19,6 +19,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports import link, sharedcounts
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.waiting import WaitingReply
 
 _log = make_logger(__name__)
 
@@ -41,21 +42,65 @@ LINK_FD: Final = 4
 COUNTS_FD: Final = 5
 """The descriptors by which a worker knows the datagram socket, its end of the line, and the memory of its counts."""
 
+READY: Final = msgspec.msgpack.encode(None)
+"""What a worker says first."""
+
+_REPLY: Final = 1
+"""What stands in front of a reply that a worker passes on."""
+
+_encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def pack_peer(peer: Any) -> Any:
+def encode_request(document: bytes, peer: Any, uid: int | None, gid: int | None) -> bytes:
+    """A request that a worker passes on."""
+    return _encode((document, _pack_peer(peer), uid, gid))
+
+
+def encode_reply(reply: WaitingReply) -> bytes:
+    """A reply that a worker passes on, for which its client has no room yet."""
+    return _encode((_REPLY, reply.body, _pack_peer(reply.peer), reply.uid, reply.document))
+
+
+def _pack_peer(peer: Any) -> Any:
     """The address of a client as MessagePack can have it: the path of a Unix socket need not be UTF-8."""
-    return os.fsencode(peer) if isinstance(peer, str) else peer
+    return [os.fsencode(peer)] if isinstance(peer, str) else peer
 
 
-def unpack_peer(peer: Any) -> Any:
-    """What L{pack_peer} packed, as a socket takes it."""
-    return tuple(peer) if isinstance(peer, list) else peer
+def _unpack_peer(peer: Any) -> Any:
+    """What L{_pack_peer} packed, as a socket gives and takes it.
+
+    @raise ValueError: it is not an address.
+    """
+    match peer:
+        case None | bytes():
+            return peer
+        case [bytes(path)]:
+            return os.fsdecode(path)
+        case [str(), int()] | [str(), int(), int(), int()]:
+            return tuple(peer)
+    raise ValueError(f"an address {peer!r:.100}")
+
+
+def decode_passed_on(message: bytes) -> WaitingReply | tuple[bytes, Any, int | None, int | None]:
+    """What a worker passes on: a reply, or a request with its client's address, user and group.
+
+    @raise ValueError: it is neither.
+    """
+    try:
+        value = _decode(message)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    match value:
+        case [bytes(document), peer, int() | None as uid, int() | None as gid]:
+            return document, _unpack_peer(peer), uid, gid
+        case [1, bytes(body), peer, int() | None as uid, bytes() | None as document]:
+            return WaitingReply(body, _unpack_peer(peer), uid, document)
+    raise ValueError(f"a message {value!r:.100}")
 
 
 def _encode_setup(settings: Settings, transport: str) -> bytes:
-    return msgspec.msgpack.encode((attrs.asdict(settings), transport))
+    return _encode((attrs.asdict(settings), transport))
 
 
 class Pool:
@@ -179,7 +224,7 @@ class _Worker(ProcessProtocol):
 
     def errReceived(self, data: bytes) -> None:
         for line in data.decode(errors="replace").splitlines():
-            _log.warn("worker {number}: {line}", number=self._number, line=line)
+            _log.warn("worker {number}: {line}", number=self._number, line=line, log_throttled=False)  # the worker has
 
     def processEnded(self, reason: Failure) -> None:
         self.pid = 0
@@ -199,18 +244,29 @@ class _Worker(ProcessProtocol):
         delay = self._delays(self._failures)
         self._failures += 1
         how = "ended" if reason.check(error.ProcessDone) else f"ended: {reason.getErrorMessage()}"
-        _log.warn("worker {number} {how}; another is started in {delay:g} s", number=self._number, how=how, delay=delay)
+        _log.warn(
+            "worker {number} {how}; the request in its hands, if any, has no reply; another is started in {delay:g} s",
+            number=self._number,
+            how=how,
+            delay=delay,
+        )
         self._restart = self._reactor.callLater(delay, self.start)
 
     def _received(self, message: bytes) -> None:
-        passed_on = _decode(message)
-        if passed_on is None:
+        if message == READY:
             self.ready = True
             self._pool.share()
             _log.info("worker {number} reads {transport}", number=self._number, transport=self._pool.transport)
+            return
+        try:
+            passed_on = decode_passed_on(message)
+        except ValueError as error:
+            _log.error("worker {number} passed on what is not a request: {error}", number=self._number, error=error)
+            return
+        if isinstance(passed_on, WaitingReply):
+            self._pool.reader.send(passed_on)
         else:
-            document, peer, uid, gid = passed_on
-            self._pool.reader.datagram_received(document, unpack_peer(peer), uid, gid)
+            self._pool.reader.datagram_received(*passed_on)
 
     def _no_more(self) -> None:
         """Nothing to do: L{processEnded} follows."""

@@ -25,9 +25,9 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from jsonrpcs_tx import credentials
-from jsonrpcs_tx.access import users
+from jsonrpcs_tx.access.guessing import NAME_TOKENS, NETWORK_TOKENS, ClientPassword, TooManyPasswords
 from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
-from jsonrpcs_tx.access.users import MAX_HASHING, MAX_WAITING, UsersFile, read_users
+from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, UsersFile, read_users
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 
@@ -148,6 +148,7 @@ class Desk:
         self.clock = Clock()
         self.hashed: list[bytes] = []
         self.held: list[Callable[[], None]] | None = None
+        self.guesses = 0
         self.log: list[str] = []
         self.checker = UsersFile(str(path), self.clock, self._in_thread)
 
@@ -164,15 +165,24 @@ class Desk:
         while self.held:
             self.held.pop(0)()
 
-    def ask(self, name: str, password: str) -> list[Any]:
+    def ask(self, name: str, password: str, client: str = "192.0.2.1") -> list[Any]:
         """Check a password.
 
         @return: the name, or the class of the error, as soon as it is known.
         """
         answers: list[Any] = []
-        asked = self.checker.requestAvatarId(UsernamePassword(name.encode(), password.encode()))
-        asked.addCallbacks(answers.append, lambda failure: answers.append(failure.type))
+        self.request(name, password, client).addCallbacks(answers.append, lambda failure: answers.append(failure.type))
         return answers
+
+    def request(self, name: str, password: str, client: str = "192.0.2.1") -> Deferred[Any]:
+        """Check a password; what comes of it."""
+        return self.checker.requestAvatarId(ClientPassword(name.encode(), password.encode(), client))
+
+    def flood(self, name: str, count: int, client: str = "192.0.2.1") -> list[list[Any]]:
+        """Guess, each time another password; the answers so far."""
+        self.guesses += count
+        guesses = range(self.guesses - count, self.guesses)
+        return [self.ask(name.replace("?", str(guess)), f"wrong{guess}", client) for guess in guesses]
 
     def knows(self, name: str, password: str) -> bool:
         """Check a password, and be told at once."""
@@ -218,10 +228,11 @@ def test_right_and_wrong(desk: Desk) -> None:
 
 def test_unknown_users_cost_a_hash_too(desk: Desk, tmp_path: Path) -> None:
     """A name that is not known is refused after one hash, even with the password that it is hashed against."""
-    for name in ("zoe", "", "ann\0", "zoé"):
+    for name in ("zoe", "ann\0", "zoé"):
         for password in ("ann", "bob"):
             desk.hashed.clear()
-            assert not desk.knows(name, password)
+            for _ in range(2):
+                assert not desk.knows(name, password)
             assert desk.hashed == [password.encode()]
     write(desk.path)
     assert not desk.knows("ann", "x")
@@ -229,30 +240,40 @@ def test_unknown_users_cost_a_hash_too(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_right_passwords_are_remembered(desk: Desk) -> None:
-    """A right password is hashed once in a minute, a wrong one each time, and nothing is remembered in clear."""
+    """A password is hashed once in a minute, right or wrong, and nothing is remembered in clear."""
     for seconds, hashed in ((0, 1), (59.9, 1), (0.2, 2), (30, 2)):
         desk.clock.advance(seconds)
         assert desk.knows("ann", "ann")
         assert len(desk.hashed) == hashed
     assert not desk.knows("ann", "wrong")
     assert not desk.knows("ann", "wrong")
+    assert len(desk.hashed) == 3
+    desk.clock.advance(60)
+    assert not desk.knows("ann", "wrong")
     assert len(desk.hashed) == 4
-    assert b"ann" not in b"".join(desk.checker._verified)
+    assert b"ann" not in b"".join(desk.checker._right._seen)
 
 
-def test_memory_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more passwords are remembered than is set, the newest ones, and none after its time."""
-    monkeypatch.setattr(users, "MAX_VERIFIED", 3)
-    names = [f"user{number}" for number in range(6)]
+def test_memory_is_bounded(desk: Desk) -> None:
+    """No more passwords are remembered than is set, the newest ones."""
+    names = [f"user{number}" for number in range(MAX_VERIFIED + 3)]
     write(desk.path, *names)
-    assert all(desk.knows(name, name) for name in names)
-    assert len(desk.checker._verified) == 3
+    for name in names:
+        assert desk.knows(name, name)
+    assert len(desk.checker._right) == MAX_VERIFIED
     desk.hashed.clear()
-    assert all(desk.knows(name, name) for name in names[3:])
+    assert desk.knows(names[3], names[3])
     assert desk.hashed == []
-    desk.clock.advance(61)
-    assert desk.knows(names[0], names[0])
-    assert len(desk.checker._verified) == 1
+    assert desk.knows(names[2], names[2])
+    assert desk.hashed == [names[2].encode()]
+
+
+def test_parts_do_not_run_together(desk: Desk) -> None:
+    """A name and a password that are known let nobody in whose name and password have the same bytes in a row."""
+    desk.path.write_text(f"ann:{cheap('x' + chr(0) + 'y')}\n")
+    assert desk.knows("ann", "x\0y")
+    for name, password in (("ann\0x", "y"), ("an", "n\0x\0y"), ("ann\0", "x\0y"), ("ann\0x\0y", "")):
+        assert not desk.knows(name, password)
 
 
 def test_file_is_read_again(desk: Desk) -> None:
@@ -327,33 +348,144 @@ def test_open_file_is_warned_of(desk: Desk, mode: int, warned: int) -> None:
 
 
 def test_hashing_takes_turns(desk: Desk) -> None:
-    """Some passwords are hashed at a time, a number of others wait, and beyond that they are refused at once."""
+    """Some passwords are hashed at a time, and the others wait."""
     desk.held = []
-    answers = [desk.ask("ann", f"wrong{number}") for number in range(MAX_HASHING + MAX_WAITING)]
+    answers = desk.flood("user?", 20)
     assert len(desk.hashed) == MAX_HASHING
-    assert desk.ask("ann", "ann") == [UnauthorizedLogin]
     assert not any(answers)
     desk.work()
     assert answers == [[UnauthorizedLogin]] * len(answers)
-    later = desk.ask("ann", "ann")
-    desk.work()
-    assert later == [b"ann"]
 
 
-def test_waiting_passwords_are_not_hashed_again(desk: Desk) -> None:
-    """Of many requests with one password that come together, only those are hashed that began before it was right."""
+def test_same_password_is_hashed_once(desk: Desk) -> None:
+    """A password that many requests bring together is hashed once, for all that are still there."""
     desk.held = []
-    answers = [desk.ask("ann", "ann") for _ in range(20)]
+    answers = [desk.ask("ann", "ann") for _ in range(100)]
+    gone = desk.request("ann", "ann")
+    gone.addErrback(lambda failure: failure.trap(CancelledError))
+    gone.cancel()
     desk.work()
-    assert answers == [[b"ann"]] * 20
-    assert len(desk.hashed) == MAX_HASHING
+    assert answers == [[b"ann"]] * 100
+    assert desk.hashed == [b"ann"]
+
+
+def test_flood_is_turned_away(desk: Desk) -> None:
+    """Who guesses on and on has few guesses hashed; another network, and another name, are not held up by that."""
+    answers = desk.flood("ann", 1000)
+    at_once, per_second = NAME_TOKENS
+    assert len(desk.hashed) == at_once
+    assert answers.count([TooManyPasswords]) == 1000 - at_once
+    assert desk.ask("ann", "ann", "192.0.2.2") == [b"ann"]
+    assert desk.ask("bob", "bob") == [b"bob"]
+    desk.hashed.clear()
+    desk.clock.advance(3 / per_second)
+    desk.flood("ann", 100)
+    assert len(desk.hashed) == 3
+
+
+def test_flood_with_many_names_is_turned_away(desk: Desk) -> None:
+    """Who guesses for other names all the time has no more guesses hashed than the network may."""
+    desk.flood("user?", 1000)
+    assert len(desk.hashed) == NETWORK_TOKENS[0]
+    assert desk.ask("ann", "ann", "192.0.2.2") == [b"ann"]
+
+
+def test_right_password_gets_in_through_a_flood(desk: Desk) -> None:
+    """From the address of a flood, and with the name that it is for, a right password gets in the second time."""
+    for name in ("ann", "user?"):
+        desk.flood(name, 1000)
+        assert desk.ask("ann", "ann") == ([TooManyPasswords] if name == "ann" else [b"ann"])
+        desk.flood(name, 1000)
+        assert desk.ask("ann", "ann") == [b"ann"]
+
+
+def test_password_that_was_right_gets_in(desk: Desk) -> None:
+    """A password that was right before gets in at once, however many guesses come, each of them twice."""
+    assert desk.knows("ann", "ann")
+    desk.clock.advance(credentials.VERIFIED_SECONDS + 1)
+    for _ in range(2):
+        first = desk.guesses
+        desk.flood("ann", 500)
+        desk.guesses = first
+        desk.flood("ann", 500)
+    assert len(desk.hashed) < 60
+    assert desk.ask("ann", "ann") == [b"ann"]
+
+
+def test_password_that_was_turned_away_goes_first(desk: Desk) -> None:
+    """A password that comes again is hashed before all that have waited."""
+    desk.held = []
+    waiting = desk.flood("user?", NETWORK_TOKENS[0])
+    waiting += desk.flood("user?", 50, "192.0.2.2")
+    assert desk.ask("bob", "bob") == [TooManyPasswords]
+    answer = desk.ask("bob", "bob")
+    for _ in range(MAX_HASHING + 1):
+        desk.held.pop(0)()
+    assert answer == [b"bob"]
+    desk.work()
+    assert all(waiting)
+
+
+def test_networks_take_turns(desk: Desk) -> None:
+    """Behind a network with many passwords another one waits for no more than those that are being hashed."""
+    desk.held = []
+    desk.flood("user?", NETWORK_TOKENS[0])
+    answer = desk.ask("ann", "ann", "192.0.2.2")
+    for _ in range(MAX_HASHING + 2):
+        desk.held.pop(0)()
+    assert answer == [b"ann"]
+    desk.work()
+
+
+def test_too_many_networks(desk: Desk) -> None:
+    """If too many wait in all, the network with the most loses its last one, which goes first when it comes again."""
+    desk.held = []
+    waiting = [desk.flood("user?", 100, f"192.0.2.{number}") for number in range(10, 15)]
+    assert desk.checker._turns.waiting == credentials.MAX_WAITING - MAX_HASHING
+    answers = [desk.ask("ann", "ann", f"192.0.3.{number}") for number in range(3)]
+    assert not any(answers)
+    assert sum(bool(answer) for network in waiting for answer in network) == 0
+    late = [desk.ask("zoe", f"zoe{number}", "192.0.4.4") for number in range(3)]
+    assert sum(answer == [TooManyPasswords] for network in waiting for answer in network) == 2
+    desk.work()
+    assert answers == [[b"ann"]] * 3
+    assert late == [[UnauthorizedLogin]] * 3
+
+
+def test_right_passwords_cost_nothing(desk: Desk) -> None:
+    """Users behind one address may be many: right passwords take up no room of their network."""
+    names = [f"user{number}" for number in range(3 * int(NETWORK_TOKENS[0]))]
+    write(desk.path, *names)
+    assert all(desk.knows(name, name) for name in names)
+
+
+def test_clients_that_leave_cost_nothing(desk: Desk) -> None:
+    """A client that leaves before its turn is not hashed, and takes up no room of its network."""
+    desk.held = []
+    busy = desk.flood("zoe", MAX_HASHING, "192.0.2.2")
+    for number in range(1000):
+        gone = desk.request("ann", f"wrong{number}")
+        gone.cancel()
+        gone.addErrback(lambda failure: failure.trap(CancelledError))
+    answer = desk.ask("ann", "ann")
+    desk.work()
+    assert answer == [b"ann"]
+    assert len(desk.hashed) == MAX_HASHING + 1
+    assert all(busy)
+
+
+def test_credentials_without_a_client(desk: Desk) -> None:
+    """Programs may check plain credentials of twisted.cred; all these count as one client."""
+    answers: list[Any] = []
+    desk.checker.requestAvatarId(UsernamePassword(b"ann", b"ann")).addBoth(answers.append)
+    assert answers == [b"ann"]
 
 
 def test_cancelling_frees_no_turn(desk: Desk) -> None:
     """A client that leaves gets no answer, and its turn lasts until its password was hashed."""
     desk.held = []
     for number in range(MAX_HASHING):
-        asked = desk.checker.requestAvatarId(UsernamePassword(b"ann", b"wrong%d" % number))
+        asked = desk.request("ann", f"wrong{number}")
         asked.cancel()
         asked.addErrback(lambda failure: failure.trap(CancelledError))
     waits = desk.ask("bob", "bob")
@@ -371,6 +503,7 @@ def test_broken_thread(desk: Desk) -> None:
     desk.checker._in_thread, working = fails, desk.checker._in_thread
     for _ in range(MAX_HASHING + 1):
         assert desk.ask("ann", "ann") == [MemoryError]
+    assert not desk.checker._checks
     desk.checker._in_thread = working
     assert desk.knows("ann", "ann")
 

@@ -1,6 +1,7 @@
 """Who may call what: the reading of rules, and what they decide together."""
 
 import contextlib
+import ipaddress
 import re
 import timeit
 from typing import Any
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.access import rules as access
 from jsonrpcs_tx.access.rules import TRANSPORTS, Access, Caller, Rule, read_rule
+from jsonrpcs_tx.access.rules import rules as access
 from jsonrpcs_tx.errors import SettingError
 
 NEAR = Caller("udp", "127.0.0.1")
@@ -43,10 +44,10 @@ def rules(*lines: str) -> Access:
         ),
         ("https tls=Ops.Example.com allow *", {"tls_names": ("ops.example.com",), "facts": {"tls"}}),
         ("http user=ann allow stats.* deny *.reset*", {"transports": {"http"}, "users": ("ann",), "facts": {"user"}}),
-        ("unix uid=0 allow *", {"transports": {"unix"}, "uids": {0}, "facts": {"uid"}}),
+        ("unix uid=0 allow *", {"transports": {"unix"}, "added": False, "uids": {0}, "facts": {"uid"}}),
         ("unix gid=root allow core.*", {"transports": {"unix"}, "gids": {0}, "facts": {"gid"}}),
-        ("uid=root uid=7 allow *", {"transports": {"unix"}, "uids": {0, 7}}),
-        ("any deny core.kill", {"transports": set(TRANSPORTS), "allow": (), "deny": ("core.kill",)}),
+        ("uid=root uid=7 allow *", {"transports": {"unix", "http", "https"}, "uids": {0, 7}}),
+        ("any deny core.kill", {"transports": set(TRANSPORTS), "added": True, "allow": (), "deny": ("core.kill",)}),
         (
             "  192.0.2.1 any 2001:db8::1  deny a allow b\tdeny c ",
             {"transports": {"udp", "tcp", "http", "https"}, "networks": ["192.0.2.1/32", "2001:db8::1/128"]}
@@ -82,11 +83,14 @@ def test_read_rule(line: str, expected: dict[str, Any]) -> None:
         ("udp 192.0.2.1/24 allow *", "host bits set"),
         ("udp 192.0.2.0/33 allow *", "'192.0.2.0/33'"),
         ("udp ::ffff:192.0.2.0/120 allow *", "written as IPv4"),
-        ("udp uid=0 allow *", "uid with unix, not with udp"),
+        ("udp uid=0 allow *", "uid with http or https or unix, not with udp"),
         ("http https tls=a allow *", "tls with https, not with http"),
         ("unix user=ann allow *", "user with http or https, not with unix"),
         ("fifo 127.0.0.1 allow *", "a network with http or https or tcp or udp, not with fifo"),
-        ("tls=a uid=0 allow *", "what one transport can know"),
+        ("http 192.0.2.1 uid=0 allow *", "a network, or uid= and gid=, not both"),
+        ("any 192.0.2.1 gid=0 allow *", "a network, or uid= and gid=, not both"),
+        ("unix uid=a\0b allow *", "null byte"),
+        ("chat allow *", "exec, fifo, http, https, tcp, udp, unix"),
         ("uid=no-such-user-here allow *", "'no-such-user-here' does not exist"),
         ("gid=no-such-group-here allow *", "'no-such-group-here' does not exist"),
         ("uid=4294967295 allow *", "4294967295 is too high"),
@@ -132,7 +136,22 @@ def test_default(caller: Caller) -> None:
         (["udp 192.0.2.0/24 allow core.*"], Caller("udp", "::ffff:192.0.2.7"), "core.ps", "stats.get"),
         (["udp 192.0.2.0/24 allow *"], Caller("udp", "192.0.3.7"), "", "core.ps"),
         (["udp 192.0.2.0/24 allow *"], Caller("tcp", "192.0.2.7"), "", "core.ps"),
-        (["udp 192.0.2.0/24 allow a"], NEAR, "any.thing", ""),
+        (["udp 192.0.2.0/24 allow a"], NEAR, "", "any.thing"),
+        (["udp 127.0.0.1 allow a"], Caller("udp", "127.0.0.2"), "", "a b"),
+        (["udp 127.0.0.1 allow a"], Caller("tcp", "127.0.0.2"), "a b", ""),
+        (["http 127.0.0.1 allow a"], Caller("http", uid=0, gid=0), "", "a"),
+        (["http uid=7 gid=8 allow a"], Caller("http", uid=7, gid=8), "a", "b"),
+        (["http uid=7 gid=8 allow a"], Caller("http", uid=7, gid=7), "", "a"),
+        (["https uid=7 allow a"], Caller("https", "127.0.0.1"), "", "a"),
+        (["any deny core.kill"], Caller("chat"), "core.ps", "core.kill"),
+        (["any allow a"], Caller("chat", "192.0.2.7"), "a", "b"),
+        (["user=ann allow a"], Caller("chat", user="ann"), "a", "b"),
+        (["user=ann allow a"], Caller("chat", user="bob"), "", "a"),
+        (["udp allow a"], Caller("chat"), "a b", ""),
+        (["udp allow a core.* deny core.* a*"], FAR, "", "a core.ps"),
+        (["udp allow * deny **"], FAR, "", "a"),
+        (["udp allow a*c deny a*b*c"], FAR, "ac", "abc"),
+        (["tls=key allow a"], Caller("https", "192.0.2.7", tls_names=("\u212aey",)), "", "a"),
         (["udp allow a"], NEAR, "a", "b"),
         (["udp allow a", "any 192.0.2.7 allow b"], FAR, "a b", "c"),
         (["udp allow * deny core.kill"], FAR, "core.ps", "core.kill"),
@@ -176,6 +195,114 @@ def test_patterns(patterns: list[str], method: str) -> None:
     assert rules(f"udp allow {' '.join(patterns)}").allows(FAR, method) == bool(re.fullmatch(plain, method))
 
 
+TRANSPORT_FACTS = {
+    "exec": "",
+    "fifo": "",
+    "unix": "uid gid",
+    "udp": "address",
+    "tcp": "address",
+    "http": "address user uid gid",
+    "https": "address user tls uid gid",
+    "chat": "address user tls uid gid",
+}
+"""What docs/access.md says that each transport can know; a program has added C{chat}."""
+
+_METHODS = ("a", "ab", "b.c", "core.ps")
+_PATTERNS = st.lists(st.sampled_from(("a", "a*", "*", "*.c", "core.*", "ab")), min_size=1, max_size=2)
+_CONDITIONS = {
+    "address": ("127.0.0.1", "127.0.0.0/8", "::1", "192.0.2.0/24"),
+    "user": ("user=ann", "user=*n*", "user=bob"),
+    "tls": ("tls=OPS", "tls=*s", "tls=dev"),
+    "uid": ("uid=0", "uid=7"),
+    "gid": ("gid=0", "gid=8"),
+}
+
+
+@st.composite
+def _rules(draw: st.DrawFn) -> tuple[list[str], list[str], dict[str, list[str]], dict[str, list[str]]]:
+    """A rule, taken apart: transports, C{any} or none; kinds of facts that it asks for; conditions; methods."""
+    facts = draw(st.sampled_from(([], ["address"], ["user"], ["address", "user", "tls"], ["uid"], ["gid", "uid"])))
+    able = [name for name in access.TRANSPORTS if all(fact in TRANSPORT_FACTS[name].split() for fact in facts)]
+    named = draw(st.lists(st.sampled_from([*able, "any"]), max_size=2, unique=True))
+    asked = {fact: draw(st.lists(st.sampled_from(_CONDITIONS[fact]), min_size=1, max_size=2)) for fact in facts}
+    methods = draw(st.fixed_dictionaries({}, optional={"allow": _PATTERNS, "deny": _PATTERNS}).filter(bool))
+    if not named and not asked:
+        named = ["any"]
+    return named, able, asked, methods
+
+
+_CALLERS = st.sampled_from(sorted(TRANSPORT_FACTS)).flatmap(
+    lambda transport: st.builds(
+        Caller,
+        st.just(transport),
+        **{
+            name: values if fact in TRANSPORT_FACTS[transport].split() else st.just(default)
+            for name, fact, values, default in (
+                (
+                    "address",
+                    "address",
+                    st.sampled_from(("127.0.0.1", "127.0.0.2", "::1", "192.0.2.7", "2001:db8::1")),
+                    None,
+                ),
+                ("user", "user", st.sampled_from((None, "ann", "eve")), None),
+                ("tls_names", "tls", st.sampled_from(((), ("ops",), ("x", "Devs"))), ()),
+                ("uid", "uid", st.sampled_from((None, 0, 7)), None),
+                ("gid", "gid", st.sampled_from((None, 0, 8)), None),
+            )
+        },
+    )
+)
+
+
+def _shell_like(pattern: str, text: str) -> bool:
+    """Whether a pattern with stars matches, tried out character by character."""
+    if not pattern:
+        return not text
+    if pattern[0] == "*":
+        return any(_shell_like(pattern[1:], text[start:]) for start in range(len(text) + 1))
+    return text[:1] == pattern[0] and _shell_like(pattern[1:], text[1:])
+
+
+def _meets(caller: Caller, fact: str, condition: str) -> bool:
+    """Whether a caller meets one condition of a rule."""
+    wanted = condition.partition("=")[2]
+    if fact == "address":
+        network = ipaddress.ip_network(condition)
+        return caller.address is not None and ipaddress.ip_address(caller.address) in network
+    if fact == "tls":
+        return any(_shell_like(wanted.lower(), name.lower()) for name in caller.tls_names)
+    if fact == "user":
+        return caller.user is not None and _shell_like(wanted, caller.user)
+    return getattr(caller, fact) == int(wanted)
+
+
+@given(st.lists(_rules(), max_size=4), _CALLERS, st.sampled_from(_METHODS))
+def test_semantics(lines: list[Any], caller: Caller, method: str) -> None:
+    """Rules decide as docs/access.md says, which is written down here once more, rule by rule and word by word."""
+    denied = allowed = closed = False
+    for named, able, asked, methods in lines:
+        everywhere = not named or "any" in named
+        over = caller.transport in named or (everywhere and (caller.transport in able or caller.transport == "chat"))
+        fits = over and all(
+            any(_meets(caller, fact, condition) for condition in conditions) for fact, conditions in asked.items()
+        )
+        denied |= fits and any(_shell_like(pattern, method) for pattern in methods.get("deny", ()))
+        allowed |= fits and any(_shell_like(pattern, method) for pattern in methods.get("allow", ()))
+        closed |= over and "allow" in methods
+    of_this_machine = caller.address is None or ipaddress.ip_address(caller.address).is_loopback
+    expected = not denied and (allowed or (not closed and of_this_machine))
+    texts = [
+        " ".join(
+            [*named, *(word for words in asked.values() for word in words)]
+            + [word for keyword, patterns in methods.items() for word in (keyword, *patterns)]
+        )
+        for named, _, asked, methods in lines
+    ]
+    decided = rules(*texts)
+    assert decided.allows(caller, method) == expected, (texts, caller)
+    assert decided.admits(caller) or not decided.allows(caller, method)
+
+
 def test_order_is_free() -> None:
     """The order of the rules does not count."""
     lines = ["udp allow *", "any deny core.kill", "udp 192.0.2.7 allow core.kill"]
@@ -208,6 +335,7 @@ def test_bad_address() -> None:
         (["udp deny core.kill"], "udp", "0.0.0.0", False),
         (["tls=ops allow *"], "https", "0.0.0.0", True),
         (["tls=ops allow *"], "http", "0.0.0.0", False),
+        (["http uid=0 allow *"], "http", "0.0.0.0", False),
         (["unix uid=0 allow *"], "udp", "0.0.0.0", False),
     ],
 )

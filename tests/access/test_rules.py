@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from jsonrpcs_tx.rpc.dispatcher import Reply
 from tests.support import (
     ECHO,
     ECHO_REPLY,
@@ -97,7 +99,7 @@ def gets_no_reply(server: Server, transport: str) -> bool:
 
 def test_no_reply_to_strangers(start: Callable[..., Server]) -> None:
     """Who may not call anything over a datagram socket gets no reply at all."""
-    server = start("unix uid=4000000000 allow *", "udp 192.0.2.0/24 allow *", "udp 127.0.0.1 deny *")
+    server = start("unix uid=4000000000 allow *", "udp 192.0.2.0/24 ::1 allow *")
     assert gets_no_reply(server, "unix")
     assert gets_no_reply(server, "udp4")
 
@@ -191,6 +193,62 @@ def test_exec_is_restricted_too() -> None:
     service = makeService(Settings(rule=["exec deny core.pwd"]))
     assert service.jsonrpc_exec('{"jsonrpc":"2.0","method":"core.pwd","id":1}').code == 403
     assert service.jsonrpc_exec(ECHO).body == ECHO_REPLY
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "fast"),
+    [(f"uid={os.getuid()} gid={os.getgid()}", 200, fast) for fast in ("yes", "no")] + [("127.0.0.1", 403, "yes")],
+)
+def test_http_over_a_unix_socket(
+    start: Callable[..., Server], tmp_path: Path, rule: str, status: int, fast: str
+) -> None:
+    """Over a Unix socket of HTTP the user of the client's process counts, and no rule for addresses opens it."""
+    options = ("--http-listen=unix:http.sock", f"--fast-paths={fast}", "--http-mode=0600")
+    server = start(f"http {rule} allow jsonrpc.*", options=options)
+    path = tmp_path / "http.sock"
+    assert server.addresses["http"] == str(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert server.http(ECHO).status == status
+    assert server.http(b'{"jsonrpc":"2.0","method":"core.pwd","id":1}').status == 403
+    server.stop()
+    assert not path.exists()
+
+
+def test_https_over_a_unix_socket(start: Callable[..., Server], tmp_path: Path) -> None:
+    """The user counts below TLS as well."""
+    server = start(f"https uid={os.getuid()} allow jsonrpc.*", options=("--https-listen=unix:https.sock:mode=640",))
+    assert stat.S_IMODE((tmp_path / "https.sock").stat().st_mode) == 0o640
+    with socket.socket(socket.AF_UNIX) as plain:
+        plain.settimeout(PATIENCE)
+        plain.connect(server.addresses["https"])
+        with unverified().wrap_socket(plain) as client:
+            client.sendall(http_request(ECHO))
+            assert client.recv(65_536).endswith(ECHO_REPLY)
+
+
+def test_another_address_of_this_machine(start: Callable[..., Server]) -> None:
+    """A rule for one address of this machine leaves nothing open to the others."""
+    server = start("tcp 127.0.0.1 allow jsonrpc.*", "http 127.0.0.9 allow *")
+    assert ask(server, "tcp", "core.version") == FORBIDDEN
+    with socket.create_connection(server.addresses["tcp"], PATIENCE, ("127.0.0.2", 0)) as client:
+        client.sendall(ECHO)
+        assert json.loads(client.recv(65_536))["error"] == FORBIDDEN
+    assert server.http(ECHO).status == 403
+
+
+def test_rules_hold_for_transports_of_programs() -> None:
+    """What a program adds is a transport as any other to rules for any."""
+    from jsonrpcs_tx import Settings, makeService
+
+    for rules, refused in ((["any deny core.pwd"], True), (["any allow jsonrpc.*"], True), (["udp deny *"], False)):
+        dispatcher = makeService(Settings(rule=rules)).dispatcher
+        origin = dispatcher.origin("chat", user="ann")
+        reply = dispatcher.dispatch(b'{"jsonrpc":"2.0","method":"core.pwd","id":1}', origin)
+        assert isinstance(reply, Reply)
+        assert (reply.code == 403) == refused
+        echo = dispatcher.dispatch(ECHO, origin)
+        assert isinstance(echo, Reply)
+        assert echo.body == ECHO_REPLY
 
 
 def test_rules_do_not_bother_http(start: Callable[..., Server]) -> None:

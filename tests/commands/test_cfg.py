@@ -14,7 +14,8 @@ from jsonrpcs_tx.commands.cfg import Cfg
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry
-from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
+from jsonrpcs_tx.state import variables
+from jsonrpcs_tx.state.variables import MOST_INSTANCES, Variable, VariableError, Variables
 from tests.support import DATA
 
 Call = Callable[..., Any]
@@ -374,6 +375,31 @@ def test_program_refuses(service: Service, call: Call, value: int, code: int, re
     assert service.log == [("title", "abc", "new"), ("title", "new", "abc")]
     assert call("rollback") == {}
     assert call("diff") == {}
+
+
+def test_most_instances(call: Call, service: Service) -> None:
+    """A client makes so many instances of a group and no more, so that they do not fill the memory."""
+    for number in range(MOST_INSTANCES):
+        assert call("add_group_inst", f"foo[{number}]") == {}
+    assert call("add_group_inst", "foo[0]") == {}
+    code, text = call("add_group_inst", f"foo[{MOST_INSTANCES}]")
+    assert code == 400
+    assert text.endswith("instance 1000 of group foo: allowed are 1000 instances")
+    assert len(service.foo.instances) == MOST_INSTANCES
+
+
+def test_most_delayed_changes(call: Call, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many changes are delayed, which bounds what a commit has to do; one of them may still be replaced."""
+    monkeypatch.setattr(variables, "MOST_DELAYED", 2)
+    call("add_group_inst", "foo[1]")
+    for name, value in (("bar", 1), ("title", "new"), ("bar", 2)):
+        assert call("set_delayed", "foo", name, value) == {}
+    for request in (("set_delayed", "foo", "ratio", 1), ("del_delayed", "foo[1]", "bar")):
+        code, text = call(*request)
+        assert code == 400
+        assert text.endswith("allowed are 2 delayed changes; commit or drop them first")
+    assert call("commit") == {}
+    assert (service.foo["bar"], service.foo["title"], service.foo["ratio"]) == (2, "new", 0.5)
 
 
 NAMES = st.sampled_from(["foo", "foo[1]", "foo[x]", "nope", "core", "bar", "title", "ratio", "debug", ""])

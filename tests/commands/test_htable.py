@@ -1,8 +1,11 @@
 """The commands htable.*: the recorded replies of Kamailio, and what differs from it."""
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +16,7 @@ from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.tables import StorageError, Table, Tables
-from tests.support import DATA
+from tests.support import DATA, ECHO, ECHO_REPLY, Server, datagram_client
 
 Call = Callable[..., Any]
 NOON = time.mktime((2026, 1, 2, 12, 0, 0, 0, 0, -1))
@@ -43,19 +46,22 @@ class Service(SimpleNamespace):
 
 
 class Memory:
-    """Keeps the rows of one table; or fails."""
+    """Keeps the rows of one table; or fails, or says that it goes on."""
 
     def __init__(self) -> None:
         self.rows: list[Any] = []
         self.broken = False
+        self.done = True
 
-    def store(self, table: Table) -> None:
+    def store(self, table: Table) -> bool:
         self._fail()
         self.rows = table.rows()
+        return self.done
 
-    def reload(self, table: Table) -> None:
+    def reload(self, table: Table) -> bool:
         self._fail()
-        table.restore(self.rows)
+        table.restore(table.read(self.rows))
+        return self.done
 
     def _fail(self) -> None:
         if self.broken:
@@ -270,6 +276,37 @@ def test_store_and_reload(service: Service, call: Call) -> None:
         assert call(method) == (500, "No htable name given")
         assert call(method, 5) == (500, "No htable name given")
         assert call(method, "zz") == (500, "No such htable")
+
+
+def test_storage_goes_on(service: Service, call: Call) -> None:
+    """While storing or reading goes on, the answer does not say that it is done."""
+    service.tables.storage = memory = Memory()
+    memory.done = False
+    assert call("store", "a") == "Ok. Htable is being stored to DB."
+    assert call("reload", "a") == "Ok. Htable is being reloaded."
+
+
+def test_locked_database(tmp_path: Path) -> None:
+    """While another process has the database locked, storing over any transport is a fault, and nobody else waits."""
+    with Server(tmp_path, "--htable=a", "--htable-db=tables.db") as server:
+        with closing(sqlite3.connect(tmp_path / "tables.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            store = b'{"jsonrpc":"2.0","method":"htable.store","params":["a"],"id":1}'
+            with datagram_client(server.addresses["unix"]) as crowd:
+                for _ in range(10):
+                    crowd.send(store)
+                started = time.monotonic()
+                assert server.call("http", ECHO) == ECHO_REPLY
+                assert time.monotonic() - started < 3  # a second for each, if it waited for the lock
+                for _ in range(10):
+                    error = json.loads(crowd.recv(10_000))["error"]
+                    assert error["message"] == "Htable store failed: table a not stored: database is locked"
+            for transport in ("fifo", "tcp", "http"):
+                assert json.loads(server.call(transport, store))["error"]["code"] == 500
+        assert json.loads(server.call("fifo", store))["result"] in (
+            "Ok. Htable successfully stored to DB.",
+            "Ok. Htable is being stored to DB.",  # on a slow disk
+        )
 
 
 def test_storage_fails(service: Service, call: Call) -> None:

@@ -225,7 +225,7 @@ def test_socat(server: Server, tmp_path: Path) -> None:
         "UDP6:[{}]:{}".format(*addresses["udp6"]),
         "TCP:{}:{}".format(*addresses["tcp"]),
     ):
-        assert run("socat", "-t", "1", "-", there, document=ECHO + b"\n") == ECHO_REPLY
+        assert run("socat", "-t", "1", "-", there, document=ECHO + b"\n").rstrip(b"\n") == ECHO_REPLY
 
 
 def test_socat_without_address(server: Server) -> None:

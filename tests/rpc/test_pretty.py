@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.rpc.pretty import layout
+from jsonrpcs_tx.rpc.pretty import MAX_LENGTH, layout
 from tests.support import DATA
 
 CAPTURES = [
@@ -59,6 +59,14 @@ def test_captures(capture: dict[str, Any]) -> None:
 def test_layout(value: Any, text: str) -> None:
     """Empty and nested values, and strings that look like structure, are laid out as Kamailio does."""
     assert layout(compact(value)).decode() == text
+
+
+def test_too_long() -> None:
+    """A document that would take long to lay out stays compact."""
+    longest = compact(["x" * (MAX_LENGTH - 6), 1])
+    assert len(longest) == MAX_LENGTH
+    assert layout(longest) == longest.replace(b",", b", ")
+    assert layout(longest.replace(b"1]", b"11]")) == longest.replace(b"1]", b"11]")
 
 
 @given(JSON)

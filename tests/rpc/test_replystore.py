@@ -2,15 +2,17 @@
 
 import json
 import os
+import socket
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.rpc import replystore as store
 from tests.support import ECHO, ECHO_REPLY, Server
 
 STORED = b'{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": 1\n}'
@@ -61,7 +63,9 @@ def test_http(server: Server, stored: Path, transport: str) -> None:
     assert os.listdir(stored) == []
 
 
-@pytest.mark.parametrize("path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300])
+@pytest.mark.parametrize(
+    "path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300, "." + "0" * 16]
+)
 def test_other_paths(server: Server, stored: Path, path: str) -> None:
     """Nothing is written elsewhere, and the client is told that it was not."""
     assert server.call("unix", storing(path)) == FAILED
@@ -90,7 +94,7 @@ def test_directory_in_the_way(server: Server, stored: Path) -> None:
 
 @pytest.mark.parametrize(
     ("id", "told"),
-    [(b"7", b"7"), (b"-2.5", b"-2.5"), (b'"a\\"\\n"', b'"a\\"\\n"'), (b"null", b"0"), (b"[1]", b"0"), (b"true", b"0")],
+    [(b"7", b"7"), (b"-2.5", b"-2.5"), (b'"a\\"\\n"', b'"a\\"\\n"'), (b"null", b"0"), (b"true", b"0")],
 )
 def test_ids(server: Server, stored: Path, id: bytes, told: bytes) -> None:
     """The id is told as JSON, whatever is in it; without one it is 0, as in Kamailio."""
@@ -98,10 +102,93 @@ def test_ids(server: Server, stored: Path, id: bytes, told: bytes) -> None:
     assert server.call("unix", storing("out.json", document)) == STORED.replace(b"1\n", told + b"\n")
 
 
-def test_errors_are_stored(server: Server, stored: Path) -> None:
-    """An error is a reply like any other."""
-    assert server.call("unix", storing("out.json", b'{"jsonrpc":"2.0","method":"no","id":1}')) == STORED
-    assert "error" in json.loads((stored / "out.json").read_bytes())
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'{"jsonrpc":"2.0","method":"no","id":1}',
+        b'{"jsonrpc":"2.0","method":"dispatcher.add","id":1}',
+        b'{"jsonrpc":"1.0","method":"core.pwd","id":1}',
+        b'{"jsonrpc":"2.0","method":"core.pwd","id":1,}',
+    ],
+)
+def test_errors_are_not_stored(server: Server, stored: Path, document: bytes) -> None:
+    """The client itself gets an error, and the file of an earlier reply stays."""
+    assert server.call("unix", storing("out.json")) == STORED
+    assert "error" in json.loads(server.call("unix", storing("out.json", document)))
+    assert (stored / "out.json").read_bytes() == ECHO_REPLY
+
+
+def test_bytes_that_are_not_utf8(server: Server, stored: Path) -> None:
+    """A name that is not UTF-8 is a parse error, and the server reads on."""
+    document = storing("NAME").replace(b"NAME", b"a\xff")
+    for transport in ("unix", "udp4", "tcp"):
+        assert json.loads(server.call(transport, document))["error"]["code"] == -32700
+        assert server.call(transport, ECHO) == ECHO_REPLY
+    assert os.listdir(stored) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: socket.socket(socket.AF_UNIX).bind(str(path))])
+def test_special_file_in_the_way(server: Server, stored: Path, make: Callable[[Path], None]) -> None:
+    """A FIFO or socket of that name, which would block whoever opens it, is replaced unopened."""
+    make(stored / "out.json")
+    assert server.call("unix", storing("out.json")) == STORED
+    assert (stored / "out.json").read_bytes() == ECHO_REPLY
+
+
+def test_nobody_else_replaces_it(tmp_path: Path) -> None:
+    """With rules, a file is replaced by the caller who had it stored, and by no other; nor is one that was there."""
+    (tmp_path / "stored").mkdir()
+    (tmp_path / "stored" / "old.json").write_text("old")
+    rules = ("--rule=unix allow *", "--rule=tcp allow *", "--rule=udp deny *")
+    with Server(tmp_path, "--store-path=stored", *rules) as running:
+        assert running.call("unix", storing("out.json")) == STORED
+        for transport, name in (("tcp", "out.json"), ("tcp", "old.json"), ("unix", "old.json")):
+            before = (tmp_path / "stored" / name).read_bytes()
+            error = json.loads(running.call(transport, storing(name, ECHO.replace(b'"x"', b'"evil"'))))["error"]
+            assert error["code"] == 500
+            assert error["message"].startswith("Storing failed: there is a file of that name; allowed: a new name")
+            assert (tmp_path / "stored" / name).read_bytes() == before
+        assert running.call("unix", storing("out.json")) == STORED
+        (tmp_path / "stored" / "out.json").unlink()
+        assert running.call("tcp", storing("out.json")) == STORED
+        assert "error" in json.loads(running.call("unix", storing("out.json")))
+
+
+def test_denied(tmp_path: Path) -> None:
+    """Whoever may not call a method writes no file by it."""
+    (tmp_path / "stored").mkdir()
+    with Server(tmp_path, "--store-path=stored", "--rule=unix allow core.pwd", "--rule=fifo allow *") as running:
+        assert json.loads(running.call("unix", storing("out.json")))["error"]["code"] == 403
+        assert os.listdir(tmp_path / "stored") == []
+
+
+def test_room(stored: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many files, and so many bytes in all; within that, those that are there are replaced."""
+    monkeypatch.setattr(store, "MAX_FILES", 2)
+    monkeypatch.setattr(store, "MAX_BYTES", 30)
+    files = store.ReplyStore(str(stored))
+
+    def put(name: str, size: int) -> bytes:
+        answered = files.put(storing(name), b"x" * size)
+        assert answered is not None
+        return answered[0]
+
+    assert [put("a", 10), put("b", 10), put("a", 20)] == [STORED] * 3
+    assert b"there are 2 files already" in put("c", 1)
+    assert b"more than 30 bytes" in put("a", 21)
+    (stored / "b").unlink()
+    assert put("c", 10) == STORED
+
+
+def test_leftovers(tmp_path: Path) -> None:
+    """What a crash has left half-written is removed at the next start, and nothing else."""
+    names = [".0123456789abcdef", ".fedcba9876543210", ".profile", ".0123456789abcdef0", "out.json"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    (tmp_path / names[1]).touch()
+    store.ReplyStore(str(tmp_path))
+    assert sorted(os.listdir(tmp_path)) == sorted(names[1:])
 
 
 def test_disk_full(server: Server, stored: Path) -> None:
@@ -117,10 +204,11 @@ def test_disk_full(server: Server, stored: Path) -> None:
 
 
 def test_workers(tmp_path: Path) -> None:
-    """Workers store, too."""
+    """What workers read is stored, too, whichever of them it is."""
     with Server(tmp_path, "--store-path=.", "--dgram-workers=2") as running:
         running.wait_for_log("worker . reads unix")
-        assert running.call("unix", storing("out.json")) == STORED
+        for _ in range(8):
+            assert running.call("unix", storing("out.json")) == STORED
         assert (tmp_path / "out.json").read_bytes() == ECHO_REPLY
 
 

@@ -243,7 +243,7 @@ def test_rows(tables: Tables, clock: Clock) -> None:
     assert rows == [("never", "x", None), ("soon", 1, WALL + 10), ("later", 2, WALL + 100)]
     table.set("other", 1)
     clock.advance(20)
-    table.restore(rows)
+    table.restore(table.read(rows))
     assert [item.key for item in table.items()] == ["never", "later"]
     assert remaining(table, clock, "later") == 80
 
@@ -254,7 +254,7 @@ def test_bad_row(tables: Tables, row: Any) -> None:
     table = tables.define("a")
     table.set("k", "old")
     with pytest.raises(ValueError, match="allowed is"):
-        table.restore([("good", 1, None), row])
+        table.restore(table.read([("good", 1, None), row]))
     assert table.rows() == [("k", "old", None)]
 
 
@@ -268,7 +268,7 @@ def test_remove_expired(tables: Tables, clock: Clock) -> None:
     clock.advance(90)
     assert table.remove_expired(10)
     assert not table.remove_expired(10)
-    assert len(table._items) == 12
+    assert len(table._contents.kept) == 12
     assert sorted(item.key for item in table.items()) == sorted([*(f"k{n}" for n in range(10)), "stays", "k24"])
 
 
@@ -280,7 +280,7 @@ def test_memory_bounded(tables: Tables, clock: Clock) -> None:
             table.set("k", number)
         clock.advance(1)
         table.remove_expired()
-    assert len(table._queue) <= 3000
+    assert len(table._contents._queue) <= 3000
 
 
 KEYS = st.sampled_from("abc")

@@ -5,18 +5,22 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import attrs
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
+from twisted.logger import capturedLogs, globalLogPublisher
 
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.state.tables import StorageError, Table, Tables
-from jsonrpcs_tx.state.tablestore import SWEEP_INTERVAL, TableStore, TableStoreService
-from tests.support import REPOSITORY, environment
+from jsonrpcs_tx.state import tablestore
+from jsonrpcs_tx.state.tables import Contents, Row, StorageError, Table, Tables
+from jsonrpcs_tx.state.tablestore import SWEEP_INTERVAL, StoreThread, TableStore, TableStoreService
+from tests.support import PATIENCE, REPOSITORY, environment
 
 WALL = 1_700_000_000.0
 
@@ -47,6 +51,17 @@ def table(name: str = "a") -> Table:
 def contents(path: Path) -> dict[str, bytes]:
     """All files in the directory of a path."""
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be made to write to any file")
+def test_place_that_others_can_change(path: Path) -> None:
+    """Root refuses a directory where another user could put links beside the file, and makes nothing there."""
+    for owner, mode in ((65_534, 0o755), (0, 0o777), (0, 0o1777)):
+        os.chown(path.parent, owner, -1)
+        path.parent.chmod(mode)
+        with pytest.raises(StartError, match=f"htable_db: {path}: {path.parent} .*any file; allowed: "):
+            Program(path).service.startService()
+        assert contents(path) == {}
 
 
 def test_from_run_to_run(path: Path) -> None:
@@ -80,7 +95,7 @@ def test_one_table_at_a_time(path: Path) -> None:
     """Storing or reloading a table leaves the others alone, in memory and in the file."""
     run = Program(path)
     run.service.startService()
-    storage = run.tables.storage
+    storage = run.service._store
     assert storage is not None
     run.a.set("k", 1)
     run.b.set("k", 1, 500)
@@ -285,6 +300,129 @@ def test_failed_store_at_stop(path: Path) -> None:
     second.service.stopService()
 
 
+class SlowStore(TableStore):
+    """Waits for a word before it goes on, as one on a slow disk does."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.word = threading.Event()
+        self.interrupted = False
+
+    def write(self, name: str, rows: Iterable[Row]) -> None:
+        self._wait(name)
+        super().write(name, rows)
+
+    def read(self, table: Table) -> Contents:
+        self._wait(table.definition.name)
+        return super().read(table)
+
+    def interrupt(self) -> None:
+        self.interrupted = not self.word.is_set()
+        self.word.set()
+        super().interrupt()
+
+    def _wait(self, name: str) -> None:
+        self.word.wait()
+        if self.interrupted:
+            raise StorageError(f"table {name}: interrupted")
+
+
+@attrs.frozen
+class Slow:
+    """A thread that stores as L{SlowStore} does."""
+
+    store: SlowStore
+    clock: Clock
+    thread: StoreThread
+
+    def finish(self) -> None:
+        """Let the thread come to its end, and the reactor find that out."""
+        self.store.word.set()
+        assert self.thread._work is not None
+        self.thread._work.future.exception(PATIENCE)
+        self.clock.advance(1)
+        assert self.clock.getDelayedCalls() == []
+
+
+@pytest.fixture
+def slow(path: Path) -> Iterator[Slow]:
+    store, clock = SlowStore(path), Clock()
+    made = Slow(store, clock, StoreThread(store, clock))
+    yield made
+    store.word.set()
+    made.thread.stop()
+    store.close()
+
+
+def test_slow_disk(slow: Slow) -> None:
+    """A disk that is slow holds nobody up: storing goes on, with the items as they were, while others are refused."""
+    a = table()
+    a.set("k", "stored")
+    assert slow.thread.store(a) is False
+    a.set("k", "later")
+    for refused in (slow.thread.store, slow.thread.reload):
+        with pytest.raises(StorageError, match="table a: another is being stored or read; allowed: once that is done"):
+            refused(a)
+    slow.clock.advance(1)  # which finds it still in hand
+    slow.finish()
+    slow.store.reload(a)
+    assert a.get("k") == "stored"
+
+
+def test_slow_reload(slow: Slow) -> None:
+    """A table changes when all of it has been read."""
+    a = table()
+    assert slow.thread.reload(a) is False
+    a.set("k", 1)
+    slow.clock.advance(1)
+    assert a.get("k") == 1
+    slow.finish()
+    assert a.get("k") is None
+
+
+def test_slow_failure(slow: Slow, path: Path) -> None:
+    """A failure after the reply is in the log."""
+    slow.store.be_patient(0)
+    with capturedLogs() as events, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert slow.thread.store(table()) is False
+        slow.finish()
+    assert any("table a not stored: database is locked" in str(event.get("error")) for event in events)
+
+
+def test_stop_while_storing(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the thread has in hand at the stop is broken off when it takes too long."""
+    monkeypatch.setattr(tablestore, "_STOP_TIME", 0.01)
+    assert slow.thread.store(table()) is False
+    with capturedLogs() as events:
+        slow.thread.stop()
+    assert slow.store.interrupted
+    assert any("table a: interrupted" in str(event.get("error")) for event in events)
+    assert slow.clock.getDelayedCalls() == []
+
+
+def test_locked(path: Path) -> None:
+    """A file that another process has locked is a fault at once while the server runs; at the stop, after a second in
+    all, the log says what could not be stored.
+    """
+    run = Program(path)
+    run.service.startService()
+    storage = run.tables.storage
+    assert storage is not None
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        for name in "ab" * 5:
+            with pytest.raises(StorageError, match=f"table {name} not stored: database is locked"):
+                storage.store(run.tables[name])
+        assert time.monotonic() - started < 3  # a second each, if it waited
+        assert storage.reload(run.a) is True  # who reads does not wait for who writes
+        with capturedLogs() as events:
+            run.service.stopService()
+    errors = [str(event["error"]) for event in events if "error" in event]
+    assert errors == [f"table {name} not stored: database is locked" for name in "ab"]
+
+
 def test_sweep() -> None:
     """The service removes expired items, with no file too, and leaves nothing behind in the reactor."""
     run = Program(Path())
@@ -295,7 +433,7 @@ def test_sweep() -> None:
     run.clock.advance(SWEEP_INTERVAL)
     for _ in range(3):
         run.clock.advance(0)
-    assert run.b._items == {}
+    assert run.b._contents.kept == {}
     assert run.tables.storage is None
     service.stopService()
     assert run.clock.getDelayedCalls() == []
@@ -347,12 +485,12 @@ for turn in range(rounds):
     store = TableStore(path)
     for table in tables():
         store.reload(table)
-        values = set(table._items[key].value for key in table._items)
+        values = set(table._contents.kept[key].entry.value for key in table._contents.kept)
         number = values.pop() if values else 0
         assert not values, (table.definition.name, values)
         assert number in (last[table.definition.name], max(last.values()), max(last.values()) + 1), (number, last)
         assert number >= last[table.definition.name], (number, last)
-        assert len(table._items) == (number % 7 * 40 + 1 if number else 0)
+        assert len(table._contents.kept) == (number % 7 * 40 + 1 if number else 0)
         last[table.definition.name] = number
     store.close()
 print("consistent", last)

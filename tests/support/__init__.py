@@ -288,21 +288,29 @@ def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "
     return "\r\n".join(head).encode() + body
 
 
+def http_connection(transport: str, address: Any) -> http.client.HTTPConnection:
+    """A connection to be made to an address, or over HTTP to the path of a Unix socket."""
+    if transport == "https":
+        return http.client.HTTPSConnection(*address, timeout=PATIENCE, context=unverified())
+    if not isinstance(address, str):
+        return http.client.HTTPConnection(*address, timeout=PATIENCE)
+    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(PATIENCE)
+    connection.sock.connect(address)
+    return connection
+
+
 def http_call(
     transport: str,
-    address: tuple[str, int],
+    address: Any,
     document: bytes,
     method: str = "POST",
     path: str = "/RPC",
     headers: dict[str, str] | None = None,
 ) -> HttpReply:
     """One request over a connection of its own; the server's certificate is not checked."""
-    if transport == "https":
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            *address, timeout=PATIENCE, context=unverified()
-        )
-    else:
-        connection = http.client.HTTPConnection(*address, timeout=PATIENCE)
+    connection = http_connection(transport, address)
     try:
         connection.request(method, path, document, headers or {})
         response = connection.getresponse()

@@ -21,7 +21,8 @@ from jsonrpcs_tx import Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
-from jsonrpcs_tx.transports.datagramreader import RETRY_DELAY, DatagramReader
+from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import ECHO, ECHO_REPLY
 from tests.transports.test_fifo import request
 from tests.transports.test_files import warnings
@@ -103,7 +104,7 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
         dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
-        reader = kind(server, dispatcher, Origin(family), 2, clock)
+        reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()
 
@@ -250,7 +251,7 @@ def test_closed_by_a_command() -> None:
         one.clients[0].sendto(request("jsonrpc.echo"), one.server.getsockname())
         one.clients[0].sendto(request("test.then"), one.server.getsockname())
         one.reader.doRead()
-        assert one.counts()["udp4:dropped"] == 2
+        assert one.counts()["udp:dropped"] == 2
         assert not [*received(one.clients[0])]
 
 
@@ -279,4 +280,4 @@ def test_unreadable(kind: type[DatagramReader]) -> None:
         assert not warnings(events)
         one.server.close()
         one.reader.doRead()
-        assert warnings(events) == ["udp4: cannot read: Bad file descriptor"]
+        assert warnings(events) == ["udp: cannot read: Bad file descriptor"]

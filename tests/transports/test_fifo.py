@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.log import debug, set_debug, throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
@@ -303,8 +304,33 @@ class UnfinishedTests(FifoCase):
         assert await reader.whole() == b'{"jsonrpc":"2.0","result":"mine","id":1}'
 
 
+class DeadClientTests(FifoCase):
+    """What clients leave that died, where unfinished documents are given up late."""
+
+    settings = {"fifo_timeout": 600_000}
+
+    async def test_stray_beginnings(self) -> None:
+        """Others are answered at once, each of them, while they keep writing on lines of their own."""
+        dead = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+        for stray in (b"{", b'{"jsonrpc":"2.0","method":"test.ec', b'{\n "id": 1,\n', b'{"params":{"a":"\\'):
+            os.write(dead, stray)
+            for number in range(3):
+                reader = self.reader("a")
+                self.write(b"\n" + request("test.echo", number, reply_name="a") + b"\n")
+                assert await reader.reply() == result(number)
+        os.close(dead)
+
+    async def test_possible_beginning(self) -> None:
+        """Behind what may still become a document, one is answered as soon as the next one writes."""
+        self.write(b'{"params":[\n')
+        first = self.reader("first")
+        self.write(request("test.echo", 1, reply_name="first") + b"\n")
+        await self.assert_answers()
+        assert await first.reply() == result(1)
+
+
 class IdleTimeTests(SynchronousTestCase):
-    """When an unfinished document is given up."""
+    """When an unfinished document is given up: 2 seconds after its first byte."""
 
     class Replies:
         def __init__(self) -> None:
@@ -319,14 +345,42 @@ class IdleTimeTests(SynchronousTestCase):
         dispatcher = Dispatcher(Registry(Commands()), self.clock)
         self.fifo: Any = FifoReader(-1, dispatcher, self.replies, 1000, 2, self.clock)  # type: ignore[arg-type]
 
-    def test_idle_time(self) -> None:
-        """It is given up when nothing has come for the set time, however long it takes as a whole."""
-        for piece in (b'{"reply_name":"a",', b'"jsonrpc":', b'"2.0"'):
+    def test_from_the_first_byte(self) -> None:
+        """It is given up the set time after its first byte, however often more of it comes."""
+        for piece in (b'{"reply_name":"a",', b'"jsonrpc":', b'"2.0"', b',"id":1'):
             self.fifo.data_received(piece)
-            self.clock.advance(1.75)
+            self.clock.advance(0.45)
         assert self.replies.sent == []
-        self.clock.advance(0.25)
+        self.fifo.data_received(b",")
+        self.clock.advance(0.2)
         assert self.replies.sent == [("a", PARSE_ERROR)]
+        assert self.clock.getDelayedCalls() == []
+
+    def test_each_has_its_own_time(self) -> None:
+        """A document that begins behind one that was finished, or given up, has the whole time of its own."""
+        first, second = request("test.echo", 1, reply_name="a"), request("test.echo", 2, reply_name="b")
+        self.fifo.data_received(first[:30])
+        self.clock.advance(1.5)
+        self.fifo.data_received(first[30:] + second[:30])
+        self.clock.advance(1.5)
+        self.fifo.data_received(second[30:60])
+        self.clock.advance(0.4)
+        self.fifo.data_received(second[60:] + b'{"a')
+        assert self.replies.sent == [("a", result(1)), ("b", result(2))]
+        self.clock.advance(1)
+        self.fifo.data_received(b'"\n{"reply_name":"c","id":')
+        self.clock.advance(1.9)
+        assert len(self.replies.sent) == 2
+        self.clock.advance(0.1)
+        assert self.replies.sent[2:] == [("c", PARSE_ERROR)]
+
+    def test_others_keep_writing(self) -> None:
+        """What can still become a document is given up in time while others keep writing, and they are answered."""
+        self.fifo.data_received(b'{"params":[')
+        for number in range(8):
+            self.fifo.data_received(request("test.echo", number, reply_name=f"a{number}").replace(b"\n", b" ") + b",")
+            self.clock.advance(0.25)
+        assert self.replies.sent == [(f"a{number}", result(number)) for number in range(8)]
 
     def test_finished_in_time(self) -> None:
         """A document that is finished leaves no clock running."""
@@ -360,10 +414,11 @@ class ReplyNameTests(FifoCase):
         names = ["", ".", "..", "a.b", "a\\b", "d/f", "../f", "./a", "a/", "a\0b", "a\0", str(inner.absolute() / "f")]
         for name in names:
             del self.log[:]
+            throttle.clear()
             self.write(request("test.echo", 1, reply_name=name))
             await self.turns()
             assert len(self.log) == 1, name
-            assert re.search("no reply to .*: (an empty name|forbidden character)", self.log[0])
+            assert re.search("no reply to .*: (an empty name|forbidden character|too long)", self.log[0])
         await self.assert_answers()
         assert [reader.data for reader in readers] == [b""] * len(readers)
 
@@ -377,6 +432,16 @@ class ReplyNameTests(FifoCase):
             await self.logged(f"no reply to .*{bad}: too long; allowed: 127 bytes with the directory")
             await self.assert_answers(good)
             assert refused.data == b""
+
+    async def test_long_names_are_not_remembered(self) -> None:
+        """Names beyond the limit, of which each could be a whole request long, leave nothing in memory."""
+        replies = self.service._replies
+        assert replies is not None
+        for number in range(50):
+            self.write(request("test.echo", 1, reply_name=f"{number}" + "x" * 50_000))
+            await self.turns()
+        await self.assert_answers()
+        assert replies._check.cache_info().currsize == 1
 
     async def test_name_types(self) -> None:
         """A reply_name that is no string is no name, and harms nothing."""
@@ -416,6 +481,16 @@ class ReplyNameTests(FifoCase):
         await self.assert_answers()
         assert file.read_text() == "precious"
 
+    async def test_changed_mode(self) -> None:
+        """A FIFO whose client has changed its mode gets its reply, be the directory writable or not."""
+        for number, mode in enumerate((0o700, 0o500)):
+            reader = self.reader("a")
+            (self.replies / "a").chmod(0o622)
+            self.replies.chmod(mode)
+            self.write(request("test.echo", number, reply_name="a"))
+            assert await reader.reply() == result(number)
+        self.replies.chmod(0o700)
+
     async def test_two_links(self) -> None:
         """A FIFO that has another name elsewhere is refused."""
         reader = self.reader("a")
@@ -424,6 +499,67 @@ class ReplyNameTests(FifoCase):
         await self.logged("no reply to .*/r/a: allowed: a FIFO with one link")
         await self.assert_answers()
         assert reader.data == b""
+
+    async def test_link_swapped_away(self) -> None:
+        """Nothing is written to a FIFO elsewhere by a hard link that is replaced as soon as it is opened."""
+        victim = ReplyFifo(self.directory / "victim")
+        self.addCleanup(victim.close)
+        own = self.reader("own")
+        os.utime(self.directory / "victim", (0, 0))  # it is not as new as the link
+        os.link(self.directory / "victim", self.replies / "a")
+        self.on_fstat(lambda: os.rename(self.replies / "own", self.replies / "a"))
+        self.write(request("test.echo", 1, reply_name="a"))
+        await self.logged("no reply to .*/r/a: allowed: a FIFO with one link")
+        await self.assert_answers()
+        assert (victim.data, own.data) == (b"", b"")
+
+    async def test_link_removed(self) -> None:
+        """Nor does one that is removed as soon as it is opened."""
+        victim = ReplyFifo(self.directory / "victim")
+        self.addCleanup(victim.close)
+        os.utime(self.directory / "victim", (0, 0))  # it is not as new as the link
+        os.link(self.directory / "victim", self.replies / "a")
+        self.on_fstat((self.replies / "a").unlink)
+        self.write(request("test.echo", 1, reply_name="a"))
+        await self.logged("no reply to .*/r/a: allowed: a FIFO with one link")
+        await self.assert_answers()
+        assert victim.data == b""
+
+    async def test_fifo_removed_by_its_client(self) -> None:
+        """A client that removes its FIFO, or replaces it, as soon as the server has opened it gets its reply."""
+        for change in (
+            (self.replies / "a").unlink,
+            lambda: os.rename(self.replies / "b", self.replies / "a"),
+        ):
+            reader, _ = self.reader("a"), self.reader("b")
+            self.on_fstat(change)
+            self.write(request("test.echo", 1, reply_name="a"))
+            assert await reader.reply() == result(1)
+
+    async def test_link_as_new_as_the_fifo(self) -> None:
+        """Where anybody can link FIFOs of others, a link made in the tick in which a FIFO was made gets nothing."""
+        replies = self.service._replies
+        assert replies is not None
+        replies._links_protected = False
+        victim = ReplyFifo(self.directory / "victim")
+        self.addCleanup(victim.close)
+        os.link(self.directory / "victim", self.replies / "a")
+        self.on_fstat((self.replies / "a").unlink)
+        self.write(request("test.echo", 1, reply_name="a"))
+        await self.logged("no reply to .*/r/a: allowed: a FIFO with one link")
+        await self.assert_answers()
+        assert victim.data == b""
+
+    def on_fstat(self, change: Callable[[], object]) -> None:
+        """Change something when the server looks at what it has opened."""
+        fstat = os.fstat
+
+        def changing(fd: int) -> os.stat_result:
+            patched.restore()
+            change()
+            return fstat(fd)
+
+        patched = self.patch(os, "fstat", changing)
 
     async def test_directory_replaced(self) -> None:
         """Replies stay in the directory that was there at the start, whatever takes its name."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import SkipTest
@@ -24,16 +25,11 @@ STRANGER = 65_534
 
 
 def make_directory(test: SynchronousTestCase) -> Path:
-    """A directory for one test, with a path short enough for a socket; removed at its end."""
-    directory = Path(test.mktemp())
+    """A directory for one test, with an absolute path short enough for a socket; removed at its end."""
+    parent = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, parent)
+    directory = Path(parent, "run")
     directory.mkdir()
-
-    def remove() -> None:
-        shutil.rmtree(directory)
-        with contextlib.suppress(OSError):  # pytest runs in the repository: leave nothing there
-            os.removedirs(directory.parent)
-
-    test.addCleanup(remove)
     return directory
 
 
@@ -175,6 +171,119 @@ class AccessTests(FilesCase):
             for part in (f"{prefix}_user 0", f"{prefix}_group 'root'", self.path, "not permitted", "allowed: owners"):
                 assert part in message
             assert not os.path.lexists(self.path)
+
+
+class SwapTests(FilesCase):
+    """Whoever may write to the directory puts a link to another file in the place of the new one, at any moment."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.victim = self.directory / "victim"
+        self.victim.write_text("root only")
+        self.victim.chmod(0o600)
+        self.before = self.facts(self.victim)
+
+    def facts(self, path: Path) -> tuple[int, int, int, int]:
+        status = os.stat(path)
+        return status.st_mode, status.st_uid, status.st_gid, status.st_nlink
+
+    def swap(self) -> None:
+        """Have the path lead to the victim."""
+        os.rename(self.path, self.path + ".moved")
+        os.symlink("victim", self.path)
+
+    def swap_around(self, name: str, before: bool, swap: Callable[[], object] | None = None) -> None:
+        """Swap when a function of os is called for the next time, just before it or behind it."""
+        function = getattr(os, name)
+
+        def swapping(*arguments: object, **options: object) -> object:
+            patched.restore()
+            if before:
+                (swap or self.swap)()
+            result = function(*arguments, **options)
+            if not before:
+                (swap or self.swap)()
+            return result
+
+        patched = self.patch(os, name, swapping)
+
+    def access(self, prefix: str) -> Access:
+        return Access(prefix, 0o666) if os.geteuid() else Access(prefix, 0o666, STRANGER, STRANGER)
+
+    def test_between_making_and_opening(self) -> None:
+        """Swapped as soon as it is made, the start is refused, and no other file is touched."""
+        self.swap_around("mkfifo", before=False)
+        assert "another file has taken its place; allowed:" in self.refused(self.new_fifo, self.access("fifo"))
+        assert self.facts(self.victim) == self.before
+
+        class Swapped(socket.socket):
+            def bind(sock, address: str) -> None:  # type: ignore[override]
+                super().bind(address)
+                os.unlink(self.path + ".moved")
+                self.swap()
+
+        os.unlink(self.path)
+        with Swapped(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, pytest.raises(StartError, match="taken its place"):
+            bind_unix("dgram_socket", self.path, sock, self.access("dgram"))
+        assert self.facts(self.victim) == self.before
+
+    def test_before_owner_and_mode(self) -> None:
+        """Swapped just before its owner or its mode is set, it gets both where it has been moved to, and no other."""
+        for prefix, make in self.each():
+            for name in ("chmod",) if os.geteuid() else ("chown", "chmod"):
+                self.swap_around(name, before=True)
+                made = make(self.access(prefix))
+                assert self.facts(self.victim) == self.before
+                moved = Path(self.path + ".moved")
+                assert stat.S_IMODE(moved.stat().st_mode) == 0o666
+                assert not made.is_there()
+                moved.unlink()
+                os.unlink(self.path)
+
+    def test_another_fifo(self) -> None:
+        """A FIFO that has another name, or belongs to another user, is not taken for the new one."""
+
+        def put_link() -> None:
+            os.mkfifo(self.path + ".other", 0o600)
+            os.rename(self.path + ".other", self.path)
+            os.link(self.path, self.path + ".other")
+
+        def put_strangers() -> None:
+            os.unlink(self.path)
+            os.mkfifo(self.path, 0o600)
+            os.chown(self.path, STRANGER, STRANGER)
+
+        for put in (put_link,) if os.geteuid() else (put_link, put_strangers):
+            self.swap_around("mkfifo", before=False, swap=put)
+            assert "another file has taken its place" in self.refused(self.new_fifo, Access("fifo", 0o666))
+            assert stat.S_IMODE(os.lstat(self.path).st_mode) == 0o600
+            os.unlink(self.path)
+
+    def test_before_it_is_opened(self) -> None:
+        """Swapped before it is opened for reading, it cannot be opened: no other file is read in its place."""
+        made = self.new_fifo()
+        self.swap()
+        with pytest.raises(FileNotFoundError):
+            made.open(os.O_RDWR | os.O_NONBLOCK)
+
+    def test_while_it_is_removed(self) -> None:
+        """Where the directory becomes a link while the file is removed, none of that name is removed elsewhere."""
+        elsewhere = self.directory / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "made").write_text("precious")
+        inner = self.directory / "inner"
+        inner.mkdir()
+        self.path = str(inner / "made")
+        made = self.new_fifo()
+
+        def swap() -> None:
+            inner.rename(self.directory / "inner.moved")
+            inner.symlink_to("elsewhere")
+
+        self.swap_around("unlink", before=True, swap=swap)
+        made.remove()
+        assert (elsewhere / "made").read_text() == "precious"
+        assert os.listdir(self.directory / "inner.moved") == []
 
 
 class StaleFilesTests(FilesCase):

@@ -1,7 +1,9 @@
 """Framing: documents cut anywhere, several at once, broken ones, and the limit of their size."""
 
+import json
 import time
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,8 +34,17 @@ DOCUMENTS = (
 SEPARATORS = (b"", b"\n", b" \t\r\n", b"\n" * 300)
 
 _TOKENS = st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\n", b"a", b",", b'{"id":', b'"}', *DOCUMENTS])
+_LINE = st.lists(_TOKENS.filter(lambda token: b"\n" not in token), max_size=30).map(b"".join)
 _STREAMS = st.lists(_TOKENS, max_size=30).map(b"".join)
 _CUTS = st.lists(st.integers(0, 400), max_size=8)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(['"', "\\", "}\n{", "\n", '{"id":1}', "[", "x"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["id", "method", "\n{", "a"]), inner),
+    max_leaves=12,
+).filter(lambda value: isinstance(value, list | dict))
+"""JSON documents."""
 
 
 def feed(framer: Framer, *pieces: bytes) -> list[bytes]:
@@ -141,12 +152,21 @@ class DocumentsTests(SynchronousTestCase):
         assert framer.feed(b"}]null") == [b"}]null"]
         assert not framer.unfinished
 
-    @given(_STREAMS, _CUTS)
+    @given(_LINE, _CUTS)
     def test_as_counted(self, stream: bytes, places: list[int]) -> None:
-        """Whatever comes, cut wherever, the documents are those that counting brackets finds."""
+        """Whatever comes on one line, cut wherever, the documents are those that counting brackets finds."""
         expected = counted(stream)
         assert documents_of(feed(Framer(LIMIT), *cut(stream, places))) == expected
         assert documents_of(feed(Framer(LIMIT), stream)) == expected
+
+    @given(st.lists(_VALUES, min_size=1, max_size=4), st.sampled_from([None, 0, 1, 4, "\t", "\n"]), _CUTS)
+    def test_any_json(self, values: list[Any], indent: int | str | None, places: list[int]) -> None:
+        """Any JSON documents, however they are laid out in lines and cut, come out whole, one by one."""
+        documents = [json.dumps(value, indent=indent).encode() for value in values]
+        for stream in (b"\n".join(documents), b"".join(documents).replace(b"\n", b"\r\n \n")):
+            expected = [b"".join(document.split()) for document in documents]
+            for pieces in (cut(stream, places), single_bytes(stream)):
+                assert [b"".join(document.split()) for document in feed(Framer(LIMIT), *pieces)] == expected
 
     @given(_STREAMS, _CUTS)
     def test_cuts_change_nothing(self, stream: bytes, places: list[int]) -> None:
@@ -201,6 +221,86 @@ class GiveUpTests(SynchronousTestCase):
             framer.give_up()
             assert time.process_time() - before < 1
             assert framer.feed(REQUEST) == [REQUEST]
+
+
+class LinesTests(SynchronousTestCase):
+    """What a client that died has left, and the requests that others write behind it, each on a line of its own."""
+
+    SECOND = REQUEST.replace(b"1", b"2")
+
+    def test_stray_beginnings(self) -> None:
+        """Behind what can be no beginning of a document any more, a request on the next line comes out at once."""
+        for stray in (
+            b"{",
+            b"[1",
+            b"[[]",
+            b'{"a":"',
+            b'{"a":"\\',
+            b'{"a',
+            b'{"a":1',
+            b'{"a":1,',
+            b'{"a":tr',
+            b"{}{",
+            b'["]',
+        ):
+            for blanks in (b"\n", b"\r\n", b"  \n\n\t"):
+                for pieces in (
+                    [stray + blanks + REQUEST],
+                    [stray, blanks, REQUEST],
+                    single_bytes(stray + blanks + REQUEST),
+                ):
+                    framer = Framer(LIMIT)
+                    assert feed(framer, *pieces)[-1:] == [REQUEST], stray
+                    assert not framer.unfinished
+
+    def test_batch_behind_a_stray_beginning(self) -> None:
+        """A batch comes out as a batch."""
+        batch = b"[%s, %s]" % (REQUEST, self.SECOND)
+        for stray in (b"{", b'{"id":1', b'{"a":"', b"[1"):
+            assert Framer(LIMIT).feed(stray + b"\n" + batch + b"\n") == [stray, batch]
+
+    def test_possible_beginnings(self) -> None:
+        """Behind what may still become a document, a request comes out with the next one: both cannot belong to it."""
+        for stray in (b"[", b'{"params":', b'{"params":[', b"[[1,", b'[{"a":[', b'{"a":[{},'):
+            framer = Framer(LIMIT)
+            assert framer.feed(stray + b"\n" + REQUEST + b"\n") == [], stray
+            assert framer.feed(self.SECOND + b"\n")[-2:] == [REQUEST, self.SECOND], stray
+            assert not framer.unfinished
+
+    def test_lines_that_belong_to_it(self) -> None:
+        """Requests on lines of their own within a batch or its params belong to it."""
+        for document in (
+            b"[\n" + REQUEST + b",\n" + self.SECOND + b"\n]",
+            b'{"jsonrpc":"2.0","method":"m","params":\n[\n' + REQUEST + b"\n]\n}",
+            b'{"method":"m","params":\n  ' + REQUEST + b"\n}",
+            b'{"params":[1\n,\n[2]\n,\n{}]}',
+        ):
+            assert Framer(LIMIT).feed(document) == [document]
+            assert feed(Framer(LIMIT), *single_bytes(document)) == [document]
+
+    @given(st.one_of(_STREAMS, _VALUES.map(lambda value: json.dumps(value, indent=1).encode())), st.data(), _CUTS)
+    def test_any_beginning(self, stream: bytes, data: st.DataObject, places: list[int]) -> None:
+        """Whatever came, of two requests on lines of their own the second comes out at once, and nothing is left."""
+        stray = stream[: data.draw(st.integers(0, len(stream)))]
+        framer = Framer(LIMIT)
+        pieces = feed(framer, *cut(stray + b"\n" + REQUEST + b"\n" + self.SECOND, places))
+        assert pieces[-1] == self.SECOND
+        assert not framer.unfinished
+
+    def test_cost(self) -> None:
+        """Lines made to be searched again and again cost no more than their size asks."""
+        for stream in (
+            b'{"id":' * 10_800 + b'"x\n',
+            b'{"id":[{"id":' * 4000 + b'"\n{"id":1}\n{"id":2}',
+            b"{" + b"\n" * 60_000 + b"{}",
+            b"{\n" * 30_000,
+        ):
+            framer = Framer(LIMIT)
+            before = time.process_time()
+            pieces = framer.feed(stream)
+            assert time.process_time() - before < 0.5
+            assert sum(map(len, pieces)) <= len(stream)
+            assert len(framer.give_up()) < 30_000
 
 
 class LimitTests(SynchronousTestCase):

@@ -13,13 +13,18 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.access.rules import Access, read_rule
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
 from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.proxies import Proxies
 from tests.support import ECHO
+from tests.transports.test_http_heads import REFUSED, SERVED
 
 MAX_BODY = 2000
+PAGE = "http://page.example"
 TIMEOUT = 60
 
 
@@ -53,13 +58,22 @@ class Connection:
     """A connection in memory to a site, with what comes of it.
 
     @param site: L{FastSite} or L{JsonRpcSite}.
+    @param options: of the resource.
     """
 
-    def __init__(self, site: type[JsonRpcSite], dialect: str = "kamailio", host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        site: type[JsonRpcSite],
+        dialect: str = "kamailio",
+        host: str = "127.0.0.1",
+        rule: str = "",
+        **options: Any,
+    ) -> None:
         self.clock = Clock()
         self.commands = Commands()
-        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect])
-        resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8"], [], MAX_BODY)
+        access = Access([read_rule(rule)]) if rule else None
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect], access=access)
+        resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
@@ -82,7 +96,9 @@ class Connection:
 
 def post(body: bytes = ECHO, *headers: bytes, path: bytes = b"/RPC", method: bytes = b"POST") -> bytes:
     """A request; without headers an ordinary one."""
-    lines = headers or (b"Host: localhost", b"Content-Length: %d" % len(body))
+    lines = headers or (b"Content-Length: %d" % len(body),)
+    if not any(line.startswith(b"Host:") for line in lines):
+        lines = (b"Host: localhost", *lines)
     return b"%s %s HTTP/1.1\r\n%s\r\n\r\n%s" % (method, path, b"\r\n".join(lines), body)
 
 
@@ -104,7 +120,7 @@ REQUESTS = {
     "two lengths": post(ECHO, LENGTH, LENGTH),
     "signed length": post(ECHO, b"Content-Length: +%d" % len(ECHO)),
     "negative length": post(ECHO, b"Content-Length: -1"),
-    "no length": post(b"", b"Host: a"),
+    "no length": post(b"", b"Host: localhost"),
     "length zero": post(b""),
     "folded": post(ECHO, b"X: a\r\n b", LENGTH),
     "blank before colon": post(ECHO, b"X : a", LENGTH),
@@ -117,7 +133,7 @@ REQUESTS = {
     "blank line first": b"\r\n" + post(),
     "bare LF": post().replace(b"\r\n", b"\n"),
     "GET": post(method=b"GET"),
-    "HEAD": post(b"", b"Host: a", method=b"HEAD"),
+    "HEAD": post(b"", b"Host: localhost", method=b"HEAD"),
     "PUT": post(method=b"PUT"),
     "lower case": post(method=b"post"),
     "HTTP/1.0": post().replace(b"HTTP/1.1", b"HTTP/1.0"),
@@ -136,7 +152,28 @@ REQUESTS = {
     "fault of code 200": post(FAULT % (200, b"x")),
     "fault, not ASCII": post(FAULT % (499, "ä€".encode() * 60)),
     "garbage": b"\x16\x03\x01\x02\x00\x01",
+    "foreign host": post(ECHO, b"Host: evil.example", LENGTH),
+    "further host": post(ECHO, b"Host: rpc.example.com:80", LENGTH),
+    "listed origin": post(ECHO, b"Origin: " + PAGE.encode(), LENGTH),
+    "preflight": post(b"", b"Origin: " + PAGE.encode(), b"Access-Control-Request-Method: POST", method=b"OPTIONS"),
+    "fetch of another site": post(ECHO, b"Sec-Fetch-Site: cross-site", LENGTH),
+    "fetch of no site": post(ECHO, b"Sec-Fetch-Site: none", LENGTH),
+    "forwarded for": post(ECHO, b"X-Forwarded-For: 198.51.100.1", LENGTH),
+    "forwarded": post(ECHO, b"Forwarded: for=198.51.100.2", LENGTH),
+    "forwarded for a stranger": post(ECHO, b"x-forwarded-for: 192.0.2.1", LENGTH),
+    "forwarded for nobody": post(ECHO, b"Forwarded: for=unknown", LENGTH),
+    "keep-alive of HTTP/1.0": post(ECHO, b"Connection: keep-alive", LENGTH).replace(b"HTTP/1.1", b"HTTP/1.0"),
 }
+
+ALL_REQUESTS = {**REQUESTS, **{name: data for name, (_, data) in REFUSED.items() if len(data) < 10_000}, **SERVED}
+
+RESOURCES: list[dict[str, Any]] = [
+    {},
+    {"proxies": Proxies(["127.0.0.1/32"]), "rule": "http 127.0.0.1 198.51.100.1 allow *"},
+    {"hosts": Hosts(["*.example.com"]), "notification": 204, "dialect": "jsonrpc2"},
+    {"hosts": Hosts(["*"]), "proxies": Proxies(["127.0.0.0/8"])},
+]
+"""Options of servers."""
 
 
 @pytest.mark.parametrize("dialect", ["kamailio", "jsonrpc2"])
@@ -151,34 +188,88 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
         assert fast.fate() == general.fate(), f"cut at {place}"
 
 
-@given(st.lists(st.sampled_from(list(REQUESTS)), max_size=4), st.lists(st.integers(0, 3000), max_size=6))
-@settings(max_examples=150, deadline=None)
-def test_any_connection(names: list[str], places: list[int]) -> None:
+@given(
+    st.lists(st.sampled_from(list(ALL_REQUESTS)), max_size=4),
+    st.lists(st.integers(0, 3000), max_size=6),
+    st.sampled_from(RESOURCES),
+)
+@settings(max_examples=250, deadline=None)
+def test_any_connection(names: list[str], places: list[int], options: dict[str, Any]) -> None:
     """Any requests in a row, cut anywhere, end the same on both paths."""
-    stream = b"".join(REQUESTS[name] for name in names)
+    stream = b"".join(ALL_REQUESTS[name] for name in names)
     bounds = sorted({0, len(stream), *(place for place in places if place < len(stream))})
     pieces = [stream[start:end] for start, end in itertools.pairwise(bounds)]
-    general, fast = (Connection(site).feed(*pieces) for site in (JsonRpcSite, FastSite))
+    general, fast = (Connection(site, **options).feed(*pieces) for site in (JsonRpcSite, FastSite))
     assert fast.fate() == general.fate()
 
 
-@pytest.mark.parametrize("behind", [b"", post(), post()[:30]])
+@pytest.mark.parametrize("options", RESOURCES)
+def test_each_between_others(options: dict[str, Any]) -> None:
+    """Every request between two ordinary ones, each in a piece of its own, ends the same on both paths."""
+    for name, data in ALL_REQUESTS.items():
+        general, fast = (Connection(site, **options).feed(post(), data, post()) for site in (JsonRpcSite, FastSite))
+        assert fast.fate() == general.fate(), name
+
+
+LATER = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+
+
+@pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
 def test_asynchronous(behind: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
-    request = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+    rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
     fates = []
     for site in (JsonRpcSite, FastSite):
-        connection = Connection(site).feed(post(), request + behind)
+        connection = Connection(site).feed(post(), LATER, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
-        connection.feed(post()[30:] if len(behind) == 30 else post())
-        fates.append((before, connection.fate(), connection.channel._general if site is FastSite else False))
+        connection.feed(rest)
+        fates.append((before, connection.fate(), len(connection.commands.later)))
     assert fates[0] == fates[1]
 
     for site in (JsonRpcSite, FastSite):
-        connection = Connection(site).feed(request)
+        connection = Connection(site).feed(LATER, behind)
         connection.channel.connectionLost(ConnectionError())
-        assert connection.commands.cancelled == 1
+        assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
+
+
+STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "close", "chunked", "fault", "garbage")}
+
+
+@given(
+    st.lists(st.sampled_from([*STEPS, "later", "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
+    st.lists(st.integers(0, 400), max_size=5),
+)
+@settings(max_examples=250, deadline=None)
+def test_any_life(steps: list[str], places: list[int]) -> None:
+    """Whatever a client sends around commands that answer later, and however it leaves, is the same on both paths."""
+    fates = []
+    for site in (JsonRpcSite, FastSite):
+        connection = Connection(site)
+        for step in steps:
+            waiting = [later for later in connection.commands.later if not later.called]
+            data = LATER if step == "later" else STEPS.get(step)
+            if data is not None:
+                bounds = sorted({0, len(data), *(place for place in places if place < len(data))})
+                connection.feed(*(data[start:end] for start, end in itertools.pairwise(bounds)))
+            elif step == "answer" and waiting:
+                waiting[0].callback("now")
+            elif connection.transport.disconnecting:
+                pass  # the transport tells it nothing any more
+            elif step == "half-close":
+                connection.channel.readConnectionLost()
+            elif step == "pause":
+                connection.channel.pauseProducing()
+            elif step == "resume":
+                connection.channel.resumeProducing()
+            elif step == "cut":
+                connection.feed(post()[:40])
+        fate = connection.fate()
+        begun = len(connection.commands.later)
+        connection.channel.connectionLost(ConnectionError())
+        fates.append((fate, begun, connection.commands.cancelled, len(connection.commands.later)))
+        assert begun == len(connection.commands.later)
+    assert fates[0] == fates[1]
 
 
 @pytest.mark.parametrize("stream", [b"", post()[:10], post()[:-5], post(), post() + post()[:-5]])

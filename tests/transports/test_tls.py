@@ -1,9 +1,11 @@
 """HTTPS: certificates, keys, versions of TLS, and clients that need a certificate."""
 
+import contextlib
 import datetime
 import socket
 import ssl
 import stat
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,16 @@ import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutput
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jsonrpcs_tx import Settings, StartError, makeService
 from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.transports import tlstransport
 from jsonrpcs_tx.transports.tls import SELF_SIGNED_NAME
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.transports.test_files import make_directory
@@ -32,7 +36,7 @@ class Identity:
     """A certificate with its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     @property
     def pem(self) -> bytes:
@@ -43,9 +47,11 @@ class Identity:
         return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-def make_identity(name: str, issuer: Identity | None = None, is_ca: bool = False) -> Identity:
-    """Make a certificate for a host name, self-signed or by an issuer."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def make_identity(
+    name: str, issuer: Identity | None = None, is_ca: bool = False, key: rsa.RSAPrivateKey | None = None
+) -> Identity:
+    """Make a certificate for a host name, self-signed or by an issuer; for a key, or for a new one of its own."""
+    key = key or ec.generate_private_key(ec.SECP256R1())  # type: ignore[assignment]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -172,6 +178,21 @@ class CertificateTests(TlsCase):
         context.set_alpn_protocols(["h2", "http/1.1"])
         assert (await self.ask(context)).protocol == "http/1.1"
 
+    async def test_alpn_mismatch(self) -> None:
+        """A client that offers only what is not spoken gets the alert that says so."""
+        self.serve()
+        context = client_context(CA.pem)
+        context.set_alpn_protocols(["h2", "spdy/3"])
+        with pytest.raises(ssl.SSLError) as caught:
+            await self.ask(context)
+        assert caught.value.args[0] == 1  # SSL_ERROR_SSL: it is an alert, and none that this Python has a name for
+        (listener,) = self.service.listeners()
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{listener.port}", "-alpn", "h2"]
+        told = await getProcessOutput(command[0], command[1:], errortoo=True)
+        assert b"alert number 120" in told
+        context.set_alpn_protocols(["http/1.0"])
+        assert (await self.ask(context)).protocol == "http/1.0"
+
     async def test_self_signed(self) -> None:
         """A certificate that the server makes is good for this machine, for its owner only, and kept."""
         self.serve(tls_self_signed=True)
@@ -227,6 +248,91 @@ class VersionTests(TlsCase):
 
         assert b"HTTP" not in await deferToThread(ask_in_the_clear)
         assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
+
+    async def test_suites(self) -> None:
+        """With an RSA certificate, too, TLS 1.2 has suites with forward secrecy and AEAD alone."""
+        key = rsa.generate_private_key(65537, 2048)
+        identity = make_identity("localhost", CA, key=key)
+        self.serve(tls_certificate=self.files.write("rsa.pem", identity.key_pem(), identity.pem))
+        for suite, spoken in (
+            ("ECDHE-RSA-AES128-GCM-SHA256", True),
+            ("ECDHE-RSA-CHACHA20-POLY1305", True),
+            ("AES128-GCM-SHA256", False),
+            ("AES256-SHA", False),
+            ("ECDHE-RSA-AES128-SHA256", False),
+            ("DHE-RSA-AES128-GCM-SHA256", False),
+        ):
+            context = client_context(CA.pem)
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            context.set_ciphers(suite)
+            if spoken:
+                assert (await self.ask(context)).reply == ECHO_REPLY
+            else:
+                assert "HANDSHAKE_FAILURE" in await self.refusal(context)
+
+
+class ResumptionTests(TlsCase):
+    """Sessions that a client takes up again."""
+
+    async def resumed(self, context: ssl.SSLContext, session: Any = None) -> tuple[bool, Any, bytes]:
+        """Whether a session was taken up again, that of this connection, and the reply."""
+        (listener,) = self.service.listeners()
+
+        def ask_again() -> tuple[bool, Any, bytes]:
+            plain = socket.create_connection(("127.0.0.1", int(listener.port or 0)), PATIENCE)
+            with plain, context.wrap_socket(plain, server_hostname="localhost", session=session) as secure:
+                secure.sendall(REQUEST)
+                reply = b"".join(iter(lambda: secure.recv(65_536), b""))
+                return bool(secure.session_reused), secure.session, reply.partition(b"\r\n\r\n")[2]
+
+        found: tuple[bool, Any, bytes] = await deferToThread(ask_again)
+        return found
+
+    async def check(self, lifetime: Identity | None, allowed: bytes, **options: Any) -> None:
+        for fast in (True, False):
+            self.serve(fast_paths=fast, **options)
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                context = client_context(CA.pem, version)
+                if lifetime is not None:
+                    self.files.write("client.pem", lifetime.key_pem(), lifetime.pem)
+                    context.load_cert_chain(self.directory / "client.pem")
+                reused, session, reply = await self.resumed(context)
+                assert (reused, reply) == (False, allowed)
+                reused, session, reply = await self.resumed(context, session)
+                assert (reused, reply) == (True, allowed)
+                assert self.service.reload_tls() == 1
+                reused, _, reply = await self.resumed(context, session)
+                assert (reused, reply) == (False, allowed)
+            await self.service.stopService()
+
+    async def test_resumed(self) -> None:
+        """A session is taken up again, until the certificates are read again."""
+        await self.check(None, ECHO_REPLY)
+
+    async def test_client_certificate(self) -> None:
+        """One that is taken up again has the names of the client's certificate."""
+        authority = self.files.write("ca.pem", CA.pem)
+        await self.check(
+            make_identity("ann", CA), ECHO_REPLY, tls_ca=authority, rule=["https tls=ann allow jsonrpc.echo"]
+        )
+
+    async def test_expired(self) -> None:
+        """One whose client's certificate has expired since is not taken up again."""
+        self.serve(tls_ca=self.files.write("ca.pem", CA.pem))
+        identity = make_identity("ann", CA)
+        self.files.write("client.pem", identity.key_pem(), identity.pem)
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = client_context(CA.pem, version)
+            context.load_cert_chain(self.directory / "client.pem")
+            _, session, reply = await self.resumed(context)
+            assert reply == ECHO_REPLY
+            late = identity.certificate.not_valid_after_utc + datetime.timedelta(seconds=1)
+            with (
+                unittest.mock.patch.object(tlstransport, "_now", lambda late=late: late),
+                contextlib.suppress(OSError),
+            ):
+                assert (await self.resumed(context, session))[2] == b""
+            assert (await self.resumed(context, session))[2] == ECHO_REPLY
 
 
 class ClientCertificateTests(TlsCase):

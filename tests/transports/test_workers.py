@@ -1,6 +1,7 @@
 """Several processes read one datagram socket, and clients see one server."""
 
 import contextlib
+import itertools
 import json
 import os
 import select
@@ -239,3 +240,21 @@ def test_broken_request(start: Callable[[int], tuple[Server, Any]]) -> None:
         client.socket.send(json.dumps(batch).encode())
         assert select.select([client.socket], [], [], PATIENCE)[0]
         assert [sorted(reply) for reply in json.loads(client.socket.recv(65_536))] == [["id", "jsonrpc", "result"]] * 2
+
+
+def test_killed_with_replies_waiting(start: Callable[[int], tuple[Server, Any]]) -> None:
+    """Replies that wait for a client whose queue is full are not lost with the workers that made them."""
+    count = 200
+    server, address = start(2)
+    with Client(address) as client, Client(address) as other:
+        for id in range(count):
+            client.send(id, "jsonrpc.echo", "x", id)
+        calls = itertools.count(1)
+        wait_until(lambda: other.call("stats.fetchn", "core:")["core.rcv_requests"] >= count + next(calls))
+        workers = workers_of(other)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        server.wait_for_log("worker 0 ended: .*; the request in its hands, if any, has no reply;")
+        replies = [client.receive(2) for _ in range(count)]
+        ids = {reply["id"] for reply in replies if reply is not None}
+        assert len(ids) >= count - len(workers)

@@ -1,0 +1,228 @@
+"""Targets for what says who may call: rules, and files of users."""
+
+import ipaddress
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import attrs
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+
+from fuzz.common import CUT, check_message, scratch
+from jsonrpcs_tx.access.rules import Access, Caller, Rule, read_rule
+from jsonrpcs_tx.config.settings import SettingError
+from jsonrpcs_tx.credentials import Bcrypt, Scrypt, UsersFile, read_users
+from jsonrpcs_tx.errors import StartError
+
+ADDED: Final = "bus"
+"""The name of a transport that a program has added."""
+
+CALLERS: Final = (
+    Caller("exec"),
+    Caller("fifo"),
+    Caller("unix"),
+    Caller("unix", uid=0, gid=0),
+    Caller("unix", uid=5, gid=4294967294),
+    *(
+        Caller(transport, address)
+        for transport in ("udp", "tcp", "http", "https")
+        for address in ("127.0.0.1", "127.9.9.9", "::1", "192.0.2.7", "2001:db8::1")
+    ),
+    Caller("http", "127.0.0.1", user="ann"),
+    Caller("http", "192.0.2.7", user="a*"),
+    Caller("https", "192.0.2.7", user="ann", tls_names=("Ops.example.COM", "b")),
+    Caller("https", "2001:db8::1", tls_names=("ops.example.com",)),
+    Caller(ADDED),
+)
+
+METHODS: Final = ("core.kill", "core.ps", "stats.fetch", "Core.kill", "x", "*", "core.\nkill")
+
+KNOWN_OVER: Final = {
+    "network": {"udp", "tcp", "http", "https"},
+    "user": {"http", "https"},
+    "tls": {"https"},
+    "uid": {"unix", "http", "https"},
+    "gid": {"unix", "http", "https"},
+}
+"""The transports whose callers can have what a condition asks for."""
+
+MAX_RULES: Final = 8
+
+
+@attrs.frozen
+class _Oracle:
+    """A rule as its words say, without the code that is tested.
+
+    @ivar transports: named ones; empty: any.
+    @ivar conditions: what is asked for, by its kind.
+    """
+
+    transports: frozenset[str]
+    conditions: dict[str, list[str]]
+    allow: list[str]
+    deny: list[str]
+
+    @classmethod
+    def of(cls, text: str) -> "_Oracle":
+        parts: dict[str, list[str]] = {"": [], "allow": [], "deny": []}
+        part = ""
+        for word in text.split():
+            if word in ("allow", "deny"):
+                part = word
+            else:
+                parts[part].append(word)
+        transports: set[str] = set()
+        conditions: dict[str, list[str]] = {}
+        for word in parts[""]:
+            kind, equals, value = word.partition("=")
+            if equals:
+                conditions.setdefault(kind, []).append(value)
+            elif "." in word or ":" in word or word.isdigit():
+                conditions.setdefault("network", []).append(word)
+            else:
+                transports.add(word)
+        named = frozenset() if "any" in transports else frozenset(transports)
+        return cls(named, conditions, parts["allow"], parts["deny"])
+
+    def fits(self, caller: Caller) -> bool:
+        """Whether it is for a caller."""
+        return (not self.transports or caller.transport in self.transports) and all(
+            _meets(caller, kind, values) for kind, values in self.conditions.items()
+        )
+
+    def closes(self, transport: str) -> bool:
+        """Whether it allows anything to somebody over a transport."""
+        could = transport == ADDED or all(transport in KNOWN_OVER[kind] for kind in self.conditions)
+        return bool(self.allow) and (transport in self.transports or (not self.transports and could))
+
+
+def _meets(caller: Caller, kind: str, values: Sequence[str]) -> bool:
+    if kind == "network":
+        return caller.address is not None and any(
+            ipaddress.ip_address(caller.address) in ipaddress.ip_network(value) for value in values
+        )
+    if kind == "user":
+        return caller.user is not None and any(_matches(value, caller.user) for value in values)
+    if kind == "tls":
+        return any(_matches(_lower(value), _lower(name)) for value in values for name in caller.tls_names)
+    return getattr(caller, kind) in map(int, values)
+
+
+def _lower(name: str) -> str:
+    return name.encode(errors="surrogateescape").lower().decode(errors="surrogateescape")
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a pattern matches, by looking for what is between the stars one after the other, as a person would."""
+    first, *others = pattern.split("*")
+    if not others:
+        return name == pattern
+    if not name.startswith(first):
+        return False
+    position, last = len(first), others.pop()
+    for part in others:
+        position = name.find(part, position)
+        if position < 0:
+            return False
+        position += len(part)
+    return len(name) - len(last) >= position and name.endswith(last)
+
+
+def rules(data: bytes) -> None:
+    """Lines are rules, or refused with what is allowed; and rules decide as their words say.
+
+    What is denied is denied, whatever else allows it. Nothing else but a rule that allows opens anything to others
+    than this machine, and one closes its transport to all whom no rule allows anything.
+    """
+    read: list[tuple[Rule, _Oracle]] = []
+    for line in data.decode(errors="surrogateescape").split("\n")[:MAX_RULES]:
+        try:
+            rule = read_rule(line)
+        except SettingError as error:
+            check_message(error)
+            continue
+        oracle = _Oracle.of(line)
+        owners = (*oracle.conditions.get("uid", ()), *oracle.conditions.get("gid", ()))
+        if all(map(str.isdigit, owners)):  # names of users stand for what this machine says
+            read.append((rule, oracle))
+    _check_decisions(read)
+
+
+def _check_decisions(read: Sequence[tuple[Rule, _Oracle]]) -> None:
+    access = Access(rule for rule, _ in read)
+    without_denials = Access(attrs.evolve(rule, deny=()) for rule, _ in read)
+    oracles = [oracle for _, oracle in read]
+    patterns = {pattern.replace("*", "") for oracle in oracles for pattern in (*oracle.allow, *oracle.deny)}
+    for caller, method in itertools.product(CALLERS, (*METHODS, *sorted(patterns)[:20])):
+        fitting = [oracle for oracle in oracles if oracle.fits(caller)]
+        allowed = any(_matches(pattern, method) for oracle in fitting for pattern in oracle.allow)
+        denied = any(_matches(pattern, method) for oracle in fitting for pattern in oracle.deny)
+        is_open = caller.is_local() and not any(oracle.closes(caller.transport) for oracle in oracles)
+        verdict = access.allows(caller, method)
+        assert verdict == ((allowed or is_open) and not denied), (str(caller), method, oracles)
+        assert not verdict or access.admits(caller), (str(caller), method, oracles)
+        assert not verdict or without_denials.allows(caller, method), (str(caller), method, oracles)
+
+
+CHEAP: Final = 2**20
+"""The memory of hashing in bytes up to which a password is hashed here."""
+
+PASSWORDS: Final = (b"", b"x", b"secret", b"a\0b", b"\xff", b"x" * 100)
+
+
+def users(data: bytes) -> None:
+    """A file gives users, or an error that names the line; checking a password against them never raises.
+
+    Behind a cut stands what a client sends. Only who sends a right password gets in, and as nobody else: a name and a
+    password that have together the same bytes as a right pair are another pair.
+    """
+    lines, *sent = data.split(CUT)
+    try:
+        found = read_users(lines)
+    except ValueError as error:
+        check_message(error, "line ")
+        found = {}
+    for name in found:
+        assert name.decode().isprintable()
+        assert b":" not in name
+    if not found or not all(map(_is_cheap, found.values())):
+        return
+    passwords = (*PASSWORDS, *sent[:2])
+    right = {(name, word): known.verify(word) for name, known in found.items() for word in passwords}
+    assert all(type(verdict) is bool for verdict in right.values())
+    _check_logins(lines, [*right, *itertools.product((b"", b"root", *sent[:2]), passwords)], right)
+
+
+def _is_cheap(known: Scrypt | Bcrypt) -> bool:
+    return isinstance(known, Scrypt) and 128 * known.n * known.r * known.p <= CHEAP
+
+
+def _check_logins(lines: bytes, pairs: list[tuple[bytes, bytes]], right: dict[tuple[bytes, bytes], bool]) -> None:
+    """Each pair in turn, then what is the same bytes cut elsewhere, and the pair again."""
+    try:
+        checker = UsersFile(scratch(lines), Clock(), maybeDeferred)
+    except StartError as error:
+        check_message(error, "http_users: ")
+        return
+    for name, password in pairs[:20]:
+        whole = name + b"\0" + password
+        moved = [(whole[:at], whole[at + 1 :]) for at, byte in enumerate(whole) if not byte]
+        for pair in [(name, password), *moved, (name, password)]:
+            outcome = _login(checker, *pair)
+            assert outcome in ((pair[0], b"refused") if right.get(pair) else (b"refused",)), (pair, outcome)
+
+
+def _login(checker: UsersFile, name: bytes, password: bytes) -> bytes:
+    """As whom a client gets in; C{refused} where it does not."""
+    outcome: list[Any] = []
+    answer: Deferred[Any] = checker.requestAvatarId(UsernamePassword(name, password))
+    answer.addBoth(outcome.append)
+    (result,) = outcome
+    if isinstance(result, Failure):
+        result.trap(UnauthorizedLogin)
+        return b"refused"
+    return bytes(result)

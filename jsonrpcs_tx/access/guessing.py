@@ -1,0 +1,133 @@
+"""Which passwords are worth hashing, and when: limits by the client's network, and by the name that it gives.
+
+A password takes long to hash, as it is meant to, and anybody may send one. So a client that floods must neither keep
+the processor busy, nor keep others out who send the right one:
+
+  - A bucket of tokens for each network, and one for each name from there, say how many may be hashed. A right password
+    gives its tokens back, and so does one that was not hashed after all. Without a token it is turned away at once.
+  - Networks take turns.
+  - A password that was turned away, and comes again, has tokens of its own, and is the next one. Who guesses sends
+    another password each time; who knows the right one sends it again.
+  - One that was right before needs no token, and is the next one.
+"""
+
+import ipaddress
+import math
+from collections.abc import Hashable
+from typing import Final
+
+import attrs
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.interfaces import IReactorTime
+
+from jsonrpcs_tx.access.limits import Recent, TokenBuckets
+
+NETWORK_TOKENS: Final = (100, 5.0)
+"""Passwords from one network that are hashed: at once, and in each second from then on."""
+
+NAME_TOKENS: Final = (10, 1.0)
+"""The same for one name from one network."""
+
+AGAIN_TOKENS: Final = (10, 2.0)
+"""The same for passwords from one network that were turned away before."""
+
+MAX_TURNED_AWAY: Final = 16_384
+"""Passwords that are remembered as turned away, by their digest."""
+
+TURNED_AWAY_SECONDS: Final = 60
+"""How long they are."""
+
+
+class ClientPassword(UsernamePassword):
+    """A name and a password, and who has sent them.
+
+    @ivar client: the IP address, or any other text that says which client it is.
+    """
+
+    def __init__(self, username: bytes, password: bytes, client: str) -> None:
+        super().__init__(username, password)
+        self.client = client
+
+
+class TooManyPasswords(UnauthorizedLogin):
+    """A password was not looked at: too many came before.
+
+    @ivar seconds: after how many whole ones it may be sent again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = max(1, math.ceil(seconds))
+        super().__init__(f"too many passwords; allowed: again after {self.seconds} s")
+
+
+def network_of(client: str) -> str:
+    """What counts as one client: an IPv4 address, the /64 of an IPv6 address, or the text that is neither."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
+    return client
+
+
+@attrs.define
+class Pass:
+    """Leave to hash a password.
+
+    @ivar first: it goes before all others.
+    """
+
+    first: bool
+    _taken: list[tuple[TokenBuckets, Hashable]]
+
+    def give_back(self) -> None:
+        """Give the tokens back, once."""
+        while self._taken:
+            buckets, key = self._taken.pop()
+            buckets.take(key, -1)
+
+
+class Gate:
+    """Gives leave to hash passwords.
+
+    @param clock: tells the time.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._networks = TokenBuckets(*NETWORK_TOKENS, clock)
+        self._names = TokenBuckets(*NAME_TOKENS, clock)
+        self._again = TokenBuckets(*AGAIN_TOKENS, clock)
+        self._turned_away = Recent(MAX_TURNED_AWAY, TURNED_AWAY_SECONDS, clock)
+
+    def admit(self, network: str, name: bytes, digest: bytes, was_right: bool) -> Pass:
+        """Give leave to hash a password.
+
+        @param network: of the client, as L{network_of} has it.
+        @param name: a digest of the user's name, so that long ones fill no memory.
+        @param digest: of name and password.
+        @param was_right: it was hashed before, and right.
+        @raise TooManyPasswords: it may not be hashed now.
+        """
+        if was_right:
+            return Pass(True, [])
+        ordinary: list[tuple[TokenBuckets, Hashable]] = [(self._networks, network), (self._names, (network, name))]
+        again = self._turned_away.has(digest)
+        ways = [ordinary]
+        if again:
+            ways.append([(self._again, network)])
+        for buckets in ways:
+            seconds = max(bucket.wait(key) for bucket, key in buckets)
+            if not seconds:
+                for bucket, key in buckets:
+                    bucket.take(key)
+                return Pass(again, buckets)
+        self.turn_away(digest)
+        raise TooManyPasswords(seconds)
+
+    def turn_away(self, digest: bytes) -> None:
+        """Remember that a password was not hashed."""
+        self._turned_away.add(digest)

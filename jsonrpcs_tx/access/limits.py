@@ -1,0 +1,167 @@
+"""Limits for what takes much work and anybody may ask for: token buckets, turns by lane, and what was seen lately."""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+MAX_BUCKETS: Final = 4096
+"""Buckets that are kept; the one that was used longest ago is forgotten first, and is full from then on."""
+
+
+class TokenBuckets:
+    """A bucket of tokens for each key, which is full at first.
+
+    @param size: tokens in a full bucket.
+    @param rate: tokens that are added to each in a second.
+    @param clock: tells the time.
+    """
+
+    def __init__(self, size: float, rate: float, clock: IReactorTime) -> None:
+        self._size = size
+        self._rate = rate
+        self._clock = clock
+        self._buckets: dict[Hashable, tuple[float, float]] = {}  # tokens, and when; the one used last comes last
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def wait(self, key: Hashable) -> float:
+        """Seconds until a bucket has a token; 0 if it has one now."""
+        return max(0.0, (1 - self._tokens(key)) / self._rate)
+
+    def take(self, key: Hashable, tokens: float = 1) -> None:
+        """Take a token out of a bucket, or with -1 give it back."""
+        left = min(self._size, self._tokens(key) - tokens)
+        self._buckets.pop(key, None)
+        while len(self._buckets) >= MAX_BUCKETS:
+            del self._buckets[next(iter(self._buckets))]
+        self._buckets[key] = left, self._clock.seconds()
+
+    def _tokens(self, key: Hashable) -> float:
+        now = self._clock.seconds()
+        tokens, before = self._buckets.get(key, (self._size, now))
+        return min(self._size, tokens + max(0.0, now - before) * self._rate)  # not less if the clock was set back
+
+
+class Recent:
+    """Keys that were seen lately.
+
+    @param most: how many are remembered; the oldest is forgotten first.
+    @param seconds: how long each is remembered.
+    @param clock: tells the time.
+    """
+
+    def __init__(self, most: int, seconds: float, clock: IReactorTime) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._clock = clock
+        self._seen: dict[Hashable, float] = {}  # when, by key; the oldest first
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, key: Hashable) -> None:
+        """Remember a key from now on."""
+        self._seen.pop(key, None)
+        while self._seen:
+            oldest = next(iter(self._seen))
+            if len(self._seen) < self._most and self._is_within(oldest, self._seconds):
+                break
+            del self._seen[oldest]
+        self._seen[key] = self._clock.seconds()
+
+    def has(self, key: Hashable, seconds: float | None = None) -> bool:
+        """Whether a key was seen.
+
+        @param seconds: how long ago at most; default: as long as it is remembered.
+        """
+        return key in self._seen and self._is_within(key, self._seconds if seconds is None else seconds)
+
+    def _is_within(self, key: Hashable, seconds: float) -> bool:
+        return 0 <= self._clock.seconds() - self._seen[key] < seconds  # below 0 the clock was set back
+
+
+class TurnLost(Exception):
+    """Too many wait for a turn, most of them in this lane."""
+
+
+@attrs.define(eq=False)
+class _Turn:
+    task: Callable[[], Any]
+    answer: Deferred[Any]
+
+
+class Turns:
+    """Runs tasks, a few at a time. The others wait in lanes, which have their turns one after the other, so that a long
+    lane does not hold up a short one.
+
+    @param at_once: how many run at the same time.
+    @param most: how many may wait in all lanes together; with one more, the longest lane loses its last one, of several
+        the one whose turn comes last.
+    """
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._at_once = at_once
+        self._most = most
+        self._running = 0
+        self._starting = False
+        self._lanes: dict[Hashable, deque[_Turn]] = {}  # without empty ones; the next one first
+        self.waiting = 0
+
+    def run(self, lane: Hashable, task: Callable[[], Any], first: bool = False) -> Deferred[Any]:
+        """Run a task when it is its turn.
+
+        @param task: returns a result, or a Deferred of one.
+        @param first: go before all that wait, with the lane.
+        @return: a Deferred of the result, which fails with what the task raises, or with L{TurnLost}. Cancelling it
+            before the turn gives the turn up; later it only gives up the result.
+        """
+        turn = _Turn(task, Deferred(lambda _: self._leave(lane, turn)))
+        if first:
+            self._lanes = {lane: deque((turn, *self._lanes.pop(lane, ()))), **self._lanes}
+        else:
+            self._lanes.setdefault(lane, deque()).append(turn)
+        self.waiting += 1
+        self._start()
+        if self.waiting > self._most:
+            longest = max(reversed(self._lanes), key=lambda lane: len(self._lanes[lane]))
+            last = self._lanes[longest][-1]
+            self._leave(longest, last)
+            last.answer.errback(TurnLost())
+        return turn.answer
+
+    def _start(self) -> None:
+        """Start tasks while there is room; those that end at once do not start others from within."""
+        if self._starting:
+            return
+        self._starting = True
+        while self._lanes and self._running < self._at_once:
+            lane = next(iter(self._lanes))
+            turns = self._lanes.pop(lane)
+            turn = turns.popleft()
+            if turns:
+                self._lanes[lane] = turns
+            self.waiting -= 1
+            self._running += 1
+            maybeDeferred(turn.task).addBoth(self._done, turn)
+        self._starting = False
+
+    def _done(self, outcome: Any, turn: _Turn) -> None:
+        self._running -= 1
+        if not turn.answer.called:
+            turn.answer.errback(outcome) if isinstance(outcome, Failure) else turn.answer.callback(outcome)
+        self._start()
+
+    def _leave(self, lane: Hashable, turn: _Turn) -> None:
+        """Take a turn out of its lane, if it is still there."""
+        turns = self._lanes.get(lane, ())
+        if turn in turns:
+            turns.remove(turn)  # type: ignore[union-attr] # it is no empty tuple
+            self.waiting -= 1
+            if not turns:
+                del self._lanes[lane]

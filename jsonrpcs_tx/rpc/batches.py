@@ -1,0 +1,223 @@
+"""Batches: their requests are run one after the other, and a long batch gives way to others after some milliseconds.
+
+Those that are not done take turns: one of them works for a while in each turn of the reactor.
+"""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from jsonrpcs_tx.rpc.envelope import Malformed, Request
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.replies import Reply
+from jsonrpcs_tx.rpc.shares import Shares
+
+SLICE: Final = 0.005
+"""Seconds that a batch works before it gives way; one command may take longer."""
+
+SHORT: Final = 0.0005
+"""Seconds of work after which other batches have to wait for the next turn of the reactor."""
+
+MAX_WAITING: Final = 64
+"""Batches that have given way, or wait for their turn; for a further one there is an error."""
+
+MAX_WAITING_OF_CLIENT: Final = 16
+"""How many of these may come from one client, or where clients are not known, over one transport."""
+
+MAX_REPLY: Final = 16 * 1024 * 1024
+"""Bytes of all replies to a batch."""
+
+_TOO_LARGE: Final = Fault(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
+_NOT_RUN: Final = Fault(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
+_CANCELLED: Final = Fault(500, "Command Cancelled")
+
+
+class Batch:
+    """The requests of one batch, and the replies that there are so far.
+
+    @param answer: answers a request; a Deferred that it returns fires with a Reply always, also when it is cancelled.
+    @param refuse: answers a request with a fault.
+    @param write: what to do with a reply before it is kept.
+    @param join: makes the reply to the batch of all replies.
+    """
+
+    def __init__(
+        self,
+        requests: list[Request | Malformed],
+        answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
+        refuse: Callable[[Fault, Request | Malformed], Reply],
+        write: Callable[[Reply], Reply],
+        join: Callable[[list[Reply]], Reply],
+    ) -> None:
+        self._requests = requests
+        self._answer = answer
+        self._refuse = refuse
+        self._write = write
+        self._join = join
+        self._replies: list[Reply | None] = [None] * len(requests)
+        self._delayed: dict[int, Deferred[Reply]] = {}
+        self._position = 0
+        self._size = 0
+        self._full = False
+        self._reply: Deferred[Reply] | None = None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether all requests have been run; the replies to some may come later."""
+        return self._position == len(self._requests)
+
+    def work(self, clock: IReactorTime) -> None:
+        """Run the next requests, for L{SLICE} or to the end."""
+        begun = clock.seconds()
+        while not self.has_run:
+            self._run_next()
+            if not begun <= clock.seconds() < begun + SLICE:  # earlier, if the clock was set back
+                return
+
+    def work_to_end(self) -> None:
+        """Run all requests that are left."""
+        while not self.has_run:
+            self._run_next()
+
+    def reply(self) -> Reply | Deferred[Reply]:
+        """@return: the reply, if it is there; else a Deferred that fires with it. Cancelling it cancels what is in
+        progress, and runs no more.
+        """
+        if self.has_run and not self._delayed:
+            return self._joined()
+        self._reply = Deferred(self._cancel)
+        return self._reply
+
+    def finish(self) -> None:
+        """Fire the Deferred of L{reply}, if all replies are there."""
+        if self.has_run and not self._delayed and self._reply is not None:
+            deferred, self._reply = self._reply, None  # else they would keep each other alive
+            try:
+                reply = self._joined()
+            except BaseException:
+                deferred.errback()
+            else:
+                deferred.callback(reply)
+
+    def fail(self, error: BaseException) -> None:
+        """Fire it with an error: this can be run no further."""
+        self._position = len(self._requests)
+        deferred, self._reply = self._reply, None
+        if deferred is not None:
+            deferred.errback(error)
+
+    def _joined(self) -> Reply:
+        # One is missing where a command has its own client leave.
+        return self._join([reply for reply in self._replies if reply is not None])
+
+    def cancel(self) -> None:
+        """Run no more, and cancel what is in progress."""
+        if self._reply is not None:
+            self._reply.cancel()
+
+    def _run_next(self) -> None:
+        place = self._position
+        self._position += 1
+        if self._full:
+            self._refuse_at(place, _NOT_RUN)
+            return
+        reply = self._answer(self._requests[place])
+        if type(reply) is Reply:
+            self._put(reply, place)
+        else:
+            self._delayed[place] = reply
+            reply.addCallback(self._come, place)
+
+    def _come(self, reply: Reply, place: int) -> None:
+        """Take a reply that comes later."""
+        del self._delayed[place]
+        self._put(reply, place)
+        self.finish()
+
+    def _put(self, reply: Reply, place: int) -> None:
+        """Note a reply, or that there is no room for it."""
+        if self._size + len(reply.body) > MAX_REPLY:
+            self._full = True
+            self._refuse_at(place, _TOO_LARGE)
+            return
+        self._size += len(reply.body)
+        self._replies[place] = self._write(reply)
+
+    def _refuse_at(self, place: int, fault: Fault) -> None:
+        self._replies[place] = self._write(self._refuse(fault, self._requests[place]))
+
+    def _cancel(self, _: object) -> None:
+        begin, self._position = self._position, len(self._requests)
+        for place in range(begin, len(self._requests)):
+            self._refuse_at(place, _CANCELLED)
+        for delayed in list(self._delayed.values()):
+            delayed.cancel()
+        self.finish()
+
+
+class Batches:
+    """Lets the batches of a server take turns.
+
+    @param clock: the reactor: tells the time, and says when its next turn has come.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._shares = Shares(MAX_WAITING, MAX_WAITING_OF_CLIENT)
+        self._waiting: deque[tuple[Batch, Hashable]] = deque()
+        self._turn: object = None
+
+    def run(self, batch: Batch, client: Hashable) -> Reply | Deferred[Reply]:
+        """Run a batch, now or in turn with others.
+
+        @param client: who has sent it.
+        @return: its reply, see L{Batch.reply}.
+        @raise Fault: too many wait.
+        """
+        if self._turn is None:
+            begun = self._clock.seconds()
+            batch.work(self._clock)
+            if self._clock.seconds() - begun > SHORT:
+                self._await_turn()
+            if batch.has_run:
+                return batch.reply()
+        elif self._shares.full or self._shares.used_up(client):
+            allowed = f"{MAX_WAITING} in all and {MAX_WAITING_OF_CLIENT} of a client may wait"
+            raise Fault(503, f"Too Many Batches: {allowed}")
+        self._shares.take(client)
+        self._waiting.append((batch, client))
+        self._await_turn()
+        return batch.reply()
+
+    def cancel(self) -> None:
+        """Run no more of those that wait; each is answered with what there is."""
+        for batch, _ in list(self._waiting):
+            batch.cancel()
+
+    def _await_turn(self) -> None:
+        if self._turn is None:
+            self._turn = self._clock.callLater(0, self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Let the batch work that has waited for the longest time."""
+        self._turn = None
+        if not self._waiting:
+            return
+        self._turn = self  # what a command sends has to wait
+        batch, client = self._waiting.popleft()
+        try:
+            batch.work(self._clock)
+        except BaseException as error:
+            batch.fail(error)
+        self._turn = None
+        if batch.has_run:
+            self._shares.free(client)
+        else:
+            self._waiting.append((batch, client))
+        if self._waiting:
+            self._await_turn()
+        if batch.has_run:
+            batch.finish()

@@ -1,0 +1,199 @@
+"""Asynchronous commands in progress: how many there may be, how long each may take, and what goes on after that.
+
+A command cannot be stopped against its will: one that catches its cancellation goes on. So whoever waits for it is
+answered at the deadline, and its slot is free, whatever it does; it is counted as long as it goes on.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Hashable
+from types import CoroutineType
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.shares import Shares
+from jsonrpcs_tx.state.counters import Counters
+
+_log = make_logger(__name__)
+
+MAX_OVERDUE: Final = 100
+"""Runs of one command that may go on after their deadline or without their client; then no more are begun."""
+
+
+def is_delayed(result: object) -> bool:
+    """Whether a command has returned what becomes its result later: a Deferred, a coroutine, anything to await."""
+    return hasattr(type(result), "__await__")
+
+
+def as_deferred(result: Any) -> Deferred[Any]:
+    """A Deferred that fires with what a command's result becomes; cancelling it cancels the command."""
+    return result if isinstance(result, Deferred) else Deferred.fromCoroutine(_wait_for(result))
+
+
+def abandon(result: Any) -> None:
+    """End what a command has begun whose result nobody waits for."""
+    try:
+        if isinstance(result, Deferred):
+            result.addErrback(lambda failure: None)
+            result.cancel()
+        elif isinstance(result, CoroutineType):
+            result.close()
+    except BaseException as error:
+        report(_log, "a command that was refused could not be ended", error)
+
+
+async def _wait_for(result: Awaitable[Any]) -> Any:
+    value = await result
+    return await value if isinstance(value, Deferred) else value  # no Deferred can fire with another
+
+
+class DelayedCommands:
+    """The asynchronous commands in progress.
+
+    @param clock: tells the time.
+    @param timeout: the most seconds that one may take, unless it has a limit of its own.
+    @ivar timeout: may be set at any time.
+    @param limit: how many there may be; see L{Shares} for this one and the next.
+    @param client_limit: how many of these one client may have.
+    @ivar slots: those that are waited for.
+    @ivar timeouts: counts those that took too long.
+    """
+
+    def __init__(self, clock: IReactorTime, counters: Counters, timeout: float, limit: int, client_limit: int) -> None:
+        self.timeout = timeout
+        self.slots = Shares(limit, client_limit)
+        self.clock = clock
+        self._overdue: Counter[str] = Counter()
+        self.timeouts = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
+        for name, help, read in (
+            ("async_in_flight", "asynchronous commands in progress", lambda: self.slots.taken),
+            ("async_overdue", "commands that go on after their time limit or without a client", self._overdue.total),
+        ):
+            counters.gauge("jsonrpc", name, help, read)
+
+    def check(self, command: str, client: Hashable) -> None:
+        """@raise Fault: no more may be begun, by this client or by anybody."""
+        if self.slots.full:
+            raise Fault(503, f"Too Many Asynchronous Commands: async_limit is {self.slots.limit}")
+        if self.slots.used_up(client):
+            limit = self.slots.client_limit
+            raise Fault(503, f"Too Many Asynchronous Commands Of One Client: async_limit_client is {limit}")
+        if self._overdue[command] >= MAX_OVERDUE:
+            raise Fault(503, f"Too Many Overdue Commands: {MAX_OVERDUE} runs of {command} go on after their time limit")
+
+    def wait(self, result: Any, command: str, client: Hashable, timeout: float | None) -> Deferred[Any]:
+        """Wait for the result of a command, up to its deadline.
+
+        @param result: what the command returned.
+        @param command: its name.
+        @param timeout: its own time limit; None: that of all.
+        @return: fires with the result, with what the command raised, or at the deadline with a Fault 504. Cancelling
+            it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
+        """
+        return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
+
+    def goes_on(self, command: str, why: str) -> None:
+        """Note a command that goes on though nobody waits for it any more."""
+        self._overdue[command] += 1
+        _log.warn("command {command} goes on {why}: it catches its cancellation", command=command, why=why)
+
+    def gone_on(self, command: str, seconds: float) -> None:
+        """Note that such a command has ended at last."""
+        self._overdue[command] -= 1
+        if not self._overdue[command]:
+            del self._overdue[command]
+        _log.info("command {command} has ended after {seconds:.3g} s", command=command, seconds=seconds)
+
+
+class _Failed:
+    """What a Deferred that has failed passes on, so that a command which returns it once more fails once more."""
+
+    __slots__ = ("failure",)
+
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
+
+
+class _Run:
+    """One command that is waited for, and then perhaps goes on.
+
+    It is waited for as long as it has a deadline, and holds a slot for that time.
+    """
+
+    __slots__ = (
+        "_client",
+        "_command",
+        "_commands",
+        "_deadline",
+        "_ended",
+        "_overdue",
+        "_result",
+        "_started",
+        "_waiting",
+    )
+
+    def __init__(self, commands: DelayedCommands, result: Deferred[Any], command: str, client: Hashable) -> None:
+        self._commands = commands
+        self._command = command
+        self._client = client
+        self._result = result
+        self._started = commands.clock.seconds()
+        self._ended = self._overdue = False
+
+    def wait(self, seconds: float) -> Deferred[Any]:
+        """Take a slot, and wait; see L{DelayedCommands.wait}."""
+        answer: Deferred[Any] = Deferred(self._client_left)
+        self._waiting = answer
+        self._commands.slots.take(self._client)
+        self._deadline: Any = self._commands.clock.callLater(seconds, self._time_is_up, seconds)
+        self._result.addBoth(self._has_ended)
+        return answer
+
+    def _has_ended(self, outcome: Any) -> Any:
+        """Deliver the outcome, if it is still waited for."""
+        self._ended = True
+        if isinstance(outcome, Failure):
+            outcome = _Failed(outcome)
+        if self._overdue:
+            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started)
+        elif self._deadline is not None:
+            self._free().callback(outcome.failure if type(outcome) is _Failed else outcome)
+        return outcome
+
+    def _time_is_up(self, seconds: float) -> None:
+        answer = self._free()
+        self._commands.timeouts.value += 1
+        self._cancel(f"after its time limit of {seconds:g} s")
+        answer.errback(Fault(504, f"Command Timed Out After {seconds:g} s"))
+
+    def _client_left(self, _: object) -> None:
+        self._cancel("without its client")
+        if self._deadline is not None:
+            self._free()
+
+    def _cancel(self, why: str) -> None:
+        """Cancel the command, and note it if it goes on."""
+        try:
+            self._result.cancel()
+        except BaseException as error:
+            report(_log, "command {command} could not be cancelled", error, command=self._command)
+        if not self._ended:
+            self._overdue = True
+            self._commands.goes_on(self._command, why)
+
+    def _free(self) -> Deferred[Any]:
+        """Free the slot: once, when the answer is due.
+
+        @return: who waits for that.
+        """
+        if self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+        self._commands.slots.free(self._client)
+        answer = self._waiting
+        del self._waiting  # else the two would keep each other alive
+        return answer

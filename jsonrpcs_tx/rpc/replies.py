@@ -1,0 +1,24 @@
+"""What a document is answered with."""
+
+from typing import Final, final
+
+import msgspec
+
+
+@final
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """What a document is answered with.
+
+    @ivar body: the reply document; empty where the client gets none (dialect C{jsonrpc2}, notifications).
+    @ivar code: 200, or the code of the fault; of a batch always 200.
+    @ivar text: OK, or the text of the fault, whole.
+    @ivar fault: it is a fault, whatever its code.
+    """
+
+    body: bytes
+    code: int = 200
+    text: str = "OK"
+    fault: bool = False
+
+
+NO_REPLY: Final = Reply(b"", 204, "No Content")

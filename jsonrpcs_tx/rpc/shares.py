@@ -1,0 +1,47 @@
+"""How many of something there may be at the same time: in all, and for one client."""
+
+from collections.abc import Hashable
+
+
+class Shares:
+    """Counts what is in progress, and for whom.
+
+    @param limit: how many there may be in all.
+    @param client_limit: how many of these one client may have.
+    @ivar limit: may be set at any time; C{client_limit} as well.
+    @ivar taken: how many there are.
+    """
+
+    def __init__(self, limit: int, client_limit: int) -> None:
+        self.limit = limit
+        self.client_limit = client_limit
+        self.taken = 0
+        self._clients: dict[Hashable, int] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether there may be no more, whoever asks."""
+        return self.taken >= self.limit
+
+    def used_up(self, client: Hashable) -> bool:
+        """Whether a client may have no more.
+
+        @param client: anything that tells clients apart; None: no client in particular, for whom there is no share.
+        """
+        return self._clients.get(client, 0) >= self.client_limit
+
+    def take(self, client: Hashable) -> None:
+        """Count one more."""
+        self.taken += 1
+        if client is not None:
+            self._clients[client] = self._clients.get(client, 0) + 1
+
+    def free(self, client: Hashable) -> None:
+        """Count one less. Nothing is kept of a client that has none left."""
+        self.taken -= 1
+        if client is not None:
+            count = self._clients[client] - 1
+            if count:
+                self._clients[client] = count
+            else:
+                del self._clients[client]

@@ -1,0 +1,50 @@
+"""Files that the server relies on: how they are opened, and who else could change them."""
+
+import os
+import stat
+from typing import BinaryIO, Final
+
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""A FIFO in the place of the file does not hold up the server, and a terminal does not become its own."""
+
+
+def open_regular(path: str) -> BinaryIO:
+    """Open an ordinary file for reading, without ever waiting.
+
+    @raise OSError: it cannot be opened.
+    @raise ValueError: it is something else, such as a FIFO or a device.
+    """
+    fd = os.open(path, _FLAGS)
+    try:
+        file = os.fdopen(fd, "rb")
+    except OSError:  # a directory
+        os.close(fd)
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        file.close()
+        raise ValueError("not an ordinary file; allowed: one that can be read")
+    return file
+
+
+def weak_place(path: str) -> str | None:
+    """Why others than root and the user of this process could put another file in the place of one, or beside it.
+
+    @param path: of the file, which need not be there; links in it are followed.
+    @return: the first directory, from the file's own up to the root, in which they could, with the reason; None: there
+        is none. A sticky directory such as C{/tmp} is safe for what is in directories below it.
+    @raise OSError: a directory is not there, or cannot be reached.
+    """
+    trusted = (0, os.geteuid())
+    own = directory = os.path.dirname(os.path.realpath(path))
+    while True:
+        status = os.stat(directory)
+        if status.st_uid not in trusted:
+            return f"{directory} belongs to user {status.st_uid}"
+        by_group = status.st_mode & stat.S_IWGRP and status.st_gid not in (0, os.getegid())
+        sticky = status.st_mode & stat.S_ISVTX and directory != own
+        if (status.st_mode & stat.S_IWOTH or by_group) and not sticky:
+            return f"{directory} can be written by others"
+        above = os.path.dirname(directory)
+        if above == directory:
+            return None
+        directory = above

@@ -1,0 +1,136 @@
+"""Which connections are taken at a port, and when: no strangers, and no more than there is room for."""
+
+import re
+from typing import Any, Final
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory, Protocol
+
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.connections import Connections
+
+_log = make_logger(__name__)
+
+RETRY: Final = 0.25
+"""Seconds until a full server looks again whether somebody waits, and whether a connection is idle."""
+
+_OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
+
+
+class Gate(Factory):
+    """Stands before a factory, and lets those in that may call.
+
+    @param factory: makes the protocols; it C{admits} an address or not, and has its C{connections}.
+    @param behind: the same factory, or what wraps it.
+    @param refusal: what a stranger is sent before the connection is closed; nothing: it is closed.
+    """
+
+    noisy = False
+
+    def __init__(self, factory: Any, behind: Any, refusal: bytes) -> None:
+        self._site = factory
+        self._behind = behind
+        self._refusal = refusal
+
+    def doStart(self) -> None:
+        self._behind.doStart()
+
+    def doStop(self) -> None:
+        self._behind.doStop()
+
+    def logPrefix(self) -> str:
+        return type(self._site).__name__
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """@return: None where the connection is to be closed at once."""
+        connections: Connections = self._site.connections
+        if not self._site.admits(addr):
+            connections.rejected += 1
+            _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
+            return _Refusal(self._refusal) if self._refusal else None
+        if connections.opened > connections.limit:  # a port that cannot be paused
+            connections.rejected += 1
+            return None
+        return self._behind.buildProtocol(addr)
+
+
+class _Refusal(Protocol):
+    """Says no, and closes the connection."""
+
+    def __init__(self, text: bytes) -> None:
+        self._text = text
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self._text)
+        self.transport.loseConnection()
+
+
+class Acceptor:
+    """Takes connections at a port while there is room; others wait in the backlog. When somebody waits, the connection
+    that has been idle for the longest time makes room.
+
+    @param endpoint: the endpoint string of the port, which may have a backlog of its own.
+    """
+
+    def __init__(self, port: tcp.Port, endpoint: str, connections: Connections, clock: IReactorTime) -> None:
+        self._port = port
+        self._connections = connections
+        self._clock = clock
+        self._retry: IDelayedCall | None = None
+        self._closed = False
+        self._accept = port.doRead
+        self._sets_backlog = port.backlog == tcp.Port.backlog and not _OWN_BACKLOG.search(endpoint)
+        port.doRead = self._read  # type: ignore[method-assign] # the reactor calls it
+        connections.changed = self._changed
+        self.set_backlog()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._closed = True
+        self._cancel_retry()
+        self._connections.changed = None
+
+    def _read(self) -> None:
+        """Accept connections that wait, as many as there is room for."""
+        port, connections = self._port, self._connections
+        room = connections.limit - connections.opened
+        if room > 0:
+            port.numberAccepts = min(port.numberAccepts, room)
+            self._accept()
+            return
+        idle = connections.idle() if room == 0 else None
+        if idle is None:
+            self._pause()
+            return
+        before = connections.accepted
+        port.numberAccepts = 1
+        self._accept()
+        if connections.accepted > before:  # it was no stranger
+            connections.cut(idle)
+
+    def _pause(self) -> None:
+        _log.warn("{limit} connections are open (max_connections), others wait", limit=self._connections.limit)
+        self._port.stopReading()
+        self._retry = self._clock.callLater(RETRY, self._resume)
+
+    def _resume(self) -> None:
+        self._cancel_retry()
+        if not self._closed:
+            self._port.startReading()
+
+    def _changed(self) -> None:
+        """A connection has gone, or there may be more or fewer of them."""
+        if self._retry is not None and self._connections.opened < self._connections.limit:
+            self._resume()
+
+    def _cancel_retry(self) -> None:
+        retry, self._retry = self._retry, None
+        if retry is not None and retry.active():
+            retry.cancel()
+
+    def set_backlog(self) -> None:
+        """Let as many connections wait as may be open, and not fewer than is usual."""
+        if self._sets_backlog:
+            self._port.socket.listen(max(self._connections.limit, tcp.Port.backlog))

@@ -1,0 +1,173 @@
+"""The open connections of a listener: how many there may be, which are idle, and how they are closed."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.departures import Departures
+from jsonrpcs_tx.transports.unread import UnreadReplies, is_drained, socket_transport
+
+_log = make_logger(__name__)
+
+CLOSE_TIME: Final = 3.0
+"""Seconds in which requests in hand may still be answered when the server stops."""
+
+IDLE_GRACE: Final = 1.0
+"""Seconds after which an idle connection may be closed for one that waits."""
+
+
+class Connection(Protocol):
+    """What L{Connections} asks of the protocol of a connection.
+
+    @ivar busy: a request is being answered.
+    @ivar idle: no request is being answered, and nothing of one has come.
+    @ivar used_at: when it was used last, by the clock of the connections, which set it.
+    """
+
+    transport: Any
+    used_at: float
+
+    @property
+    def busy(self) -> bool: ...
+
+    @property
+    def idle(self) -> bool: ...
+
+    def close(self) -> None:
+        """Close the connection, after the reply to the request that is being answered."""
+
+    def retire(self) -> None:
+        """Close the connection, after the reply to what has come of a request."""
+
+    def abort(self) -> None:
+        """Close the connection at once. No request that came over it is answered any more."""
+
+
+class Connections:
+    """The open connections of a factory, each with a number.
+
+    @param limit: how many may be open.
+    @param clock: tells the time.
+    @ivar accepted: how many there were, which is the number of the last one.
+    @ivar rejected: how many were closed when they came, since they may not call.
+    @ivar late: how many were cut off since their clients did not take a reply in time.
+    @ivar changed: called when there may be room for another.
+    @ivar departures: watches those whose commands are in progress.
+    @ivar unread: those whose clients have not taken their replies.
+    """
+
+    def __init__(self, limit: int, clock: IReactorTime) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._open: OrderedDict[Connection, int] = OrderedDict()  # the one that was used last comes last
+        self._gone: Deferred[None] | None = None
+        self.accepted = 0
+        self.rejected = 0
+        self.late = 0
+        self.changed: Callable[[], None] | None = None
+        self.departures = Departures(clock)
+        self.unread = UnreadReplies(clock)
+
+    @property
+    def limit(self) -> int:
+        """How many may be open. It may be set at any time: if too many are, those are closed that are idle, and then
+        others when they have been answered.
+        """
+        return self._limit
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._limit = limit
+        for protocol in sorted(self._open, key=lambda one: not one.idle)[: max(0, self.opened - limit)]:
+            protocol.retire()
+        self._tell()
+
+    def add(self, protocol: Connection) -> None:
+        """Note a new connection."""
+        self.accepted += 1
+        self._open[protocol] = self.accepted
+        protocol.used_at = self._clock.seconds()
+
+    def used(self, protocol: Connection) -> None:
+        """Note that a connection was used just now."""
+        if protocol in self._open:
+            protocol.used_at = self._clock.seconds()
+            self._open.move_to_end(protocol)
+
+    def idle(self) -> Connection | None:
+        """The connection that has been idle for the longest time, and for at least L{IDLE_GRACE}, if there is one."""
+        now = self._clock.seconds()
+        for _ in range(len(self._open)):
+            protocol = next(iter(self._open))
+            if 0 <= now - protocol.used_at < IDLE_GRACE:
+                return None
+            if protocol.idle and is_drained(protocol.transport):
+                return protocol
+            self.used(protocol)  # it is in use, and need not be looked at again so soon
+        return None
+
+    def cut(self, protocol: Connection) -> None:
+        """Close an idle connection for another, without waiting for its client."""
+        peer = protocol.transport.getPeer()
+        _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
+        protocol.close()  # TLS says goodbye, and does not wait for an answer
+        socket_transport(protocol.transport).loseConnection()
+        self.discard(protocol)
+
+    def discard(self, protocol: Connection) -> None:
+        """Note that a connection is closed."""
+        self.departures.discard(protocol)
+        self.unread.discard(protocol)
+        if self._open.pop(protocol, None) is not None:
+            self._tell()
+        if not self._open and self._gone is not None:
+            gone, self._gone = self._gone, None
+            gone.callback(None)
+
+    def cut_late(self, protocol: Connection) -> None:
+        """Cut off a client that has not taken its reply in time."""
+        self.late += 1
+        protocol.abort()
+
+    def close(self, reactor: Any) -> Deferred[None]:
+        """Close all connections, once the requests in hand are answered; after L{CLOSE_TIME} whatever is left.
+
+        @return: a Deferred that fires with None when the last one is gone.
+        """
+        if not self._open:
+            self.departures.close()
+            return succeed(None)
+        gone: Deferred[None] = Deferred()
+        self._gone = gone
+
+        def abort() -> None:
+            for protocol in list(self._open):
+                protocol.abort()
+
+        late = reactor.callLater(CLOSE_TIME, abort)
+        for protocol in list(self._open):
+            protocol.close()
+
+        def done(_: None) -> None:
+            self.departures.close()
+            if late.active():
+                late.cancel()
+
+        return gone.addCallback(done)
+
+    @property
+    def opened(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each number with its protocol."""
+        return ((number, protocol) for protocol, number in self._open.items())
+
+    def _tell(self) -> None:
+        if self.changed is not None:
+            self.changed()

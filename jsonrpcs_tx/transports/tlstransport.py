@@ -1,0 +1,69 @@
+"""TLS over a stream, with what Twisted's own leaves out: clients that close one side only, and resumed sessions."""
+
+import datetime
+
+from OpenSSL import SSL
+from twisted.internet.error import CertificateError
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.protocols.tls import BufferingTLSTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+
+class _HalfClosed(Exception):
+    """The client has closed its sending side."""
+
+
+@implementer(IHalfCloseableProtocol)
+class TlsTransport(BufferingTLSTransport):
+    """TLS of a server over a connection.
+
+    With TLS 1.3 a client may close its sending side (C{close_notify}) and still get the reply to its request. TLS 1.2
+    closes both sides. An end without C{close_notify} is the end of the connection.
+
+    A session that is resumed brings along the client's certificate; if that has expired since, it counts no more.
+    """
+
+    _half_closed = False
+
+    def readConnectionLost(self) -> None:
+        """The client sends nothing more, not even TLS."""
+        if not self._half_closed:
+            self.transport.loseConnection()  # type: ignore[union-attr] # it is there until connectionLost
+
+    def writeConnectionLost(self) -> None:
+        """Nobody asks for that."""
+
+    def _checkHandshakeStatus(self) -> None:
+        super()._checkHandshakeStatus()
+        if self._handshakeDone and _has_expired(self._tlsConnection):
+            self.failVerification(Failure(CertificateError("the client's certificate has expired")))
+
+    def _flushReceiveBIO(self) -> None:
+        try:
+            super()._flushReceiveBIO()
+        except _HalfClosed:
+            self._half_closed = True
+            self.wrappedProtocol.readConnectionLost()  # type: ignore[attr-defined] # it can be half-closed
+
+    def _shutdownTLS(self) -> None:
+        connection = self._tlsConnection
+        if (
+            not self.disconnecting
+            and connection.get_shutdown() & SSL.RECEIVED_SHUTDOWN
+            and connection.get_protocol_version_name() == "TLSv1.3"
+            and IHalfCloseableProtocol.providedBy(self.wrappedProtocol)
+        ):
+            raise _HalfClosed
+        super()._shutdownTLS()
+
+
+def _has_expired(connection: SSL.Connection) -> bool:
+    certificate = connection.get_peer_certificate()
+    if certificate is None:
+        return False
+    return certificate.to_cryptography().not_valid_after_utc < _now()
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

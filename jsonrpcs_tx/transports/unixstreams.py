@@ -1,0 +1,128 @@
+"""Unix sockets that connections are taken on: files with a mode and an owner, and no file of anyone else."""
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from twisted.internet import tcp, unix
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+
+BACKLOG: Final = 50
+"""Connections that may wait to be accepted, unless the endpoint says so itself, as in Twisted."""
+
+_UNIX: Final = re.compile(r"(haproxy:)?(unix|systemd):")
+_MODE: Final = re.compile(r"(?<!\\):mode=")
+
+
+class UnixPort(unix.Port):
+    """Listens on a Unix socket.
+
+    @param path: of the socket.
+    @param bind: makes the bound socket, and tells its file if that is to be removed at the end.
+    """
+
+    _file: OwnFile | None = None
+
+    def __init__(
+        self,
+        path: str,
+        factory: IProtocolFactory,
+        backlog: int,
+        reactor: Any,
+        bind: Callable[[], tuple[socket.socket, OwnFile | None]],
+    ) -> None:
+        super().__init__(os.fsencode(path), factory, backlog, reactor=reactor)
+        self._path = path
+        self._bind = bind
+
+    def startListening(self) -> None:
+        """Make the socket, and accept connections. Twisted's own would change the mode of whatever the path names."""
+        self.socket, self._file = self._bind()
+        self.socket.setblocking(False)
+        tcp._reservedFD.reserve()
+        self.factory.doStart()  # type: ignore[union-attr] # it has one
+        self.socket.listen(self.backlog)
+        self.connected = True
+        self.fileno = self.socket.fileno  # type: ignore[method-assign] # as Port itself does
+        self.numberAccepts = 100
+        self.startReading()
+
+    def getHost(self) -> UNIXAddress:
+        """The whole path, even if the socket was bound by a shorter one."""
+        return UNIXAddress(os.fsencode(self._path))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The socket is closed: remove the file, if it is still this one's."""
+        if self._file is not None:
+            self._file.remove()
+            self._file = None
+        tcp.Port.connectionLost(self, reason)
+
+
+class UnixFiles:
+    """A reactor that makes the files of Unix sockets as the settings say; all else is that of the reactor below.
+
+    @param setting: that the endpoint comes from, for messages.
+    @param path: makes a path absolute.
+    @param access: who may use the file.
+    @param own_mode: the endpoint says itself what mode the file has.
+    """
+
+    def __init__(self, reactor: Any, setting: str, path: Callable[[str], str], access: Access, own_mode: bool) -> None:
+        self._reactor = reactor
+        self._setting = setting
+        self._path = path
+        self._access = access
+        self._own_mode = own_mode
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenUNIX(
+        self, address: str, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: bool = False
+    ) -> UnixPort:
+        """Listen, in the place of a socket that no process listens on any more. A lock beside the file is not needed.
+
+        @raise jsonrpcs_tx.errors.StartError: the socket cannot be made, see L{bind_unix}.
+        """
+        access = attrs.evolve(self._access, mode=mode) if self._own_mode else self._access
+        path = self._path(address)
+
+        def bind() -> tuple[socket.socket, OwnFile]:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                return sock, bind_unix(self._setting, path, sock, access)
+            except BaseException:
+                sock.close()
+                raise
+
+        return self._listen(path, factory, backlog, bind)
+
+    def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Any:
+        """Listen on a socket that systemd, say, has made. The mode and the file of one of Unix stay as they are."""
+        if addressFamily != socket.AF_UNIX:
+            return self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
+        sock = socket.socket(fileno=os.dup(fileDescriptor))
+        return self._listen(os.fsdecode(sock.getsockname()), factory, BACKLOG, lambda: (sock, None))
+
+    def _listen(self, path: str, factory: IProtocolFactory, backlog: int, bind: Callable[[], Any]) -> UnixPort:
+        port = UnixPort(path, factory, backlog, self._reactor, bind)
+        port.startListening()
+        return port
+
+
+def reactor_for(endpoint: str, setting: str, path: Callable[[str], str], access: Access, reactor: Any) -> Any:
+    """The reactor that an endpoint is to listen with.
+
+    @param endpoint: a Twisted server endpoint string. A C{mode=} in it counts in place of that of C{access}.
+    """
+    if not _UNIX.match(endpoint):
+        return reactor
+    return UnixFiles(reactor, setting, path, access, _MODE.search(endpoint) is not None)
