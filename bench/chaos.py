@@ -24,7 +24,7 @@ import attrs
 
 from bench.clients import Client, Lost, make_client
 from bench.hostile import ATTACKER, DATAGRAMS, Target, authorization
-from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.access.passwords import make_hash
 from tests.support import PATIENCE, REPOSITORY, TRANSPORTS, Server, http_call
 
 CLIENTS: Final = 32

@@ -13,9 +13,10 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from fuzz.common import CUT, check_message, scratch
+from jsonrpcs_tx.access.passwords import Bcrypt, Scrypt
 from jsonrpcs_tx.access.rules import Access, Caller, Rule, read_rule
+from jsonrpcs_tx.access.users import UsersFile, read_users
 from jsonrpcs_tx.config.settings import SettingError
-from jsonrpcs_tx.credentials import Bcrypt, Scrypt, UsersFile, read_users
 from jsonrpcs_tx.errors import StartError
 
 ADDED: Final = "bus"

@@ -12,8 +12,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
-from jsonrpcs_tx.transports import Listener, sendroom
-from jsonrpcs_tx.transports import datagrambatch as fastdatagram
+from jsonrpcs_tx.transports import Listener, datagrambatch, sendroom
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
 from jsonrpcs_tx.transports.workers import Pool
@@ -74,8 +73,8 @@ class DatagramService(Service):
         self._socket = sock
         timeout = self._settings.dgram_timeout / 1000
         origin = Origin(self.transport_name)
-        fast = self._settings.fast_paths and fastdatagram.AVAILABLE and self._dispatcher.access.trivial
-        kind = fastdatagram.FastDatagramReader if fast else DatagramReader
+        fast = self._settings.fast_paths and datagrambatch.AVAILABLE and self._dispatcher.access.trivial
+        kind = datagrambatch.FastDatagramReader if fast else DatagramReader
         self._reader = kind(sock, self._dispatcher, origin, timeout, self._reactor)
         assert self.listener is not None
         _log.info("listening on {listener}", listener=self.listener)

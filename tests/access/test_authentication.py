@@ -13,10 +13,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
 from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.access import authentication
 from jsonrpcs_tx.access.authentication import Authenticator, Refused
 from jsonrpcs_tx.access.guessing import NAME_TOKENS, TooManyPasswords
-from jsonrpcs_tx.access.rules import authentication
-from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.log import BURST
 from jsonrpcs_tx.state.counters import Counters
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, http_request

@@ -27,7 +27,7 @@ from zope.interface.verify import verifyObject
 from jsonrpcs_tx import credentials
 from jsonrpcs_tx.access.guessing import NAME_TOKENS, NETWORK_TOKENS, ClientPassword, TooManyPasswords
 from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
-from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, UsersFile, read_users
+from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile, read_users
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 
@@ -402,7 +402,7 @@ def test_right_password_gets_in_through_a_flood(desk: Desk) -> None:
 def test_password_that_was_right_gets_in(desk: Desk) -> None:
     """A password that was right before gets in at once, however many guesses come, each of them twice."""
     assert desk.knows("ann", "ann")
-    desk.clock.advance(credentials.VERIFIED_SECONDS + 1)
+    desk.clock.advance(VERIFIED_SECONDS + 1)
     for _ in range(2):
         first = desk.guesses
         desk.flood("ann", 500)
@@ -441,7 +441,7 @@ def test_too_many_networks(desk: Desk) -> None:
     """If too many wait in all, the network with the most loses its last one, which goes first when it comes again."""
     desk.held = []
     waiting = [desk.flood("user?", 100, f"192.0.2.{number}") for number in range(10, 15)]
-    assert desk.checker._turns.waiting == credentials.MAX_WAITING - MAX_HASHING
+    assert desk.checker._turns.waiting == MAX_WAITING - MAX_HASHING
     answers = [desk.ask("ann", "ann", f"192.0.3.{number}") for number in range(3)]
     assert not any(answers)
     assert sum(bool(answer) for network in waiting for answer in network) == 0

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jsonrpcs_tx.access import rules as access
 from jsonrpcs_tx.access.rules import TRANSPORTS, Access, Caller, Rule, read_rule
-from jsonrpcs_tx.access.rules import rules as access
 from jsonrpcs_tx.errors import SettingError
 
 NEAR = Caller("udp", "127.0.0.1")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx.access import limits
 from jsonrpcs_tx.access.guessing import network_of
 from jsonrpcs_tx.access.limits import Recent, TokenBuckets, TurnLost, Turns
-from jsonrpcs_tx.access.rules import limits
 
 
 def test_bucket() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.access.passwords import make_hash
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
 from tests.test_docs import lacks
 

@@ -10,13 +10,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx import makeService
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc import batches
 from jsonrpcs_tx.rpc.batches import MAX_WAITING, MAX_WAITING_OF_CLIENT, SLICE
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.pretty import layout
 from jsonrpcs_tx.rpc.registry import Registry, command
-from jsonrpcs_tx.service import makeService
 from tests.support import (
     ECHO,
     ECHO_REPLY,

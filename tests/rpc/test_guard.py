@@ -18,8 +18,8 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.transports.persistentreader import FIRST_PAUSE, STEADY, PersistentReader
-from tests import support, zoo
-from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server
+from tests import support
+from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, zoo
 
 BUG = b'{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal Error"},"id":1}'
 AT_ONCE = [*(f"raise.{name}" for name in zoo.RAISED), *(f"return.{name}" for name in zoo.RETURNED)]
@@ -232,7 +232,7 @@ def test_lost_reader() -> None:
 
 READERS = """
 from jsonrpcs_tx import command
-from jsonrpcs_tx.transports import datagramreader, fastdatagram, fifo
+from jsonrpcs_tx.transports import datagrambatch, datagramreader, fifo
 
 class Breaker:
     def __init__(self, service):
@@ -241,7 +241,7 @@ class Breaker:
     @command("test.break")
     def break_readers(self) -> None:
         "Has each reader fail once, in the next turn."
-        for kind in (datagramreader.DatagramReader, fastdatagram.FastDatagramReader, fifo.FifoReader):
+        for kind in (datagramreader.DatagramReader, datagrambatch.FastDatagramReader, fifo.FifoReader):
             kind.doRead = self.fail_once(kind, kind.doRead)
 
     def fail_once(self, kind, read):

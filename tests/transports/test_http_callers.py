@@ -13,7 +13,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import globalLogPublisher
 
-from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.transports import hosts, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from tests.support import ECHO, ECHO_REPLY, http_request

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from jsonrpcs_tx import Settings, makeService
-from jsonrpcs_tx.transports import readgroup as fastreads
+from jsonrpcs_tx.transports import readgroup
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 from tests.support import ECHO, ECHO_REPLY, Server, http_call
 
@@ -130,7 +130,7 @@ class ReadGroupTests(TestCase):
 
     async def test_turns(self) -> None:
         """In one turn no more than so many connections are read, and all have theirs."""
-        self.patch(fastreads, "MAX_PER_WAKEUP", 2)
+        self.patch(readgroup, "MAX_PER_WAKEUP", 2)
         port, group = await self.listen(Echo)
         clients = [await self.connect(port) for _ in range(5)]
         await until(lambda: len(group._connections) == 5)

@@ -17,7 +17,7 @@ from twisted.python.systemd import ListenFDs
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Settings, makeService
-from jsonrpcs_tx.credentials import make_hash
+from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.errors import StartError
 from tests.support import ECHO, ECHO_REPLY, http_call
 from tests.transports.test_files import STRANGER, make_directory
