@@ -25,7 +25,7 @@ from zope.interface import provider
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
-from jsonrpcs_tx.rpc import replystore as store
+from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
@@ -55,7 +55,7 @@ class WorkerReader(DatagramReader):
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         request = self._dispatcher.decode(document)
-        if self._dispatcher.stateless(request) and not (self.stores and store.MEMBER in document):
+        if self._dispatcher.stateless(request) and not (self.stores and replystore.MEMBER in document):
             self._answer_request(request, document, peer, uid, gid)
         else:
             self._pass_on(encode_request(document, peer, uid, gid))

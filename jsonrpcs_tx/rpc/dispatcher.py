@@ -15,7 +15,7 @@ from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc import pretty
-from jsonrpcs_tx.rpc import replystore as store
+from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
@@ -230,7 +230,7 @@ class Dispatcher:
         """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that."""
         if self._pretty_format and type(request) is not list:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
-        if self._store is not None and reply.body and not reply.fault and origin.transport in store.TRANSPORTS:
+        if self._store is not None and reply.body and not reply.fault and origin.transport in replystore.TRANSPORTS:
             reply = self._put(document, reply, origin.caller)
         return reply
 
