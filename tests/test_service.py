@@ -527,7 +527,7 @@ class ChangeTests(ServiceCase):
         service = self.make(debug=2)
         before = service.settings
         for values, words in (
-            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of dgram_timeout, .*, debug;"),
+            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of fifo_timeout, .*, debug;"),
             ({"dialect": "jsonrpc2"}, "dialect: 'jsonrpc2' is not allowed; allowed: a change of"),
             ({"colour": "red"}, "colour: 'red' is not allowed; allowed: a change of"),
             ({"async_timeout": -1}, "async_timeout: -1 is not allowed; allowed: a number of seconds"),
