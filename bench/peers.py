@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
         config = home / "kamailio.cfg"
         config.write_text("\n".join(lines) + "\n")
         argv = ["kamailio", "-DD", "-E", "-f", str(config), "-P", str(home / "pid"), "-Y", str(home)]
-        process = Process(home.name, argv, home, lambda dgram=dgram, kind=kind: answers(kind, dgram, directory))
+        process = Process(home.name, argv, home, partial(answers, kind, dgram, directory))
         targets.append(Target(KAMAILIO, kind, dgram, process))
         if kind == "unix":
             targets.append(Target(KAMAILIO, "fifo", fifo, process))
@@ -204,7 +205,7 @@ def start_socket_loops(directory: Path) -> list[Target]:
     for transport, address in (("unix", str(directory / "loop.sock")), ("udp4", ("127.0.0.1", free_port()))):
         argument = address if isinstance(address, str) else str(address[1])
         argv = [sys.executable, str(SERVERS / "socket_loop.py"), argument]
-        process = Process(f"loop_{transport}", argv, directory, lambda t=transport, a=address: answers(t, a, directory))
+        process = Process(f"loop_{transport}", argv, directory, partial(answers, transport, address, directory))
         targets.append(Target("socket loop", transport, address, process))
     return targets
 
@@ -219,9 +220,7 @@ def start_python_peers(directory: Path) -> list[Target]:
     ):
         address = ("127.0.0.1", free_port())
         argv = [sys.executable, str(SERVERS / module), str(address[1])]
-        process = Process(
-            module, argv, directory, lambda address=address, path=path: answers("http", address, directory, path)
-        )
+        process = Process(module, argv, directory, partial(answers, "http", address, directory, path))
         targets.append(Target(name, "http", address, process, path))
     return targets
 

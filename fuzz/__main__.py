@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-untyped] # it has no annotations
+import atheris
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

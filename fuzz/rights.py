@@ -16,8 +16,7 @@ from fuzz.common import CUT, check_message, scratch
 from jsonrpcs_tx.access.passwords import Bcrypt, Scrypt
 from jsonrpcs_tx.access.rules import Access, Caller, Rule, read_rule
 from jsonrpcs_tx.access.users import UsersFile, read_users
-from jsonrpcs_tx.config.settings import SettingError
-from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.errors import SettingError, StartError
 
 ADDED: Final = "bus"
 """The name of a transport that a program has added."""

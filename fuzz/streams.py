@@ -74,6 +74,7 @@ class _Wire(StringTransport):
     @ivar read: the client reads. Where it does not, the server's producer pauses as soon as L{ROOM} is taken.
     """
 
+    producer: Any
     disconnected = False
     read = True
 
@@ -89,7 +90,7 @@ class _Wire(StringTransport):
         """What the client reads now; the producer goes on when there is room again."""
         if not self.read:
             return b""
-        data = self.value()
+        data: bytes = self.value()
         self.clear()
         if self.streaming and len(data) > ROOM:
             self.producer.resumeProducing()
@@ -101,6 +102,8 @@ class TlsConnection(Connection):
 
     @param site: L{FastSite} or L{JsonRpcSite}; the fast one over the fast transport.
     """
+
+    transport: _Wire
 
     def __init__(self, site: type[JsonRpcSite]) -> None:
         super().__init__(site)
@@ -181,7 +184,8 @@ def tls(data: bytes) -> None:
 
 def _chunks(wire: bytes, plan: bytes) -> list[tuple[int, bytes]]:
     """What is on the wire in pieces, each behind its byte of the plan."""
-    found, position = [], 0
+    found: list[tuple[int, bytes]] = []
+    position = 0
     for size in itertools.cycle(plan):
         if position >= len(wire):
             return found

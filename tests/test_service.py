@@ -17,7 +17,7 @@ from typing import Any
 from unittest import SkipTest
 
 import pytest
-from twisted.application.service import Application, IServiceCollection
+from twisted.application.service import Application, IService
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -639,7 +639,7 @@ class ServiceTests(ServiceCase):
         application = Application("test")
         service = self.make(transport=6)
         service.setServiceParent(application)
-        parent = IServiceCollection(application)
+        parent = IService(application)
         parent.privilegedStartService()
         assert sorted(protocols(service)) == ["fifo", "udp", "udp", "unix"]
         parent.startService()

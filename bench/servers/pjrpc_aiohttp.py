@@ -9,11 +9,11 @@ from pjrpc.server.integration import aiohttp
 registry = pjrpc.server.MethodRegistry()
 
 
-@registry.add(name="jsonrpc.echo")
-async def echo(first, second):
+async def echo(first: object, second: object) -> list[object]:
     return [first, second]
 
 
+registry.add(name="jsonrpc.echo")(echo)
 application = aiohttp.Application("/RPC")
 application.add_methods(registry)
 web.run_app(application.http_app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)

@@ -51,6 +51,10 @@ _Stored = Value | UnsetType
 """A value, or that an instance has none of its own."""
 
 
+def _as_tuple(values: Iterable[Value]) -> tuple[Value, ...]:
+    return tuple(values)  # mypy cannot tell what tuple itself, as the converter, would take
+
+
 @attrs.frozen
 class Variable:
     """What a variable is like. The type of its default is the type of its values: int, float or str.
@@ -71,7 +75,7 @@ class Variable:
     help: str = ""
     least: float = attrs.field(default=LEAST, kw_only=True)
     most: float = attrs.field(default=MOST, kw_only=True)
-    allowed: Sequence[Value] = attrs.field(default=(), converter=tuple, kw_only=True)
+    allowed: Sequence[Value] = attrs.field(default=(), converter=_as_tuple, kw_only=True)
     get: Callable[[], Value] | None = attrs.field(default=None, kw_only=True)
     set: Callable[[Any], object] | None = attrs.field(default=None, kw_only=True)
 

@@ -37,6 +37,11 @@ class Checker:
         self.requestAvatarId = answer
 
 
+def answering(avatar: object) -> Callable[[object], Any]:
+    """What a checker does that always gives the same."""
+    return lambda _: avatar
+
+
 class AuthenticationTests(HttpCase):
     """A server with a checker of its own."""
 
@@ -69,7 +74,7 @@ class AuthenticationTests(HttpCase):
             ("", 403),
             (b"", 403),
         ):
-            for answer in (lambda _, avatar=avatar: avatar, lambda _, avatar=avatar: succeed(avatar)):
+            for answer in (answering(avatar), answering(succeed(avatar))):
                 assert (await self.ask_with(answer, rule=rules)).status == status, avatar
                 await self.service.stopService()
 
@@ -85,8 +90,13 @@ class AuthenticationTests(HttpCase):
 
     async def test_credentials(self) -> None:
         """A checker learns the name, the password and the address; all of that is empty without a header."""
-        seen = []
-        self.serve_with(Checker(lambda asked: seen.append((asked.username, asked.password, asked.client)) or b"ann"))
+        seen: list[tuple[bytes, bytes, str]] = []
+
+        def check(asked: Any) -> bytes:
+            seen.append((asked.username, asked.password, asked.client))
+            return b"ann"
+
+        self.serve_with(Checker(check))
         for header in (basic(b"ann", b"a:\xff"), "X: y"):
             assert (await self.ask(http_request(ECHO, header))).status == 200
         assert seen == [(b"ann", b"a:\xff", "127.0.0.1"), (b"", b"", "127.0.0.1")]
@@ -95,7 +105,7 @@ class AuthenticationTests(HttpCase):
         """What is no name gets 500, and the log says what it was, and what is allowed."""
         for avatar in (None, 7, object(), ["ann"], ("ann",), {}, bytearray(b"ann"), Deferred):
             with capturedLogs() as events:
-                response = await self.ask_with(lambda _, avatar=avatar: avatar)
+                response = await self.ask_with(answering(avatar))
             assert (response.status, response.body) == (
                 500,
                 b"500 Internal Server Error: the password could not be checked; the log says why\n",
@@ -153,7 +163,8 @@ class AuthenticationTests(HttpCase):
                     if len(cancelled) > 1:
                         return b"ann"
 
-        for answer in (lambda _: Deferred(cancelled.append), lambda _: stubborn()):
+        answers: list[Callable[[object], object]] = [lambda _: Deferred(cancelled.append), lambda _: stubborn()]
+        for answer in answers:
             with capturedLogs() as events:
                 response = await self.ask_with(answer)
             assert (response.status, response.headers[b"retry-after"]) == (503, b"1")
@@ -168,7 +179,7 @@ class AuthenticationTests(HttpCase):
         begun: DeferredQueue[object] = DeferredQueue()
 
         def answer(_: object) -> Deferred[bytes]:
-            reactor.callLater(0, begun.put, None)  # type: ignore[attr-defined]
+            reactor.callLater(0, begun.put, None)
             return Deferred(cancelled.put)
 
         self.serve_with(Checker(answer))
@@ -220,10 +231,10 @@ class AuthenticationTests(HttpCase):
         pattern = documented[1].replace("<HOST>", "(\\S+)")
         found = [match[1] for match in map(re.compile(pattern).search, lines) if match]
         assert set(found) == {"192.0.2.1", *(f"2001:db8::{number}" for number in range(BURST))}
-        assert [counters.get("jsonrpc", name).read() for name in ("auth_failures", "auth_limited")] == [
-            BURST + 3 + BURST + 2,
-            2,
-        ]  # type: ignore[union-attr]
+        failures, limited = counters.get("jsonrpc", "auth_failures"), counters.get("jsonrpc", "auth_limited")
+        assert failures is not None
+        assert limited is not None
+        assert (failures.read(), limited.read()) == (BURST + 3 + BURST + 2, 2)
 
     async def test_flood(self) -> None:
         """While one address guesses on and on, its users get in that are known, and others the second time."""

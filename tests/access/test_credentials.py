@@ -20,8 +20,8 @@ from twisted.cred.portal import Portal
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import Interface
 from zope.interface.verify import verifyObject
 
 from jsonrpcs_tx import credentials
@@ -30,6 +30,7 @@ from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
 from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile, read_users
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
+from tests.support.logs import observed
 
 HTPASSWD = "$2y$04$tAzOWCaIKgM6T1eUgA2eZ.35LmLuykP5D0SOGEQTUkGJv9m0dSkqW"
 """Made by C{htpasswd -nbB -C 4 ann sesame} of Apache 2.4."""
@@ -207,9 +208,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     def observe(event: Any) -> None:
         desk.log.append(event["log_format"].format(**event))
 
-    globalLogPublisher.addObserver(observe)
-    yield desk
-    globalLogPublisher.removeObserver(observe)
+    with observed(observe):
+        yield desk
 
 
 def test_is_a_checker(desk: Desk) -> None:
@@ -251,7 +251,7 @@ def test_right_passwords_are_remembered(desk: Desk) -> None:
     desk.clock.advance(60)
     assert not desk.knows("ann", "wrong")
     assert len(desk.hashed) == 4
-    assert b"ann" not in b"".join(desk.checker._right._seen)
+    assert "ann" not in repr([*desk.checker._right._seen])
 
 
 def test_memory_is_bounded(desk: Desk) -> None:
@@ -533,10 +533,10 @@ class ThreadTests(TestCase):
 
         portal = Portal(Realm(), [UsersFile(str(path), reactor)])  # type: ignore[arg-type]
         for _ in range(2):
-            _, avatar, _ = await portal.login(UsernamePassword(b"ann", b"sesame"), None, None)
+            _, avatar, _ = await portal.login(UsernamePassword(b"ann", b"sesame"), None, Interface)
             assert avatar == b"ann"
         with pytest.raises(UnauthorizedLogin):
-            await portal.login(UsernamePassword(b"ann", b"sesam"), None, None)
+            await portal.login(UsernamePassword(b"ann", b"sesam"), None, Interface)
         assert len(threads) == 2
         assert threading.main_thread() not in threads
 

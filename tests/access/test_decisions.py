@@ -273,7 +273,7 @@ def _meets(caller: Caller, fact: str, condition: str) -> bool:
         return any(_shell_like(wanted.lower(), name.lower()) for name in caller.tls_names)
     if fact == "user":
         return caller.user is not None and _shell_like(wanted, caller.user)
-    return getattr(caller, fact) == int(wanted)
+    return bool(getattr(caller, fact) == int(wanted))
 
 
 @given(st.lists(_rules(), max_size=4), _CALLERS, st.sampled_from(_METHODS))

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from jsonrpcs_tx import JsonRpcService, Settings, __version__, log, makeService
 from jsonrpcs_tx.commands.core import KILL_DELAY
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from tests.support import DATA, PATIENCE, Server, tcp_call
+from tests.support.logs import observed
 
 INVALID = (500, "Invalid Parameters")
 
@@ -302,13 +303,10 @@ def test_debug(process: InProcess, level: int) -> None:
     assert process.call("corex.debug", level) == {"old": old, "new": level}
     assert process.call("corex.debug") == {"debug": level}
     events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    try:
+    with observed(events.append):
         logger = log.make_logger("test")
         for name in LEVELS:
             getattr(logger, name)(name)
-    finally:
-        globalLogPublisher.removeObserver(events.append)
     assert [event["log_format"] for event in events] == [name for name, least in LEVELS.items() if level >= least]
 
 

@@ -8,7 +8,6 @@ since machines differ; what they are to find takes seconds.
 import itertools
 import json
 import time
-from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -192,8 +191,9 @@ def test_most_values(item: str) -> None:
 def test_separators_in_strings(text: str) -> None:
     """What looks like many values within a string is one."""
     document = f'{{"jsonrpc":"2.0","method":"m","params":["{text}","{"x" * LARGEST}"],"id":1}}'.encode()
-    request: Any = Envelope().decode(document)
-    assert type(request) is Request
+    request = Envelope().decode(document)
+    assert isinstance(request, Request)
+    assert isinstance(request.params, list)
     assert len(request.params) == 2
 
 

@@ -67,7 +67,10 @@ class Slow:
         members = [{"jsonrpc": "2.0", "method": name, "params": [p], "id": i} for i, (name, p) in enumerate(calls)]
         replies: list[Reply] = []
         reply = self.dispatcher.dispatch(json.dumps(members).encode(), origin)
-        reply.addBoth(replies.append) if isinstance(reply, Deferred) else replies.append(reply)
+        if isinstance(reply, Deferred):
+            reply.addCallback(replies.append)
+        else:
+            replies.append(reply)
         return reply, replies
 
     def turn(self) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, LogLevel, formatEvent
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
+from tests.support.logs import observed
 
 DATAGRAM = Origin("datagram")
 HTTP = Origin("http", asynchronous=True)
@@ -25,9 +26,8 @@ SECRET = "s3cret"
 def log() -> Iterator[list[LogEvent]]:
     """Events of this package's log, as they come."""
     events: list[LogEvent] = []
-    globalLogPublisher.addObserver(events.append)
-    yield events
-    globalLogPublisher.removeObserver(events.append)
+    with observed(events.append):
+        yield events
 
 
 @pytest.fixture
@@ -112,8 +112,13 @@ def test_fault(clock: Clock, log: list[LogEvent], code: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Fault(500, "no file a\udcff"), Fault(500, ValueError("x"))], ids=["surrogate", "object"]
-)  # type: ignore[arg-type]
+    "fault",
+    [
+        Fault(500, "no file a\udcff"),
+        Fault(500, ValueError("x")),  # type: ignore[arg-type] # a mistake that a command may make
+    ],
+    ids=["surrogate", "object"],
+)
 @pytest.mark.parametrize("later", [False, True])
 def test_fault_that_cannot_be_written(clock: Clock, fault: Fault, later: bool) -> None:
     """A Fault whose text JSON cannot say is answered all the same: the name of a file may be such a text."""

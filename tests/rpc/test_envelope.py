@@ -69,7 +69,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
 any_document = st.binary() | st.text().map(str.encode) | json_values.map(json.dumps).map(str.encode) | spoiled()
 
 
-@pytest.fixture(params=DIALECTS.values(), ids=DIALECTS)
+@pytest.fixture(params=DIALECTS.values(), ids=[*DIALECTS])
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     dialect: Dialect = request.param
     return dialect

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx import MISSING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.rpc.faults import Fault
@@ -115,7 +116,7 @@ texts = st.one_of(st.text(st.characters()), st.none(), st.binary(), st.just("\ud
 any_errors = st.builds(zoo.changed, code=codes, text=texts) | st.sampled_from([*zoo.RAISED.values()]).map(
     lambda make: make()
 )
-odd_values = [zoo.MISSING, b"x", float("nan"), "\ud800", 1.5, None, {1: 1, "1": 2}, zoo.cyclic(), print]
+odd_values = [MISSING, b"x", float("nan"), "\ud800", 1.5, None, {1: 1, "1": 2}, zoo.cyclic(), print]
 any_values = st.recursive(
     st.sampled_from(odd_values) | huge | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.one_of(st.text(), st.integers(), st.binary()), inner),
@@ -212,7 +213,7 @@ class Reader(PersistentReader):
 
 def test_lost_reader() -> None:
     """A reader that the reactor drops is read again soon, with an endless error once in a while; not when stopped."""
-    clock = ReaderReactor()
+    clock: Any = ReaderReactor()
     reader = Reader(clock)
     reader.startReading()
     pauses = []

@@ -102,7 +102,8 @@ def test_no_annotation() -> None:
         return value, more
 
     assert bind(function, "a", 1, 2.5, True) == ["a", 1, 2.5, True]
-    for values in ([None], ["a", None], [[]], ["a", {}]):
+    wrong: list[list[object]] = [[None], ["a", None], [[]], ["a", {}]]
+    for values in wrong:
         with pytest.raises(Mismatch):
             bind(function, *values)
 

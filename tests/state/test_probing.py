@@ -11,7 +11,7 @@ from twisted.internet.error import CannotListenError, DNSLookupError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jsonrpcs_tx.config.settings import Settings
@@ -27,6 +27,7 @@ from jsonrpcs_tx.state.destinations import (
 )
 from jsonrpcs_tx.state.probing import TIMEOUT, ProbingService, SipProber, StateKeeper, is_answer, is_probed
 from tests.support import PATIENCE
+from tests.support.logs import observed
 
 
 class Peer(DatagramProtocol):
@@ -249,7 +250,7 @@ class Network(Clock):
         protocol.transport = SimpleNamespace(
             write=self._write,
             getHost=lambda: SimpleNamespace(host=interface, port=5),
-            stopListening=lambda: succeed(self.open.discard(interface)),
+            stopListening=lambda: succeed(interface).addCallback(self.open.discard),
         )
 
     def resolve(self, name: str) -> Deferred[str]:
@@ -364,8 +365,7 @@ class RoundTests(SynchronousTestCase):
     def test_log(self) -> None:
         """The log tells of each change between active, trying and inactive once."""
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        self.enterContext(observed(events.append))
         self.start()
         for status in ("200 OK", "503 No", "503 No", "200 OK"):
             self.network.advance(10)

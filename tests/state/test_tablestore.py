@@ -14,13 +14,14 @@ from pathlib import Path
 import attrs
 import pytest
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, globalLogPublisher
+from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.state import tablestore
 from jsonrpcs_tx.state.tables import Contents, Row, StorageError, Table, Tables
 from jsonrpcs_tx.state.tablestore import SWEEP_INTERVAL, StoreThread, TableStore, TableStoreService
 from tests.support import PATIENCE, REPOSITORY, environment
+from tests.support.logs import observed
 
 WALL = 1_700_000_000.0
 
@@ -288,11 +289,8 @@ def test_failed_store_at_stop(path: Path) -> None:
             "CREATE TRIGGER full BEFORE INSERT ON item WHEN new.htable = 'a' BEGIN SELECT raise(ABORT, 'full'); END"
         )
         other.commit()
-    globalLogPublisher.addObserver(observe)
-    try:
+    with observed(observe):
         run.service.stopService()
-    finally:
-        globalLogPublisher.removeObserver(observe)
     assert "table a not stored: full" in events
     second = Program(path)
     second.service.startService()

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -82,7 +82,7 @@ class Server:
             self.stop()
             raise AssertionError("the server did not start:\n" + "\n".join(self.log))
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -248,7 +248,7 @@ class ReplyFifo:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> "ReplyFifo":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -290,10 +290,11 @@ def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "
 
 def http_connection(transport: str, address: Any) -> http.client.HTTPConnection:
     """A connection to be made to an address, or over HTTP to the path of a Unix socket."""
-    if transport == "https":
-        return http.client.HTTPSConnection(*address, timeout=PATIENCE, context=unverified())
     if not isinstance(address, str):
-        return http.client.HTTPConnection(*address, timeout=PATIENCE)
+        host, port = address
+        if transport == "https":
+            return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=unverified())
+        return http.client.HTTPConnection(host, port, timeout=PATIENCE)
     connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(PATIENCE)

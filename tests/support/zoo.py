@@ -4,6 +4,7 @@ Those of L{RAISED} and L{RETURNED} are answered with -32603 whatever the transpo
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -63,7 +64,7 @@ class Awaitable:
     def __await__(self) -> Any:
         if self.error is not None:
             raise self.error
-        yield from task.deferLater(reactor, 0).__await__()  # type: ignore[arg-type]
+        yield from task.deferLater(reactor, 0).__await__()
         return 1
 
 
@@ -80,7 +81,7 @@ def deep() -> list[Any]:
     return whole
 
 
-RAISED: Final = MappingProxyType(
+RAISED: Final[Mapping[str, Callable[[], BaseException]]] = MappingProxyType(
     {
         "cancelled": asyncio.CancelledError,
         "generator_exit": GeneratorExit,
@@ -100,7 +101,7 @@ RAISED: Final = MappingProxyType(
 )
 """What C{zoo.raise.NAME} raises, C{zoo.later.NAME} in a coroutine, and C{zoo.fail.NAME} in a Deferred."""
 
-RETURNED: Final = MappingProxyType(
+RETURNED: Final[Mapping[str, Callable[[], Any]]] = MappingProxyType(
     {
         "missing": lambda: MISSING,
         "missing_inside": lambda: [{"a": MISSING}],
@@ -141,7 +142,7 @@ def _raising(error: Any) -> Any:
 
 def _later(make: Any) -> Any:
     async def run() -> Any:
-        await task.deferLater(reactor, 0)  # type: ignore[arg-type]
+        await task.deferLater(reactor, 0)
         return make()
 
     return run
@@ -183,7 +184,7 @@ def awaitable() -> Any:
 @command("zoo.async.callback")
 def callback() -> Any:
     """Returns a Deferred whose callback raises."""
-    return task.deferLater(reactor, 0).addCallback(lambda _: (_ for _ in ()).throw(GeneratorExit()))  # type: ignore[arg-type]
+    return task.deferLater(reactor, 0).addCallback(lambda _: (_ for _ in ()).throw(GeneratorExit()))
 
 
 @command("zoo.async.canceller")

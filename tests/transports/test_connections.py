@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_backlog(narrow: Server) -> None:
         for client in clients:
             client.sendall(http_request(ECHO, "Connection: close"))
         for client in clients:
-            assert b"".join(iter(lambda client=client: client.recv(65_536), b"")).endswith(ECHO_REPLY)
+            assert b"".join(iter(partial(client.recv, 65_536), b"")).endswith(ECHO_REPLY)
 
 
 class TcpTests(HttpCase):

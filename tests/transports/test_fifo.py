@@ -13,7 +13,7 @@ from twisted.application.service import Service
 from twisted.internet import abstract, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
-from twisted.logger import LogEvent, formatEvent, globalLogPublisher
+from twisted.logger import LogEvent, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
@@ -25,6 +25,7 @@ from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
+from tests.support.logs import observed
 from tests.transports.test_files import make_directory, ordinary_user
 
 PARSE_ERROR = {"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse Error"}, "id": None}
@@ -71,8 +72,7 @@ class TransportCase(TestCase):
         self._awaited: list[tuple[str, Deferred[str]]] = []
         self.addCleanup(set_debug, debug())
         set_debug(2)
-        globalLogPublisher.addObserver(self._observe)
-        self.addCleanup(globalLogPublisher.removeObserver, self._observe)
+        self.enterContext(observed(self._observe))
 
     def logged(self, pattern: str) -> Deferred[str]:
         """@return: a Deferred that fires with the first line that matches, now or later."""
@@ -445,7 +445,8 @@ class ReplyNameTests(FifoCase):
 
     async def test_name_types(self) -> None:
         """A reply_name that is no string is no name, and harms nothing."""
-        for name in (1, None, True, [], {}, ["a"]):
+        names: tuple[object, ...] = (1, None, True, [], {}, ["a"])
+        for name in names:
             self.write(request("test.echo", 1, reply_name=name))
         await self.assert_answers()
         assert self.commands.calls == ["proof"]

@@ -9,7 +9,7 @@ import shutil
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from unittest import SkipTest
 
@@ -46,7 +46,7 @@ def ordinary_user() -> Iterator[None]:
         os.seteuid(0)
 
 
-def warnings(events: list[LogEvent]) -> list[str]:
+def warnings(events: Sequence[LogEvent]) -> list[str]:
     return [formatEvent(event) for event in events if event["log_level"].name == "warn"]
 
 

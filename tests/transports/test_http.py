@@ -117,7 +117,7 @@ class Client(Protocol):
         if not self.closed:
             assert self.transport is not None
             if abort:
-                self.transport.abortConnection()
+                self.transport.abortConnection()  # type: ignore[attr-defined] # it is TCP's or TLS's
             else:
                 self.transport.loseConnection()
                 socket_transport(self.transport).loseConnection()  # TLS itself would wait for the server's goodbye
@@ -220,7 +220,7 @@ class Commands:
 
     def _begin(self, waiting: Deferred[str]) -> None:
         """Tell the test, once the server has returned from this call."""
-        reactor.callLater(0, self.started.put, waiting)  # type: ignore[attr-defined] # the reactor is a module to mypy
+        reactor.callLater(0, self.started.put, waiting)
 
 
 class HttpCase(TestCase):
@@ -256,11 +256,11 @@ class HttpCase(TestCase):
         if not hasattr(self, "service"):
             self.serve()
         port = next(listener.port for listener in self.service.listeners() if listener.protocol == self.protocol)
-        address: tuple[Any, ...] = (reactor, "127.0.0.1", port)
+        assert port is not None
         if self.protocol == "https":
-            endpoint: Any = SSL4ClientEndpoint(*address, CertificateOptions(), bindAddress=(host, 0))
+            endpoint: Any = SSL4ClientEndpoint(reactor, "127.0.0.1", port, CertificateOptions(), bindAddress=(host, 0))
         else:
-            endpoint = TCP4ClientEndpoint(*address, bindAddress=(host, 0))
+            endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port, bindAddress=(host, 0))
         client: Client = await connectProtocol(endpoint, Client())
         self.addCleanup(lambda: Deferred.fromCoroutine(client.close()))
         return client
@@ -370,7 +370,7 @@ class RequestTests(HttpCase):
         for cut in range(1, len(data), 5):
             client.write(data[:cut])
             turn: Deferred[None] = Deferred()
-            reactor.callLater(0, turn.callback, None)  # type: ignore[attr-defined] # the reactor is a module to mypy
+            reactor.callLater(0, turn.callback, None)
             await turn
             client.write(data[cut:])
             assert (await client.response()).body == ECHO_REPLY, cut
@@ -836,7 +836,7 @@ class AbuseTests(HttpCase):
         client = await self.connect()
         await self.assert_answers(client)
         assert client.transport is not None
-        client.transport.pauseProducing()
+        client.transport.pauseProducing()  # type: ignore[attr-defined] # it is TCP's or TLS's
         request = http_request(document("test.big", 100_000))
         client.write(request * 2000)
         await self.assert_answers(await self.connect())

@@ -11,12 +11,12 @@ from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.logger import globalLogPublisher
 
 from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.transports import hosts, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from tests.support import ECHO, ECHO_REPLY, http_request
+from tests.support.logs import observed
 from tests.transports.test_http import Client, HttpCase, Response, document, repeat_everywhere
 
 PAGE = "https://admin.example.com"
@@ -36,8 +36,7 @@ class LoggedCase(HttpCase):
     def setUp(self) -> None:
         super().setUp()
         self.logged: list[str] = []
-        globalLogPublisher.addObserver(self._note)
-        self.addCleanup(globalLogPublisher.removeObserver, self._note)
+        self.enterContext(observed(self._note))
 
     def _note(self, event: Any) -> None:
         self.logged.append(str(event.get("log_format")))

@@ -9,7 +9,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXServerEndpoint, connectProtocol
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -27,10 +27,12 @@ reactor: Any = _reactor
 class Echo(Protocol):
     """Says what it gets; ends at C{crash} with an exception."""
 
+    transport: Any
+
     def dataReceived(self, data: bytes) -> None:
         if data == b"crash":
             raise ZeroDivisionError
-        self.transport.write(data)  # type: ignore[union-attr]
+        self.transport.write(data)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -38,8 +40,8 @@ class Farewell(Echo):
     """Says goodbye to a client that writes no more."""
 
     def readConnectionLost(self) -> None:
-        self.transport.write(b"goodbye")  # type: ignore[union-attr]
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.write(b"goodbye")
+        self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         pass
@@ -51,6 +53,8 @@ class Client(Protocol):
     @ivar received: all of it.
     """
 
+    transport: Any
+
     def __init__(self) -> None:
         self.received = b""
         self.reason: Failure | None = None
@@ -58,7 +62,7 @@ class Client(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.received += data
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
 
 
@@ -77,7 +81,7 @@ class ReadGroupTests(TestCase):
         return port, group
 
     async def connect(self, port: Any) -> Client:
-        client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
+        client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
         self.addCleanup(lambda: client.transport.abortConnection() if client.transport.connected else None)
         return client
 
@@ -123,7 +127,7 @@ class ReadGroupTests(TestCase):
         client.transport.write(b"hello")
         for _ in range(10):
             await deferLater(reactor, 0)
-        assert not client.received
+        assert len(client.received) == 0
         server.resumeProducing()
         server.resumeProducing()
         await until(lambda: client.received == b"hello")
@@ -136,7 +140,7 @@ class ReadGroupTests(TestCase):
         await until(lambda: len(group._connections) == 5)
         read: list[bytes] = []
         for server in group._connections.values():
-            server.protocol.dataReceived = read.append
+            self.patch(server.protocol, "dataReceived", read.append)
         group.stopReading()
         for client in clients:
             client.transport.write(b"x")

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from twisted.internet.testing import MemoryReactorClock
@@ -159,14 +160,13 @@ def test_hidden(bound: Bound, server: socket.socket) -> None:
 def test_kernel_asked_seldom(bound: Bound, server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """For ordinary replies the kernel is asked once for many of them."""
     sender = Sender(server)
-    asked = []
-    unread = sender.room.unread
-    monkeypatch.setattr(sender.room, "unread", lambda: asked.append(1) or unread())
+    unread = Mock(wraps=sender.room.unread)
+    monkeypatch.setattr(sender.room, "unread", unread)
     client = bound("good")
     for _ in range(100):
         assert sender.send(client, 100)
         client.recv(1000)
-    assert len(asked) < 25
+    assert unread.call_count < 25
 
 
 def test_sockets_with_unread(bound: Bound) -> None:

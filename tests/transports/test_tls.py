@@ -29,6 +29,7 @@ from tests.transports.test_files import make_directory
 
 REQUEST = http_request(ECHO, "Connection: close")
 OLD = ssl.TLSVersion.TLSv1_1
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @attrs.frozen
@@ -36,7 +37,7 @@ class Identity:
     """A certificate with its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    key: PrivateKey
 
     @property
     def pem(self) -> bytes:
@@ -48,10 +49,10 @@ class Identity:
 
 
 def make_identity(
-    name: str, issuer: Identity | None = None, is_ca: bool = False, key: rsa.RSAPrivateKey | None = None
+    name: str, issuer: Identity | None = None, is_ca: bool = False, key: PrivateKey | None = None
 ) -> Identity:
     """Make a certificate for a host name, self-signed or by an issuer; for a key, or for a new one of its own."""
-    key = key or ec.generate_private_key(ec.SECP256R1())  # type: ignore[assignment]
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -137,8 +138,8 @@ class TlsCase(TestCase):
 
     async def ask(self, context: ssl.SSLContext, host: str = "localhost") -> Answer:
         (listener,) = self.service.listeners()
-        answer: Answer = await deferToThread(ask, listener.port, context, host)
-        return answer
+        assert listener.port is not None
+        return await deferToThread(ask, listener.port, context, host)
 
     async def refusal(self, context: ssl.SSLContext) -> str:
         """The alert with which a client is refused."""
