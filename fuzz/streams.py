@@ -292,7 +292,7 @@ def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
     sent: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         reader = WorkerReader(sock, _dispatcher(), Origin("udp"), 1, MemoryReactorClock())
-        reader.link = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)  # type: ignore[assignment]
+        reader.link = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)  # type: ignore[assignment] # all that is used of one
         text = piece.replace(b"\0", b"/")
         number = int.from_bytes(piece[:2])
         for peer, uid, gid in (

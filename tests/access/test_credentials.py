@@ -531,7 +531,7 @@ class ThreadTests(TestCase):
             def requestAvatar(self, name: bytes, mind: object, *interfaces: object) -> tuple[object, bytes, object]:
                 return interfaces[0], name, lambda: None
 
-        portal = Portal(Realm(), [UsersFile(str(path), reactor)])  # type: ignore[arg-type]
+        portal = Portal(Realm(), [UsersFile(str(path), reactor)])  # type: ignore[arg-type] # Realm declares no interface
         for _ in range(2):
             _, avatar, _ = await portal.login(UsernamePassword(b"ann", b"sesame"), None, Interface)
             assert avatar == b"ann"

@@ -1,5 +1,6 @@
 """Limits: buckets of tokens, turns by lane, and what was seen lately."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ class Tasks:
         """Run tasks; the first letter of the name is the lane."""
         for name in names:
             self.answers[name] = []
-            self.asked[name] = self.turns.run(name[0], lambda name=name: self._begin(name), first)  # type: ignore[misc]
+            self.asked[name] = self.turns.run(name[0], partial(self._begin, name), first)
             self.asked[name].addBoth(self.answers[name].append)
 
     def _begin(self, name: str) -> Deferred[str]:

@@ -3,6 +3,7 @@
 import json
 import socket
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,7 +280,7 @@ def test_stopped(tmp_path: Path) -> None:
             assert unix.recv(100_000).endswith(last)
             assert reply.read().endswith(last)
             for client in (http, tcp):
-                assert b"".join(iter(lambda client=client: client.recv(100_000), b"")).endswith(last)  # type: ignore[misc]
+                assert b"".join(iter(partial(client.recv, 100_000), b"")).endswith(last)
         assert server.process.wait(PATIENCE) == -15
         assert not [line for line in server.log if "Traceback" in line]
 

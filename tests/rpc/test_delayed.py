@@ -82,7 +82,7 @@ class Served:
     def gauges(self) -> tuple[int, int]:
         """The commands in progress, and those that are overdue."""
         read = [self.counters.get("jsonrpc", name) for name in ("async_in_flight", "async_overdue")]
-        return tuple(gauge.read() for gauge in read if gauge is not None)  # type: ignore[return-value]
+        return tuple(gauge.read() for gauge in read if gauge is not None)  # type: ignore[return-value] # there are two
 
 
 def outcome(reply: Reply) -> Any:

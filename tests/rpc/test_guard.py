@@ -166,7 +166,7 @@ def test_beside_the_command() -> None:
         def put(self, *arguments: object) -> None:
             raise KeyboardInterrupt
 
-    dispatcher = Dispatcher(Registry(command("m")(lambda: 1)), Clock(), reply_store=Broken())  # type: ignore[arg-type]
+    dispatcher = Dispatcher(Registry(command("m")(lambda: 1)), Clock(), reply_store=Broken())  # type: ignore[arg-type] # wrong on purpose
     assert dispatcher.dispatch(request("m"), Origin("udp")) == Reply(BUG, -32603, "Internal Error", True)
 
 
@@ -188,7 +188,7 @@ def test_options(option: str, value: object) -> None:
             command("a.b", usage=value)
         return
     with pytest.raises(TypeError, match=rf"command a\.b: {option}: allowed is "):
-        command("a.b", **{option: value})  # type: ignore[arg-type]
+        command("a.b", **{option: value})  # type: ignore[arg-type] # wrong on purpose
 
 
 class ReaderReactor(Clock):

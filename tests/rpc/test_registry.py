@@ -44,7 +44,7 @@ TABLE: list[tuple[Any, list[Any]]] = [
 def taking(annotation: Any) -> Callable[..., Any]:
     """A function with one parameter of that annotation."""
 
-    def function(value):  # type: ignore[no-untyped-def]
+    def function(value):  # type: ignore[no-untyped-def] # commands may have no annotations
         return value
 
     function.__annotations__ = {"value": annotation}
@@ -68,7 +68,7 @@ def test_value_for_annotation(annotation: Any, value: Any, argument: Any, rest: 
     """A value of each JSON type is taken, converted or refused as the annotation says."""
     if rest:
 
-        def function(*values):  # type: ignore[no-untyped-def]
+        def function(*values):  # type: ignore[no-untyped-def] # commands may have no annotations
             return values
 
         function.__annotations__ = {"values": annotation}
@@ -98,7 +98,7 @@ def test_integer_beyond_float() -> None:
 def test_no_annotation() -> None:
     """Without an annotation a parameter takes anything but null."""
 
-    def function(value, *more):  # type: ignore[no-untyped-def]
+    def function(value, *more):  # type: ignore[no-untyped-def] # commands may have no annotations
         return value, more
 
     assert bind(function, "a", 1, 2.5, True) == ["a", 1, 2.5, True]
@@ -345,7 +345,7 @@ def test_static_method(family: Any) -> None:
 def test_commands_of_module() -> None:
     """The commands of a module are its decorated functions, in the order of their definition."""
     module = types.ModuleType("module")
-    module.second, module.first, module.other = command("m.2")(lambda: 2), command("m.1")(lambda: 1), order  # type: ignore[attr-defined]
+    module.second, module.first, module.other = command("m.2")(lambda: 2), command("m.1")(lambda: 1), order  # type: ignore[attr-defined] # a module gets them here
     assert names(module) == ["m.2", "m.1"]
 
 
@@ -398,12 +398,12 @@ def test_registry_is_a_mapping() -> None:
 
 
 def _nothing() -> None: ...
-def _scalars(a: str, b: int, c: float = 0, d: bool = False) -> str: ...  # type: ignore[empty-body]
-def _many(a: Text, *more: int | None) -> list[int]: ...  # type: ignore[empty-body]
-def _unannotated(a): ...  # type: ignore[no-untyped-def]
-def _deferred(a: int) -> Deferred[dict[str, int]]: ...  # type: ignore[empty-body]
-async def _coroutine() -> bool: ...  # type: ignore[empty-body]
-def _awaitable() -> Awaitable[int]: ...  # type: ignore[empty-body]
+def _scalars(a: str, b: int, c: float = 0, d: bool = False) -> str: ...  # type: ignore[empty-body] # only its signature counts
+def _many(a: Text, *more: int | None) -> list[int]: ...  # type: ignore[empty-body] # only its signature counts
+def _unannotated(a): ...  # type: ignore[no-untyped-def] # commands may have no annotations
+def _deferred(a: int) -> Deferred[dict[str, int]]: ...  # type: ignore[empty-body] # only its signature counts
+async def _coroutine() -> bool: ...  # type: ignore[empty-body] # only its signature counts
+def _awaitable() -> Awaitable[int]: ...  # type: ignore[empty-body] # only its signature counts
 
 
 @pytest.mark.parametrize(

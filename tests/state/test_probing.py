@@ -71,7 +71,7 @@ class ProberTests(LoopbackCase):
 
     def setUp(self) -> None:
         self.prober = SipProber("OPTIONS", "sip:dispatcher@localhost", reactor)
-        port = reactor.listenUDP(0, self.prober, "127.0.0.1")  # type: ignore[attr-defined]
+        port = reactor.listenUDP(0, self.prober, "127.0.0.1")  # type: ignore[attr-defined] # it listens on UDP
         self.addCleanup(port.stopListening)
         self.peer, self.port = self.listen()
         self.uri = f"sip:127.0.0.1:{self.port}"
@@ -302,7 +302,7 @@ class RoundTests(SynchronousTestCase):
         self.start()
         self.network.advance(10)
         assert len(self.network.sent) == 1
-        self.successResultOf(self.service.stopService())  # type: ignore[arg-type]
+        self.successResultOf(self.service.stopService())  # type: ignore[arg-type] # it gives a Deferred
         assert self.network.getDelayedCalls() == []
         assert self.network.open == set()
         self.network.advance(100)

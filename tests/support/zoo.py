@@ -28,11 +28,11 @@ class Unwritable(Fault):
         Exception.__init__(self, "x")
 
     @property
-    def code(self) -> int:  # type: ignore[override]
+    def code(self) -> int:  # type: ignore[override] # wrong on purpose
         raise SystemExit(3)
 
     @property
-    def text(self) -> str:  # type: ignore[override]
+    def text(self) -> str:  # type: ignore[override] # wrong on purpose
         raise KeyboardInterrupt
 
     def __str__(self) -> str:

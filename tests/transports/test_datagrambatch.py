@@ -174,7 +174,7 @@ def test_peers(family: str) -> None:
             odd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             odd.bind(f"{one.server.getsockname()}ä\udcff")
             clients = [*clients[:2], abstract, odd]
-        slots = one.reader._slots  # type: ignore[attr-defined]
+        slots = one.reader._slots  # type: ignore[attr-defined] # one of this family has them
         for _ in range(2):  # the second time, nothing of the first one is left
             for client in clients:
                 client.sendto(b"x", one.server.getsockname())

@@ -343,7 +343,7 @@ class IdleTimeTests(SynchronousTestCase):
         self.clock = Clock()
         self.replies = self.Replies()
         dispatcher = Dispatcher(Registry(Commands()), self.clock)
-        self.fifo: Any = FifoReader(-1, dispatcher, self.replies, 1000, 2, self.clock)  # type: ignore[arg-type]
+        self.fifo: Any = FifoReader(-1, dispatcher, self.replies, 1000, 2, self.clock)  # type: ignore[arg-type] # a clock that cannot read
 
     def test_from_the_first_byte(self) -> None:
         """It is given up the set time after its first byte, however often more of it comes."""

@@ -217,7 +217,7 @@ class SwapTests(FilesCase):
         assert self.facts(self.victim) == self.before
 
         class Swapped(socket.socket):
-            def bind(sock, address: str) -> None:  # type: ignore[override]
+            def bind(sock, address: str) -> None:  # type: ignore[override] # self is the test
                 super().bind(address)
                 os.unlink(self.path + ".moved")
                 self.swap()

@@ -70,13 +70,15 @@ class Client(Protocol):
     @ivar received: what came, and was not asked for yet.
     """
 
+    transport: Any
+
     def __init__(self) -> None:
         self.received = b""
         self.closed = False
         self._news: list[Deferred[None]] = []
 
     def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)  # type: ignore[union-attr] # it is one over TCP
+        self.transport.setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data
@@ -117,7 +119,7 @@ class Client(Protocol):
         if not self.closed:
             assert self.transport is not None
             if abort:
-                self.transport.abortConnection()  # type: ignore[attr-defined] # it is TCP's or TLS's
+                self.transport.abortConnection()
             else:
                 self.transport.loseConnection()
                 socket_transport(self.transport).loseConnection()  # TLS itself would wait for the server's goodbye
@@ -135,7 +137,7 @@ class Client(Protocol):
 
     def readConnectionLost(self) -> None:
         """The server writes no more."""
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         pass
@@ -748,7 +750,7 @@ class AbuseTests(HttpCase):
         await self.assert_answers(reader)
         request = http_request(ECHO)
         sender.write(request[:50])
-        reader.transport.pauseProducing()  # type: ignore[union-attr]
+        reader.transport.pauseProducing()
         reader.write(http_request(document("test.big", 9_000_000)))
         (stream,) = [one for one in self.service.streams() if one.connections.opened]
         await until(lambda: stream.connections.unread._waiting)
@@ -758,7 +760,7 @@ class AbuseTests(HttpCase):
         assert not newcomer.called
         sender.write(request[50:])
         assert (await sender.response()).body == ECHO_REPLY
-        reader.transport.resumeProducing()  # type: ignore[union-attr]
+        reader.transport.resumeProducing()
         assert len((await reader.response()).result) == 9_000_000
         assert (await newcomer).body == ECHO_REPLY
 
@@ -802,7 +804,7 @@ class AbuseTests(HttpCase):
         for headers in ((), ("Connection: close",)):
             client = await self.connect()
             await self.assert_answers(client)
-            client.transport.pauseProducing()  # type: ignore[union-attr]
+            client.transport.pauseProducing()
             client.write(http_request(document("test.big", 20_000_000), *headers))
             await until(lambda: not any(stream.connections.opened for stream in self.service.streams()))
         assert sum(stream.connections.late for stream in self.service.streams()) == 2
@@ -814,7 +816,7 @@ class AbuseTests(HttpCase):
         for client in (slow, good):
             await self.assert_answers(client)
         (stream,) = [one for one in self.service.streams() if one.connections.accepted]
-        slow.transport.pauseProducing()  # type: ignore[union-attr]
+        slow.transport.pauseProducing()
         slow.write(http_request(document("test.big", 12_000_000)))
         await until(lambda: stream.connections.unread._waiting)
         good.write(http_request(document("test.big", 12_000_000)))
@@ -836,7 +838,7 @@ class AbuseTests(HttpCase):
         client = await self.connect()
         await self.assert_answers(client)
         assert client.transport is not None
-        client.transport.pauseProducing()  # type: ignore[attr-defined] # it is TCP's or TLS's
+        client.transport.pauseProducing()
         request = http_request(document("test.big", 100_000))
         client.write(request * 2000)
         await self.assert_answers(await self.connect())
@@ -966,14 +968,14 @@ class AsynchronousTests(HttpCase):
         for headers in ((), ("Cookie: a=b",)):
             client = await self.connect()
             await self.assert_answers(client)
-            client.transport.pauseProducing()  # type: ignore[union-attr]
+            client.transport.pauseProducing()
             client.write(http_request(document("test.big", 8_000_000), *headers))
             for _ in range(3):  # records of their own, with TLS
                 client.write(http_request(document("test.wait")))
                 await deferLater(reactor, 0)
             await deferLater(reactor, 0.05)
             assert not self.commands.started.pending
-            client.transport.resumeProducing()  # type: ignore[union-attr]
+            client.transport.resumeProducing()
             assert len((await client.response()).result) == 8_000_000
             for number in range(3):
                 (await self.commands.started.get()).callback(str(number))

@@ -36,7 +36,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> type[DatagramReader]:
-    return request.param  # type: ignore[no-any-return]
+    return request.param  # type: ignore[no-any-return] # pytest does not know its type
 
 
 @pytest.mark.parametrize("family", FAMILIES)
