@@ -17,7 +17,7 @@ from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.httpdirect import FastSite
 from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, datagram_client, unverified, write_fifo
-from tests.transports.test_httpdirect import Commands, Connection
+from tests.support.httpmemory import Commands, Connection
 
 MOST_GROWTH: Final = 60_000
 """kB that the server may take in all above what it took at its first request."""

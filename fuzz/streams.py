@@ -31,8 +31,8 @@ from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
 from jsonrpcs_tx.transports.workers import _Worker
 from jsonrpcs_tx.worker import WorkerReader
 from tests.support import unverified
-from tests.transports.test_httpdirect import Commands, Connection
-from tests.transports.test_tls import make_identity
+from tests.support.httpmemory import Commands, Connection
+from tests.support.tls import make_identity
 
 PAUSE: Final = 0x80
 """A byte of the plan with this bit: the client reads nothing until the next piece has arrived."""

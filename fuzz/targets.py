@@ -27,9 +27,9 @@ from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.http import JsonRpcSite
 from jsonrpcs_tx.transports.httpdirect import FastSite
-from tests.rpc.test_envelope import expected_code, read, rounded
-from tests.transports.test_framing import LIMIT, REQUEST, counted, documents_of, feed, verdict
-from tests.transports.test_httpdirect import Commands, Connection
+from tests.support.envelope import expected_code, read, rounded
+from tests.support.framing import LIMIT, REQUEST, counted, documents_of, feed, verdict
+from tests.support.httpmemory import Commands, Connection
 
 SMALL_LIMIT: Final = 64
 """Bytes of a document, to see what becomes of longer ones."""

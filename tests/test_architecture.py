@@ -11,6 +11,8 @@ import pytest
 from tests.support import REPOSITORY
 
 PACKAGE = REPOSITORY / "jsonrpcs_tx"
+HELPERS = ("tests", "bench", "fuzz")
+"""What is beside the package, and tests or measures it."""
 PAGE = REPOSITORY / "docs" / "architecture.md"
 
 
@@ -25,20 +27,22 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
-    """The modules of the package that a file imports, wherever in it and for whatever reason; TYPE_CHECKING too."""
+def imported_names(path: Path) -> Iterator[str]:
+    """What a file imports, wherever in it and for whatever reason, TYPE_CHECKING included: modules or names in them."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            if name.partition(".")[0] == PACKAGE.name:
-                inner = name.partition(".")[2]
-                yield inner if inner in known else inner.rpartition(".")[0]
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imports(path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """The modules of the package that a file imports."""
+    for name in imported_names(path):
+        if name.partition(".")[0] == PACKAGE.name:
+            inner = name.partition(".")[2]
+            yield inner if inner in known else inner.rpartition(".")[0]
 
 
 def graph() -> dict[str, set[str]]:
@@ -94,3 +98,16 @@ def test_imports_point_down() -> None:
 def test_one_sub_level(name: str) -> None:
     """A wing has modules, and no further wings."""
     assert not list(PACKAGE.glob(f"{name}/*/*.py"))
+
+
+@pytest.mark.parametrize("directory", HELPERS)
+def test_shared_is_in_support(directory: str) -> None:
+    """Neither a test module nor bench nor fuzz imports a test module: what they share is in C{tests/support/}."""
+    test_module = re.compile(r"^tests\b.*\.(test_\w+|conftest)\b")
+    borrowed = {
+        f"{path.relative_to(REPOSITORY)}: {name}"
+        for path in REPOSITORY.glob(f"{directory}/**/*.py")
+        for name in imported_names(path)
+        if test_module.match(name)
+    }
+    assert borrowed == set()

@@ -4,7 +4,6 @@ import ast
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from twisted.internet import reactor
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
 from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
+from tests.support.programs import lacks
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
@@ -69,14 +69,6 @@ class ReadmeServer(Server):
 def readme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadmeServer]:
     with ReadmeServer(tmp_path_factory.mktemp("readme")) as running:
         yield running
-
-
-def lacks(program: str) -> bool:
-    """Whether a program is missing; which CI does not forgive."""
-    if shutil.which(program):
-        return False
-    assert "CI" not in os.environ, f"{program} is not installed"
-    return True
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 from jsonrpcs_tx.transports.tls import context_factory
-from tests.access.test_credentials import write
-from tests.transports.test_files import STRANGER, ordinary_user
+from tests.support.files import STRANGER, ordinary_user
+from tests.support.users import write
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give directories away")
 

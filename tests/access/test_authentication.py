@@ -20,7 +20,7 @@ from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.log import BURST
 from jsonrpcs_tx.state.counters import Counters
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, REPOSITORY, http_request
-from tests.transports.test_http import HttpCase, Response
+from tests.support.http import HttpCase, Response
 
 
 def basic(name: bytes, password: bytes = b"x") -> str:

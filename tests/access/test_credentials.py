@@ -31,6 +31,7 @@ from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VER
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 from tests.support.logs import observed
+from tests.support.users import cheap, write
 
 HTPASSWD = "$2y$04$tAzOWCaIKgM6T1eUgA2eZ.35LmLuykP5D0SOGEQTUkGJv9m0dSkqW"
 """Made by C{htpasswd -nbB -C 4 ann sesame} of Apache 2.4."""
@@ -40,11 +41,6 @@ RFC_7914 = "$scrypt$n=16384,r=8,p=1$U29kaXVtQ2hsb3JpZGU=$cCO9yzr9c0hGHAbNgf046/2
 
 needs_bcrypt = pytest.mark.skipif(importlib.util.find_spec("bcrypt") is None, reason="the package bcrypt is missing")
 needs_htpasswd = pytest.mark.skipif(shutil.which("htpasswd") is None, reason="htpasswd of apache2-utils is missing")
-
-
-def cheap(password: str) -> str:
-    """A hash that takes no time."""
-    return make_hash(password.encode(), n=2, r=1)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +186,6 @@ class Desk:
         (answer,) = self.ask(name, password)
         assert answer in (name.encode(), UnauthorizedLogin)
         return bool(answer == name.encode())
-
-
-def write(path: Path, *users: str) -> None:
-    """Put another file in the place of one: each user's password is the name."""
-    new = path.with_name("new")
-    new.write_text("".join(f"{name}:{cheap(name)}\n" for name in users))
-    new.chmod(0o600)
-    new.rename(path)
 
 
 @pytest.fixture

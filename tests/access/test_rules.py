@@ -29,7 +29,7 @@ from tests.support import (
     run_twistd,
     unverified,
 )
-from tests.transports.test_tls import make_identity
+from tests.support.tls import make_identity
 
 FORBIDDEN = {"code": 403, "message": "Forbidden"}
 

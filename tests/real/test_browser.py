@@ -13,7 +13,7 @@ import pytest
 
 from jsonrpcs_tx.access.passwords import make_hash
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
-from tests.test_docs import lacks
+from tests.support.programs import lacks
 
 pytestmark = pytest.mark.browser
 

@@ -24,6 +24,7 @@ from tests.support import (
     with_reply_name,
     write_fifo,
 )
+from tests.support.likeness import is_like
 
 STATELESS = ("core", "echo", "ids", "errors", "system")
 """Scenarios that leave the server as it was, so that all transports can share one."""
@@ -129,17 +130,6 @@ def reason_of(reply: str) -> str:
     """The HTTP reason that belongs to a reply."""
     value = json.loads(reply)
     return str(value["error"]["message"]) if "error" in value else "OK"
-
-
-def is_like(ours: Any, theirs: Any, open_keys: bool = False) -> bool:
-    """Whether two values have the same keys and types. Each element of a list must be like one of the other."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        if open_keys:
-            return all(any(is_like(mine, value) for value in theirs.values()) for mine in ours.values())
-        return ours.keys() == theirs.keys() and all(is_like(ours[key], theirs[key]) for key in ours)
-    if isinstance(theirs, list) and isinstance(ours, list):
-        return all(any(is_like(mine, value) for value in theirs) for mine in ours)
-    return type(ours) is type(theirs)
 
 
 def check(name: str, number: int, step: dict[str, Any], reply: bytes, status: int | None, reason: str | None) -> None:

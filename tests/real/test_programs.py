@@ -14,7 +14,8 @@ import attrs
 import pytest
 
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
-from tests.support.kamailio import Kamailio, need
+from tests.support.kamailio import Kamailio
+from tests.support.programs import need
 
 _KAMCTL_REPLY_DIR = "/tmp/"
 """Where kamctl makes its FIFO; nothing changes that."""

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.rpc.registry import Mismatch
-from tests.real.test_conformance import is_like
 from tests.support import Server
 from tests.support.kamailio import Kamailio
+from tests.support.likeness import is_like
 
 Request = dict[str, Any]
 

@@ -15,6 +15,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
+from tests.support.envelope import expected_code, read, rounded
 
 PLAIN = b'{"jsonrpc":"2.0","method":"echo","params":["x",1],"id":1}'
 DOCUMENTS = (
@@ -73,37 +74,6 @@ any_document = st.binary() | st.text().map(str.encode) | json_values.map(json.du
 def dialect(request: pytest.FixtureRequest) -> Dialect:
     dialect: Dialect = request.param
     return dialect
-
-
-def read(document: bytes) -> Any:
-    """Decode a document by the standard library, and refuse what is no JSON.
-
-    @raise ValueError, RecursionError: it is not JSON in UTF-8.
-    """
-
-    def refuse(constant: str) -> float:
-        raise ValueError(constant)
-
-    value = json.loads(document.decode(), parse_constant=refuse, parse_int=float)
-    json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates
-    return value
-
-
-def expected_code(document: bytes, dialect: Dialect) -> int | None:
-    """The code of the error that a single document gets before any command is looked for; None: it is a request."""
-    try:
-        value = read(document)
-    except (ValueError, RecursionError):
-        return -32700
-    is_request = (
-        isinstance(value, dict)
-        and value.get("jsonrpc") == "2.0"
-        and isinstance(value.get("method"), str)
-        and isinstance(value.get("params", []), list | dict)
-        and not isinstance(value.get("id"), list | dict)
-        and (dialect is KAMAILIO or not isinstance(value.get("id"), bool))
-    )
-    return None if is_request else -32600
 
 
 def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Fault, Any]:
@@ -343,17 +313,6 @@ def test_cyclic_result() -> None:
     cyclic.append(cyclic)
     with pytest.raises(RecursionError):
         Envelope.result(cyclic, 1)
-
-
-def rounded(value: Any) -> Any:
-    """A value with its numbers as near as a float is, and the type of each."""
-    if isinstance(value, Decimal):
-        value = float(value)
-    if isinstance(value, list):
-        return [rounded(member) for member in value]
-    if isinstance(value, dict):
-        return {key: rounded(member) for key, member in value.items()}
-    return type(value), value
 
 
 @given(st.lists(json_values) | st.dictionaries(st.text(), json_values), json_values, st.booleans())

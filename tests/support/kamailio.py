@@ -2,7 +2,6 @@
 
 import glob
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -10,22 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.support import DATA, PATIENCE
+from tests.support.programs import need
 
 _MODULES = "/usr/lib/*/kamailio/modules"
 _LOADED = (*("kex", "corex", "tm", "sl", "pv", "htable", "counters", "dispatcher", "cfg_rpc", "xhttp", "jsonrpcs"),)
-
-
-def need(program: str, package: str) -> None:
-    """Skip the test where a program is missing; on a machine that is made for the tests that is a failure.
-
-    @param package: Debian's package that has it.
-    """
-    if shutil.which(program) is None:
-        assert "CI" not in os.environ, f"{program} is missing: apt-get install {package}"
-        pytest.skip(f"{program} is missing: apt-get install {package}")
 
 
 def free_port() -> int:

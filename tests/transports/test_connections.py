@@ -13,7 +13,9 @@ from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
 
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN, read_header
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request
-from tests.transports.test_http import HttpCase, document, until
+from tests.support.documents import request as document
+from tests.support.http import HttpCase
+from tests.support.reactor import until
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

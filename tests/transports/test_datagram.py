@@ -25,8 +25,10 @@ from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, DatagramReader
 from jsonrpcs_tx.transports.waiting import MAX_WAITING, RETRY_DELAY
 from tests.support import PATIENCE
-from tests.transports.test_fifo import PARSE_ERROR, Commands, TransportCase, request, result, start_error
-from tests.transports.test_files import make_directory, ordinary_user, warnings
+from tests.support.documents import PARSE_ERROR, request, result
+from tests.support.files import make_directory, ordinary_user
+from tests.support.logs import warnings
+from tests.support.transports import Commands, TransportCase, start_error
 
 MAX_DOCUMENT = 65_456
 """Bytes of a document that must arrive whole."""

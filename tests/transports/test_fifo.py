@@ -8,95 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from twisted.application.service import Service
 from twisted.internet import abstract, reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock, deferLater
-from twisted.logger import LogEvent, formatEvent
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import debug, set_debug, throttle
+from jsonrpcs_tx.log import throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
-from jsonrpcs_tx.rpc.registry import Registry, command
-from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
-from tests.support.logs import observed
-from tests.transports.test_files import make_directory, ordinary_user
-
-PARSE_ERROR = {"jsonrpc": "2.0", "error": {"code": -32700, "message": "Parse Error"}, "id": None}
-
-
-class Commands:
-    """Commands that show what came through.
-
-    @ivar calls: what C{test.echo} was called with.
-    """
-
-    def __init__(self) -> None:
-        self.calls: list[object] = []
-
-    @command("test.echo")
-    def echo(self, value: str | int) -> str | int:
-        """Returns what it is given."""
-        self.calls.append(value)
-        return value
-
-    @command("test.big")
-    def big(self, size: int) -> str:
-        """Returns a string of a size."""
-        return ("0123456789" * (size // 10 + 1))[:size]
-
-
-def request(method: str, *params: object, id: object = 1, **members: object) -> bytes:
-    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id, **members}).encode()
-
-
-def result(value: object, id: object = 1) -> dict[str, object]:
-    return {"jsonrpc": "2.0", "result": value, "id": id}
-
-
-class TransportCase(TestCase):
-    """A directory, a dispatcher with L{Commands}, and the log."""
-
-    def setUp(self) -> None:
-        self.directory = make_directory(self)
-        self.commands = Commands()
-        self.counters = Counters()
-        self.dispatcher = Dispatcher(Registry(self.commands), reactor, counters=self.counters)
-        self.log: list[str] = []
-        self._awaited: list[tuple[str, Deferred[str]]] = []
-        self.addCleanup(set_debug, debug())
-        set_debug(2)
-        self.enterContext(observed(self._observe))
-
-    def logged(self, pattern: str) -> Deferred[str]:
-        """@return: a Deferred that fires with the first line that matches, now or later."""
-        found: Deferred[str] = Deferred()
-        self._awaited.append((pattern, found))
-        self._look()
-        return found.addTimeout(PATIENCE, reactor)
-
-    async def turns(self) -> None:
-        """Let the reactor read what is there."""
-        for _ in range(2):
-            await deferLater(reactor, 0)
-
-    def _observe(self, event: LogEvent) -> None:
-        if event["log_namespace"].startswith("jsonrpcs_tx"):
-            self.log.append(formatEvent(event))
-            self._look()
-
-    def _look(self) -> None:
-        for pattern, found in self._awaited[:]:
-            line = next((line for line in self.log if re.search(pattern, line)), None)
-            if line is not None:
-                self._awaited.remove((pattern, found))
-                reactor.callLater(0, found.callback, line)
+from tests.support.documents import PARSE_ERROR, request, result
+from tests.support.files import make_directory, ordinary_user
+from tests.support.transports import Commands, TransportCase, start_error
 
 
 class ReplyFifo(abstract.FileDescriptor):
@@ -143,13 +69,6 @@ class ReplyFifo(abstract.FileDescriptor):
     def _end(self) -> None:
         self.close()
         self._whole.callback(self.data)
-
-
-def start_error(service: Service) -> StartError:
-    """Why a service does not start."""
-    with pytest.raises(StartError) as refusal:
-        service.startService()
-    return refusal.value
 
 
 class FifoCase(TransportCase):

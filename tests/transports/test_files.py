@@ -5,49 +5,20 @@ import grp
 import os
 import pwd
 import re
-import shutil
 import socket
 import stat
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import SkipTest
 
 import pytest
-from twisted.logger import LogEvent, capturedLogs, formatEvent
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.transports.files import SAFE_MODE, Access, OwnFile, bind_unix, make_fifo
-
-STRANGER = 65_534
-"""The number of a user that is not the one who runs the tests."""
-
-
-def make_directory(test: SynchronousTestCase) -> Path:
-    """A directory for one test, with an absolute path short enough for a socket; removed at its end."""
-    parent = tempfile.mkdtemp()
-    test.addCleanup(shutil.rmtree, parent)
-    directory = Path(parent, "run")
-    directory.mkdir()
-    return directory
-
-
-@contextlib.contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Have no more rights than a user that is not root."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(STRANGER)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def warnings(events: Sequence[LogEvent]) -> list[str]:
-    return [formatEvent(event) for event in events if event["log_level"].name == "warn"]
+from tests.support.files import STRANGER, make_directory, ordinary_user
+from tests.support.logs import warnings
 
 
 class FilesCase(SynchronousTestCase):

@@ -16,8 +16,9 @@ from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.transports import hosts, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from tests.support import ECHO, ECHO_REPLY, http_request
+from tests.support.documents import request as document
+from tests.support.http import Client, HttpCase, Response, repeat_everywhere
 from tests.support.logs import observed
-from tests.transports.test_http import Client, HttpCase, Response, document, repeat_everywhere
 
 PAGE = "https://admin.example.com"
 CORS = (b"access-control-allow-origin", b"vary", b"access-control-allow-credentials")

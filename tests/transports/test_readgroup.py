@@ -20,6 +20,7 @@ from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.transports import readgroup
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 from tests.support import ECHO, ECHO_REPLY, Server, http_call
+from tests.support.reactor import until
 
 reactor: Any = _reactor
 
@@ -64,11 +65,6 @@ class Client(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason
-
-
-async def until(condition: Any) -> None:
-    while not condition():
-        await deferLater(reactor, 0)
 
 
 class ReadGroupTests(TestCase):

@@ -19,9 +19,10 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from tests.support import ECHO, ECHO_REPLY
-from tests.transports.test_datagrambatch import FAMILIES, Commands, received, side
-from tests.transports.test_fifo import request
-from tests.transports.test_files import STRANGER, ordinary_user, warnings
+from tests.support.datagrams import FAMILIES, Commands, received, side
+from tests.support.documents import request
+from tests.support.files import STRANGER, ordinary_user
+from tests.support.logs import warnings
 
 KINDS = (DatagramReader, FastDatagramReader)
 REPLIES = (

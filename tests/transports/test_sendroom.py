@@ -18,8 +18,8 @@ from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.sendroom import BUFFER, LOOK_INTERVAL, SendRoom, widen
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
-from tests.transports.test_datagrambatch import Commands, received
-from tests.transports.test_fifo import request
+from tests.support.datagrams import Commands, received
+from tests.support.documents import request
 
 SMALL_BUFFER = 212_992
 """What a process that is not root asks of a machine of default settings; the kernel gives twice as much."""

@@ -25,7 +25,7 @@ from tests.support import (
     with_reply_name,
     write_fifo,
 )
-from tests.support.kamailio import need
+from tests.support.programs import need
 
 REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
 """Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request, unverified
-from tests.transports.test_tls import Identity, make_identity
+from tests.support.tls import Identity, make_identity
 
 RELOAD = b'{"jsonrpc":"2.0","method":"tls.reload","id":1}'
 

@@ -20,7 +20,7 @@ from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.errors import StartError
 from tests.support import ECHO, ECHO_REPLY, http_call
-from tests.transports.test_files import STRANGER, make_directory
+from tests.support.files import STRANGER, make_directory
 
 
 class UnixStreamTests(TestCase):

@@ -1,0 +1,95 @@
+"""A reader of datagrams with its clients, within the process."""
+
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.testing import MemoryReactorClock
+
+from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.rpc.dispatcher import Origin
+from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.transports.datagramreader import DatagramReader
+
+FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
+
+
+class Commands:
+    """Commands of which some do what a test has them do."""
+
+    def __init__(self) -> None:
+        self.then: Callable[[], object] = lambda: None
+
+    @command("jsonrpc.echo")
+    def echo(self, *values: Any) -> list[Any]:
+        """Returns its parameters."""
+        return list(values)
+
+    @command("test.fault")
+    def fault(self) -> None:
+        """Raises a fault."""
+        raise Fault(404, "Not There")
+
+    @command("test.large")
+    def large(self, size: int) -> str:
+        """Returns so many characters."""
+        return "x" * size
+
+    @command("test.then")
+    def do(self) -> str:
+        """Does what the test wants."""
+        self.then()
+        return "done"
+
+
+@attrs.frozen
+class Side:
+    """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
+
+    reader: DatagramReader
+    dispatcher: Dispatcher
+    commands: Commands
+    server: socket.socket
+    clients: list[socket.socket]
+    clock: MemoryReactorClock
+
+    def send(self, number: int, document: bytes) -> None:
+        self.clients[number % len(self.clients)].sendto(document, self.server.getsockname())
+
+    def replies(self) -> list[list[bytes]]:
+        """What the clients have got."""
+        return [[*received(client)] for client in self.clients]
+
+    def counts(self) -> dict[str, int]:
+        return {f"{one.group}:{one.name}": one.read() for one in self.dispatcher.counters.select("all")}
+
+
+def received(client: socket.socket) -> Iterator[bytes]:
+    while True:
+        try:
+            yield client.recv(1_000_000)
+        except BlockingIOError:
+            return
+
+
+@contextmanager
+def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        sockets = [stack.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM)) for _ in range(4)]
+        for number, one in enumerate(sockets):
+            one.setblocking(False)
+            if family != "unix":
+                one.bind(("::1" if family == "udp6" else "127.0.0.1", 0))
+            elif number < 3:
+                one.bind(str(directory / f"{number}"))
+        server, *clients = sockets
+        commands, clock = Commands(), MemoryReactorClock()
+        dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
+        reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
+        yield Side(reader, dispatcher, commands, server, clients, clock)
+        reader.stop()

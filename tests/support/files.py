@@ -1,0 +1,35 @@
+"""Directories for tests, and the rights of a user that is not root."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+STRANGER = 65_534
+"""The number of a user that is not the one who runs the tests."""
+
+
+def make_directory(test: SynchronousTestCase) -> Path:
+    """A directory for one test, with an absolute path short enough for a socket; removed at its end."""
+    parent = tempfile.mkdtemp()
+    test.addCleanup(shutil.rmtree, parent)
+    directory = Path(parent, "run")
+    directory.mkdir()
+    return directory
+
+
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Have no more rights than a user that is not root."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(STRANGER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

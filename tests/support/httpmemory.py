@@ -1,0 +1,94 @@
+"""A connection over HTTP in memory, with all that comes of it."""
+
+import re
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+
+MAX_BODY = 2000
+"""Bytes that the body of a request has at most."""
+PAGE = "http://page.example"
+"""The web page that may call."""
+TIMEOUT = 60
+"""Seconds until an idle connection is closed."""
+
+
+class Commands:
+    """Commands that answer at once, with a fault, or when a test says so.
+
+    @ivar later: the Deferred of each C{test.later} that has begun.
+    @ivar cancelled: how many of them were cancelled.
+    """
+
+    def __init__(self) -> None:
+        self.later: list[Deferred[str]] = []
+        self.cancelled = 0
+
+    @command("jsonrpc.echo")
+    def echo(self, *values: Any) -> list[Any]:
+        """Returns its parameters."""
+        return list(values)
+
+    @command("test.fault")
+    def fault(self, code: int, text: str) -> None:
+        """Raises a fault."""
+        raise Fault(code, text)
+
+    @command("test.later")
+    def wait(self) -> Deferred[str]:
+        """Answers when it is told to."""
+
+        def cancel(_: Deferred[str]) -> None:
+            self.cancelled += 1
+
+        self.later.append(Deferred(cancel))
+        return self.later[-1]
+
+
+class Connection:
+    """A connection in memory to a site, with what comes of it.
+
+    @param site: L{FastSite} or L{JsonRpcSite}.
+    @param options: options of the resource.
+    """
+
+    def __init__(
+        self,
+        site: type[JsonRpcSite],
+        dialect: str = "kamailio",
+        host: str = "127.0.0.1",
+        rule: str = "",
+        **options: Any,
+    ) -> None:
+        self.clock = Clock()
+        self.commands = Commands()
+        access = Access([read_rule(rule)]) if rule else None
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect], access=access)
+        resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
+        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
+        self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
+        self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
+        self.channel.callLater = self.clock.callLater
+        self.channel.makeConnection(self.transport)
+
+    def feed(self, *pieces: bytes) -> "Connection":
+        for piece in filter(None, pieces):
+            if not self.transport.disconnecting:
+                self.channel.dataReceived(piece)
+        return self
+
+    def fate(self) -> tuple[bytes, bool, bool, dict[str, int]]:
+        """What was written, how the connection ended, and what was counted."""
+        written = re.sub(rb"Date: [^\r]*", b"Date: now", self.transport.value())
+        counters = {f"{c.group}:{c.name}": c.read() for c in self.dispatcher.counters.select("all")}
+        ended = self.transport.disconnecting, getattr(self.transport, "disconnected", False)
+        return written, *ended, counters
