@@ -71,6 +71,7 @@ def readme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadmeSe
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "block", shell_blocks(), ids=lambda block: re.findall(r"nc -\w+|kamctl|mkfifo|curl", block.text)[0]
 )
@@ -94,6 +95,7 @@ def test_readme_commands(readme_server: ReadmeServer, block: Block) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_readme_command_module(tmp_path: Path) -> None:
     """The README's module of commands is loaded from the directory that twistd runs in."""
     (tmp_path / "greeter.py").write_text(next(block.text for block in blocks(README) if block.language == "python"))
@@ -114,6 +116,7 @@ def test_settings_reference() -> None:
     assert (DOCS / "settings.md").read_text() == document()
 
 
+@pytest.mark.slow
 def test_embedding_application(tmp_path: Path) -> None:
     """The .tac file of docs/embedding.md counts over UDP."""
     source = embedding("Application(")
@@ -123,6 +126,7 @@ def test_embedding_application(tmp_path: Path) -> None:
         assert [json.loads(server.call("udp4", document))["result"] for _ in range(2)] == [3, 6]
 
 
+@pytest.mark.slow
 def test_embedding_dispatch(tmp_path: Path) -> None:
     """jsonrpc_dispatch, mounted as docs/embedding.md does, answers over HTTP."""
     source = embedding("jsonrpc_dispatch)")
@@ -147,12 +151,14 @@ def embedding(containing: str) -> str:
     return next(block.text for block in blocks(DOCS / "embedding.md") if containing in block.text)
 
 
+@pytest.mark.slow
 def test_embedding_exec(tmp_path: Path) -> None:
     """jsonrpc_exec gives code, text and body, as docs/embedding.md shows."""
     block = next(block for block in blocks(DOCS / "embedding.md") if "jsonrpc_exec" in block.text)
     assert run(block.text, tmp_path) == block.printed
 
 
+@pytest.mark.slow
 def test_embedding_tests(tmp_path: Path) -> None:
     """The test without sockets of docs/embedding.md passes."""
     assert run(embedding("Clock()"), tmp_path) == ""
@@ -172,6 +178,7 @@ def run(source: str, directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_commands_page(tmp_path: Path) -> None:
     """The commands of docs/commands.md do what it says of them."""
     source = next(block.text for block in blocks(DOCS / "commands.md") if block.language == "python")

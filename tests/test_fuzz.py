@@ -7,6 +7,8 @@ import pytest
 from fuzz.targets import TARGETS
 from tests.support import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 CORPUS = REPOSITORY / "tests" / "corpus"
 FILES = sorted(CORPUS.glob("*/*"))
 

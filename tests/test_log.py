@@ -169,6 +169,7 @@ class TestThrottle:
         assert formatEvent(events[-1]) == "flood from x{y} (and 1,234 more)"
 
 
+@pytest.mark.slow
 class TestServer:
     """The log of a server that is attacked."""
 

@@ -806,6 +806,7 @@ def udp_address(log: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
+@pytest.mark.slow
 class PluginTests(TwistdCase):
     """C{twistd jsonrpcs}."""
 
@@ -908,6 +909,7 @@ class PluginTests(TwistdCase):
             assert "own" in result(server.call("unix", call("own.families")))
 
 
+@pytest.mark.slow
 class TacTests(TwistdCase):
     """jsonrpcs.tac."""
 
@@ -939,6 +941,7 @@ class TacTests(TwistdCase):
         assert self.files() == {"jsonrpcs.tac", "daemon.log"}
 
 
+@pytest.mark.slow
 class WheelTests(TwistdCase):
     """The package as it is installed."""
 

@@ -15,6 +15,8 @@ from bench.soak import soak
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, Server, http_request
 from tests.support.kamailio import Kamailio
 
+pytestmark = pytest.mark.slow
+
 CHAOS_SECONDS = 4
 
 MOST_LATENCY = 0.5

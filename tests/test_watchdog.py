@@ -6,6 +6,8 @@ import pytest
 
 from tests.support import ECHO, ECHO_REPLY, Server, datagram_call
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = '''
 import time
 from jsonrpcs_tx import command

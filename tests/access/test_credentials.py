@@ -529,6 +529,7 @@ class ThreadTests(TestCase):
         assert threading.main_thread() not in threads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["sesame\n", "sesame", "sesame\r\nmore\n"])
 def test_command(typed: str) -> None:
     """The command makes a line of the file from the first line of its input."""

@@ -54,6 +54,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
         server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_deny(start: Callable[..., Server], transport: str) -> None:
     """A method that is denied gets 403, and the log says who called it; others are answered."""
@@ -64,6 +65,7 @@ def test_deny(start: Callable[..., Server], transport: str) -> None:
     assert ask(server, transport, "no.such") == FORBIDDEN
 
 
+@pytest.mark.slow
 def test_status(start: Callable[..., Server]) -> None:
     """Over HTTP what is forbidden has status 403."""
     server = start("http deny core.pwd")
@@ -71,6 +73,7 @@ def test_status(start: Callable[..., Server]) -> None:
     assert server.http(ECHO).status == 200
 
 
+@pytest.mark.slow
 def test_batch(start: Callable[..., Server]) -> None:
     """In a batch each request is checked."""
     server = start("unix deny core.pwd")
@@ -79,6 +82,7 @@ def test_batch(start: Callable[..., Server]) -> None:
     assert [list(reply) for reply in replies] == [["jsonrpc", "error", "id"], ["jsonrpc", "result", "id"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_unix_user(start: Callable[..., Server], workers: int) -> None:
     """Over the Unix socket the user of the client's process counts, whichever process answers."""
@@ -97,6 +101,7 @@ def gets_no_reply(server: Server, transport: str) -> bool:
         return not select.select([client], [], [], 0)[0]
 
 
+@pytest.mark.slow
 def test_no_reply_to_strangers(start: Callable[..., Server]) -> None:
     """Who may not call anything over a datagram socket gets no reply at all."""
     server = start("unix uid=4000000000 allow *", "udp 192.0.2.0/24 ::1 allow *")
@@ -104,6 +109,7 @@ def test_no_reply_to_strangers(start: Callable[..., Server]) -> None:
     assert gets_no_reply(server, "udp4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "rule"),
     [
@@ -125,6 +131,7 @@ def basic(user: str, password: str) -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
+@pytest.mark.slow
 def test_passwords(start: Callable[..., Server], tmp_path: Path) -> None:
     """With a file of users every HTTP request needs a name and a password, and rules tell the users apart."""
     users = tmp_path / "users"
@@ -151,6 +158,7 @@ def test_passwords(start: Callable[..., Server], tmp_path: Path) -> None:
         assert server.http(ECHO, transport, headers=basic("bob", "another")).status == 403
 
 
+@pytest.mark.slow
 def test_client_certificate_names(start: Callable[..., Server], tmp_path: Path) -> None:
     """With client certificates the names in them count in rules."""
     authority = make_identity("authority", is_ca=True)
@@ -170,6 +178,7 @@ def https_status(address: tuple[str, int], context: ssl.SSLContext) -> int:
         return int(client.recv(65_536).split()[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rules", "says"),
     [
@@ -195,6 +204,7 @@ def test_exec_is_restricted_too() -> None:
     assert service.jsonrpc_exec(ECHO).body == ECHO_REPLY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "status", "fast"),
     [(f"uid={os.getuid()} gid={os.getgid()}", 200, fast) for fast in ("yes", "no")] + [("127.0.0.1", 403, "yes")],
@@ -214,6 +224,7 @@ def test_http_over_a_unix_socket(
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_https_over_a_unix_socket(start: Callable[..., Server], tmp_path: Path) -> None:
     """The user counts below TLS as well."""
     server = start(f"https uid={os.getuid()} allow jsonrpc.*", options=("--https-listen=unix:https.sock:mode=640",))
@@ -226,6 +237,7 @@ def test_https_over_a_unix_socket(start: Callable[..., Server], tmp_path: Path) 
             assert client.recv(65_536).endswith(ECHO_REPLY)
 
 
+@pytest.mark.slow
 def test_another_address_of_this_machine(start: Callable[..., Server]) -> None:
     """A rule for one address of this machine leaves nothing open to the others."""
     server = start("tcp 127.0.0.1 allow jsonrpc.*", "http 127.0.0.9 allow *")
@@ -251,6 +263,7 @@ def test_rules_hold_for_transports_of_programs() -> None:
         assert echo.body == ECHO_REPLY
 
 
+@pytest.mark.slow
 def test_rules_do_not_bother_http(start: Callable[..., Server]) -> None:
     """With rules for another transport HTTP is open to this machine as before."""
     server = start("udp deny *")

@@ -283,6 +283,7 @@ def test_kill_refused(process: InProcess, number: object) -> None:
     assert process.clock.getDelayedCalls() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [[], [int(signal.SIGTERM)]])
 def test_kill_ends_the_server(tmp_path: Path, params: list[int]) -> None:
     """core.kill without a signal sends SIGTERM: the server answers, and then ends in good order."""
@@ -329,6 +330,7 @@ def test_list_methods(process: InProcess) -> None:
 NAMES = sorted(InProcess().service.registry)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_help_and_signature(process: InProcess, name: str) -> None:
     """Each command has a help text of one line that is a sentence, and a signature in XML-RPC's words."""

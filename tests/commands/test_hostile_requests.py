@@ -125,6 +125,7 @@ def measure(service: JsonRpcService, method: str, params: str) -> tuple[float, i
     return taken, 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", HOSTILE)
 def test_no_command_takes_long(service: JsonRpcService, label: str) -> None:
     """Whatever the parameters are, every command is done in good time."""
@@ -136,6 +137,7 @@ def test_no_command_takes_long(service: JsonRpcService, label: str) -> None:
         assert any(taken < MOST_TIME for taken in tries), method
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "params", "least"),
     [

@@ -286,6 +286,7 @@ def test_storage_goes_on(service: Service, call: Call) -> None:
     assert call("reload", "a") == "Ok. Htable is being reloaded."
 
 
+@pytest.mark.slow
 def test_locked_database(tmp_path: Path) -> None:
     """While another process has the database locked, storing over any transport is a fault, and nobody else waits."""
     with Server(tmp_path, "--htable=a", "--htable-db=tables.db") as server:

@@ -15,7 +15,7 @@ from jsonrpcs_tx.access.passwords import make_hash
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
 from tests.support.programs import lacks
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),

@@ -17,6 +17,8 @@ import pytest
 from tests.support import PATIENCE, Server, is_json, unverified
 from tests.support.kamailio import Kamailio
 
+pytestmark = pytest.mark.slow
+
 
 @attrs.frozen
 class Reply:

@@ -26,6 +26,8 @@ from tests.support import (
 )
 from tests.support.likeness import is_like
 
+pytestmark = pytest.mark.slow
+
 STATELESS = ("core", "echo", "ids", "errors", "system")
 """Scenarios that leave the server as it was, so that all transports can share one."""
 

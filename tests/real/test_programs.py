@@ -17,6 +17,8 @@ from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
 from tests.support.kamailio import Kamailio
 from tests.support.programs import need
 
+pytestmark = pytest.mark.slow
+
 _KAMCTL_REPLY_DIR = "/tmp/"
 """Where kamctl makes its FIFO; nothing changes that."""
 

@@ -15,6 +15,8 @@ from tests.support import Server
 from tests.support.kamailio import Kamailio
 from tests.support.likeness import is_like
 
+pytestmark = pytest.mark.slow
+
 Request = dict[str, Any]
 
 EXCLUDED = {

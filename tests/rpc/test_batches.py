@@ -231,6 +231,7 @@ def check_datagrams(address: Any) -> None:
         assert json.loads(client.recv(100_000)) == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", ["yes", "no"])
 def test_served(tmp_path: Path, fast: str) -> None:
     """Over every transport a long batch is answered, and a single request that comes behind it is answered before."""
@@ -246,6 +247,7 @@ def test_served(tmp_path: Path, fast: str) -> None:
             assert json.loads(server.call(transport, busy(100))) == EXPECTED
 
 
+@pytest.mark.slow
 def test_served_by_a_worker(tmp_path: Path) -> None:
     """A worker process lets its batches give way, and answers them before it stops."""
     (tmp_path / "busy.py").write_text(BUSY)
@@ -261,6 +263,7 @@ def test_served_by_a_worker(tmp_path: Path) -> None:
             assert json.loads(client.recv(100_000)) == EXPECTED
 
 
+@pytest.mark.slow
 def test_stopped(tmp_path: Path) -> None:
     """A server that is told to stop answers the batches in progress first."""
     (tmp_path / "busy.py").write_text(BUSY)
@@ -285,6 +288,7 @@ def test_stopped(tmp_path: Path) -> None:
         assert not [line for line in server.log if "Traceback" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "http"])
 def test_client_leaves(tmp_path: Path, transport: str) -> None:
     """The rest of a batch is not run when its client has cut the connection."""

@@ -220,6 +220,7 @@ def statistic(server: Server, name: str) -> int:
     return int(json.loads(server.call("unix", request("cnt.get", f'"jsonrpc","{name}"')))["result"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_served(tmp_path: Path, transport: str) -> None:
     """Over the wire: 504 in time, slots that are free when clients leave, a log that tells, and others go on."""
@@ -244,6 +245,7 @@ def test_served(tmp_path: Path, transport: str) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_share_of_a_connection(tmp_path: Path) -> None:
     """One batch of sleeps takes the share of its connection only; another connection is served beside it."""
     sleeps = b"[" + b",".join([request("core.sleep", "30")] * 1000) + b"]"

@@ -43,6 +43,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_at_once(server: Server, transport: str) -> None:
     """A command that raises or returns anything at all gets an internal error; the next request is answered."""
@@ -53,6 +54,7 @@ def test_at_once(server: Server, transport: str) -> None:
         assert json.loads(server.call(transport, request(name)))["error"] == {"code": code, "message": text}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_later(server: Server, transport: str) -> None:
     """So does one whose result comes later, or never should; no slot stays taken."""
@@ -97,6 +99,7 @@ def test_log_names_the_type(server: Server) -> None:
         assert word in server.wait_for_log("Error: ", before)
 
 
+@pytest.mark.slow
 def test_reply_name_beyond_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply FIFO whose name is not ASCII gets its reply in an ASCII locale, too, and does not end the reading."""
     for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
@@ -128,6 +131,7 @@ def reject(constant: str) -> None:
     raise AssertionError(constant)
 
 
+@pytest.mark.slow
 @given(any_values | any_errors, st.sampled_from(["return", "fail", "coroutine"]), st.sampled_from([*DIALECTS]))
 def test_any_outcome(outcome: object, way: str, dialect: str) -> None:
     """Whatever comes of a command, its reply is valid JSON, with the result as it was returned or an error."""
@@ -256,6 +260,7 @@ class Breaker:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", ["yes", "no"])
 def test_lost_readers_read_again(tmp_path: Path, fast: str) -> None:
     """A reader that fails in itself is logged, and answers what came meanwhile when it reads again."""

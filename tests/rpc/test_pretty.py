@@ -69,6 +69,7 @@ def test_too_long() -> None:
     assert layout(longest.replace(b"1]", b"11]")) == longest.replace(b"1]", b"11]")
 
 
+@pytest.mark.slow
 @given(JSON)
 def test_value_is_kept(value: Any) -> None:
     """Whatever is laid out says the same as before."""

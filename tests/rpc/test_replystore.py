@@ -40,6 +40,7 @@ def stored(server: Server) -> Iterator[Path]:
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["unix", "udp4", "udp6", "fifo", "tcp"])
 def test_stored(server: Server, stored: Path, transport: str) -> None:
     """The reply goes to the file, for the process alone, also in the place of an older one; the client is told."""
@@ -135,6 +136,7 @@ def test_special_file_in_the_way(server: Server, stored: Path, make: Callable[[P
     assert (stored / "out.json").read_bytes() == ECHO_REPLY
 
 
+@pytest.mark.slow
 def test_nobody_else_replaces_it(tmp_path: Path) -> None:
     """With rules, a file is replaced by the caller who had it stored, and by no other; nor is one that was there."""
     (tmp_path / "stored").mkdir()
@@ -154,6 +156,7 @@ def test_nobody_else_replaces_it(tmp_path: Path) -> None:
         assert "error" in json.loads(running.call("unix", storing("out.json")))
 
 
+@pytest.mark.slow
 def test_denied(tmp_path: Path) -> None:
     """Whoever may not call a method writes no file by it."""
     (tmp_path / "stored").mkdir()
@@ -203,6 +206,7 @@ def test_disk_full(server: Server, stored: Path) -> None:
     assert server.call("unix", storing("out.json", large)) == STORED
 
 
+@pytest.mark.slow
 def test_workers(tmp_path: Path) -> None:
     """What workers read is stored, too, whichever of them it is."""
     with Server(tmp_path, "--store-path=.", "--dgram-workers=2") as running:
@@ -212,6 +216,7 @@ def test_workers(tmp_path: Path) -> None:
         assert (tmp_path / "out.json").read_bytes() == ECHO_REPLY
 
 
+@pytest.mark.slow
 def test_off(tmp_path: Path) -> None:
     """Without the setting the member counts for nothing."""
     with Server(tmp_path) as running:

@@ -128,6 +128,7 @@ def test_in_process(document: str, wanted: str | None) -> None:
     assert len(notified) == document.count("notify_") + document.count("update")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("document", "wanted"), EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_over_http(server: Server, document: str, wanted: str | None) -> None:
     """Over HTTP every example gets status 200, with its reply or an empty body."""

@@ -399,6 +399,7 @@ def test_stop_while_storing(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None
     assert slow.clock.getDelayedCalls() == []
 
 
+@pytest.mark.slow
 def test_locked(path: Path) -> None:
     """A file that another process has locked is a fault at once while the server runs; at the stop, after a second in
     all, the log says what could not be stored.
@@ -495,6 +496,7 @@ print("consistent", last)
 """
 
 
+@pytest.mark.slow
 def test_kill(path: Path) -> None:
     """However a writer is killed, the file has each table whole, as it was last stored or as it was being stored."""
     command = [sys.executable, "-c", CRASH, str(path), "40"]

@@ -1,7 +1,6 @@
 """What the tests share: a real server in a process of its own, and a client for each transport."""
 
 import contextlib
-import http.client
 import itertools
 import json
 import os
@@ -14,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any, Self
 
@@ -288,14 +288,14 @@ def http_request(body: bytes, *headers: str, method: str = "POST", path: str = "
     return "\r\n".join(head).encode() + body
 
 
-def http_connection(transport: str, address: Any) -> http.client.HTTPConnection:
+def http_connection(transport: str, address: Any) -> HTTPConnection:
     """A connection to be made to an address, or over HTTP to the path of a Unix socket."""
     if not isinstance(address, str):
         host, port = address
         if transport == "https":
-            return http.client.HTTPSConnection(host, port, timeout=PATIENCE, context=unverified())
-        return http.client.HTTPConnection(host, port, timeout=PATIENCE)
-    connection = http.client.HTTPConnection("localhost", timeout=PATIENCE)
+            return HTTPSConnection(host, port, timeout=PATIENCE, context=unverified())
+        return HTTPConnection(host, port, timeout=PATIENCE)
+    connection = HTTPConnection("localhost", timeout=PATIENCE)
     connection.sock = socket.socket(socket.AF_UNIX)
     connection.sock.settimeout(PATIENCE)
     connection.sock.connect(address)

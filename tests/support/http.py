@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
 from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, connectProtocol
@@ -261,4 +262,6 @@ def repeat_everywhere(module: dict[str, Any], *cases: type[HttpCase]) -> None:
     ):
         for case in cases:
             renamed = name + case.__name__
-            module[renamed] = type(renamed, (case,), {"options": options, "__module__": case.__module__})
+            module[renamed] = pytest.mark.slow(
+                type(renamed, (case,), {"options": options, "__module__": case.__module__})
+            )

@@ -81,6 +81,7 @@ def exchange(address: Any, *pieces: bytes) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("header", HEADERS)
 def test_proxy(server: Server, header: bytes) -> None:
     """The client's address decides who is let in; one that is not known is none that is, not even a local one."""
@@ -90,6 +91,7 @@ def test_proxy(server: Server, header: bytes) -> None:
     assert not exchange(server.addresses["http"], http_request(ECHO))
 
 
+@pytest.mark.slow
 def test_unknown_is_allowed(tmp_path: Path) -> None:
     """A client without an address, as a proxy's health check is, is let in where http_allow has the unknown address."""
     listens = ("--http-listen=haproxy:tcp:0:interface=127.0.0.1", "--http-allow=0.0.0.0/32")
@@ -109,6 +111,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("end", "expected"), [(b"", b""), (b"\n", b"\n"), (b"\r\n", b"\n")])
 def test_line(narrow: Server, end: bytes, expected: bytes) -> None:
     """A request that ends a line gets a reply that does: clients that send lines wait for one."""

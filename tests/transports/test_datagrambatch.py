@@ -48,6 +48,7 @@ documents = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(list(FAMILIES)),
     st.sampled_from(list(DIALECTS)),

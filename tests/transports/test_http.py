@@ -3,6 +3,7 @@
 import contextlib
 import json
 
+import pytest
 from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
@@ -437,6 +438,7 @@ class AbuseTests(HttpCase):
         await self.drip(client, http_request(ECHO, "X: " + "y" * PATIENCE * 100))
         assert await client.end() == b""
 
+    @pytest.mark.slow
     async def test_slow_body(self) -> None:
         """So does one whose body does, also if another was answered on the connection before."""
         self.serve(http_timeout=1)
@@ -578,6 +580,7 @@ class AbuseTests(HttpCase):
         for id in range(3000):
             assert json.loads((await client.response()).body)["id"] == id
 
+    @pytest.mark.slow
     async def test_never_reads(self) -> None:
         """A client that sends and never reads is read no more when its replies fill the buffers, and then cut off."""
         self.patch(http_transport, "ABORT_TIME", 0.2)

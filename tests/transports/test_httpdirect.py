@@ -98,6 +98,7 @@ RESOURCES: list[dict[str, Any]] = [
 """Options of servers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["kamailio", "jsonrpc2"])
 @pytest.mark.parametrize("name", REQUESTS)
 def test_cut_anywhere(name: str, dialect: str) -> None:
@@ -110,6 +111,7 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
         assert fast.fate() == general.fate(), f"cut at {place}"
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(list(ALL_REQUESTS)), max_size=4),
     st.lists(st.integers(0, 3000), max_size=6),
@@ -125,6 +127,7 @@ def test_any_connection(names: list[str], places: list[int], options: dict[str, 
     assert fast.fate() == general.fate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", RESOURCES)
 def test_each_between_others(options: dict[str, Any]) -> None:
     """Every request between two ordinary ones, each in a piece of its own, ends the same on both paths."""
@@ -158,6 +161,7 @@ def test_asynchronous(behind: bytes) -> None:
 STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "close", "chunked", "fault", "garbage")}
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([*STEPS, "later", "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),

@@ -171,6 +171,7 @@ class ReadGroupTests(TestCase):
         assert counts[0] == counts[1] == counts[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poll", "select", "asyncio"])
 def test_reactors(tmp_path: Path, name: str) -> None:
     """Other reactors than the usual one can read a group, too."""

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support import ECHO, ECHO_REPLY, Server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_removed(tmp_path: Path, workers: int) -> None:

@@ -107,6 +107,7 @@ def test_idle_clients(kind: type[DatagramReader], clients: int, size: int, bound
     reader.replies.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wide", "sizes"), [(False, (10, 500, 2_000)), (True, (10, 5_000, 60_000))])
 def test_other_users(bound: Bound, server: socket.socket, wide: bool, sizes: tuple[int, ...]) -> None:
     """However many sockets of one user are not read, others get their replies, in a large buffer large ones."""

@@ -27,6 +27,8 @@ from tests.support import (
 )
 from tests.support.programs import need
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
 """Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""
 

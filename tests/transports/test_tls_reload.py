@@ -14,6 +14,8 @@ from cryptography import x509
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request, unverified
 from tests.support.tls import Identity, make_identity
 
+pytestmark = pytest.mark.slow
+
 RELOAD = b'{"jsonrpc":"2.0","method":"tls.reload","id":1}'
 
 

@@ -16,6 +16,8 @@ import pytest
 
 from tests.support import PATIENCE, Server, datagram_client
 
+pytestmark = pytest.mark.slow
+
 LOAD = 10_000
 OUTSTANDING = 40
 COMMANDS = '''
