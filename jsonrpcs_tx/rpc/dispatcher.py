@@ -14,8 +14,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.rpc import pretty
-from jsonrpcs_tx.rpc import replystore
+from jsonrpcs_tx.rpc import pretty, replystore
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
