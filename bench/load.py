@@ -1,5 +1,6 @@
 """Clients that send a fixed count of requests, check every reply, and note how long each took."""
 
+import contextlib
 import os
 import re
 import select
@@ -7,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -113,23 +115,17 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
 def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
     """Send over a FIFO; each client waits for the end of a reply before it sends again."""
     latencies: list[float] = []
-    names = [f"bench{os.getpid()}_{number}" for number in range(FIFO_CLIENTS)]
-    documents: dict[int, bytes] = {}
-    poll = select.poll()
-    for name in names:
-        os.mkfifo(reply_dir / name)
-        fd = os.open(reply_dir / name, os.O_RDONLY | os.O_NONBLOCK)
-        documents[fd] = with_reply_name(call.document, name)
-        poll.register(fd, select.POLLIN)
-    server = os.open(path, os.O_WRONLY)
-    try:
+    with open(path, "wb", 0) as server, _reply_fifos(reply_dir, call.document) as documents:
+        poll = select.poll()
+        for fd in documents:
+            poll.register(fd, select.POLLIN)
         sent: dict[int, float] = {}
         replies = dict.fromkeys(documents, b"")
         left = count
         started = time.perf_counter()
         for fd, document in documents.items():
             sent[fd] = time.perf_counter()
-            os.write(server, document)
+            server.write(document)
             left -= 1
         while len(latencies) < count:
             ready = poll.poll(PATIENCE * 1000)
@@ -147,17 +143,26 @@ def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
                 if left > 0:
                     left -= 1
                     sent[fd] = time.perf_counter()
-                    os.write(server, documents[fd])
+                    server.write(documents[fd])
                 else:
                     poll.unregister(fd)
         seconds = time.perf_counter() - started
-    finally:
-        os.close(server)
-        for fd in documents:
-            os.close(fd)
-        for name in names:
-            os.unlink(reply_dir / name)
     return _run(latencies, seconds)
+
+
+@contextlib.contextmanager
+def _reply_fifos(reply_dir: Path, document: bytes) -> Iterator[dict[int, bytes]]:
+    """A FIFO for each client, and the document that asks for a reply to it, by the descriptor that reads it."""
+    with contextlib.ExitStack() as stack:
+        documents: dict[int, bytes] = {}
+        for number in range(FIFO_CLIENTS):
+            name = f"bench{os.getpid()}_{number}"
+            os.mkfifo(reply_dir / name)
+            stack.callback(os.unlink, reply_dir / name)
+            fd = os.open(reply_dir / name, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, fd)
+            documents[fd] = with_reply_name(document, name)
+        yield documents
 
 
 _WRK_SCRIPT = """

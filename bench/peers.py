@@ -115,7 +115,7 @@ def answers(transport: str, address: Any, directory: Path, path: str = "/RPC") -
 
 
 def start_ours(directory: Path, *arguments: str, name: str = OURS) -> list[Target]:
-    """This server on all transports, as an operator starts it."""
+    """Our server on all transports, as an operator starts it."""
     udp, http, https = free_port(), free_port(), free_port()
     unix, fifo = str(directory / f"{name}.sock"), str(directory / f"{name}.fifo")
     addresses = {
