@@ -1,17 +1,32 @@
-"""The checks of this repository, each in an environment of its own: ``nox -l`` lists them, ``.ci/run`` runs them."""
+"""The checks of this repository, each in an environment of its own. C{nox -l} lists them.
+
+C{.ci/run} makes the same checks on a bare machine.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-LOWEST = "tests/lowest.txt"
-"""The lowest versions of the dependencies that pyproject.toml allows."""
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+
+
+def lowest_versions() -> Iterator[str]:
+    """A constraint for each dependency of the package and of its tests: the lowest version that is allowed."""
+    for requirement in (*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]):
+        found = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement)
+        if found is None:
+            raise ValueError(f"pyproject.toml: {requirement!r}; allowed: NAME>=VERSION")
+        yield f"{found[1]}=={found[2]}\n"
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """ruff, and the layout that it wants."""
+    """ruff: the rules of pyproject.toml, and the layout."""
     session.install("-e", ".[dev]")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -19,23 +34,9 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict."""
+    """mypy --strict: the package, tests, bench and fuzz."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-
-
-@nox.session
-def tests(session: nox.Session) -> None:
-    """All tests, with the newest versions of the dependencies; arguments are pytest's."""
-    session.install("-e", ".[dev]")
-    session.run("pytest", *session.posargs)
-
-
-@nox.session
-def lowest(session: nox.Session) -> None:
-    """All tests, with the lowest versions of the dependencies."""
-    session.install("-e", ".[test]", "-c", LOWEST)
-    session.run("pytest", *session.posargs)
 
 
 @nox.session
@@ -43,3 +44,30 @@ def docs(session: nox.Session) -> None:
     """The tests that hold the documentation against the code."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/test_docs.py", "tests/test_architecture.py")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, with the newest versions of the dependencies. Arguments are those of pytest."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """All tests, with the lowest versions of the dependencies that pyproject.toml allows. Arguments are pytest's."""
+    constraints = Path(session.create_tmp(), "lowest.txt")
+    constraints.write_text("".join(lowest_versions()))
+    session.install("-e", ".[test]", "-c", str(constraints))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """All tests, with the lines and branches that they reach; fails below the floor in pyproject.toml."""
+    session.install("-e", ".[dev]")
+    session.env["COVERAGE_FILE"] = str(Path(session.create_tmp(), "data").resolve())
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--skip-covered")
