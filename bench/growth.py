@@ -43,7 +43,7 @@ def measure(directory: Path) -> list[Step]:
     steps = [_commands(directory, count) for count in COMMANDS]
     steps += [_destinations(directory, count) for count in DESTINATIONS]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # for the server, too
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # the server inherits it
     try:
         steps += _connections(directory, [count for count in CONNECTIONS if count < hard // 2])
     finally:

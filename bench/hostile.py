@@ -319,7 +319,7 @@ def long_reply_names(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def odd_reply_names(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Names of reply FIFOs that are none."""
+    """Invalid names of reply FIFOs."""
     for name in itertools.cycle(("../x", "\\ud800", "\\u001b[2J", "\\u0000", "é", "", ".", "x" * 300, "\\r\\n#error]")):
         document = request("core.echo").replace(b"{", b'{"reply_name":"%s",' % name.encode(), 1)
         write_fifo(target.addresses["fifo"], document + b"\n")

@@ -16,7 +16,7 @@ class Process:
 
     @param argv: its command line.
     @param directory: where it runs, and its output goes, to C{NAME.log}.
-    @param ready: says whether it is at work.
+    @param ready: tells whether it answers.
     """
 
     def __init__(self, name: str, argv: list[str], directory: Path, ready: Callable[[], bool]) -> None:

@@ -230,7 +230,7 @@ def run_soak(directory: Path, requests: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description=__doc__)
     parser.add_argument("--requests", type=int, default=1_000_000)
-    parser.add_argument("--kamailio", action="store_true", help="give the same to Kamailio, too")
+    parser.add_argument("--kamailio", action="store_true", help="send the same to Kamailio")
     parser.add_argument("--chaos", action="store_true", help="good clients beside hostile ones")
     parser.add_argument("--seconds", type=float, default=600, help="of chaos, for each variant; default: 600")
     parser.add_argument(

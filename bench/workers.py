@@ -1,4 +1,4 @@
-"""What worker processes bring for a command that takes its time."""
+"""How many more requests a second are answered by more worker processes, where a command takes time."""
 
 from collections.abc import Sequence
 from pathlib import Path

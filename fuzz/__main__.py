@@ -1,10 +1,10 @@
-"""Feeds one target inputs that reach ever more of the code, until one gets a wrong verdict or the time is over.
+"""Feeds a target with inputs that reach ever more of the code, until one gets a wrong verdict or the time is up.
 
 python -m fuzz TARGET [--seconds N]
 
-It starts from tests/corpus/TARGET, and puts in the words of fuzz/dictionaries/TARGET. What it finds on the way goes to
-run/fuzz/TARGET, and counts the next time, too; an input that gets a wrong verdict goes to run/fuzz/TARGET-crash-*, and
-ends it with a traceback. It needs atheris.
+It starts from tests/corpus/TARGET and inserts the words of fuzz/dictionaries/TARGET. Inputs that reach new code go to
+run/fuzz/TARGET, where the next run starts from as well. An input that gets a wrong verdict goes to
+run/fuzz/TARGET-crash-*, and ends the run with a traceback. It needs atheris.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What is fuzzed: functions that take any bytes, and raise AssertionError where the code's verdict on them is wrong.
 
-They need no fuzzer to be called: C{tests/test_fuzz.py} feeds them the files of C{tests/corpus}. Whatever else they
-raise is a bug of the code, too.
+They work without a fuzzer: C{tests/test_fuzz.py} feeds them the files of C{tests/corpus}. Any other exception is a bug
+of the code as well.
 """
 
 import json
@@ -44,9 +44,9 @@ LOOK_BACK: Final = 256
 def envelope(document: bytes) -> None:
     """A document is read as the standard library's JSON reads it, and answered as its verdict demands.
 
-    Two decoders share the work. Where both read a document, they make the same of it. Where msgspec reads a request,
-    its verdict holds, so simplejson must take the document, too. Where msgspec refuses, which it does to each request
-    that is not plain (an id of null, a number beyond a float), simplejson decides.
+    There are two decoders. A document that both read means the same to both. What msgspec accepts as a request,
+    simplejson must accept as well. Where msgspec refuses, as it does every request that is not plain (an id of null,
+    a number beyond a float), simplejson decides.
     """
     for dialect in DIALECTS.values():
         compact, pretty = (dispatcher.dispatch(document, Origin("fuzz")) for dispatcher in _dispatchers(dialect))

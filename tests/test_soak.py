@@ -44,7 +44,7 @@ def test_chaos(tmp_path: Path, options: tuple[str, ...], user: str) -> None:
 
 @pytest.mark.parametrize(("workers", "transports"), [(1, ("unix", "udp4", "fifo", "tcp")), (2, ("unix", "udp4"))])
 def test_misbehaving_commands(tmp_path: Path, workers: int, transports: tuple[str, ...]) -> None:
-    """Whatever a command does, its request has one reply, and the next request, too."""
+    """Whatever a command does, its request has exactly one reply, and the next request is answered."""
     with Server(tmp_path, "--commands=bench.misbehaving", f"--dgram-workers={workers}") as server:
         for transport, method in itertools.product(transports, METHODS):
             check_reply(method, server.call(transport, request(method)))
@@ -52,7 +52,7 @@ def test_misbehaving_commands(tmp_path: Path, workers: int, transports: tuple[st
 
 
 def test_misbehaving_commands_over_http(tmp_path: Path) -> None:
-    """Where commands may be asynchronous, each has a reply, too, at its time limit at the latest."""
+    """Commands that may be asynchronous are answered at their time limit at the latest."""
     with ExitStack() as stack:
         server = stack.enter_context(Server(tmp_path, "--commands=bench.misbehaving", "--async-timeout=1"))
         asked = {}

@@ -42,7 +42,7 @@ def documents_of(pieces: list[bytes]) -> list[bytes]:
 
 
 def verdict(pieces: list[bytes]) -> list[bytes]:
-    """The pieces with what is no document joined, since where that is parted is left to chance."""
+    """The pieces, with all garbage between two documents joined: where it is cut depends on how it arrives."""
     joined: list[bytes] = []
     garbage = b""
     for piece in pieces:

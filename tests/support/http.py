@@ -44,9 +44,9 @@ class Response:
 
 @implementer(IHalfCloseableProtocol)
 class Client(Protocol):
-    """A connection that sends any bytes, and takes responses apart by itself.
+    """A connection that sends any bytes, and parses responses by itself.
 
-    @ivar received: what came, and was not asked for yet.
+    @ivar received: what has arrived and was not asked for yet.
     """
 
     transport: Any
@@ -105,7 +105,7 @@ class Client(Protocol):
             await self.end()
 
     def close_sending_side(self) -> None:
-        """Say that no more comes; over TLS that is a close_notify."""
+        """Close the sending side of the connection; over TLS that is a close_notify."""
         transport: Any = self.transport
         if hasattr(transport, "_tlsConnection"):
             transport._aggregator.flush()
@@ -115,7 +115,7 @@ class Client(Protocol):
             transport.loseWriteConnection()
 
     def readConnectionLost(self) -> None:
-        """The server writes no more."""
+        """Close the connection when the server has closed its sending side."""
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
