@@ -18,7 +18,7 @@ from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
-from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.log import debug, set_debug, throttle
 from jsonrpcs_tx.transports.unread import socket_transport
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.support.files import make_directory
@@ -211,6 +211,7 @@ class HttpCase(TestCase):
         return "https" if self.options.get("tls_self_signed") else "http"
 
     def setUp(self) -> None:
+        throttle.clear()  # trial has no fixtures
         self.directory: Path = make_directory(self)
         self.addCleanup(set_debug, debug())
         self.commands = Commands()

@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, formatEvent
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import debug, set_debug
+from jsonrpcs_tx.log import debug, set_debug, throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
@@ -45,6 +45,7 @@ class TransportCase(TestCase):
     """A directory, a dispatcher with L{Commands}, and the log."""
 
     def setUp(self) -> None:
+        throttle.clear()  # trial has no fixtures
         self.directory = make_directory(self)
         self.commands = Commands()
         self.counters = Counters()

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import BURST
+from jsonrpcs_tx.log import BURST, throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.counters import Counters
@@ -444,6 +444,7 @@ class ReaderTests(SynchronousTestCase):
     TIMEOUT = 2
 
     def setUp(self) -> None:
+        throttle.clear()  # trial has no fixtures
         self.directory = make_directory(self)
         self.clock = Clock()
         self.commands = Commands()
