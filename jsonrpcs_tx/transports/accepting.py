@@ -79,7 +79,6 @@ class Acceptor:
         self._connections = connections
         self._clock = clock
         self._retry: IDelayedCall | None = None
-        self._accepting: IDelayedCall | None = None
         self._closed = False
         self._accept = port.doRead
         self._sets_backlog = port.backlog == tcp.Port.backlog and not _OWN_BACKLOG.search(endpoint)
@@ -91,23 +90,10 @@ class Acceptor:
         """Take no more connections."""
         self._closed = True
         self._cancel_retry()
-        if self._accepting is not None:
-            self._accepting.cancel()
-            self._accepting = None
         self._connections.changed = None
 
     def _read(self) -> None:
-        """Accept connections in the next turn of the reactor.
-
-        In this turn one may have been closed of which the reactor has an event left. A new one could get its
-        descriptor, and with it the event: the end of the other.
-        """
-        if self._accepting is None:
-            self._accepting = self._clock.callLater(0, self._accept_waiting)
-
-    def _accept_waiting(self) -> None:
         """Accept connections that wait, as many as there is room for."""
-        self._accepting = None
         port, connections = self._port, self._connections
         room = connections.limit - connections.opened
         if room > 0:

@@ -1,20 +1,14 @@
 """Connections of plain TCP and of proxies: who is let in, whose reply waits, and how they end."""
 
 import contextlib
-import os
 import socket
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import abstract, reactor
-from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import ConnectionDone
 from twisted.internet.threads import deferToThread
 from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
-from twisted.python.failure import Failure
 
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN, read_header
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request
@@ -145,71 +139,3 @@ class TcpTests(HttpCase):
             reply: bytes = await deferToThread(exchange, address, ECHO)
             assert reply == ECHO_REPLY
             assert (stream.connections.late, stream.connections.unread._waiting) == (1, {})
-
-    async def test_descriptor_of_another(self) -> None:
-        """The end of a connection is not taken for that of a new one which gets its descriptor in the same turn."""
-        self.serve(transport=8, tcp_socket="tcp:127.0.0.1:0")
-        (stream,) = self.service.streams()
-        assert stream.listener is not None
-        address = stream.listener.host, stream.listener.port
-        with contextlib.ExitStack() as stack:
-            leaver = stack.enter_context(socket.create_connection(address, PATIENCE))
-            leaver.sendall(document("test.big", 20_000_000))
-            await until(lambda: stream.connections.unread._waiting)
-            ((_, protocol),) = stream.connections
-            protocol.transport.stopReading()
-            ends = [stack.enter_context(end) for end in socket.socketpair()]
-            closer = Closer(ends[0], protocol.transport)
-            stack.callback(closer.stopReading)
-            closer.startReading()
-            # The reactor sees all that follows in one turn, and in the order of this patch.
-            assert isinstance(reactor, EPollReactor)
-            self.patch(reactor, "_poller", Ordered(reactor._poller, protocol.transport.fileno()))
-            ends[1].send(b"x")
-            newcomer = stack.enter_context(socket.create_connection(address, PATIENCE))
-            leaver.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            leaver.close()
-            taken = -1
-            while taken < protocol.transport.fileno():  # then its descriptor is the lowest one that is free
-                taken = os.dup(0)
-                stack.callback(os.close, taken)
-            reply = await deferToThread(ask_later, newcomer)
-        assert reply == ECHO_REPLY
-
-
-def ask_later(client: socket.socket) -> bytes:
-    """Send a request once the server has had time to accept the connection, and read to the end."""
-    client.settimeout(0.05)
-    with contextlib.suppress(TimeoutError):
-        if client.recv(1) == b"":
-            return b""
-    client.settimeout(PATIENCE)
-    client.sendall(ECHO)
-    return b"".join(iter(lambda: client.recv(65_536), b""))
-
-
-class Ordered:
-    """An epoll object that gives the events of one descriptor last."""
-
-    def __init__(self, poller: Any, last: int) -> None:
-        self._poller = poller
-        self._last = last
-
-    def poll(self, *arguments: Any) -> list[tuple[int, int]]:
-        return sorted(self._poller.poll(*arguments), key=lambda event: event[0] == self._last)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._poller, name)
-
-
-class Closer(abstract.FileDescriptor):
-    """Closes a connection as soon as it can be read itself."""
-
-    def __init__(self, end: socket.socket, transport: Any) -> None:
-        super().__init__()
-        self.fileno = end.fileno  # type: ignore[method-assign]
-        self._transport = transport
-
-    def doRead(self) -> None:
-        self.stopReading()
-        self._transport.connectionLost(Failure(ConnectionDone()))
