@@ -18,8 +18,9 @@ from twisted.internet.task import deferLater
 import twisted
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.binding import Text
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import Text, command
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.stream import StreamService

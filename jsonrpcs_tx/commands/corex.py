@@ -4,8 +4,9 @@ from typing import Any
 
 from jsonrpcs_tx import log
 from jsonrpcs_tx.commands.core import Server, internet_listeners, socket_protocol
+from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, command
+from jsonrpcs_tx.rpc.registry import command
 
 
 class Corex:

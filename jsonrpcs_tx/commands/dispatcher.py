@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.destinations import (
     Attributes,
     Destination,

@@ -4,8 +4,9 @@ import re
 import time
 from typing import Any, Final
 
+from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
 _NAME_EXPECTED: Final = Fault(500, "No htable name given")

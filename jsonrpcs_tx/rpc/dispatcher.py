@@ -14,13 +14,13 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.rpc import pretty
-from jsonrpcs_tx.rpc import replystore
+from jsonrpcs_tx.rpc import pretty, replystore
 from jsonrpcs_tx.rpc.batches import Batch, Batches
+from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
 from jsonrpcs_tx.rpc.faults import Fault, sound
-from jsonrpcs_tx.rpc.registry import Command, Mismatch, Registry
+from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore

@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc import registry
+from jsonrpcs_tx.rpc.binding import MISSING, Binding, Mismatch, Text
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Binding, Mismatch, Registry, Text, command, commands_of
+from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
 
 NO = object()
 """In the tables: the value is refused."""
