@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 
@@ -177,7 +177,7 @@ def _convert(variable: Variable, value: Value) -> Value:
     if variable.kind is str:
         return str(value)
     if isinstance(value, str) or (variable.kind is int and isinstance(value, float)):
-        raise Fault(500, "Invalid Parameters")
+        raise InvalidParams
     return value
 
 

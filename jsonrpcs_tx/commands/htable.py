@@ -5,7 +5,7 @@ import time
 from typing import Any, Final
 
 from jsonrpcs_tx.rpc.binding import MISSING, Text
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
@@ -80,11 +80,11 @@ class Htable:
         found = self._find(table)
         if found.find(key) is not None:
             if isinstance(expire, str):
-                raise Fault(500, "Invalid Parameters")
+                raise InvalidParams
             try:
                 found.expire(key, expire)
             except ValueError as error:
-                raise _invalid(error) from None
+                raise InvalidParams(str(error)) from None
         return "Ok"
 
     @command("htable.delete", usage=_DELETE_USAGE)
@@ -164,12 +164,8 @@ class Htable:
         try:
             self._find(name, missing).set(key, value, expire)
         except ValueError as error:
-            raise _invalid(error) from None
+            raise InvalidParams(str(error)) from None
         return _SET
-
-
-def _invalid(error: ValueError) -> Fault:
-    return Fault(500, f"Invalid Parameters: {error}")
 
 
 def _statistics(table: Table) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_
 import attrs
 from msgspec import UNSET, UnsetType
 
+from jsonrpcs_tx.rpc.faults import InvalidParams
+
 MISSING: Final[Any] = UNSET
 """The default of a parameter that tells a command that the parameter was not given, where None will not do."""
 
@@ -22,16 +24,15 @@ Text = Annotated[str, _NumberToo]
 """The annotation of a parameter that is a string, and takes a number as text: 5 as "5"."""
 
 
-class Mismatch(Exception):
-    """Parameters that do not fit a command.
+class Mismatch(InvalidParams):
+    """Parameters that do not fit the annotations of a command.
 
-    @ivar usage: a parameter is missing or is not the string that is wanted, for which a command may have its own text.
-    @ivar reason: which parameter, and what it takes; for the log.
+    @param reason: which parameter, and what it takes; for the log alone, since Kamailio does not tell its clients.
+    @ivar usage: a parameter is missing or is not the string that is wanted; a command may have its own text for that.
     """
 
     def __init__(self, reason: str, usage: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
         self.usage = usage
 
 

@@ -19,7 +19,7 @@ from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
-from jsonrpcs_tx.rpc.faults import Fault, sound
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams, sound
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
@@ -82,10 +82,13 @@ class _Count:
             dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
         }
 
-    def error(self, fault: Fault) -> None:
-        """Count an error reply."""
+    def error(self, kind: Fault) -> None:
+        """Count an error reply.
+
+        @param kind: the error of the dialect that it is; or any other, which is the command's own.
+        """
         self._errors.value += 1
-        self._kinds.get(fault, self._faults).value += 1
+        self._kinds.get(kind, self._faults).value += 1
 
 
 class Dispatcher:
@@ -394,6 +397,8 @@ class Dispatcher:
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
         """Answer a request whose command has raised something, be it a Fault that is none."""
         try:
+            if isinstance(error, InvalidParams):
+                return self._invalid_params(error, command, request)
             return self._error(self._fault_of(error, command), request)
         except BaseException as another:
             report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
@@ -402,14 +407,22 @@ class Dispatcher:
     def _fault_of(self, error: BaseException | None, command: Command) -> Fault:
         if isinstance(error, Fault):
             return sound(error)
-        if isinstance(error, Mismatch):
-            _log.debug("{command}: {reason}", command=command.name, reason=error.reason)
-            return (error.usage and command.options.usage) or self.dialect.invalid_params
         if isinstance(error, defer.CancelledError):
             return Fault(500, "Command Cancelled")
         assert error is not None
         report(_log, "command {command} failed", error, command=command.name)
         return self.dialect.internal_error
+
+    def _invalid_params(self, invalid: InvalidParams, command: Command, request: Request) -> Reply:
+        """Answer a request whose parameters do not fit the command, or which the command refuses."""
+        _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
+        kind = fault = self.dialect.invalid_params
+        if isinstance(invalid, Mismatch):
+            if invalid.usage and command.options.usage is not None:
+                kind = fault = command.options.usage
+        elif invalid.reason and self.dialect.tells_reason:
+            fault = Fault(kind.code, f"{kind.text}: {invalid.reason}")
+        return self._error(fault, request, kind)
 
     def _result(self, value: object, request: Request, command: Command) -> Reply:
         body = self._envelope.result(value, request.id)
@@ -419,8 +432,12 @@ class Dispatcher:
             return NO_REPLY
         return Reply(body)
 
-    def _error(self, fault: Fault, request: Request | Malformed) -> Reply:
-        self._count.error(fault)
+    def _error(self, fault: Fault, request: Request | Malformed, kind: Fault | None = None) -> Reply:
+        """Answer a request with an error.
+
+        @param kind: what it counts as; None: as what it is.
+        """
+        self._count.error(fault if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(self._envelope.error(fault, request.id), fault.code, fault.text, True)

@@ -83,6 +83,7 @@ class Dialect:
 
     @ivar notifications: a request without an id is run and not answered.
     @ivar by_name: the members of a params object are bound by their names; else by their order.
+    @ivar tells_reason: the client is told for what reason a command refuses the value of a parameter.
     @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
     """
 
@@ -94,6 +95,7 @@ class Dialect:
     internal_error: Fault
     notifications: bool
     by_name: bool
+    tells_reason: bool
     http_status: bool
     id_types: tuple[type, ...]
 
@@ -107,6 +109,7 @@ KAMAILIO: Final = Dialect(
     internal_error=Fault(-32603, "Internal Error"),
     notifications=False,
     by_name=False,
+    tells_reason=True,
     http_status=True,
     id_types=(str, int, float, Decimal, bool, type(None)),
 )
@@ -120,6 +123,7 @@ JSONRPC2: Final = Dialect(
     internal_error=Fault(-32603, "Internal error"),
     notifications=True,
     by_name=True,
+    tells_reason=False,
     http_status=False,
     id_types=(str, int, float, Decimal, type(None)),
 )

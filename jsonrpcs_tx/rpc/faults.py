@@ -1,4 +1,4 @@
-"""The error that a command answers with."""
+"""What a command raises to answer with an error."""
 
 
 class Fault(Exception):
@@ -16,6 +16,18 @@ class Fault(Exception):
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
+
+
+class InvalidParams(Exception):
+    """Raised by a command for a parameter whose value is not allowed. The dialect says how it is answered: C{kamailio}
+    with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params".
+
+    @param reason: what is allowed; empty: the client is told no reason.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def sound(fault: Fault) -> Fault:

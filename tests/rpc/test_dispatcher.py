@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogPublisher
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import Registry, command
 
 DATAGRAM = Origin("datagram")
@@ -109,6 +109,47 @@ def test_fault(clock: Clock, log: list[LogEvent], code: int, text: str) -> None:
     for dialect in DIALECTS.values():
         assert Caller(clock, raiser(Fault(code, text)), dialect=dialect).call("m") == (code, text)
     assert log == []
+
+
+class BareInvalid(InvalidParams):
+    """Does not call the constructor of InvalidParams."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    ("error", "kamailio", "counted"),
+    [
+        (InvalidParams("count is 1 or more"), (500, "Invalid Parameters: count is 1 or more"), "invalid_params"),
+        (InvalidParams(), (500, "Invalid Parameters"), "invalid_params"),
+        (InvalidParams("no file a\udcff"), (500, "Invalid Parameters: no file a?"), "invalid_params"),
+        (BareInvalid(), BUG, "internal_errors"),
+    ],
+    ids=["reason", "no reason", "surrogate", "bare"],
+)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_invalid_params(
+    clock: Clock, dialect: Dialect, error: InvalidParams, kamailio: tuple[int, str], counted: str, later: bool
+) -> None:
+    """A command says that a value is not allowed; the dialect says how that is answered. Both count it alike."""
+    if later:
+
+        @command("m")
+        async def method() -> None:
+            raise error
+
+        caller = Caller(clock, method, dialect=dialect)
+        answer = now(caller.start("m"))
+    else:
+        caller = Caller(clock, raiser(error), dialect=dialect)
+        answer = caller.call("m")
+    bug = isinstance(error, BareInvalid)
+    jsonrpc2 = dialect.internal_error if bug else dialect.invalid_params
+    assert answer == (kamailio if dialect is KAMAILIO and not bug else (jsonrpc2.code, jsonrpc2.text))
+    read = {counter.name: counter.read() for counter in caller.dispatcher.counters.group("jsonrpc")}
+    assert (read[counted], read["faults"]) == (1, 0)
 
 
 @pytest.mark.parametrize(
