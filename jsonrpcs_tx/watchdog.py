@@ -1,4 +1,4 @@
-"""Tells in the log what holds up the reactor: while it does, since it might do so for ever."""
+"""Tells in the log what holds up the reactor, and does so while it is held up: that might be for ever."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application.service import Service
 
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.dispatcher import command_of
 
 _log = make_logger(__name__)
 
@@ -56,10 +56,6 @@ class Watchdog(Service):
 def _describe(frame: FrameType | None) -> str:
     """The place of a frame in the source, and the command that it belongs to, if that can be told."""
     assert frame is not None
+    command = command_of(frame)
     where = f"{frame.f_code.co_qualname}, line {frame.f_lineno} of {frame.f_code.co_filename}"
-    while frame is not None:
-        if frame.f_code is Dispatcher._answer.__code__:
-            method = getattr(frame.f_locals["request"], "method", "no request")
-            return f"{method:.100}: {where}"
-        frame = frame.f_back
-    return where
+    return where if command is None else f"{command:.100}: {where}"

@@ -5,16 +5,16 @@ import time
 from typing import Any, Final
 
 from jsonrpcs_tx.rpc.binding import MISSING, Text
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
-_NAME_EXPECTED: Final = Fault(500, "No htable name given")
-_GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
-_DELETE_USAGE: Final = Fault(500, "Not enough parameters (htable name & key name")
-_SET_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name and value)")
-_SETEX_USAGE: Final = Fault(500, "Not enough parameters (htable name, item name and expire)")
-_SETX_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name, value and expire)")
+_NAME_EXPECTED: Final = Error(500, "No htable name given")
+_GET_USAGE: Final = Error(500, "Not enough parameters (htable name and key name)")
+_DELETE_USAGE: Final = Error(500, "Not enough parameters (htable name & key name")
+_SET_USAGE: Final = Error(500, "Not enough parameters (htable name, key name and value)")
+_SETEX_USAGE: Final = Error(500, "Not enough parameters (htable name, item name and expire)")
+_SETX_USAGE: Final = Error(500, "Not enough parameters (htable name, key name, value and expire)")
 
 _NO_TABLE: Final = "No such htable"
 _SETX_NO_TABLE: Final = "Failed to set the item"

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault
 from jsonrpcs_tx.rpc.replies import Reply
 from jsonrpcs_tx.rpc.shares import Shares
 
@@ -30,16 +30,16 @@ MAX_WAITING_OF_CLIENT: Final = 16
 MAX_REPLY: Final = 16 * 1024 * 1024
 """Bytes of all replies to a batch."""
 
-_TOO_LARGE: Final = Fault(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
-_NOT_RUN: Final = Fault(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
-_CANCELLED: Final = Fault(500, "Command Cancelled")
+_TOO_LARGE: Final = Error(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
+_NOT_RUN: Final = Error(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
+_CANCELLED: Final = Error(500, "Command Cancelled")
 
 
 class Batch:
     """The requests of one batch, and the replies that there are so far.
 
     @param answer: answers a request; a Deferred that it returns fires with a Reply always, also when it is cancelled.
-    @param refuse: answers a request with a fault.
+    @param refuse: answers a request with an error.
     @param write: what to do with a reply before it is kept.
     @param join: makes the reply to the batch of all replies.
     """
@@ -48,7 +48,7 @@ class Batch:
         self,
         requests: list[Request | Malformed],
         answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
-        refuse: Callable[[Fault, Request | Malformed], Reply],
+        refuse: Callable[[Error, Request | Malformed], Reply],
         write: Callable[[Reply], Reply],
         join: Callable[[list[Reply]], Reply],
     ) -> None:
@@ -146,8 +146,8 @@ class Batch:
         self._size += len(reply.body)
         self._replies[place] = self._write(reply)
 
-    def _refuse_at(self, place: int, fault: Fault) -> None:
-        self._replies[place] = self._write(self._refuse(fault, self._requests[place]))
+    def _refuse_at(self, place: int, error: Error) -> None:
+        self._replies[place] = self._write(self._refuse(error, self._requests[place]))
 
     def _cancel(self, _: object) -> None:
         begin, self._position = self._position, len(self._requests)

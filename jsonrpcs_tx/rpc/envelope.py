@@ -17,7 +17,7 @@ import msgspec
 import simplejson
 from msgspec import UNSET, UnsetType
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault, error_of
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
@@ -47,19 +47,19 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
-    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log.
+    """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
 
     @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
     """
 
-    fault: Fault
+    error: Error
     id: Id
     reason: str
     is_reply: bool = False
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
-"""What is read of a document: the request, or the list of those of a batch; L{Malformed} for each that is none."""
+"""What is read of a document: the request, or the list of those of a batch; L{Malformed} in place of an invalid one."""
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
@@ -67,13 +67,8 @@ class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2
     id: Id = UNSET
 
 
-class _ErrorMember(msgspec.Struct, frozen=True, gc=False):
-    code: int
-    message: str
-
-
 class _Error(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
-    error: _ErrorMember
+    error: Error
     id: Id = UNSET
 
 
@@ -88,11 +83,11 @@ class Dialect:
     """
 
     name: str
-    parse_error: Fault
-    invalid_request: Fault
-    method_not_found: Fault
-    invalid_params: Fault
-    internal_error: Fault
+    parse_error: Error
+    invalid_request: Error
+    method_not_found: Error
+    invalid_params: Error
+    internal_error: Error
     notifications: bool
     by_name: bool
     tells_reason: bool
@@ -102,11 +97,11 @@ class Dialect:
 
 KAMAILIO: Final = Dialect(
     name="kamailio",
-    parse_error=Fault(-32700, "Parse Error"),
-    invalid_request=Fault(-32600, "Invalid Request"),
-    method_not_found=Fault(500, "Method Not Found"),
-    invalid_params=Fault(500, "Invalid Parameters"),
-    internal_error=Fault(-32603, "Internal Error"),
+    parse_error=Error(-32700, "Parse Error"),
+    invalid_request=Error(-32600, "Invalid Request"),
+    method_not_found=Error(500, "Method Not Found"),
+    invalid_params=Error(500, "Invalid Parameters"),
+    internal_error=Error(-32603, "Internal Error"),
     notifications=False,
     by_name=False,
     tells_reason=True,
@@ -116,11 +111,11 @@ KAMAILIO: Final = Dialect(
 
 JSONRPC2: Final = Dialect(
     name="jsonrpc2",
-    parse_error=Fault(-32700, "Parse error"),
-    invalid_request=Fault(-32600, "Invalid Request"),
-    method_not_found=Fault(-32601, "Method not found"),
-    invalid_params=Fault(-32602, "Invalid params"),
-    internal_error=Fault(-32603, "Internal error"),
+    parse_error=Error(-32700, "Parse error"),
+    invalid_request=Error(-32600, "Invalid Request"),
+    method_not_found=Error(-32601, "Method not found"),
+    invalid_params=Error(-32602, "Invalid params"),
+    internal_error=Error(-32603, "Internal error"),
     notifications=True,
     by_name=True,
     tells_reason=False,
@@ -159,7 +154,7 @@ class Envelope:
     def decode(self, document: bytes) -> Decoded:
         """Read a document.
 
-        @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
+        @return: the request, or the list of requests of a batch; L{Malformed} in place of an invalid one.
         """
         try:
             if len(document) > _LONG and _holds_too_many(document):
@@ -184,9 +179,9 @@ class Envelope:
         return _encode(_Result(value, id))
 
     @staticmethod
-    def error(fault: Fault, id: Id) -> bytes:
+    def error(error: Error | Fault, id: Id) -> bytes:
         """Write an error reply."""
-        return _encode_exact(_Error(_ErrorMember(fault.code, fault.text), id))
+        return _encode_exact(_Error(error if isinstance(error, Error) else error_of(error), id))
 
     @staticmethod
     def batch(replies: list[bytes]) -> bytes:

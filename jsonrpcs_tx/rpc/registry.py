@@ -3,13 +3,14 @@
 import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, place_of
-from jsonrpcs_tx.rpc.faults import Fault, sound
+from jsonrpcs_tx.rpc.faults import Error, Fault, error_of
 
 _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
 """Modules with commands that return nothing but what they have made themselves, or what came as JSON."""
@@ -23,7 +24,7 @@ class CommandOptions:
     """What the decorator says of a command; see L{command}."""
 
     name: str
-    usage: Fault | None
+    usage: Error | None
     interval: float
     lock: str | None
     timeout: float | None
@@ -33,7 +34,7 @@ class CommandOptions:
 def command(
     name: str,
     *,
-    usage: Fault | None = None,
+    usage: Fault | Error | None = None,
     interval: float = 0,
     lock: str | None = None,
     timeout: float | None = None,
@@ -64,7 +65,7 @@ def command(
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
-    options = CommandOptions(name, usage, interval, lock, timeout, stateless)
+    options = CommandOptions(name, _usage_of(name, usage), interval, lock, timeout, stateless)
     _check_options(options)
 
     def decorate(function: _F) -> _F:
@@ -77,7 +78,6 @@ def command(
 def _check_options(options: CommandOptions) -> None:
     """@raise TypeError: one is not what it must be."""
     for name, allowed, fits in (
-        ("usage", "a Fault with a code and a text", options.usage is None or _is_sound(options.usage)),
         ("interval", "a number of seconds, 0 or more", _is_number(options.interval) and options.interval >= 0),
         ("lock", "a string", options.lock is None or isinstance(options.lock, str)),
         (
@@ -91,11 +91,14 @@ def _check_options(options: CommandOptions) -> None:
             raise TypeError(f"command {options.name}: {name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
 
 
-def _is_sound(fault: object) -> bool:
-    try:
-        return isinstance(fault, Fault) and bool(sound(fault))
-    except Exception:  # of a subclass, anything
-        return False
+def _usage_of(name: str, usage: object) -> Error | None:
+    """@raise TypeError: it is not a valid fault."""
+    if usage is None or isinstance(usage, Error):
+        return usage
+    if isinstance(usage, Fault):
+        with suppress(Exception):  # of a subclass, anything
+            return error_of(usage)
+    raise TypeError(f"command {name}: usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
 
 
 def _is_number(value: object) -> bool:

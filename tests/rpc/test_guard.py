@@ -143,7 +143,7 @@ def test_any_outcome(outcome: object, way: str, dialect: str) -> None:
         return fail(outcome) if isinstance(outcome, BaseException) else give()
 
     method = command("m")({"return": give, "coroutine": give_later, "fail": give_failure}[way])
-    dispatcher = Dispatcher(Registry(method), Clock(), DIALECTS[dialect])
+    dispatcher = Dispatcher(Registry(method), Clock(), dialect=DIALECTS[dialect])
     replies: list[Any] = []
     reply = dispatcher.dispatch(request("m"), Origin("http", asynchronous=True))
     reply.addBoth(replies.append) if isinstance(reply, Deferred) else replies.append(reply)
