@@ -1,4 +1,4 @@
-"""Tells in the log what holds up the reactor, and does so while it is held up: that might be for ever."""
+"""Says in the log what holds up the reactor, while it is held up: that might be for ever."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ _log = make_logger(__name__)
 
 
 class Watchdog(Service):
-    """A thread that asks the reactor for a sign of life, again and again, and logs where it is when none comes.
+    """A thread that asks the reactor for signs of life, and logs where the reactor is when none comes.
 
     @param limit: seconds that the reactor may take.
     @param reactor: runs in the thread that starts the service.
@@ -54,7 +54,7 @@ class Watchdog(Service):
 
 
 def _describe(frame: FrameType | None) -> str:
-    """The place of a frame in the source, and the command that it belongs to, if that can be told."""
+    """The place of a frame in the source, and the command that it belongs to, if there is one."""
     assert frame is not None
     command = command_of(frame)
     where = f"{frame.f_code.co_qualname}, line {frame.f_lineno} of {frame.f_code.co_filename}"

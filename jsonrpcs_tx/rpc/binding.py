@@ -21,7 +21,7 @@ class _NumberToo:
 
 
 Text = Annotated[str, _NumberToo]
-"""The annotation of a parameter that is a string, and takes a number as text: 5 as "5"."""
+"""The annotation of a parameter that is a string, and also takes a number, as text: 5 as "5"."""
 
 
 class Mismatch(InvalidParams):
@@ -47,16 +47,16 @@ JSON_NAMES: Final[Mapping[type, str]] = {
 }
 _SCALARS: Final = (str, int, float, bool)
 _EXACT: Final = 2**53
-"""Up to which a float is one integer only."""
+"""Up to here a float stands for exactly one integer."""
 
 
 @attrs.frozen
 class Parameter:
     """One parameter of a command.
 
-    @ivar types: those of values that it takes as they are.
-    @ivar number_too: it takes a number as text.
-    @ivar default: what it is where it is not given, if it is not required.
+    @ivar types: the types of values that are passed on unchanged.
+    @ivar number_too: it also takes a number, as text.
+    @ivar default: its value where it is not given, unless it is required.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Parameter:
         raise self._mismatch(value)
 
     def _mismatch(self, value: object) -> Mismatch:
-        # Kamailio itself refuses only what is no string where it wants one; of a number it makes what it can.
+        # Kamailio itself refuses only what is not a string where it wants one; it converts to numbers what it can.
         return Mismatch(f"parameter {self.name}: {self.describe()} is wanted, not {value!r:.40}", str in self.types)
 
     def describe(self) -> str:
@@ -129,10 +129,10 @@ def _text(number: float) -> str:
 
 
 class Binding:
-    """How params become the arguments of a function, worked out once.
+    """How params become the arguments of a function; worked out once, when the command is added.
 
     @ivar parameters: the positional parameters in their order.
-    @ivar rest: the parameter that takes all further ones, C{*args}; None where there is none.
+    @ivar rest: the parameter that takes all further ones, C{*args}; or None.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -150,7 +150,7 @@ class Binding:
                 raise TypeError(f"{place_of(function)}: parameter {parameter.name}: only positional ones are allowed")
         self._required = sum(parameter.required for parameter in self.parameters)
         self._most = len(self.parameters)
-        # The types of values that are passed on as they are, for each number of parameters: the ordinary case.
+        # The ordinary case: the types of values that are passed on unchanged, for each number of parameters.
         self._as_they_are = frozenset(
             tuple(next(iter(parameter.types)) for parameter in self.parameters[:count])
             for count in range(self._required, self._most + 1)
@@ -159,7 +159,7 @@ class Binding:
     def positional(self, values: list[Any]) -> Iterable[Any]:
         """The arguments for values in their order; values beyond the last parameter are ignored, as Kamailio does.
 
-        @raise Mismatch: too few, or one does not fit.
+        @raise Mismatch: there are too few values, or one does not fit.
         """
         if tuple(map(type, values)) in self._as_they_are:
             return values
@@ -173,7 +173,7 @@ class Binding:
     def named(self, members: dict[str, Any]) -> Iterable[Any]:
         """The arguments for values by the names of parameters (specification, section 4.2).
 
-        @raise Mismatch: one is missing, not known or does not fit.
+        @raise Mismatch: a parameter is missing, not known or does not fit.
         """
         unknown = members.keys() - {p.name for p in self.parameters}
         if unknown:

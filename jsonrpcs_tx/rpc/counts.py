@@ -19,14 +19,14 @@ class RequestCounts:
             return counters.counter("jsonrpc", name, help)
 
         self.traffic = _TrafficByTransport(counters)
-        self.requests = counters.counter("core", "rcv_requests", "requests that came")
-        self.ignored = jsonrpc("replies_ignored", "replies that came where requests are taken, not answered")
+        self.requests = counters.counter("core", "rcv_requests", "requests received")
+        self.ignored = jsonrpc("replies_ignored", "replies received where requests are expected; not answered")
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
         self._faults = jsonrpc("faults", "errors of commands")
         self._kinds = {
             dialect.parse_error: jsonrpc("parse_errors", "documents that were not JSON"),
-            dialect.invalid_request: jsonrpc("invalid_requests", "documents that were no request"),
-            dialect.method_not_found: jsonrpc("methods_not_found", "requests for a command that is not there"),
+            dialect.invalid_request: jsonrpc("invalid_requests", "documents that were not requests"),
+            dialect.method_not_found: jsonrpc("methods_not_found", "requests for unknown commands"),
             dialect.invalid_params: jsonrpc("invalid_params", "requests whose parameters did not fit the command"),
             dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
         }

@@ -53,7 +53,7 @@ class Dispatcher:
     @param async_limit_client: how many of these may be one client's.
     @param counters: where requests, replies and errors are counted, see L{RequestCounts}.
     @param access: decides who may call what.
-    @param reply_store: writes replies to files for those who ask for it; None: nobody's.
+    @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
     @ivar decode: reads a document, see L{Envelope.decode}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
@@ -122,10 +122,10 @@ class Dispatcher:
         the signal, so that one which comes out of a command is the command's.
 
         @param document: anything that a client may send.
-        @param request: what L{decode} has read of it, where somebody wanted to see that first.
+        @param request: what L{decode} has read of it, where the transport has had to look at that first.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
-            commands, and those that have not been run yet are not.
+            commands in progress, and no more of a batch are run.
         """
         try:
             if request is None:
@@ -233,7 +233,7 @@ class Dispatcher:
         _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
         if request.is_reply and origin.transport in _CONNECTIONLESS:
             self._counts.ignored.value += 1
-            _log.warn("{transport}: a reply came where requests are taken; ignored", transport=origin.transport)
+            _log.warn("{transport}: received a reply where requests are expected; ignored", transport=origin.transport)
             return NO_REPLY
         return self._error(request.error, request)
 
@@ -292,7 +292,7 @@ class Dispatcher:
     def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
         """Answer a request with an error.
 
-        @param kind: what it counts as; None: as what it is.
+        @param kind: the error that it counts as; None: as itself.
         """
         self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:

@@ -30,7 +30,7 @@ _LONG: Final = 2 * MAX_VALUES
 """Bytes up to which a document cannot hold more: a value and the comma after it take two."""
 
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
-"""An id as it goes back to the client; UNSET where the request had none."""
+"""An id as it goes back to the client; UNSET where the request had no id."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -189,7 +189,7 @@ class Envelope:
         return b"[" + b",".join(replies) + b"]"
 
     def _examine_document(self, document: bytes) -> Decoded:
-        """Read a document that is no plain request: find out what is wrong, or which unusual value it holds."""
+        """Read a document that is not a plain request: find out what is wrong, or which unusual value it holds."""
         try:
             value = _load(document)
         except (ValueError, RecursionError) as error:
@@ -201,7 +201,7 @@ class Envelope:
         return [self._examine(member) for member in value]
 
     def _too_many(self, document: bytes) -> Malformed:
-        """What a document of too many values is: no request, or no JSON. Makes no objects of them."""
+        """The error for a document of too many values, which may not even be JSON. Makes no objects of the values."""
         try:
             document.decode()
             _skip(document)
@@ -214,7 +214,7 @@ class Envelope:
         return Malformed(self.dialect.invalid_request, None, reason)
 
     def _examine(self, value: object) -> Request | Malformed:
-        """Check one decoded value for being a request (specification, section 4)."""
+        """Check that a decoded value is a request (specification, section 4)."""
         if type(value) is not dict:
             reason = f"a request is an object, not {_json_type(value)}"
             return Malformed(self.dialect.invalid_request, None, reason)
@@ -244,8 +244,8 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
     """Where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
 
     @param request: what was read of the document.
-    @return: the name, of a batch the first; None where there is none. It is found in a broken document, too,
-        if it can be read there, so that the client learns of the error.
+    @return: the name, of a batch the first one; None where there is no name. It is found even in a broken document, so
+        that the client learns of the error.
     """
     if type(request) is Request and type(request.reply_name) is str:
         return request.reply_name
@@ -265,7 +265,7 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
 
 
 def _holds_too_many(document: bytes) -> bool:
-    """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
+    """Whether a document holds more than L{MAX_VALUES} values, whether it is JSON or not. Decodes no value."""
     if _count_separators(document) <= MAX_VALUES:
         return False
     plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
@@ -316,7 +316,7 @@ def _number(literal: str) -> float | Decimal:
 
 
 def _as_float(value: object) -> object:
-    """A param as it comes from L{msgspec}, too: a fraction as the nearest float, if there is one."""
+    """A param as L{msgspec} would give it: a fraction as the nearest float, if there is one."""
     if type(value) is Decimal and math.isfinite(float(value)) and value != value.to_integral_value():
         return float(value)
     return value

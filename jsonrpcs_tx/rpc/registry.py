@@ -43,25 +43,25 @@ def command(
     """Make a function or a method a command.
 
     The function has positional parameters, annotated with C{str}, L{Text}, C{int}, C{float}, C{bool}, C{None} or a
-    union of them; without an annotation any of them but null is taken. A default makes a parameter optional,
+    union of them; without an annotation, any of these but null is taken. A default makes a parameter optional,
     C{*args} takes the rest. It returns what JSON can say (str, int, float, bool, None, list, dict), or raises
-    L{Fault}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred. The first
-    paragraph of its docstring is what C{system.methodHelp} answers.
+    L{Fault} or L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
+    The first paragraph of its docstring is what C{system.methodHelp} answers.
 
     The decorator can be stacked, to give a command several names.
 
-    @param name: as clients call it, for example C{dispatcher.set_state}; case counts.
-    @param usage: the fault for a parameter that is missing or is not the string that is wanted, where the command
-        has words of its own for it; else the dialect's Invalid Parameters.
+    @param name: as clients call it, for example C{dispatcher.set_state}; case-sensitive.
+    @param usage: the fault for a parameter that is missing or is not the string that is wanted; default: the
+        dialect's Invalid Parameters.
     @param interval: the least time in seconds between two runs; a call that comes earlier is answered with 500
         "Command Executed Too Fast" (Kamailio's C{RPC_EXEC_DELTA}).
-    @param lock: commands with the same lock never overlap: one that comes while another is still at work waits for
-        it over HTTP(S), and is refused with 500 elsewhere.
+    @param lock: commands with the same lock never overlap: one that comes while another is in progress waits for it
+        over HTTP(S), and is refused with 500 elsewhere.
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
     @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
         may run it (setting C{dgram_workers}).
-    @raise ValueError: the name is no string, empty or not printable ASCII without blanks.
-    @raise TypeError: another option is not what it must be.
+    @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
+    @raise TypeError: another option is not of its type, or out of range.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
@@ -76,7 +76,7 @@ def command(
 
 
 def _check_options(options: CommandOptions) -> None:
-    """@raise TypeError: one is not what it must be."""
+    """@raise TypeError: one is not of its type, or out of range."""
     for name, allowed, fits in (
         ("interval", "a number of seconds, 0 or more", _is_number(options.interval) and options.interval >= 0),
         ("lock", "a string", options.lock is None or isinstance(options.lock, str)),
@@ -111,8 +111,8 @@ class Command:
 
     @ivar help: the first paragraph of its docstring, on one line.
     @ivar asynchronous: its definition says that it answers later.
-    @ivar plain: neither that, nor has it a least interval or a lock.
-    @ivar trusted: its result need not be looked at, see L{jsonrpcs_tx.rpc.results.check_result}.
+    @ivar plain: it is not asynchronous, and has neither a least interval nor a lock.
+    @ivar trusted: its result need not be checked, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -157,7 +157,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
 
 
 def _options(value: object) -> tuple[CommandOptions, ...]:
-    """What the decorators say of a function, be it a static method; nothing where there are none."""
+    """What the decorators say of a function or static method; empty where it has none."""
     function = getattr(value, "__func__", value)
     found: tuple[CommandOptions, ...] = getattr(value, _ATTRIBUTE, ()) or getattr(function, _ATTRIBUTE, ())
     return found
@@ -183,7 +183,7 @@ def commands_of(source: object) -> list[Command]:
 
     @param source: a decorated function, or a module, class instance or other object with such functions or methods. A
         method that overrides a decorated one is that command.
-    @raise TypeError: there is none, or one has a parameter that no client could give.
+    @raise TypeError: it holds no command, or one has a parameter that no client could give.
     """
     if _options(source):
         functions: list[tuple[Any, tuple[CommandOptions, ...]]] = [(source, _options(source))]
@@ -207,7 +207,7 @@ class Registry(Mapping[str, Command]):
     def add(self, source: object) -> None:
         """Add the commands of a source; see L{commands_of}.
 
-        @raise ValueError: a name is already taken; then none is added.
+        @raise ValueError: a name is already taken; then no command is added.
         """
         found: dict[str, Command] = {}
         for new in commands_of(source):

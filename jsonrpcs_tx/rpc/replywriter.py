@@ -12,7 +12,7 @@ class ReplyWriter:
 
     @param pretty_format: lay out for people, as Kamailio does; else replies stay compact.
     @param store: where replies are stored; None: nowhere.
-    @ivar idle: all replies go out as they are, so that L{write} need not be called.
+    @ivar idle: all replies go out unchanged, so that L{write} need not be called.
     """
 
     def __init__(self, pretty_format: bool, store: ReplyStore | None) -> None:
