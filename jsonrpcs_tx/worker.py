@@ -27,6 +27,7 @@ from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.dispatcher import Origin
+from jsonrpcs_tx.state.memory import give_back_large_blocks
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
@@ -137,6 +138,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
     sock, line = socket.socket(fileno=SOCKET_FD), socket.socket(fileno=LINK_FD)
     select.select([line], [], [])
+    give_back_large_blocks()
     setup = line.recv(MAX_MESSAGE)
     if setup:
         worker = Worker(setup, sock, line)
