@@ -264,11 +264,16 @@ class Dispatcher:
         return self._failed(failure.value, command, request)
 
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
-        """Answer a request whose command has raised something, which may be a Fault that is not valid."""
+        """Answer a request whose command has raised something, which may be a Fault that is not valid.
+
+        What it may raise again and again loses its traceback, which would grow each time.
+        """
         try:
             if isinstance(error, Fault):
+                error.__traceback__ = None
                 return self._error(error_of(error), request)
             if isinstance(error, InvalidParams):
+                error.__traceback__ = None
                 return self._invalid_params(error, command, request)
             if isinstance(error, CancelledError):
                 return self._error(_CANCELLED, request)

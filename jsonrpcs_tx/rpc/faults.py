@@ -46,12 +46,9 @@ class InvalidParams(Exception):
 def error_of(fault: Fault) -> Error:
     """The error that a fault stands for.
 
-    The fault loses its traceback: one that is raised again and again would gather a longer one each time.
-
     @param fault: as it was raised: perhaps of a subclass, or changed since it was made.
     @raise Exception: anything, where its code and text are missing or not valid.
     """
-    fault.__traceback__ = None
     code, text = fault.code, fault.text
     if type(fault) is Fault and type(code) is int and type(text) is str:
         return Error(code, text)

@@ -32,8 +32,13 @@ class Runner:
         """
         if command.asynchronous:
             self._check_asynchronous(command, origin)
-        if command.options.interval:
-            self._count_run(command)
+        interval = command.options.interval
+        if interval:
+            now = self._clock.seconds()
+            last = self._last_runs.get(command.name)
+            if last is not None and 0 <= now - last < interval:  # below 0 the clock was set back
+                raise Fault(500, "Command Executed Too Fast")
+            self._last_runs[command.name] = now
 
     def run(self, command: Command, arguments: Iterable[Any], origin: Origin) -> Any:
         """Run a command that was admitted: at once, or one whose lock is taken as soon as that is free.
@@ -77,10 +82,3 @@ class Runner:
         if not origin.asynchronous:
             raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
         self._delayed.check(command.name, origin.client)
-
-    def _count_run(self, command: Command) -> None:
-        now = self._clock.seconds()
-        last = self._last_runs.get(command.name)
-        if last is not None and 0 <= now - last < command.options.interval:  # below 0 the clock was set back
-            raise Fault(500, "Command Executed Too Fast")
-        self._last_runs[command.name] = now
