@@ -68,7 +68,8 @@ def envelope(document: bytes) -> None:
 def _dispatchers(dialect: Dialect) -> tuple[Dispatcher, Dispatcher]:
     """One that answers compactly, and one that lays its replies out."""
     registry = Registry(Commands())
-    return Dispatcher(registry, Clock(), dialect), Dispatcher(registry, Clock(), dialect, pretty_format=True)
+    compact, pretty = (Dispatcher(registry, Clock(), dialect=dialect, pretty_format=p) for p in (False, True))
+    return compact, pretty
 
 
 def _check_decoders(document: bytes, dialect: Dialect) -> None:
@@ -82,7 +83,7 @@ def _plain(decoded: Decoded) -> Any:
     if isinstance(decoded, list):
         return [_plain(member) for member in decoded]
     if isinstance(decoded, Malformed):
-        return decoded.fault, decoded.id, bool(decoded.reason)
+        return decoded.error, decoded.id, bool(decoded.reason)
     return decoded.method, rounded(decoded.params), decoded.id
 
 

@@ -8,9 +8,10 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.compose import makeService
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Registry, Text, command, commands_of
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.destinations import NoDestination
 from jsonrpcs_tx.state.variables import Variable, VariableError
@@ -19,6 +20,7 @@ __all__ = [
     "MISSING",
     "Dispatcher",
     "Fault",
+    "InvalidParams",
     "JsonRpcService",
     "NoDestination",
     "Origin",

@@ -68,14 +68,14 @@ class JsonRpcService(MultiService):
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
-            envelope.DIALECTS[settings.dialect],
-            bool(settings.pretty_format),
-            settings.async_timeout,
-            settings.async_limit,
-            self.counters,
-            Access(map(read_rule, settings.rule)),
-            _reply_store(settings),
-            settings.async_limit_client,
+            dialect=envelope.DIALECTS[settings.dialect],
+            pretty_format=bool(settings.pretty_format),
+            async_timeout=settings.async_timeout,
+            async_limit=settings.async_limit,
+            async_limit_client=settings.async_limit_client,
+            counters=self.counters,
+            access=Access(map(read_rule, settings.rule)),
+            reply_store=_reply_store(settings),
         )
         self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)

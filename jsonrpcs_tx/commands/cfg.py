@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 
-_GET_USAGE: Final = Fault(500, "Failed to get the parameters")
+_GET_USAGE: Final = Error(500, "Failed to get the parameters")
 _GET: Final = "Failed to get the variable"
 _SET: Final = "Failed to set the variable"
 _DELETE: Final = "Failed to delete the value"
@@ -177,7 +177,7 @@ def _convert(variable: Variable, value: Value) -> Value:
     if variable.kind is str:
         return str(value)
     if isinstance(value, str) or (variable.kind is int and isinstance(value, float)):
-        raise Fault(500, "Invalid Parameters")
+        raise InvalidParams
     return value
 
 

@@ -1,7 +1,8 @@
 """The commands ``cnt.*``: counters, as Kamailio's counters module gives them."""
 
+from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, command
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
 

@@ -18,8 +18,9 @@ from twisted.internet.task import deferLater
 import twisted
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import Text, command
+from jsonrpcs_tx.rpc.binding import Text
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import Listener
 from jsonrpcs_tx.transports.stream import StreamService
@@ -151,14 +152,14 @@ class Core:
     def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
         """Returns after a number of seconds; it shows an asynchronous command, and needs HTTP or HTTPS."""
         if not 0 <= seconds <= 86400:
-            raise Fault(500, "Invalid Parameters: seconds is 0 to 86400")
+            raise InvalidParams("seconds is 0 to 86400")
         return deferLater(self._reactor, seconds, lambda: {"slept": seconds})
 
     @command("core.kill")
     def kill(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """Sends a signal to the server, 15 (SIGTERM) if none is given; the reply comes first."""
         if number != 0 and number not in signal.valid_signals():
-            raise Fault(500, "Invalid Parameters: there is no such signal")
+            raise InvalidParams("there is no such signal")
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}
 

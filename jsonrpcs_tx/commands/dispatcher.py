@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.destinations import (
     Attributes,
     Destination,
@@ -127,10 +128,10 @@ def _number(value: int | str) -> int:
     """A number of 32 bits, or one that is spelled: some clients send all their parameters as text, or nothing for 0."""
     if isinstance(value, str):
         if value and not re.fullmatch("-?[0-9]{1,10}", value):
-            raise Fault(500, "Invalid Parameters")
+            raise InvalidParams
         value = int(value or 0)
     if not -(2**31) <= value < 2**31:
-        raise Fault(500, "Invalid Parameters")
+        raise InvalidParams
     return value
 
 

@@ -4,16 +4,17 @@ import re
 import time
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
-_NAME_EXPECTED: Final = Fault(500, "No htable name given")
-_GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
-_DELETE_USAGE: Final = Fault(500, "Not enough parameters (htable name & key name")
-_SET_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name and value)")
-_SETEX_USAGE: Final = Fault(500, "Not enough parameters (htable name, item name and expire)")
-_SETX_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name, value and expire)")
+_NAME_EXPECTED: Final = Error(500, "No htable name given")
+_GET_USAGE: Final = Error(500, "Not enough parameters (htable name and key name)")
+_DELETE_USAGE: Final = Error(500, "Not enough parameters (htable name & key name")
+_SET_USAGE: Final = Error(500, "Not enough parameters (htable name, key name and value)")
+_SETEX_USAGE: Final = Error(500, "Not enough parameters (htable name, item name and expire)")
+_SETX_USAGE: Final = Error(500, "Not enough parameters (htable name, key name, value and expire)")
 
 _NO_TABLE: Final = "No such htable"
 _SETX_NO_TABLE: Final = "Failed to set the item"
@@ -79,11 +80,11 @@ class Htable:
         found = self._find(table)
         if found.find(key) is not None:
             if isinstance(expire, str):
-                raise Fault(500, "Invalid Parameters")
+                raise InvalidParams
             try:
                 found.expire(key, expire)
             except ValueError as error:
-                raise _invalid(error) from None
+                raise InvalidParams(str(error)) from None
         return "Ok"
 
     @command("htable.delete", usage=_DELETE_USAGE)
@@ -163,12 +164,8 @@ class Htable:
         try:
             self._find(name, missing).set(key, value, expire)
         except ValueError as error:
-            raise _invalid(error) from None
+            raise InvalidParams(str(error)) from None
         return _SET
-
-
-def _invalid(error: ValueError) -> Fault:
-    return Fault(500, f"Invalid Parameters: {error}")
 
 
 def _statistics(table: Table) -> dict[str, Any]:

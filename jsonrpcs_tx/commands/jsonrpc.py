@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.registry import command
 
 
 class JsonRpc:

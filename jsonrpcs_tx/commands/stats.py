@@ -1,11 +1,13 @@
 """The commands ``stats.*``: counters, as Kamailio's kex module gives them."""
 
-from jsonrpcs_tx.rpc.faults import Fault
+from typing import Final
+
+from jsonrpcs_tx.rpc.faults import Error
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
-_WHICH_EXPECTED = Fault(400, "Please provide which stats to retrieve")
-_NAME_EXPECTED = Fault(400, "Please provide stats name")
+_WHICH_EXPECTED: Final = Error(400, "Please provide which stats to retrieve")
+_NAME_EXPECTED: Final = Error(400, "Please provide stats name")
 
 
 class Stats:

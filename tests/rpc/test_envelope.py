@@ -111,7 +111,7 @@ def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Fault, Any]
     decoded = Envelope(dialect).decode(document)
     assert isinstance(decoded, Malformed), decoded
     assert decoded.reason
-    return decoded.fault, decoded.id
+    return decoded.error, decoded.id
 
 
 @given(any_document)
@@ -124,7 +124,7 @@ def test_any_bytes(document: bytes) -> None:
         for member in decoded if isinstance(decoded, list) else [decoded]:
             assert isinstance(member, Request | Malformed)
         if not isinstance(decoded, list):
-            code = decoded.fault.code if isinstance(decoded, Malformed) else None
+            code = decoded.error.code if isinstance(decoded, Malformed) else None
             value_is_batch = code == -32600 and read(document) == []
             assert value_is_batch or code == expected_code(document, dialect)
 
@@ -394,7 +394,7 @@ def test_batch_members(dialect: Dialect) -> None:
     assert isinstance(decoded, list)
     assert decoded[1] == Request("2.0", "m", id=1)
     wrong = [member for member in decoded if isinstance(member, Malformed)]
-    assert [(member.fault, member.id) for member in wrong] == [
+    assert [(member.error, member.id) for member in wrong] == [
         (dialect.invalid_request, id) for id in (None, "a", None)
     ]
 
@@ -462,7 +462,7 @@ def echo(*values: int | float | str | bool | None) -> list[Any]:
 def test_any_document_is_answered(document: bytes) -> None:
     """Whatever comes is answered with JSON that has the right error, and the next request is answered."""
     for dialect in DIALECTS.values():
-        dispatcher = Dispatcher(Registry(echo), Clock(), dialect)
+        dispatcher = Dispatcher(Registry(echo), Clock(), dialect=dialect)
         reply = dispatcher.dispatch(document, Origin("test"))
         assert isinstance(reply, Reply)
         code = expected_code(document, dialect)

@@ -103,7 +103,7 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
                 one.bind(str(directory / f"{number}"))
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
-        dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
+        dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
         reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()

@@ -72,7 +72,7 @@ class Connection:
         self.clock = Clock()
         self.commands = Commands()
         access = Access([read_rule(rule)]) if rule else None
-        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect], access=access)
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))

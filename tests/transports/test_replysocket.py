@@ -50,7 +50,7 @@ def test_replies(kind: type[DatagramReader], family: str, dialect: str) -> None:
             one.reader.doRead()
         assert [*received(one.clients[0])] == []
         assert one.counts()["jsonrpc:replies_ignored"] == len(REPLIES) + 1  # two in the batch
-        assert set(warnings(events)) == {f"{transport}: a reply came where requests are taken; ignored"}
+        assert set(warnings(events)) == {f"{transport}: received a reply where requests are expected; ignored"}
         one.send(0, b"[%b,%b]" % (ECHO_REPLY, ECHO))
         one.reader.doRead()
         assert [*received(one.clients[0])] == [b"[%b]" % ECHO_REPLY]
