@@ -38,6 +38,7 @@ import msgspec
 
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
 
 MAX_CALLERS: Final = 4096
 """Callers of whom is remembered which rules fit."""
@@ -48,19 +49,9 @@ MAX_DECISIONS: Final = 16_384
 MAX_METHOD: Final = 128
 """Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
 
-TRANSPORTS: Final = ("exec", "fifo", "http", "https", "tcp", "udp", "unix")
+TRANSPORTS: Final = tuple(PROTOCOLS)
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
 """What a rule looks like, in words."""
-
-_NETWORK: Final = "a network"
-_KNOWN_OVER: Final = {
-    _NETWORK: ("http", "https", "tcp", "udp"),
-    "user": ("http", "https"),
-    "tls": ("https",),
-    "uid": ("http", "https", "unix"),
-    "gid": ("http", "https", "unix"),
-}
-"""The transports that know what a rule may ask for; HTTP and HTTPS know C{uid} and C{gid} on a Unix socket."""
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
@@ -316,10 +307,10 @@ def _possible_transports(conditions: _Conditions) -> set[str]:
     """
     possible = set(TRANSPORTS)
     facts = [fact for fact, values in conditions.facts.items() if values]
-    for asked in (_NETWORK, *facts) if conditions.networks else facts:
-        possible &= set(_KNOWN_OVER[asked])
+    for asked in (ADDRESS, *facts) if conditions.networks else facts:
+        possible &= set(knowing(asked))
         for transport in sorted(conditions.transports - {"any"} - possible):
-            raise ValueError(f"{asked} with {' or '.join(_KNOWN_OVER[asked])}, not with {transport}")
+            raise ValueError(f"{asked} with {' or '.join(knowing(asked))}, not with {transport}")
     if conditions.networks and not {"uid", "gid"}.isdisjoint(facts):
         raise ValueError("a network, or uid= and gid=, not both: callers over a Unix socket have no address")
     return possible

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.protocols import CONNECTIONLESS, STORING
 from jsonrpcs_tx.rpc import pretty
-from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
@@ -45,10 +45,6 @@ class Origin(msgspec.Struct, frozen=True):
     caller: Caller | None = None
     client: Hashable = None
     at_once: bool = False
-
-
-_CONNECTIONLESS: Final = frozenset(("fifo", "udp", "unix"))
-"""Transports over which anybody may give any other's address for the reply."""
 
 
 class _TrafficByTransport(dict[str, Traffic]):
@@ -230,7 +226,7 @@ class Dispatcher:
         """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that."""
         if self._pretty_format and type(request) is not list:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
-        if self._store is not None and reply.body and not reply.fault and origin.transport in replystore.TRANSPORTS:
+        if self._store is not None and reply.body and not reply.fault and origin.transport in STORING:
             reply = self._put(document, reply, origin.caller)
         return reply
 
@@ -286,7 +282,7 @@ class Dispatcher:
     def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is Malformed:
             _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
-            if request.is_reply and origin.transport in _CONNECTIONLESS:
+            if request.is_reply and origin.transport in CONNECTIONLESS:
                 return self._ignore_reply(origin)
             return self._error(request.fault, request)
         assert type(request) is Request

@@ -20,9 +20,6 @@ from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
-TRANSPORTS: Final = frozenset(("fifo", "unix", "udp", "tcp"))
-"""Those over which C{store_path} counts; over HTTP it does not."""
-
 MEMBER: Final = b"store_path"
 """What a request has in it whose reply is to be stored."""
 
