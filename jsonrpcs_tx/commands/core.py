@@ -21,7 +21,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Text, command
 from jsonrpcs_tx.state.memory import memory
-from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.base import Listener
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 

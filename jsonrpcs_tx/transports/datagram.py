@@ -4,7 +4,6 @@ import os
 import socket
 from typing import Any, Final
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from jsonrpcs_tx.config.kinds import network_address
@@ -12,7 +11,8 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
-from jsonrpcs_tx.transports import Listener, datagrambatch, sendroom
+from jsonrpcs_tx.transports import datagrambatch, sendroom
+from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
 from jsonrpcs_tx.transports.workers import Pool
@@ -26,14 +26,8 @@ SEND_BUFFER: Final = 1_048_576
 """Bytes asked of the kernel for replies over UDP; see L{sendroom.BUFFER} for Unix sockets."""
 
 
-class DatagramService(Service):
-    """Opens a socket, answers what comes to it, and closes it.
-
-    @ivar listener: the address that is listened on; None while it is not.
-    """
-
-    transport_name: str
-    listener: Listener | None = None
+class DatagramService(Transport):
+    """Opens a socket, answers what comes to it, and closes it."""
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -53,7 +47,6 @@ class DatagramService(Service):
             self._pool.settings_changed(settings)
 
     def workers(self) -> list[int]:
-        """The process ids of the workers, if there are any."""
         return [] if self._pool is None else self._pool.pids()
 
     def privilegedStartService(self) -> None:
@@ -72,7 +65,7 @@ class DatagramService(Service):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._socket = sock
         timeout = self._settings.dgram_timeout / 1000
-        origin = Origin(self.transport_name)
+        origin = Origin(self.protocol)
         fast = self._settings.fast_paths and datagrambatch.AVAILABLE and self._dispatcher.access.trivial
         kind = datagrambatch.FastDatagramReader if fast else DatagramReader
         self._reader = kind(sock, self._dispatcher, origin, timeout, self._reactor)
@@ -80,13 +73,12 @@ class DatagramService(Service):
         _log.info("listening on {listener}", listener=self.listener)
 
     def startService(self) -> None:
-        self.privilegedStartService()
         super().startService()
         assert self._reader is not None
         assert self._socket is not None
         if self._settings.dgram_workers > 1:
             self._pool = Pool(
-                self._settings, self._socket, self.transport_name, self._reader, self._dispatcher, self._reactor
+                self._settings, self._socket, self.protocol, self._reader, self._dispatcher, self._reactor
             )
             self._pool.start()
         else:
@@ -123,7 +115,7 @@ class DatagramService(Service):
 class UdpService(DatagramService):
     """Answers over UDP, C{udp:1.2.3.4:8090} or C{udp:[::1]:8090}."""
 
-    transport_name = "udp"
+    protocol = "udp"
 
     def _open(self) -> socket.socket:
         address = network_address("udp", self._address)
@@ -150,7 +142,7 @@ class UdpService(DatagramService):
 
     def _check_access(self, host: str) -> None:
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
-        if not self._dispatcher.access.covers(self.transport_name, host):
+        if not self._dispatcher.access.covers(self.protocol, host):
             reason = "reaches beyond this machine; allowed: a loopback address, or a setting rule for udp"
             raise StartError(f"dgram_socket: {self._address}: {reason}")
 
@@ -158,7 +150,7 @@ class UdpService(DatagramService):
 class UnixDatagramService(DatagramService):
     """Answers over a Unix datagram socket, which is made again if it is removed."""
 
-    transport_name = "unix"
+    protocol = "unix"
     _file: OwnFile | None = None
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:

@@ -144,7 +144,7 @@ class DatagramCase(TransportCase):
         return True
 
     def dropped(self) -> int:
-        return self.dispatcher.traffic(self.service.transport_name).dropped.value
+        return self.dispatcher.traffic(self.service.protocol).dropped.value
 
 
 class EveryKind:
@@ -217,7 +217,7 @@ class EveryKind:
         assert self.service.listener is None
         assert not self.heard(self.client("late"))
         again = self.start(self.value if isinstance(self.address, str) else self.named())
-        assert str(again.listener).split()[0] == self.service.transport_name
+        assert str(again.listener).split()[0] == self.service.protocol
         await self.assert_answers(self.client("other"))
 
     async def test_two_servers(self: Any) -> None:
