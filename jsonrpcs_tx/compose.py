@@ -139,9 +139,9 @@ def _add_transports(service: JsonRpcService) -> None:
 def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
     """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
     options = service.settings
-    access = files.Access("http", options.http_mode, options.http_user, options.http_group)
+    ownership = files.Ownership("http", options.http_mode, options.http_user, options.http_group)
     return unixstreams.reactor_for(
-        endpoint, setting, lambda path: os.path.abspath(options.path(path)), access, service.reactor
+        endpoint, setting, lambda path: os.path.abspath(options.path(path)), ownership, service.reactor
     )
 
 

@@ -24,9 +24,7 @@ The rules decide together, in no order:
 So one rule with C{allow} closes its transport to all whom no rule allows anything, and C{deny} never opens one.
 """
 
-import grp
 import ipaddress
-import pwd
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +34,7 @@ from typing import Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx import owners
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
@@ -58,7 +57,6 @@ _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowerca
 
 _ALL: Final = ("*",)
 _LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_MOST_ID: Final = 2**32 - 2
 
 
 class Caller(msgspec.Struct, frozen=True, cache_hash=True):
@@ -293,8 +291,8 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
         networks=tuple(networks),
         users=tuple(facts["user"]),
         tls_names=tuple(map(_lower, facts["tls"])),
-        uids=frozenset(_number(user, lambda name: pwd.getpwnam(name).pw_uid) for user in facts["uid"]),
-        gids=frozenset(_number(group, lambda name: grp.getgrnam(name).gr_gid) for group in facts["gid"]),
+        uids=_numbers(owners.uid_of, facts["uid"]),
+        gids=_numbers(owners.gid_of, facts["gid"]),
         allow=tuple(methods.get("allow", ())),
         deny=tuple(methods.get("deny", ())),
     )
@@ -327,17 +325,13 @@ def _is_condition(word: str) -> bool:
     return True
 
 
-def _number(owner: str, look_up: Callable[[str], int]) -> int:
-    """The number of a user or group, which is given by name or number."""
-    allowed = f"users and groups of this machine, by name, or by number up to {_MOST_ID}"
-    if not re.fullmatch("[0-9]+", owner):
-        try:
-            return look_up(owner)
-        except KeyError:
-            raise ValueError(f"{allowed}; {owner!r} does not exist") from None
-    if len(owner) > 10 or int(owner) > _MOST_ID:
-        raise ValueError(f"{allowed}; {owner} is too high")
-    return int(owner)
+def _numbers(number_of: Callable[[str], int], names: Iterable[str]) -> frozenset[int]:
+    """The numbers of users or groups, which are given by name or number."""
+    try:
+        return frozenset(map(number_of, names))
+    except ValueError as error:
+        allowed = f"users and groups of this machine, by name, or by number up to {owners.MAX_ID}"
+        raise ValueError(f"{allowed}; {error}") from None
 
 
 def _network(text: str) -> Network:

@@ -14,7 +14,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
 from jsonrpcs_tx.transports.workers import Pool
 
 _log = make_logger(__name__)
@@ -170,11 +170,11 @@ class UnixDatagramService(DatagramService):
         settings = self._settings
         # A client sees the path that was bound, and socat takes replies from the path only that it was given.
         path = os.path.abspath(settings.path(self._address))
-        access = Access("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+        ownership = Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # of the first datagram, too, the sender is known
         try:
-            self._file = bind_unix("dgram_socket", path, sock, access)
+            self._file = bind_unix("dgram_socket", path, sock, ownership)
         except StartError:
             sock.close()
             raise

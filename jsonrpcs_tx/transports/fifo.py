@@ -21,7 +21,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
@@ -394,9 +394,9 @@ class FifoService(Transport):
         except OSError as error:
             raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
         self._fds.append(directory)
-        access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
+        ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
-            self._file = make_fifo("fifo_name", path, access)
+            self._file = make_fifo("fifo_name", path, ownership)
             self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()

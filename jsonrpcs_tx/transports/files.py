@@ -2,9 +2,7 @@
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -16,6 +14,7 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx import owners
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 
@@ -23,9 +22,6 @@ _log = make_logger(__name__)
 
 SAFE_MODE = 0o600
 """What a mode of 0 becomes: nobody could use the file, or, as a mode that is not set, everybody."""
-
-MOST_OWNER = 2**32 - 2
-"""The highest number of a user or group: the next one stands for none."""
 
 MAX_SOCKET_PATH = 107
 """Bytes of a path that a Unix socket's address has room for (unix(7))."""
@@ -35,13 +31,13 @@ LOOK_INTERVAL = 2.0
 
 
 @attrs.frozen
-class Access:
-    """Who may use a file that the server makes.
+class Ownership:
+    """Who owns a file that the server makes, and who may use it.
 
     @ivar prefix: of the settings it comes from, C{fifo} or C{dgram}, for messages.
     @ivar mode: the permission bits.
     @ivar user: name or number of the owner; empty: that of the process.
-    @ivar group: likewise of the group.
+    @ivar group: name or number of its group; empty: that of the process.
     """
 
     prefix: str
@@ -57,8 +53,8 @@ class Access:
         @param path: for messages.
         @raise StartError: the user or group does not exist, or the process may not give files to it.
         """
-        uid = _number(self.user, f"{self.prefix}_user", lambda name: pwd.getpwnam(name).pw_uid)
-        gid = _number(self.group, f"{self.prefix}_group", lambda name: grp.getgrnam(name).gr_gid)
+        uid = _number(owners.uid_of, self.user, f"{self.prefix}_user")
+        gid = _number(owners.gid_of, self.group, f"{self.prefix}_group")
         mode = self.mode
         if not mode:
             _log.warn("{prefix}_mode 0 is unsafe; {path} gets 0600", prefix=self.prefix, path=path)
@@ -72,17 +68,13 @@ class Access:
             raise StartError(f"{wanted}: {path}: {error.strerror}; allowed: owners the process may give") from None
 
 
-def _number(owner: str | int, setting: str, look_up: Callable[[str], int]) -> int:
-    if owner == "":
-        return -1
-    if isinstance(owner, int):
-        if not 0 <= owner <= MOST_OWNER:
-            raise StartError(f"{setting}: {owner} is no user or group; allowed: a name, or a number up to {MOST_OWNER}")
-        return owner
+def _number(number_of: Callable[[str | int], int], owner: str | int, setting: str) -> int:
+    """The number of an owner; -1, which leaves it as it is, for an empty one."""
     try:
-        return look_up(owner)
-    except KeyError:
-        raise StartError(f"{setting}: {owner!r} does not exist here; allowed: a known name, or a number") from None
+        return -1 if owner == "" else number_of(owner)
+    except ValueError as error:
+        allowed = f"a known name, or a number up to {owners.MAX_ID}"
+        raise StartError(f"{setting}: {error}; allowed: {allowed}") from None
 
 
 @attrs.frozen
@@ -157,7 +149,7 @@ def _directory_of(path: str) -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
-def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
+def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
     """Make a FIFO, in the place of one that no process reads any more.
 
     @raise StartError: it cannot be made, a process reads the one that is there, or the path names another file.
@@ -166,10 +158,10 @@ def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
         _clear(setting, path, directory, _FIFO)
         with _private_umask():
             os.mkfifo(name, SAFE_MODE, dir_fd=directory)
-        return _finish(setting, path, directory, _FIFO, access)
+        return _finish(setting, path, directory, _FIFO, ownership)
 
 
-def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> OwnFile:
+def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership) -> OwnFile:
     """Bind a socket to a path, in the place of a socket that no process reads any more.
 
     @raise StartError: it cannot be bound, a process reads the one that is there, or the path names another file.
@@ -178,7 +170,7 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
         _clear(setting, path, directory, _SOCKET)
         with _private_umask():
             sock.bind(_address(path))  # not in a directory of its own: clients see the path that was bound
-        return _finish(setting, path, directory, _SOCKET, access)
+        return _finish(setting, path, directory, _SOCKET, ownership)
 
 
 def replaced(setting: str, path: str) -> StartError:
@@ -187,7 +179,7 @@ def replaced(setting: str, path: str) -> StartError:
     return StartError(f"{setting}: {path}: {reason}")
 
 
-def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Access) -> OwnFile:
+def _finish(setting: str, path: str, directory: int, kind: "_Kind", ownership: Ownership) -> OwnFile:
     """Give a new file its owner and mode, once it is sure that it is the one that was made.
 
     Whoever may write to the directory can put another in its place at any time.
@@ -199,7 +191,7 @@ def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Acce
             raise replaced(setting, path)
         made = OwnFile(path, status.st_dev, status.st_ino)
         try:
-            access.apply(fd, path)
+            ownership.apply(fd, path)
         except StartError:
             made.remove()
             raise
