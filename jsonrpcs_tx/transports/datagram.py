@@ -10,11 +10,14 @@ from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.replysocket import reply_socket
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.workers import Pool
 
 _log = make_logger(__name__)
@@ -35,14 +38,15 @@ class DatagramService(Transport):
         self._dispatcher = dispatcher
         self._reactor = reactor
         self._socket: socket.socket | None = None
+        self._replies: DatagramReplies | None = None
         self._reader: DatagramReader | None = None
         self._pool: Pool | None = None
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on what a change of settings means for a running server: C{dgram_timeout}."""
+        """Apply C{dgram_timeout}."""
         self._settings = settings
-        if self._reader is not None:
-            self._reader.replies.timeout = settings.dgram_timeout / 1000
+        if self._replies is not None:
+            self._replies.queue.timeout = settings.dgram_timeout / 1000
         if self._pool is not None:
             self._pool.settings_changed(settings)
 
@@ -64,22 +68,20 @@ class DatagramService(Transport):
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._socket = sock
-        timeout = self._settings.dgram_timeout / 1000
-        origin = Origin(self.protocol)
-        fast = self._settings.fast_paths and datagrambatch.AVAILABLE and self._dispatcher.access.trivial
-        kind = datagrambatch.FastDatagramReader if fast else DatagramReader
-        self._reader = kind(sock, self._dispatcher, origin, timeout, self._reactor)
         assert self.listener is not None
         _log.info("listening on {listener}", listener=self.listener)
 
     def startService(self) -> None:
         super().startService()
-        assert self._reader is not None
-        assert self._socket is not None
-        if self._settings.dgram_workers > 1:
-            self._pool = Pool(
-                self._settings, self._socket, self.protocol, self._reader, self._dispatcher, self._reactor
-            )
+        sock, settings, dispatcher, reactor = self._socket, self._settings, self._dispatcher, self._reactor
+        assert sock is not None
+        timeout = settings.dgram_timeout / 1000
+        self._replies = DatagramReplies(self.protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
+        responder = Responder(dispatcher, self.protocol, self._replies)
+        fast = settings.fast_paths and datagrambatch.AVAILABLE and dispatcher.access.trivial
+        self._reader = (datagrambatch.FastDatagramReader if fast else DatagramReader)(sock, responder, reactor)
+        if settings.dgram_workers > 1:
+            self._pool = Pool(settings, sock, self._reader, responder, reactor)
             self._pool.start()
         else:
             self._reader.startReading()
@@ -92,12 +94,16 @@ class DatagramService(Transport):
         stopped: Deferred[Any] = succeed(None) if pool is None else pool.stop()
         if has_started:
             stopped.addCallback(lambda _: None if self._reader is None else self._reader.finish())
+            stopped.addCallback(lambda _: None if self._replies is None else self._replies.finish())
         return stopped.addCallback(lambda _: self._stop())
 
     def _stop(self) -> None:
         if self._reader is not None:
-            self._reader.stop()
+            self._reader.stopReading()
             self._reader = None
+        if self._replies is not None:
+            self._replies.stop()
+            self._replies = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -148,7 +154,7 @@ class UdpService(DatagramService):
 
 
 class UnixDatagramService(DatagramService):
-    """Answers over a Unix datagram socket, which is made again if it is removed."""
+    """Answers over a Unix datagram socket, which is made again if somebody removes it."""
 
     protocol = "unix"
     _file: OwnFile | None = None
@@ -172,7 +178,7 @@ class UnixDatagramService(DatagramService):
         path = os.path.abspath(settings.path(self._address))
         ownership = Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # of the first datagram, too, the sender is known
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first datagram can come
         try:
             self._file = bind_unix("dgram_socket", path, sock, ownership)
         except StartError:

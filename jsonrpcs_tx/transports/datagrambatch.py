@@ -25,6 +25,7 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
@@ -178,30 +179,28 @@ class _Slots:
 
 
 class FastDatagramReader(DatagramReader):
-    """Answers the datagrams that come to one bound socket, where everybody may call."""
+    """Reads the datagrams that come to one bound socket, and has them answered, where everybody may call.
+
+    @param sock: bound and non-blocking; whoever gives it closes it.
+    @param responder: answers the datagrams.
+    """
 
     _busy = False
     _then: Callable[[None], None] | None = None
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._is_unix = isinstance(self._outgoing, UnixReplySocket)
-        self._slots = _Slots(SLOTS, self._is_unix)
-        self._note_ordinary()
-
-    def startReading(self) -> None:
-        super().startReading()
-        self._note_ordinary()
-
-    def _note_ordinary(self) -> None:
-        """Note which clients need no closer look."""
-        outgoing = self._outgoing
+    def __init__(self, sock: socket.socket, responder: Responder, reactor: Any) -> None:
+        super().__init__(sock, responder, reactor)
+        self._responder = responder
+        self._replies = responder.replies
+        self._outgoing = outgoing = responder.replies.outgoing
         self._trusted: frozenset[int] = frozenset()
         self._special_ports: frozenset[int] = frozenset()
         if isinstance(outgoing, UnixReplySocket):
             self._trusted = outgoing.trusted
         else:
             self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
+        self._is_unix = isinstance(outgoing, UnixReplySocket)
+        self._slots = _Slots(SLOTS, self._is_unix)
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -212,7 +211,7 @@ class FastDatagramReader(DatagramReader):
         self._then = finished.callback
         return finished.addCallback(lambda _: super(FastDatagramReader, self).finish())
 
-    def _answer(self, most: int) -> None:
+    def read(self, most: int) -> None:
         self._busy = True
         try:
             while most > 0:
@@ -233,7 +232,7 @@ class FastDatagramReader(DatagramReader):
 
     def _answer_slots(self, count: int) -> None:
         """Answer what has been received into the first slots."""
-        dispatch, origin = self._dispatcher.dispatch, self._origin
+        dispatch, origin, answer = self._responder.dispatcher.dispatch, self._responder.origin, self._replies.answer
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
@@ -246,7 +245,7 @@ class FastDatagramReader(DatagramReader):
             reply = dispatch(document, origin)
             if type(reply) is not Reply:
                 peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
-                self._reply_later(reply, document, peer, slots.uids[place])
+                self._replies.answer_later(reply, document, peer, slots.uids[place])
                 reply = NO_REPLY
             body = reply.body
             size = len(body)
@@ -267,14 +266,14 @@ class FastDatagramReader(DatagramReader):
             else:
                 self._send_slots(first, place)
                 if body and name_sizes[place] > _NO_NAME:
-                    self._reply(reply, document, slots.peer(place), slots.uids[place])
+                    answer(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
             due = monotonic() + HOLD
         self._send_slots(first, count)
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent with no further look at the clients' shares."""
-        if self.replies:
+        if self._replies.queue:
             return False
         outgoing = self._outgoing
         if not isinstance(outgoing, UnixReplySocket):
@@ -289,6 +288,6 @@ class FastDatagramReader(DatagramReader):
             if sent <= 0:
                 start = first * _SLOT_SIZE
                 body = slots.data[start : start + slots.replies[first]]
-                self.send(WaitingReply(body, slots.peer(first), slots.uids[first], None))
+                self._replies.send(WaitingReply(body, slots.peer(first), slots.uids[first], None))
                 sent = 1
             first += sent

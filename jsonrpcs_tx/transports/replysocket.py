@@ -10,7 +10,7 @@ import socket
 import stat
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -59,9 +59,6 @@ class UdpReplySocket:
         self._socket.sendto(body, peer)
         return True
 
-    def user_changed(self) -> None:
-        """Nothing to do: over the network there are no users."""
-
     def takes_nonsense(self, peer: Any) -> bool:
         """Whether a client may be told that what it sent is not JSON."""
         return bool(peer[1] >= RESERVED_PORTS)
@@ -92,17 +89,12 @@ class UnixReplySocket:
     """
 
     max_reply = 1_048_576
-    trusted: frozenset[int]
 
     def __init__(self, sock: socket.socket, clock: IReactorTime, alone: bool) -> None:
         self._socket = sock
         self._own = sock.getsockname()
         self._alone = alone
         self.room = SendRoom(sock, clock)
-        self.user_changed()
-
-    def user_changed(self) -> None:
-        """Trust the user that the process has now."""
         self.trusted = frozenset((0, os.geteuid()))
 
     def send(self, body: bytes, peer: Any, uid: int | None) -> bool:
@@ -149,6 +141,11 @@ def _socket_of(path: str, uid: int | None) -> Iterator[str]:
         os.close(file)
 
 
-def reply_socket(sock: socket.socket, clock: IReactorTime, alone: bool) -> UdpReplySocket | UnixReplySocket:
-    """What sends replies by a bound datagram socket; see L{UnixReplySocket} for the parameters."""
+ReplySocket: TypeAlias = UdpReplySocket | UnixReplySocket
+
+
+def reply_socket(sock: socket.socket, clock: IReactorTime, alone: bool = True) -> ReplySocket:
+    """What sends replies by a bound datagram socket, once the process has the user that it keeps; see
+    L{UnixReplySocket} for the parameters.
+    """
     return UnixReplySocket(sock, clock, alone) if sock.family == socket.AF_UNIX else UdpReplySocket(sock)

@@ -18,12 +18,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import ECHO, ECHO_REPLY
+from tests.support.datagrams import make_reader
 from tests.transports.test_fifo import request
 from tests.transports.test_files import warnings
 
@@ -64,7 +64,7 @@ class Commands:
 class Side:
     """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
 
-    reader: DatagramReader
+    reader: Any
     dispatcher: Dispatcher
     commands: Commands
     server: socket.socket
@@ -104,9 +104,9 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
         dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
-        reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
+        reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
-        reader.stop()
+        reader.receiver.replies.stop()
 
 
 def test_available() -> None:
@@ -174,7 +174,7 @@ def test_peers(family: str) -> None:
             odd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             odd.bind(f"{one.server.getsockname()}ä\udcff")
             clients = [*clients[:2], abstract, odd]
-        slots = one.reader._slots  # type: ignore[attr-defined]
+        slots = one.reader._slots
         for _ in range(2):  # the second time, nothing of the first one is left
             for client in clients:
                 client.sendto(b"x", one.server.getsockname())
@@ -259,7 +259,7 @@ def test_order() -> None:
     """A reply does not overtake those that wait for its client, even if there is room for it again."""
     with side(FastDatagramReader, "unix") as one:
         client, count = one.clients[0], 0
-        while not one.reader.waiting:
+        while not one.reader.receiver.replies.waiting:
             client.sendto(request("jsonrpc.echo", count), one.server.getsockname())
             one.reader.doRead()
             count += 1
