@@ -1,4 +1,4 @@
-"""The server as a Twisted service: settings in, all enabled transports composed in one MultiService."""
+"""The server as a Twisted service: its parts, and what programs use of it. L{jsonrpcs_tx.compose} puts it together."""
 
 import os
 import time
@@ -38,7 +38,7 @@ _log = make_logger(__name__)
 class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
-    @ivar settings: the settings; those of that are live may be changed by L{change}.
+    @ivar settings: the settings now; L{change} changes those that are live.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
@@ -101,7 +101,7 @@ class JsonRpcService(MultiService):
         )
 
     def stopService(self) -> Deferred[Any]:
-        """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
+        """Stop the transports; when they have answered the requests in progress, stop the rest, which keeps their effects.
 
         Batches that take longer than L{CLOSE_TIME} are not run to their end.
 
@@ -121,7 +121,7 @@ class JsonRpcService(MultiService):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Leave nothing of a start that fails: no file, and no open port."""
+        """Leave nothing behind of a start that fails: no file, and no open port."""
         try:
             yield
         except StartError:
@@ -129,7 +129,7 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run: those that are live, see L{jsonrpcs_tx.config.settings.Field}.
+        """Change live settings, whether the server runs or not; see L{jsonrpcs_tx.config.settings.Field}.
 
         @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
             changed.

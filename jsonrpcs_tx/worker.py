@@ -1,4 +1,4 @@
-"""A worker process: reads a datagram socket that the main process has bound, beside others.
+"""A worker process: one of several that read a datagram socket, which the main process has bound.
 
 It runs commands that are declared free of state, and passes every other request on to the main process, which answers
 it from the same socket. It ends when the main process does. Started by L{jsonrpcs_tx.transports.workers}.
@@ -41,7 +41,7 @@ from jsonrpcs_tx.watchdog import Watchdog
 reactor: Any = _reactor
 
 _STOP_INTERVAL: Final = 0.02
-"""Seconds between two looks at whether everything has been said."""
+"""Seconds between two checks whether everything has been sent."""
 
 
 class Relay:
@@ -135,7 +135,7 @@ class Worker:
         self._relay.replies.queue.timeout = settings.from_values(values).dgram_timeout / 1000
 
     def _stop(self) -> None:
-        """The main process stops, or is gone: end when everything has been said, or the time is up."""
+        """The main process stops, or is gone: end when everything has been sent, or the time is up."""
         self._relay.reader.stopReading()
         self._rounds -= 1
         if self._rounds > 0 and (self._link.congested or self._relay.replies.waiting):
@@ -154,7 +154,7 @@ def _log_to_main_process(event: LogEvent) -> None:
 def main() -> None:
     """Run a worker with the descriptors that the main process has handed over."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are for the main process, which then ends this one
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the main process, which then ends this one
     grave = FilteringLogObserver(_log_to_main_process, [LogLevelFilterPredicate(LogLevel.warn)])
     globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
     sock, line = socket.socket(fileno=SOCKET_FD), socket.socket(fileno=LINK_FD)

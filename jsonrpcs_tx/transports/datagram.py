@@ -1,4 +1,4 @@
-"""UDP and Unix datagram sockets: a document a datagram, answered with one datagram from the same socket."""
+"""UDP and Unix datagram sockets: each datagram is one document, and is answered with one from the same socket."""
 
 import os
 import socket
@@ -87,7 +87,7 @@ class DatagramService(Transport):
             self._reader.startReading()
 
     def stopService(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when all that came before is answered, and the socket is closed."""
+        """@return: a Deferred that fires with None when what came before is answered, and the socket is closed."""
         has_started = self.running
         super().stopService()
         pool, self._pool = self._pool, None

@@ -103,7 +103,7 @@ class DatagramReplies:
         _log.warn("{transport}: no reply to {peer}: {reason}", transport=self._protocol, peer=peer, reason=reason)
 
     def finish(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when no reply waits any more."""
+        """@return: a Deferred that fires with None when no reply waits any longer."""
         self._batches_done = Deferred()
         self._check_batches()
         return self._batches_done.addCallback(lambda _: self.queue.finished())

@@ -21,13 +21,13 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 SAFE_MODE = 0o600
-"""What a mode of 0 becomes: nobody could use the file, or, as a mode that is not set, everybody."""
+"""What a mode of 0 becomes: with it nobody could use the file, or everybody if it meant that no mode is set."""
 
 MAX_SOCKET_PATH = 107
 """Bytes of a path that a Unix socket's address has room for (unix(7))."""
 
 LOOK_INTERVAL = 2.0
-"""Seconds after which it is looked again whether a file is still there."""
+"""Seconds between two checks whether a file is still there."""
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class Ownership:
     """Who owns a file that the server makes, and who may use it.
 
     @ivar prefix: of the settings it comes from, C{fifo} or C{dgram}, for messages.
-    @ivar mode: the permission bits.
+    @ivar mode: the permission bits; 0 is taken as L{SAFE_MODE}.
     @ivar user: name or number of the owner; empty: that of the process.
     @ivar group: name or number of its group; empty: that of the process.
     """
@@ -96,7 +96,7 @@ class OwnFile:
         """Open this file and no other.
 
         @return: the descriptor.
-        @raise OSError: it is not there any more, or may not be opened so.
+        @raise OSError: it is no longer there, or may not be opened with these flags.
         """
         fd = os.open(self.path, _LOOK)
         try:
@@ -127,11 +127,11 @@ class OwnFile:
 
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Opens whatever a name stands for, be it a link, without doing anything to it."""
+"""Opens whatever a name stands for, even a link, without doing anything to it."""
 
 
 def _same(fd: int) -> str:
-    """A path of what a descriptor stands for, whatever has become of its name."""
+    """A path that leads to what a descriptor stands for, whatever has become of its name."""
     return f"/proc/self/fd/{fd}"
 
 
@@ -150,7 +150,7 @@ def _directory_of(path: str) -> Iterator[tuple[int, str]]:
 
 
 def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
-    """Make a FIFO, in the place of one that no process reads any more.
+    """Make a FIFO, in the place of one that no process reads any longer.
 
     @raise StartError: it cannot be made, a process reads the one that is there, or the path names another file.
     """
@@ -162,7 +162,7 @@ def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
 
 
 def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership) -> OwnFile:
-    """Bind a socket to a path, in the place of a socket that no process reads any more.
+    """Bind a socket to a path, in the place of a socket that no process reads any longer.
 
     @raise StartError: it cannot be bound, a process reads the one that is there, or the path names another file.
     """
@@ -174,13 +174,13 @@ def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership
 
 
 def replaced(setting: str, path: str) -> StartError:
-    """What to raise where another file is found in the place of the one that was just made."""
+    """The error where another file is found in the place of the one that was just made."""
     reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
     return StartError(f"{setting}: {path}: {reason}")
 
 
 def _finish(setting: str, path: str, directory: int, kind: "_Kind", ownership: Ownership) -> OwnFile:
-    """Give a new file its owner and mode, once it is sure that it is the one that was made.
+    """Give a new file its owner and mode, once it is certain to be the one that was made.
 
     Whoever may write to the directory can put another in its place at any time.
     """
@@ -239,7 +239,7 @@ def _socket_has_reader(path: str) -> bool:
         except OSError as error:
             if error.errno == errno.ECONNREFUSED:
                 return False
-            if error.errno != errno.EPROTOTYPE:  # a live socket, if of another type
+            if error.errno != errno.EPROTOTYPE:  # it is in use, by a socket of another type
                 raise
     return True
 
@@ -282,7 +282,7 @@ def _reported(setting: str, path: str) -> Iterator[None]:
 
 
 class FileKeeper:
-    """Has a service start anew when somebody has removed its file; cleaners of directories do that.
+    """Restarts a service when somebody has removed its file, as cleaners of directories do.
 
     @param service: its C{startService} makes the file.
     """
@@ -294,12 +294,12 @@ class FileKeeper:
         self._next: IDelayedCall | None = None
 
     def keep(self, file: OwnFile) -> None:
-        """Look after a file from now on."""
+        """Watch a file from now on."""
         self._file = file
         self._next = self._clock.callLater(LOOK_INTERVAL, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None

@@ -1,4 +1,4 @@
-"""The worker processes of a datagram socket, as the main process sees them: it starts them, and starts them again."""
+"""The worker processes of a datagram socket, as the main process sees them: it starts them, and restarts them."""
 
 import os
 import socket
@@ -34,37 +34,37 @@ STEADY: Final = 10.0
 """Seconds after which a worker counts as healthy, and the delay is short again."""
 
 STOP_TIME: Final = 2.0
-"""Seconds in which a worker's replies that wait for their clients may still go out when the server stops."""
+"""Seconds that a worker's waiting replies have to go out when the server stops."""
 KILL_TIME: Final = STOP_TIME + 1
 """Seconds after which a worker that does not stop is killed."""
 
 SOCKET_FD: Final = 3
 LINK_FD: Final = 4
 COUNTS_FD: Final = 5
-"""The descriptors by which a worker knows the datagram socket, its end of the line, and the memory of its counts."""
+"""A worker's descriptors of the datagram socket, of its end of the link, and of the memory for its counts."""
 
 READY: Final = msgspec.msgpack.encode(None)
 """What a worker says first."""
 
 _REPLY: Final = 1
-"""What stands in front of a reply that a worker passes on."""
+"""Marks a message as a reply."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 def encode_request(document: bytes, peer: Any, uid: int | None, gid: int | None) -> bytes:
-    """A request that a worker passes on."""
+    """The message with a request that a worker passes on."""
     return _encode((document, _pack_peer(peer), uid, gid))
 
 
 def encode_reply(reply: WaitingReply) -> bytes:
-    """A reply that a worker passes on, for which its client has no room yet."""
+    """The message with a reply that a worker passes on, for which its client has no room yet."""
     return _encode((_REPLY, reply.body, _pack_peer(reply.peer), reply.uid, reply.document))
 
 
 def _pack_peer(peer: Any) -> Any:
-    """The address of a client as MessagePack can have it: the path of a Unix socket need not be UTF-8."""
+    """The address of a client as MessagePack can carry it: the path of a Unix socket need not be UTF-8."""
     return [os.fsencode(peer)] if isinstance(peer, str) else peer
 
 
