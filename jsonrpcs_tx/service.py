@@ -101,7 +101,8 @@ class JsonRpcService(MultiService):
         )
 
     def stopService(self) -> Deferred[Any]:
-        """Stop the transports; when they have answered the requests in progress, stop the rest, which keeps their effects.
+        """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
+        effects.
 
         Batches that take longer than L{CLOSE_TIME} are not run to their end.
 

@@ -79,7 +79,7 @@ class DatagramService(Transport):
         self._replies = DatagramReplies(self.protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
         responder = Responder(dispatcher, self.protocol, self._replies)
         fast = settings.fast_paths and datagrambatch.AVAILABLE and dispatcher.access.trivial
-        self._reader = (datagrambatch.FastDatagramReader if fast else DatagramReader)(sock, responder, reactor)
+        self._reader = (datagrambatch.BatchReader if fast else DatagramReader)(sock, responder, reactor)
         if settings.dgram_workers > 1:
             self._pool = Pool(settings, sock, self._reader, responder, reactor)
             self._pool.start()

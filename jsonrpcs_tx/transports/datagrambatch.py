@@ -5,8 +5,8 @@ sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. 
 is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-It may be used only where there are no rules: nothing is looked at but the document. Replies keep their order, and none waits
-for the commands of others longer than L{HOLD}.
+It may be used only where there are no rules: nothing is looked at but the document. Replies keep their order, and none
+waits for the commands of others longer than L{HOLD}.
 """
 
 import contextlib
@@ -177,7 +177,7 @@ class _Slots:
         return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope
 
 
-class FastDatagramReader(DatagramReader):
+class BatchReader(DatagramReader):
     """Reads the datagrams that come to one bound socket, and has them answered, where everybody may call.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
@@ -208,7 +208,7 @@ class FastDatagramReader(DatagramReader):
         self.stopReading()
         finished: Deferred[None] = Deferred()
         self._then = finished.callback
-        return finished.addCallback(lambda _: super(FastDatagramReader, self).finish())
+        return finished.addCallback(lambda _: super(BatchReader, self).finish())
 
     def read(self, most: int) -> None:
         self._busy = True

@@ -7,7 +7,7 @@ from typing import Final
 _STRING_REST: Final = rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
 _OUTSIDE: Final = rb'[^{}"\n]*+(?:\n\s*+(?!\[)[^{}"\n]*+)*+'
 _FLAT = re.compile(rb'\s*+(\{%s(?:"%s"%s)*+\})\s*+' % (_OUTSIDE, _STRING_REST, _OUTSIDE))
-"""A whole document without inner objects, and without an array that starts a line: the ordinary case, found in one go."""
+"""A whole document without inner objects, and without an array that starts a line: the ordinary case, found at once."""
 
 _START = re.compile(rb"[{\[]")
 _MARK: Final = re.compile(rb'[{}\[\]"\n]')

@@ -21,7 +21,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, DatagramReader
 from jsonrpcs_tx.transports.waiting import MAX_WAITING, RETRY_DELAY
 from tests.support import PATIENCE
@@ -557,7 +557,7 @@ class ReaderTests(SynchronousTestCase):
 class FastReaderTests(ReaderTests):
     """The same of the reader that takes many datagrams at once."""
 
-    reader_class = FastDatagramReader
+    reader_class = BatchReader
 
 
 class GeneralUdp4Tests(Udp4Tests):

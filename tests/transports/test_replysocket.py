@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from jsonrpcs_tx import Dispatcher, Registry
 from jsonrpcs_tx.rpc.dispatcher import NO_REPLY, Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from tests.support import ECHO, ECHO_REPLY
 from tests.support.datagrams import make_reader
@@ -24,7 +24,7 @@ from tests.transports.test_datagrambatch import FAMILIES, Commands, received, si
 from tests.transports.test_fifo import request
 from tests.transports.test_files import STRANGER, ordinary_user, warnings
 
-KINDS = (DatagramReader, FastDatagramReader)
+KINDS = (DatagramReader, BatchReader)
 REPLIES = (
     ECHO_REPLY,
     b'{"jsonrpc":"2.0","error":{"code":500,"message":"x"},"id":null}',

@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from jsonrpcs_tx import Dispatcher, Registry
 from jsonrpcs_tx.transports import sockdiag
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.sendroom import BUFFER, LOOK_INTERVAL, SendRoom, widen
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
@@ -77,7 +77,7 @@ class Sender:
             pass
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 @pytest.mark.parametrize(("clients", "size"), [(6, 60_000), (20, 60_000), (6, 3_000), (40, 3_000), (60, 600)])
 def test_idle_clients(kind: type[DatagramReader], clients: int, size: int, bound: Bound, server: socket.socket) -> None:
     """While clients leave many replies unread, one that reads is answered again and again, and so are new ones."""
