@@ -16,6 +16,7 @@ from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.service import JsonRpcService
+from jsonrpcs_tx.state.memory import give_back_large_blocks
 
 _log = make_logger(__name__)
 
@@ -118,6 +119,7 @@ class _DaemonService(MultiService):
 
 def makeService(options: Options) -> IService:
     """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
+    give_back_large_blocks()
     parent = _DaemonService()
     if options.settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -28,6 +28,7 @@ from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.state.memory import give_back_large_blocks
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
@@ -159,6 +160,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
     sock, line = socket.socket(fileno=SOCKET_FD), socket.socket(fileno=LINK_FD)
     select.select([line], [], [])
+    give_back_large_blocks()
     setup = line.recv(MAX_MESSAGE)
     if setup:
         worker = Worker(setup, sock, line)

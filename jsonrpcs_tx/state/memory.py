@@ -1,9 +1,31 @@
 """The memory of this process, in the terms in which Kamailio tells of its own."""
 
+import ctypes
 import os
 import resource
+from typing import Final
 
 import attrs
+
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+"""Parameters of mallopt(3)."""
+
+LARGE_BLOCK: Final = 1_048_576
+"""Bytes of a block that the C library gives back to the system as soon as it is free."""
+
+
+def give_back_large_blocks() -> None:
+    """Have the C library give the memory of large blocks back to the system when they are free.
+
+    By itself glibc keeps ever larger blocks in its heap once some were freed: after a few replies of megabytes the
+    process would stay that large. It counts for the whole process, so it is for programs, not for the library. With
+    another C library nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)  # by its default, 128 kB, each large datagram would cost two calls
 
 
 @attrs.frozen

@@ -26,10 +26,12 @@ class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
     @param name: of the transport.
+    @ivar reading: whether connections are being read just now.
     """
 
     def __init__(self, name: str, reactor: Any) -> None:
         super().__init__(reactor)
+        self.reading = False
         self._name = name
         self._epoll = select.epoll()
         self._connections: dict[int, tcp.Connection] = {}
@@ -54,6 +56,13 @@ class ReadGroup(abstract.FileDescriptor):
             self._epoll.unregister(connection.fileno())
 
     def doRead(self) -> None:
+        self.reading = True
+        try:
+            self._read_all()
+        finally:
+            self.reading = False
+
+    def _read_all(self) -> None:
         for fd, _ in self._epoll.poll(0, MAX_PER_WAKEUP):
             connection = self._connections.get(fd)
             if connection is None:  # one that came before has ended it
@@ -100,6 +109,21 @@ class _Connection(tcp.Server):
 
     def stopReading(self) -> None:
         self._group.remove(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the connection, but not while the group is being read.
+
+        The reactor may have an event for the same descriptor in this turn, if it writes the connection. Were the
+        descriptor closed before, a connection accepted meanwhile could get its number, and with it the event: that of
+        a client that has gone would close the connection of another.
+        """
+        if self._group.reading:
+            self.stopReading()
+            self.stopWriting()
+            reactor: Any = self.reactor
+            reactor.callLater(0, super().connectionLost, reason)
+        else:
+            super().connectionLost(reason)
 
 
 def group_reads(port: IListeningPort, name: str, reactor: Any) -> ReadGroup | None:

@@ -1,6 +1,9 @@
 """Connections that are read together go their ways as those do that the reactor reads itself."""
 
 import os
+import select
+import socket
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,32 @@ class Farewell(Echo):
 
     def writeConnectionLost(self) -> None:
         pass
+
+
+class Flood(Protocol):
+    """Answers with more than a client's machine takes that does not read."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(bytes(20_000_000))  # type: ignore[union-attr]
+
+
+class Ordered:
+    """The reactor's poller, which reports some descriptors before all others; it may do so in any order.
+
+    @param poller: the poller itself.
+    """
+
+    def __init__(self, poller: Any, *first: int) -> None:
+        self._poller = poller
+        self._first = first
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._poller, name)
+
+    def poll(self, *arguments: Any) -> list[tuple[int, int]]:
+        events = dict(self._poller.poll(*arguments))
+        first = [(fd, events.pop(fd)) for fd in self._first if fd in events]
+        return first + list(events.items())
 
 
 class Client(Protocol):
@@ -103,6 +132,38 @@ class ReadGroupTests(TestCase):
         good.transport.write(b"hello")
         await until(lambda: good.received == b"hello")
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+
+    async def test_reset_while_writing(self) -> None:
+        """One that is reset while it is written does not harm one that is accepted in the same turn of the reactor.
+
+        The reactor still has an event for the first one's descriptor then: the second must not get the same number.
+        """
+        port, group = await self.listen(Flood)
+        others = reactor.listenTCP(0, Factory.forProtocol(Echo), interface="127.0.0.1")
+        self.addCleanup(others.stopListening)
+        reset = self.connect_socket(port)
+        await until(lambda: group._connections)
+        ((number, server),) = group._connections.items()
+        reset.sendall(b"x")
+        await until(lambda: server.dataBuffer)
+
+        self.patch(reactor, "_poller", Ordered(reactor._poller, group.fileno(), others.fileno()))
+        client = self.connect_socket(others)
+        client.sendall(b"hello")
+        reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.close()
+        while (gap := os.dup(0)) < number:  # its number is to be the first that is free
+            self.addCleanup(os.close, gap)
+        os.close(gap)
+        await until(lambda: select.select([client], [], [], 0)[0])
+        assert client.recv(100) == b"hello"
+        await until(lambda: server.disconnected)
+
+    def connect_socket(self, port: Any) -> socket.socket:
+        """A connection whose client's end the reactor does not know."""
+        client = socket.create_connection(("127.0.0.1", port.getHost().port))
+        self.addCleanup(client.close)
+        return client
 
     async def test_half_closed(self) -> None:
         """A protocol that knows half-closed connections may still write on one."""
