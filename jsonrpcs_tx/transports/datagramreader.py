@@ -104,6 +104,10 @@ class DatagramReader(PersistentReader):
         self._paused = False
         self.startReading()
 
+    def stop(self) -> None:
+        """Read no more."""
+        self.stopReading()
+
     def finish(self) -> Deferred[None]:
         """Read no more except what has come before, at most L{MAX_AT_STOP} datagrams.
 

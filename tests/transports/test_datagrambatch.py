@@ -106,6 +106,7 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
         reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
+        reader.stop()
         reader.receiver.replies.stop()
 
 
