@@ -72,7 +72,7 @@ def makeService(
 
 
 def _check_facts(service: JsonRpcService, checker: Any) -> None:
-    """See that what rules ask for is known."""
+    """Check that the facts that rules ask for can be known."""
     facts, settings = service.dispatcher.access.facts, service.settings
     for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
         if fact in facts and not known:
@@ -80,8 +80,8 @@ def _check_facts(service: JsonRpcService, checker: Any) -> None:
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
-    """Make a server for a worker process: without transports, and with those sources of commands only that the settings
-    name and that hold one which is declared free of state.
+    """Make a server for a worker process: without transports, and with only those sources of commands that the settings
+    name and that hold one that is declared free of state.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -139,9 +139,9 @@ def _add_transports(service: JsonRpcService) -> None:
 def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
     """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
     options = service.settings
-    access = files.Access("http", options.http_mode, options.http_user, options.http_group)
+    ownership = files.Ownership("http", options.http_mode, options.http_user, options.http_group)
     return unixstreams.reactor_for(
-        endpoint, setting, lambda path: os.path.abspath(options.path(path)), access, service.reactor
+        endpoint, setting, lambda path: os.path.abspath(options.path(path)), ownership, service.reactor
     )
 
 

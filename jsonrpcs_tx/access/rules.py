@@ -24,9 +24,7 @@ The rules decide together, in no order:
 So one rule with C{allow} closes its transport to all whom no rule allows anything, and C{deny} never opens one.
 """
 
-import grp
 import ipaddress
-import pwd
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,8 +34,10 @@ from typing import Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx import owners
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
 
 MAX_CALLERS: Final = 4096
 """Callers of whom is remembered which rules fit."""
@@ -48,26 +48,15 @@ MAX_DECISIONS: Final = 16_384
 MAX_METHOD: Final = 128
 """Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
 
-TRANSPORTS: Final = ("exec", "fifo", "http", "https", "tcp", "udp", "unix")
+TRANSPORTS: Final = tuple(PROTOCOLS)
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
 """What a rule looks like, in words."""
-
-_NETWORK: Final = "a network"
-_KNOWN_OVER: Final = {
-    _NETWORK: ("http", "https", "tcp", "udp"),
-    "user": ("http", "https"),
-    "tls": ("https",),
-    "uid": ("http", "https", "unix"),
-    "gid": ("http", "https", "unix"),
-}
-"""The transports that know what a rule may ask for; HTTP and HTTPS know C{uid} and C{gid} on a Unix socket."""
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
 
 _ALL: Final = ("*",)
 _LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_MOST_ID: Final = 2**32 - 2
 
 
 class Caller(msgspec.Struct, frozen=True, cache_hash=True):
@@ -302,8 +291,8 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
         networks=tuple(networks),
         users=tuple(facts["user"]),
         tls_names=tuple(map(_lower, facts["tls"])),
-        uids=frozenset(_number(user, lambda name: pwd.getpwnam(name).pw_uid) for user in facts["uid"]),
-        gids=frozenset(_number(group, lambda name: grp.getgrnam(name).gr_gid) for group in facts["gid"]),
+        uids=_numbers(owners.uid_of, facts["uid"]),
+        gids=_numbers(owners.gid_of, facts["gid"]),
         allow=tuple(methods.get("allow", ())),
         deny=tuple(methods.get("deny", ())),
     )
@@ -316,10 +305,10 @@ def _possible_transports(conditions: _Conditions) -> set[str]:
     """
     possible = set(TRANSPORTS)
     facts = [fact for fact, values in conditions.facts.items() if values]
-    for asked in (_NETWORK, *facts) if conditions.networks else facts:
-        possible &= set(_KNOWN_OVER[asked])
+    for asked in (ADDRESS, *facts) if conditions.networks else facts:
+        possible &= set(knowing(asked))
         for transport in sorted(conditions.transports - {"any"} - possible):
-            raise ValueError(f"{asked} with {' or '.join(_KNOWN_OVER[asked])}, not with {transport}")
+            raise ValueError(f"{asked} with {' or '.join(knowing(asked))}, not with {transport}")
     if conditions.networks and not {"uid", "gid"}.isdisjoint(facts):
         raise ValueError("a network, or uid= and gid=, not both: callers over a Unix socket have no address")
     return possible
@@ -336,17 +325,13 @@ def _is_condition(word: str) -> bool:
     return True
 
 
-def _number(owner: str, look_up: Callable[[str], int]) -> int:
-    """The number of a user or group, which is given by name or number."""
-    allowed = f"users and groups of this machine, by name, or by number up to {_MOST_ID}"
-    if not re.fullmatch("[0-9]+", owner):
-        try:
-            return look_up(owner)
-        except KeyError:
-            raise ValueError(f"{allowed}; {owner!r} does not exist") from None
-    if len(owner) > 10 or int(owner) > _MOST_ID:
-        raise ValueError(f"{allowed}; {owner} is too high")
-    return int(owner)
+def _numbers(number_of: Callable[[str], int], names: Iterable[str]) -> frozenset[int]:
+    """The numbers of users or groups, which are given by name or number."""
+    try:
+        return frozenset(map(number_of, names))
+    except ValueError as error:
+        allowed = f"users and groups of this machine, by name, or by number up to {owners.MAX_ID}"
+        raise ValueError(f"{allowed}; {error}") from None
 
 
 def _network(text: str) -> Network:

@@ -22,7 +22,7 @@ from jsonrpcs_tx.rpc.binding import Text
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.memory import memory
-from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.base import Listener
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 

@@ -5,18 +5,16 @@ Names and defaults are those of the parameters of Kamailio's jsonrpcs module whe
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from jsonrpcs_tx.config import kinds
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
+from jsonrpcs_tx.protocols import PROTOCOLS
 
-HTTP: Final = 1
-FIFO: Final = 2
-DATAGRAM: Final = 4
-TCP: Final = 8
+HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
 
 def _setting(default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrpcs", live: bool = False) -> Any:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.rules import Access, Caller
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.protocols import CONNECTIONLESS
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.counts import RequestCounts
@@ -30,9 +31,6 @@ from jsonrpcs_tx.rpc.runner import Runner
 from jsonrpcs_tx.state.counters import Counters, Traffic
 
 _log = make_logger(__name__)
-
-_CONNECTIONLESS: Final = frozenset(("fifo", "udp", "unix"))
-"""Transports over which anybody may give any other's address for the reply."""
 
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
 """The ordinary types of results, known not to be delayed without another look."""
@@ -231,7 +229,7 @@ class Dispatcher:
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
         _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
-        if request.is_reply and origin.transport in _CONNECTIONLESS:
+        if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
             _log.warn("{transport}: received a reply where requests are expected; ignored", transport=origin.transport)
             return NO_REPLY

@@ -20,9 +20,6 @@ from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
-TRANSPORTS: Final = frozenset(("fifo", "unix", "udp", "tcp"))
-"""Transports over which C{store_path} has an effect; over HTTP it is ignored."""
-
 MEMBER: Final = b"store_path"
 """The member of a request whose reply is to be stored."""
 

@@ -1,6 +1,7 @@
 """What is done with a reply before its client gets it: its layout, and where it is stored."""
 
-from jsonrpcs_tx.rpc import pretty, replystore
+from jsonrpcs_tx.protocols import STORING
+from jsonrpcs_tx.rpc import pretty
 from jsonrpcs_tx.rpc.envelope import Decoded, Envelope
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
@@ -27,7 +28,7 @@ class ReplyWriter:
         """
         if self._pretty_format and type(request) is not list:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
-        if self._store is None or not reply.body or reply.fault or origin.transport not in replystore.TRANSPORTS:
+        if self._store is None or not reply.body or reply.fault or origin.transport not in STORING:
             return reply
         told = self._store.put(document, reply.body, origin.caller)
         if told is None:

@@ -9,7 +9,6 @@ import stat
 from functools import lru_cache
 from typing import Any, Final
 
-from twisted.application.service import Service
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -21,8 +20,8 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
-from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
+from jsonrpcs_tx.transports.base import Listener, Transport
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
@@ -359,13 +358,10 @@ def _links_are_protected() -> bool:
         return False
 
 
-class FifoService(Service):
-    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
+class FifoService(Transport):
+    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
 
-    @ivar listener: the FIFO; None while there is none.
-    """
-
-    listener: Listener | None = None
+    protocol = FIFO
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -398,9 +394,9 @@ class FifoService(Service):
         except OSError as error:
             raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
         self._fds.append(directory)
-        access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
+        ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
-            self._file = make_fifo("fifo_name", path, access)
+            self._file = make_fifo("fifo_name", path, ownership)
             self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
@@ -422,7 +418,6 @@ class FifoService(Service):
         _log.info("listening on {listener}", listener=self.listener)
 
     def startService(self) -> None:
-        self.privilegedStartService()
         super().startService()
         assert self._reader is not None
         self._reader.startReading()

@@ -22,11 +22,12 @@ class HttpsService(StreamService):
         self._site = site
         self._context: tls.CurrentContext | None = None
 
-    def reload(self) -> None:
+    def reload_tls(self) -> bool:
         """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
         if self._context is not None:
             self._context.reload()
             self._site.jsonrpc.hosts.add(self._context.names)
+        return True
 
     def privilegedStartService(self) -> None:
         if self._listening is None:

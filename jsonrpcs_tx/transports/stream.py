@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -15,15 +14,16 @@ from jsonrpcs_tx.access.rules import Access
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.transports import Listener, proxyprotocol
+from jsonrpcs_tx.transports import proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
+from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 
 _log = make_logger(__name__)
 
 
-class StreamService(Service):
+class StreamService(Transport):
     """Listens on an endpoint.
 
     @param setting: that the endpoint comes from, for messages.
@@ -34,10 +34,7 @@ class StreamService(Service):
     @param access: whose rules say whether others than this machine may reach it.
     @param refusal: what those are sent that it does not take; nothing: they are not told.
     @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
-    @ivar listener: the address that is listened on; None while it is not.
     """
-
-    listener: Listener | None = None
 
     def __init__(
         self,
@@ -94,10 +91,6 @@ class StreamService(Service):
         self._own_factory.settings_changed(settings)
         if self._acceptor is not None:
             self._acceptor.set_backlog()
-
-    def startService(self) -> None:
-        self.privilegedStartService()
-        super().startService()
 
     def stopService(self) -> Deferred[None] | None:
         """@return: a Deferred that fires with None when the port and all connections are closed."""

@@ -12,7 +12,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import Ownership, OwnFile, bind_unix
 
 BACKLOG: Final = 50
 """Connections that may wait to be accepted, unless the endpoint says so itself, as in Twisted."""
@@ -71,15 +71,17 @@ class UnixFiles:
 
     @param setting: that the endpoint comes from, for messages.
     @param path: makes a path absolute.
-    @param access: who may use the file.
+    @param ownership: who may use the file.
     @param own_mode: the endpoint says itself what mode the file has.
     """
 
-    def __init__(self, reactor: Any, setting: str, path: Callable[[str], str], access: Access, own_mode: bool) -> None:
+    def __init__(
+        self, reactor: Any, setting: str, path: Callable[[str], str], ownership: Ownership, own_mode: bool
+    ) -> None:
         self._reactor = reactor
         self._setting = setting
         self._path = path
-        self._access = access
+        self._ownership = ownership
         self._own_mode = own_mode
 
     def __getattr__(self, name: str) -> Any:
@@ -92,13 +94,13 @@ class UnixFiles:
 
         @raise jsonrpcs_tx.errors.StartError: the socket cannot be made, see L{bind_unix}.
         """
-        access = attrs.evolve(self._access, mode=mode) if self._own_mode else self._access
+        ownership = attrs.evolve(self._ownership, mode=mode) if self._own_mode else self._ownership
         path = self._path(address)
 
         def bind() -> tuple[socket.socket, OwnFile]:
             sock = socket.socket(socket.AF_UNIX)
             try:
-                return sock, bind_unix(self._setting, path, sock, access)
+                return sock, bind_unix(self._setting, path, sock, ownership)
             except BaseException:
                 sock.close()
                 raise
@@ -118,11 +120,11 @@ class UnixFiles:
         return port
 
 
-def reactor_for(endpoint: str, setting: str, path: Callable[[str], str], access: Access, reactor: Any) -> Any:
+def reactor_for(endpoint: str, setting: str, path: Callable[[str], str], ownership: Ownership, reactor: Any) -> Any:
     """The reactor that an endpoint is to listen with.
 
-    @param endpoint: a Twisted server endpoint string. A C{mode=} in it counts in place of that of C{access}.
+    @param endpoint: a Twisted server endpoint string. A C{mode=} in it counts in place of that of C{ownership}.
     """
     if not _UNIX.match(endpoint):
         return reactor
-    return UnixFiles(reactor, setting, path, access, _MODE.search(endpoint) is not None)
+    return UnixFiles(reactor, setting, path, ownership, _MODE.search(endpoint) is not None)

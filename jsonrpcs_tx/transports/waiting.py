@@ -10,18 +10,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 MAX_WAITING: Final = 1000
-"""Replies that wait for one client; for a further one the oldest is dropped."""
+"""Replies that may wait for one client; for a further one the oldest is dropped."""
 
 MAX_BYTES: Final = 16_777_216
-"""Bytes that wait in all. One client may have a quarter of what others leave of it."""
+"""Bytes that may wait in total. One client may take up a quarter of what the others leave."""
 
 CLIENT_SHARE: Final = 4
 
 RETRY_DELAY: Final = 0.01
-"""Seconds between two tries to send, or more where many wait, so that trying takes a tenth of the time at the most."""
+"""Seconds between two tries to send, or more where many wait, so that trying takes at most a tenth of the time."""
 
 _OVERHEAD: Final = 500
-"""Bytes that a reply takes up here besides its own."""
+"""Bytes that a reply takes up in memory besides its body and its document."""
 
 
 @attrs.frozen(eq=False)
@@ -30,7 +30,7 @@ class WaitingReply:
 
     @ivar peer: the client's address.
     @ivar uid: its user, where that is known.
-    @ivar document: what it answers, for the error that replaces a reply too large; None: it is that error.
+    @ivar document: what it answers, for the error that replaces a reply that is too large; None: this is that error.
     """
 
     body: bytes
@@ -85,7 +85,7 @@ class WaitingReplies:
         return bool(self._queues)
 
     def add(self, reply: WaitingReply) -> None:
-        """Have a reply wait. Where there are too many, the oldest ones to that client are dropped, or it itself."""
+        """Let a reply wait. If there are too many, the oldest replies to its client are dropped, or this one."""
         peer = reply.peer
         queue = self._queues.setdefault(peer, _Queue())
         while queue and (len(queue) >= MAX_WAITING or not self._has_room(queue, reply)):
@@ -102,7 +102,7 @@ class WaitingReplies:
             self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
 
     def finished(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when no reply waits any more."""
+        """@return: a Deferred that fires with None when no reply waits any longer."""
         self._finished = Deferred()
         if not self._queues:
             self._finished.callback(None)

@@ -243,7 +243,7 @@ class Breaker:
     @command("test.break")
     def break_readers(self) -> None:
         "Has each reader fail once, in the next turn."
-        for kind in (datagramreader.DatagramReader, datagrambatch.FastDatagramReader, fifo.FifoReader):
+        for kind in (datagramreader.DatagramReader, datagrambatch.BatchReader, fifo.FifoReader):
             kind.doRead = self.fail_once(kind, kind.doRead)
 
     def fail_once(self, kind, read):

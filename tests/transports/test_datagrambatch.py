@@ -18,12 +18,12 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import ECHO, ECHO_REPLY
+from tests.support.datagrams import make_reader
 from tests.transports.test_fifo import request
 from tests.transports.test_files import warnings
 
@@ -64,7 +64,7 @@ class Commands:
 class Side:
     """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
 
-    reader: DatagramReader
+    reader: Any
     dispatcher: Dispatcher
     commands: Commands
     server: socket.socket
@@ -104,9 +104,10 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
         dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
-        reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
+        reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()
+        reader.receiver.replies.stop()
 
 
 def test_available() -> None:
@@ -141,7 +142,7 @@ documents = st.one_of(
 def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) -> None:
     """Whatever comes, both readers give every client the same replies in the same order, and count the same."""
     outcomes = []
-    for kind in (DatagramReader, FastDatagramReader):
+    for kind in (DatagramReader, BatchReader):
         with side(kind, family, dialect) as one:
             for number, document in sent:
                 one.send(number, document)
@@ -153,7 +154,7 @@ def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) 
 @pytest.mark.parametrize("family", ["udp4", "udp6"])
 def test_many(family: str) -> None:
     """More than fit at once are answered in their order, and no more than the reader may in one turn."""
-    with side(FastDatagramReader, family) as one:
+    with side(BatchReader, family) as one:
         for number in range(2 * SLOTS + 5):
             one.clients[0].sendto(request("jsonrpc.echo", number), one.server.getsockname())
         answered: list[int] = []
@@ -166,7 +167,7 @@ def test_many(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_peers(family: str) -> None:
     """The address of a client is what the module socket makes of it."""
-    with side(FastDatagramReader, family) as one, ExitStack() as stack:
+    with side(BatchReader, family) as one, ExitStack() as stack:
         clients = one.clients
         if family == "unix":
             abstract = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -174,7 +175,7 @@ def test_peers(family: str) -> None:
             odd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             odd.bind(f"{one.server.getsockname()}ä\udcff")
             clients = [*clients[:2], abstract, odd]
-        slots = one.reader._slots  # type: ignore[attr-defined]
+        slots = one.reader._slots
         for _ in range(2):  # the second time, nothing of the first one is left
             for client in clients:
                 client.sendto(b"x", one.server.getsockname())
@@ -188,7 +189,7 @@ def test_peers(family: str) -> None:
 
 def test_client_that_is_gone() -> None:
     """Replies to one that has gone are dropped and counted, and those around it get theirs."""
-    with side(FastDatagramReader, "unix") as one:
+    with side(BatchReader, "unix") as one:
         for number in (0, 1, 0, 1, 0):
             one.send(number, ECHO)
         one.clients[1].close()
@@ -206,7 +207,7 @@ def test_slow_command() -> None:
         while monotonic() < end:
             pass
 
-    with side(FastDatagramReader, "udp4") as one:
+    with side(BatchReader, "udp4") as one:
 
         def look() -> None:
             early.extend(received(one.clients[0]))
@@ -220,7 +221,7 @@ def test_slow_command() -> None:
         assert [json.loads(reply)["result"] for reply in received(one.clients[0])] == ["done"]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
     """A command that has the reader finish is answered, as is what came with it and behind it."""
     with side(kind, "udp4") as one:
@@ -246,7 +247,7 @@ def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
 
 def test_closed_by_a_command() -> None:
     """Replies that cannot go out any more since the socket is closed are dropped, and counted."""
-    with side(FastDatagramReader, "udp4") as one:
+    with side(BatchReader, "udp4") as one:
         one.commands.then = one.server.close
         one.clients[0].sendto(request("jsonrpc.echo"), one.server.getsockname())
         one.clients[0].sendto(request("test.then"), one.server.getsockname())
@@ -257,9 +258,9 @@ def test_closed_by_a_command() -> None:
 
 def test_order() -> None:
     """A reply does not overtake those that wait for its client, even if there is room for it again."""
-    with side(FastDatagramReader, "unix") as one:
+    with side(BatchReader, "unix") as one:
         client, count = one.clients[0], 0
-        while not one.reader.waiting:
+        while not one.reader.receiver.replies.waiting:
             client.sendto(request("jsonrpc.echo", count), one.server.getsockname())
             one.reader.doRead()
             count += 1
@@ -272,7 +273,7 @@ def test_order() -> None:
         assert [json.loads(reply)["result"] for reply in (first, *rest)] == [[number] for number in range(count + 1)]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 def test_unreadable(kind: type[DatagramReader]) -> None:
     """What keeps datagrams from being read is logged."""
     with side(kind, "udp4") as one, capturedLogs() as events:
