@@ -23,9 +23,10 @@ from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.transports import files, unixstreams
 from jsonrpcs_tx.transports.datagram import datagram_service
 from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.http import REFUSAL, JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.https import HttpsService
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, closing_response
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.watchdog import Watchdog
@@ -118,7 +119,9 @@ def _add_transports(service: JsonRpcService) -> None:
         for endpoint in options.http_listen:
             own_reactor = _http_reactor(service, "http_listen", endpoint)
             arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, own_reactor
-            StreamService(*arguments, refusal=REFUSAL, fast=options.fast_paths).setServiceParent(service)
+            StreamService(
+                *arguments, refusal=closing_response(403, FOREIGN_NETWORK), fast=options.fast_paths
+            ).setServiceParent(service)
         if options.tls_certificate or options.tls_self_signed:
             for endpoint in options.https_listen:
                 HttpsService(
@@ -148,5 +151,5 @@ def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
 def _site(service: JsonRpcService) -> JsonRpcSite:
     options = service.settings
     resource = service.jsonrpc_dispatch
-    site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
+    site = DirectSite if options.fast_paths and not resource.authenticates else JsonRpcSite
     return site(options, resource, service.reactor)

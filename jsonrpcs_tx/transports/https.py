@@ -7,9 +7,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from jsonrpcs_tx.access.rules import Access
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.transports import tls
-from jsonrpcs_tx.transports.http import JsonRpcSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.stream import StreamService
-from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
+from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 
 
@@ -33,6 +33,6 @@ class HttpsService(StreamService):
             self._context = tls.CurrentContext(self._settings)
             self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            factory.protocol = FastTlsTransport if self._settings.fast_paths else TlsTransport
+            factory.protocol = DirectTlsTransport if self._settings.fast_paths else TlsTransport
             self._factory = factory
         super().privilegedStartService()

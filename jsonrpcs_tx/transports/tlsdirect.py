@@ -32,7 +32,7 @@ def send_at_once(transport: Any, data: bytes) -> None:
     transport.write(data)
 
 
-class FastTlsTransport(TlsTransport):
+class DirectTlsTransport(TlsTransport):
     """TLS over a TCP connection.
 
     @ivar _due: how many bytes are still to come of a record that has begun; -1 when that is not known any more.
