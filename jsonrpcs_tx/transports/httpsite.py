@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
-from zope.interface import implementer
+from zope.interface import implementer, implementer_only
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.transports import heads, tls
+from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import ip_address
@@ -291,6 +291,7 @@ class Channel(http.HTTPChannel):
         super().connectionLost(reason)
 
 
+@implementer_only(IProtocolFactory)  # and not IProtocolNegotiationFactory: the TLS context chooses the protocol
 class JsonRpcSite(server.Site):
     """The site behind a port of the server.
 
@@ -325,10 +326,6 @@ class JsonRpcSite(server.Site):
         """Whether a connection from an address is accepted."""
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
-
-    def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1 only, even where Twisted was installed with HTTP/2."""
-        return list(tls.PROTOCOLS)
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""
