@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+from jsonrpcs_tx.transports.twistedprivates import reserve_descriptor
 
 BACKLOG: Final = 50
 """Connections that may wait to be accepted, unless the endpoint says so itself, as in Twisted."""
@@ -46,7 +47,7 @@ class UnixPort(unix.Port):
         """Make the socket, and accept connections. Twisted's own would change the mode of whatever the path names."""
         self.socket, self._file = self._bind()
         self.socket.setblocking(False)
-        tcp._reservedFD.reserve()
+        reserve_descriptor()
         self.factory.doStart()  # type: ignore[union-attr] # it has one
         self.socket.listen(self.backlog)
         self.connected = True
