@@ -24,9 +24,9 @@ from zope.interface import implementer
 from fuzz.common import CUT
 from jsonrpcs_tx import Dispatcher, Registry
 from jsonrpcs_tx.transports import link as lines
-from jsonrpcs_tx.transports.http import JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
-from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.waiting import WaitingReply
 from jsonrpcs_tx.transports.workers import PassedOn, WorkerProcess
 from jsonrpcs_tx.worker import Relay
@@ -99,14 +99,14 @@ class _Wire(StringTransport):
 class TlsConnection(Connection):
     """A connection in memory over TLS, from the client's end of which everything is seen decrypted.
 
-    @param site: L{FastSite} or L{JsonRpcSite}; the fast one over the fast transport.
+    @param site: L{DirectSite} or L{JsonRpcSite}; the fast one over the fast transport.
     """
 
     def __init__(self, site: type[JsonRpcSite]) -> None:
         super().__init__(site)
         factory = TLSMemoryBIOFactory(_context(), False, self.channel.site, self.clock)
-        if site is FastSite:
-            factory.protocol = FastTlsTransport
+        if site is DirectSite:
+            factory.protocol = DirectTlsTransport
         self.transport = _Wire(peerAddress=IPv4Address("TCP", "127.0.0.1", 5))
         self.server: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
         self.server.makeConnection(self.transport)
@@ -163,7 +163,7 @@ def tls(data: bytes) -> None:
     with capturedLogs() as events:
         clear = Connection(JsonRpcSite).feed(*pieces)
         wanted = _answer_all(clear, lambda: None), clear.fate()[0]
-        for site in (JsonRpcSite, FastSite):
+        for site in (JsonRpcSite, DirectSite):
             connection = TlsConnection(site)
             wire = connection.records(pieces)
             for size, chunk in _chunks(wire, plan):

@@ -25,8 +25,8 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malfo
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
-from jsonrpcs_tx.transports.http import JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from tests.rpc.test_envelope import expected_code, read, rounded
 from tests.transports.test_framing import LIMIT, REQUEST, counted, documents_of, feed, verdict
 from tests.transports.test_httpdirect import Commands, Connection
@@ -231,7 +231,7 @@ def http(data: bytes) -> None:
     pieces = data.split(CUT)
     with capturedLogs() as events:
         for dialect in DIALECTS:
-            general, fast = (Connection(site, dialect) for site in (JsonRpcSite, FastSite))
+            general, fast = (Connection(site, dialect) for site in (JsonRpcSite, DirectSite))
             assert _course(fast, pieces) == _course(general, pieces)
     failures = [event["log_failure"] for event in events if "log_failure" in event]
     assert not failures, failures[0]

@@ -28,7 +28,7 @@ from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.http import JsonRpcResource
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 

@@ -1,4 +1,4 @@
-"""Listening for connections, on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
+"""Listening for connections on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
 import os
 from typing import Any
@@ -28,11 +28,11 @@ class StreamService(Transport):
 
     @param setting: that the endpoint comes from, for messages.
     @param endpoint: a Twisted server endpoint string.
-    @param protocol: the listener's, for the log and C{core.sockets_list}.
-    @param factory: makes the protocols; it has their L{Connections} as C{connections}, says with C{admits} whether it
-        takes one from an address, and has a C{settings_changed} of its own.
-    @param access: whose rules say whether others than this machine may reach it.
-    @param refusal: what those are sent that it does not take; nothing: they are not told.
+    @param protocol: the listener's name, for the log and C{core.sockets_list}.
+    @param factory: makes the protocols. It has their L{Connections} as C{connections}, tells with C{admits} whether it
+        accepts one from an address, and has a C{settings_changed} of its own.
+    @param access: its rules say whether other machines may reach the endpoint.
+    @param refusal: what clients are sent that the factory does not admit; empty: nothing is sent.
     @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
     """
 
@@ -64,14 +64,14 @@ class StreamService(Transport):
     def privilegedStartService(self) -> None:
         """Bind the port, while the process may still do so.
 
-        @raise StartError: it cannot be bound.
+        @raise StartError: the port cannot be bound.
         """
         if self._listening is not None:
             return
         failures: list[Failure] = []
         try:
             listening = self._listen()
-        except Exception:  # each kind of endpoint has errors of its own for what it cannot read
+        except Exception:  # each kind of endpoint raises its own errors
             raise self._error(Failure()) from None
         self._listening = listening.addCallback(self._listens).addErrback(failures.append)
         if failures:
@@ -87,7 +87,7 @@ class StreamService(Transport):
         return listening
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on what a change of settings means for a running server."""
+        """Apply a change of settings to a running server."""
         self._own_factory.settings_changed(settings)
         if self._acceptor is not None:
             self._acceptor.set_backlog()

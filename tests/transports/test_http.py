@@ -23,8 +23,7 @@ from zope.interface import implementer
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.log import debug, set_debug
-from jsonrpcs_tx.transports import connections, departures, unread
-from jsonrpcs_tx.transports import http as http_transport
+from jsonrpcs_tx.transports import connections, departures, httpsite, unread
 from jsonrpcs_tx.transports.unread import socket_transport
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.transports.test_files import make_directory
@@ -798,7 +797,7 @@ class AbuseTests(HttpCase):
     async def test_never_read(self) -> None:
         """A client that does not take its reply in time is cut off, be it the last on its connection or not."""
         self.serve(http_timeout=0.3)
-        self.patch(http_transport, "ABORT_TIME", 0.1)
+        self.patch(httpsite, "ABORT_TIME", 0.1)
         for headers in ((), ("Connection: close",)):
             client = await self.connect()
             await self.assert_answers(client)
@@ -831,7 +830,7 @@ class AbuseTests(HttpCase):
 
     async def test_never_reads(self) -> None:
         """A client that sends and never reads is read no more when its replies fill the buffers, and then cut off."""
-        self.patch(http_transport, "ABORT_TIME", 0.2)
+        self.patch(httpsite, "ABORT_TIME", 0.2)
         self.serve(http_timeout=2)
         client = await self.connect()
         await self.assert_answers(client)
