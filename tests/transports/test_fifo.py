@@ -23,6 +23,7 @@ from jsonrpcs_tx.log import debug, set_debug, throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.transports import fifo
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
 from tests.transports.test_files import make_directory, ordinary_user
@@ -714,6 +715,65 @@ class LargeReplyTests(FifoCase):
         stalled.startReading()
         assert len((await stalled.reply())["result"]) == self.SIZE
         await stopped
+
+
+class WaitingTests(FifoCase):
+    """Replies that wait for slow readers: in order, and limited."""
+
+    SIZE = 1_500_000
+
+    def setUp(self) -> None:
+        self.patch(fifo, "MAX_BYTES", 5 * self.SIZE)
+        super().setUp()
+
+    def ask(self, name: str, count: int = 1) -> list[dict[str, object]]:
+        """Ask for large replies to the FIFO of a name.
+
+        @return: what they should be.
+        """
+        for id in range(count):
+            self.write(request("test.big", self.SIZE, id=id, reply_name=name))
+        return [result(self.commands.big(self.SIZE), id) for id in range(count)]
+
+    async def test_order(self) -> None:
+        """Large replies to one FIFO come one after the other, each whole."""
+        stalled = self.reader("a", reading=False)
+        expected = self.ask("a", 2)
+        await self.assert_answers("b")
+        stalled.startReading()
+        data = await stalled.whole()
+        if len(data) < 2 * self.SIZE:  # it has seen the end of the first
+            data += await self.reader("a").whole()
+        wanted = "".join(json.dumps(one, separators=(",", ":")) for one in expected)
+        assert data.decode() == wanted
+
+    async def test_bytes_of_one(self) -> None:
+        """A reader that stalls has half of the bytes at the most; its oldest replies are dropped, counted and logged,
+        and others get theirs.
+        """
+        self.reader("a", reading=False)
+        self.ask("a", 5)
+        await self.logged("no reply to .*/r/a: newer replies to it wait")
+        await self.assert_answers("b")
+        assert self.dispatcher.traffic("fifo").dropped.value == 3
+        others = self.reader("c", reading=False)
+        expected = self.ask("c")
+        await self.assert_answers("d")
+        others.startReading()
+        assert [await others.reply()] == expected
+
+    async def test_open_files(self) -> None:
+        """Slow readers do not take all descriptors: of too many, the one that was first loses its reply."""
+        self.patch(fifo, "MAX_BEGUN", 2)
+        readers = [self.reader(name, reading=False) for name in "abcd"]
+        expected = [self.ask(name) for name in "abcd"]
+        await self.logged("no reply to .*/r/a: too many")
+        await self.logged("no reply to .*/r/b: too many")
+        for reader in readers:
+            reader.startReading()
+        assert len(await readers[0].whole()) < self.SIZE
+        for reader, replies in zip(readers[2:], expected[2:], strict=True):
+            assert [await reader.reply()] == replies
 
 
 class DeadlineTests(FifoCase):
