@@ -8,6 +8,8 @@ import select
 import signal
 import socket
 import sys
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 import msgspec
@@ -64,11 +66,13 @@ class WorkerReader(DatagramReader):
         super().doRead()
         self.counts.publish()
 
-    def _answer(self, most: int) -> None:
+    def _answer(self, most: int, end: float = inf) -> None:
         for _ in range(most):
             if self.link.congested:
                 return  # what comes next waits in the socket, for any worker
             super()._answer(1)
+            if monotonic() >= end:
+                return
 
     def send(self, reply: WaitingReply) -> None:
         self.counts.publish()  # first, so that whoever gets the reply finds it counted

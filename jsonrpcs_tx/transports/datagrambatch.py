@@ -7,7 +7,8 @@ or has to wait for its client or for others before it, or goes to a client that 
 be sent.
 
 It is right where everybody may call: nothing is looked at but the document. Replies keep their order, and none waits
-for the commands of others longer than L{HOLD}.
+for the commands of others longer than L{HOLD}. What is left in the slots when it is time for other transports is
+answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -181,10 +183,13 @@ class FastDatagramReader(DatagramReader):
     """Answers the datagrams that come to one bound socket, where everybody may call."""
 
     _busy = False
+    _place = _received = 0
+    _rest: Any = None
     _then: Callable[[None], None] | None = None
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._reactor: Any = self.reactor
         self._is_unix = isinstance(self._outgoing, UnixReplySocket)
         self._slots = _Slots(SLOTS, self._is_unix)
         self._note_ordinary()
@@ -212,35 +217,56 @@ class FastDatagramReader(DatagramReader):
         self._then = finished.callback
         return finished.addCallback(lambda _: super(FastDatagramReader, self).finish())
 
-    def _answer(self, most: int) -> None:
+    def doRead(self) -> None:
+        if self._rest is None:
+            super().doRead()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _answer(self, most: int, end: float = inf) -> None:
         self._busy = True
         try:
-            while most > 0:
+            while self._answer_slots(end) and most > 0:
                 wanted = min(most, SLOTS)
                 received = self._slots.receive(self._socket.fileno(), wanted)
                 if received < 0:
                     self._not_received(ctypes.get_errno())
                     return
-                self._answer_slots(received)
-                if received < wanted:
-                    return
-                most -= received
+                self._place, self._received = 0, received
+                most = most - received if received == wanted else 0
+            if self._place < self._received and self._rest is None:  # nothing more may come, so nobody would call this
+                self._rest = self._reactor.callLater(0, self._answer_rest)
         finally:
             self._busy = False
             then, self._then = self._then, None
             if then is not None:
                 then(None)
 
-    def _answer_slots(self, count: int) -> None:
-        """Answer what has been received into the first slots."""
+    def _answer_rest(self) -> None:
+        self._rest = None
+        self.doRead()
+
+    def _answer_slots(self, end: float) -> bool:
+        """Answer what has been received into the slots, until it is time for others.
+
+        @return: whether all is answered.
+        """
+        begin, count = self._place, self._received
+        if begin == count:
+            return True
+        self._place = count
         dispatch, origin = self._dispatcher.dispatch, self._origin
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
-        first = 0
+        first = begin
         due = monotonic() + HOLD
-        for place in range(count):
+        for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
             reply = dispatch(document, origin)
@@ -269,8 +295,13 @@ class FastDatagramReader(DatagramReader):
                 if body and name_sizes[place] > _NO_NAME:
                     self._reply(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
-            due = monotonic() + HOLD
+            now = monotonic()
+            if now >= end:
+                self._place = first
+                return first == count
+            due = now + HOLD
         self._send_slots(first, count)
+        return True
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent with no further look at the clients' shares."""

@@ -9,6 +9,8 @@ import socket
 import struct
 from collections.abc import Callable
 from functools import lru_cache, partial
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -98,7 +100,7 @@ class DatagramReader(PersistentReader):
         super().startReading()
 
     def doRead(self) -> None:
-        self._answer(MAX_PER_WAKEUP)
+        self._answer(MAX_PER_WAKEUP, monotonic() + self.turn)
 
     def finish(self) -> Deferred[None]:
         """Read no more, but for what has come before, at most L{MAX_AT_STOP} datagrams.
@@ -115,8 +117,11 @@ class DatagramReader(PersistentReader):
         if self._batches_done is not None and not self._batches and not self._batches_done.called:
             self._batches_done.callback(None)
 
-    def _answer(self, most: int) -> None:
-        """Answer what has come, at most so many datagrams."""
+    def _answer(self, most: int, end: float = inf) -> None:
+        """Answer what has come, at most so many datagrams.
+
+        @param end: when to leave the rest for later, by L{monotonic}.
+        """
         receive = self._receive
         for _ in range(most):
             try:
@@ -125,6 +130,8 @@ class DatagramReader(PersistentReader):
                 self._not_received(error.errno)
                 return
             self.datagram_received(*received)
+            if monotonic() >= end:
+                return
 
     def _not_received(self, number: int | None) -> None:
         """Log what keeps datagrams from being read, but for that there is none."""

@@ -6,8 +6,11 @@ import fcntl
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from twisted.application.service import Service
@@ -102,6 +105,8 @@ class FifoReader(PersistentReader):
         self._clock: IReactorTime = reactor
         self._deadline: Any = None
         self._awaited = 0
+        self._documents: deque[bytes] = deque()
+        self._rest: Any = None
 
     def fileno(self) -> int:
         return self._fd
@@ -110,22 +115,31 @@ class FifoReader(PersistentReader):
         return FIFO
 
     def doRead(self) -> None:
-        try:
-            data = os.read(self._fd, READ_SIZE)
-        except BlockingIOError:
-            return
-        self.data_received(data)
+        if self._rest is None:
+            end = monotonic() + self.turn
+            self._read()
+            self._answer(end)
 
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
-        self._answer_all(self.framer.feed(data))
-        self._watch()
+        self._take(data)
+        self._answer()
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
+        self._answer_all()
         self.doRead()
+        self._answer_all()
         self._watch_no_more()
+
+    def _read(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._take(os.read(self._fd, READ_SIZE))
+
+    def _take(self, data: bytes) -> None:
+        self._documents += self.framer.feed(data)
+        self._watch()
 
     def _watch(self) -> None:
         """See to it that an unfinished document is given up in time. What comes later does not put that off."""
@@ -143,24 +157,49 @@ class FifoReader(PersistentReader):
             self._deadline.cancel()
             self._deadline = None
 
+    def _answer_all(self) -> None:
+        self._answer()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _answer_rest(self) -> None:
+        self._rest = None
+        self._answer(monotonic() + self.turn)
+
     def _give_up(self) -> None:
         self._deadline = None
         self._awaited = 0
-        self._answer_all(self.framer.give_up())
+        self._documents += self.framer.give_up()
         self._watch()
+        self._answer(monotonic() + self.turn)
 
-    def _answer_all(self, documents: list[bytes]) -> None:
-        for document in documents:
-            request = self._dispatcher.decode(document)
-            name = reply_name(request, document)
-            if name is None:
-                _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
-                continue
-            reply = self._dispatcher.dispatch(document, self.origin, request)
-            if type(reply) is not Reply:
-                self._replies.send_when_there(name, reply)
-            elif reply.body:
-                self._replies.send(name, reply.body)
+    def _answer(self, end: float = inf) -> None:
+        """Answer the documents that are there.
+
+        @param end: when to leave the rest for later, by L{monotonic}. Nothing more is read before that is answered.
+        """
+        documents = self._documents
+        try:
+            while documents:
+                self._answer_one(documents.popleft())
+                if documents and monotonic() >= end:
+                    return
+        finally:
+            if documents and self._rest is None:  # nothing more may come, so nobody else would call this
+                self._rest = self._clock.callLater(0, self._answer_rest)
+
+    def _answer_one(self, document: bytes) -> None:
+        request = self._dispatcher.decode(document)
+        name = reply_name(request, document)
+        if name is None:
+            _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
+            return
+        reply = self._dispatcher.dispatch(document, self.origin, request)
+        if type(reply) is not Reply:
+            self._replies.send_when_there(name, reply)
+        elif reply.body:
+            self._replies.send(name, reply.body)
 
 
 class ReplyFifos:

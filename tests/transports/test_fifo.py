@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,19 @@ class Commands:
     """Commands that show what came through.
 
     @ivar calls: what C{test.echo} was called with.
+    @ivar seconds: how long it takes.
     """
 
     def __init__(self) -> None:
         self.calls: list[object] = []
+        self.seconds = 0.0
 
     @command("test.echo")
     def echo(self, value: str | int) -> str | int:
         """Returns what it is given."""
         self.calls.append(value)
+        if self.seconds:
+            time.sleep(self.seconds)
         return value
 
     @command("test.big")
@@ -399,6 +404,43 @@ class IdleTimeTests(SynchronousTestCase):
         self.fifo.finish()
         self.clock.advance(10)
         assert (self.replies.sent, self.clock.getDelayedCalls()) == ([], [])
+
+
+class TurnTests(FifoCase):
+    """Many requests in one write."""
+
+    COUNT = 20
+
+    def setUp(self) -> None:
+        self.patch(FifoReader, "turn", 0.002)
+        super().setUp()
+        self.commands.seconds = 0.003
+
+    async def test_others_meanwhile(self) -> None:
+        """They are answered in several turns, each in order, and nothing more needs to come for that."""
+        readers = [self.reader(f"a{number}") for number in range(self.COUNT)]
+        self.write(b"".join(request("test.echo", number, reply_name=f"a{number}") for number in range(self.COUNT)))
+        turns = 0
+        while len(self.commands.calls) < self.COUNT:
+            await deferLater(reactor, 0)
+            turns += 1
+        assert turns >= self.COUNT
+        assert self.commands.calls == list(range(self.COUNT))
+        for number, reader in enumerate(readers):
+            assert await reader.reply() == result(number)
+
+    async def test_stop(self) -> None:
+        """All are answered when the server stops, with what is still in the FIFO."""
+        readers = [self.reader(f"a{number}") for number in range(self.COUNT)]
+        for number in range(self.COUNT):
+            self.write(request("test.echo", number, reply_name=f"a{number}"))
+            if number == self.COUNT // 2:
+                await self.turns()
+        assert len(self.commands.calls) < self.COUNT // 2
+        await self.service.stopService()
+        assert self.commands.calls == list(range(self.COUNT))
+        for number, reader in enumerate(readers):
+            assert await reader.reply() == result(number)
 
 
 class ReplyNameTests(FifoCase):
