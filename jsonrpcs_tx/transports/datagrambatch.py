@@ -25,7 +25,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
-from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
+from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, MAX_PER_WAKEUP, DatagramReader
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
@@ -219,7 +219,7 @@ class FastDatagramReader(DatagramReader):
 
     def doRead(self) -> None:
         if self._rest is None:
-            super().doRead()
+            self._answer(MAX_PER_WAKEUP, monotonic() + self.turn)
 
     def stop(self) -> None:
         super().stop()
@@ -230,16 +230,18 @@ class FastDatagramReader(DatagramReader):
     def _answer(self, most: int, end: float = inf) -> None:
         self._busy = True
         try:
-            while self._answer_slots(end) and most > 0:
+            if self._place < self._received and not self._answer_slots(end):
+                return
+            while most > 0:
                 wanted = min(most, SLOTS)
                 received = self._slots.receive(self._socket.fileno(), wanted)
                 if received < 0:
                     self._not_received(ctypes.get_errno())
                     return
                 self._place, self._received = 0, received
-                most = most - received if received == wanted else 0
-            if self._place < self._received and self._rest is None:  # nothing more may come, so nobody would call this
-                self._rest = self._reactor.callLater(0, self._answer_rest)
+                if not self._answer_slots(end) or received < wanted:
+                    return
+                most -= received
         finally:
             self._busy = False
             then, self._then = self._then, None
@@ -256,8 +258,6 @@ class FastDatagramReader(DatagramReader):
         @return: whether all is answered.
         """
         begin, count = self._place, self._received
-        if begin == count:
-            return True
         self._place = count
         dispatch, origin = self._dispatcher.dispatch, self._origin
         slots = self._slots
@@ -296,9 +296,11 @@ class FastDatagramReader(DatagramReader):
                     self._reply(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
             now = monotonic()
-            if now >= end:
+            if now >= end and first < count:
                 self._place = first
-                return first == count
+                if self._rest is None:  # nothing more may come, so nobody else would call this
+                    self._rest = self._reactor.callLater(0, self._answer_rest)
+                return False
             due = now + HOLD
         self._send_slots(first, count)
         return True

@@ -13,6 +13,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, succeed
@@ -115,15 +116,23 @@ class FifoReader(PersistentReader):
         return FIFO
 
     def doRead(self) -> None:
-        if self._rest is None:
-            end = monotonic() + self.turn
-            self._read()
-            self._answer(end)
+        if self._rest is not None:  # nothing more is read before all is answered
+            return
+        try:
+            data = os.read(self._fd, READ_SIZE)
+        except BlockingIOError:
+            return
+        self.data_received(data)
 
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
-        self._take(data)
-        self._answer()
+        documents = self.framer.feed(data)
+        self._watch()
+        if len(documents) == 1 and not self._documents:
+            self._answer_one(documents[0])
+        else:
+            self._documents += documents
+            self._answer(monotonic() + self.turn)
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
@@ -132,14 +141,6 @@ class FifoReader(PersistentReader):
         self.doRead()
         self._answer_all()
         self._watch_no_more()
-
-    def _read(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._take(os.read(self._fd, READ_SIZE))
-
-    def _take(self, data: bytes) -> None:
-        self._documents += self.framer.feed(data)
-        self._watch()
 
     def _watch(self) -> None:
         """See to it that an unfinished document is given up in time. What comes later does not put that off."""
@@ -177,7 +178,7 @@ class FifoReader(PersistentReader):
     def _answer(self, end: float = inf) -> None:
         """Answer the documents that are there.
 
-        @param end: when to leave the rest for later, by L{monotonic}. Nothing more is read before that is answered.
+        @param end: when to leave the rest for later, by L{monotonic}.
         """
         documents = self._documents
         try:
@@ -258,7 +259,7 @@ class ReplyFifos:
         if problem is not None:
             self._drop(name, problem)
             return
-        reply = _Reply(name, body)
+        reply = _Reply(name, body, body)
         if name in self._waiting or not self._try(reply):
             self._waiting.add(reply)
 
@@ -279,11 +280,11 @@ class ReplyFifos:
 
         @return: False where it has to wait, for a reader or for room.
         """
-        fd, rest = reply.fd, reply.rest
+        fd, rest, written = reply.fd, reply.rest, 0
         try:
             if fd < 0:
                 fd = self._open(reply.peer, len(rest))
-            rest = rest[os.write(fd, rest) :]
+            written = os.write(fd, rest)
         except BlockingIOError:
             pass
         except _NoReplyFifo as error:
@@ -297,7 +298,7 @@ class ReplyFifos:
                 os.close(fd)
             self._drop(reply.peer, str(error.strerror))
             return True
-        if not rest:
+        if written == len(rest):
             if reply.fd < 0:
                 os.close(fd)
             else:
@@ -305,7 +306,7 @@ class ReplyFifos:
             return True
         if reply.fd < 0:
             self._begin(reply, fd)
-        reply.rest = memoryview(rest)
+        reply.rest = memoryview(rest)[written:]
         if 0 <= self._reactor.seconds() - reply.begun < self._timeout:  # below 0 the clock was set back
             return False
         self._drop(reply.peer, f"its reader took {self._timeout:g} s and more")
@@ -393,29 +394,30 @@ class _NoReplyFifo(Exception):
     """What has the name of a reply FIFO must not be written to; the message says why."""
 
 
-class _Reply:
+class _Reply(msgspec.Struct, gc=False):
     """A reply on its way.
 
     @ivar peer: the name of the FIFO.
+    @ivar body: all of it.
     @ivar rest: what is still to be written.
     @ivar tries: how often the FIFO was opened.
     @ivar fd: the descriptor of the FIFO; -1 while it is not open.
     @ivar writer: tells when there is room again, while it is open.
     @ivar begun: when it was opened, by the reactor's clock.
-    @ivar size: bytes that it takes up.
     """
 
-    __slots__ = ("begun", "fd", "peer", "rest", "size", "tries", "writer")
+    peer: str
+    body: bytes
+    rest: bytes | memoryview
+    tries: int = 1
+    fd: int = -1
+    writer: Any = None
+    begun: float = 0.0
 
-    begun: float
-    writer: "_ReplyWriter"
-
-    def __init__(self, peer: str, body: bytes) -> None:
-        self.peer = peer
-        self.rest: bytes | memoryview = body
-        self.size = len(body) + OVERHEAD
-        self.tries = 1
-        self.fd = -1
+    @property
+    def size(self) -> int:
+        """Bytes that it takes up at first."""
+        return len(self.body) + OVERHEAD
 
 
 class _ReplyWriter(abstract.FileDescriptor):
