@@ -99,7 +99,7 @@ class DatagramService(Transport):
 
     def _stop(self) -> None:
         if self._reader is not None:
-            self._reader.stopReading()
+            self._reader.stop()
             self._reader = None
         if self._replies is not None:
             self._replies.stop()
