@@ -26,9 +26,10 @@ class UnixPort(unix.Port):
 
     @param path: of the socket.
     @param bind: makes the bound socket, and tells its file if that is to be removed at the end.
+    @ivar file: the one to be removed at the end; None: there is none.
     """
 
-    _file: OwnFile | None = None
+    file: OwnFile | None = None
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class UnixPort(unix.Port):
 
     def startListening(self) -> None:
         """Make the socket, and accept connections. Twisted's own would change the mode of whatever the path names."""
-        self.socket, self._file = self._bind()
+        self.socket, self.file = self._bind()
         self.socket.setblocking(False)
         tcp._reservedFD.reserve()
         self.factory.doStart()  # type: ignore[union-attr] # it has one
@@ -60,9 +61,9 @@ class UnixPort(unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """The socket is closed: remove the file, if it is still this one's."""
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
         tcp.Port.connectionLost(self, reason)
 
 
