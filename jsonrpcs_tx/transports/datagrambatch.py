@@ -6,7 +6,8 @@ is received and from which it is answered. Other replies go the general way: tho
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
 It may be used only where there are no rules: nothing is looked at but the document. Replies keep their order, and none
-waits for the commands of others longer than L{HOLD}.
+waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time for other transports is
+answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -185,10 +187,13 @@ class BatchReader(DatagramReader):
     """
 
     _busy = False
+    _place = _received = 0
+    _rest: Any = None
     _then: Callable[[None], None] | None = None
 
     def __init__(self, sock: socket.socket, responder: Responder, reactor: Any) -> None:
         super().__init__(sock, responder, reactor)
+        self._reactor: Any = reactor
         self._responder = responder
         self._replies = responder.replies
         self._outgoing = outgoing = responder.replies.outgoing
@@ -210,17 +215,29 @@ class BatchReader(DatagramReader):
         self._then = finished.callback
         return finished.addCallback(lambda _: super(BatchReader, self).finish())
 
-    def read(self, most: int) -> None:
+    def doRead(self) -> None:
+        if self._rest is None:
+            super().doRead()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def read(self, most: int, end: float = inf) -> None:
         self._busy = True
         try:
+            if self._place < self._received and not self._answer_slots(end):
+                return
             while most > 0:
                 wanted = min(most, SLOTS)
                 received = self._slots.receive(self._socket.fileno(), wanted)
                 if received < 0:
                     self._not_received(ctypes.get_errno())
                     return
-                self._answer_slots(received)
-                if received < wanted:
+                self._place, self._received = 0, received
+                if not self._answer_slots(end) or received < wanted:
                     return
                 most -= received
         finally:
@@ -229,16 +246,25 @@ class BatchReader(DatagramReader):
             if then is not None:
                 then(None)
 
-    def _answer_slots(self, count: int) -> None:
-        """Answer what has been received into the first slots."""
+    def _answer_rest(self) -> None:
+        self._rest = None
+        self.doRead()
+
+    def _answer_slots(self, end: float) -> bool:
+        """Answer what has been received into the slots, until it is time for others.
+
+        @return: whether all is answered.
+        """
+        begin, count = self._place, self._received
+        self._place = count
         dispatch, origin, answer = self._responder.dispatcher.dispatch, self._responder.origin, self._replies.answer
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
-        first = 0
+        first = begin
         due = monotonic() + HOLD
-        for place in range(count):
+        for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
             reply = dispatch(document, origin)
@@ -267,8 +293,15 @@ class BatchReader(DatagramReader):
                 if body and name_sizes[place] > _NO_NAME:
                     answer(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
-            due = monotonic() + HOLD
+            now = monotonic()
+            if now >= end and first < count:
+                self._place = first
+                if self._rest is None:  # nothing more may come, so nobody else would call this
+                    self._rest = self._reactor.callLater(0, self._answer_rest)
+                return False
+            due = now + HOLD
         self._send_slots(first, count)
+        return True
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent without a look at the clients' shares."""

@@ -9,6 +9,8 @@ import socket
 import struct
 from collections.abc import Callable
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -77,12 +79,15 @@ class DatagramReader(PersistentReader):
         return self.receiver.protocol
 
     def doRead(self) -> None:
-        self.read(MAX_PER_WAKEUP)
+        self.read(MAX_PER_WAKEUP, monotonic() + self.turn)
         if self._after is not None:
             self._after()
 
-    def read(self, most: int) -> None:
-        """Read what has come, at most so many datagrams; none after one at which L{pause} is called."""
+    def read(self, most: int, end: float = inf) -> None:
+        """Read what has come, at most so many datagrams; none after one at which L{pause} is called.
+
+        @param end: when to leave the rest for later, by L{monotonic}.
+        """
         receive, datagram_received = self._receive, self.receiver.datagram_received
         for _ in range(most):
             if self._paused:
@@ -93,6 +98,8 @@ class DatagramReader(PersistentReader):
                 self._not_received(error.errno)
                 return
             datagram_received(*received)
+            if monotonic() >= end:
+                return
 
     def pause(self) -> None:
         """Leave what comes in the socket until L{resume} is called."""

@@ -9,6 +9,9 @@ from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
+TURN: Final = 0.005
+"""Seconds that a reader answers what has come before others have their turn; one document may take longer."""
+
 FIRST_PAUSE: Final = 0.05
 """Seconds after which a reader that was lost reads again; the pause doubles each time, up to L{MOST_PAUSE}."""
 MOST_PAUSE: Final = 1.0
@@ -20,7 +23,11 @@ class PersistentReader(abstract.FileDescriptor):
     """A descriptor that is read until L{stopReading} is called.
 
     The reactor drops a reader whose C{doRead} raises, for good. This one logs the error, and reads again after a pause.
+
+    @ivar turn: see L{TURN}.
     """
+
+    turn = TURN
 
     _pause: Any = None
     _pause_time = FIRST_PAUSE

@@ -7,6 +7,7 @@ closing remain the reactor's, and so does everything on ports other than Twisted
 
 import select
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from twisted.internet import abstract, tcp
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.persistentreader import TURN
 
 _log = make_logger(__name__)
 
@@ -63,7 +65,10 @@ class ReadGroup(abstract.FileDescriptor):
             self.reading = False
 
     def _read_all(self) -> None:
+        end = monotonic() + TURN
         for fd, _ in self._epoll.poll(0, MAX_PER_WAKEUP):
+            if monotonic() >= end:  # the others are still ready next time
+                return
             connection = self._connections.get(fd)
             if connection is None:  # reading an earlier one has ended it
                 continue

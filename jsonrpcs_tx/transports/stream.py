@@ -18,13 +18,15 @@ from jsonrpcs_tx.transports import proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
+from jsonrpcs_tx.transports.files import FileKeeper, OwnFile
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
+from jsonrpcs_tx.transports.unixstreams import UnixPort
 
 _log = make_logger(__name__)
 
 
 class StreamService(Transport):
-    """Listens on an endpoint.
+    """Listens on an endpoint. A Unix socket is made again if it is removed.
 
     @param setting: that the endpoint comes from, for messages.
     @param endpoint: a Twisted server endpoint string.
@@ -60,6 +62,8 @@ class StreamService(Transport):
         self._group: ReadGroup | None = None
         self._acceptor: Acceptor | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
+        self._file: OwnFile | None = None
+        self._keeper = FileKeeper(self, reactor)
 
     def privilegedStartService(self) -> None:
         """Bind the port, while the process may still do so.
@@ -92,9 +96,15 @@ class StreamService(Transport):
         if self._acceptor is not None:
             self._acceptor.set_backlog()
 
+    def startService(self) -> None:
+        super().startService()
+        if self._file is not None:
+            self._keeper.keep(self._file)
+
     def stopService(self) -> Deferred[None] | None:
         """@return: a Deferred that fires with None when the port and all connections are closed."""
         super().stopService()
+        self._keeper.stop()
         listening, self._listening, self.listener = self._listening, None, None
         if listening is None:
             return None
@@ -118,6 +128,7 @@ class StreamService(Transport):
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
             self._acceptor = Acceptor(port, self._endpoint, self.connections, self._reactor)
+        self._file = port.file if isinstance(port, UnixPort) else None
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):

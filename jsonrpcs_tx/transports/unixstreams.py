@@ -27,9 +27,10 @@ class UnixPort(unix.Port):
 
     @param path: the socket's.
     @param bind: makes the bound socket; gives its file as well, if that is to be removed at the end.
+    @ivar file: the one to be removed at the end; None: there is none.
     """
 
-    _file: OwnFile | None = None
+    file: OwnFile | None = None
 
     def __init__(
         self,
@@ -45,7 +46,7 @@ class UnixPort(unix.Port):
 
     def startListening(self) -> None:
         """Make the socket, and accept connections. Twisted's would change the mode of whatever file the path names."""
-        self.socket, self._file = self._bind()
+        self.socket, self.file = self._bind()
         self.socket.setblocking(False)
         reserve_descriptor()
         self.factory.doStart()  # type: ignore[union-attr] # it has one
@@ -61,9 +62,9 @@ class UnixPort(unix.Port):
 
     def connectionLost(self, reason: Failure) -> None:
         """The socket is closed: remove its file, unless somebody else has replaced it."""
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
         tcp.Port.connectionLost(self, reason)
 
 

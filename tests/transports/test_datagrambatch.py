@@ -5,6 +5,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -105,6 +106,7 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         commands, clock = Commands(), MemoryReactorClock()
         dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
         reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
+        reader.turn = inf
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()
         reader.receiver.replies.stop()
@@ -198,14 +200,41 @@ def test_client_that_is_gone() -> None:
         assert one.counts()["unix:dropped"] == 2
 
 
+def hold() -> None:
+    """Take more time than replies that are ready may wait."""
+    end = monotonic() + 2 * HOLD
+    while monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+def test_turn(kind: type[DatagramReader], stops: bool) -> None:
+    """When its time is over, a reader leaves what came at once for its next turn, and loses none at a stop."""
+    with side(kind, "udp4") as one:
+        one.reader.turn = 0
+        one.commands.then = hold
+        for id in range(3):
+            one.clients[0].sendto(request("test.then", id=id), one.server.getsockname())
+        one.reader.doRead()
+        answered = [json.loads(reply)["id"] for reply in received(one.clients[0])]
+        assert answered == [0]
+        for _ in range(2):
+            if stops:
+                one.reader.finish()
+            elif kind is BatchReader:
+                one.clock.advance(0)  # all has been received: the reactor sees nothing
+            else:
+                one.reader.doRead()
+            answered += [json.loads(reply)["id"] for reply in received(one.clients[0])]
+            assert len(answered) >= 2
+        assert answered == [0, 1, 2]
+    assert one.clock.getDelayedCalls() == []
+
+
 def test_slow_command() -> None:
     """Replies do not wait for the commands of others that take their time."""
     early: list[bytes] = []
-
-    def hold() -> None:
-        end = monotonic() + 2 * HOLD
-        while monotonic() < end:
-            pass
 
     with side(BatchReader, "udp4") as one:
 
