@@ -3,14 +3,14 @@
 Every event passes here, so no call site can forget it. What a client sends reaches the log with its control
 characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
 warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged tells how many were
-held back.
+held back. The first one about another client has as much room of its own, so that no client hides another.
 
 The level and the counts hold for the whole process, as Twisted's log does.
 """
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from io import StringIO
 from typing import Any, Final
 
@@ -36,6 +36,12 @@ MAX_KINDS: Final = 1000
 
 _KIND_VALUES: Final = ("command", "transport")
 """Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
+
+_SOURCE_VALUES: Final = ("client", "peer", "caller")
+"""Values that tell whom a message is about, so that a flood of one does not hide others."""
+
+MAX_SOURCES: Final = 64
+"""Sources that are known of one kind of message; the one that came first is forgotten first."""
 
 _ANY_SIZE: Final = 2**64
 """Integers below it are shown as they are; longer ones may be too long to be formatted."""
@@ -87,13 +93,34 @@ class _Kind:
     """What a kind of message may still log.
 
     @ivar room: messages that may be logged now.
+    @ivar spare: messages that may be logged besides, each about a source that is not in C{sources}.
+    @ivar sources: those that messages were logged about.
     @ivar since: when that was worked out.
     @ivar held_back: messages that were not logged since the last one that was.
     """
 
     since: float
     room: float = BURST
+    spare: float = BURST
     held_back: int = 0
+    sources: dict[Hashable, None] = attrs.field(factory=dict)
+
+    def take(self, now: float, source: Hashable) -> bool:
+        """Whether one more may be logged."""
+        gained = (now - self.since) * RATE
+        self.since = now
+        self.room, self.spare = min(BURST, self.room + gained), min(BURST, self.spare + gained)
+        if self.room >= 1:
+            self.room -= 1
+        elif source is not None and source not in self.sources and self.spare >= 1:
+            self.spare -= 1
+        else:
+            return False
+        if source is not None and source not in self.sources:
+            if len(self.sources) >= MAX_SOURCES:
+                del self.sources[next(iter(self.sources))]
+            self.sources[source] = None
+        return True
 
 
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
@@ -106,7 +133,8 @@ def report(logger: Logger, message: str, error: BaseException, **values: object)
 
 
 class Throttle:
-    """Decides which messages are logged, by their kinds: a flood of one kind hides no other.
+    """Decides which messages are logged, by their kinds: a flood of one kind hides no other, nor does a flood from one
+    source hide the first message about another.
 
     @param clock: tells the time in seconds; it never goes back.
     @ivar held_back: messages of all kinds that were not logged.
@@ -117,10 +145,11 @@ class Throttle:
         self._kinds: dict[object, _Kind] = {}
         self.held_back = 0
 
-    def take(self, key: object) -> int | None:
+    def take(self, key: object, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
 
         @param key: of its kind.
+        @param source: whom it is about; None: nobody in particular.
         @return: how many of its kind were held back since the last one; None: this one is held back.
         """
         now = self._clock()
@@ -129,13 +158,10 @@ class Throttle:
             if len(self._kinds) >= MAX_KINDS:
                 self._kinds.clear()
             kind = self._kinds[key] = _Kind(now)
-        kind.room = min(BURST, kind.room + (now - kind.since) * RATE)
-        kind.since = now
-        if kind.room < 1:
+        if not kind.take(now, source):
             kind.held_back += 1
             self.held_back += 1
             return None
-        kind.room -= 1
         held_back, kind.held_back = kind.held_back, 0
         return held_back
 
@@ -161,7 +187,8 @@ class _Logger(Logger):
         if level < _least:
             return
         if level >= LogLevel.warn and values.get("log_throttled", True):
-            held_back = throttle.take((self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES)))
+            kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
+            held_back = throttle.take(kind, _source(values))
             if held_back is None:
                 return
             if held_back:
@@ -173,6 +200,16 @@ class _Logger(Logger):
             elif name == "log_failure":
                 values[name] = _PrintableFailure(value)
         super().emit(level, format, **values)
+
+
+def _source(values: dict[str, Any]) -> Hashable:
+    """Whom a message is about: an address, of a UDP client without its port."""
+    for name in _SOURCE_VALUES:
+        value = values.get(name)
+        if value is not None:
+            source = value[0] if isinstance(value, tuple) and value else value
+            return source if isinstance(source, Hashable) else None
+    return None
 
 
 def _shown(value: object) -> object:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -33,6 +33,11 @@ from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
 _log = make_logger(__name__)
+
+BATCH_TIME: Final = CLOSE_TIME - 0.5
+"""Seconds in which batches may still be run when the server stops. The rest of the time is for their replies to go out
+before connections are cut.
+"""
 
 
 class JsonRpcService(MultiService):
@@ -104,14 +109,14 @@ class JsonRpcService(MultiService):
         """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
         effects.
 
-        Batches that take longer than L{CLOSE_TIME} are not run to their end.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is.
 
         @return: a Deferred that fires when everything has stopped.
         """
         Service.stopService(self)
         transports = self.transports()
         others = [child for child in self if child not in transports]
-        late = self.reactor.callLater(CLOSE_TIME, self.dispatcher.batches.cancel)
+        late = self.reactor.callLater(BATCH_TIME, self.dispatcher.batches.cancel)
 
         def stop_others(_: object) -> Deferred[Any]:
             if late.active():

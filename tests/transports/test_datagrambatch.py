@@ -210,7 +210,7 @@ def hold() -> None:
 @pytest.mark.parametrize("stops", [False, True])
 @pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 def test_turn(kind: type[DatagramReader], stops: bool) -> None:
-    """When its time is over, a reader leaves what came at once for its next turn, and loses none at a stop."""
+    """When its time is over, a reader leaves the rest for its next turn, which comes; none is lost at a stop."""
     with side(kind, "udp4") as one:
         one.reader.turn = 0
         one.commands.then = hold
