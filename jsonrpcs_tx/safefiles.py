@@ -4,6 +4,8 @@ import os
 import stat
 from typing import BinaryIO, Final
 
+from jsonrpcs_tx.errors import NotAllowed
+
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """A FIFO in the place of the file does not hold up the server, and a terminal does not become its own."""
 
@@ -12,7 +14,7 @@ def open_regular(path: str) -> BinaryIO:
     """Open an ordinary file for reading, without ever waiting.
 
     @raise OSError: it cannot be opened.
-    @raise ValueError: it is something else, such as a FIFO or a device.
+    @raise NotAllowed: it is something else, such as a FIFO or a device.
     """
     fd = os.open(path, _FLAGS)
     try:
@@ -22,7 +24,7 @@ def open_regular(path: str) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         file.close()
-        raise ValueError("not an ordinary file; allowed: one that can be read")
+        raise NotAllowed("not an ordinary file", "one that can be read")
     return file
 
 

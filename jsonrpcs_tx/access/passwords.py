@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from jsonrpcs_tx.errors import NotAllowed
+
 MAX_SCRYPT: Final = 256 * 1024 * 1024
 """The most that 128 * n * r * p may be: the memory that hashing a password takes, in bytes, times p."""
 
@@ -79,32 +81,32 @@ def make_hash(password: bytes, n: int = 32_768, r: int = 8, p: int = 1) -> str:
 def read_hash(text: str) -> Hash:
     """Read a hash, as it is in the file.
 
-    @raise ValueError: it is none of those that are allowed, its costs are out of range, or it is of bcrypt, and that
-        package is not installed; the message says so, and what is allowed.
+    @raise NotAllowed: it is of another kind, its costs are out of range, or it is of bcrypt and that package is not
+        installed.
     """
     if match := _SCRYPT.fullmatch(text):
         n, r, p = map(int, match.groups()[:3])
         if not (2 <= n == n & -n and 0 < 128 * n * r * p <= MAX_SCRYPT):
-            raise ValueError(
-                f"scrypt with n={n}, r={r}, p={p}; allowed: n a power of 2 above 1, r and p from 1, "
-                f"128 * n * r * p at most {MAX_SCRYPT}"
+            raise NotAllowed(
+                f"scrypt with n={n}, r={r}, p={p}",
+                f"n a power of 2 above 1, r and p from 1, 128 * n * r * p at most {MAX_SCRYPT}",
             )
         try:
             salt, digest = (base64.b64decode(part, validate=True) for part in match.groups()[3:])
         except ValueError:
             salt = digest = b""
         if not salt or len(digest) != 32:
-            raise ValueError("a broken hash of scrypt; allowed: a salt and 32 bytes of hash, in base64")
+            raise NotAllowed("a broken scrypt hash", "a salt and 32 bytes of hash, in base64")
         return Scrypt(text, n, r, p, salt, digest)
     if match := _BCRYPT.fullmatch(text):
         if not 4 <= int(match[1]) <= MAX_BCRYPT_COST:
-            raise ValueError(f"bcrypt with the cost {match[1]}; allowed: 04 to {MAX_BCRYPT_COST}")
+            raise NotAllowed(f"bcrypt with cost {match[1]}", f"04 to {MAX_BCRYPT_COST}")
         try:
             importlib.import_module("bcrypt")
         except ImportError:
-            raise ValueError(
-                "a hash of bcrypt, but the Python package bcrypt is not installed; allowed without it: "
-                "$scrypt$, as python -m jsonrpcs_tx.credentials makes it"
+            raise NotAllowed(
+                "a bcrypt hash, but the Python package bcrypt is not installed",
+                "without it $scrypt$, as python -m jsonrpcs_tx.credentials makes it",
             ) from None
         return Bcrypt(text)
-    raise ValueError(f"no hash that is known here; allowed: {ALLOWED}")
+    raise NotAllowed("not a known hash", ALLOWED)

@@ -27,7 +27,7 @@ from zope.interface import implementer
 from jsonrpcs_tx.access.guessing import Gate, Pass, TooManyPasswords, network_of
 from jsonrpcs_tx.access.limits import Recent, TurnLost, Turns
 from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
-from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
@@ -58,7 +58,7 @@ def read_users(lines: bytes) -> dict[bytes, Hash]:
     """Read what is in a file of users.
 
     @return: the hashes by the names of users.
-    @raise ValueError: a line is no user, or a user comes twice; the message says which line, and what is allowed.
+    @raise NotAllowed: a line is not a user's, or a user comes twice; C{reason} says which line.
     """
     users: dict[bytes, Hash] = {}
     for number, line in enumerate(lines.splitlines(), 1):
@@ -68,27 +68,27 @@ def read_users(lines: bytes) -> dict[bytes, Hash]:
         try:
             name, colon, text = stripped.decode().partition(":")
             if not colon:
-                raise ValueError(f"no colon; allowed: {ALLOWED}")
+                raise NotAllowed("no colon", ALLOWED)
             key = check_name(name).encode()
             if key in users:
-                raise ValueError(f"{name!r} again; allowed: one line for each user")
+                raise NotAllowed(f"{name!r} again", "one line for each user")
             users[key] = read_hash(text)
         except UnicodeDecodeError:
-            raise ValueError(f"line {number}: not UTF-8; allowed: {ALLOWED}") from None
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+            raise NotAllowed(f"line {number}: not UTF-8", ALLOWED) from None
+        except NotAllowed as error:
+            raise NotAllowed(f"line {number}: {error.reason}", error.allowed) from None
     return users
 
 
 def check_name(name: str) -> str:
-    """A name that a user can have.
+    """Check that a user can have a name.
 
-    @raise ValueError: it cannot be one.
+    @return: the name.
+    @raise NotAllowed: it cannot be a user's.
     """
     if not name or ":" in name or not name.isprintable() or name != name.strip() or name.startswith("#"):
-        raise ValueError(
-            f"{name!r} is no name; allowed: printable characters without a colon, no '#' in front, no blanks around"
-        )
+        allowed = "printable characters without a colon, no '#' in front, no blanks around"
+        raise NotAllowed(f"{name!r} cannot be a user's name", allowed)
     return name
 
 
@@ -125,8 +125,8 @@ class UsersFile:
         self._identity: tuple[int, ...] | None = None
         try:
             self._read()
-        except (OSError, ValueError) as error:
-            raise StartError(self._explain(error)) from None
+        except (OSError, NotAllowed) as error:
+            raise self._explain(error) from None
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Check a name and a password.
@@ -204,14 +204,14 @@ class UsersFile:
             if self._identity is not None:
                 _log.error("nobody gets in: {reason}", reason=self._explain(error))
             self._users, self._identity = {}, None
-        except ValueError as error:
-            _log.error("the users of before stay: {reason}", reason=self._explain(error))
+        except NotAllowed as error:
+            _log.error("the former users stay: {reason}", reason=self._explain(error))
 
     def _read(self) -> None:
         """Read the file, and remember which it was, so that a bad one is read once.
 
         @raise OSError: it cannot be read.
-        @raise ValueError: it has a bad line, or is no ordinary file.
+        @raise NotAllowed: it has a bad line, or is not an ordinary file.
         """
         self._identity = _identity(os.stat(self._path))  # what is no ordinary file is looked at once, too
         with open_regular(self._path) as file:
@@ -224,10 +224,10 @@ class UsersFile:
                 _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
             self._users = read_users(file.read())
 
-    def _explain(self, error: OSError | ValueError) -> str:
+    def _explain(self, error: OSError | NotAllowed) -> StartError:
         if isinstance(error, OSError):
-            return f"http_users: {self._path}: {error.strerror}; allowed: a file that can be read"
-        return f"http_users: {self._path}: {error}"
+            return StartError("http_users", self._path, error.strerror, "a file that can be read")
+        return StartError("http_users", self._path, error.reason, error.allowed)
 
     def _stand_in(self, name: bytes) -> Hash:
         """The hash that a name is checked against that is not known: always the same one, with costs as others have."""

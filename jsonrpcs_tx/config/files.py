@@ -5,6 +5,7 @@ import tomllib
 from typing import Any
 
 from jsonrpcs_tx.config.settings import fields
+from jsonrpcs_tx.errors import NotAllowed
 
 _OWN_MODULE = "jsonrpcs"
 
@@ -16,8 +17,8 @@ _MODPARAM = re.compile(
 _DIRECTIVE = re.compile(r"\s*[#!]!(?P<word>\w+)(?:\s+(?P<name>[^\s]+)(?:\s+(?P<value>.*?))?)?\s*$")
 
 
-class ConfigError(Exception):
-    """A file of settings cannot be used; the message names the file, the line, what was wrong and what is allowed."""
+class ConfigError(NotAllowed):
+    """A file of settings cannot be used; C{reason} names the file, the line and what was wrong."""
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -29,9 +30,9 @@ def read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"config: {path}: {error.strerror}; allowed: a readable TOML file") from None
+        raise ConfigError(f"config: {path}: {error.strerror}", "a readable TOML file") from None
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: too many digits, too deep
-        raise ConfigError(f"config: {path}: {error}; allowed: TOML, name = value") from None
+        raise ConfigError(f"config: {path}: {error}", "TOML, name = value") from None
 
 
 def read_modparams(path: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def read_modparams(path: str) -> dict[str, Any]:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
-        raise ConfigError(f"modparams: {path}: {error.strerror}; allowed: a readable kamailio.cfg") from None
+        raise ConfigError(f"modparams: {path}: {error.strerror}", "a readable kamailio.cfg") from None
     known = {(field.module, field.name): field for field in fields()}
     values: dict[str, Any] = {}
     lines, defines = _active_lines(_without_comments(text))
@@ -61,7 +62,7 @@ def read_modparams(path: str) -> dict[str, Any]:
             if _OWN_MODULE not in modules:
                 continue
             allowed = ", ".join(name for module, name in known if module == _OWN_MODULE)
-            raise ConfigError(f"{place}: no such setting; allowed: {allowed}")
+            raise ConfigError(f"{place}: no such setting", allowed)
         value = _value(match["value"], defines, place)
         if field.kind.several:
             values.setdefault(name, []).append(value)
@@ -116,4 +117,4 @@ def _value(literal: str, defines: dict[str, str], place: str) -> str | int:
     try:
         return int(literal, 0)
     except ValueError:
-        raise ConfigError(f"{place}: {literal} has no value; allowed: a number, a string or a define") from None
+        raise ConfigError(f"{place}: {literal} has no value", "a number, a string or a define") from None

@@ -18,6 +18,8 @@ from typing import Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
+
 INACTIVE: Final = 1
 TRYING: Final = 2
 DISABLED: Final = 4
@@ -47,11 +49,11 @@ _UNSIGNED = re.compile("[0-9]{1,10}")
 _NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
 
 
-class DestinationError(ValueError):
-    """A destination, a state or a list is not as it must be; the message says what is wrong and what is allowed."""
+class DestinationError(NotAllowed):
+    """A destination, a state or a list of destinations is invalid."""
 
 
-class NoDestination(LookupError):
+class NoDestination(JsonRpcsError, LookupError):
     """There is no such set, or none of its destinations is live."""
 
 
@@ -86,13 +88,13 @@ class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
             L{MOST_ATTRIBUTES}.
         """
         if len(body) > MOST_ATTRIBUTES:
-            raise DestinationError(f"attributes of {len(body)} characters; allowed: up to {MOST_ATTRIBUTES}")
+            raise DestinationError(f"attributes of {len(body)} characters", f"up to {MOST_ATTRIBUTES}")
         found: dict[str, str | int] = {}
         for part in filter(None, body.split(";")):
             name, _, value = part.partition("=")
             if name in ("maxload", "weight", "rweight"):
                 if not _UNSIGNED.fullmatch(value) or int(value) >= 2**31:
-                    raise DestinationError(f"{name} {value!r:.60}; allowed: 0 to 2147483647")
+                    raise DestinationError(f"{name} {value!r:.60}", "0 to 2147483647")
                 found[name] = int(value)
             elif name in ("duid", "socket", "sockname", "obproxy"):
                 found[name] = value
@@ -125,16 +127,16 @@ class Destination:
         """@raise DestinationError: the URI or the flags are not allowed."""
         self.flags = self.state
         if len(self.uri) > MOST_URI:
-            raise DestinationError(f"URI of {len(self.uri)} characters; allowed: up to {MOST_URI}")
+            raise DestinationError(f"URI of {len(self.uri)} characters", f"up to {MOST_URI}")
         match = _URI.fullmatch(self.uri)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
-            raise DestinationError(f"URI {self.uri!r:.100}; allowed: sip:host, sip:user@host:port;parameters and sips:")
+            raise DestinationError(f"URI {self.uri!r:.100}", "sip:host, sip:user@host:port;parameters and sips:")
         self.host = match["host"].strip("[]")
         self.port = int(match["port"] or (5061 if self.uri.startswith("sips:") else 5060))
         transport = _TRANSPORT.search(match["rest"] or "")
         self.protocol = transport[1].lower() if transport else ""
         if not 0 <= self.state <= MOST_FLAGS:
-            raise DestinationError(f"flags {self.state}; allowed: a sum of 1, 2, 4, 8, 16 and 32")
+            raise DestinationError(f"flags {self.state}", "a sum of 1, 2, 4, 8, 16 and 32")
 
     @property
     def live(self) -> bool:
@@ -323,7 +325,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
                 found = read_list(file, path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise DestinationError(f"{path}: {reason}; allowed: a readable list of destinations") from None
+            raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
         self._sets = {id: DestinationSet(id, found[id], self._random) for id in sorted(found)}
 
     def add(self, id: int, destination: Destination) -> None:
@@ -380,7 +382,7 @@ def parse_state(letters: str) -> int:
     """
     state = _STATES.get(letters[:1].lower())
     if state is None:
-        raise DestinationError(f"state {letters!r:.20}; allowed: i, a, d or t, then p for probing")
+        raise DestinationError(f"state {letters!r:.20}", "i, a, d or t, then p for probing")
     if letters[1:2].lower() == "p" and state != DISABLED:
         state |= PROBING
     return state
@@ -401,13 +403,13 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
             continue
         try:
             if not 2 <= len(fields) <= 5:
-                raise DestinationError(f"{len(fields)} fields; allowed: setid uri [flags [priority [attributes]]]")
+                raise DestinationError(f"{len(fields)} fields", "setid uri [flags [priority [attributes]]]")
             flags, priority = (_number(field) for field in (*fields[2:4], "0", "0")[:2])
             attributes = Attributes.parse(fields[4]) if len(fields) == 5 else None
             destination = Destination(fields[1], flags, priority, attributes)
             found.setdefault(_number(fields[0]), []).append(destination)
         except DestinationError as error:
-            raise DestinationError(f"{name}: line {number}: {error}") from None
+            raise DestinationError(f"{name}: line {number}: {error.reason}", error.allowed) from None
     return found
 
 
@@ -416,7 +418,7 @@ def _number(text: str) -> int:
     """A number, decimal or in hexadecimal after 0x."""
     number = int(text, 0 if "x" in text.lower() else 10) if _NUMBER.fullmatch(text) else 2**31
     if not -(2**31) <= number < 2**31:
-        raise DestinationError(f"{text!r:.60}; allowed: a number of 32 bits, decimal or after 0x in hexadecimal")
+        raise DestinationError(f"{text!r:.60}", "a number of 32 bits, decimal or after 0x in hexadecimal")
     return number
 
 

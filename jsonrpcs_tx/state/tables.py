@@ -12,7 +12,7 @@ import attrs
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import JsonRpcsError, SettingError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -375,7 +375,7 @@ def _item(kept: Kept) -> Item:
     return Item(kept.entry.key, kept.entry.value, kept.deadline)
 
 
-class StorageError(Exception):
+class StorageError(JsonRpcsError):
     """A table could not be stored or read back; the message says why."""
 
 

@@ -132,7 +132,7 @@ def _start_errors(path: str) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise StartError(f"htable_db: {path}: {reason}; allowed: a path of a new file, or of hash tables") from None
+        raise StartError("htable_db", path, reason, "a path of a new file, or of hash tables") from None
 
 
 def _check_place(path: str) -> None:
@@ -333,7 +333,7 @@ class TableStoreService(Service):
                 store.reload(table)
         except StorageError as error:
             store.close()
-            raise StartError(f"htable_db: {self._path}: {error}; allowed: rows as they were stored") from None
+            raise StartError("htable_db", self._path, error, "rows as they were stored") from None
         store.be_patient(_SHORT_BUSY_TIMEOUT)
         self._store = store
         self._thread = self._tables.storage = StoreThread(store, self._clock)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 from msgspec import UNSET, UnsetType
 
+from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -36,14 +37,14 @@ Changed = Callable[[str, Any, Any], object]
 """Takes the name of a variable, its old and its new value."""
 
 
-class UnknownVariable(KeyError):
+class UnknownVariable(JsonRpcsError, KeyError):
     """There is no such group, instance or variable; the message says which."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class VariableError(ValueError):
+class VariableError(JsonRpcsError, ValueError):
     """A value that a variable does not take; the message says what is allowed."""
 
 

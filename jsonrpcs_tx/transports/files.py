@@ -68,8 +68,9 @@ class Access:
                 os.chown(_same(fd), uid, gid)
             os.chmod(_same(fd), mode)
         except OSError as error:
-            wanted = f"{self.prefix}_user {self.user!r}, {self.prefix}_group {self.group!r}"
-            raise StartError(f"{wanted}: {path}: {error.strerror}; allowed: owners the process may give") from None
+            settings, values = f"{self.prefix}_user, {self.prefix}_group", f"{self.user!r}, {self.group!r}"
+            allowed = "owners that the process may give it"
+            raise StartError(settings, values, f"{path}: {error.strerror}", allowed) from None
 
 
 def _number(owner: str | int, setting: str, look_up: Callable[[str], int]) -> int:
@@ -77,12 +78,12 @@ def _number(owner: str | int, setting: str, look_up: Callable[[str], int]) -> in
         return -1
     if isinstance(owner, int):
         if not 0 <= owner <= MOST_OWNER:
-            raise StartError(f"{setting}: {owner} is no user or group; allowed: a name, or a number up to {MOST_OWNER}")
+            raise StartError(setting, owner, "not a user or group", f"a name, or a number up to {MOST_OWNER}")
         return owner
     try:
         return look_up(owner)
     except KeyError:
-        raise StartError(f"{setting}: {owner!r} does not exist here; allowed: a known name, or a number") from None
+        raise StartError(setting, repr(owner), "does not exist here", "a known name, or a number") from None
 
 
 @attrs.frozen
@@ -183,8 +184,8 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
 
 def replaced(setting: str, path: str) -> StartError:
     """What to raise where another file is found in the place of the one that was just made."""
-    reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
-    return StartError(f"{setting}: {path}: {reason}")
+    allowed = "a directory that nobody else changes at the start"
+    return StartError(setting, path, "another file has taken its place", allowed)
 
 
 def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Access) -> OwnFile:
@@ -219,9 +220,9 @@ def _clear(setting: str, path: str, directory: int, kind: "_Kind") -> None:
     except FileNotFoundError:
         return
     if not kind.is_type(mode):
-        raise StartError(f"{setting}: {path} is not {kind.name}; allowed: a new path, or {kind.name}'s")
+        raise StartError(setting, path, f"not {kind.name}", f"a new path, or {kind.name}'s")
     if kind.is_alive(path):
-        raise StartError(f"{setting}: {path} is in use by a running server; allowed: a path of its own for each")
+        raise StartError(setting, path, "in use by a running server", "a path of its own for each")
     os.unlink(name, dir_fd=directory)
 
 
@@ -286,7 +287,7 @@ def _reported(setting: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StartError(f"{setting}: {path}: {reason}; allowed: a path that the process can make") from None
+        raise StartError(setting, path, reason, "a path that the process can make") from None
 
 
 class FileKeeper:

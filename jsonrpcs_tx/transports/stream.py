@@ -120,7 +120,8 @@ class StreamService(Service):
         host = port.getHost()
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
-            raise ValueError(f"reaches beyond this machine; allowed: a loopback address, or a rule for {self.protocol}")
+            allowed = f"a loopback address, or a rule for {self.protocol}"
+            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
         if self._fast:
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
@@ -137,5 +138,5 @@ class StreamService(Service):
     def _error(self, failure: Failure) -> StartError:
         if isinstance(failure.value, StartError):
             return failure.value
-        reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"
-        return StartError(f"{self._setting}: {self._endpoint}: {reason}")
+        reason = failure.getErrorMessage()
+        return StartError(self._setting, self._endpoint, reason, "an endpoint that can be listened on")
