@@ -12,7 +12,8 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from jsonrpcs_tx.access.authentication import Authenticator
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
@@ -73,7 +74,7 @@ class JsonRpcService(MultiService):
             settings.async_timeout,
             settings.async_limit,
             self.counters,
-            Access(map(read_rule, settings.rule)),
+            AccessControl(map(read_rule, settings.rule)),
             _reply_store(settings),
             settings.async_limit_client,
         )

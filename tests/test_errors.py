@@ -23,7 +23,7 @@ NOT_ALLOWED = NotAllowed("line 2: no colon", "NAME:HASH")
 def test_messages(error: JsonRpcsError, message: str) -> None:
     """The message has all fields, which a copy in another process has too."""
     assert str(error) == message
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(error))
     assert (str(copy), vars(copy)) == (message, vars(error))
 
 

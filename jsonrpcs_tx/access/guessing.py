@@ -22,6 +22,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.access.limits import Recent, TokenBuckets
+from jsonrpcs_tx.addresses import address_of
 
 NETWORK_TOKENS: Final = (100, 5.0)
 """Passwords from one network that are hashed: at once, and in each second from then on."""
@@ -64,14 +65,12 @@ class TooManyPasswords(UnauthorizedLogin):
 def network_of(client: str) -> str:
     """What counts as one client: an IPv4 address, the /64 of an IPv6 address, or the text that is neither."""
     try:
-        address = ipaddress.ip_address(client)
+        address = address_of(client)
     except ValueError:
         return client
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
         return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
-    return client
+    return str(address)
 
 
 @attrs.define

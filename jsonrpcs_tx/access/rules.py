@@ -30,23 +30,14 @@ import pwd
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 import attrs
-import msgspec
 
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.patterns import matches
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
-
-MAX_CALLERS: Final = 4096
-"""Callers of whom is remembered which rules fit."""
-
-MAX_DECISIONS: Final = 16_384
-"""Decisions that are remembered."""
-
-MAX_METHOD: Final = 128
-"""Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
 
 TRANSPORTS: Final = ("exec", "fifo", "http", "https", "tcp", "udp", "unix")
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
@@ -65,41 +56,7 @@ _KNOWN_OVER: Final = {
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
 
-_ALL: Final = ("*",)
-_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _MOST_ID: Final = 2**32 - 2
-
-
-class Caller(msgspec.Struct, frozen=True, cache_hash=True):
-    """What a transport knows of who calls. Where it can be, one is made for a connection, not for each request.
-
-    @ivar transport: one of L{TRANSPORTS}, or the name of one that a program has added.
-    @ivar address: IP address; None for callers that have none, as those of a Unix socket, who are of this machine.
-    @ivar user: the user that HTTP authentication has verified; None if there was none.
-    @ivar tls_names: the names in the client's certificate, which was verified.
-    @ivar uid: number of the user at the other end of a Unix socket; None if it is not known.
-    @ivar gid: the same of the group: that of the process, none of the further ones that the user is in.
-    """
-
-    transport: str
-    address: str | None = None
-    user: str | None = None
-    tls_names: tuple[str, ...] = ()
-    uid: int | None = None
-    gid: int | None = None
-
-    def __str__(self) -> str:
-        """Who it is, for the log: one line, whatever the names are."""
-        facts = [("user", self.user), *(("tls", name) for name in self.tls_names), ("uid", self.uid), ("gid", self.gid)]
-        known = [f"{fact}={value!a}" for fact, value in facts if value is not None]
-        return " ".join((self.transport, *([] if self.address is None else [self.address]), *known))
-
-    def is_local(self) -> bool:
-        """Whether it is of this machine.
-
-        @raise ValueError: the address is not an IP address.
-        """
-        return self.address is None or is_in(self.address, _LOOPBACK)
 
 
 @attrs.frozen
@@ -141,8 +98,8 @@ class Rule:
         return (
             self.is_for(caller.transport)
             and (not self.networks or (caller.address is not None and is_in(caller.address, self.networks)))
-            and (not self.users or (caller.user is not None and _matches(self.users, caller.user)))
-            and (not self.tls_names or any(_matches(self.tls_names, _lower(name)) for name in caller.tls_names))
+            and (not self.users or (caller.user is not None and matches(self.users, caller.user)))
+            and (not self.tls_names or any(matches(self.tls_names, _lower(name)) for name in caller.tls_names))
             and (not self.uids or caller.uid in self.uids)
             and (not self.gids or caller.gid in self.gids)
         )
@@ -155,67 +112,6 @@ class Rule:
         """Whether it allows anything, over a transport, to some caller who is not of this machine."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
         return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
-
-
-class Access:
-    """Decides who may call what.
-
-    A decision that was made before costs well under a microsecond. What is remembered is bounded, see L{MAX_CALLERS},
-    L{MAX_DECISIONS} and L{MAX_METHOD}.
-
-    @param rules: all of them; their order does not count.
-    @ivar trivial: there are none: callers of this machine may call everything, and others nothing.
-    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. What is
-        not in it, no transport needs to find out.
-    """
-
-    def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self._rules = tuple(rules)
-        self.trivial = not self._rules
-        self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self._rules))
-        self._patterns = lru_cache(MAX_CALLERS)(self._find_patterns)
-        self._known = lru_cache(MAX_DECISIONS)(self._decide)
-
-    def allows(self, caller: Caller, method: str) -> bool:
-        """Whether a caller may call a method.
-
-        @param method: the name of a command, or any other.
-        @raise ValueError: the caller's address is not an IP address.
-        """
-        return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)
-
-    def admits(self, caller: Caller) -> bool:
-        """Whether a caller may call anything. If not, a datagram needs no answer, not even an error.
-
-        @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
-        @raise ValueError: the caller's address is not an IP address.
-        """
-        allow, deny = self._patterns(caller)
-        # A pattern of denied methods that matches the text of another pattern, stars and all, matches all of that one.
-        return not all(_matches(deny, pattern) for pattern in allow)
-
-    def covers(self, transport: str, address: str | None) -> bool:
-        """Whether a listener may be opened: only callers of this machine reach it, or a rule allows others something.
-
-        @param transport: one of L{TRANSPORTS}.
-        @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all; None: it is a file.
-        @raise ValueError: the address is not an IP address.
-        """
-        if address is None or (address and is_in(address, _LOOPBACK)):
-            return True
-        return any(rule.opens(transport) for rule in self._rules)
-
-    def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The patterns of what a caller is allowed, and of what is denied."""
-        rules = [rule for rule in self._rules if rule.fits(caller)]
-        allow = tuple(pattern for rule in rules for pattern in rule.allow)
-        deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self._rules)
-        return allow or (_ALL if by_default else ()), deny
-
-    def _decide(self, caller: Caller, method: str) -> bool:
-        allow, deny = self._patterns(caller)
-        return _matches(allow, method) and not _matches(deny, method)
 
 
 def read_rule(text: str) -> Rule:
@@ -358,21 +254,3 @@ def _network(text: str) -> Network:
 
 def _lower(tls_name: str) -> str:
     return tls_name.translate(_ASCII_LOWER)
-
-
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return _compiled(patterns).fullmatch(name) is not None
-
-
-@lru_cache(1024)
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """An expression for what one of some patterns matches, which takes time linear in the length of a name.
-
-    It takes what is between two stars where it comes first, and never goes back.
-    """
-    expressions = []
-    for pattern in patterns:
-        first, *between = map(re.escape, pattern.split("*"))
-        last = ".*" + between.pop() if between else ""
-        expressions.append(first + "".join(f"(?>.*?{part})" for part in between if part) + last)
-    return re.compile("|".join(expressions) if patterns else "(?!)", re.DOTALL)

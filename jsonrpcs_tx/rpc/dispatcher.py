@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Access, Caller
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc import pretty
@@ -116,12 +117,12 @@ class Dispatcher:
         async_timeout: float = 60,
         async_limit: int = 1000,
         counters: Counters | None = None,
-        access: Access | None = None,
+        access: AccessControl | None = None,
         reply_store: ReplyStore | None = None,
         async_limit_client: int = 100,
     ) -> None:
         self.dialect = dialect
-        self.access = Access() if access is None else access
+        self.access = AccessControl() if access is None else access
         self.counters = Counters() if counters is None else counters
         self._commands = registry.table
         self._clock = clock

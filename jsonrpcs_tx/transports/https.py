@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.transports import tls
 from jsonrpcs_tx.transports.http import JsonRpcSite
@@ -16,7 +16,9 @@ from jsonrpcs_tx.transports.tlstransport import TlsTransport
 class HttpsService(StreamService):
     """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
 
-    def __init__(self, settings: Settings, endpoint: str, site: JsonRpcSite, access: Access, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, endpoint: str, site: JsonRpcSite, access: AccessControl, reactor: Any
+    ) -> None:
         self._settings = settings
         super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=settings.fast_paths)
         self._site = site

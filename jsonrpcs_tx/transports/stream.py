@@ -11,7 +11,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -45,7 +45,7 @@ class StreamService(Service):
         endpoint: str,
         protocol: str,
         factory: Any,
-        access: Access,
+        access: AccessControl,
         reactor: Any,
         refusal: bytes = b"",
         fast: bool = False,

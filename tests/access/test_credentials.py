@@ -27,7 +27,8 @@ from zope.interface.verify import verifyObject
 from jsonrpcs_tx import credentials
 from jsonrpcs_tx.access.guessing import NAME_TOKENS, NETWORK_TOKENS, ClientPassword, TooManyPasswords
 from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
-from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile, read_users
+from jsonrpcs_tx.access.users import read_users
+from jsonrpcs_tx.access.usersfile import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 
@@ -552,7 +553,11 @@ def test_command(typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "typed", "says"),
-    [("a:b", "x", "'a:b' cannot be a user's name"), ("", "x", "'' cannot be a user's name"), ("ann", "", "an empty password")],
+    [
+        ("a:b", "x", "'a:b' cannot be a user's name"),
+        ("", "x", "'' cannot be a user's name"),
+        ("ann", "", "an empty password"),
+    ],
 )
 def test_command_refuses(
     name: str, typed: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
