@@ -10,14 +10,15 @@ The level and the counts hold for the whole process, as Twisted's log does.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from io import StringIO
 from typing import Any, Final
 
-import attrs
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
+
+from jsonrpcs_tx.buckets import TokenBuckets
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -82,20 +83,6 @@ def printable(text: str) -> str:
     )
 
 
-@attrs.define
-class _Kind:
-    """What a kind of message may still log.
-
-    @ivar room: messages that may be logged now.
-    @ivar since: when that was worked out.
-    @ivar held_back: messages that were not logged since the last one that was.
-    """
-
-    since: float
-    room: float = BURST
-    held_back: int = 0
-
-
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
     """Log an error with its traceback. This raises nothing, whatever the error is made of.
 
@@ -108,40 +95,34 @@ def report(logger: Logger, message: str, error: BaseException, **values: object)
 class Throttle:
     """Decides which messages are logged, by their kinds: a flood of one kind hides no other.
 
-    @param clock: tells the time in seconds; it never goes back.
+    @param seconds: tells the time.
     @ivar held_back: messages of all kinds that were not logged.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._kinds: dict[object, _Kind] = {}
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
+        self._held_back: dict[Hashable, int] = {}
         self.held_back = 0
 
-    def take(self, key: object) -> int | None:
+    def take(self, key: Hashable) -> int | None:
         """Ask whether a message may be logged.
 
         @param key: of its kind.
-        @return: how many of its kind were held back since the last one; None: this one is held back.
+        @return: how many of its kind were held back since the last one; None if this one is held back.
         """
-        now = self._clock()
-        kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= MAX_KINDS:
-                self._kinds.clear()
-            kind = self._kinds[key] = _Kind(now)
-        kind.room = min(BURST, kind.room + (now - kind.since) * RATE)
-        kind.since = now
-        if kind.room < 1:
-            kind.held_back += 1
-            self.held_back += 1
-            return None
-        kind.room -= 1
-        held_back, kind.held_back = kind.held_back, 0
-        return held_back
+        if not self._buckets.wait(key):
+            self._buckets.take(key)
+            return self._held_back.pop(key, 0)
+        if len(self._held_back) >= MAX_KINDS:
+            self._held_back.clear()
+        self._held_back[key] = self._held_back.get(key, 0) + 1
+        self.held_back += 1
+        return None
 
     def clear(self) -> None:
         """Forget all kinds, so that the next messages are logged."""
-        self._kinds.clear()
+        self._buckets.clear()
+        self._held_back.clear()
 
 
 throttle: Final = Throttle(time.monotonic)

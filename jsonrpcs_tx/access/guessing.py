@@ -21,8 +21,9 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.access.limits import Recent, TokenBuckets
+from jsonrpcs_tx.access.limits import Recent
 from jsonrpcs_tx.addresses import address_of
+from jsonrpcs_tx.buckets import TokenBuckets
 
 NETWORK_TOKENS: Final = (100, 5.0)
 """Passwords from one network that are hashed: at once, and in each second from then on."""
@@ -97,9 +98,9 @@ class Gate:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._networks = TokenBuckets(*NETWORK_TOKENS, clock)
-        self._names = TokenBuckets(*NAME_TOKENS, clock)
-        self._again = TokenBuckets(*AGAIN_TOKENS, clock)
+        self._networks = TokenBuckets(*NETWORK_TOKENS, clock.seconds)
+        self._names = TokenBuckets(*NAME_TOKENS, clock.seconds)
+        self._again = TokenBuckets(*AGAIN_TOKENS, clock.seconds)
         self._turned_away = Recent(MAX_TURNED_AWAY, TURNED_AWAY_SECONDS, clock)
 
     def admit(self, network: str, name: bytes, digest: bytes, was_right: bool) -> Pass:

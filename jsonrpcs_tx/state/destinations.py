@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
+from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
 TRYING: Final = 2
@@ -423,16 +424,5 @@ def _number(text: str) -> int:
 
 
 def hash_keys(*keys: str) -> int:
-    """Kamailio's hash over strings, 32 bits, never 0: the bytes in groups of four, big-endian, each added with itself
-    shifted; the rest likewise.
-    """
-    total = 0
-    for key in keys:
-        data = key.encode(errors="surrogateescape")
-        whole = len(data) & ~3
-        groups = [int.from_bytes(data[at : at + 4], "big") for at in range(0, whole, 4)]
-        for group in (*groups, int.from_bytes(data[whole:], "big")):
-            total += group ^ group >> 3
-    total &= 0xFFFFFFFF
-    total = (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF
-    return total or 1
+    """Kamailio's hash of some strings together, 32 bits, never 0."""
+    return hash_words(word for key in keys for word in words_of(key.encode(errors="surrogateescape"))) or 1

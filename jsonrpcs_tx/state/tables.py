@@ -5,7 +5,6 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
-from struct import unpack_from
 from typing import Final, Protocol
 
 import attrs
@@ -14,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import JsonRpcsError, SettingError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.strings import hash_words, is_utf8, words_of
 
 _log = make_logger(__name__)
 
@@ -436,13 +436,13 @@ class Tables(Mapping[str, Table]):
 
 
 def _check_key(key: str) -> None:
-    if not isinstance(key, str) or not _is_utf8(key):
+    if not isinstance(key, str) or not is_utf8(key):
         raise ValueError(f"key {key!r:.40}: allowed is text that UTF-8 can write")
 
 
 def _check_value(value: Value) -> None:
     if isinstance(value, str):
-        if not _is_utf8(value):
+        if not is_utf8(value):
             raise ValueError(f"value {value!r:.40}: allowed is text that UTF-8 can write")
     elif type(value) is not int or not LEAST <= value <= MOST:
         raise ValueError(f"value {value!r:.40}: allowed is text, or an integer from {LEAST} to {MOST}")
@@ -453,26 +453,13 @@ def _check_seconds(seconds: float) -> None:
         raise ValueError(f"expiry {seconds!r:.40}: allowed is up to {MOST_SECONDS} seconds; 0 or less for none")
 
 
-def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _hash(key: str) -> int:
-    """Kamailio's hash of a string, 32 bits, in which the case of ASCII letters does not count.
+    """Kamailio's hash of a key, in which the case of ASCII letters does not count.
 
-    The bytes are added up in big-endian groups of four, and then those that are left, as one group. They have a sign,
-    as C{char} has on x86: one above 127 takes 1 from the byte before it.
+    Its bytes have a sign, as C{char} has on x86: one above 127 takes 1 from the byte before it.
     """
     data = key.encode().lower()
-    count, left = divmod(len(data), 4)
-    words: Iterable[int] = (*unpack_from(f">{count}I", data), int.from_bytes(data[len(data) - left :], "big"))
+    words: Iterable[int] = words_of(data)
     if not data.isascii():
         words = [(word - ((word >> 7 & 0x01010101) << 8)) & 0xFFFFFFFF for word in words]
-    total = sum([word ^ word >> 3 for word in words]) & 0xFFFFFFFF
-    return (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF
+    return hash_words(words)

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.strings import is_utf8
 
 _log = make_logger(__name__)
 
@@ -109,7 +110,7 @@ class Variable:
         @raise VariableError: the variable does not take it.
         """
         if self.kind is str:
-            fits = isinstance(value, str) and _is_utf8(value)
+            fits = isinstance(value, str) and is_utf8(value)
         else:
             fits = type(value) in (int, self.kind) and self.least <= value <= self.most
         if not fits or (self.allowed and value not in self.allowed):
@@ -427,11 +428,3 @@ def _undo(name: str, step: Callable[..., object], *arguments: object) -> None:
 def _check_name(name: str) -> None:
     if not name or not name.isprintable() or set(name) & set(" :[]"):
         raise ValueError(f"name {name!r:.60}: allowed is one without blanks, ':', '[' and ']'")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
