@@ -1,11 +1,11 @@
-"""The log of this package: Kamailio's levels, floods held back, and printable text only.
+"""The log of this package: Kamailio's levels, floods held back, printable text only.
 
-Every event passes here, so no call site can forget it. What a client sends reaches the log with its control
+Every event passes through here, so no call site can forget that. What a client sends reaches the log with its control
 characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
-warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged tells how many were
+warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged says how many were
 held back.
 
-The level and the counts hold for the whole process, as Twisted's log does.
+The level and the counts are those of the whole process, as Twisted's log is.
 """
 
 import contextlib
@@ -30,23 +30,23 @@ RATE: Final = 1.0
 """Warnings and errors of one kind that are logged in a second, in the long run."""
 
 MAX_VALUE: Final = 500
-"""Characters of one value in a message; of bytes, bytes."""
+"""Characters of one value in a message; for bytes, bytes."""
 
 MAX_KINDS: Final = 1000
-"""Kinds of messages that are counted. There are only as many as call sites, commands and transports make."""
+"""Kinds of messages that are counted. There are only as many as call sites, commands and transports produce."""
 
 _KIND_VALUES: Final = ("command", "transport")
 """Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
 
 _ANY_SIZE: Final = 2**64
-"""Integers below it are shown as they are; longer ones may be too long to be formatted."""
+"""Integers below it are shown as numbers; larger ones may be too long to be formatted."""
 
 _debug = 2
 _least: Any = LogLevel.info
 
 
 def make_logger(name: str) -> Logger:
-    """A logger whose events pass by the level that L{set_debug} sets, made printable and throttled.
+    """A logger whose events are filtered by the level that L{set_debug} sets, made printable and throttled.
 
     @param name: of the module.
     """
@@ -75,7 +75,7 @@ def set_debug(level: int) -> None:
 
 
 def printable(text: str) -> str:
-    """A text with everything escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
+    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
     if text.isprintable():
         return text
     return "".join(
@@ -84,7 +84,7 @@ def printable(text: str) -> str:
 
 
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
-    """Log an error with its traceback. This raises nothing, whatever the error is made of.
+    """Log an error with its traceback. This raises nothing, whatever the error is.
 
     @param message: with C{values} in it, as a logger takes them.
     """
@@ -126,7 +126,7 @@ class Throttle:
 
 
 throttle: Final = Throttle(time.monotonic)
-"""That of this process."""
+"""The throttle of this process."""
 
 
 class _Logger(Logger):
@@ -136,8 +136,8 @@ class _Logger(Logger):
         """Log an event.
 
         @param level: one of L{LogLevel}.
-        @param values: for the format; those named C{log_...} are for observers and stay as they are. With a false
-            C{log_throttled} the event is never held back, as where it was throttled before.
+        @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
+            C{log_throttled} the event is never held back, for example because it was throttled before.
         """
         if level < _least:
             return

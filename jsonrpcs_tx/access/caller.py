@@ -6,14 +6,14 @@ from jsonrpcs_tx.addresses import address_of
 
 
 class Caller(msgspec.Struct, frozen=True, cache_hash=True):
-    """What a transport knows of who calls. Where it can be, one is made for a connection, not for each request.
+    """What a transport knows of a caller. If possible, one is made for each connection, not for each request.
 
     @ivar transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}, or the name of one that a program has added.
-    @ivar address: IP address; None for callers that have none, as those of a Unix socket, who are of this machine.
-    @ivar user: the user that HTTP authentication has verified; None if there was none.
+    @ivar address: IP address; None for callers without one, such as those of a Unix socket, who are on this machine.
+    @ivar user: the user that HTTP authentication has verified; None without authentication.
     @ivar tls_names: the names in the client's certificate, which was verified.
-    @ivar uid: number of the user at the other end of a Unix socket; None if it is not known.
-    @ivar gid: the same of the group: that of the process, none of the further ones that the user is in.
+    @ivar uid: number of the user at the other end of a Unix socket; None if unknown.
+    @ivar gid: number of that process's own group, not of any other group that the user is in.
     """
 
     transport: str
@@ -24,13 +24,13 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     gid: int | None = None
 
     def __str__(self) -> str:
-        """Who it is, for the log: one line, whatever the names are."""
+        """The caller, for the log: one line, whatever the names are."""
         facts = [("user", self.user), *(("tls", name) for name in self.tls_names), ("uid", self.uid), ("gid", self.gid)]
         known = [f"{fact}={value!a}" for fact, value in facts if value is not None]
         return " ".join((self.transport, *([] if self.address is None else [self.address]), *known))
 
     def is_local(self) -> bool:
-        """Whether it is of this machine.
+        """Whether it is on this machine.
 
         @raise ValueError: the address is not an IP address.
         """

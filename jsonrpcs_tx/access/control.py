@@ -10,7 +10,7 @@ from jsonrpcs_tx.access.rules import Rule
 from jsonrpcs_tx.addresses import address_of
 
 MAX_CALLERS: Final = 4096
-"""Callers of whom is remembered which rules fit."""
+"""Callers whose fitting rules are remembered."""
 
 MAX_DECISIONS: Final = 16_384
 """Decisions that are remembered."""
@@ -27,10 +27,10 @@ class AccessControl:
     A decision that was made before costs well under a microsecond. What is remembered is bounded, see L{MAX_CALLERS},
     L{MAX_DECISIONS} and L{MAX_METHOD}.
 
-    @param rules: all of them; their order does not count.
-    @ivar trivial: there are none: callers of this machine may call everything, and others nothing.
-    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. What is
-        not in it, no transport needs to find out.
+    @param rules: all rules; their order does not matter.
+    @ivar trivial: whether there are no rules: callers on this machine may call everything, and others nothing.
+    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. No
+        transport needs to find out anything else.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
@@ -49,7 +49,7 @@ class AccessControl:
         return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)
 
     def admits(self, caller: Caller) -> bool:
-        """Whether a caller may call anything. If not, a datagram needs no answer, not even an error.
+        """Whether a caller may call anything. If not, its requests need not be read.
 
         @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
         @raise ValueError: the caller's address is not an IP address.
@@ -59,10 +59,10 @@ class AccessControl:
         return not all(matches(deny, pattern) for pattern in allow)
 
     def covers(self, transport: str, address: str | None) -> bool:
-        """Whether a listener may be opened: only callers of this machine reach it, or a rule allows others something.
+        """Whether a listener may be opened: only callers on this machine reach it, or a rule allows others something.
 
         @param transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}.
-        @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all; None: it is a file.
+        @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all addresses; None: a file.
         @raise ValueError: the address is not an IP address.
         """
         if address is None or (address and address_of(address).is_loopback):
@@ -70,7 +70,7 @@ class AccessControl:
         return any(rule.opens(transport) for rule in self._rules)
 
     def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The patterns of what a caller is allowed, and of what is denied."""
+        """The patterns of what a caller is allowed, and of what it is denied."""
         rules = [rule for rule in self._rules if rule.fits(caller)]
         allow = tuple(pattern for rule in rules for pattern in rule.allow)
         deny = tuple(pattern for rule in rules for pattern in rule.deny)

@@ -1,4 +1,4 @@
-"""Limits for what takes much work and anybody may ask for: turns by lane, and what was seen lately."""
+"""Limits for expensive work that anybody may ask for: turns by lane, and what was seen recently."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 
 class Recent:
-    """Keys that were seen lately.
+    """Keys that were seen recently.
 
     @param most: how many are remembered; the oldest is forgotten first.
     @param seconds: how long each is remembered.
@@ -63,8 +63,8 @@ class Turns:
     lane does not hold up a short one.
 
     @param at_once: how many run at the same time.
-    @param most: how many may wait in all lanes together; with one more, the longest lane loses its last one, of several
-        the one whose turn comes last.
+    @param most: how many may wait in all lanes together. One more, and the longest lane loses its last turn; of lanes
+        of the same length, it is the one whose turn comes last.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -123,7 +123,7 @@ class Turns:
         """Take a turn out of its lane, if it is still there."""
         turns = self._lanes.get(lane, ())
         if turn in turns:
-            turns.remove(turn)  # type: ignore[union-attr] # it is no empty tuple
+            turns.remove(turn)  # type: ignore[union-attr] # it is not the empty tuple
             self.waiting -= 1
             if not turns:
                 del self._lanes[lane]

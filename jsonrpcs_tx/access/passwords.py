@@ -28,7 +28,7 @@ _BCRYPT = re.compile(r"\$2[by]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
 class Scrypt:
     """A hash by scrypt.
 
-    @ivar text: as it is in the file.
+    @ivar text: the hash as written in the file.
     """
 
     text: str
@@ -39,7 +39,7 @@ class Scrypt:
     digest: bytes
 
     def verify(self, password: bytes) -> bool:
-        """Whether a password is the one that was hashed. Takes some 50 to 100 ms, as it is meant to."""
+        """Whether a password is the one that was hashed. Takes some 50 to 100 ms, on purpose."""
         return hmac.compare_digest(_scrypt(password, self.n, self.r, self.p, self.salt), self.digest)
 
 
@@ -47,14 +47,14 @@ class Scrypt:
 class Bcrypt:
     """A hash by bcrypt.
 
-    @ivar text: as it is in the file.
+    @ivar text: the hash as written in the file.
     """
 
     text: str
 
     def verify(self, password: bytes) -> bool:
         """Whether a password is the one that was hashed; takes as long as its cost says."""
-        # Only 72 bytes count. htpasswd leaves the others out; newer releases of the package refuse such a password.
+        # Only 72 bytes count. htpasswd drops the others; newer releases of the package refuse a longer password.
         return bool(importlib.import_module("bcrypt").checkpw(password[:72], self.text.encode()))
 
 
@@ -71,7 +71,7 @@ def make_hash(password: bytes, n: int = 32_768, r: int = 8, p: int = 1) -> str:
     @param n: the cost in time and memory, a power of 2.
     @param r: the size of a block; hashing takes 128 * n * r bytes.
     @param p: how many times in a row.
-    @return: the hash, as it is in the file.
+    @return: the hash, as a file of users has it.
     """
     salt = secrets.token_bytes(16)
     encoded = (base64.b64encode(part).decode() for part in (salt, _scrypt(password, n, r, p, salt)))
@@ -79,7 +79,7 @@ def make_hash(password: bytes, n: int = 32_768, r: int = 8, p: int = 1) -> str:
 
 
 def read_hash(text: str) -> Hash:
-    """Read a hash, as it is in the file.
+    """Read a hash, as written in a file of users.
 
     @raise NotAllowed: it is of another kind, its costs are out of range, or it is of bcrypt and that package is not
         installed.

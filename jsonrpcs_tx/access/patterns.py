@@ -11,9 +11,9 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
 
 @lru_cache(1024)
 def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """An expression for what one of some patterns matches, which takes time linear in the length of a name.
+    """An expression that matches what one of some patterns matches, in time linear in the length of a name.
 
-    It takes what is between two stars where it comes first, and never goes back.
+    Text between two stars is matched where it comes first, and the match never goes back.
     """
     expressions = []
     for pattern in patterns:

@@ -1,6 +1,6 @@
 """Who may call what: rules that allow methods to callers, or deny them.
 
-A rule is one line: whom it is for, then what is allowed to them, denied to them, or both::
+A rule is one line: whom it is for, then what they are allowed, what they are denied, or both::
 
     udp 192.0.2.0/24 allow dispatcher.* core.ps deny core.kill
     https tls=ops.example.com allow *
@@ -11,17 +11,17 @@ A rule is one line: whom it is for, then what is allowed to them, denied to them
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
 order. A rule fits a caller if one condition of each kind that it has fits. C{any}, or no transport, means every
 transport that can know what the rule asks for, and every transport that a program adds. In methods, users and TLS names
-C{*} stands for any characters, or for no character. Case counts, except in the ASCII letters of TLS names.
+C{*} stands for any number of characters, or for none. Case matters, except for ASCII letters in TLS names.
 
-The rules decide together, in no order:
+The rules decide together; their order does not matter:
 
   1. A method that a rule for the caller denies is forbidden.
   2. Otherwise a method that a rule for the caller allows may be called.
   3. Otherwise, if any rule allows anything to anybody over the caller's transport, the method is forbidden.
-  4. Otherwise callers of this machine may call it (those without an address, as over the FIFO, a Unix socket or from
+  4. Otherwise callers on this machine may call it (those without an address, as over the FIFO, a Unix socket or from
      the program itself, and those from a loopback address), and others may not.
 
-So one rule with C{allow} closes its transport to all whom no rule allows anything, and C{deny} never opens one.
+So one rule with C{allow} closes its transport to everybody whom no rule allows anything, and C{deny} never opens one.
 """
 
 import grp
@@ -54,24 +54,24 @@ _KNOWN_OVER: Final = {
 """The transports that know what a rule may ask for; HTTP and HTTPS know C{uid} and C{gid} on a Unix socket."""
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-"""Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
+"""Lower case for TLS names. Unicode's rules would make different letters equal, such as K and the Kelvin sign."""
 
 _MOST_ID: Final = 2**32 - 2
 
 
 @attrs.frozen
 class Rule:
-    """Whom a rule is for, and what it allows or denies them. Made by L{read_rule}.
+    """Whom a rule is for, and what it allows or denies. Made by L{read_rule}.
 
     @ivar transports: those of L{TRANSPORTS} that it is for.
     @ivar added: whether it is also for every transport that a program has added.
     @ivar networks: those that it is for; empty: all, and callers without an address.
-    @ivar users: patterns of HTTP users; empty: everybody. The next three are alike.
+    @ivar users: patterns of HTTP users; empty: everybody, as in the next three.
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
     @ivar uids: users at the other end of a Unix socket.
     @ivar gids: their groups.
     @ivar allow: patterns of methods.
-    @ivar deny: the same.
+    @ivar deny: the same, for what is denied.
     """
 
     transports: frozenset[str]
@@ -109,17 +109,17 @@ class Rule:
         return transport in self.transports or (self.added and transport not in TRANSPORTS)
 
     def opens(self, transport: str) -> bool:
-        """Whether it allows anything, over a transport, to some caller who is not of this machine."""
+        """Whether it allows anything, over a transport, to some caller who is not on this machine."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
         return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
 
 def read_rule(text: str) -> Rule:
-    """Read a rule; the documentation of this module says what it looks like.
+    """Read a rule, as the documentation of this module describes it.
 
     @param text: one line. Names of users and groups of this machine are looked up now.
-    @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or no caller
-        would ever fit, since a transport does not know what is asked for.
+    @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or the rule
+        could fit no caller, since a transport does not know what it asks for.
     """
     try:
         whom, methods = _split(text.split())
@@ -144,7 +144,8 @@ class _Conditions:
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Split the words of a rule into whom it is for, and the patterns after C{allow} and C{deny}.
 
-    @raise ValueError: something is missing, or a pattern is not allowed; the message says what is. So it is below.
+    @raise ValueError: something is missing, or a pattern is not allowed; the message says
+        what is allowed. This is also true of the functions below.
     """
     whom: list[str] = []
     methods: dict[str, list[str]] = {}
@@ -208,7 +209,7 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
 def _possible_transports(conditions: _Conditions) -> set[str]:
     """The transports of L{TRANSPORTS} that know all that a rule asks for.
 
-    @raise ValueError: one that the rule names does not, or there is none.
+    @raise ValueError: one that the rule names does not, or no transport does.
     """
     possible = set(TRANSPORTS)
     facts = [fact for fact, values in conditions.facts.items() if values]
@@ -222,7 +223,7 @@ def _possible_transports(conditions: _Conditions) -> set[str]:
 
 
 def _is_condition(word: str) -> bool:
-    """Whether a word says whom a rule is for; as a method it would leave the rule open to all others."""
+    """Whether a word says whom a rule is for. Taken for a method, it would leave the rule open to all others."""
     if word == "any" or word in TRANSPORTS or "=" in word:
         return True
     try:
@@ -248,7 +249,7 @@ def _number(owner: str, look_up: Callable[[str], int]) -> int:
 def _network(text: str) -> Network:
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(ipaddress.IPv6Network("::ffff:0:0/96")):
-        raise ValueError(f"{text} is IPv4 within IPv6, which is to be written as IPv4")
+        raise ValueError(f"{text} is IPv4 within IPv6, which must be written as IPv4")
     return network
 
 

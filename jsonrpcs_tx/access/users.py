@@ -1,6 +1,6 @@
-"""Users and their passwords, from a file in the manner of htpasswd.
+"""Users and their passwords, from a file like that of htpasswd.
 
-A line of the file is C{name:hash}; empty lines and lines that start with C{#} are passed over. There are two hashes:
+A line of the file is C{name:hash}; empty lines and lines that start with C{#} are skipped. There are two hashes:
 
   - C{$scrypt$n=32768,r=8,p=1$SALT$HASH}: scrypt with these costs; salt and hash in base64, as C{python -m
     jsonrpcs_tx.credentials NAME} makes it;

@@ -28,36 +28,36 @@ from jsonrpcs_tx.safefiles import open_regular, weak_place
 _log = make_logger(__name__)
 
 VERIFIED_SECONDS: Final = 60
-"""How long a password counts as right without being hashed again."""
+"""How long a password that was right is accepted without being hashed again."""
 
 KNOWN_SECONDS: Final = 86_400
-"""How long a password that was right goes before others when it has to be hashed again."""
+"""How long a password that was right precedes others when it has to be hashed again."""
 
 MAX_VERIFIED: Final = 1024
-"""Passwords that are remembered as right, by their digest; and so many as wrong."""
+"""Passwords that are remembered as right, by their digests; and as many as wrong."""
 
 MAX_HASHING: Final = 2
 """Passwords that are hashed at the same time, each in a thread; the others wait."""
 
 MAX_WAITING: Final = 500
-"""Passwords that wait for that; with one more, the network of which most wait loses its last one."""
+"""Passwords that wait to be hashed. One more, and the network with the most of them loses its last one."""
 
 _NOBODY: Final = read_hash(
     f"$scrypt$n=32768,r=8,p=1${base64.b64encode(bytes(16)).decode()}${base64.b64encode(bytes(32)).decode()}"
 )
-"""What passwords are compared with where there are no users."""
+"""What passwords are compared with if there are no users."""
 
 
 @implementer(ICredentialsChecker)
 class UsersFile:
     """Checks names and passwords against a file of users, which is read again when it has changed.
 
-    Where it cannot be read again, nobody gets in; where it has a bad line, the users of before stay. Both are logged.
+    If it cannot be read again, nobody gets in; if it has a bad line, the former users stay. Both are logged.
 
     Passwords are hashed in threads, L{MAX_HASHING} at a time, and within limits, see L{jsonrpcs_tx.access.guessing}. A
-    password that several requests bring together is hashed once. One that was right is not hashed again for
-    L{VERIFIED_SECONDS}, and one that was wrong neither, as long as the user's line stays the same. For an unknown name
-    something is hashed too, so that the time tells nobody which names there are.
+    password that several requests send at the same time is hashed once. It is not hashed again for
+    L{VERIFIED_SECONDS}, whether it was right or wrong, as long as the user's line stays the same. For an unknown name
+    something is hashed as well, so that the time reveals no names.
 
     @param path: of the file.
     @param clock: tells the time.
@@ -89,9 +89,9 @@ class UsersFile:
 
         @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
             all those without C{client} count as one client.
-        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, of which L{TooManyPasswords}
-            says that the password was not looked at. Cancelling it gives up the turn, if nobody else waits for the same
-            password; a thread that has begun goes on.
+        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, which is
+            L{TooManyPasswords} if the password was not looked at. Cancelling it gives up the turn, unless somebody else
+            waits for the same password; a thread that has started is not stopped.
         """
         self._read_again()
         name, password = credentials.username, credentials.password
@@ -150,12 +150,12 @@ class UsersFile:
         return check
 
     def _read_again(self) -> None:
-        """Read the file, if it is another than the one that was read."""
+        """Read the file, if it has changed since it was read."""
         try:
             if _identity(os.stat(self._path)) == self._identity:
                 return
             self._read()
-            _log.info("users read again from {path}", path=self._path)
+            _log.info("users reloaded from {path}", path=self._path)
         except OSError as error:
             if self._identity is not None:
                 _log.error("nobody gets in: {reason}", reason=self._explain(error))
@@ -169,12 +169,14 @@ class UsersFile:
         @raise OSError: it cannot be read.
         @raise NotAllowed: it has a bad line, or is not an ordinary file.
         """
-        self._identity = _identity(os.stat(self._path))  # what is no ordinary file is looked at once, too
+        self._identity = _identity(os.stat(self._path))  # what is not an ordinary file is also looked at only once
         with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             self._identity = _identity(status)
             if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                _log.warn("{path} can be read or written by everybody; allow it to the server only", path=self._path)
+                _log.warn(
+                    "{path} can be read or written by everybody; allow only the server's user", path=self._path
+                )
             weakness = weak_place(self._path)
             if weakness is not None:
                 _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
@@ -186,12 +188,12 @@ class UsersFile:
         return StartError("http_users", self._path, error.reason, error.allowed)
 
     def _stand_in(self, name: bytes) -> Hash:
-        """The hash that a name is checked against that is not known: always the same one, with costs as others have."""
+        """The hash that an unknown name is checked against: always the same one, with costs like the others'."""
         hashes = list(self._users.values())
         return hashes[int.from_bytes(self._digest(name)) % len(hashes)] if hashes else _NOBODY
 
     def _digest(self, *parts: bytes) -> bytes:
-        """A digest of some parts, which says where each ends, whatever bytes they have."""
+        """A digest of some parts and of where each ends, whatever bytes they have."""
         digest = hashlib.blake2b(digest_size=32, key=self._key)
         for part in parts:
             digest.update(len(part).to_bytes(8))
@@ -200,10 +202,10 @@ class UsersFile:
 
 
 class _Check:
-    """A password that is checked, for all requests that have come with it.
+    """The check of a password, for all requests that came with it.
 
     @ivar turn: fires when it is over.
-    @ivar begun: it is being hashed.
+    @ivar begun: whether it is being hashed.
     """
 
     turn: Deferred[None]
@@ -239,5 +241,5 @@ class _Check:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What differs between a file and what it was before, or another in its place."""
+    """What changes when a file is written or replaced."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -38,12 +38,12 @@ def read_toml(path: str) -> dict[str, Any]:
 def read_modparams(path: str) -> dict[str, Any]:
     """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings.
 
-    So are those of the modules C{dispatcher} and C{htable} that are settings here.
-
-    Everything else in the file is passed over. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
+    Parameters of the modules C{dispatcher} and C{htable} are read as well if they are settings here. Everything else in
+    the file is skipped. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
     C{#!define} are followed.
 
-    @raise ConfigError: the file cannot be read, a line for jsonrpcs names no parameter of ours, or one has no value.
+    @raise ConfigError: the file cannot be read, a line for jsonrpcs names an unknown parameter, or a value is
+        missing.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
@@ -72,7 +72,7 @@ def read_modparams(path: str) -> dict[str, Any]:
 
 
 def _without_comments(text: str) -> str:
-    """Blank out comments, and keep the lines where they are."""
+    """Blank out comments, and keep the line numbers."""
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
@@ -82,7 +82,7 @@ def _without_comments(text: str) -> str:
 
 
 def _active_lines(text: str) -> tuple[list[str], dict[str, str]]:
-    """The lines that the preprocessor leaves, others as empty ones, and what was defined."""
+    """The lines that the preprocessor keeps, with empty ones for the others, and what was defined."""
     defines: dict[str, str] = {}
     conditions: list[bool] = []
     active: list[str] = []

@@ -101,7 +101,7 @@ class AuthenticationTests(HttpCase):
                 b"500 Internal Server Error: the password could not be checked; the log says why\n",
             )
             (failure,) = self.flushLoggedErrors(TypeError)
-            assert f"gave {type(avatar).__name__}; allowed: bytes or str" in str(failure.value)
+            assert f"returned {type(avatar).__name__}; allowed: bytes or str" in str(failure.value)
             assert any("http: a password could not be checked" in formatEvent(event) for event in events)
             await self.service.stopService()
 

@@ -288,7 +288,7 @@ def test_file_is_read_again(desk: Desk) -> None:
         file.write(f"ann:{cheap('new')}\n")
     assert not desk.knows("ann", "ann")
     assert desk.knows("ann", "new")
-    assert [line for line in desk.log if "read again" in line] == [f"users read again from {desk.path}"] * 2
+    assert [line for line in desk.log if "reloaded" in line] == [f"users reloaded from {desk.path}"] * 2
 
 
 def test_bad_file_changes_nothing(desk: Desk) -> None:
@@ -585,4 +585,4 @@ def test_command_on_a_terminal(
     else:
         with pytest.raises(SystemExit):
             credentials.main(["ann"])
-        assert "the same twice" in capsys.readouterr().err
+        assert "the same one twice" in capsys.readouterr().err

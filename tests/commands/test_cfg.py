@@ -397,7 +397,7 @@ def test_most_delayed_changes(call: Call, service: Service, monkeypatch: pytest.
     for request in (("set_delayed", "foo", "ratio", 1), ("del_delayed", "foo[1]", "bar")):
         code, text = call(*request)
         assert code == 400
-        assert text.endswith("allowed are 2 delayed changes; commit or drop them first")
+        assert text.endswith("allowed are 2 delayed changes; commit or drop some first")
     assert call("commit") == {}
     assert (service.foo["bar"], service.foo["title"], service.foo["ratio"]) == (2, "new", 0.5)
 

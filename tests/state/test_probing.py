@@ -464,7 +464,7 @@ class ServiceTests(LoopbackCase):
         self.round(service)
         while service._next is before:
             await deferLater(reactor, 0)
-        assert service._at_work == {}
+        assert service._in_progress == {}
         assert peer.requests.pending == []
 
     async def test_no_name(self) -> None:
@@ -477,7 +477,7 @@ class ServiceTests(LoopbackCase):
             sets[1].set_state(destination, PROBING)
             self.round(service)
             await self.letters(destination, "IP")
-            while service._at_work:
+            while service._in_progress:
                 await deferLater(reactor, 0)
 
     test_no_name.timeout = PATIENCE  # type: ignore[attr-defined] # trial's way
@@ -494,6 +494,6 @@ class ServiceTests(LoopbackCase):
         sets.remove(1, uri)
         sets.add(1, Destination(uri, PROBING | TRYING))
         peer.answer(request, addr, "503 No")
-        while service._at_work:
+        while service._in_progress:
             await deferLater(reactor, 0)
         assert next(iter(sets[1])).letters == "TP"

@@ -73,7 +73,7 @@ def test_bad_definition(text: str, says: str) -> None:
 def test_name_twice(tables: Tables) -> None:
     """A second table of a name is refused, and the first stays."""
     first = tables.define("a=>size=4")
-    with pytest.raises(SettingError, match="each name once"):
+    with pytest.raises(SettingError, match="each table once"):
         tables.define("a=>size=5")
     assert tables["a"] is first
     assert list(tables) == ["a"]
