@@ -117,7 +117,7 @@ class _DaemonService(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The service of C{twistd jsonrpcs}. Modules of commands may also be in the working directory."""
+    """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
     parent = _DaemonService()
     if options.settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

@@ -77,7 +77,7 @@ def test_hashes_differ() -> None:
 @needs_htpasswd
 @pytest.mark.parametrize("password", ["sesame", "Süßkartoffel", "x" * 100])
 def test_htpasswd(tmp_path: Path, password: str) -> None:
-    """What htpasswd makes with bcrypt is taken as it is, a password of more than 72 bytes, too."""
+    """What htpasswd makes with bcrypt is accepted, even for a password of more than 72 bytes."""
     path = tmp_path / "users"
     subprocess.run(["htpasswd", "-cbB", "-C", "4", path, "ann", password], check=True, capture_output=True)
     hashed = read_users(path.read_bytes())[b"ann"]
@@ -278,7 +278,7 @@ def test_parts_do_not_run_together(desk: Desk) -> None:
 
 
 def test_file_is_read_again(desk: Desk) -> None:
-    """A change of the file counts from the next check on, for passwords that are remembered, too."""
+    """A change of the file takes effect with the next check, even for remembered passwords."""
     assert desk.knows("ann", "ann")
     assert not desk.knows("zoe", "zoe")
     write(desk.path, "bob", "zoe")

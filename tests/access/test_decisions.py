@@ -313,7 +313,7 @@ def test_order_is_free() -> None:
 
 
 def test_bad_address() -> None:
-    """An address that is none is a mistake of the transport, not a caller of this machine."""
+    """An invalid address is a mistake of the transport, not a caller on this machine."""
     with pytest.raises(ValueError, match="'localhost'"):
         AccessControl().allows(Caller("udp", "localhost"), "core.ps")
 

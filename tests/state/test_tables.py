@@ -181,7 +181,7 @@ def remaining(table: Table, clock: Clock, key: str) -> float | None:
     ],
 )
 def test_set_again(tables: Tables, clock: Clock, attributes: str, expires: int, then: float | None) -> None:
-    """Setting an item again begins its time anew, unless updateexpire is off and no time is given."""
+    """Setting an item again restarts its time, unless updateexpire is off and no time is given."""
     table = tables.define("a=>" + attributes)
     table.set("k", 1, 500)
     clock.advance(10)

@@ -145,7 +145,7 @@ def test_unknown(program: Program) -> None:
 
 
 def test_told(program: Program) -> None:
-    """The program is told of a change once it is made, and of none that is none."""
+    """The program is told of a change once it is made, and only if the value differs."""
     program.group.set("limit", 20)
     program.group.set("limit", 20)
     assert program.told == [("limit", 10, 20)]
