@@ -3,7 +3,7 @@
 Every event passes through here, so no call site can forget that. What a client sends reaches the log with its control
 characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
 warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged says how many were
-held back.
+held back. First messages about other clients have as much room of their own, so that no client hides another.
 
 The level and the counts are those of the whole process, as Twisted's log is.
 """
@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from io import StringIO
 from typing import Any, Final
 
+import attrs
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
@@ -37,6 +38,12 @@ MAX_KINDS: Final = 1000
 
 _KIND_VALUES: Final = ("command", "transport")
 """Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
+
+_SOURCE_VALUES: Final = ("client", "peer", "caller")
+"""Values that say whom a message is about, so that a flood of one does not hide others."""
+
+MAX_SOURCES: Final = 64
+"""Sources that are remembered for each kind of message; the oldest is forgotten first."""
 
 _ANY_SIZE: Final = 2**64
 """Integers below it are shown as numbers; larger ones may be too long to be formatted."""
@@ -93,7 +100,8 @@ def report(logger: Logger, message: str, error: BaseException, **values: object)
 
 
 class Throttle:
-    """Decides which messages are logged, by their kinds: a flood of one kind hides no other.
+    """Decides which messages are logged. A flood of one kind hides no other, and a flood from one source
+    does not hide the first message about another.
 
     @param seconds: tells the time.
     @ivar held_back: messages of all kinds that were not logged.
@@ -101,28 +109,57 @@ class Throttle:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
-        self._held_back: dict[Hashable, int] = {}
+        self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
+        self._kinds: dict[Hashable, _Kind] = {}
         self.held_back = 0
 
-    def take(self, key: Hashable) -> int | None:
+    def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
 
         @param key: of its kind.
+        @param source: whom it is about; None: nobody in particular.
         @return: how many of its kind were held back since the last one; None if this one is held back.
         """
-        if not self._buckets.wait(key):
-            self._buckets.take(key)
-            return self._held_back.pop(key, 0)
-        if len(self._held_back) >= MAX_KINDS:
-            self._held_back.clear()
-        self._held_back[key] = self._held_back.get(key, 0) + 1
+        kind = self._kinds.get(key)
+        if kind is None:
+            if len(self._kinds) >= MAX_KINDS:
+                self._kinds.clear()
+            kind = self._kinds[key] = _Kind()
+        is_new = source is not None and source not in kind.sources
+        for buckets in (self._buckets, self._buckets_of_new_sources) if is_new else (self._buckets,):
+            if not buckets.wait(key):
+                buckets.take(key)
+                if is_new:
+                    kind.remember(source)
+                held_back, kind.held_back = kind.held_back, 0
+                return held_back
+        kind.held_back += 1
         self.held_back += 1
         return None
 
     def clear(self) -> None:
         """Forget all kinds, so that the next messages are logged."""
         self._buckets.clear()
-        self._held_back.clear()
+        self._buckets_of_new_sources.clear()
+        self._kinds.clear()
+
+
+@attrs.define
+class _Kind:
+    """What is remembered of a kind of message.
+
+    @ivar held_back: messages that were not logged since the last one that was.
+    @ivar sources: the sources that messages were logged about, the oldest first.
+    """
+
+    held_back: int = 0
+    sources: dict[Hashable, None] = attrs.field(factory=dict)
+
+    def remember(self, source: Hashable) -> None:
+        """Remember a source, and forget the oldest one if there are too many."""
+        if len(self.sources) >= MAX_SOURCES:
+            del self.sources[next(iter(self.sources))]
+        self.sources[source] = None
 
 
 throttle: Final = Throttle(time.monotonic)
@@ -142,7 +179,8 @@ class _Logger(Logger):
         if level < _least:
             return
         if level >= LogLevel.warn and values.get("log_throttled", True):
-            held_back = throttle.take((self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES)))
+            kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
+            held_back = throttle.take(kind, _source(values))
             if held_back is None:
                 return
             if held_back:
@@ -154,6 +192,16 @@ class _Logger(Logger):
             elif name == "log_failure":
                 values[name] = _PrintableFailure(value)
         super().emit(level, format, **values)
+
+
+def _source(values: dict[str, Any]) -> Hashable:
+    """Whom a message is about: an address, that of a UDP client without its port."""
+    for name in _SOURCE_VALUES:
+        value = values.get(name)
+        if value is not None:
+            source = value[0] if isinstance(value, tuple) and value else value
+            return source if isinstance(source, Hashable) else None
+    return None
 
 
 def _shown(value: object) -> object:
