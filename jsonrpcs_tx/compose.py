@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from jsonrpcs_tx.access.users import UsersFile
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings

@@ -12,7 +12,8 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from jsonrpcs_tx.access.authentication import Authenticator
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
@@ -78,7 +79,7 @@ class JsonRpcService(MultiService):
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=Access(map(read_rule, settings.rule)),
+            access=AccessControl(map(read_rule, settings.rule)),
             reply_store=_reply_store(settings),
         )
         self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)

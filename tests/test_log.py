@@ -156,6 +156,11 @@ class TestThrottle:
         throttle = Throttle(self.clock)
         for key in range(3 * MAX_KINDS):
             throttle.take(key)
+        assert len(throttle._buckets) <= MAX_KINDS
+        for key in range(2 * MAX_KINDS):
+            for _ in range(BURST + 1):
+                throttle.take(key)
+        assert throttle.held_back > MAX_KINDS
         assert len(throttle._kinds) <= MAX_KINDS
 
     def test_kinds(self) -> None:

@@ -29,7 +29,7 @@ class Cnt:
 
     @command("cnt.get_raw")
     def get_raw(self, group: str, name: str) -> int:
-        """Returns a counter as it is kept, which here is no other number."""
+        """Returns a counter as it is stored, which is the same number here."""
         return self._find(group, name).read()
 
     @command("cnt.get_vars")

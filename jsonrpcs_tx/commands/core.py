@@ -34,9 +34,9 @@ _UNITS = {"b": 0, "k": 10, "m": 20, "g": 30}
 
 
 class Server(Protocol):
-    """The facts of a server that these commands tell of; L{jsonrpcs_tx.service.JsonRpcService} has them.
+    """The facts of a server that these commands report; L{jsonrpcs_tx.service.JsonRpcService} has them.
 
-    @ivar settings: its settings now.
+    @ivar settings: its current settings.
     @ivar reactor: the reactor that it runs in.
     @ivar families: names of the families of commands that are loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
@@ -102,7 +102,7 @@ class Core:
 
     @command("core.uptime")
     def uptime(self) -> dict[str, Any]:
-        """Returns the time, when the server was started, and how many seconds have passed since."""
+        """Returns the time, when the server was started, and how many seconds ago that was."""
         return {"now": time.ctime(), "up_since": time.ctime(self._server.started), "uptime": self._uptime()}
 
     @command("core.ps")
@@ -150,7 +150,7 @@ class Core:
 
     @command("core.sleep")
     def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
-        """Returns after a number of seconds; it shows an asynchronous command, and needs HTTP or HTTPS."""
+        """Returns after a number of seconds; an example of an asynchronous command, which needs HTTP or HTTPS."""
         if not 0 <= seconds <= 86400:
             raise InvalidParams("seconds is 0 to 86400")
         return deferLater(self._reactor, seconds, lambda: {"slept": seconds})
@@ -233,7 +233,7 @@ class Core:
 
     @command("core.tcp_options")
     def tcp_options(self) -> dict[str, int]:
-        """Returns how connections are handled, in Kamailio's terms; it makes none itself."""
+        """Returns how connections are handled, in Kamailio's terms; the server opens none itself."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         timeout = int(self._server.settings.http_timeout)
         return {

@@ -1,4 +1,4 @@
-"""The commands ``jsonrpc.*``: of the JSON-RPC server itself."""
+"""The commands ``jsonrpc.*``: those about the JSON-RPC server itself."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class JsonRpc:
 
     @command("jsonrpc.echo", stateless=True)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
-        """Returns a string and a number as they came."""
+        """Returns a string and a number unchanged."""
         if text is MISSING or number is MISSING:
             return [value for value in (text, number) if value is not MISSING]
         return [text, number]

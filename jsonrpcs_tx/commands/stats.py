@@ -11,8 +11,8 @@ _NAME_EXPECTED: Final = Error(400, "Please provide stats name")
 
 
 class Stats:
-    """Each parameter is C{all}, a group (C{core:}) or a name. What is not there is left out; a counter that several of
-    them name counts once.
+    """Each parameter is C{all}, a group (C{core:}) or a name. Unknown ones are left out; a counter that several of
+    them name appears once.
     """
 
     def __init__(self, counters: Counters) -> None:

@@ -1,4 +1,4 @@
-"""The commands ``system.*``: what commands there are, as XML-RPC's introspection has it."""
+"""The commands ``system.*``: the list of commands and their help, as in XML-RPC's introspection."""
 
 from typing import Final
 

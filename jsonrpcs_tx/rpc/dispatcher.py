@@ -10,7 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Access, Caller
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
@@ -68,11 +69,11 @@ class Dispatcher:
         async_limit: int = 1000,
         async_limit_client: int = 100,
         counters: Counters | None = None,
-        access: Access | None = None,
+        access: AccessControl | None = None,
         reply_store: ReplyStore | None = None,
     ) -> None:
         self.dialect = dialect
-        self.access = Access() if access is None else access
+        self.access = AccessControl() if access is None else access
         self.counters = Counters() if counters is None else counters
         self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
         self.batches = Batches(clock)

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from jsonrpcs_tx.errors import JsonRpcsError
+
 
 class Error(msgspec.Struct, frozen=True, gc=False, rename={"text": "message"}):
     """An error as a client gets it: the member C{error} of a reply.
@@ -14,7 +16,7 @@ class Error(msgspec.Struct, frozen=True, gc=False, rename={"text": "message"}):
     text: str
 
 
-class Fault(Exception):
+class Fault(JsonRpcsError):
     """Raised by a command, it becomes the error reply, as C{fault(code, text)} does in Kamailio's RPC interface.
 
     @param code: any integer; over HTTP it is also the status where it is 400 to 599 (dialect C{kamailio}).
@@ -31,7 +33,7 @@ class Fault(Exception):
         return f"{self.code} {self.text}"
 
 
-class InvalidParams(Exception):
+class InvalidParams(JsonRpcsError):
     """Raised by a command for a parameter whose value is not allowed. The dialect says how it is answered: C{kamailio}
     with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params".
 

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 import msgspec
 
-from jsonrpcs_tx.access.rules import Caller
+from jsonrpcs_tx.access.caller import Caller
 
 
 class Origin(msgspec.Struct, frozen=True):

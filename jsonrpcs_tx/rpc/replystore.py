@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from jsonrpcs_tx.access.rules import Caller
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)

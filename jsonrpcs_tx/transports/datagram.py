@@ -137,8 +137,8 @@ class UdpService(DatagramService):
             self._check_access(sock.getsockname()[0])
         except OSError as error:
             sock.close()
-            reason = f"{error.strerror}; allowed: a free address of this machine"
-            raise StartError(f"dgram_socket: {self._address}: {reason}") from None
+            allowed = "a free address of this machine"
+            raise StartError("dgram_socket", self._address, error.strerror, allowed) from None
         except StartError:
             sock.close()
             raise
@@ -149,8 +149,8 @@ class UdpService(DatagramService):
     def _check_access(self, host: str) -> None:
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
         if not self._dispatcher.access.covers(self.protocol, host):
-            reason = "reaches beyond this machine; allowed: a loopback address, or a setting rule for udp"
-            raise StartError(f"dgram_socket: {self._address}: {reason}")
+            allowed = "a loopback address, or a rule for udp"
+            raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
 
 
 class UnixDatagramService(DatagramService):

@@ -488,7 +488,7 @@ class FifoService(Transport):
         try:
             directory = os.open(reply_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
+            raise StartError("fifo_reply_dir", reply_dir, error.strerror, "a directory") from None
         self._fds.append(directory)
         ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
@@ -502,8 +502,8 @@ class FifoService(Transport):
             raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
-            reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"
-            raise StartError(f"fifo_mode: {path}: {reason}") from None
+            allowed = "a mode with which the server may read and write it"
+            raise StartError("fifo_mode", path, error.strerror, allowed) from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)

@@ -64,8 +64,9 @@ class Ownership:
                 os.chown(_same(fd), uid, gid)
             os.chmod(_same(fd), mode)
         except OSError as error:
-            wanted = f"{self.prefix}_user {self.user!r}, {self.prefix}_group {self.group!r}"
-            raise StartError(f"{wanted}: {path}: {error.strerror}; allowed: owners the process may give") from None
+            settings, values = f"{self.prefix}_user, {self.prefix}_group", f"{self.user!r}, {self.group!r}"
+            allowed = "owners that the process may give it"
+            raise StartError(settings, values, f"{path}: {error.strerror}", allowed) from None
 
 
 def _number(number_of: Callable[[str | int], int], owner: str | int, setting: str) -> int:
@@ -73,8 +74,7 @@ def _number(number_of: Callable[[str | int], int], owner: str | int, setting: st
     try:
         return -1 if owner == "" else number_of(owner)
     except ValueError as error:
-        allowed = f"a known name, or a number up to {owners.MAX_ID}"
-        raise StartError(f"{setting}: {error}; allowed: {allowed}") from None
+        raise StartError(setting, owner, error, f"a known name, or a number up to {owners.MAX_ID}") from None
 
 
 @attrs.frozen
@@ -174,9 +174,9 @@ def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership
 
 
 def replaced(setting: str, path: str) -> StartError:
-    """The error where another file is found in the place of the one that was just made."""
-    reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
-    return StartError(f"{setting}: {path}: {reason}")
+    """What to raise where another file is found in the place of the one that was just made."""
+    allowed = "a directory that nobody else changes at the start"
+    return StartError(setting, path, "another file has taken its place", allowed)
 
 
 def _finish(setting: str, path: str, directory: int, kind: "_Kind", ownership: Ownership) -> OwnFile:
@@ -211,9 +211,9 @@ def _clear(setting: str, path: str, directory: int, kind: "_Kind") -> None:
     except FileNotFoundError:
         return
     if not kind.is_type(mode):
-        raise StartError(f"{setting}: {path} is not {kind.name}; allowed: a new path, or {kind.name}'s")
+        raise StartError(setting, path, f"not {kind.name}", f"a new path, or {kind.name}'s")
     if kind.is_alive(path):
-        raise StartError(f"{setting}: {path} is in use by a running server; allowed: a path of its own for each")
+        raise StartError(setting, path, "in use by a running server", "a path of its own for each")
     os.unlink(name, dir_fd=directory)
 
 
@@ -278,7 +278,7 @@ def _reported(setting: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StartError(f"{setting}: {path}: {reason}; allowed: a path that the process can make") from None
+        raise StartError(setting, path, reason, "a path that the process can make") from None
 
 
 class FileKeeper:

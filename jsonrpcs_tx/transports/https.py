@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.transports import tls, twistedprivates
 from jsonrpcs_tx.transports.httppaths import HttpPath
@@ -22,7 +22,7 @@ class HttpsService(StreamService):
     """
 
     def __init__(
-        self, settings: Settings, endpoint: str, site: JsonRpcSite, access: Access, reactor: Any, path: HttpPath
+        self, settings: Settings, endpoint: str, site: JsonRpcSite, access: AccessControl, reactor: Any, path: HttpPath
     ) -> None:
         self._settings = settings
         super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=path.grouped)

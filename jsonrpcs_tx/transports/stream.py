@@ -10,7 +10,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -44,7 +44,7 @@ class StreamService(Transport):
         endpoint: str,
         protocol: str,
         factory: Any,
-        access: Access,
+        access: AccessControl,
         reactor: Any,
         refusal: bytes = b"",
         fast: bool = False,
@@ -123,7 +123,8 @@ class StreamService(Transport):
         host = port.getHost()
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
-            raise ValueError(f"reaches beyond this machine; allowed: a loopback address, or a rule for {self.protocol}")
+            allowed = f"a loopback address, or a rule for {self.protocol}"
+            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
         if self._fast:
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
@@ -141,5 +142,5 @@ class StreamService(Transport):
     def _error(self, failure: Failure) -> StartError:
         if isinstance(failure.value, StartError):
             return failure.value
-        reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"
-        return StartError(f"{self._setting}: {self._endpoint}: {reason}")
+        reason = failure.getErrorMessage()
+        return StartError(self._setting, self._endpoint, reason, "an endpoint that can be listened on")

@@ -23,7 +23,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.safefiles import open_regular
 
@@ -109,7 +109,7 @@ def context_factory(settings: Settings) -> CertificateOptions:
         context = options.getContext()
         context.check_privatekey()
     except SSL.Error:
-        raise StartError(f"tls_private_key: {key_path}: not the key of {path}; allowed: its private key") from None
+        raise StartError("tls_private_key", key_path, f"not the key of {path}", "its private key") from None
     return options
 
 
@@ -122,9 +122,9 @@ def _read(setting: str, path: str) -> str:
         with open_regular(path) as file:
             return file.read().decode("ascii", "replace")
     except OSError as error:
-        raise StartError(f"{setting}: {path}: {error.strerror}; allowed: a readable file in PEM") from None
-    except ValueError as error:
-        raise StartError(f"{setting}: {path}: {error}") from None
+        raise StartError(setting, path, error.strerror, "a readable file in PEM") from None
+    except NotAllowed as error:
+        raise StartError(setting, path, error.reason, error.allowed) from None
 
 
 def _certificates(setting: str, path: str) -> list[crypto.X509]:
@@ -136,7 +136,7 @@ def _certificates(setting: str, path: str) -> list[crypto.X509]:
             crypto.load_certificate(crypto.FILETYPE_PEM, (block + _PEM_CERTIFICATE_END).encode()) for block in blocks
         ]
     except (crypto.Error, ValueError):
-        raise StartError(f"{setting}: {path}: no certificate; allowed: certificates in PEM") from None
+        raise StartError(setting, path, "no certificate", "certificates in PEM") from None
 
 
 def _private_key(setting: str, path: str) -> crypto.PKey:
@@ -144,7 +144,7 @@ def _private_key(setting: str, path: str) -> crypto.PKey:
     try:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, text.encode(), passphrase=b"")
     except (crypto.Error, ValueError, TypeError):
-        raise StartError(f"{setting}: {path}: no private key; allowed: an unencrypted key in PEM") from None
+        raise StartError(setting, path, "no private key", "an unencrypted key in PEM") from None
 
 
 def client_names(transport: Any) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ def make_self_signed(path: str) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError(f"tls_certificate: {path}: {error.strerror}; allowed: a file that can be created") from None
+        raise StartError("tls_certificate", path, error.strerror, "a file that can be created") from None
     with os.fdopen(fd, "wb") as file:
         file.write(pem)
     _log.info("made a self-signed certificate for localhost: {path}", path=path)

@@ -90,7 +90,7 @@ def require(setting: str, names: Names) -> None:
     """
     absent = ", ".join(missing(names))
     if absent:
-        raise StartError(f"{setting}: Twisted {__version__} does not have {absent}; allowed: a release that has")
+        raise StartError(setting, f"Twisted {__version__}", f"does not have {absent}", "a release that has")
 
 
 def reserve_descriptor() -> None:

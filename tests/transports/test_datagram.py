@@ -414,7 +414,7 @@ class UnixModeTests(DatagramCase):
         options = Settings(run_dir=str(self.directory), dgram_user="no-such-user")
         error = start_error(datagram_service(options, "other.sock", self.dispatcher, reactor))
         assert isinstance(error, StartError)
-        assert str(error).startswith("dgram_user: 'no-such-user' does not exist here; allowed: ")
+        assert str(error).startswith("dgram_user: 'no-such-user': does not exist here; allowed: ")
         assert not (self.directory / "other.sock").exists()
 
 

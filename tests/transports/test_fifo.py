@@ -884,9 +884,7 @@ class ServiceTests(FifoCase):
         """A second server is refused the FIFO of a running one, which goes on."""
         second = self.make_service()
         error = start_error(second)
-        assert (
-            str(error) == f"fifo_name: {self.path} is in use by a running server; allowed: a path of its own for each"
-        )
+        assert str(error) == f"fifo_name: {self.path}: in use by a running server; allowed: a path of its own for each"
         second.stopService()
         await self.assert_answers()
 

@@ -148,7 +148,7 @@ class OwnershipTests(FilesCase):
                 ("user", Ownership(prefix, 0o660, user="no-such-user")),
                 ("group", Ownership(prefix, 0o660, group="no-such-user")),
             ):
-                message = f"{prefix}_{setting}: 'no-such-user' does not exist here; allowed: "
+                message = f"{prefix}_{setting}: no-such-user: 'no-such-user' does not exist here; allowed: "
                 assert self.refused(make, ownership) == f"{message}a known name, or a number up to {2**32 - 2}"
                 assert not os.path.lexists(self.path)
 
@@ -168,7 +168,11 @@ class OwnershipTests(FilesCase):
         for prefix, make in self.each():
             with ordinary_user():
                 message = self.refused(make, Ownership(prefix, 0o660, user=0, group="root"))
-            for part in (f"{prefix}_user 0", f"{prefix}_group 'root'", self.path, "not permitted", "allowed: owners"):
+            for part in (
+                f"{prefix}_user, {prefix}_group: 0, 'root': {self.path}: ",
+                "not permitted",
+                "allowed: owners",
+            ):
                 assert part in message
             assert not os.path.lexists(self.path)
 
@@ -296,7 +300,7 @@ class StaleFilesTests(FilesCase):
         inode = os.fstat(keeper).st_ino
         message = self.refused(self.new_fifo)
         assert os.lstat(self.path).st_ino == inode
-        assert message == f"fifo_name: {self.path} is in use by a running server; allowed: a path of its own for each"
+        assert message == f"fifo_name: {self.path}: in use by a running server; allowed: a path of its own for each"
         os.close(keeper)
         self.new_fifo(Ownership("fifo", 0o620))
         assert stat.S_IMODE(os.lstat(self.path).st_mode) == 400
@@ -320,7 +324,7 @@ class StaleFilesTests(FilesCase):
                 live.listen()
             assert (
                 self.refused(self.new_socket)
-                == f"dgram_socket: {self.path} is in use by a running server; allowed: a path of its own for each"
+                == f"dgram_socket: {self.path}: in use by a running server; allowed: a path of its own for each"
             )
             with socket.socket(socket.AF_UNIX, kind) as client:
                 client.connect(self.path)
@@ -356,7 +360,7 @@ class StaleFilesTests(FilesCase):
             for maker in makers:
                 maker()
                 before = os.lstat(self.path)
-                expected = f"{setting}: {self.path} is not {name}; allowed: a new path, or {name}'s"
+                expected = f"{setting}: {self.path}: not {name}; allowed: a new path, or {name}'s"
                 assert self.refused(make) == expected
                 after = os.lstat(self.path)
                 assert (after.st_ino, after.st_mode, after.st_size) == (before.st_ino, before.st_mode, before.st_size)
@@ -370,12 +374,12 @@ class StaleFilesTests(FilesCase):
     def test_each_others(self) -> None:
         """A FIFO is not replaced by a socket, nor a socket by a FIFO, however dead."""
         os.mkfifo(self.path)
-        assert "is not a socket" in self.refused(self.new_socket)
+        assert "not a socket" in self.refused(self.new_socket)
         assert stat.S_ISFIFO(os.lstat(self.path).st_mode)
         os.unlink(self.path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             dead.bind(self.path)
-        assert "is not a FIFO" in self.refused(self.new_fifo)
+        assert "not a FIFO" in self.refused(self.new_fifo)
         assert stat.S_ISSOCK(os.lstat(self.path).st_mode)
 
     def test_bad_paths(self) -> None:

@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.hosts import Hosts
@@ -72,7 +73,7 @@ class Connection:
     ) -> None:
         self.clock = Clock()
         self.commands = Commands()
-        access = Access([read_rule(rule)]) if rule else None
+        access = AccessControl([read_rule(rule)]) if rule else None
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)

@@ -11,7 +11,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx import command
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -75,7 +76,7 @@ def ends(protocol: str, tmp_path: Path) -> Iterator[list[socket.socket]]:
 
 def make_dispatcher(*rules: str) -> tuple[Dispatcher, list[bytes]]:
     """A dispatcher, and the documents that it is asked to decode from now on."""
-    dispatcher = Dispatcher(Registry(Commands()), MemoryReactorClock(), access=Access(map(read_rule, rules)))
+    dispatcher = Dispatcher(Registry(Commands()), MemoryReactorClock(), access=AccessControl(map(read_rule, rules)))
     decoded: list[bytes] = []
     decode = dispatcher.decode
 
