@@ -5,7 +5,7 @@ Run it in the foreground with ``twistd -ny jsonrpcs.tac``, as a daemon with ``tw
 
 from twisted.application.service import Application
 
-from jsonrpcs_tx import Fault, Settings, command, makeService
+from jsonrpcs_tx import InvalidParams, Settings, command, makeService
 
 
 # Each command is a function; its name for clients is the decorator's, its parameters are checked by the annotations.
@@ -13,7 +13,7 @@ from jsonrpcs_tx import Fault, Settings, command, makeService
 def greet(name: str, times: int = 1) -> list[str]:
     """Greets somebody, once or more often."""
     if not 1 <= times <= 100:
-        raise Fault(500, "Invalid Parameters: times is 1 to 100")
+        raise InvalidParams("times is 1 to 100")
     return [f"Hello, {name}!"] * times
 
 

@@ -15,7 +15,7 @@ from twisted.internet import defer, reactor, task
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx import Fault, command
-from jsonrpcs_tx.rpc.registry import MISSING
+from jsonrpcs_tx.rpc.binding import MISSING
 
 HOLD: Final = 0.02
 """Seconds for which C{holds.up} lets nobody else have a turn."""

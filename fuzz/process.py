@@ -15,7 +15,7 @@ from fuzz.common import CUT
 from jsonrpcs_tx import Dispatcher, Registry
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports.framing import Framer
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httpdirect import DirectSite
 from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, datagram_client, unverified, write_fifo
 from tests.support.httpmemory import Commands, Connection
 
@@ -66,7 +66,7 @@ def server(data: bytes) -> None:
 def _guide(transport: str, pieces: list[bytes]) -> None:
     """Have the same code read the bytes in this process, where the fuzzer sees what of it they reach."""
     if transport in ("http", "https"):
-        Connection(FastSite).feed(*pieces)
+        Connection(DirectSite).feed(*pieces)
         return
     documents = pieces
     if transport in ("fifo", "tcp"):

@@ -13,9 +13,12 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from fuzz.common import CUT, check_message, scratch
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.passwords import Bcrypt, Scrypt
-from jsonrpcs_tx.access.rules import Access, Caller, Rule, read_rule
-from jsonrpcs_tx.access.users import UsersFile, read_users
+from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.access.users import read_users
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.errors import SettingError, StartError
 
 ADDED: Final = "bus"
@@ -153,8 +156,8 @@ def rules(data: bytes) -> None:
 
 
 def _check_decisions(read: Sequence[tuple[Rule, _Oracle]]) -> None:
-    access = Access(rule for rule, _ in read)
-    without_denials = Access(attrs.evolve(rule, deny=()) for rule, _ in read)
+    access = AccessControl(rule for rule, _ in read)
+    without_denials = AccessControl(attrs.evolve(rule, deny=()) for rule, _ in read)
     oracles = [oracle for _, oracle in read]
     patterns = {pattern.replace("*", "") for oracle in oracles for pattern in (*oracle.allow, *oracle.deny)}
     for caller, method in itertools.product(CALLERS, (*METHODS, *sorted(patterns)[:20])):

@@ -23,13 +23,13 @@ from zope.interface import implementer
 
 from fuzz.common import CUT
 from jsonrpcs_tx import Dispatcher, Registry
-from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports import link as lines
-from jsonrpcs_tx.transports.http import JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
-from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
-from jsonrpcs_tx.transports.workers import _Worker
-from jsonrpcs_tx.worker import WorkerReader
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
+from jsonrpcs_tx.transports.waiting import WaitingReply
+from jsonrpcs_tx.transports.workers import PassedOn, WorkerProcess
+from jsonrpcs_tx.worker import Relay
 from tests.support import unverified
 from tests.support.httpmemory import Commands, Connection
 from tests.support.tls import make_identity
@@ -100,7 +100,7 @@ class _Wire(StringTransport):
 class TlsConnection(Connection):
     """A connection in memory over TLS, from the client's end of which everything is seen decrypted.
 
-    @param site: L{FastSite} or L{JsonRpcSite}; the fast one over the fast transport.
+    @param site: L{DirectSite} or L{JsonRpcSite}; the fast one over the fast transport.
     """
 
     transport: _Wire
@@ -108,8 +108,8 @@ class TlsConnection(Connection):
     def __init__(self, site: type[JsonRpcSite]) -> None:
         super().__init__(site)
         factory = TLSMemoryBIOFactory(_context(), False, self.channel.site, self.clock)
-        if site is FastSite:
-            factory.protocol = FastTlsTransport
+        if site is DirectSite:
+            factory.protocol = DirectTlsTransport
         self.transport = _Wire(peerAddress=IPv4Address("TCP", "127.0.0.1", 5))
         self.server: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
         self.server.makeConnection(self.transport)
@@ -166,7 +166,7 @@ def tls(data: bytes) -> None:
     with capturedLogs() as events:
         clear = Connection(JsonRpcSite).feed(*pieces)
         wanted = _answer_all(clear, lambda: None), clear.fate()[0]
-        for site in (JsonRpcSite, FastSite):
+        for site in (JsonRpcSite, DirectSite):
             connection = TlsConnection(site)
             wire = connection.records(pieces)
             for size, chunk in _chunks(wire, plan):
@@ -215,20 +215,21 @@ def _without_date(written: bytes) -> bytes:
 
 
 class _Main:
-    """The main process's reader, which notes what workers pass on."""
+    """The main process, which notes what workers pass on."""
 
     def __init__(self) -> None:
         self.passed_on: list[tuple[Any, ...]] = []
 
-    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+    def take(self, what: PassedOn) -> None:
+        if isinstance(what, WaitingReply):
+            assert type(what.body) is bytes, what
+            _check_peer(what.peer)
+            return
+        document, peer, uid, gid = what
         assert type(document) is bytes, document
         assert all(number is None or isinstance(number, int) for number in (uid, gid)), (uid, gid)
         _check_peer(peer)
         self.passed_on.append((document, peer, uid, gid))
-
-    def send(self, reply: Any) -> None:
-        assert type(reply.body) is bytes, reply
-        _check_peer(reply.peer)
 
 
 def _check_peer(peer: Any) -> None:
@@ -257,8 +258,8 @@ def link(data: bytes) -> None:
 
 def _worker(main: _Main) -> Any:
     """A worker as the main process sees it."""
-    pool: Any = SimpleNamespace(reactor=Clock(), share=lambda: None, transport="udp", reader=main)
-    return _Worker(pool, 0)
+    job: Any = SimpleNamespace(reactor=Clock(), protocol="udp")
+    return WorkerProcess(0, job, b"", main.take, lambda: None)
 
 
 def _check_line(pieces: list[bytes]) -> None:
@@ -291,8 +292,8 @@ def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
     """What a worker passes on is what it got, from peers of any shape; cut or changed it is nobody else's request."""
     sent: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        reader = WorkerReader(sock, _dispatcher(), Origin("udp"), 1, MemoryReactorClock())
-        reader.link = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)  # type: ignore[assignment] # all that is used of one
+        line: Any = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)
+        relay = Relay(sock, _dispatcher(), "udp", 1, line, lambda: None, False, MemoryReactorClock())
         text = piece.replace(b"\0", b"/")
         number = int.from_bytes(piece[:2])
         for peer, uid, gid in (
@@ -304,7 +305,7 @@ def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
         ):
             del main.passed_on[:]
             del sent[:]
-            reader.datagram_received(piece, peer, uid, gid)
+            relay.datagram_received(piece, peer, uid, gid)
             for message in sent:
                 worker._received(message)
             ((document, arrived, *owner),) = main.passed_on

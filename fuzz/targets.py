@@ -25,8 +25,8 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malfo
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
-from jsonrpcs_tx.transports.http import JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from tests.support.envelope import expected_code, read, rounded
 from tests.support.framing import LIMIT, REQUEST, counted, documents_of, feed, verdict
 from tests.support.httpmemory import Commands, Connection
@@ -68,7 +68,8 @@ def envelope(document: bytes) -> None:
 def _dispatchers(dialect: Dialect) -> tuple[Dispatcher, Dispatcher]:
     """One that answers compactly, and one that lays its replies out."""
     registry = Registry(Commands())
-    return Dispatcher(registry, Clock(), dialect), Dispatcher(registry, Clock(), dialect, pretty_format=True)
+    compact, pretty = (Dispatcher(registry, Clock(), dialect=dialect, pretty_format=p) for p in (False, True))
+    return compact, pretty
 
 
 def _check_decoders(document: bytes, dialect: Dialect) -> None:
@@ -82,7 +83,7 @@ def _plain(decoded: Decoded) -> Any:
     if isinstance(decoded, list):
         return [_plain(member) for member in decoded]
     if isinstance(decoded, Malformed):
-        return decoded.fault, decoded.id, bool(decoded.reason)
+        return decoded.error, decoded.id, bool(decoded.reason)
     return decoded.method, rounded(decoded.params), decoded.id
 
 
@@ -230,7 +231,7 @@ def http(data: bytes) -> None:
     pieces = data.split(CUT)
     with capturedLogs() as events:
         for dialect in DIALECTS:
-            general, fast = (Connection(site, dialect) for site in (JsonRpcSite, FastSite))
+            general, fast = (Connection(site, dialect) for site in (JsonRpcSite, DirectSite))
             assert _course(fast, pieces) == _course(general, pieces)
     failures = [event["log_failure"] for event in events if "log_failure" in event]
     assert not failures, failures[0]

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from jsonrpcs_tx.access.users import UsersFile
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
@@ -23,9 +23,9 @@ from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.transports import files, unixstreams
 from jsonrpcs_tx.transports.datagram import datagram_service
 from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.http import REFUSAL, JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httppaths import http_path
 from jsonrpcs_tx.transports.https import HttpsService
+from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, closing_response
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tcp import TcpFactory
 from jsonrpcs_tx.watchdog import Watchdog
@@ -72,7 +72,7 @@ def makeService(
 
 
 def _check_facts(service: JsonRpcService, checker: Any) -> None:
-    """See that what rules ask for is known."""
+    """Check that the facts that rules ask for can be known."""
     facts, settings = service.dispatcher.access.facts, service.settings
     for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
         if fact in facts and not known:
@@ -80,8 +80,8 @@ def _check_facts(service: JsonRpcService, checker: Any) -> None:
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
-    """Make a server for a worker process: without transports, and with those sources of commands only that the settings
-    name and that hold one which is declared free of state.
+    """Make a server for a worker process: without transports, and with only those sources of commands that the settings
+    name and that hold one that is declared free of state.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -115,19 +115,7 @@ def _add_transports(service: JsonRpcService) -> None:
     if options.enables(settings.FIFO) and options.fifo_name:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):
-        for endpoint in options.http_listen:
-            own_reactor = _http_reactor(service, "http_listen", endpoint)
-            arguments = "http_listen", endpoint, "http", _site(service), dispatcher.access, own_reactor
-            StreamService(*arguments, refusal=REFUSAL, fast=options.fast_paths).setServiceParent(service)
-        if options.tls_certificate or options.tls_self_signed:
-            for endpoint in options.https_listen:
-                HttpsService(
-                    options,
-                    endpoint,
-                    _site(service),
-                    dispatcher.access,
-                    _http_reactor(service, "https_listen", endpoint),
-                ).setServiceParent(service)
+        _add_http(service)
     if options.enables(settings.TCP) and options.tcp_socket:
         host, port = network_address("tcp", options.tcp_socket) or ("", 0)
         tcp = TcpFactory(options, dispatcher, reactor)
@@ -136,17 +124,26 @@ def _add_transports(service: JsonRpcService) -> None:
         StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
 
 
+def _add_http(service: JsonRpcService) -> None:
+    options, access, resource = service.settings, service.dispatcher.access, service.jsonrpc_dispatch
+    path = http_path(options.fast_paths, resource.authenticates)
+    for endpoint in options.http_listen:
+        site = path.site(options, resource, service.reactor)
+        reactor = _http_reactor(service, "http_listen", endpoint)
+        refusal = closing_response(403, FOREIGN_NETWORK)
+        http = StreamService("http_listen", endpoint, "http", site, access, reactor, refusal, fast=path.grouped)
+        http.setServiceParent(service)
+    if options.tls_certificate or options.tls_self_signed:
+        for endpoint in options.https_listen:
+            site = path.site(options, resource, service.reactor)
+            reactor = _http_reactor(service, "https_listen", endpoint)
+            HttpsService(options, endpoint, site, access, reactor, path).setServiceParent(service)
+
+
 def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
     """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
     options = service.settings
-    access = files.Access("http", options.http_mode, options.http_user, options.http_group)
+    ownership = files.Ownership("http", options.http_mode, options.http_user, options.http_group)
     return unixstreams.reactor_for(
-        endpoint, setting, lambda path: os.path.abspath(options.path(path)), access, service.reactor
+        endpoint, setting, lambda path: os.path.abspath(options.path(path)), ownership, service.reactor
     )
-
-
-def _site(service: JsonRpcService) -> JsonRpcSite:
-    options = service.settings
-    resource = service.jsonrpc_dispatch
-    site = FastSite if options.fast_paths and not resource.authenticates else JsonRpcSite
-    return site(options, resource, service.reactor)

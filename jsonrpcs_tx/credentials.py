@@ -12,15 +12,16 @@ from jsonrpcs_tx.access.users import check_name
 def main(arguments: Sequence[str] | None = None) -> None:
     """Ask for a password, and print the line of a user: C{python -m jsonrpcs_tx.credentials NAME}.
 
-    Where the standard input is no terminal, its first line is the password.
+    If the standard input is not a terminal, its first line is the password.
 
-    @param arguments: those of the command line; None: of this process.
+    @param arguments: of the command line; None: those of this process.
     @raise SystemExit: the name or the password cannot be used.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m jsonrpcs_tx.credentials", description="Asks for a password, and prints a line for http_users."
+        prog="python -m jsonrpcs_tx.credentials",
+        description="Asks for a password and prints a line for the file of users.",
     )
-    parser.add_argument("name", metavar="NAME", help="of the user")
+    parser.add_argument("name", metavar="NAME", help="name of the user")
     name = parser.parse_args(arguments).name
     try:
         check_name(name)
@@ -29,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ").encode()
         if getpass.getpass("Again: ").encode() != password:
-            parser.error("these are two passwords; allowed: the same twice")
+            parser.error("the passwords differ; allowed: the same one twice")
     else:
         password = sys.stdin.buffer.readline().rstrip(b"\r\n")
     if not password:
-        parser.error("an empty password; allowed: one of a character at least")
+        parser.error("an empty password; allowed: at least one character")
     sys.stdout.write(f"{name}:{make_hash(password)}\n")
 
 

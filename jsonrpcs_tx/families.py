@@ -61,7 +61,7 @@ _BUILT_IN: Final = (
 def load_families(wanted: Sequence[str]) -> Iterator[Family]:
     """The families that the setting C{load} names: built-in ones first, then those of entry points.
 
-    @raise SettingError: there is no family of a name, or it cannot be loaded.
+    @raise SettingError: there is no family of that name, or it cannot be loaded.
     """
     announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     built_in = {family.name: family for family in _BUILT_IN}
@@ -96,5 +96,5 @@ def load_module(name: str) -> Family:
 
 
 def _family(name: str, loaded: Any) -> Family:
-    """The family of a package or program: of a class, an instance that is made with the server."""
+    """The family that a package or program declares. A class is instantiated with the server."""
     return Family(name, loaded, loaded if isinstance(loaded, type) else lambda server: loaded)

@@ -1,16 +1,16 @@
-"""The log of this package: Kamailio's levels, floods held back, and printable text only.
+"""The log of this package: Kamailio's levels, floods held back, printable text only.
 
-Every event passes here, so no call site can forget it. What a client sends reaches the log with its control
+Every event passes through here, so no call site can forget that. What a client sends reaches the log with its control
 characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
-warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged tells how many were
-held back.
+warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged says how many were
+held back. First messages about other clients have as much room of their own, so that no client hides another.
 
-The level and the counts hold for the whole process, as Twisted's log does.
+The level and the counts are those of the whole process, as Twisted's log is.
 """
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from io import StringIO
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ import attrs
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
+
+from jsonrpcs_tx.buckets import TokenBuckets
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -29,23 +31,29 @@ RATE: Final = 1.0
 """Warnings and errors of one kind that are logged in a second, in the long run."""
 
 MAX_VALUE: Final = 500
-"""Characters of one value in a message; of bytes, bytes."""
+"""Characters of one value in a message; for bytes, bytes."""
 
 MAX_KINDS: Final = 1000
-"""Kinds of messages that are counted. There are only as many as call sites, commands and transports make."""
+"""Kinds of messages that are counted. There are only as many as call sites, commands and transports produce."""
 
 _KIND_VALUES: Final = ("command", "transport")
 """Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
 
+_SOURCE_VALUES: Final = ("client", "peer", "caller")
+"""Values that say whom a message is about, so that a flood of one does not hide others."""
+
+MAX_SOURCES: Final = 64
+"""Sources that are remembered for each kind of message; the oldest is forgotten first."""
+
 _ANY_SIZE: Final = 2**64
-"""Integers below it are shown as they are; longer ones may be too long to be formatted."""
+"""Integers below it are shown as numbers; larger ones may be too long to be formatted."""
 
 _debug = 2
 _least: Any = LogLevel.info
 
 
 def make_logger(name: str) -> Logger:
-    """A logger whose events pass by the level that L{set_debug} sets, made printable and throttled.
+    """A logger whose events are filtered by the level that L{set_debug} sets, made printable and throttled.
 
     @param name: of the module.
     """
@@ -74,7 +82,7 @@ def set_debug(level: int) -> None:
 
 
 def printable(text: str) -> str:
-    """A text with everything escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
+    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
     if text.isprintable():
         return text
     return "".join(
@@ -82,22 +90,8 @@ def printable(text: str) -> str:
     )
 
 
-@attrs.define
-class _Kind:
-    """What a kind of message may still log.
-
-    @ivar room: messages that may be logged now.
-    @ivar since: when that was worked out.
-    @ivar held_back: messages that were not logged since the last one that was.
-    """
-
-    since: float
-    room: float = BURST
-    held_back: int = 0
-
-
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
-    """Log an error with its traceback. This raises nothing, whatever the error is made of.
+    """Log an error with its traceback. This raises nothing, whatever the error is.
 
     @param message: with C{values} in it, as a logger takes them.
     """
@@ -106,46 +100,70 @@ def report(logger: Logger, message: str, error: BaseException, **values: object)
 
 
 class Throttle:
-    """Decides which messages are logged, by their kinds: a flood of one kind hides no other.
+    """Decides which messages are logged. A flood of one kind hides no other, and a flood from one source
+    does not hide the first message about another.
 
-    @param clock: tells the time in seconds; it never goes back.
+    @param seconds: tells the time.
     @ivar held_back: messages of all kinds that were not logged.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._kinds: dict[object, _Kind] = {}
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
+        self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
+        self._kinds: dict[Hashable, _Kind] = {}
         self.held_back = 0
 
-    def take(self, key: object) -> int | None:
+    def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
 
         @param key: of its kind.
-        @return: how many of its kind were held back since the last one; None: this one is held back.
+        @param source: whom it is about; None: nobody in particular.
+        @return: how many of its kind were held back since the last one; None if this one is held back.
         """
-        now = self._clock()
         kind = self._kinds.get(key)
         if kind is None:
             if len(self._kinds) >= MAX_KINDS:
                 self._kinds.clear()
-            kind = self._kinds[key] = _Kind(now)
-        kind.room = min(BURST, kind.room + (now - kind.since) * RATE)
-        kind.since = now
-        if kind.room < 1:
-            kind.held_back += 1
-            self.held_back += 1
-            return None
-        kind.room -= 1
-        held_back, kind.held_back = kind.held_back, 0
-        return held_back
+            kind = self._kinds[key] = _Kind()
+        is_new = source is not None and source not in kind.sources
+        for buckets in (self._buckets, self._buckets_of_new_sources) if is_new else (self._buckets,):
+            if not buckets.wait(key):
+                buckets.take(key)
+                if is_new:
+                    kind.remember(source)
+                held_back, kind.held_back = kind.held_back, 0
+                return held_back
+        kind.held_back += 1
+        self.held_back += 1
+        return None
 
     def clear(self) -> None:
         """Forget all kinds, so that the next messages are logged."""
+        self._buckets.clear()
+        self._buckets_of_new_sources.clear()
         self._kinds.clear()
 
 
+@attrs.define
+class _Kind:
+    """What is remembered of a kind of message.
+
+    @ivar held_back: messages that were not logged since the last one that was.
+    @ivar sources: the sources that messages were logged about, the oldest first.
+    """
+
+    held_back: int = 0
+    sources: dict[Hashable, None] = attrs.field(factory=dict)
+
+    def remember(self, source: Hashable) -> None:
+        """Remember a source, and forget the oldest one if there are too many."""
+        if len(self.sources) >= MAX_SOURCES:
+            del self.sources[next(iter(self.sources))]
+        self.sources[source] = None
+
+
 throttle: Final = Throttle(time.monotonic)
-"""That of this process."""
+"""The throttle of this process."""
 
 
 class _Logger(Logger):
@@ -155,13 +173,14 @@ class _Logger(Logger):
         """Log an event.
 
         @param level: one of L{LogLevel}.
-        @param values: for the format; those named C{log_...} are for observers and stay as they are. With a false
-            C{log_throttled} the event is never held back, as where it was throttled before.
+        @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
+            C{log_throttled} the event is never held back, for example because it was throttled before.
         """
         if level < _least:
             return
         if level >= LogLevel.warn and values.get("log_throttled", True):
-            held_back = throttle.take((self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES)))
+            kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
+            held_back = throttle.take(kind, _source(values))
             if held_back is None:
                 return
             if held_back:
@@ -173,6 +192,16 @@ class _Logger(Logger):
             elif name == "log_failure":
                 values[name] = _PrintableFailure(value)
         super().emit(level, format, **values)
+
+
+def _source(values: dict[str, Any]) -> Hashable:
+    """Whom a message is about: an address, that of a UDP client without its port."""
+    for name in _SOURCE_VALUES:
+        value = values.get(name)
+        if value is not None:
+            source = value[0] if isinstance(value, tuple) and value else value
+            return source if isinstance(source, Hashable) else None
+    return None
 
 
 def _shown(value: object) -> object:

@@ -22,13 +22,13 @@ _log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
-    """Ends twistd with one line in place of a traceback. That it is an Exception, too, has a daemon's parent told."""
+    """Ends twistd with one line instead of a traceback. It is also an Exception, so that a daemon's parent is told."""
 
 
 class Options(usage.Options):
     """The options of C{twistd jsonrpcs}: one for each setting, and the files that settings are read from.
 
-    An option wins over C{--config}, and that over C{--modparams}.
+    An option takes precedence over C{--config}, which takes precedence over C{--modparams}.
 
     @ivar settings: the settings, once the options are parsed.
     """
@@ -37,7 +37,7 @@ class Options(usage.Options):
     longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
     optParameters = [
         ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
-        ["modparams", None, None, 'kamailio.cfg whose lines modparam("jsonrpcs", ...) are taken'],
+        ["modparams", None, None, 'kamailio.cfg to read settings from: its lines modparam("jsonrpcs", ...)'],
     ]
 
     settings: Settings
@@ -95,7 +95,7 @@ def _one_line() -> Iterator[None]:
 
 
 class _DaemonService(MultiService):
-    """Has a start that fails end with one line, and SIGHUP read the certificates again."""
+    """Ends with one line where the start fails, and reads the certificates again at SIGHUP."""
 
     server: JsonRpcService
 
@@ -112,9 +112,9 @@ class _DaemonService(MultiService):
         try:
             self.server.reload_tls()
         except StartError as error:
-            _log.error("certificates not read again: {error}", error=error)
+            _log.error("certificates not reloaded: {error}", error=error)
         else:
-            _log.info("certificates read again")
+            _log.info("certificates reloaded")
 
 
 def makeService(options: Options) -> IService:

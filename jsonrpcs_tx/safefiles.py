@@ -4,15 +4,17 @@ import os
 import stat
 from typing import BinaryIO, Final
 
+from jsonrpcs_tx.errors import NotAllowed
+
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""A FIFO in the place of the file does not hold up the server, and a terminal does not become its own."""
+"""A FIFO in place of the file does not block the server, and a terminal does not become its controlling one."""
 
 
 def open_regular(path: str) -> BinaryIO:
     """Open an ordinary file for reading, without ever waiting.
 
     @raise OSError: it cannot be opened.
-    @raise ValueError: it is something else, such as a FIFO or a device.
+    @raise NotAllowed: it is something else, such as a FIFO or a device.
     """
     fd = os.open(path, _FLAGS)
     try:
@@ -22,17 +24,17 @@ def open_regular(path: str) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         file.close()
-        raise ValueError("not an ordinary file; allowed: one that can be read")
+        raise NotAllowed("not an ordinary file", "one that can be read")
     return file
 
 
 def weak_place(path: str) -> str | None:
-    """Why others than root and the user of this process could put another file in the place of one, or beside it.
+    """Why users other than root and that of this process could replace a file, or put another one beside it.
 
-    @param path: of the file, which need not be there; links in it are followed.
-    @return: the first directory, from the file's own up to the root, in which they could, with the reason; None: there
-        is none. A sticky directory such as C{/tmp} is safe for what is in directories below it.
-    @raise OSError: a directory is not there, or cannot be reached.
+    @param path: of the file, which need not exist; links in it are followed.
+    @return: the first directory, from the file's own up to the root, in which they could, with the reason; None if
+        there is no such directory. A sticky one such as C{/tmp} is safe for what is in directories below it.
+    @raise OSError: a directory does not exist, or cannot be reached.
     """
     trusted = (0, os.geteuid())
     own = directory = os.path.dirname(os.path.realpath(path))

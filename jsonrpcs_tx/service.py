@@ -1,10 +1,10 @@
-"""The server as a Twisted service: settings in, all enabled transports composed in one MultiService."""
+"""The server as a Twisted service: its parts, and what programs use of it. L{jsonrpcs_tx.compose} puts it together."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -12,7 +12,8 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from jsonrpcs_tx.access.authentication import Authenticator
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
@@ -24,22 +25,26 @@ from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.destinations import DestinationSets
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.variables import Variables
-from jsonrpcs_tx.transports import Listener, workers
+from jsonrpcs_tx.transports import workers
+from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
-from jsonrpcs_tx.transports.datagram import DatagramService
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.http import JsonRpcResource
-from jsonrpcs_tx.transports.https import HttpsService
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
 _log = make_logger(__name__)
 
+BATCH_TIME: Final = CLOSE_TIME - 0.5
+"""Seconds in which batches may still be run when the server stops. The rest of the time is for their replies to go out
+before connections are cut.
+"""
+
 
 class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
-    @ivar settings: the settings; those of that are live may be changed by L{change}.
+    @ivar settings: the settings now; L{change} changes those that are live.
     @ivar registry: the commands; more may be added at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
@@ -68,14 +73,14 @@ class JsonRpcService(MultiService):
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
-            envelope.DIALECTS[settings.dialect],
-            bool(settings.pretty_format),
-            settings.async_timeout,
-            settings.async_limit,
-            self.counters,
-            Access(map(read_rule, settings.rule)),
-            _reply_store(settings),
-            settings.async_limit_client,
+            dialect=envelope.DIALECTS[settings.dialect],
+            pretty_format=bool(settings.pretty_format),
+            async_timeout=settings.async_timeout,
+            async_limit=settings.async_limit,
+            async_limit_client=settings.async_limit_client,
+            counters=self.counters,
+            access=AccessControl(map(read_rule, settings.rule)),
+            reply_store=_reply_store(settings),
         )
         self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
@@ -102,16 +107,17 @@ class JsonRpcService(MultiService):
         )
 
     def stopService(self) -> Deferred[Any]:
-        """Stop the transports, and when they have answered what is in hand, the rest, so that all of it is kept.
+        """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
+        effects.
 
-        Batches that take longer than L{CLOSE_TIME} are not run to their end.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is.
 
         @return: a Deferred that fires when everything has stopped.
         """
         Service.stopService(self)
-        transports = [child for child in self if hasattr(child, "listener")]
+        transports = self.transports()
         others = [child for child in self if child not in transports]
-        late = self.reactor.callLater(CLOSE_TIME, self.dispatcher.batches.cancel)
+        late = self.reactor.callLater(BATCH_TIME, self.dispatcher.batches.cancel)
 
         def stop_others(_: object) -> Deferred[Any]:
             if late.active():
@@ -122,7 +128,7 @@ class JsonRpcService(MultiService):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Leave nothing of a start that fails: no file, and no open port."""
+        """Leave nothing behind of a start that fails: no file, and no open port."""
         try:
             yield
         except StartError:
@@ -130,7 +136,7 @@ class JsonRpcService(MultiService):
             raise
 
     def change(self, **values: Any) -> None:
-        """Change settings of a server, which may run: those that are live, see L{jsonrpcs_tx.config.settings.Field}.
+        """Change live settings, whether the server runs or not; see L{jsonrpcs_tx.config.settings.Field}.
 
         @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
             changed.
@@ -146,20 +152,16 @@ class JsonRpcService(MultiService):
         delayed.timeout = self.settings.async_timeout
         delayed.slots.limit, delayed.slots.client_limit = self.settings.async_limit, self.settings.async_limit_client
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
-        for child in self:
-            if hasattr(child, "settings_changed"):
-                child.settings_changed(self.settings)
+        for transport in self.transports():
+            transport.settings_changed(self.settings)
 
     def reload_tls(self) -> int:
         """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.
 
         @return: the number of listeners that have them; 0 without HTTPS.
-        @raise StartError: a file cannot be used; then the former ones still count.
+        @raise StartError: a file cannot be used; the former ones then stay in use.
         """
-        listeners = [child for child in self if isinstance(child, HttpsService)]
-        for listener in listeners:
-            listener.reload()
-        return len(listeners)
+        return sum(transport.reload_tls() for transport in self.transports())
 
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.
@@ -175,22 +177,25 @@ class JsonRpcService(MultiService):
         assert type(reply) is Reply  # the origin is not asynchronous
         return reply
 
+    def transports(self) -> list[Transport]:
+        """The transports, in the order in which they are started."""
+        return [child for child in self if isinstance(child, Transport)]
+
     def listeners(self) -> list[Listener]:
         """The addresses that are listened on now."""
-        found = [getattr(service, "listener", None) for service in self]
-        return [listener for listener in found if listener is not None]
+        return [transport.listener for transport in self.transports() if transport.listener is not None]
 
     def processes(self) -> list[tuple[int, str]]:
         """The processes of the server: their ids, and what they do in Kamailio's words."""
-        pids = [pid for service in self if isinstance(service, DatagramService) for pid in service.workers()]
+        pids = [pid for transport in self.transports() for pid in transport.workers()]
         return [(os.getpid(), "main process - attendant"), *((pid, workers.DESCRIPTION) for pid in pids)]
 
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
-        return (service for service in self if isinstance(service, StreamService))
+        return (transport for transport in self.transports() if isinstance(transport, StreamService))
 
 
-def _stop(services: list[IService]) -> Deferred[Any]:
+def _stop(services: Sequence[IService]) -> Deferred[Any]:
     """Stop services, the last one first."""
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 

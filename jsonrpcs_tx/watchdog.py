@@ -1,4 +1,4 @@
-"""Tells in the log what holds up the reactor: while it does, since it might do so for ever."""
+"""Says in the log what holds up the reactor, while it is held up: that might be for ever."""
 
 import sys
 import threading
@@ -8,13 +8,13 @@ from typing import Any
 from twisted.application.service import Service
 
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.dispatcher import command_of
 
 _log = make_logger(__name__)
 
 
 class Watchdog(Service):
-    """A thread that asks the reactor for a sign of life, again and again, and logs where it is when none comes.
+    """A thread that asks the reactor for signs of life, and logs where the reactor is when none comes.
 
     @param limit: seconds that the reactor may take.
     @param reactor: runs in the thread that starts the service.
@@ -54,12 +54,8 @@ class Watchdog(Service):
 
 
 def _describe(frame: FrameType | None) -> str:
-    """The place of a frame in the source, and the command that it belongs to, if that can be told."""
+    """The place of a frame in the source, and the command that it belongs to, if there is one."""
     assert frame is not None
+    command = command_of(frame)
     where = f"{frame.f_code.co_qualname}, line {frame.f_lineno} of {frame.f_code.co_filename}"
-    while frame is not None:
-        if frame.f_code is Dispatcher._answer.__code__:
-            method = getattr(frame.f_locals["request"], "method", "no request")
-            return f"{method:.100}: {where}"
-        frame = frame.f_back
-    return where
+    return where if command is None else f"{command:.100}: {where}"

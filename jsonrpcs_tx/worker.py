@@ -1,4 +1,4 @@
-"""A worker process: reads a datagram socket that the main process has bound, beside others.
+"""A worker process: one of several that read a datagram socket, which the main process has bound.
 
 It runs commands that are declared free of state, and passes every other request on to the main process, which answers
 it from the same socket. It ends when the main process does. Started by L{jsonrpcs_tx.transports.workers}.
@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -26,10 +27,13 @@ from zope.interface import provider
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.rpc import replystore
-from jsonrpcs_tx.rpc.dispatcher import Origin
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
+from jsonrpcs_tx.transports.replysocket import reply_socket
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
 from jsonrpcs_tx.transports.waiting import WaitingReply
 from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, READY, SOCKET_FD, STOP_TIME, encode_reply, encode_request
@@ -38,86 +42,104 @@ from jsonrpcs_tx.watchdog import Watchdog
 reactor: Any = _reactor
 
 _STOP_INTERVAL: Final = 0.02
-"""Seconds between two looks at whether everything has been said."""
+"""Seconds between two checks whether everything has been sent."""
 
 
-class WorkerReader(DatagramReader):
-    """Answers what it may, and passes on the rest, as it does with replies that have to wait: so none is lost with it.
+class Relay:
+    """Answers the datagrams that a worker may, and passes on the others, as well as replies that have to wait: so none
+    is lost with the worker.
 
-    @ivar link: leads to the main process.
-    @ivar counts: shows what is counted to the main process.
-    @ivar stores: replies are stored for those who ask, by the main process, which knows whose files are whose.
+    @param protocol: name of the transport.
+    @param timeout: seconds to try to send a reply to a client whose queue is full.
+    @param link: leads to the main process.
+    @param publish: shows what is counted to the main process.
+    @param stores: replies are stored for those who ask, by the main process, which knows whose files are whose.
+    @ivar reader: reads the socket.
+    @ivar replies: sends the replies.
     """
 
-    alone = False
-    link: Link
-    counts: SharedCounts
-    stores: bool
+    def __init__(
+        self,
+        sock: socket.socket,
+        dispatcher: Dispatcher,
+        protocol: str,
+        timeout: float,
+        link: Link,
+        publish: Callable[[], None],
+        stores: bool,
+        reactor: Any,
+    ) -> None:
+        self.protocol = protocol
+        self._dispatcher = dispatcher
+        self._link = link
+        self._stores = stores
+        outgoing = reply_socket(sock, reactor, alone=False)
+        # What is counted is published first, so that whoever gets a reply finds it counted.
+        self.replies = DatagramReplies(protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish)
+        self._responder = Responder(dispatcher, protocol, self.replies)
+        self.reader = DatagramReader(sock, self, reactor, after=publish)
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+        """Answer a datagram, or pass it on; one whose client may call nothing is dropped."""
+        origin = self._responder.admit(peer, uid, gid)
+        if origin is None:
+            return
         request = self._dispatcher.decode(document)
-        if self._dispatcher.stateless(request) and not (self.stores and replystore.MEMBER in document):
-            self._answer_request(request, document, peer, uid, gid)
+        if self._dispatcher.stateless(request) and not (self._stores and replystore.MEMBER in document):
+            self._responder.answer(document, origin, peer, uid, request)
         else:
             self._pass_on(encode_request(document, peer, uid, gid))
 
-    def doRead(self) -> None:
-        super().doRead()
-        self.counts.publish()
-
-    def _answer(self, most: int) -> None:
-        for _ in range(most):
-            if self.link.congested:
-                return  # what comes next waits in the socket, for any worker
-            super()._answer(1)
-
-    def send(self, reply: WaitingReply) -> None:
-        self.counts.publish()  # first, so that whoever gets the reply finds it counted
-        super().send(reply)
-
     def _wait(self, reply: WaitingReply) -> None:
         message = encode_reply(reply)
-        if self.link.congested or len(message) > self.link.max_message:
-            super()._wait(reply)
+        if self._link.congested or len(message) > self._link.max_message:
+            self.replies.queue.add(reply)
         else:
             self._pass_on(message)
 
     def _pass_on(self, message: bytes) -> None:
-        self.link.send(message, self.startReading)
-        if self.link.congested:
-            self.stopReading()
+        self._link.send(message, self.reader.resume)
+        if self._link.congested:
+            self.reader.pause()  # what comes next waits in the socket, for any worker
 
 
 class Worker:
     """One worker, from the first message of the main process to its end.
 
     @param setup: the settings, and the name of the transport.
+    @param line: this end of the link to the main process.
     """
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
-        values, transport = msgspec.msgpack.decode(setup)
-        parent = compose.make_stateless(settings.from_values(values), reactor)
-        timeout = parent.settings.dgram_timeout / 1000
-        self._reader = WorkerReader(sock, parent.dispatcher, Origin(transport), timeout, reactor)
-        self._link = Link(line, self._settings_changed, self._stop, reactor)
-        self._reader.link = self._link
-        self._reader.stores = bool(values["store_path"])
-        self._reader.counts = SharedCounts(COUNTS_FD, counted(parent.counters, parent.dispatcher, transport))
-        if parent.settings.watchdog:
-            Watchdog(parent.settings.watchdog / 1000, reactor).startService()
-        self._reader.startReading()
-        self._link.send(READY)
+        values, protocol = msgspec.msgpack.decode(setup)
+        server = compose.make_stateless(settings.from_values(values), reactor)
+        counts = SharedCounts(COUNTS_FD, counted(server.counters, server.dispatcher, protocol))
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
+        self._link = Link(line, self._settings_changed, self._stop, reactor)
+        self._relay = Relay(
+            sock,
+            server.dispatcher,
+            protocol,
+            server.settings.dgram_timeout / 1000,
+            self._link,
+            counts.publish,
+            bool(values["store_path"]),
+            reactor,
+        )
+        if server.settings.watchdog:
+            Watchdog(server.settings.watchdog / 1000, reactor).startService()
+        self._relay.reader.startReading()
+        self._link.send(READY)
 
     def _settings_changed(self, setup: bytes) -> None:
         values, _ = msgspec.msgpack.decode(setup)
-        self._reader.replies.timeout = settings.from_values(values).dgram_timeout / 1000
+        self._relay.replies.queue.timeout = settings.from_values(values).dgram_timeout / 1000
 
     def _stop(self) -> None:
-        """The main process stops, or is gone: end when everything has been said, or the time is up."""
-        self._reader.stopReading()
+        """The main process stops, or is gone: end when everything has been sent, or the time is up."""
+        self._relay.reader.stopReading()
         self._rounds -= 1
-        if self._rounds > 0 and (self._link.congested or self._reader.waiting):
+        if self._rounds > 0 and (self._link.congested or self._relay.replies.waiting):
             reactor.callLater(_STOP_INTERVAL, self._stop)
             return
         self._link.close()
@@ -133,7 +155,7 @@ def _log_to_main_process(event: LogEvent) -> None:
 def main() -> None:
     """Run a worker with the descriptors that the main process has handed over."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are for the main process, which then ends this one
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the main process, which then ends this one
     grave = FilteringLogObserver(_log_to_main_process, [LogLevelFilterPredicate(LogLevel.warn)])
     globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
     sock, line = socket.socket(fileno=SOCKET_FD), socket.socket(fileno=LINK_FD)

@@ -9,22 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support import REPOSITORY
+from tests.support.modules import PACKAGE, modules
 
-PACKAGE = REPOSITORY / "jsonrpcs_tx"
 HELPERS = ("tests", "bench", "fuzz")
 """What is beside the package, and tests or measures it."""
 PAGE = REPOSITORY / "docs" / "architecture.md"
-
-
-def modules() -> dict[str, Path]:
-    """The modules of the package by their dotted names, without the package's own; a wing's is that of its
-    C{__init__}.
-    """
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(part for part in parts if part != "__init__")] = path
-    return found
 
 
 def imported_names(path: Path) -> Iterator[str]:

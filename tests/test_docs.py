@@ -15,6 +15,7 @@ import attrs
 import pytest
 from twisted.internet import reactor
 
+from fuzz.targets import TARGETS
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
 from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
@@ -22,6 +23,7 @@ from tests.support.programs import lacks
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
+PAGES = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"))
 
 
 @attrs.frozen
@@ -50,7 +52,7 @@ def start_command() -> tuple[str, ...]:
 
 
 class ReadmeServer(Server):
-    """The server of the README, but on free ports, so that one that is at work already is no hindrance."""
+    """The server of the README, but on free ports, so that one that already runs does not get in the way."""
 
     ports = MappingProxyType({"8080": "http", "8443": "https", "8090": "udp4", "8092": "tcp"})
 
@@ -105,14 +107,31 @@ def test_readme_command_module(tmp_path: Path) -> None:
 
 
 def test_readme_names_files_that_exist() -> None:
-    """Every link of README and docs to a file of the repository leads to one."""
-    for page in (README, *DOCS.glob("*.md")):
+    """Every link of a page to a file of the repository leads to one."""
+    for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_named_tests_exist() -> None:
+    """Every test file that a page names is there, and has the test that is named with it; paths start in tests/."""
+    for page in PAGES:
+        for path, name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)(?:::(\w+))?`", page.read_text()):
+            file = REPOSITORY / "tests" / path
+            assert file.is_file(), f"{page.name}: {path}"
+            assert not name or re.search(rf"^ *(?:async )?def {name}\(", file.read_text(), re.MULTILINE), (
+                f"{page.name}: {path}::{name}"
+            )
+
+
+def test_fuzz_targets_are_listed() -> None:
+    """docs/reliability.md has a row for each target of the fuzzer."""
+    table = (DOCS / "reliability.md").read_text().partition("\n## Fuzzing")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(TARGETS)
+
+
 def test_settings_reference() -> None:
-    """docs/settings.md is what the settings say of themselves; made by config.settings.document()."""
+    """docs/settings.md is what the settings say of themselves; made by config.reference.document()."""
     assert (DOCS / "settings.md").read_text() == document()
 
 
@@ -223,7 +242,7 @@ def test_commands_page_parameters() -> None:
 
 def test_python_blocks_parse() -> None:
     """Every Python block of the documentation is Python."""
-    for page in (README, *DOCS.glob("*.md")):
+    for page in PAGES:
         for block in blocks(page):
             if block.language == "python":
                 ast.parse(block.text)

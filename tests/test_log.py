@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_VALUE, RATE, Throttle, make_logger, printable
+from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, MAX_VALUE, RATE, Throttle, make_logger, printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
 
 _HOSTILE = "\x1b[2J\r2026-01-01 [jsonrpcs_tx.service#info] serving\n\u202egnp.exe\u2028\x00\x9b\x85\udc80"
@@ -130,11 +130,37 @@ class TestThrottle:
         self.now += 1_000_000
         assert sum(throttle.take("a") is not None for _ in range(2 * BURST)) == BURST
 
+    def test_sources(self) -> None:
+        """A flood from one source does not hide others, whose first messages are logged, up to a burst of its own."""
+        throttle = Throttle(self.clock)
+        assert [throttle.take("a", "flood") for _ in range(BURST + 7)] == [0] * BURST + [None] * 7
+        assert throttle.take("a", "quiet") == 7
+        assert throttle.take("a", "quiet") is None
+        assert sum(throttle.take("a", number) is not None for number in range(10 * MAX_SOURCES)) == BURST - 1
+        self.now += 1_000_000
+        assert sum(throttle.take("a", number) is not None for number in range(10 * MAX_SOURCES)) == 2 * BURST
+        (kind,) = throttle._kinds.values()
+        assert len(kind.sources) <= MAX_SOURCES
+
+    def test_source_of_a_message(self) -> None:
+        """The source is the client's address, over UDP from whatever port."""
+        with capturedLogs() as events:
+            for port in range(BURST + 100):
+                _log.warn("no reply to {peer}: test", peer=("192.0.2.1", port))
+            _log.warn("no reply to {peer}: test", peer=("192.0.2.2", 5))
+        assert len(events) == BURST + 1
+        assert "192.0.2.2" in formatEvent(events[-1])
+
     def test_bounded(self) -> None:
         """Kinds without end take no memory without end."""
         throttle = Throttle(self.clock)
         for key in range(3 * MAX_KINDS):
             throttle.take(key)
+        assert len(throttle._buckets) <= MAX_KINDS
+        for key in range(2 * MAX_KINDS):
+            for _ in range(BURST + 1):
+                throttle.take(key)
+        assert throttle.held_back > MAX_KINDS
         assert len(throttle._kinds) <= MAX_KINDS
 
     def test_kinds(self) -> None:
@@ -148,7 +174,7 @@ class TestThrottle:
             for name in ("a", "b"):
                 for _ in range(100):
                     _log.failure("command {command} failed", Failure(ValueError()), command=name)
-        assert len(events) == BURST + 3 + 2 * BURST
+        assert len(events) == 2 * BURST + 3 + 2 * BURST
 
     def test_what_is_never_held_back(self) -> None:
         """What is no warning is not held back, nor what was throttled elsewhere."""

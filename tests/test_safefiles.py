@@ -5,9 +5,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
-from jsonrpcs_tx.access.users import UsersFile
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.safefiles import open_regular, weak_place
@@ -99,6 +100,6 @@ def test_users_in_a_weak_place(tmp_path: Path) -> None:
     write(file, "ann")
     os.chown(tmp_path, STRANGER, -1)
     with capturedLogs() as events:
-        UsersFile(str(file), object())  # type: ignore[arg-type] # no time passes
+        UsersFile(str(file), Clock())
     (line,) = (formatEvent(event) for event in events if "replace" in formatEvent(event))
     assert line == f"others could replace {file}: {tmp_path} belongs to user {STRANGER}"

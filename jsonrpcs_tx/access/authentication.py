@@ -1,4 +1,4 @@
-"""Who an HTTP client is: asks a checker of twisted.cred, whatever that does, and logs and counts who is refused."""
+"""Who an HTTP client is: asks a checker of twisted.cred, and logs and counts the clients that are refused."""
 
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ class Refused(Exception):
 
     @ivar code: the HTTP status: 401, 429, 500 or 503.
     @ivar text: says why, for the client.
-    @ivar retry_after: seconds after which it may try again; None: no matter when.
+    @ivar retry_after: seconds after which it may try again; None: at any time.
     """
 
     def __init__(self, code: int, text: str, retry_after: int | None = None) -> None:
@@ -37,23 +37,25 @@ class Refused(Exception):
 class Authenticator:
     """Finds out who clients are.
 
-    @param checker: an ICredentialsChecker of names and passwords. It gets a L{ClientPassword}, and gives the name of
-        the user as bytes (of UTF-8) or str, or ANONYMOUS for no user; or a Deferred of that.
+    @param checker: an ICredentialsChecker of names and passwords. It gets a L{ClientPassword}, and returns the name
+        of the user as bytes (in UTF-8) or str, or ANONYMOUS for no user; or a Deferred of that.
     @param clock: tells the time.
-    @param counters: where those are counted who are not let in.
+    @param counters: has the counts of the clients that are refused.
     """
 
     def __init__(self, checker: Any, clock: IReactorTime, counters: Counters) -> None:
         self._checker = checker
         self._clock = clock
         self._failures = counters.counter("jsonrpc", "auth_failures", "requests over HTTP(S) with a wrong password")
-        self._limited = counters.counter("jsonrpc", "auth_limited", "requests over HTTP(S) with too many passwords")
+        self._limited = counters.counter(
+            "jsonrpc", "auth_limited", "requests over HTTP(S) refused after too many passwords"
+        )
         self._throttle = Throttle(clock.seconds)
 
     def check(self, name: bytes, password: bytes, client: str) -> Deferred[str | None]:
         """Find out who a client is.
 
-        @param client: its address, or other text that says which it is.
+        @param client: its address, or other text that identifies it.
         @return: a Deferred of the user's name, or of None for no user. It fails with L{Refused}, after L{CHECK_SECONDS}
             at the latest. Cancelling it cancels the check.
         """
@@ -85,7 +87,7 @@ class Authenticator:
         return answer.addCallback(_user).addErrback(self._refuse, name, client, is_guess=bool(name or password))
 
     def _refuse(self, failure: Failure, name: bytes, client: str, is_guess: bool) -> None:
-        """Log and count who is refused. Browsers ask without a name and a password first; that is no guess.
+        """Log and count a refused client. Browsers first ask without a name and a password; that is not a guess.
 
         @raise Refused: always.
         """
@@ -107,7 +109,7 @@ class Authenticator:
         raise Refused(http.INTERNAL_SERVER_ERROR, "the password could not be checked; the log says why")
 
     def _warn(self, what: str, name: bytes, client: str) -> None:
-        """Log who is refused, in a form that fail2ban can read: the client comes last."""
+        """Log a refused client, in a form that fail2ban can read: the client comes last."""
         held_back = self._throttle.take(network_of(client))
         if held_back is not None:
             _log.warn(
@@ -116,18 +118,18 @@ class Authenticator:
                 name=name[:100].decode(errors="backslashreplace"),
                 client=client,
                 more=f" (and {held_back:,} more)" if held_back else "",
-                log_throttled=False,  # it was, by network
+                log_throttled=False,  # it was throttled here, by network
             )
 
 
 class _TooLate(Exception):
-    """A checker does not answer."""
+    """A checker has not answered in time."""
 
 
 def _user(avatar: object) -> str | None:
-    """The name of a user, from what a checker gives. No two names become the same.
+    """The name of a user, from what a checker returned. Different names stay different.
 
-    @raise TypeError: it is no name.
+    @raise TypeError: it is not a name.
     """
     if isinstance(avatar, bytes):
         avatar = avatar.decode(errors="surrogateescape")
@@ -135,4 +137,4 @@ def _user(avatar: object) -> str | None:
         return avatar or None
     if avatar == ANONYMOUS and isinstance(avatar, tuple):
         return None
-    raise TypeError(f"the checker gave {type(avatar).__name__}; allowed: bytes or str, or ANONYMOUS for no user")
+    raise TypeError(f"the checker returned {type(avatar).__name__}; allowed: bytes or str, or ANONYMOUS for no user")

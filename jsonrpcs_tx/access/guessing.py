@@ -6,8 +6,8 @@ the processor busy, nor keep others out who send the right one:
   - A bucket of tokens for each network, and one for each name from there, say how many may be hashed. A right password
     gives its tokens back, and so does one that was not hashed after all. Without a token it is turned away at once.
   - Networks take turns.
-  - A password that was turned away, and comes again, has tokens of its own, and is the next one. Who guesses sends
-    another password each time; who knows the right one sends it again.
+  - A password that was turned away, and comes again, has tokens of its own, and is the next one. An
+    attacker who guesses sends another password each time; a user who knows the right one sends it again.
   - One that was right before needs no token, and is the next one.
 """
 
@@ -21,7 +21,9 @@ from twisted.cred.credentials import UsernamePassword
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.access.limits import Recent, TokenBuckets
+from jsonrpcs_tx.access.limits import Recent
+from jsonrpcs_tx.addresses import address_of
+from jsonrpcs_tx.buckets import TokenBuckets
 
 NETWORK_TOKENS: Final = (100, 5.0)
 """Passwords from one network that are hashed: at once, and in each second from then on."""
@@ -33,10 +35,10 @@ AGAIN_TOKENS: Final = (10, 2.0)
 """The same for passwords from one network that were turned away before."""
 
 MAX_TURNED_AWAY: Final = 16_384
-"""Passwords that are remembered as turned away, by their digest."""
+"""Passwords that are remembered as turned away, by their digests."""
 
 TURNED_AWAY_SECONDS: Final = 60
-"""How long they are."""
+"""How long they are remembered."""
 
 
 class ClientPassword(UsernamePassword):
@@ -53,7 +55,7 @@ class ClientPassword(UsernamePassword):
 class TooManyPasswords(UnauthorizedLogin):
     """A password was not looked at: too many came before.
 
-    @ivar seconds: after how many whole ones it may be sent again.
+    @ivar seconds: whole seconds after which it may be sent again.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -62,21 +64,19 @@ class TooManyPasswords(UnauthorizedLogin):
 
 
 def network_of(client: str) -> str:
-    """What counts as one client: an IPv4 address, the /64 of an IPv6 address, or the text that is neither."""
+    """What counts as one client: an IPv4 address, the /64 of an IPv6 address, or any other text unchanged."""
     try:
-        address = ipaddress.ip_address(client)
+        address = address_of(client)
     except ValueError:
         return client
     if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
         return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
-    return client
+    return str(address)
 
 
 @attrs.define
 class Pass:
-    """Leave to hash a password.
+    """Permission to hash a password.
 
     @ivar first: it goes before all others.
     """
@@ -92,24 +92,24 @@ class Pass:
 
 
 class Gate:
-    """Gives leave to hash passwords.
+    """Decides whether passwords may be hashed.
 
     @param clock: tells the time.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self._networks = TokenBuckets(*NETWORK_TOKENS, clock)
-        self._names = TokenBuckets(*NAME_TOKENS, clock)
-        self._again = TokenBuckets(*AGAIN_TOKENS, clock)
+        self._networks = TokenBuckets(*NETWORK_TOKENS, clock.seconds)
+        self._names = TokenBuckets(*NAME_TOKENS, clock.seconds)
+        self._again = TokenBuckets(*AGAIN_TOKENS, clock.seconds)
         self._turned_away = Recent(MAX_TURNED_AWAY, TURNED_AWAY_SECONDS, clock)
 
     def admit(self, network: str, name: bytes, digest: bytes, was_right: bool) -> Pass:
-        """Give leave to hash a password.
+        """Permit a password to be hashed.
 
         @param network: of the client, as L{network_of} has it.
-        @param name: a digest of the user's name, so that long ones fill no memory.
+        @param name: a digest of the user's name, so that long names fill no memory.
         @param digest: of name and password.
-        @param was_right: it was hashed before, and right.
+        @param was_right: whether it was hashed before and was right.
         @raise TooManyPasswords: it may not be hashed now.
         """
         if was_right:

@@ -1,55 +1,17 @@
-"""Limits for what takes much work and anybody may ask for: token buckets, turns by lane, and what was seen lately."""
+"""Limits for expensive work that anybody may ask for: turns by lane, and what was seen recently."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Any, Final
+from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-MAX_BUCKETS: Final = 4096
-"""Buckets that are kept; the one that was used longest ago is forgotten first, and is full from then on."""
-
-
-class TokenBuckets:
-    """A bucket of tokens for each key, which is full at first.
-
-    @param size: tokens in a full bucket.
-    @param rate: tokens that are added to each in a second.
-    @param clock: tells the time.
-    """
-
-    def __init__(self, size: float, rate: float, clock: IReactorTime) -> None:
-        self._size = size
-        self._rate = rate
-        self._clock = clock
-        self._buckets: dict[Hashable, tuple[float, float]] = {}  # tokens, and when; the one used last comes last
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def wait(self, key: Hashable) -> float:
-        """Seconds until a bucket has a token; 0 if it has one now."""
-        return max(0.0, (1 - self._tokens(key)) / self._rate)
-
-    def take(self, key: Hashable, tokens: float = 1) -> None:
-        """Take a token out of a bucket, or with -1 give it back."""
-        left = min(self._size, self._tokens(key) - tokens)
-        self._buckets.pop(key, None)
-        while len(self._buckets) >= MAX_BUCKETS:
-            del self._buckets[next(iter(self._buckets))]
-        self._buckets[key] = left, self._clock.seconds()
-
-    def _tokens(self, key: Hashable) -> float:
-        now = self._clock.seconds()
-        tokens, before = self._buckets.get(key, (self._size, now))
-        return min(self._size, tokens + max(0.0, now - before) * self._rate)  # not less if the clock was set back
-
 
 class Recent:
-    """Keys that were seen lately.
+    """Keys that were seen recently.
 
     @param most: how many are remembered; the oldest is forgotten first.
     @param seconds: how long each is remembered.
@@ -101,8 +63,8 @@ class Turns:
     lane does not hold up a short one.
 
     @param at_once: how many run at the same time.
-    @param most: how many may wait in all lanes together; with one more, the longest lane loses its last one, of several
-        the one whose turn comes last.
+    @param most: how many may wait in all lanes together. One more, and the longest lane loses its last turn; of lanes
+        of the same length, it is the one whose turn comes last.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -161,7 +123,7 @@ class Turns:
         """Take a turn out of its lane, if it is still there."""
         turns = self._lanes.get(lane, ())
         if turn in turns:
-            turns.remove(turn)  # type: ignore[union-attr] # it is no empty tuple
+            turns.remove(turn)  # type: ignore[union-attr] # it is not the empty tuple
             self.waiting -= 1
             if not turns:
                 del self._lanes[lane]

@@ -1,6 +1,6 @@
 """Who may call what: rules that allow methods to callers, or deny them.
 
-A rule is one line: whom it is for, then what is allowed to them, denied to them, or both::
+A rule is one line: whom it is for, then what they are allowed, what they are denied, or both::
 
     udp 192.0.2.0/24 allow dispatcher.* core.ps deny core.kill
     https tls=ops.example.com allow *
@@ -11,110 +11,55 @@ A rule is one line: whom it is for, then what is allowed to them, denied to them
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
 order. A rule fits a caller if one condition of each kind that it has fits. C{any}, or no transport, means every
 transport that can know what the rule asks for, and every transport that a program adds. In methods, users and TLS names
-C{*} stands for any characters, or for no character. Case counts, except in the ASCII letters of TLS names.
+C{*} stands for any number of characters, or for none. Case matters, except for ASCII letters in TLS names.
 
-The rules decide together, in no order:
+The rules decide together; their order does not matter:
 
   1. A method that a rule for the caller denies is forbidden.
   2. Otherwise a method that a rule for the caller allows may be called.
   3. Otherwise, if any rule allows anything to anybody over the caller's transport, the method is forbidden.
-  4. Otherwise callers of this machine may call it (those without an address, as over the FIFO, a Unix socket or from
+  4. Otherwise callers on this machine may call it (those without an address, as over the FIFO, a Unix socket or from
      the program itself, and those from a loopback address), and others may not.
 
-So one rule with C{allow} closes its transport to all whom no rule allows anything, and C{deny} never opens one.
+So one rule with C{allow} closes its transport to everybody whom no rule allows anything, and C{deny} never opens one.
 """
 
-import grp
 import ipaddress
-import pwd
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 import attrs
-import msgspec
 
+from jsonrpcs_tx import owners
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.patterns import matches
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
 
-MAX_CALLERS: Final = 4096
-"""Callers of whom is remembered which rules fit."""
-
-MAX_DECISIONS: Final = 16_384
-"""Decisions that are remembered."""
-
-MAX_METHOD: Final = 128
-"""Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
-
-TRANSPORTS: Final = ("exec", "fifo", "http", "https", "tcp", "udp", "unix")
+TRANSPORTS: Final = tuple(PROTOCOLS)
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
 """What a rule looks like, in words."""
 
-_NETWORK: Final = "a network"
-_KNOWN_OVER: Final = {
-    _NETWORK: ("http", "https", "tcp", "udp"),
-    "user": ("http", "https"),
-    "tls": ("https",),
-    "uid": ("http", "https", "unix"),
-    "gid": ("http", "https", "unix"),
-}
-"""The transports that know what a rule may ask for; HTTP and HTTPS know C{uid} and C{gid} on a Unix socket."""
-
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-"""Lower case for TLS names. That of Unicode would make other letters the same, such as K and the Kelvin sign."""
-
-_ALL: Final = ("*",)
-_LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_MOST_ID: Final = 2**32 - 2
-
-
-class Caller(msgspec.Struct, frozen=True, cache_hash=True):
-    """What a transport knows of who calls. Where it can be, one is made for a connection, not for each request.
-
-    @ivar transport: one of L{TRANSPORTS}, or the name of one that a program has added.
-    @ivar address: IP address; None for callers that have none, as those of a Unix socket, who are of this machine.
-    @ivar user: the user that HTTP authentication has verified; None if there was none.
-    @ivar tls_names: the names in the client's certificate, which was verified.
-    @ivar uid: number of the user at the other end of a Unix socket; None if it is not known.
-    @ivar gid: the same of the group: that of the process, none of the further ones that the user is in.
-    """
-
-    transport: str
-    address: str | None = None
-    user: str | None = None
-    tls_names: tuple[str, ...] = ()
-    uid: int | None = None
-    gid: int | None = None
-
-    def __str__(self) -> str:
-        """Who it is, for the log: one line, whatever the names are."""
-        facts = [("user", self.user), *(("tls", name) for name in self.tls_names), ("uid", self.uid), ("gid", self.gid)]
-        known = [f"{fact}={value!a}" for fact, value in facts if value is not None]
-        return " ".join((self.transport, *([] if self.address is None else [self.address]), *known))
-
-    def is_local(self) -> bool:
-        """Whether it is of this machine.
-
-        @raise ValueError: the address is not an IP address.
-        """
-        return self.address is None or is_in(self.address, _LOOPBACK)
+"""Lower case for TLS names. Unicode's rules would make different letters equal, such as K and the Kelvin sign."""
 
 
 @attrs.frozen
 class Rule:
-    """Whom a rule is for, and what it allows or denies them. Made by L{read_rule}.
+    """Whom a rule is for, and what it allows or denies. Made by L{read_rule}.
 
     @ivar transports: those of L{TRANSPORTS} that it is for.
     @ivar added: whether it is also for every transport that a program has added.
     @ivar networks: those that it is for; empty: all, and callers without an address.
-    @ivar users: patterns of HTTP users; empty: everybody. The next three are alike.
+    @ivar users: patterns of HTTP users; empty: everybody, as in the next three.
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
     @ivar uids: users at the other end of a Unix socket.
     @ivar gids: their groups.
     @ivar allow: patterns of methods.
-    @ivar deny: the same.
+    @ivar deny: the same, for what is denied.
     """
 
     transports: frozenset[str]
@@ -141,8 +86,8 @@ class Rule:
         return (
             self.is_for(caller.transport)
             and (not self.networks or (caller.address is not None and is_in(caller.address, self.networks)))
-            and (not self.users or (caller.user is not None and _matches(self.users, caller.user)))
-            and (not self.tls_names or any(_matches(self.tls_names, _lower(name)) for name in caller.tls_names))
+            and (not self.users or (caller.user is not None and matches(self.users, caller.user)))
+            and (not self.tls_names or any(matches(self.tls_names, _lower(name)) for name in caller.tls_names))
             and (not self.uids or caller.uid in self.uids)
             and (not self.gids or caller.gid in self.gids)
         )
@@ -152,78 +97,17 @@ class Rule:
         return transport in self.transports or (self.added and transport not in TRANSPORTS)
 
     def opens(self, transport: str) -> bool:
-        """Whether it allows anything, over a transport, to some caller who is not of this machine."""
+        """Whether it allows anything, over a transport, to some caller who is not on this machine."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
         return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
 
-class Access:
-    """Decides who may call what.
-
-    A decision that was made before costs well under a microsecond. What is remembered is bounded, see L{MAX_CALLERS},
-    L{MAX_DECISIONS} and L{MAX_METHOD}.
-
-    @param rules: all of them; their order does not count.
-    @ivar trivial: there are none: callers of this machine may call everything, and others nothing.
-    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. What is
-        not in it, no transport needs to find out.
-    """
-
-    def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self._rules = tuple(rules)
-        self.trivial = not self._rules
-        self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self._rules))
-        self._patterns = lru_cache(MAX_CALLERS)(self._find_patterns)
-        self._known = lru_cache(MAX_DECISIONS)(self._decide)
-
-    def allows(self, caller: Caller, method: str) -> bool:
-        """Whether a caller may call a method.
-
-        @param method: the name of a command, or any other.
-        @raise ValueError: the caller's address is not an IP address.
-        """
-        return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)
-
-    def admits(self, caller: Caller) -> bool:
-        """Whether a caller may call anything. If not, a datagram needs no answer, not even an error.
-
-        @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
-        @raise ValueError: the caller's address is not an IP address.
-        """
-        allow, deny = self._patterns(caller)
-        # A pattern of denied methods that matches the text of another pattern, stars and all, matches all of that one.
-        return not all(_matches(deny, pattern) for pattern in allow)
-
-    def covers(self, transport: str, address: str | None) -> bool:
-        """Whether a listener may be opened: only callers of this machine reach it, or a rule allows others something.
-
-        @param transport: one of L{TRANSPORTS}.
-        @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all; None: it is a file.
-        @raise ValueError: the address is not an IP address.
-        """
-        if address is None or (address and is_in(address, _LOOPBACK)):
-            return True
-        return any(rule.opens(transport) for rule in self._rules)
-
-    def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The patterns of what a caller is allowed, and of what is denied."""
-        rules = [rule for rule in self._rules if rule.fits(caller)]
-        allow = tuple(pattern for rule in rules for pattern in rule.allow)
-        deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self._rules)
-        return allow or (_ALL if by_default else ()), deny
-
-    def _decide(self, caller: Caller, method: str) -> bool:
-        allow, deny = self._patterns(caller)
-        return _matches(allow, method) and not _matches(deny, method)
-
-
 def read_rule(text: str) -> Rule:
-    """Read a rule; the documentation of this module says what it looks like.
+    """Read a rule, as the documentation of this module describes it.
 
     @param text: one line. Names of users and groups of this machine are looked up now.
-    @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or no caller
-        would ever fit, since a transport does not know what is asked for.
+    @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or the rule
+        could fit no caller, since a transport does not know what it asks for.
     """
     try:
         whom, methods = _split(text.split())
@@ -248,7 +132,8 @@ class _Conditions:
 def _split(words: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Split the words of a rule into whom it is for, and the patterns after C{allow} and C{deny}.
 
-    @raise ValueError: something is missing, or a pattern is not allowed; the message says what is. So it is below.
+    @raise ValueError: something is missing, or a pattern is not allowed; the message says
+        what is allowed. This is also true of the functions below.
     """
     whom: list[str] = []
     methods: dict[str, list[str]] = {}
@@ -302,8 +187,8 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
         networks=tuple(networks),
         users=tuple(facts["user"]),
         tls_names=tuple(map(_lower, facts["tls"])),
-        uids=frozenset(_number(user, lambda name: pwd.getpwnam(name).pw_uid) for user in facts["uid"]),
-        gids=frozenset(_number(group, lambda name: grp.getgrnam(name).gr_gid) for group in facts["gid"]),
+        uids=_numbers(owners.uid_of, facts["uid"]),
+        gids=_numbers(owners.gid_of, facts["gid"]),
         allow=tuple(methods.get("allow", ())),
         deny=tuple(methods.get("deny", ())),
     )
@@ -312,21 +197,21 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
 def _possible_transports(conditions: _Conditions) -> set[str]:
     """The transports of L{TRANSPORTS} that know all that a rule asks for.
 
-    @raise ValueError: one that the rule names does not, or there is none.
+    @raise ValueError: one that the rule names does not, or no transport does.
     """
     possible = set(TRANSPORTS)
     facts = [fact for fact, values in conditions.facts.items() if values]
-    for asked in (_NETWORK, *facts) if conditions.networks else facts:
-        possible &= set(_KNOWN_OVER[asked])
+    for asked in (ADDRESS, *facts) if conditions.networks else facts:
+        possible &= set(knowing(asked))
         for transport in sorted(conditions.transports - {"any"} - possible):
-            raise ValueError(f"{asked} with {' or '.join(_KNOWN_OVER[asked])}, not with {transport}")
+            raise ValueError(f"{asked} with {' or '.join(knowing(asked))}, not with {transport}")
     if conditions.networks and not {"uid", "gid"}.isdisjoint(facts):
         raise ValueError("a network, or uid= and gid=, not both: callers over a Unix socket have no address")
     return possible
 
 
 def _is_condition(word: str) -> bool:
-    """Whether a word says whom a rule is for; as a method it would leave the rule open to all others."""
+    """Whether a word says whom a rule is for. Taken for a method, it would leave the rule open to all others."""
     if word == "any" or word in TRANSPORTS or "=" in word:
         return True
     try:
@@ -336,43 +221,21 @@ def _is_condition(word: str) -> bool:
     return True
 
 
-def _number(owner: str, look_up: Callable[[str], int]) -> int:
-    """The number of a user or group, which is given by name or number."""
-    allowed = f"users and groups of this machine, by name, or by number up to {_MOST_ID}"
-    if not re.fullmatch("[0-9]+", owner):
-        try:
-            return look_up(owner)
-        except KeyError:
-            raise ValueError(f"{allowed}; {owner!r} does not exist") from None
-    if len(owner) > 10 or int(owner) > _MOST_ID:
-        raise ValueError(f"{allowed}; {owner} is too high")
-    return int(owner)
+def _numbers(number_of: Callable[[str], int], names: Iterable[str]) -> frozenset[int]:
+    """The numbers of users or groups, which are given by name or number."""
+    try:
+        return frozenset(map(number_of, names))
+    except ValueError as error:
+        allowed = f"users and groups of this machine, by name, or by number up to {owners.MAX_ID}"
+        raise ValueError(f"{allowed}; {error}") from None
 
 
 def _network(text: str) -> Network:
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(ipaddress.IPv6Network("::ffff:0:0/96")):
-        raise ValueError(f"{text} is IPv4 within IPv6, which is to be written as IPv4")
+        raise ValueError(f"{text} is IPv4 within IPv6, which must be written as IPv4")
     return network
 
 
 def _lower(tls_name: str) -> str:
     return tls_name.translate(_ASCII_LOWER)
-
-
-def _matches(patterns: tuple[str, ...], name: str) -> bool:
-    return _compiled(patterns).fullmatch(name) is not None
-
-
-@lru_cache(1024)
-def _compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """An expression for what one of some patterns matches, which takes time linear in the length of a name.
-
-    It takes what is between two stars where it comes first, and never goes back.
-    """
-    expressions = []
-    for pattern in patterns:
-        first, *between = map(re.escape, pattern.split("*"))
-        last = ".*" + between.pop() if between else ""
-        expressions.append(first + "".join(f"(?>.*?{part})" for part in between if part) + last)
-    return re.compile("|".join(expressions) if patterns else "(?!)", re.DOTALL)

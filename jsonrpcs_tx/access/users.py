@@ -1,64 +1,21 @@
-"""Users and their passwords, from a file in the manner of htpasswd: a checker for twisted.cred.
+"""Users and their passwords, from a file like that of htpasswd.
 
-A line of the file is C{name:hash}; empty lines and lines that start with C{#} are passed over. There are two hashes:
+A line of the file is C{name:hash}; empty lines and lines that start with C{#} are skipped. There are two hashes:
 
   - C{$scrypt$n=32768,r=8,p=1$SALT$HASH}: scrypt with these costs; salt and hash in base64, as C{python -m
     jsonrpcs_tx.credentials NAME} makes it;
   - C{$2b$} and C{$2y$}: bcrypt, as C{htpasswd -B} makes it, where the Python package C{bcrypt} is installed.
 """
 
-import base64
-import hashlib
-import os
-import secrets
-import stat
-from collections.abc import Callable, Mapping
-from typing import Any, Final
-
-from twisted.cred.checkers import ICredentialsChecker
-from twisted.cred.credentials import IUsernamePassword
-from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.threads import deferToThread
-from twisted.python.failure import Failure
-from zope.interface import implementer
-
-from jsonrpcs_tx.access.guessing import Gate, Pass, TooManyPasswords, network_of
-from jsonrpcs_tx.access.limits import Recent, TurnLost, Turns
 from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
-from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.safefiles import open_regular, weak_place
-
-_log = make_logger(__name__)
-
-VERIFIED_SECONDS: Final = 60
-"""How long a password counts as right without being hashed again."""
-
-KNOWN_SECONDS: Final = 86_400
-"""How long a password that was right goes before others when it has to be hashed again."""
-
-MAX_VERIFIED: Final = 1024
-"""Passwords that are remembered as right, by their digest; and so many as wrong."""
-
-MAX_HASHING: Final = 2
-"""Passwords that are hashed at the same time, each in a thread; the others wait."""
-
-MAX_WAITING: Final = 500
-"""Passwords that wait for that; with one more, the network of which most wait loses its last one."""
-
-_NOBODY: Final = read_hash(
-    f"$scrypt$n=32768,r=8,p=1${base64.b64encode(bytes(16)).decode()}${base64.b64encode(bytes(32)).decode()}"
-)
-"""What passwords are compared with where there are no users."""
+from jsonrpcs_tx.errors import NotAllowed
 
 
 def read_users(lines: bytes) -> dict[bytes, Hash]:
     """Read what is in a file of users.
 
     @return: the hashes by the names of users.
-    @raise ValueError: a line is no user, or a user comes twice; the message says which line, and what is allowed.
+    @raise NotAllowed: a line is not a user's, or a user comes twice; C{reason} says which line.
     """
     users: dict[bytes, Hash] = {}
     for number, line in enumerate(lines.splitlines(), 1):
@@ -68,220 +25,25 @@ def read_users(lines: bytes) -> dict[bytes, Hash]:
         try:
             name, colon, text = stripped.decode().partition(":")
             if not colon:
-                raise ValueError(f"no colon; allowed: {ALLOWED}")
+                raise NotAllowed("no colon", ALLOWED)
             key = check_name(name).encode()
             if key in users:
-                raise ValueError(f"{name!r} again; allowed: one line for each user")
+                raise NotAllowed(f"{name!r} again", "one line for each user")
             users[key] = read_hash(text)
         except UnicodeDecodeError:
-            raise ValueError(f"line {number}: not UTF-8; allowed: {ALLOWED}") from None
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
+            raise NotAllowed(f"line {number}: not UTF-8", ALLOWED) from None
+        except NotAllowed as error:
+            raise NotAllowed(f"line {number}: {error.reason}", error.allowed) from None
     return users
 
 
 def check_name(name: str) -> str:
-    """A name that a user can have.
+    """Check that a user can have a name.
 
-    @raise ValueError: it cannot be one.
+    @return: the name.
+    @raise NotAllowed: it cannot be a user's.
     """
     if not name or ":" in name or not name.isprintable() or name != name.strip() or name.startswith("#"):
-        raise ValueError(
-            f"{name!r} is no name; allowed: printable characters without a colon, no '#' in front, no blanks around"
-        )
+        allowed = "printable characters without a colon, no '#' in front, no blanks around"
+        raise NotAllowed(f"{name!r} cannot be a user's name", allowed)
     return name
-
-
-@implementer(ICredentialsChecker)
-class UsersFile:
-    """Checks names and passwords against a file of users, which is read again when it has changed.
-
-    Where it cannot be read again, nobody gets in; where it has a bad line, the users of before stay. Both are logged.
-
-    Passwords are hashed in threads, L{MAX_HASHING} at a time, and within limits, see L{jsonrpcs_tx.access.guessing}. A
-    password that several requests bring together is hashed once. One that was right is not hashed again for
-    L{VERIFIED_SECONDS}, and one that was wrong neither, as long as the user's line stays the same. For an unknown name
-    something is hashed too, so that the time tells nobody which names there are.
-
-    @param path: of the file.
-    @param clock: tells the time.
-    @param in_thread: calls a function with arguments in a thread; returns a Deferred of what it returns or raises.
-    @raise StartError: the file cannot be read, or has a bad line; the message says which.
-    """
-
-    credentialInterfaces = (IUsernamePassword,)
-
-    def __init__(self, path: str, clock: IReactorTime, in_thread: Callable[..., Deferred[Any]] = deferToThread) -> None:
-        self._path = path
-        self._clock = clock
-        self._in_thread = in_thread
-        self._key = secrets.token_bytes(32)
-        self._right = Recent(MAX_VERIFIED, KNOWN_SECONDS, clock)
-        self._wrong = Recent(MAX_VERIFIED, VERIFIED_SECONDS, clock)
-        self._gate = Gate(clock)
-        self._turns = Turns(MAX_HASHING, MAX_WAITING)
-        self._checks: dict[bytes, _Check] = {}
-        self._users: Mapping[bytes, Hash] = {}
-        self._identity: tuple[int, ...] | None = None
-        try:
-            self._read()
-        except (OSError, ValueError) as error:
-            raise StartError(self._explain(error)) from None
-
-    def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
-        """Check a name and a password.
-
-        @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
-            all those without C{client} count as one client.
-        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, of which L{TooManyPasswords}
-            says that the password was not looked at. Cancelling it gives up the turn, if nobody else waits for the same
-            password; a thread that has begun goes on.
-        """
-        self._read_again()
-        name, password = credentials.username, credentials.password
-        if not name:
-            return fail(UnauthorizedLogin("no name"))
-        known = self._users.get(name)
-        wanted = known or self._stand_in(name)
-        digest = self._digest(b"known" if known else b"", wanted.text.encode(), name, password)
-        if self._right.has(digest, VERIFIED_SECONDS):
-            return succeed(name)
-        if self._wrong.has(digest):
-            return fail(UnauthorizedLogin("no such user and password"))
-
-        def verify() -> Deferred[bool]:
-            # For an unknown name there is no right password, even if it is that of the stand-in.
-            return self._in_thread(wanted.verify, password).addCallback(lambda right: right and known is not None)
-
-        def decide(right: bool) -> bytes:
-            if not right:
-                raise UnauthorizedLogin("no such user and password")
-            return bytes(name)
-
-        check = self._checks.get(digest)
-        if check is None:
-            network = network_of(getattr(credentials, "client", ""))
-            try:
-                admitted = self._gate.admit(network, self._digest(name), digest, self._right.has(digest))
-            except TooManyPasswords:
-                return fail()
-            check = self._begin(network, digest, admitted, verify)
-        return check.join().addCallback(decide)
-
-    def _begin(self, network: str, digest: bytes, admitted: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
-        """Have a password hashed when it is its turn."""
-        check = self._checks[digest] = _Check()
-
-        def begin() -> Deferred[bool]:
-            check.begun = True
-            return verify()
-
-        def ended(outcome: bool | Failure) -> None:
-            del self._checks[digest]
-            if not check.begun or outcome is True:
-                admitted.give_back()
-            if isinstance(outcome, Failure):
-                if outcome.check(TurnLost):
-                    self._gate.turn_away(digest)
-                    outcome = Failure(TooManyPasswords(1))
-            elif outcome:
-                self._right.add(digest)
-            else:
-                self._wrong.add(digest)
-            check.end(outcome)
-
-        check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
-        return check
-
-    def _read_again(self) -> None:
-        """Read the file, if it is another than the one that was read."""
-        try:
-            if _identity(os.stat(self._path)) == self._identity:
-                return
-            self._read()
-            _log.info("users read again from {path}", path=self._path)
-        except OSError as error:
-            if self._identity is not None:
-                _log.error("nobody gets in: {reason}", reason=self._explain(error))
-            self._users, self._identity = {}, None
-        except ValueError as error:
-            _log.error("the users of before stay: {reason}", reason=self._explain(error))
-
-    def _read(self) -> None:
-        """Read the file, and remember which it was, so that a bad one is read once.
-
-        @raise OSError: it cannot be read.
-        @raise ValueError: it has a bad line, or is no ordinary file.
-        """
-        self._identity = _identity(os.stat(self._path))  # what is no ordinary file is looked at once, too
-        with open_regular(self._path) as file:
-            status = os.fstat(file.fileno())
-            self._identity = _identity(status)
-            if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                _log.warn("{path} can be read or written by everybody; allow it to the server only", path=self._path)
-            weakness = weak_place(self._path)
-            if weakness is not None:
-                _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
-            self._users = read_users(file.read())
-
-    def _explain(self, error: OSError | ValueError) -> str:
-        if isinstance(error, OSError):
-            return f"http_users: {self._path}: {error.strerror}; allowed: a file that can be read"
-        return f"http_users: {self._path}: {error}"
-
-    def _stand_in(self, name: bytes) -> Hash:
-        """The hash that a name is checked against that is not known: always the same one, with costs as others have."""
-        hashes = list(self._users.values())
-        return hashes[int.from_bytes(self._digest(name)) % len(hashes)] if hashes else _NOBODY
-
-    def _digest(self, *parts: bytes) -> bytes:
-        """A digest of some parts, which says where each ends, whatever bytes they have."""
-        digest = hashlib.blake2b(digest_size=32, key=self._key)
-        for part in parts:
-            digest.update(len(part).to_bytes(8))
-            digest.update(part)
-        return digest.digest()
-
-
-class _Check:
-    """A password that is checked, for all requests that have come with it.
-
-    @ivar turn: fires when it is over.
-    @ivar begun: it is being hashed.
-    """
-
-    turn: Deferred[None]
-    begun = False
-
-    def __init__(self) -> None:
-        self._asked: list[Deferred[bool]] = []
-        self._outcome: bool | Failure | None = None
-
-    def join(self) -> Deferred[bool]:
-        """Wait for the outcome.
-
-        @return: a Deferred of whether the password is right. Cancelling the last one gives up the turn.
-        """
-        asked: Deferred[bool] = Deferred(self._leave)
-        self._asked.append(asked)
-        if self._outcome is not None:
-            self.end(self._outcome)
-        return asked
-
-    def end(self, outcome: bool | Failure) -> None:
-        """Tell all who wait."""
-        self._outcome = outcome
-        asked, self._asked = self._asked, []
-        for one in asked:
-            one.errback(outcome) if isinstance(outcome, Failure) else one.callback(outcome)
-
-    def _leave(self, asked: Deferred[bool]) -> None:
-        if asked in self._asked:
-            self._asked.remove(asked)
-        if not self._asked and not self.begun:
-            self.turn.cancel()
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What differs between a file and what it was before, or another in its place."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 
-_GET_USAGE: Final = Fault(500, "Failed to get the parameters")
+_GET_USAGE: Final = Error(500, "Failed to get the parameters")
 _GET: Final = "Failed to get the variable"
 _SET: Final = "Failed to set the variable"
 _DELETE: Final = "Failed to delete the value"
@@ -19,7 +19,7 @@ _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}", re.ASCII)
 _DOUBLE: Final = re.compile(r"\s*[+-]?[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
 
 _Done = dict[str, Any]
-"""The reply of a command that has nothing to say: an empty struct."""
+"""The reply of a command without a result: an empty struct."""
 
 
 class Cfg:
@@ -36,7 +36,7 @@ class Cfg:
 
     @command("cfg.help")
     def help(self, group: str, name: str) -> str:
-        """Returns what a variable is good for, and its type."""
+        """Returns what a variable does, and its type."""
         with _failing("Failed to get the variable description"):
             variable = self._variables[group].variable(name)
         # Kamailio gives the type alone: over JSON-RPC the first of its two lines gets lost.
@@ -44,7 +44,7 @@ class Cfg:
 
     @command("cfg.get", usage=_GET_USAGE)
     def get(self, group: str, name: str = "") -> Value | dict[str, Value]:
-        """Returns a variable, or all of a group by name; of a group that is not there, none."""
+        """Returns a variable, or all of a group by name; nothing if there is no such group."""
         group, id = _parse_group(group)
         if not name and group not in self._variables:
             return {}
@@ -132,7 +132,7 @@ class Cfg:
 
     @command("cfg.add_group_inst")
     def add_group_instance(self, group: str) -> _Done:
-        """Makes an instance of a group, unless it is there."""
+        """Makes an instance of a group, unless it exists."""
         group, id = _parse_instance(group)
         with _failing("Failed to add the group instance"):
             self._variables[group].add_instance(id)
@@ -161,7 +161,7 @@ class Cfg:
 
 @contextmanager
 def _failing(text: str, code: int = 400) -> Iterator[None]:
-    """Answer what fails with Kamailio's text; where it is for a value, with the reason, too."""
+    """Answer a failure with Kamailio's text, and the reason if a value is at fault."""
     try:
         yield
     except UnknownVariable:
@@ -171,18 +171,18 @@ def _failing(text: str, code: int = 400) -> Iterator[None]:
 
 
 def _convert(variable: Variable, value: Value) -> Value:
-    """A number is text for a string, as in Kamailio, and a whole one an integer; text is no number."""
+    """Convert a number to text for a string, as in Kamailio, and a whole one to an integer; text is not a number."""
     if isinstance(value, float) and value.is_integer() and variable.kind is not float:
         value = int(value)
     if variable.kind is str:
         return str(value)
     if isinstance(value, str) or (variable.kind is int and isinstance(value, float)):
-        raise Fault(500, "Invalid Parameters")
+        raise InvalidParams
     return value
 
 
 def _read(variable: Variable, text: str) -> Value:
-    """The value that text spells; blanks before a number do not count, as in Kamailio."""
+    """The value that text spells; blanks before a number are ignored, as in Kamailio."""
     if variable.kind is str:
         return text
     if not (_INTEGER if variable.kind is int else _DOUBLE).fullmatch(text):
@@ -209,7 +209,7 @@ def _parse_instance(text: str) -> tuple[str, int]:
 
 
 def _parse_group(text: str) -> tuple[str, int | None]:
-    """The name, and where it is an instance the number, of C{group} or C{group[id]}."""
+    """The name, and for an instance its number, of C{group} or C{group[id]}."""
     if not text.endswith("]"):
         return text, None
     try:

@@ -1,7 +1,8 @@
 """The commands ``cnt.*``: counters, as Kamailio's counters module gives them."""
 
+from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, command
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
 
@@ -28,7 +29,7 @@ class Cnt:
 
     @command("cnt.get_raw")
     def get_raw(self, group: str, name: str) -> int:
-        """Returns a counter as it is kept, which here is no other number."""
+        """Returns a counter as it is stored, which is the same number here."""
         return self._find(group, name).read()
 
     @command("cnt.get_vars")

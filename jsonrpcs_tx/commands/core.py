@@ -18,10 +18,11 @@ from twisted.internet.task import deferLater
 import twisted
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import Text, command
+from jsonrpcs_tx.rpc.binding import Text
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.memory import memory
-from jsonrpcs_tx.transports import Listener
+from jsonrpcs_tx.transports.base import Listener
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 
@@ -33,9 +34,9 @@ _UNITS = {"b": 0, "k": 10, "m": 20, "g": 30}
 
 
 class Server(Protocol):
-    """The facts of a server that these commands tell of; L{jsonrpcs_tx.service.JsonRpcService} has them.
+    """The facts of a server that these commands report; L{jsonrpcs_tx.service.JsonRpcService} has them.
 
-    @ivar settings: its settings now.
+    @ivar settings: its current settings.
     @ivar reactor: the reactor that it runs in.
     @ivar families: names of the families of commands that are loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
@@ -101,7 +102,7 @@ class Core:
 
     @command("core.uptime")
     def uptime(self) -> dict[str, Any]:
-        """Returns the time, when the server was started, and how many seconds have passed since."""
+        """Returns the time, when the server was started, and how many seconds ago that was."""
         return {"now": time.ctime(), "up_since": time.ctime(self._server.started), "uptime": self._uptime()}
 
     @command("core.ps")
@@ -149,16 +150,16 @@ class Core:
 
     @command("core.sleep")
     def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
-        """Returns after a number of seconds; it shows an asynchronous command, and needs HTTP or HTTPS."""
+        """Returns after a number of seconds; an example of an asynchronous command, which needs HTTP or HTTPS."""
         if not 0 <= seconds <= 86400:
-            raise Fault(500, "Invalid Parameters: seconds is 0 to 86400")
+            raise InvalidParams("seconds is 0 to 86400")
         return deferLater(self._reactor, seconds, lambda: {"slept": seconds})
 
     @command("core.kill")
     def kill(self, number: int = signal.SIGTERM) -> dict[str, Any]:
         """Sends a signal to the server, 15 (SIGTERM) if none is given; the reply comes first."""
         if number != 0 and number not in signal.valid_signals():
-            raise Fault(500, "Invalid Parameters: there is no such signal")
+            raise InvalidParams("there is no such signal")
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}
 
@@ -232,7 +233,7 @@ class Core:
 
     @command("core.tcp_options")
     def tcp_options(self) -> dict[str, int]:
-        """Returns how connections are handled, in Kamailio's terms; it makes none itself."""
+        """Returns how connections are handled, in Kamailio's terms; the server opens none itself."""
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         timeout = int(self._server.settings.http_timeout)
         return {

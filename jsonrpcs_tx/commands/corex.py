@@ -4,8 +4,9 @@ from typing import Any
 
 from jsonrpcs_tx import log
 from jsonrpcs_tx.commands.core import Server, internet_listeners, socket_protocol
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, command
+from jsonrpcs_tx.rpc.binding import MISSING
+from jsonrpcs_tx.rpc.faults import InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 
 
 class Corex:
@@ -19,7 +20,7 @@ class Corex:
         if level is MISSING:
             return {"debug": old}
         if not log.LEAST_DEBUG <= level <= log.MOST_DEBUG:
-            raise Fault(500, f"Invalid Parameters: debug is {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
+            raise InvalidParams(f"debug is {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
         log.set_debug(level)
         return {"old": old, "new": level}
 

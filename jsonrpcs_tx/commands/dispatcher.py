@@ -9,8 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.destinations import (
     Attributes,
     Destination,
@@ -54,7 +55,7 @@ class DispatcherCommands:
 
     @command("dispatcher.reload")
     def reload(self) -> str:
-        """Reads the list of destinations again; if a line is bad nothing is changed."""
+        """Reads the list of destinations again; if a line is invalid, nothing is changed."""
         settings = self._settings
         if not settings.list_file:
             raise Fault(500, "Reload Failed: the setting list_file is empty")
@@ -70,7 +71,7 @@ class DispatcherCommands:
         self, group: int | str, address: str, flags: int | str = 0, priority: int | str = 0, attributes: str = ""
     ) -> str:
         """Adds a destination to a set, with flags, priority and attributes."""
-        # Kamailio takes text in the place of the priority for 0; kamcli sends numbers as text.
+        # Kamailio takes text for the priority 0; kamcli sends numbers as text.
         if isinstance(priority, str) and not priority.isdigit():
             priority = 0
         try:
@@ -91,7 +92,7 @@ class DispatcherCommands:
 
     @command("dispatcher.hash")
     def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
-        """Returns the hash of one or two strings, and which of so many slots it means."""
+        """Returns the hash of one or two strings, and the slot, of so many, that it selects."""
         hashed = hash_keys(*filter(None, (key, other))) if key or other else hash_keys("")
         return {"hashid": hashed, "slot": hashed % slots if slots > 0 else 0}
 
@@ -116,7 +117,7 @@ class DispatcherCommands:
         return "Ok. Dispatcher state updated."
 
     def _count_reload(self) -> None:
-        """Whole seconds count, as in Kamailio, and all three commands together."""
+        """Counts whole seconds, as in Kamailio, and for all three commands together."""
         now = int(self._clock.seconds())
         if self._reloaded and 0 <= now - self._reloaded < self._settings.reload_delta:
             raise Fault(500, "Ongoing reload")
@@ -124,18 +125,18 @@ class DispatcherCommands:
 
 
 def _number(value: int | str) -> int:
-    """A number of 32 bits, or one that is spelled: some clients send all their parameters as text, or nothing for 0."""
+    """A number of 32 bits, or text that spells one: some clients send all parameters as text, or empty text for 0."""
     if isinstance(value, str):
         if value and not re.fullmatch("-?[0-9]{1,10}", value):
-            raise Fault(500, "Invalid Parameters")
+            raise InvalidParams
         value = int(value or 0)
     if not -(2**31) <= value < 2**31:
-        raise Fault(500, "Invalid Parameters")
+        raise InvalidParams
     return value
 
 
 class _Shown(msgspec.Struct, gc=False):
-    """A destination in a list; what is UNSET is left out. There may be many, which the garbage collector passes by."""
+    """A destination in a list; UNSET members are left out. There may be many, so the garbage collector skips them."""
 
     URI: str
     FLAGS: str

@@ -4,20 +4,21 @@ import re
 import time
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Text, command
+from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
-_NAME_EXPECTED: Final = Fault(500, "No htable name given")
-_GET_USAGE: Final = Fault(500, "Not enough parameters (htable name and key name)")
-_DELETE_USAGE: Final = Fault(500, "Not enough parameters (htable name & key name")
-_SET_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name and value)")
-_SETEX_USAGE: Final = Fault(500, "Not enough parameters (htable name, item name and expire)")
-_SETX_USAGE: Final = Fault(500, "Not enough parameters (htable name, key name, value and expire)")
+_NAME_EXPECTED: Final = Error(500, "No htable name given")
+_GET_USAGE: Final = Error(500, "Not enough parameters (htable name and key name)")
+_DELETE_USAGE: Final = Error(500, "Not enough parameters (htable name & key name")
+_SET_USAGE: Final = Error(500, "Not enough parameters (htable name, key name and value)")
+_SETEX_USAGE: Final = Error(500, "Not enough parameters (htable name, item name and expire)")
+_SETX_USAGE: Final = Error(500, "Not enough parameters (htable name, key name, value and expire)")
 
 _NO_TABLE: Final = "No such htable"
 _SETX_NO_TABLE: Final = "Failed to set the item"
-"""What setxs and setxi say where there is no such table."""
+"""What setxs and setxi say if there is no such table."""
 _SET: Final = "Ok. Key set to new value."
 _STRING_FLAG: Final = 2
 """Kamailio's flag of a value that is a string."""
@@ -64,7 +65,7 @@ class Htable:
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
         """Sets an item to an integer, and in how many seconds it expires.
 
-        Text counts as the integer that it spells; other text as 0, which is what Kamailio takes any text for.
+        Text that spells an integer counts as that integer, other text as 0, which Kamailio takes all text for.
         """
         if isinstance(value, str):
             value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0
@@ -72,18 +73,18 @@ class Htable:
 
     @command("htable.setex", usage=_SETEX_USAGE)
     def setex(self, table: str, key: str, expire: int | str) -> str:
-        """Sets in how many seconds an item expires, 0 for never; without such an item, nothing.
+        """Sets in how many seconds an item expires, 0 for never; does nothing if there is no such item.
 
-        Text is refused only if there is the item: the answer for one that is not there is Ok, as in Kamailio.
+        Text is refused only if the item exists: for a missing one the answer is Ok, as in Kamailio.
         """
         found = self._find(table)
         if found.find(key) is not None:
             if isinstance(expire, str):
-                raise Fault(500, "Invalid Parameters")
+                raise InvalidParams
             try:
                 found.expire(key, expire)
             except ValueError as error:
-                raise _invalid(error) from None
+                raise InvalidParams(str(error)) from None
         return "Ok"
 
     @command("htable.delete", usage=_DELETE_USAGE)
@@ -123,7 +124,7 @@ class Htable:
 
     @command("htable.stats")
     def stats(self) -> list[dict[str, Any]]:
-        """Lists the tables: how many slots and items they have, and items in the emptiest and in the fullest slot."""
+        """Lists the tables: their slots, their items, and the items in the emptiest and in the fullest slot."""
         return [_statistics(table) for table in reversed(list(self._tables.values()))]
 
     @command("htable.store", usage=_NAME_EXPECTED)
@@ -163,12 +164,8 @@ class Htable:
         try:
             self._find(name, missing).set(key, value, expire)
         except ValueError as error:
-            raise _invalid(error) from None
+            raise InvalidParams(str(error)) from None
         return _SET
-
-
-def _invalid(error: ValueError) -> Fault:
-    return Fault(500, f"Invalid Parameters: {error}")
 
 
 def _statistics(table: Table) -> dict[str, Any]:

@@ -1,16 +1,18 @@
 """The commands ``stats.*``: counters, as Kamailio's kex module gives them."""
 
-from jsonrpcs_tx.rpc.faults import Fault
+from typing import Final
+
+from jsonrpcs_tx.rpc.faults import Error
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 
-_WHICH_EXPECTED = Fault(400, "Please provide which stats to retrieve")
-_NAME_EXPECTED = Fault(400, "Please provide stats name")
+_WHICH_EXPECTED: Final = Error(400, "Please provide which stats to retrieve")
+_NAME_EXPECTED: Final = Error(400, "Please provide stats name")
 
 
 class Stats:
-    """Each parameter is C{all}, a group (C{core:}) or a name. What is not there is left out; a counter that several of
-    them name counts once.
+    """Each parameter is C{all}, a group (C{core:}) or a name. Unknown ones are left out; a counter that several of
+    them name appears once.
     """
 
     def __init__(self, counters: Counters) -> None:

@@ -1,9 +1,11 @@
-"""The commands ``system.*``: what commands there are, as XML-RPC's introspection has it."""
+"""The commands ``system.*``: the list of commands and their help, as in XML-RPC's introspection."""
 
-from jsonrpcs_tx.rpc.faults import Fault
+from typing import Final
+
+from jsonrpcs_tx.rpc.faults import Error, Fault
 from jsonrpcs_tx.rpc.registry import Command, Registry, command
 
-_NAME_EXPECTED = Fault(400, "Method Name Expected")
+_NAME_EXPECTED: Final = Error(400, "Method Name Expected")
 
 
 class System:

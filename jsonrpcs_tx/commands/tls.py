@@ -17,7 +17,7 @@ class Tls:
 
     @command("tls.reload")
     def reload(self) -> str:
-        """Reads the certificate, the key and the authorities again; open connections live on with the former ones."""
+        """Reads the certificate, the key and the authorities again; open connections keep the former ones."""
         try:
             reloaded = self._reload()
         except StartError as error:

@@ -5,6 +5,7 @@ import tomllib
 from typing import Any
 
 from jsonrpcs_tx.config.settings import fields
+from jsonrpcs_tx.errors import NotAllowed
 
 _OWN_MODULE = "jsonrpcs"
 
@@ -16,8 +17,8 @@ _MODPARAM = re.compile(
 _DIRECTIVE = re.compile(r"\s*[#!]!(?P<word>\w+)(?:\s+(?P<name>[^\s]+)(?:\s+(?P<value>.*?))?)?\s*$")
 
 
-class ConfigError(Exception):
-    """A file of settings cannot be used; the message names the file, the line, what was wrong and what is allowed."""
+class ConfigError(NotAllowed):
+    """A file of settings cannot be used; C{reason} names the file, the line and what was wrong."""
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -29,26 +30,26 @@ def read_toml(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"config: {path}: {error.strerror}; allowed: a readable TOML file") from None
+        raise ConfigError(f"config: {path}: {error.strerror}", "a readable TOML file") from None
     except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: too many digits, too deep
-        raise ConfigError(f"config: {path}: {error}; allowed: TOML, name = value") from None
+        raise ConfigError(f"config: {path}: {error}", "TOML, name = value") from None
 
 
 def read_modparams(path: str) -> dict[str, Any]:
     """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings.
 
-    So are those of the modules C{dispatcher} and C{htable} that are settings here.
-
-    Everything else in the file is passed over. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
+    Parameters of the modules C{dispatcher} and C{htable} are read as well if they are settings here. Everything else in
+    the file is skipped. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
     C{#!define} are followed.
 
-    @raise ConfigError: the file cannot be read, a line for jsonrpcs names no parameter of ours, or one has no value.
+    @raise ConfigError: the file cannot be read, a line for jsonrpcs names an unknown parameter, or a value is
+        missing.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
-        raise ConfigError(f"modparams: {path}: {error.strerror}; allowed: a readable kamailio.cfg") from None
+        raise ConfigError(f"modparams: {path}: {error.strerror}", "a readable kamailio.cfg") from None
     known = {(field.module, field.name): field for field in fields()}
     values: dict[str, Any] = {}
     lines, defines = _active_lines(_without_comments(text))
@@ -61,7 +62,7 @@ def read_modparams(path: str) -> dict[str, Any]:
             if _OWN_MODULE not in modules:
                 continue
             allowed = ", ".join(name for module, name in known if module == _OWN_MODULE)
-            raise ConfigError(f"{place}: no such setting; allowed: {allowed}")
+            raise ConfigError(f"{place}: no such setting", allowed)
         value = _value(match["value"], defines, place)
         if field.kind.several:
             values.setdefault(name, []).append(value)
@@ -71,7 +72,7 @@ def read_modparams(path: str) -> dict[str, Any]:
 
 
 def _without_comments(text: str) -> str:
-    """Blank out comments, and keep the lines where they are."""
+    """Blank out comments, and keep the line numbers."""
 
     def blank(match: re.Match[str]) -> str:
         found = match[0]
@@ -81,7 +82,7 @@ def _without_comments(text: str) -> str:
 
 
 def _active_lines(text: str) -> tuple[list[str], dict[str, str]]:
-    """The lines that the preprocessor leaves, others as empty ones, and what was defined."""
+    """The lines that the preprocessor keeps, with empty ones for the others, and what was defined."""
     defines: dict[str, str] = {}
     conditions: list[bool] = []
     active: list[str] = []
@@ -116,4 +117,4 @@ def _value(literal: str, defines: dict[str, str], place: str) -> str | int:
     try:
         return int(literal, 0)
     except ValueError:
-        raise ConfigError(f"{place}: {literal} has no value; allowed: a number, a string or a define") from None
+        raise ConfigError(f"{place}: {literal} has no value", "a number, a string or a define") from None

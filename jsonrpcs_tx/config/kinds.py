@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
-"""The names of the dialects; L{jsonrpcs_tx.rpc.envelope} has what they are."""
+"""The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
 
 @attrs.frozen
@@ -18,7 +18,7 @@ class Kind:
     @ivar parse: makes the value from a string or from a value of the right type; raises ValueError or TypeError.
     @ivar allowed: what is allowed, in words.
     @ivar several: it may be given more than once; the value is a tuple.
-    @ivar flag: as an option it stands alone, and means True.
+    @ivar flag: as an option it takes no value, and means True.
     @ivar show: writes a value as C{parse} takes it.
     """
 
@@ -91,9 +91,9 @@ _NETWORK_SOCKET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<ipv
 
 
 def network_address(protocol: str, value: str) -> tuple[str, int] | None:
-    """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value is no such thing.
+    """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value has another form.
 
-    @raise ValueError: it starts like one, and is none.
+    @raise ValueError: it starts like one, but is invalid.
     """
     if not value.startswith(protocol + ":"):
         return None
@@ -180,7 +180,7 @@ _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
 
 
 def several(kind: Kind) -> Kind:
-    """Any number of values of a kind; a string is one value, an empty one none."""
+    """Any number of values of a kind. A string is one value, and an empty string no value."""
     return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
 
 

@@ -1,4 +1,4 @@
-"""The reference of all settings, made of what they say of themselves."""
+"""The reference of all settings, made from their definitions."""
 
 from jsonrpcs_tx.config.settings import fields
 
@@ -10,7 +10,7 @@ def document() -> str:
         "",
         "Each is given as an option of `twistd jsonrpcs` (`--dgram-socket`), in a TOML file (`--config FILE`),",
         'in a line `modparam("jsonrpcs", "dgram_socket", ...)` (`--modparams`), or as an argument of `Settings`.',
-        "An option wins over `--config`, and that over `--modparams`.",
+        "An option takes precedence over `--config`, and that over `--modparams`.",
         "",
         "| setting | default | allowed | what it does |",
         "| --- | --- | --- | --- |",

@@ -5,18 +5,16 @@ Names and defaults are those of the parameters of Kamailio's jsonrpcs module whe
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from jsonrpcs_tx.config import kinds
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
+from jsonrpcs_tx.protocols import PROTOCOLS
 
-HTTP: Final = 1
-FIFO: Final = 2
-DATAGRAM: Final = 4
-TCP: Final = 8
+HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
 
 def _setting(default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrpcs", live: bool = False) -> Any:
@@ -24,7 +22,7 @@ def _setting(default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrp
 
 
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
-    """Have every field parse its value, and say in an error which setting it is."""
+    """Have every field parse its value, and name its setting in errors."""
 
     def parse(value: object, field: Any) -> object:
         kind = field.metadata["kind"]
@@ -44,7 +42,7 @@ def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
 
 @attrs.frozen(kw_only=True, field_transformer=_with_converters)
 class Settings:
-    """The settings of a server. A value may be given as a string, too, as options and files have it.
+    """The settings of a server. A value may also be given as a string, as options and files do.
 
     @raise SettingError: a value is not allowed.
     """
@@ -131,7 +129,7 @@ class Settings:
     http_allow: Sequence[str] = _setting(
         ("127.0.0.0/8", "::1/128"),
         kinds.several(kinds.NETWORK),
-        "network whose clients may call over HTTP(S), others are closed at once; may be given more than once",
+        "network whose clients may call over HTTP(S), others are disconnected at once; may be given more than once",
     )
     http_origin: Sequence[str] = _setting(
         (),
@@ -174,15 +172,15 @@ class Settings:
     http_timeout: float = _setting(
         60.0,
         kinds.SECONDS,
-        "seconds after which an HTTP or TCP connection is closed that is idle, whose request is still incomplete, or "
-        "whose client has not taken the reply",
+        "seconds after which an HTTP or TCP connection is closed if it is idle, its request is still incomplete, or "
+        "its client has not taken the reply",
         live=True,
     )
     max_connections: int = _setting(
         400,
         kinds.integer(1, 1_000_000),
-        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for one that "
-        "waits the one is closed that has been idle for the longest time, if that is a second",
+        "connections that may be open at each address of HTTP, HTTPS and TCP; further ones wait, and for each that "
+        "waits the one that has been idle longest is closed, if that is at least a second",
         live=True,
     )
     tls_certificate: str = _setting(
@@ -301,7 +299,7 @@ class Settings:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Check what one setting asks of another."""
+        """Check what one setting requires of another."""
         for bit, name, needs in (
             (FIFO, "fifo_name", "a path, with transport 2"),
             (DATAGRAM, "dgram_socket", "an address, with transport 4"),
@@ -312,20 +310,20 @@ class Settings:
         if not self.tls_certificate and not self.tls_self_signed:
             for name in ("tls_private_key", "tls_ca"):
                 if getattr(self, name):
-                    raise SettingError(name, getattr(self, name), "nothing, without tls_certificate")
+                    raise SettingError(name, getattr(self, name), "empty without tls_certificate")
 
     def enables(self, bit: int) -> bool:
         """Whether a transport is enabled, L{HTTP}, L{FIFO}, L{DATAGRAM} or L{TCP}."""
         return not self.transport or bool(self.transport & bit)
 
     def path(self, name: str) -> str:
-        """A path as the process sees it: relative ones lie in C{run_dir}."""
+        """A path as the process sees it: relative ones start from C{run_dir}."""
         return os.path.join(self.run_dir, name)
 
 
 @attrs.frozen
 class Field:
-    """What is known of a setting besides its value.
+    """What is known about a setting besides its value.
 
     @ivar module: Kamailio's module whose C{modparam} it is.
     @ivar live: it can be changed while a server runs.
@@ -355,9 +353,9 @@ def fields() -> Iterator[Field]:
 
 
 def from_values(values: Mapping[str, Any]) -> Settings:
-    """Settings from values by name, those that are not given at their defaults.
+    """Settings from values by name; the others have their defaults.
 
-    @raise SettingError: a name is not known or a value is not allowed.
+    @raise SettingError: a name is unknown, or a value is not allowed.
     """
     known = {field.name for field in fields()}
     for name, value in values.items():

@@ -1,6 +1,6 @@
 """Batches: their requests are run one after the other, and a long batch gives way to others after some milliseconds.
 
-Those that are not done take turns: one of them works for a while in each turn of the reactor.
+Unfinished batches take turns: in each turn of the reactor one of them runs for a while.
 """
 
 from collections import deque
@@ -11,44 +11,44 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault
 from jsonrpcs_tx.rpc.replies import Reply
 from jsonrpcs_tx.rpc.shares import Shares
 
 SLICE: Final = 0.005
-"""Seconds that a batch works before it gives way; one command may take longer."""
+"""Seconds for which a batch runs before it gives way; a single command may take longer."""
 
 SHORT: Final = 0.0005
-"""Seconds of work after which other batches have to wait for the next turn of the reactor."""
+"""Seconds of running after which other batches have to wait for the next turn of the reactor."""
 
 MAX_WAITING: Final = 64
-"""Batches that have given way, or wait for their turn; for a further one there is an error."""
+"""Batches that may wait for a turn at the same time; a further one is answered with an error."""
 
 MAX_WAITING_OF_CLIENT: Final = 16
-"""How many of these may come from one client, or where clients are not known, over one transport."""
+"""How many of these may be one client's or, where clients are not known, one transport's."""
 
 MAX_REPLY: Final = 16 * 1024 * 1024
-"""Bytes of all replies to a batch."""
+"""Bytes that all replies to a batch may have together."""
 
-_TOO_LARGE: Final = Fault(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
-_NOT_RUN: Final = Fault(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
-_CANCELLED: Final = Fault(500, "Command Cancelled")
+_TOO_LARGE: Final = Error(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
+_NOT_RUN: Final = Error(500, f"Not Run: the replies before have all {MAX_REPLY} bytes that are allowed")
+_CANCELLED: Final = Error(500, "Command Cancelled")
 
 
 class Batch:
-    """The requests of one batch, and the replies that there are so far.
+    """The requests of one batch, and the replies so far.
 
-    @param answer: answers a request; a Deferred that it returns fires with a Reply always, also when it is cancelled.
-    @param refuse: answers a request with a fault.
-    @param write: what to do with a reply before it is kept.
-    @param join: makes the reply to the batch of all replies.
+    @param answer: answers a request; a Deferred that it returns always fires with a Reply, also when it is cancelled.
+    @param refuse: answers a request with an error.
+    @param write: lays out a reply, which is then kept.
+    @param join: makes all replies the reply to the batch.
     """
 
     def __init__(
         self,
         requests: list[Request | Malformed],
         answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
-        refuse: Callable[[Fault, Request | Malformed], Reply],
+        refuse: Callable[[Error, Request | Malformed], Reply],
         write: Callable[[Reply], Reply],
         join: Callable[[list[Reply]], Reply],
     ) -> None:
@@ -78,13 +78,15 @@ class Batch:
                 return
 
     def work_to_end(self) -> None:
-        """Run all requests that are left."""
+        """Run all remaining requests."""
         while not self.has_run:
             self._run_next()
 
     def reply(self) -> Reply | Deferred[Reply]:
-        """@return: the reply, if it is there; else a Deferred that fires with it. Cancelling it cancels what is in
-        progress, and runs no more.
+        """The reply to the batch.
+
+        @return: the reply where it is complete; else a Deferred that fires with it. Cancelling that cancels the
+            commands in progress, and no more are run.
         """
         if self.has_run and not self._delayed:
             return self._joined()
@@ -92,7 +94,7 @@ class Batch:
         return self._reply
 
     def finish(self) -> None:
-        """Fire the Deferred of L{reply}, if all replies are there."""
+        """Fire the Deferred of L{reply} if all replies have come."""
         if self.has_run and not self._delayed and self._reply is not None:
             deferred, self._reply = self._reply, None  # else they would keep each other alive
             try:
@@ -103,18 +105,18 @@ class Batch:
                 deferred.callback(reply)
 
     def fail(self, error: BaseException) -> None:
-        """Fire it with an error: this can be run no further."""
+        """Fire the Deferred of L{reply} with an error: the batch cannot go on."""
         self._position = len(self._requests)
         deferred, self._reply = self._reply, None
         if deferred is not None:
             deferred.errback(error)
 
     def _joined(self) -> Reply:
-        # One is missing where a command has its own client leave.
+        # A reply is missing where a command has made its own client leave.
         return self._join([reply for reply in self._replies if reply is not None])
 
     def cancel(self) -> None:
-        """Run no more, and cancel what is in progress."""
+        """Run no more requests, and cancel the commands in progress."""
         if self._reply is not None:
             self._reply.cancel()
 
@@ -138,7 +140,7 @@ class Batch:
         self.finish()
 
     def _put(self, reply: Reply, place: int) -> None:
-        """Note a reply, or that there is no room for it."""
+        """Keep a reply, or an error where there is no room for it."""
         if self._size + len(reply.body) > MAX_REPLY:
             self._full = True
             self._refuse_at(place, _TOO_LARGE)
@@ -146,8 +148,8 @@ class Batch:
         self._size += len(reply.body)
         self._replies[place] = self._write(reply)
 
-    def _refuse_at(self, place: int, fault: Fault) -> None:
-        self._replies[place] = self._write(self._refuse(fault, self._requests[place]))
+    def _refuse_at(self, place: int, error: Error) -> None:
+        self._replies[place] = self._write(self._refuse(error, self._requests[place]))
 
     def _cancel(self, _: object) -> None:
         begin, self._position = self._position, len(self._requests)
@@ -175,7 +177,7 @@ class Batches:
 
         @param client: who has sent it.
         @return: its reply, see L{Batch.reply}.
-        @raise Fault: too many wait.
+        @raise Fault: too many batches wait.
         """
         if self._turn is None:
             begun = self._clock.seconds()
@@ -193,7 +195,7 @@ class Batches:
         return batch.reply()
 
     def cancel(self) -> None:
-        """Run no more of those that wait; each is answered with what there is."""
+        """Run no more of the waiting batches; each is answered with the replies so far."""
         for batch, _ in list(self._waiting):
             batch.cancel()
 
@@ -202,7 +204,7 @@ class Batches:
             self._turn = self._clock.callLater(0, self._take_turn)
 
     def _take_turn(self) -> None:
-        """Let the batch work that has waited for the longest time."""
+        """Run the batch that has waited longest."""
         self._turn = None
         if not self._waiting:
             return

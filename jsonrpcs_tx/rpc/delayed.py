@@ -1,4 +1,4 @@
-"""Asynchronous commands in progress: how many there may be, how long each may take, and what goes on after that.
+"""Asynchronous commands in progress: how many there may be, how long each may take, and which go on after that.
 
 A command cannot be stopped against its will: one that catches its cancellation goes on. So whoever waits for it is
 answered at the deadline, and its slot is free, whatever it does; it is counted as long as it goes on.
@@ -25,7 +25,7 @@ MAX_OVERDUE: Final = 100
 
 
 def is_delayed(result: object) -> bool:
-    """Whether a command has returned what becomes its result later: a Deferred, a coroutine, anything to await."""
+    """Whether a command's result comes later: it has returned a Deferred, a coroutine or another awaitable."""
     return hasattr(type(result), "__await__")
 
 
@@ -35,7 +35,7 @@ def as_deferred(result: Any) -> Deferred[Any]:
 
 
 def abandon(result: Any) -> None:
-    """End what a command has begun whose result nobody waits for."""
+    """Cancel a command whose result nobody waits for."""
     try:
         if isinstance(result, Deferred):
             result.addErrback(lambda failure: None)
@@ -48,19 +48,19 @@ def abandon(result: Any) -> None:
 
 async def _wait_for(result: Awaitable[Any]) -> Any:
     value = await result
-    return await value if isinstance(value, Deferred) else value  # no Deferred can fire with another
+    return await value if isinstance(value, Deferred) else value  # a Deferred cannot fire with another
 
 
 class DelayedCommands:
     """The asynchronous commands in progress.
 
     @param clock: tells the time.
-    @param timeout: the most seconds that one may take, unless it has a limit of its own.
+    @param timeout: the most seconds that a command may take, unless it has a limit of its own.
     @ivar timeout: may be set at any time.
-    @param limit: how many there may be; see L{Shares} for this one and the next.
-    @param client_limit: how many of these one client may have.
-    @ivar slots: those that are waited for.
-    @ivar timeouts: counts those that took too long.
+    @param limit: how many may be in progress at the same time, see L{Shares}.
+    @param client_limit: how many of these may be one client's.
+    @ivar slots: the commands that are waited for.
+    @ivar timeouts: counts the commands that took too long.
     """
 
     def __init__(self, clock: IReactorTime, counters: Counters, timeout: float, limit: int, client_limit: int) -> None:
@@ -76,7 +76,7 @@ class DelayedCommands:
             counters.gauge("jsonrpc", name, help, read)
 
     def check(self, command: str, client: Hashable) -> None:
-        """@raise Fault: no more may be begun, by this client or by anybody."""
+        """@raise Fault: no more may be started, by this client or by anybody."""
         if self.slots.full:
             raise Fault(503, f"Too Many Asynchronous Commands: async_limit is {self.slots.limit}")
         if self.slots.used_up(client):
@@ -90,14 +90,14 @@ class DelayedCommands:
 
         @param result: what the command returned.
         @param command: its name.
-        @param timeout: its own time limit; None: that of all.
+        @param timeout: its own time limit in seconds; None: the general one.
         @return: fires with the result, with what the command raised, or at the deadline with a Fault 504. Cancelling
             it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
         """
         return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
 
     def goes_on(self, command: str, why: str) -> None:
-        """Note a command that goes on though nobody waits for it any more."""
+        """Note that a command goes on although nobody waits for it any more."""
         self._overdue[command] += 1
         _log.warn("command {command} goes on {why}: it catches its cancellation", command=command, why=why)
 
@@ -110,7 +110,7 @@ class DelayedCommands:
 
 
 class _Failed:
-    """What a Deferred that has failed passes on, so that a command which returns it once more fails once more."""
+    """Passed on by a Deferred that has failed, so that a command which returns it again fails again."""
 
     __slots__ = ("failure",)
 
@@ -121,7 +121,7 @@ class _Failed:
 class _Run:
     """One command that is waited for, and then perhaps goes on.
 
-    It is waited for as long as it has a deadline, and holds a slot for that time.
+    While it is waited for it has a deadline, and holds a slot.
     """
 
     __slots__ = (

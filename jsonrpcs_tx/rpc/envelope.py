@@ -17,7 +17,7 @@ import msgspec
 import simplejson
 from msgspec import UNSET, UnsetType
 
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault, error_of
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
@@ -30,7 +30,7 @@ _LONG: Final = 2 * MAX_VALUES
 """Bytes up to which a document cannot hold more: a value and the comma after it take two."""
 
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
-"""An id as it goes back to the client; UNSET where the request had none."""
+"""An id as it goes back to the client; UNSET where the request had no id."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -47,19 +47,19 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
-    """What stands in for a request that is none: the fault to answer, the id, and a reason for the log.
+    """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
 
     @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
     """
 
-    fault: Fault
+    error: Error
     id: Id
     reason: str
     is_reply: bool = False
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
-"""What is read of a document: the request, or the list of those of a batch; L{Malformed} for each that is none."""
+"""What is read of a document: the request, or the list of those of a batch; L{Malformed} in place of an invalid one."""
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
@@ -67,13 +67,8 @@ class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2
     id: Id = UNSET
 
 
-class _ErrorMember(msgspec.Struct, frozen=True, gc=False):
-    code: int
-    message: str
-
-
 class _Error(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
-    error: _ErrorMember
+    error: Error
     id: Id = UNSET
 
 
@@ -83,43 +78,47 @@ class Dialect:
 
     @ivar notifications: a request without an id is run and not answered.
     @ivar by_name: the members of a params object are bound by their names; else by their order.
+    @ivar tells_reason: the client is told for what reason a command refuses the value of a parameter.
     @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
     """
 
     name: str
-    parse_error: Fault
-    invalid_request: Fault
-    method_not_found: Fault
-    invalid_params: Fault
-    internal_error: Fault
+    parse_error: Error
+    invalid_request: Error
+    method_not_found: Error
+    invalid_params: Error
+    internal_error: Error
     notifications: bool
     by_name: bool
+    tells_reason: bool
     http_status: bool
     id_types: tuple[type, ...]
 
 
 KAMAILIO: Final = Dialect(
     name="kamailio",
-    parse_error=Fault(-32700, "Parse Error"),
-    invalid_request=Fault(-32600, "Invalid Request"),
-    method_not_found=Fault(500, "Method Not Found"),
-    invalid_params=Fault(500, "Invalid Parameters"),
-    internal_error=Fault(-32603, "Internal Error"),
+    parse_error=Error(-32700, "Parse Error"),
+    invalid_request=Error(-32600, "Invalid Request"),
+    method_not_found=Error(500, "Method Not Found"),
+    invalid_params=Error(500, "Invalid Parameters"),
+    internal_error=Error(-32603, "Internal Error"),
     notifications=False,
     by_name=False,
+    tells_reason=True,
     http_status=True,
     id_types=(str, int, float, Decimal, bool, type(None)),
 )
 
 JSONRPC2: Final = Dialect(
     name="jsonrpc2",
-    parse_error=Fault(-32700, "Parse error"),
-    invalid_request=Fault(-32600, "Invalid Request"),
-    method_not_found=Fault(-32601, "Method not found"),
-    invalid_params=Fault(-32602, "Invalid params"),
-    internal_error=Fault(-32603, "Internal error"),
+    parse_error=Error(-32700, "Parse error"),
+    invalid_request=Error(-32600, "Invalid Request"),
+    method_not_found=Error(-32601, "Method not found"),
+    invalid_params=Error(-32602, "Invalid params"),
+    internal_error=Error(-32603, "Internal error"),
     notifications=True,
     by_name=True,
+    tells_reason=False,
     http_status=False,
     id_types=(str, int, float, Decimal, type(None)),
 )
@@ -155,7 +154,7 @@ class Envelope:
     def decode(self, document: bytes) -> Decoded:
         """Read a document.
 
-        @return: the request, or the list of requests of a batch; L{Malformed} in the place of each that is none.
+        @return: the request, or the list of requests of a batch; L{Malformed} in place of an invalid one.
         """
         try:
             if len(document) > _LONG and _holds_too_many(document):
@@ -180,9 +179,9 @@ class Envelope:
         return _encode(_Result(value, id))
 
     @staticmethod
-    def error(fault: Fault, id: Id) -> bytes:
+    def error(error: Error | Fault, id: Id) -> bytes:
         """Write an error reply."""
-        return _encode_exact(_Error(_ErrorMember(fault.code, fault.text), id))
+        return _encode_exact(_Error(error if isinstance(error, Error) else error_of(error), id))
 
     @staticmethod
     def batch(replies: list[bytes]) -> bytes:
@@ -190,7 +189,7 @@ class Envelope:
         return b"[" + b",".join(replies) + b"]"
 
     def _examine_document(self, document: bytes) -> Decoded:
-        """Read a document that is no plain request: find out what is wrong, or which unusual value it holds."""
+        """Read a document that is not a plain request: find out what is wrong, or which unusual value it holds."""
         try:
             value = _load(document)
         except (ValueError, RecursionError) as error:
@@ -202,7 +201,7 @@ class Envelope:
         return [self._examine(member) for member in value]
 
     def _too_many(self, document: bytes) -> Malformed:
-        """What a document of too many values is: no request, or no JSON. Makes no objects of them."""
+        """The error for a document of too many values, which may not even be JSON. Makes no objects of the values."""
         try:
             document.decode()
             _skip(document)
@@ -215,7 +214,7 @@ class Envelope:
         return Malformed(self.dialect.invalid_request, None, reason)
 
     def _examine(self, value: object) -> Request | Malformed:
-        """Check one decoded value for being a request (specification, section 4)."""
+        """Check that a decoded value is a request (specification, section 4)."""
         if type(value) is not dict:
             reason = f"a request is an object, not {_json_type(value)}"
             return Malformed(self.dialect.invalid_request, None, reason)
@@ -245,8 +244,8 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
     """Where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
 
     @param request: what was read of the document.
-    @return: the name, of a batch the first; None where there is none. It is found in a broken document, too,
-        if it can be read there, so that the client learns of the error.
+    @return: the name, of a batch the first one; None where there is no name. It is found even in a broken document, so
+        that the client learns of the error.
     """
     if type(request) is Request and type(request.reply_name) is str:
         return request.reply_name
@@ -266,7 +265,7 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
 
 
 def _holds_too_many(document: bytes) -> bool:
-    """Whether a document holds more than L{MAX_VALUES} values, be it JSON or not. Reads no value for that."""
+    """Whether a document holds more than L{MAX_VALUES} values, whether it is JSON or not. Decodes no value."""
     if _count_separators(document) <= MAX_VALUES:
         return False
     plain = document.replace(rb"\\", b"").replace(rb"\"", b"")
@@ -317,7 +316,7 @@ def _number(literal: str) -> float | Decimal:
 
 
 def _as_float(value: object) -> object:
-    """A param as it comes from L{msgspec}, too: a fraction as the nearest float, if there is one."""
+    """A param as L{msgspec} would give it: a fraction as the nearest float, if there is one."""
     if type(value) is Decimal and math.isfinite(float(value)) and value != value.to_integral_value():
         return float(value)
     return value

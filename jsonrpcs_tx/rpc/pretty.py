@@ -1,7 +1,7 @@
 """Kamailio's layout of JSON for people (its setting ``pretty_format`` 1), made from compact JSON.
 
-Members of an object stand one a line, indented with tabs and with a tab after the colon; the values of an array
-stand on one line. kamctl reads that layout with grep and awk.
+Each member of an object stands on a line of its own, indented with tabs and with a tab after the colon; the values of
+an array stand on one line. kamctl reads that layout with grep and awk.
 """
 
 import re
@@ -14,7 +14,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{},:]|[^\[\]{},:"]+')
 
 
 def layout(compact_json: bytes, in_array: bool = False) -> bytes:
-    """Lay out a document; one longer than L{MAX_LENGTH} stays as it is.
+    """Lay out a document; one longer than L{MAX_LENGTH} stays compact.
 
     @param compact_json: valid JSON without blanks between its tokens.
     @param in_array: it is a value of an array, for L{layout_array}.

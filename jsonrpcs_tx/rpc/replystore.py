@@ -1,8 +1,8 @@
 """Replies that are written to files: what C{store_path} in a request asks for, as in newer versions of Kamailio.
 
 Only where a directory is set for it, and only in that directory. The client is told in a short document whether that
-was done, in the same bytes as Kamailio's, but for an id, which is escaped. An error is not stored, but sent to the
-client: so a file is there only by leave of the rules.
+was done, in the same bytes as Kamailio's, except that the id is escaped. An error is not stored, but sent to the
+client: so only those whom the rules allow a command can write a file.
 """
 
 import contextlib
@@ -15,16 +15,13 @@ from typing import Final
 
 import msgspec
 
-from jsonrpcs_tx.access.rules import Caller
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
-TRANSPORTS: Final = frozenset(("fifo", "unix", "udp", "tcp"))
-"""Those over which C{store_path} counts; over HTTP it does not."""
-
 MEMBER: Final = b"store_path"
-"""What a request has in it whose reply is to be stored."""
+"""The member of a request whose reply is to be stored."""
 
 MAX_FILES: Final = 1000
 """The most files that the directory may hold for one more to be stored."""
@@ -34,7 +31,7 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 
 _LEFTOVER: Final = re.compile(r"\.[0-9a-f]{16}")
 _LEFTOVER_AGE: Final = 10.0
-"""Seconds after which a file that should have been renamed at once was left by a crash."""
+"""Seconds after which a temporary file must have been left by a crash."""
 
 _STORED = '{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": %s\n}'
 _FAILED = '{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "%s"\n\t},\n\t"id": %s\n}'
@@ -46,14 +43,14 @@ class _Document(msgspec.Struct):
 
 
 class _Refused(Exception):
-    """A reply that may not be stored, though it could; the message says why, in plain ASCII, to the client."""
+    """A reply may not be stored; the message, in plain ASCII, tells the client why."""
 
 
 class ReplyStore:
     """Writes replies to files in a directory.
 
-    @param directory: its absolute path. What a crash has left in it is removed.
-    @raise ValueError: it is not there.
+    @param directory: its absolute path. Files that a crash has left there are removed.
+    @raise ValueError: there is no such directory.
     """
 
     def __init__(self, directory: str) -> None:
@@ -66,20 +63,20 @@ class ReplyStore:
     def put(self, document: bytes, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool] | None:
         """Write a reply to the file that its request names, if it names one.
 
-        The file belongs to the process alone, and is there whole, in the place of one that was there, or not at all.
-        What is there is replaced by the caller who had it stored, since the server was started, and by no other.
+        The file is readable for the process's user alone, and replaces an older one as a whole or not at all. Only the
+        caller who has stored a file since the server was started can replace it.
 
         @param document: the request. Its C{store_path} is a name, or the directory's path with a name.
         @param body: the reply.
         @param caller: who calls; None: there are no rules, and whoever may call everything may replace every file.
-        @return: the document that tells the client, and whether the reply was stored; None if it is not to be.
+        @return: the document that tells the client, and whether the reply was stored; None: it is not to be stored.
         """
         if MEMBER not in document:
             return None
         try:
             asked = msgspec.json.decode(document, type=_Document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None  # a batch, or a name that is no string
+            return None  # a batch, or a name that is not a string
         literal = bytes(asked.id).decode()
         id = literal if literal[0] in '"-0123456789' else "0"
         try:
@@ -108,7 +105,7 @@ class ReplyStore:
         self._owners[name] = caller
 
     def _check(self, place: int, name: str, size: int, caller: Caller | None) -> None:
-        """@raise _Refused: the name is another's, or there is no room.
+        """@raise _Refused: the file is another caller's, or there is no room.
         @raise OSError: the directory cannot be read.
         """
         names, total = set(), size
@@ -137,7 +134,7 @@ class ReplyStore:
 
 
 def _replace(place: int, name: str, body: bytes) -> None:
-    """Write a file beside, and give it its name. What has the name is not opened, whatever it is.
+    """Write a temporary file, and rename it. Whatever has the name already is not opened.
 
     @param place: a descriptor of the directory.
     @raise OSError: it cannot be written.

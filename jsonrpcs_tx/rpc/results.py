@@ -1,4 +1,4 @@
-"""Results of commands: whether what was written of one is JSON, and says the same."""
+"""Results of commands: whether JSON can say them."""
 
 import math
 from typing import Any, Final
@@ -6,16 +6,16 @@ from typing import Any, Final
 import msgspec
 
 SAFE: Final = frozenset((str, int, bool, type(None)))
-"""The types whose values JSON can say whatever they are."""
+"""The types of which JSON can say every value."""
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 
 def check_result(value: Any) -> None:
-    """See that a result is what its JSON says. msgspec writes more than that: bytes as Base64, NaN as null, two keys
-    of different types alike, and C{Raw} as it is.
+    """Check that JSON can say a result. msgspec also writes what it cannot: bytes as Base64, NaN as null, two keys of
+    different types alike, and C{Raw} verbatim.
 
-    @param value: what a command returned, and msgspec could write, so that it has an end.
+    @param value: what a command returned, and msgspec could write, so that it is finite.
     @raise TypeError, ValueError, RecursionError: it holds something that JSON cannot say.
     """
     kind = type(value)

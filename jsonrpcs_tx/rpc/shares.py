@@ -8,7 +8,7 @@ class Shares:
 
     @param limit: how many there may be in all.
     @param client_limit: how many of these one client may have.
-    @ivar limit: may be set at any time; C{client_limit} as well.
+    @ivar limit: may be set at any time, as may C{client_limit}.
     @ivar taken: how many there are.
     """
 
@@ -37,7 +37,7 @@ class Shares:
             self._clients[client] = self._clients.get(client, 0) + 1
 
     def free(self, client: Hashable) -> None:
-        """Count one less. Nothing is kept of a client that has none left."""
+        """Count one less. A client with no shares left is forgotten."""
         self.taken -= 1
         if client is not None:
             count = self._clients[client] - 1

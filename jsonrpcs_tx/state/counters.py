@@ -7,7 +7,7 @@ import attrs
 
 @attrs.define(eq=False)
 class Counter:
-    """A number that counts. Who counts adds to C{value}.
+    """A number that counts up: add to C{value}.
 
     @ivar help: what it counts.
     @ivar value: the count.
@@ -29,10 +29,10 @@ class Counter:
 
 @attrs.define(eq=False)
 class Gauge:
-    """A number that is found out when it is asked for.
+    """A number that is determined when it is read.
 
-    @ivar help: what it tells.
-    @ivar read: finds it out.
+    @ivar help: what it says.
+    @ivar read: determines it.
     """
 
     group: str
@@ -41,7 +41,7 @@ class Gauge:
     read: Callable[[], int]
 
     def reset(self) -> None:
-        """Nothing: it does not count."""
+        """Do nothing: a gauge does not count."""
 
 
 class Counters:
@@ -57,9 +57,9 @@ class Counters:
     def counter(self, group: str, name: str, help: str = "") -> Counter:
         """Make a counter.
 
-        @param group: C{shop} in C{shop:orders}; without colons and dots, which part it from the name.
+        @param group: C{shop} in C{shop:orders}; without colons and dots, which separate it from the name.
         @param name: C{orders} in C{shop:orders}.
-        @raise ValueError: there is one of that name already, or a name is not allowed.
+        @raise ValueError: the name is taken, or a name is not allowed.
         """
         counter = Counter(group, name, help)
         self._add(counter)
@@ -68,7 +68,7 @@ class Counters:
     def gauge(self, group: str, name: str, help: str, read: Callable[[], int]) -> None:
         """Make a gauge; see L{counter} for the parameters, and L{Gauge}.
 
-        @raise ValueError: there is one of that name already, or a name is not allowed.
+        @raise ValueError: the name is taken, or a name is not allowed.
         """
         self._add(Gauge(group, name, help, read))
 
@@ -86,21 +86,21 @@ class Counters:
         return sorted(self._groups)
 
     def group(self, name: str) -> list[Counter | Gauge]:
-        """The counters of a group, sorted by name; empty where there is no such group."""
+        """The counters of a group, sorted by name; empty if there is no such group."""
         self._collect()
         return self._group(name)
 
     def get(self, group: str, name: str) -> Counter | Gauge | None:
-        """A counter, or None where there is none."""
+        """A counter, or None if it does not exist."""
         self._collect()
         return self._groups.get(group, {}).get(name)
 
     def select(self, *patterns: str) -> list[Counter | Gauge]:
         """The counters that patterns name, as Kamailio's C{stats.*} take them, each once, in the order of the patterns.
 
-        It takes time by the number of counters and of patterns, not by their product.
+        The time it takes grows with the sum of counters and patterns, not with their product.
 
-        @param patterns: each is C{all}; a group, C{core:}; or a name in whatever group, C{rcv_requests}.
+        @param patterns: each is C{all}, a group (C{core:}), or a name in any group (C{rcv_requests}).
         """
         self._collect()
         found: dict[Counter | Gauge, None] = {}
@@ -135,13 +135,13 @@ class Counters:
 
 
 class Traffic:
-    """What comes and goes over one transport: the counters of the group of its name."""
+    """The traffic of one transport: the counters in the group of that name."""
 
     __slots__ = ("bytes_received", "bytes_sent", "dropped", "replies", "requests")
 
     def __init__(self, counters: Counters, transport: str) -> None:
-        self.requests = counters.counter(transport, "requests", "requests that came, those of a batch each")
+        self.requests = counters.counter(transport, "requests", "requests that arrived, each one of a batch counted")
         self.replies = counters.counter(transport, "replies", "documents that were answered")
-        self.bytes_received = counters.counter(transport, "bytes_received", "bytes of the documents that came")
+        self.bytes_received = counters.counter(transport, "bytes_received", "bytes of the documents that arrived")
         self.bytes_sent = counters.counter(transport, "bytes_sent", "bytes of the replies to them")
         self.dropped = counters.counter(transport, "dropped", "replies that could not be delivered")

@@ -18,6 +18,9 @@ from typing import Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
+from jsonrpcs_tx.state.strings import hash_words, words_of
+
 INACTIVE: Final = 1
 TRYING: Final = 2
 DISABLED: Final = 4
@@ -34,7 +37,7 @@ MOST_URI: Final = 1_000
 """Characters that the URI of a destination may have."""
 
 WEIGHT_SLOTS: Final = 100
-"""What weights are parts of."""
+"""The slots that weights are shares of."""
 
 _DEAD: Final = INACTIVE | DISABLED
 _STATES: Final = {"i": INACTIVE, "0": INACTIVE, "a": 0, "1": 0, "d": DISABLED, "2": DISABLED, "t": TRYING, "3": TRYING}
@@ -47,11 +50,11 @@ _UNSIGNED = re.compile("[0-9]{1,10}")
 _NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
 
 
-class DestinationError(ValueError):
-    """A destination, a state or a list is not as it must be; the message says what is wrong and what is allowed."""
+class DestinationError(NotAllowed):
+    """A destination, a state or a list of destinations is invalid."""
 
 
-class NoDestination(LookupError):
+class NoDestination(JsonRpcsError, LookupError):
     """There is no such set, or none of its destinations is live."""
 
 
@@ -62,11 +65,11 @@ class NoSet(NoDestination, KeyError):
 
 
 class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
-    """What is known of a destination besides its address. As JSON it is what Kamailio shows.
+    """What is known about a destination besides its address. As JSON it is what Kamailio shows.
 
-    @ivar body: all as one word, C{name=value} parted by semicolons.
-    @ivar weight: its part of a hundred slots.
-    @ivar rweight: its part, relative to those of the others.
+    @ivar body: all as one word, C{name=value} separated by semicolons.
+    @ivar weight: its share of a hundred slots.
+    @ivar rweight: its share, relative to those of the others.
     """
 
     body: str
@@ -80,19 +83,19 @@ class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
 
     @classmethod
     def parse(cls, body: str) -> "Attributes":
-        """Read attributes. Those that are not known stay in the body alone.
+        """Read attributes. Unknown ones are in the body only.
 
-        @raise DestinationError: a number is none, or is out of 0 to 2147483647; or the body is longer than
+        @raise DestinationError: a number is invalid or not within 0 to 2147483647, or the body is longer than
             L{MOST_ATTRIBUTES}.
         """
         if len(body) > MOST_ATTRIBUTES:
-            raise DestinationError(f"attributes of {len(body)} characters; allowed: up to {MOST_ATTRIBUTES}")
+            raise DestinationError(f"attributes of {len(body)} characters", f"up to {MOST_ATTRIBUTES}")
         found: dict[str, str | int] = {}
         for part in filter(None, body.split(";")):
             name, _, value = part.partition("=")
             if name in ("maxload", "weight", "rweight"):
                 if not _UNSIGNED.fullmatch(value) or int(value) >= 2**31:
-                    raise DestinationError(f"{name} {value!r:.60}; allowed: 0 to 2147483647")
+                    raise DestinationError(f"{name} {value!r:.60}", "0 to 2147483647")
                 found[name] = int(value)
             elif name in ("duid", "socket", "sockname", "obproxy"):
                 found[name] = value
@@ -125,16 +128,16 @@ class Destination:
         """@raise DestinationError: the URI or the flags are not allowed."""
         self.flags = self.state
         if len(self.uri) > MOST_URI:
-            raise DestinationError(f"URI of {len(self.uri)} characters; allowed: up to {MOST_URI}")
+            raise DestinationError(f"URI of {len(self.uri)} characters", f"up to {MOST_URI}")
         match = _URI.fullmatch(self.uri)
         if match is None or int(match["port"] or 1) not in range(1, 65536):
-            raise DestinationError(f"URI {self.uri!r:.100}; allowed: sip:host, sip:user@host:port;parameters and sips:")
+            raise DestinationError(f"URI {self.uri!r:.100}", "sip:host, sip:user@host:port;parameters and sips:")
         self.host = match["host"].strip("[]")
         self.port = int(match["port"] or (5061 if self.uri.startswith("sips:") else 5060))
         transport = _TRANSPORT.search(match["rest"] or "")
         self.protocol = transport[1].lower() if transport else ""
         if not 0 <= self.state <= MOST_FLAGS:
-            raise DestinationError(f"flags {self.state}; allowed: a sum of 1, 2, 4, 8, 16 and 32")
+            raise DestinationError(f"flags {self.state}", "a sum of 1, 2, 4, 8, 16 and 32")
 
     @property
     def live(self) -> bool:
@@ -151,11 +154,11 @@ class Destination:
 class DestinationSet:
     """The destinations of one set, those of a higher priority first.
 
-    What picking needs is worked out once after each change, so that a pick costs the same however many there are.
+    What picking needs is worked out once after each change, so that the cost of a pick does not depend on their number.
     """
 
     def __init__(self, id: int, destinations: Iterable[Destination] = (), rng: random.Random | None = None) -> None:
-        """@param rng: rolls the dice; default: one of the system's."""
+        """@param rng: the source of randomness; default: the system's."""
         self.id = id
         self._random = rng or random.SystemRandom()
         self._destinations = list(destinations)
@@ -191,7 +194,7 @@ class DestinationSet:
             self._known = None
 
     def by_hash(self, *keys: str) -> Destination:
-        """The destination for keys (a user, a call): the same as long as it is live, else the one after it.
+        """The destination for keys (a user, a call): always the same while it is live, otherwise the one after it.
 
         @raise NoDestination: none is live.
         """
@@ -207,7 +210,7 @@ class DestinationSet:
         return self._destinations[chosen]
 
     def at_random(self) -> Destination:
-        """Any destination, all alike.
+        """Any destination, with equal chances.
 
         @raise NoDestination: none is live.
         """
@@ -224,10 +227,10 @@ class DestinationSet:
         return self._live_at(0)
 
     def by_weight(self) -> Destination:
-        """A destination by chance, according to C{weight}; where that one is dead, the one after it.
+        """A random destination, according to C{weight}; if it is not live, the one after it.
 
-        Weights are parts of L{WEIGHT_SLOTS}; what they leave goes to the last destination, as in Kamailio. Without any
-        weights all are alike.
+        Weights are shares of L{WEIGHT_SLOTS}; the rest goes to the last destination, as in Kamailio. Without any
+        weights, all have equal chances.
 
         @raise NoDestination: none is live.
         """
@@ -235,7 +238,7 @@ class DestinationSet:
         return self._live_at(self._random.choice(slots)) if slots else self.at_random()
 
     def by_relative_weight(self) -> Destination:
-        """A live destination by chance, according to C{rweight} in relation to the others'; without any all are alike.
+        """A random live destination, according to C{rweight} relative to the others'; without any, chances are equal.
 
         @raise NoDestination: none is live.
         """
@@ -271,7 +274,7 @@ class _Lookup:
     """What picking needs of a set.
 
     @ivar live: the live destinations.
-    @ivar following: for each place that of the live destination there, or of the next one; empty if none is live.
+    @ivar following: for each place, that of the live destination there or of the next one; empty if none is live.
     @ivar slots: the places by weight.
     @ivar sums: the relative weights of the live ones, added up.
     """
@@ -313,7 +316,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
         self._sets: dict[int, DestinationSet] = {}
 
     def load(self, path: str) -> None:
-        """Take on the sets of a list file, in place of all that there were.
+        """Replace all sets by those of a list file.
 
         @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
             changed.
@@ -323,11 +326,11 @@ class DestinationSets(Mapping[int, DestinationSet]):
                 found = read_list(file, path)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise DestinationError(f"{path}: {reason}; allowed: a readable list of destinations") from None
+            raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
         self._sets = {id: DestinationSet(id, found[id], self._random) for id in sorted(found)}
 
     def add(self, id: int, destination: Destination) -> None:
-        """Add a destination to a set, which is made if there is none."""
+        """Add a destination to a set, which is made if it does not exist."""
         self._sets.setdefault(id, DestinationSet(id, rng=self._random)).add(destination)
 
     def remove(self, id: int, uri: str) -> bool:
@@ -373,14 +376,14 @@ class DestinationSets(Mapping[int, DestinationSet]):
 
 
 def parse_state(letters: str) -> int:
-    """The bits of a state from Kamailio's letters, whatever their case: C{a} or 1 active, C{i} or 0 inactive, C{d} or 2
-    disabled, C{t} or 3 trying; then C{p} for probing, which a disabled one never is. Other letters do not count.
+    """The bits of a state from Kamailio's letters, in either case: C{a} or 1 active, C{i} or 0 inactive, C{d} or 2
+    disabled, C{t} or 3 trying; then C{p} for probing, which a disabled one never is. Other letters are ignored.
 
-    @raise DestinationError: the first letter is none of these.
+    @raise DestinationError: the first letter is not one of these.
     """
     state = _STATES.get(letters[:1].lower())
     if state is None:
-        raise DestinationError(f"state {letters!r:.20}; allowed: i, a, d or t, then p for probing")
+        raise DestinationError(f"state {letters!r:.20}", "i, a, d or t, then p for probing")
     if letters[1:2].lower() == "p" and state != DISABLED:
         state |= PROBING
     return state
@@ -388,7 +391,7 @@ def parse_state(letters: str) -> int:
 
 def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
     """Read a list of destinations: a line each, C{setid uri [flags [priority [attributes]]]}. Blank lines and what
-    follows a C{#} do not count.
+    follows a C{#} are ignored.
 
     @param name: of the file, for messages.
     @return: the destinations of each set, in their order.
@@ -401,36 +404,25 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
             continue
         try:
             if not 2 <= len(fields) <= 5:
-                raise DestinationError(f"{len(fields)} fields; allowed: setid uri [flags [priority [attributes]]]")
+                raise DestinationError(f"{len(fields)} fields", "setid uri [flags [priority [attributes]]]")
             flags, priority = (_number(field) for field in (*fields[2:4], "0", "0")[:2])
             attributes = Attributes.parse(fields[4]) if len(fields) == 5 else None
             destination = Destination(fields[1], flags, priority, attributes)
             found.setdefault(_number(fields[0]), []).append(destination)
         except DestinationError as error:
-            raise DestinationError(f"{name}: line {number}: {error}") from None
+            raise DestinationError(f"{name}: line {number}: {error.reason}", error.allowed) from None
     return found
 
 
 @lru_cache(1024)
 def _number(text: str) -> int:
-    """A number, decimal or in hexadecimal after 0x."""
+    """A number, decimal or, after 0x, hexadecimal."""
     number = int(text, 0 if "x" in text.lower() else 10) if _NUMBER.fullmatch(text) else 2**31
     if not -(2**31) <= number < 2**31:
-        raise DestinationError(f"{text!r:.60}; allowed: a number of 32 bits, decimal or after 0x in hexadecimal")
+        raise DestinationError(f"{text!r:.60}", "a number of 32 bits, decimal or after 0x in hexadecimal")
     return number
 
 
 def hash_keys(*keys: str) -> int:
-    """Kamailio's hash over strings, 32 bits, never 0: the bytes in groups of four, big-endian, each added with itself
-    shifted; the rest likewise.
-    """
-    total = 0
-    for key in keys:
-        data = key.encode(errors="surrogateescape")
-        whole = len(data) & ~3
-        groups = [int.from_bytes(data[at : at + 4], "big") for at in range(0, whole, 4)]
-        for group in (*groups, int.from_bytes(data[whole:], "big")):
-            total += group ^ group >> 3
-    total &= 0xFFFFFFFF
-    total = (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF
-    return total or 1
+    """Kamailio's hash of some strings together, 32 bits, never 0."""
+    return hash_words(word for key in keys for word in words_of(key.encode(errors="surrogateescape"))) or 1

@@ -1,4 +1,4 @@
-"""Facts of this process that are given as statistics, in the groups in which Kamailio gives its own."""
+"""Facts about this process as statistics, in the groups in which Kamailio has its own."""
 
 from collections.abc import Callable, Iterable
 from operator import attrgetter
@@ -13,7 +13,7 @@ from jsonrpcs_tx.state.memory import Memory, memory
 def add_gauges(counters: Counters, connections: Callable[[], Iterable[object]]) -> None:
     """Add the groups C{shmem}, the memory, C{tcp}, the connections, and C{log}.
 
-    @param connections: gives the C{Connections} of each listener that there is now (L{jsonrpcs_tx.transports}).
+    @param connections: returns the C{Connections} of each current listener (L{jsonrpcs_tx.transports}).
     """
     gauge = counters.gauge
     for name in (field.name for field in attrs.fields(Memory)):
@@ -24,9 +24,9 @@ def add_gauges(counters: Counters, connections: Callable[[], Iterable[object]]) 
     for name, fact, help in (
         ("current_opened_connections", "opened", "connections that are open"),
         ("passive_open", "accepted", "connections that were accepted"),
-        ("local_reject", "rejected", "connections that were closed when they came"),
+        ("local_reject", "rejected", "connections that were closed on arrival"),
         ("send_timeout", "late", "clients that did not take a reply in time"),
-        ("sendq_full", "unread.cut_off", "clients cut off since too much waited for all"),
+        ("sendq_full", "unread.cut_off", "clients cut off because too much data was waiting for all of them"),
     ):
         read = attrgetter(fact)
         gauge("tcp", name, help, lambda read=read: sum(map(read, connections())))  # type: ignore[misc]

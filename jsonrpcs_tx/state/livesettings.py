@@ -10,9 +10,9 @@ from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
 
 
 def add_variables(variables: Variables, settings: Callable[[], Settings], change: Callable[..., None]) -> None:
-    """Make variables of the settings that are live; of the log level, which counts for the whole process, in C{core}.
+    """Make variables of the live settings, with the log level, which is that of the whole process, in C{core}.
 
-    @param settings: gives the settings now.
+    @param settings: returns the current settings.
     @param change: sets a setting, given by its name; raises SettingError.
     """
     level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)

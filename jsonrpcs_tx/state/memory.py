@@ -1,4 +1,4 @@
-"""The memory of this process, in the terms in which Kamailio tells of its own."""
+"""The memory of this process, in the terms that Kamailio uses for its own."""
 
 import ctypes
 import os
@@ -30,10 +30,10 @@ def give_back_large_blocks() -> None:
 
 @attrs.frozen
 class Memory:
-    """All in bytes but C{fragments}.
+    """All in bytes except C{fragments}.
 
     @ivar total: of the machine.
-    @ivar free: of the machine, but for what this process has.
+    @ivar free: of the machine, except what this process has.
     @ivar used: what this process alone has in memory.
     @ivar real_used: what this process has in memory, with what it shares.
     @ivar max_used: the most that C{real_used} ever was.
@@ -49,7 +49,7 @@ class Memory:
 
 
 def memory() -> Memory:
-    """The memory now, from C{/proc}."""
+    """The current use of memory, from C{/proc}."""
     page = resource.getpagesize()
     with open("/proc/self/statm", "rb") as file:
         resident, shared = (int(field) * page for field in file.read().split()[1:3])

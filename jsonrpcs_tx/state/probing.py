@@ -45,7 +45,7 @@ _BRANCH = re.compile(rb"^(?:Via|v)\s*:[^\r\n]*?;\s*branch=(z9hG4bK\w+)", re.IGNO
 def is_answer(code: int, reply_codes: str) -> bool:
     """Whether a SIP reply shows that a destination works.
 
-    @param reply_codes: those that do besides 2xx, C{class=4;code=501}, as the setting C{ds_ping_reply_codes} has it.
+    @param reply_codes: those that count besides 2xx, C{class=4;code=501}, as in the setting C{ds_ping_reply_codes}.
     """
     wanted = {("class", 2)}
     for part in filter(None, reply_codes.split(";")):
@@ -69,9 +69,9 @@ def is_probed(destination: Destination, mode: int) -> bool:
 
 @attrs.define
 class _Tally:
-    """How the last probes of a destination went: so many answered, or so many not.
+    """How the last probes of a destination went: how many in a row were answered, or were not.
 
-    @ivar state: in which they left it.
+    @ivar state: the state in which they left it.
     """
 
     state: int
@@ -83,7 +83,7 @@ class StateKeeper:
     """Turns the outcomes of probes into states, with the thresholds of the settings.
 
     A destination that does not answer is trying, and inactive after C{ds_probing_threshold} probes; it is active again
-    after C{ds_inactive_threshold} answers. It is counted anew when somebody else has set the state.
+    after C{ds_inactive_threshold} answers. The count starts again when somebody else has set the state.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -101,7 +101,7 @@ class StateKeeper:
         self._set(group, destination, state)
 
     def failed(self, group: DestinationSet, destination: Destination) -> None:
-        """A probe was not answered, or not well."""
+        """A probe was not answered, or with a failure."""
         tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
@@ -133,7 +133,7 @@ class StateKeeper:
 
 
 class SipProber(DatagramProtocol):
-    """Sends SIP requests, and tells what became of each.
+    """Sends SIP requests, and says what became of each.
 
     @param method: of the requests.
     @param from_uri: their From.
@@ -150,15 +150,15 @@ class SipProber(DatagramProtocol):
     def probe(self, uri: str, host: str, port: int) -> Deferred[int | None]:
         """Send a request.
 
-        @param uri: to whom.
+        @param uri: whom it is for.
         @param host: the IP address to send it to.
         @return: a Deferred that fires with the code of the final reply, or with None if none comes in L{TIMEOUT}.
             Cancelling it gives the request up, and it fires with None.
-        @raise OSError: it cannot be sent at all.
+        @raise OSError: it cannot be sent.
         """
         branch = b"z9hG4bK" + secrets.token_hex(8).encode()
         request = self._request(uri, branch.decode(), host)
-        self.transport.write(request, (host, port))  # before anything that would be left behind
+        self.transport.write(request, (host, port))  # first, since an error must leave nothing behind
         done: Deferred[int | None] = Deferred(lambda canceled: canceled.callback(None))
 
         def send_again(after: float) -> None:
@@ -166,7 +166,7 @@ class SipProber(DatagramProtocol):
             try:
                 self.transport.write(request, (host, port))
             except OSError as error:  # as good as lost on the way
-                _log.debug("no probe of {uri}: {reason}", uri=uri, reason=error)
+                _log.debug("cannot probe {uri}: {reason}", uri=uri, reason=error)
 
         def finish(code: int | None) -> int | None:
             self._waiting.pop(branch, None)
@@ -183,7 +183,7 @@ class SipProber(DatagramProtocol):
         return done.addCallback(finish)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Take a reply; what is none, is provisional or nobody waits for does not count."""
+        """Take a reply. Provisional and unexpected replies and anything else are ignored."""
         reply, branch = _REPLY.match(datagram), _BRANCH.search(datagram)
         if reply is None or branch is None or reply[1] < b"200":
             return
@@ -192,7 +192,7 @@ class SipProber(DatagramProtocol):
             waiting.callback(int(reply[1]))
 
     def stop(self) -> None:
-        """Give all requests up."""
+        """Give up all requests."""
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 
@@ -225,7 +225,7 @@ class ProbingService(Service):
         self._reactor = reactor
         self._keeper = StateKeeper(settings)
         self._probers: dict[str, SipProber] = {}
-        self._at_work: dict[tuple[int, str], Deferred[Any]] = {}
+        self._in_progress: dict[tuple[int, str], Deferred[Any]] = {}
         self._next: Any = None
 
     def startService(self) -> None:
@@ -235,7 +235,7 @@ class ProbingService(Service):
             try:
                 self._reactor.listenUDP(0, prober, interface)
             except CannotListenError as error:
-                _log.warn("no probes from {interface}: {error}", interface=interface, error=error)
+                _log.warn("cannot send probes from {interface}: {error}", interface=interface, error=error)
             else:
                 self._probers[interface] = prober
         self._next = self._reactor.callLater(self._settings.ds_ping_interval, self._round)
@@ -254,9 +254,9 @@ class ProbingService(Service):
         return DeferredList(closing)
 
     def _probe(self, group: DestinationSet, destination: Destination) -> None:
-        """Probe a destination, unless the last probe is still at work."""
+        """Probe a destination, unless the last probe is still in progress."""
         key = group.id, destination.uri
-        if key in self._at_work:
+        if key in self._in_progress:
             return
 
         def send(host: str) -> Deferred[int | None]:
@@ -274,13 +274,13 @@ class ProbingService(Service):
                 self._keeper.failed(group, destination)
 
         def failed(failure: Failure) -> None:
-            _log.debug("no probe of {uri}: {reason}", uri=destination.uri, reason=failure.getErrorMessage())
+            _log.debug("cannot probe {uri}: {reason}", uri=destination.uri, reason=failure.getErrorMessage())
             judge(None)
 
         def done(_: None) -> None:
-            del self._at_work[key]
+            del self._in_progress[key]
 
-        probe = self._at_work[key] = self._resolve(destination).addCallback(send)
+        probe = self._in_progress[key] = self._resolve(destination).addCallback(send)
         probe.addCallbacks(judge, failed).addCallback(done)
 
     def _resolve(self, destination: Destination) -> Deferred[str]:
@@ -289,7 +289,7 @@ class ProbingService(Service):
             return succeed(host)
         try:
             host.encode("idna")
-        except UnicodeError:  # Twisted's resolver never answers for what cannot be a name
+        except UnicodeError:  # Twisted's resolver never answers for an impossible name
             return fail()
         return self._reactor.resolve(host)  # type: ignore[no-any-return] # a Deferred of an IPv4 address
 

@@ -5,15 +5,15 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
-from struct import unpack_from
 from typing import Final, Protocol
 
 import attrs
 import msgspec
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import JsonRpcsError, SettingError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.strings import hash_words, is_utf8, words_of
 
 _log = make_logger(__name__)
 
@@ -27,7 +27,7 @@ MOST_SECONDS: Final = 2**31 - 1
 """The longest time, in seconds, after which an item can expire."""
 
 _SLACK: Final = 1024
-"""Entries of the queue of expiries that are not worth clearing it up."""
+"""Outdated entries in the queue of expiries below which it is not cleaned up."""
 
 _HASH_SHIFT: Final = 40
 """Bits to the right of the hash in an item's order."""
@@ -39,19 +39,19 @@ _ATTRIBUTES: Final[Mapping[str, tuple[int, int]]] = {
     "updateexpire": (0, 1),
 }
 _ELSEWHERE: Final = frozenset(("dbtable", "dbmode", "cols", "dmqreplicate"))
-"""Kamailio's attributes of databases and clusters: taken, so that a line of its configuration can be kept, but void."""
+"""Kamailio's attributes for databases and clusters: accepted, so that lines of its configuration work, but ignored."""
 
 
 @attrs.frozen
 class Definition:
-    """What a table is like.
+    """The definition of a table.
 
-    @ivar name: by which it is called.
+    @ivar name: its name.
     @ivar size: the table counts as having 2 to the power of this many slots. Like Kamailio, which documents 2 to 31,
         we take less as 3 and more as 14.
-    @ivar autoexpire: seconds after which an item expires that is set without a time of its own; 0: never.
-    @ivar initval: what a program gets for a key that is not there.
-    @ivar updateexpire: setting an item that is there begins the time until it expires anew.
+    @ivar autoexpire: seconds after which an item expires if it is set without a time of its own; 0: never.
+    @ivar initval: what a program gets for a missing key.
+    @ivar updateexpire: whether setting an existing item restarts the time until it expires.
     """
 
     name: str
@@ -69,9 +69,9 @@ class Definition:
 def read_definition(text: str) -> Definition:
     """Read the definition of a table, as C{modparam("htable", "htable", ...)} of Kamailio has it.
 
-    @param text: C{a=>size=4;autoexpire=60;initval=0;updateexpire=0;}; every attribute may be left out, and with all
-        of them the arrow. Kamailio's C{dbtable}, C{dbmode}, C{cols} and C{dmqreplicate} mean nothing here.
-    @raise SettingError: an attribute is not known, given twice or out of its range, or the name is none.
+    @param text: C{a=>size=4;autoexpire=60;initval=0;updateexpire=0;}; every attribute may be left out, and if all
+        are, so may the arrow. Kamailio's C{dbtable}, C{dbmode}, C{cols} and C{dmqreplicate} are ignored.
+    @raise SettingError: an attribute is unknown, given twice or out of range, or the name is invalid.
     """
     name, _, attributes = text.partition("=>")
     if not re.fullmatch(r"[^\s=>;]+", name.strip()):
@@ -80,12 +80,12 @@ def read_definition(text: str) -> Definition:
     for part in attributes.strip().removesuffix(";").split(";") if attributes.strip(" ;") else ():
         attribute, _, value = (side.strip() for side in part.partition("="))
         if attribute in _ELSEWHERE:
-            _log.warn("htable: {name}: {attribute} means nothing here", name=name.strip(), attribute=attribute)
+            _log.warn("htable: {name}: {attribute} is ignored here", name=name.strip(), attribute=attribute)
             continue
         if attribute not in _ATTRIBUTES:
-            raise SettingError("htable", text, f"the attributes {', '.join(_ATTRIBUTES)}, of which {part!r} is none")
+            raise SettingError("htable", text, f"the attributes {', '.join(_ATTRIBUTES)}, not {part!r}")
         if attribute in found:
-            raise SettingError("htable", text, f"each attribute once, {attribute} too")
+            raise SettingError("htable", text, f"each attribute once, not {attribute} again")
         least, most = _ATTRIBUTES[attribute]
         if not re.fullmatch(r"[+-]?[0-9]{1,19}", value) or not least <= int(value) <= most:
             raise SettingError("htable", text, f"{attribute} from {least} to {most}, not {value!r}")
@@ -107,7 +107,7 @@ class Item:
 
 class Entry(msgspec.Struct, gc=False, rename={"key": "name"}):
     """An item as a table holds it. As JSON it is what Kamailio shows, so that a dump needs no work for each item, and
-    the garbage collector passes it by.
+    the garbage collector skips it.
 
     @ivar type: C{str} or C{int}, the type of the value.
     """
@@ -122,7 +122,7 @@ Row = tuple[str, Value, float | None]
 
 
 class Kept(msgspec.Struct, gc=False):
-    """What a table knows of an item.
+    """What a table knows about an item.
 
     @ivar order: its place among those of its slot: the hash of the key, then the number of items that came before it.
     @ivar deadline: when it expires, in seconds of the table's clock; None: never.
@@ -138,7 +138,7 @@ class Kept(msgspec.Struct, gc=False):
 
 
 class Contents:
-    """The items of a table, whether they have expired or not.
+    """The items of a table, expired or not.
 
     @ivar kept: the items by key, in the order in which the keys came.
     """
@@ -150,7 +150,7 @@ class Contents:
         self._came = 0
         # Of each slot that has any, the orders of its items, sorted, and the entries in the same.
         self._slots: dict[int, tuple[list[int], list[Entry]]] = {}
-        # When items expire, the next first. Setting an item again leaves its old place here, which then means nothing.
+        # When items expire, the next first. Setting an item again leaves an outdated entry here.
         self._queue: list[tuple[float, str]] = []
 
     def put(self, key: str, value: Value, deadline: float | None) -> None:
@@ -176,7 +176,7 @@ class Contents:
             heappush(self._queue, (deadline, kept.entry.key))
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove items, which must be there."""
+        """Remove items, which must exist."""
         gone: dict[int, set[int]] = {}
         for key in keys:
             order = self.kept.pop(key).order
@@ -197,7 +197,7 @@ class Contents:
         return [kept for kept in self.kept.values() if kept.lives(now)] if self._expires(now) else [*self.kept.values()]
 
     def slots(self, now: float) -> Iterator[tuple[int, list[Entry]]]:
-        """Each slot that has an item which has not expired, in their order, with these in the order of Kamailio."""
+        """Each slot with items that have not expired, in order, with these items in Kamailio's order."""
         expired = {key for key, kept in self.kept.items() if not kept.lives(now)} if self._expires(now) else None
         for slot in sorted(self._slots):
             entries = self._slots[slot][1]
@@ -236,13 +236,13 @@ class Table:
 
     Made by L{Tables.define}.
 
-    @ivar definition: what it is like.
+    @ivar definition: of the table.
     """
 
     def __init__(self, definition: Definition, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """
-        @param clock: tells the time that expiries are counted in.
-        @param wall: tells the time of day that they are shown and kept in, in seconds since 1970.
+        @param clock: tells the time that expiries are measured with.
+        @param wall: tells the time of day that they are shown and stored with, in seconds since 1970.
         """
         self.definition = definition
         self._clock = clock
@@ -250,7 +250,7 @@ class Table:
         self._contents = Contents(definition.slots)
 
     def get(self, key: str) -> Value | None:
-        """The value of a key; where there is none, the C{initval} of the table, or None."""
+        """The value of a key; if it is missing, the C{initval} of the table, or None."""
         kept = self._find(key)
         return self.definition.initval if kept is None else kept.entry.value
 
@@ -267,7 +267,7 @@ class Table:
         """Set an item.
 
         @param expires: in how many seconds it expires, up to L{MOST_SECONDS}; 0 or less: as the table is defined. That
-            is after C{autoexpire}; but an item that is there keeps its time if C{updateexpire} is off.
+            is after C{autoexpire}; but an existing item keeps its time if C{updateexpire} is off.
         @raise ValueError: the key, the value or the time is not allowed; nothing is changed.
         """
         _check_key(key)
@@ -316,9 +316,9 @@ class Table:
         return _hash(key) & self.definition.slots - 1
 
     def slots(self) -> dict[int, list[Entry]]:
-        """The items of each slot that has any; slots in their order, and the items of one in that of Kamailio.
+        """The items of each slot that has any: slots in order, and the items of each in Kamailio's order.
 
-        They are the table's own: to be read at once, and not to be changed. For 100,000 items it takes some 5 ms.
+        They belong to the table: read them at once, and do not change them. For 100,000 items it takes some 5 ms.
         """
         return dict(self._contents.slots(self._clock.seconds()))
 
@@ -336,8 +336,8 @@ class Table:
         ]
 
     def read(self, rows: Iterable[Row]) -> Contents:
-        """Make of what was kept what L{restore} takes; what has expired since is left out. It leaves the table as it
-        is, and may run in a thread of its own.
+        """Make what L{restore} takes from stored rows, without those that have expired since. This does not change
+        the table, and may run in another thread.
 
         @raise ValueError: a row is not allowed.
         """
@@ -355,11 +355,11 @@ class Table:
         return contents
 
     def restore(self, contents: Contents) -> None:
-        """Set all items to what L{read} has made of rows."""
+        """Replace all items by what L{read} made of rows."""
         self._contents = contents
 
     def remove_expired(self, most: int = 1000) -> bool:
-        """Free the memory of items that have expired. Nobody else sees a difference.
+        """Free the memory of items that have expired. Nothing else changes.
 
         @param most: how many to look at, so that it takes a millisecond or two.
         @return: whether there may be more.
@@ -375,7 +375,7 @@ def _item(kept: Kept) -> Item:
     return Item(kept.entry.key, kept.entry.value, kept.deadline)
 
 
-class StorageError(Exception):
+class StorageError(JsonRpcsError):
     """A table could not be stored or read back; the message says why."""
 
 
@@ -383,29 +383,29 @@ class Storage(Protocol):
     """Keeps tables from one run of a program to the next."""
 
     def store(self, table: Table) -> bool:
-        """Keep a table, as it is now.
+        """Store a table as it is now.
 
-        @return: True: it is stored, and no crash can undo that. False: that goes on; the log says how it ends.
+        @return: True: it is stored, and no crash can undo that. False: that is in progress; the log says how it ends.
         @raise StorageError: it failed; what was stored before is still there.
         """
 
     def reload(self, table: Table) -> bool:
-        """Set a table to what was stored of it, to nothing where that is nothing.
+        """Set a table to what was stored of it; it becomes empty if nothing was.
 
-        @return: True: that is done. False: it goes on, and the table changes when it is done; the log says how it ends.
-        @raise StorageError: it failed; the table is as it was.
+        @return: True: it is done. False: it is in progress, and the table changes at its end; the log says how it ends.
+        @raise StorageError: it failed; the table is unchanged.
         """
 
 
 class Tables(Mapping[str, Table]):
     """All tables by name, in the order of their definition.
 
-    @ivar storage: keeps them; None: nothing does.
+    @ivar storage: stores them; None: they are not stored.
     """
 
     def __init__(self, clock: IReactorTime, wall: Callable[[], float] = time.time) -> None:
         """
-        @param clock: tells the time that expiries are counted in: the reactor.
+        @param clock: tells the time that expiries are measured with: the reactor.
         @param wall: tells the time of day, in seconds since 1970.
         """
         self.storage: Storage | None = None
@@ -417,11 +417,11 @@ class Tables(Mapping[str, Table]):
         """Make a table.
 
         @param definition: as L{read_definition} takes it, or what that returns.
-        @raise SettingError: the definition is not allowed, or there is a table of that name.
+        @raise SettingError: the definition is not allowed, or the name is taken.
         """
         parsed = read_definition(definition) if isinstance(definition, str) else definition
         if parsed.name in self._tables:
-            raise SettingError("htable", definition, f"each name once, {parsed.name} too")
+            raise SettingError("htable", definition, f"each table once, not {parsed.name} again")
         table = self._tables[parsed.name] = Table(parsed, self._clock, self._wall)
         return table
 
@@ -436,13 +436,13 @@ class Tables(Mapping[str, Table]):
 
 
 def _check_key(key: str) -> None:
-    if not isinstance(key, str) or not _is_utf8(key):
+    if not isinstance(key, str) or not is_utf8(key):
         raise ValueError(f"key {key!r:.40}: allowed is text that UTF-8 can write")
 
 
 def _check_value(value: Value) -> None:
     if isinstance(value, str):
-        if not _is_utf8(value):
+        if not is_utf8(value):
             raise ValueError(f"value {value!r:.40}: allowed is text that UTF-8 can write")
     elif type(value) is not int or not LEAST <= value <= MOST:
         raise ValueError(f"value {value!r:.40}: allowed is text, or an integer from {LEAST} to {MOST}")
@@ -450,29 +450,16 @@ def _check_value(value: Value) -> None:
 
 def _check_seconds(seconds: float) -> None:
     if not seconds <= MOST_SECONDS:
-        raise ValueError(f"expiry {seconds!r:.40}: allowed is up to {MOST_SECONDS} seconds; 0 or less for none")
-
-
-def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        raise ValueError(f"expiry {seconds!r:.40}: allowed is up to {MOST_SECONDS} seconds; 0 or less for never")
 
 
 def _hash(key: str) -> int:
-    """Kamailio's hash of a string, 32 bits, in which the case of ASCII letters does not count.
+    """Kamailio's hash of a key, in which the case of ASCII letters does not count.
 
-    The bytes are added up in big-endian groups of four, and then those that are left, as one group. They have a sign,
-    as C{char} has on x86: one above 127 takes 1 from the byte before it.
+    Its bytes have a sign, as C{char} has on x86: one above 127 takes 1 from the byte before it.
     """
     data = key.encode().lower()
-    count, left = divmod(len(data), 4)
-    words: Iterable[int] = (*unpack_from(f">{count}I", data), int.from_bytes(data[len(data) - left :], "big"))
+    words: Iterable[int] = words_of(data)
     if not data.isascii():
         words = [(word - ((word >> 7 & 0x01010101) << 8)) & 0xFFFFFFFF for word in words]
-    total = sum([word ^ word >> 3 for word in words]) & 0xFFFFFFFF
-    return (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF
+    return hash_words(words)

@@ -35,26 +35,26 @@ _BUSY_TIMEOUT: Final = 1.0
 """Seconds to wait at the start, and in all at the stop, for another process that writes to the file."""
 
 _SHORT_BUSY_TIMEOUT: Final = 0.01
-"""Seconds to wait for one in between, while a client waits for a reply."""
+"""Seconds to wait for it at other times, while a client waits for a reply."""
 
 WAIT: Final = 0.03
-"""Seconds that the reactor waits for the thread, so that most clients learn how it went."""
+"""Seconds that the reactor waits for the thread, so that most clients learn the outcome."""
 
 _LOOK_INTERVAL: Final = 0.02
-"""Seconds between two looks at whether the thread is done."""
+"""Seconds between two checks of whether the thread is done."""
 
 _STOP_TIME: Final = 5.0
-"""Seconds at the stop after which what the thread does is broken off."""
+"""Seconds at the stop after which the thread's operation is interrupted."""
 
 SWEEP_INTERVAL: Final = 1.0
-"""Seconds after which expired items are looked for again."""
+"""Seconds between two searches for expired items."""
 
 
 class TableStore:
     """A SQLite file with a row for each item of the tables in it.
 
     Storing is one transaction, which is on the disk when L{store} returns. A crash before that, at whatever point,
-    leaves what was stored before. Rows of tables that a program does not define any more stay as they are.
+    leaves what was stored before. Rows of tables that a program no longer defines stay untouched.
 
     It blocks, some 0.3 s for a table of 100,000 items; see L{StoreThread}. Any thread may use it, one at a time.
     """
@@ -62,7 +62,7 @@ class TableStore:
     def __init__(self, path: str) -> None:
         """Open the file, or make one, with mode 0600.
 
-        @raise StartError: it cannot be opened, or is damaged or none of ours; then it is left as it is.
+        @raise StartError: it cannot be opened, is damaged, or is not a file of hash tables; then it is not changed.
         """
         with _start_errors(path):
             path = os.path.realpath(path)
@@ -75,11 +75,11 @@ class TableStore:
                 path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("BEGIN IMMEDIATE")  # what would keep us from storing shows now
+            self._connection.execute("BEGIN IMMEDIATE")  # an obstacle to storing shows now
             self._connection.execute("ROLLBACK")
 
     def store(self, table: Table) -> None:
-        """Keep a table. When this returns, no crash can undo it.
+        """Store a table. When this returns, no crash can undo it.
 
         @raise StorageError: it failed; what was stored before is still there.
         """
@@ -88,12 +88,12 @@ class TableStore:
     def reload(self, table: Table) -> None:
         """Set a table to what was stored of it.
 
-        @raise StorageError: it failed; the table is as it was.
+        @raise StorageError: it failed; the table is unchanged.
         """
         table.restore(self.read(table))
 
     def write(self, name: str, rows: Iterable[Row]) -> None:
-        """Keep rows as those of a table; see L{store}."""
+        """Store rows as those of a table; see L{store}."""
         try:
             with self._connection as connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
@@ -103,7 +103,7 @@ class TableStore:
             raise StorageError(f"table {name} not stored: {error}") from error
 
     def read(self, table: Table) -> Contents:
-        """What was stored of a table, which stays as it is; see L{reload}."""
+        """What was stored of a table, which is not changed; see L{reload}."""
         name = table.definition.name
         try:
             return table.read(
@@ -117,11 +117,11 @@ class TableStore:
         self._connection.execute(f"PRAGMA busy_timeout = {int(max(0, seconds) * 1000)}")
 
     def interrupt(self) -> None:
-        """Make what another thread does here fail soon."""
+        """Make the operation of another thread fail soon."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """Close the file. What was stored is in it already."""
+        """Close the file. What was stored is already in it."""
         with suppress(sqlite3.Error):
             self._connection.close()
 
@@ -132,13 +132,13 @@ def _start_errors(path: str) -> Iterator[None]:
         yield
     except (OSError, sqlite3.Error, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise StartError(f"htable_db: {path}: {reason}; allowed: a path of a new file, or of hash tables") from None
+        raise StartError("htable_db", path, reason, "a path of a new file, or of hash tables") from None
 
 
 def _check_place(path: str) -> None:
     """Make sure that nobody else can put links beside a file: SQLite writes to its journals by name, and follows them.
 
-    @raise ValueError: somebody could, and the process has the rights of root; for another user it is only logged.
+    @raise ValueError: somebody could, and the process is root's; for any other user it is only logged.
     """
     weakness = weak_place(path)
     if weakness is None:
@@ -149,7 +149,7 @@ def _check_place(path: str) -> None:
 
 
 def _check(path: str) -> None:
-    """Make sure that a file is ours and whole, without changing it or anything beside it.
+    """Make sure that a file is one of hash tables and whole, without changing it or anything beside it.
 
     @raise ValueError: it is not.
     """
@@ -167,7 +167,7 @@ def _check(path: str) -> None:
 
 
 def _make(path: str) -> None:
-    """Make an empty file of ours; a crash leaves none, or a whole one."""
+    """Make an empty file of hash tables; a crash leaves no file, or a whole one."""
     new = path + ".new"
     for leftover in (new, new + "-wal", new + "-shm", new + "-journal"):
         with suppress(FileNotFoundError):
@@ -187,7 +187,7 @@ class StoreThread:
     """Stores and reads back tables in a thread, one at a time. See L{jsonrpcs_tx.state.tables.Storage}.
 
     The reactor copies the rows of a table, some 20 ms for 100,000 items, and waits for the thread for L{WAIT} at most:
-    neither a slow disk nor another process that has locked the file holds it up.
+    neither a slow disk nor another process that has locked the file blocks it for longer.
 
     @param clock: tells when to look at what the thread has done: the reactor.
     """
@@ -200,7 +200,7 @@ class StoreThread:
         self._look_call: Any = None
 
     def store(self, table: Table) -> bool:
-        """Keep a table."""
+        """Store a table."""
         name = table.definition.name
         self._check_free(name)
         return self._begin(f"{name} stored", self._threads.submit(self._store.write, name, table.rows()))
@@ -212,22 +212,22 @@ class StoreThread:
         return self._begin(f"{name} read", self._threads.submit(self._store.read, table), table.restore)
 
     def stop(self) -> None:
-        """End the thread when it is done with what it has in hand, which is broken off if it takes too long."""
+        """End the thread when its current operation is done; one that takes too long is interrupted."""
         work, self._work = self._work, None
         if work is not None:
             self._look_call.cancel()
             wait([work.future], _STOP_TIME)
-            self._store.interrupt()  # which means nothing to a thread that is done
+            self._store.interrupt()  # no effect on a thread that is done
             self._finish(work)
         self._threads.shutdown()
 
     def _check_free(self, name: str) -> None:
         """@raise StorageError: the thread is busy."""
         if self._work is not None:
-            raise StorageError(f"table {name}: another is being stored or read; allowed: once that is done")
+            raise StorageError(f"table {name}: another table is being stored or read; try again when that is done")
 
     def _begin(self, done: str, future: Future[Any], then: Callable[[Any], object] = bool) -> bool:
-        """Wait for the thread for a moment, and else look at it from time to time.
+        """Wait for the thread for a moment, and if it is not done, check it from time to time.
 
         @return: whether it is done.
         @raise StorageError: it failed.
@@ -254,16 +254,16 @@ class StoreThread:
         except StorageError as error:
             _log.error("htable_db: {error}", error=error)
         except Exception:
-            _log.failure("htable_db: not done: table {done}", done=work.done)
+            _log.failure("htable_db: failed: table {done}", done=work.done)
         else:
             _log.info("htable_db: table {done}", done=work.done)
 
 
 @attrs.frozen
 class _Work:
-    """What the thread does.
+    """The operation of the thread.
 
-    @ivar done: what is so when it is done, for the log.
+    @ivar done: what it has done at its end, for the log.
     @ivar then: takes the result, in the reactor.
     """
 
@@ -273,11 +273,11 @@ class _Work:
 
 
 class TableStoreService(Service):
-    """Frees expired items while it runs; and with a path, reads all tables at its start and stores them at its stop.
+    """Frees expired items while it runs; with a path, it reads all tables at its start and stores them at its stop.
 
-    To be added to its parent before the transports, so that it stops after them.
+    Add it to its parent before the transports, so that it stops after them.
 
-    @param tables: the tables; all are to be defined before the start.
+    @param tables: the tables; all must be defined before the start.
     @param path: of the file they are kept in; empty: they are not kept.
     @param clock: tells when to look for expired items: the reactor.
     """
@@ -293,7 +293,7 @@ class TableStoreService(Service):
     def startService(self) -> None:
         """Read the tables.
 
-        @raise StartError: the file cannot be opened, or what is in it is no table; see L{TableStore}.
+        @raise StartError: the file cannot be opened, or holds invalid rows; see L{TableStore}.
         """
         if self._path:
             self._load()
@@ -303,8 +303,8 @@ class TableStoreService(Service):
     def stopService(self) -> None:
         """Store the tables. A failure is logged: what was stored before is still there.
 
-        It blocks: nothing else is to be answered any more. Of the time that it takes, a second at most is spent on
-        waiting for another process that writes to the file, and L{_STOP_TIME} on what the thread has in hand.
+        It blocks, since there is nothing left to answer. It waits a second at most for another process that writes to
+        the file, and L{_STOP_TIME} at most for the thread.
         """
         super().stopService()
         if self._sweep_call is not None:
@@ -333,7 +333,7 @@ class TableStoreService(Service):
                 store.reload(table)
         except StorageError as error:
             store.close()
-            raise StartError(f"htable_db: {self._path}: {error}; allowed: rows as they were stored") from None
+            raise StartError("htable_db", self._path, error, "rows as they were stored") from None
         store.be_patient(_SHORT_BUSY_TIMEOUT)
         self._store = store
         self._thread = self._tables.storage = StoreThread(store, self._clock)

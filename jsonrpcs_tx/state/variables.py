@@ -13,7 +13,9 @@ from typing import Any, Final
 import attrs
 from msgspec import UNSET, UnsetType
 
+from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.strings import is_utf8
 
 _log = make_logger(__name__)
 
@@ -36,19 +38,19 @@ Changed = Callable[[str, Any, Any], object]
 """Takes the name of a variable, its old and its new value."""
 
 
-class UnknownVariable(KeyError):
+class UnknownVariable(JsonRpcsError, KeyError):
     """There is no such group, instance or variable; the message says which."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class VariableError(ValueError):
-    """A value that a variable does not take; the message says what is allowed."""
+class VariableError(JsonRpcsError, ValueError):
+    """A variable does not take a value; the message says what is allowed."""
 
 
 _Stored = Value | UnsetType
-"""A value, or that an instance has none of its own."""
+"""A value, or UNSET where an instance has no value of its own."""
 
 
 def _as_tuple(values: Iterable[Value]) -> tuple[Value, ...]:
@@ -57,17 +59,17 @@ def _as_tuple(values: Iterable[Value]) -> tuple[Value, ...]:
 
 @attrs.frozen
 class Variable:
-    """What a variable is like. The type of its default is the type of its values: int, float or str.
+    """The definition of a variable. The type of its default is the type of its values: int, float or str.
 
     @ivar name: by which it is called in its group.
     @ivar default: its value at first, and after a reset.
-    @ivar help: what it is good for.
+    @ivar help: what it does.
     @ivar least: the least number that it takes.
     @ivar most: the greatest one.
-    @ivar allowed: the values that it takes; none: all numbers of the range, or all strings that UTF-8 can write.
-    @ivar get: reads the value where it lives outside of the group, anew each time, so that there is one value only;
+    @ivar allowed: the values that it takes; empty: all numbers of the range, or all strings that UTF-8 can write.
+    @ivar get: reads the value, each time, from where it lives outside the group, so that there is only one value;
         None: the group holds the value.
-    @ivar set: writes it there; given if C{get} is. It may raise L{VariableError} to refuse a value.
+    @ivar set: writes it there; given together with C{get}. It may raise L{VariableError} to refuse a value.
     """
 
     name: str
@@ -80,7 +82,7 @@ class Variable:
     set: Callable[[Any], object] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        """@raise ValueError: the name or the default is not allowed, or of C{get} and C{set} only one is given."""
+        """@raise ValueError: the name or the default is not allowed, or only one of C{get} and C{set} is given."""
         _check_name(self.name)
         if self.kind not in (int, float, str):
             raise ValueError(f"variable {self.name}: the default is int, float or str, not {self.default!r:.60}")
@@ -97,7 +99,7 @@ class Variable:
         """
 
         def get() -> Value:
-            return getattr(owner, name)  # type: ignore[no-any-return] # what it is, its owner knows
+            return getattr(owner, name)  # type: ignore[no-any-return] # its owner knows its type
 
         return cls(name, get(), help, get=get, set=lambda value: setattr(owner, name, value), **limits)
 
@@ -107,12 +109,12 @@ class Variable:
         return type(self.default)
 
     def check(self, value: Any) -> Value:
-        """A value as the variable holds it: an int as a float where that is its type.
+        """A value as the variable holds it: an int becomes a float if that is its type.
 
         @raise VariableError: the variable does not take it.
         """
         if self.kind is str:
-            fits = isinstance(value, str) and _is_utf8(value)
+            fits = isinstance(value, str) and is_utf8(value)
         else:
             fits = type(value) in (int, self.kind) and self.least <= value <= self.most
         if not fits or (self.allowed and value not in self.allowed):
@@ -130,7 +132,7 @@ class Variable:
 class Values(Mapping[str, Value]):
     """Values of variables by name: of a L{Group}, or of an L{Instance} of one.
 
-    @ivar variables: what the variables are like, by name.
+    @ivar variables: the definitions of the variables, by name.
     """
 
     def __init__(self, variables: Mapping[str, Variable]) -> None:
@@ -139,9 +141,9 @@ class Values(Mapping[str, Value]):
     def set(self, name: str, value: Value) -> None:
         """Set a variable.
 
-        @raise UnknownVariable: there is none of that name.
-        @raise VariableError: it does not take the value. This and whatever else C{changed} or a C{set} of the
-            variable raises leave the old value.
+        @raise UnknownVariable: there is no variable of that name.
+        @raise VariableError: it does not take the value. After this error, and any other that C{changed} or the
+            variable's C{set} raises, the old value is still there.
         """
         _apply([(self, name, self.variable(name).check(value))])
 
@@ -153,9 +155,9 @@ class Values(Mapping[str, Value]):
         _apply([(self, name, self._default(name)) for name in self])
 
     def variable(self, name: str) -> Variable:
-        """What a variable is like.
+        """The definition of a variable.
 
-        @raise UnknownVariable: there is none of that name.
+        @raise UnknownVariable: there is no variable of that name.
         """
         found = self.variables.get(name)
         if found is None:
@@ -182,7 +184,7 @@ class Values(Mapping[str, Value]):
 class Group(Values):
     """The variables of one part of a program, with their values. Made by L{Variables.add}.
 
-    @ivar name: by which it is called.
+    @ivar name: its name.
     @ivar instances: its instances, by number; see L{Instance}.
     """
 
@@ -209,7 +211,7 @@ class Group(Values):
         return get()
 
     def add_instance(self, id: int) -> "Instance":
-        """Make an instance, or return the one that is there.
+        """Make an instance, or return the existing one.
 
         @param id: its number, 0 to L{MOST_ID}.
         @raise VariableError: the number is not allowed, or there are L{MOST_INSTANCES} others.
@@ -221,9 +223,9 @@ class Group(Values):
         return self.instances.setdefault(id, Instance(self))
 
     def instance(self, id: int) -> "Instance":
-        """The instance of a number.
+        """The instance with a number.
 
-        @raise UnknownVariable: there is none.
+        @raise UnknownVariable: it does not exist.
         """
         found = self.instances.get(id)
         if found is None:
@@ -234,7 +236,7 @@ class Group(Values):
         return self.variables[name].default
 
     def _store(self, name: str, value: _Stored) -> Value:
-        assert value is not UNSET  # only an instance can do without one
+        assert value is not UNSET  # only an instance can lack one
         old = self[name]
         put = self.variables[name].set
         if put is None:
@@ -250,7 +252,7 @@ class Group(Values):
 
 class Instance(Values):
     """Values of their own for some variables of a group; for the others, those of the group. It holds them itself,
-    whatever a variable's C{get} and C{set}, and C{changed} is not called: who needs an instance reads it.
+    whatever a variable's C{get} and C{set} are, and C{changed} is not called: read an instance when it is needed.
     """
 
     def __init__(self, group: Group) -> None:
@@ -310,13 +312,13 @@ class Variables(Mapping[str, Group]):
         @param name: of the group; without blanks, colons and brackets.
         @param changed: called with name, old and new value after each change of one of the variables, and once all of
             a commit or a reset are in place. What it raises undoes the change; then it is called again, with the values
-            swapped, for the changes that it had been told of. It refuses a change by a L{VariableError}, or by a
-            L{jsonrpcs_tx.rpc.faults.Fault} that answers a client's request as it is; all else counts as a bug.
+            swapped, for the changes that it was told of. It refuses a change by a L{VariableError}, or by a
+            L{jsonrpcs_tx.rpc.faults.Fault}, which is the answer to a client's request; anything else is a bug.
         @raise ValueError: a name is not allowed, or taken.
         """
         group = Group(name, variables, changed)
         if name in self._groups:
-            raise ValueError(f"group {name}: there is one of that name already")
+            raise ValueError(f"group {name}: that name is taken")
         self._groups[name] = group
         return group
 
@@ -357,14 +359,14 @@ class Variables(Mapping[str, Group]):
 
     def _delay(self, group: str, id: int | None, name: str, value: _Stored) -> None:
         if len(self._delayed) >= MOST_DELAYED and (group, id, name) not in self._delayed:
-            raise VariableError(f"{name}: allowed are {MOST_DELAYED} delayed changes; commit or drop them first")
+            raise VariableError(f"{name}: allowed are {MOST_DELAYED} delayed changes; commit or drop some first")
         self._delayed[group, id, name] = value
 
     def commit(self) -> None:
         """Make the delayed changes, all or none.
 
         @raise Exception: whatever C{changed} or a variable's C{set} raises; then no value is changed, and the changes
-            are still noted.
+            stay noted.
         """
         delayed, self._delayed = self._delayed, {}
         try:
@@ -420,7 +422,7 @@ def _apply(changes: Iterable[tuple[Values, str, _Stored]]) -> None:
 
 
 def _undo(name: str, step: Callable[..., object], *arguments: object) -> None:
-    """One step of undoing changes, which must not keep the others from being made."""
+    """Undo one step. A failure must not prevent the other steps."""
     try:
         step(*arguments)
     except Exception:
@@ -430,11 +432,3 @@ def _undo(name: str, step: Callable[..., object], *arguments: object) -> None:
 def _check_name(name: str) -> None:
     if not name or not name.isprintable() or set(name) & set(" :[]"):
         raise ValueError(f"name {name!r:.60}: allowed is one without blanks, ':', '[' and ']'")
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

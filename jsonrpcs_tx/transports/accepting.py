@@ -1,4 +1,4 @@
-"""Which connections are taken at a port, and when: no strangers, and no more than there is room for."""
+"""Which connections a port accepts, and when: none from strangers, and no more than there is room for."""
 
 import re
 from typing import Any, Final
@@ -13,17 +13,17 @@ from jsonrpcs_tx.transports.connections import Connections
 _log = make_logger(__name__)
 
 RETRY: Final = 0.25
-"""Seconds until a full server looks again whether somebody waits, and whether a connection is idle."""
+"""Seconds after which a full server looks again for waiting clients and idle connections."""
 
 _OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
 
 
 class Gate(Factory):
-    """Stands before a factory, and lets those in that may call.
+    """Stands before a factory, and lets in the clients that may call.
 
-    @param factory: makes the protocols; it C{admits} an address or not, and has its C{connections}.
+    @param factory: makes the protocols; it has C{admits}, which tells whether an address may call, and C{connections}.
     @param behind: the same factory, or what wraps it.
-    @param refusal: what a stranger is sent before the connection is closed; nothing: it is closed.
+    @param refusal: what a stranger is sent before the connection is closed; empty: nothing is sent.
     """
 
     noisy = False
@@ -43,20 +43,20 @@ class Gate(Factory):
         return type(self._site).__name__
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """@return: None where the connection is to be closed at once."""
+        """@return: None if the connection is to be closed at once."""
         connections: Connections = self._site.connections
         if not self._site.admits(addr):
             connections.rejected += 1
             _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
             return _Refusal(self._refusal) if self._refusal else None
-        if connections.opened > connections.limit:  # a port that cannot be paused
+        if connections.opened > connections.limit:  # the port is one that cannot be paused
             connections.rejected += 1
             return None
         return self._behind.buildProtocol(addr)
 
 
 class _Refusal(Protocol):
-    """Says no, and closes the connection."""
+    """Sends a refusal, and closes the connection."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
@@ -68,10 +68,10 @@ class _Refusal(Protocol):
 
 
 class Acceptor:
-    """Takes connections at a port while there is room; others wait in the backlog. When somebody waits, the connection
-    that has been idle for the longest time makes room.
+    """Accepts connections at a port while there is room; others wait in the backlog. When a client waits, the
+    connection that has been idle longest is closed to make room.
 
-    @param endpoint: the endpoint string of the port, which may have a backlog of its own.
+    @param endpoint: the endpoint string of the port, which may set a backlog of its own.
     """
 
     def __init__(self, port: tcp.Port, endpoint: str, connections: Connections, clock: IReactorTime) -> None:
@@ -87,13 +87,13 @@ class Acceptor:
         self.set_backlog()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self._closed = True
         self._cancel_retry()
         self._connections.changed = None
 
     def _read(self) -> None:
-        """Accept connections that wait, as many as there is room for."""
+        """Accept as many waiting connections as there is room for."""
         port, connections = self._port, self._connections
         room = connections.limit - connections.opened
         if room > 0:
@@ -107,7 +107,7 @@ class Acceptor:
         before = connections.accepted
         port.numberAccepts = 1
         self._accept()
-        if connections.accepted > before:  # it was no stranger
+        if connections.accepted > before:  # it was not a stranger
             connections.cut(idle)
 
     def _pause(self) -> None:
@@ -121,7 +121,7 @@ class Acceptor:
             self._port.startReading()
 
     def _changed(self) -> None:
-        """A connection has gone, or there may be more or fewer of them."""
+        """A connection was closed, or the limit has changed."""
         if self._retry is not None and self._connections.opened < self._connections.limit:
             self._resume()
 
@@ -131,6 +131,6 @@ class Acceptor:
             retry.cancel()
 
     def set_backlog(self) -> None:
-        """Let as many connections wait as may be open, and not fewer than is usual."""
+        """Let as many connections wait as may be open, and at least as many as Twisted does."""
         if self._sets_backlog:
             self._port.socket.listen(max(self._connections.limit, tcp.Port.backlog))

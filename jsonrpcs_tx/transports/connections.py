@@ -14,18 +14,18 @@ from jsonrpcs_tx.transports.unread import UnreadReplies, is_drained, socket_tran
 _log = make_logger(__name__)
 
 CLOSE_TIME: Final = 3.0
-"""Seconds in which requests in hand may still be answered when the server stops."""
+"""Seconds in which requests in progress may still be answered when the server stops."""
 
 IDLE_GRACE: Final = 1.0
-"""Seconds after which an idle connection may be closed for one that waits."""
+"""Seconds after which an idle connection may be closed to make room for one that waits."""
 
 
 class Connection(Protocol):
-    """What L{Connections} asks of the protocol of a connection.
+    """What L{Connections} needs of the protocol of a connection.
 
     @ivar busy: a request is being answered.
-    @ivar idle: no request is being answered, and nothing of one has come.
-    @ivar used_at: when it was used last, by the clock of the connections, which set it.
+    @ivar idle: no request is being answered, and no part of one has arrived.
+    @ivar used_at: when it was last used, by the clock of the connections, which set it.
     """
 
     transport: Any
@@ -41,10 +41,10 @@ class Connection(Protocol):
         """Close the connection, after the reply to the request that is being answered."""
 
     def retire(self) -> None:
-        """Close the connection, after the reply to what has come of a request."""
+        """Close the connection, after the reply to a request that has begun to arrive."""
 
     def abort(self) -> None:
-        """Close the connection at once. No request that came over it is answered any more."""
+        """Close the connection at once. Its requests are not answered any more."""
 
 
 class Connections:
@@ -52,18 +52,18 @@ class Connections:
 
     @param limit: how many may be open.
     @param clock: tells the time.
-    @ivar accepted: how many there were, which is the number of the last one.
-    @ivar rejected: how many were closed when they came, since they may not call.
-    @ivar late: how many were cut off since their clients did not take a reply in time.
+    @ivar accepted: how many there have been, which is the number of the latest.
+    @ivar rejected: how many were closed on arrival, because their clients may not call.
+    @ivar late: how many were cut off because their clients did not take a reply in time.
     @ivar changed: called when there may be room for another.
-    @ivar departures: watches those whose commands are in progress.
-    @ivar unread: those whose clients have not taken their replies.
+    @ivar departures: watches the connections whose commands are in progress.
+    @ivar unread: the connections whose clients have not taken their replies.
     """
 
     def __init__(self, limit: int, clock: IReactorTime) -> None:
         self._limit = limit
         self._clock = clock
-        self._open: OrderedDict[Connection, int] = OrderedDict()  # the one that was used last comes last
+        self._open: OrderedDict[Connection, int] = OrderedDict()  # in order of use, the latest last
         self._gone: Deferred[None] | None = None
         self.accepted = 0
         self.rejected = 0
@@ -74,8 +74,8 @@ class Connections:
 
     @property
     def limit(self) -> int:
-        """How many may be open. It may be set at any time: if too many are, those are closed that are idle, and then
-        others when they have been answered.
+        """How many may be open. It may be set at any time. If too many are open, idle ones are closed first, then
+        others as soon as their requests are answered.
         """
         return self._limit
 
@@ -99,7 +99,7 @@ class Connections:
             self._open.move_to_end(protocol)
 
     def idle(self) -> Connection | None:
-        """The connection that has been idle for the longest time, and for at least L{IDLE_GRACE}, if there is one."""
+        """The connection that has been idle longest, and for at least L{IDLE_GRACE}; None if there is none."""
         now = self._clock.seconds()
         for _ in range(len(self._open)):
             protocol = next(iter(self._open))
@@ -107,14 +107,14 @@ class Connections:
                 return None
             if protocol.idle and is_drained(protocol.transport):
                 return protocol
-            self.used(protocol)  # it is in use, and need not be looked at again so soon
+            self.used(protocol)  # it is in use: there is no need to look at it again soon
         return None
 
     def cut(self, protocol: Connection) -> None:
-        """Close an idle connection for another, without waiting for its client."""
+        """Close an idle connection to make room for another, without waiting for its client."""
         peer = protocol.transport.getPeer()
         _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
-        protocol.close()  # TLS says goodbye, and does not wait for an answer
+        protocol.close()  # over TLS, this says goodbye and does not wait for an answer
         socket_transport(protocol.transport).loseConnection()
         self.discard(protocol)
 
@@ -134,7 +134,7 @@ class Connections:
         protocol.abort()
 
     def close(self, reactor: Any) -> Deferred[None]:
-        """Close all connections, once the requests in hand are answered; after L{CLOSE_TIME} whatever is left.
+        """Close all connections once the requests in progress are answered, and whatever is left after L{CLOSE_TIME}.
 
         @return: a Deferred that fires with None when the last one is gone.
         """
@@ -165,7 +165,7 @@ class Connections:
         return len(self._open)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Each number with its protocol."""
+        """The number of each connection with its protocol."""
         return ((number, protocol) for protocol, number in self._open.items())
 
     def _tell(self) -> None:

@@ -1,20 +1,23 @@
-"""UDP and Unix datagram sockets: a document a datagram, answered with one datagram from the same socket."""
+"""UDP and Unix datagram sockets: each datagram is one document, and is answered with one from the same socket."""
 
 import os
 import socket
 from typing import Any, Final
 
-from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
 
 from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
-from jsonrpcs_tx.transports import Listener, datagrambatch, sendroom
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.transports import datagrambatch, sendroom
+from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, bind_unix
+from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.replysocket import reply_socket
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.workers import Pool
 
 _log = make_logger(__name__)
@@ -26,14 +29,8 @@ SEND_BUFFER: Final = 1_048_576
 """Bytes asked of the kernel for replies over UDP; see L{sendroom.BUFFER} for Unix sockets."""
 
 
-class DatagramService(Service):
-    """Opens a socket, answers what comes to it, and closes it.
-
-    @ivar listener: the address that is listened on; None while it is not.
-    """
-
-    transport_name: str
-    listener: Listener | None = None
+class DatagramService(Transport):
+    """Opens a socket, answers what comes to it, and closes it."""
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -41,19 +38,19 @@ class DatagramService(Service):
         self._dispatcher = dispatcher
         self._reactor = reactor
         self._socket: socket.socket | None = None
+        self._replies: DatagramReplies | None = None
         self._reader: DatagramReader | None = None
         self._pool: Pool | None = None
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on what a change of settings means for a running server: C{dgram_timeout}."""
+        """Apply C{dgram_timeout}."""
         self._settings = settings
-        if self._reader is not None:
-            self._reader.replies.timeout = settings.dgram_timeout / 1000
+        if self._replies is not None:
+            self._replies.queue.timeout = settings.dgram_timeout / 1000
         if self._pool is not None:
             self._pool.settings_changed(settings)
 
     def workers(self) -> list[int]:
-        """The process ids of the workers, if there are any."""
         return [] if self._pool is None else self._pool.pids()
 
     def privilegedStartService(self) -> None:
@@ -71,41 +68,42 @@ class DatagramService(Service):
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._socket = sock
-        timeout = self._settings.dgram_timeout / 1000
-        origin = Origin(self.transport_name)
-        fast = self._settings.fast_paths and datagrambatch.AVAILABLE and self._dispatcher.access.trivial
-        kind = datagrambatch.FastDatagramReader if fast else DatagramReader
-        self._reader = kind(sock, self._dispatcher, origin, timeout, self._reactor)
         assert self.listener is not None
         _log.info("listening on {listener}", listener=self.listener)
 
     def startService(self) -> None:
-        self.privilegedStartService()
         super().startService()
-        assert self._reader is not None
-        assert self._socket is not None
-        if self._settings.dgram_workers > 1:
-            self._pool = Pool(
-                self._settings, self._socket, self.transport_name, self._reader, self._dispatcher, self._reactor
-            )
+        sock, settings, dispatcher, reactor = self._socket, self._settings, self._dispatcher, self._reactor
+        assert sock is not None
+        timeout = settings.dgram_timeout / 1000
+        self._replies = DatagramReplies(self.protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
+        responder = Responder(dispatcher, self.protocol, self._replies)
+        fast = settings.fast_paths and datagrambatch.AVAILABLE and dispatcher.access.trivial
+        self._reader = (datagrambatch.BatchReader if fast else DatagramReader)(sock, responder, reactor)
+        if settings.dgram_workers > 1:
+            self._pool = Pool(settings, sock, self._reader, responder, reactor)
             self._pool.start()
         else:
             self._reader.startReading()
 
     def stopService(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when all that came before is answered, and the socket is closed."""
+        """@return: a Deferred that fires with None when what came before is answered, and the socket is closed."""
         has_started = self.running
         super().stopService()
         pool, self._pool = self._pool, None
         stopped: Deferred[Any] = succeed(None) if pool is None else pool.stop()
         if has_started:
             stopped.addCallback(lambda _: None if self._reader is None else self._reader.finish())
+            stopped.addCallback(lambda _: None if self._replies is None else self._replies.finish())
         return stopped.addCallback(lambda _: self._stop())
 
     def _stop(self) -> None:
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
+        if self._replies is not None:
+            self._replies.stop()
+            self._replies = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -123,7 +121,7 @@ class DatagramService(Service):
 class UdpService(DatagramService):
     """Answers over UDP, C{udp:1.2.3.4:8090} or C{udp:[::1]:8090}."""
 
-    transport_name = "udp"
+    protocol = "udp"
 
     def _open(self) -> socket.socket:
         address = network_address("udp", self._address)
@@ -139,8 +137,8 @@ class UdpService(DatagramService):
             self._check_access(sock.getsockname()[0])
         except OSError as error:
             sock.close()
-            reason = f"{error.strerror}; allowed: a free address of this machine"
-            raise StartError(f"dgram_socket: {self._address}: {reason}") from None
+            allowed = "a free address of this machine"
+            raise StartError("dgram_socket", self._address, error.strerror, allowed) from None
         except StartError:
             sock.close()
             raise
@@ -150,15 +148,15 @@ class UdpService(DatagramService):
 
     def _check_access(self, host: str) -> None:
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
-        if not self._dispatcher.access.covers(self.transport_name, host):
-            reason = "reaches beyond this machine; allowed: a loopback address, or a setting rule for udp"
-            raise StartError(f"dgram_socket: {self._address}: {reason}")
+        if not self._dispatcher.access.covers(self.protocol, host):
+            allowed = "a loopback address, or a rule for udp"
+            raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
 
 
 class UnixDatagramService(DatagramService):
-    """Answers over a Unix datagram socket, which is made again if it is removed."""
+    """Answers over a Unix datagram socket, which is made again if somebody removes it."""
 
-    transport_name = "unix"
+    protocol = "unix"
     _file: OwnFile | None = None
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
@@ -178,11 +176,11 @@ class UnixDatagramService(DatagramService):
         settings = self._settings
         # A client sees the path that was bound, and socat takes replies from the path only that it was given.
         path = os.path.abspath(settings.path(self._address))
-        access = Access("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+        ownership = Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # of the first datagram, too, the sender is known
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first datagram can come
         try:
-            self._file = bind_unix("dgram_socket", path, sock, access)
+            self._file = bind_unix("dgram_socket", path, sock, ownership)
         except StartError:
             sock.close()
             raise

@@ -1,13 +1,13 @@
-"""The fast path of datagrams: many are received with one system call, and answered with one.
+"""Reads a datagram socket in batches: many datagrams are received with one system call, and answered with one.
 
 C{recvfrom} and C{sendto} are most of what a datagram costs in Python; C{recvmmsg} and C{sendmmsg} (recvmmsg(2),
 sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. Each datagram has a slot, into which it
-is received and from which it is answered. A slot that is not answered from goes the general way: a reply that is large,
-or has to wait for its client or for others before it, or goes to a client that needs a closer look, and whatever cannot
-be sent.
+is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
+their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-It is right where everybody may call: nothing is looked at but the document. Replies keep their order, and none waits
-for the commands of others longer than L{HOLD}.
+It may be used only where there are no rules: nothing is looked at but the document. Replies keep their order, and none
+waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time for other transports is
+answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -25,25 +26,26 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
 """Datagrams that are received at once."""
 
 MAX_BODY: Final = 8192
-"""Bytes of a reply that is sent with others; for a larger one it makes no difference."""
+"""Bytes of a reply that is sent with others; for a larger one a call of its own makes no difference."""
 
 HOLD: Final = 0.001
 """Seconds after which replies that are ready are sent before further commands are run."""
 
 _SLOT_SIZE: Final = MAX_DATAGRAM + 64
-"""Bytes of a slot. Without the last ones all slots would begin in the same lines of the processor's cache."""
+"""Bytes of a slot. Without the last 64 all slots would begin in the same lines of the processor's cache."""
 
 _NAME_SIZE: Final = 128
 """Bytes of a socket address (sockaddr_storage)."""
 
 _NO_NAME: Final = 2
-"""Bytes of an address that names nobody: of its family alone (unix(7))."""
+"""Bytes of an address that names nobody, which is its family alone (unix(7))."""
 
 
 _CONTROL_SIZE: Final = socket.CMSG_SPACE(12)
@@ -53,7 +55,7 @@ _UID: Final = socket.CMSG_LEN(4)
 """Where the user is in it."""
 
 _ROOTED: Final = frozenset(b"/\0")
-"""How the address of a Unix client begins that may be answered: an absolute path, or an abstract name."""
+"""How the address of a Unix client must begin to be answered: as an absolute path, or an abstract name."""
 
 
 class _Vector(ctypes.Structure):
@@ -105,13 +107,13 @@ class _Slots:
     """Datagrams on their way in, and their replies on their way out.
 
     @param count: how many there are.
-    @param credentials: it is a Unix socket, over which users are told.
+    @param credentials: it is a Unix socket, which tells the users of its clients.
     @ivar data: of all slots, each L{_SLOT_SIZE} from the next; it takes up memory only as far as it is used.
-    @ivar sizes: how many bytes each datagram has that was received.
-    @ivar name_sizes: how many bytes the address has that it came from.
-    @ivar ports: the UDP port that it came from, in the order of the network.
+    @ivar sizes: how many bytes each received datagram has.
+    @ivar name_sizes: how many bytes the address that it came from has.
+    @ivar ports: the UDP port that it came from, in network byte order.
     @ivar starts: the first byte of the Unix address that it came from.
-    @ivar uids: the user of the Unix client; no user's number where it is not known.
+    @ivar uids: the user of the Unix client; where it is not known, a number that no user has.
     @ivar replies: how many bytes of each slot are to be sent.
     """
 
@@ -149,7 +151,7 @@ class _Slots:
     def receive(self, fd: int, count: int) -> int:
         """Fill slots with what has come.
 
-        @return: how many; below 0 there was an error, see C{ctypes.get_errno}.
+        @return: how many; below 0 if there was an error, see C{ctypes.get_errno}.
         """
         self._vectors[:], self._headers[:], self._controls[:] = self._empty
         return int(_receive(fd, self._address, count, 0, None))
@@ -157,9 +159,9 @@ class _Slots:
     def send(self, fd: int, first: int, end: int) -> int:
         """Send the replies of slots, each to where its datagram came from.
 
-        @return: how many, up to one that cannot be sent just now; below 0 that is the first.
+        @return: how many, up to one that cannot be sent just now; below 0 if that is the first.
         """
-        self._control_sizes[first:end] = self._no_control[first:end]  # else replies had the clients' credentials
+        self._control_sizes[first:end] = self._no_control[first:end]  # or replies would carry the clients' credentials
         return int(_send(fd, self._address + first * ctypes.sizeof(_Header), end - first, 0))
 
     def peer(self, place: int) -> Any:
@@ -177,31 +179,32 @@ class _Slots:
         return socket.inet_ntop(socket.AF_INET6, name[8:24]), port, flow, scope
 
 
-class FastDatagramReader(DatagramReader):
-    """Answers the datagrams that come to one bound socket, where everybody may call."""
+class BatchReader(DatagramReader):
+    """Reads the datagrams that come to one bound socket, and has them answered, where everybody may call.
+
+    @param sock: bound and non-blocking; whoever gives it closes it.
+    @param responder: answers the datagrams.
+    """
 
     _busy = False
+    _place = _received = 0
+    _rest: Any = None
     _then: Callable[[None], None] | None = None
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._is_unix = isinstance(self._outgoing, UnixReplySocket)
-        self._slots = _Slots(SLOTS, self._is_unix)
-        self._note_ordinary()
-
-    def startReading(self) -> None:
-        super().startReading()
-        self._note_ordinary()
-
-    def _note_ordinary(self) -> None:
-        """Note which clients need no closer look."""
-        outgoing = self._outgoing
+    def __init__(self, sock: socket.socket, responder: Responder, reactor: Any) -> None:
+        super().__init__(sock, responder, reactor)
+        self._reactor: Any = reactor
+        self._responder = responder
+        self._replies = responder.replies
+        self._outgoing = outgoing = responder.replies.outgoing
         self._trusted: frozenset[int] = frozenset()
         self._special_ports: frozenset[int] = frozenset()
         if isinstance(outgoing, UnixReplySocket):
             self._trusted = outgoing.trusted
         else:
             self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
+        self._is_unix = isinstance(outgoing, UnixReplySocket)
+        self._slots = _Slots(SLOTS, self._is_unix)
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -210,19 +213,31 @@ class FastDatagramReader(DatagramReader):
         self.stopReading()
         finished: Deferred[None] = Deferred()
         self._then = finished.callback
-        return finished.addCallback(lambda _: super(FastDatagramReader, self).finish())
+        return finished.addCallback(lambda _: super(BatchReader, self).finish())
 
-    def _answer(self, most: int) -> None:
+    def doRead(self) -> None:
+        if self._rest is None:
+            super().doRead()
+
+    def stop(self) -> None:
+        super().stop()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def read(self, most: int, end: float = inf) -> None:
         self._busy = True
         try:
+            if self._place < self._received and not self._answer_slots(end):
+                return
             while most > 0:
                 wanted = min(most, SLOTS)
                 received = self._slots.receive(self._socket.fileno(), wanted)
                 if received < 0:
                     self._not_received(ctypes.get_errno())
                     return
-                self._answer_slots(received)
-                if received < wanted:
+                self._place, self._received = 0, received
+                if not self._answer_slots(end) or received < wanted:
                     return
                 most -= received
         finally:
@@ -231,22 +246,31 @@ class FastDatagramReader(DatagramReader):
             if then is not None:
                 then(None)
 
-    def _answer_slots(self, count: int) -> None:
-        """Answer what has been received into the first slots."""
-        dispatch, origin = self._dispatcher.dispatch, self._origin
+    def _answer_rest(self) -> None:
+        self._rest = None
+        self.doRead()
+
+    def _answer_slots(self, end: float) -> bool:
+        """Answer what has been received into the slots, until it is time for others.
+
+        @return: whether all is answered.
+        """
+        begin, count = self._place, self._received
+        self._place = count
+        dispatch, origin, answer = self._responder.dispatcher.dispatch, self._responder.origin, self._replies.answer
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
-        first = 0
+        first = begin
         due = monotonic() + HOLD
-        for place in range(count):
+        for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
             reply = dispatch(document, origin)
             if type(reply) is not Reply:
                 peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
-                self._reply_later(reply, document, peer, slots.uids[place])
+                self._replies.answer_later(reply, document, peer, slots.uids[place])
                 reply = NO_REPLY
             body = reply.body
             size = len(body)
@@ -267,14 +291,21 @@ class FastDatagramReader(DatagramReader):
             else:
                 self._send_slots(first, place)
                 if body and name_sizes[place] > _NO_NAME:
-                    self._reply(reply, document, slots.peer(place), slots.uids[place])
+                    answer(reply, document, slots.peer(place), slots.uids[place])
             first = place + 1
-            due = monotonic() + HOLD
+            now = monotonic()
+            if now >= end and first < count:
+                self._place = first
+                if self._rest is None:  # nothing more may come, so nobody else would call this
+                    self._rest = self._reactor.callLater(0, self._answer_rest)
+                return False
+            due = now + HOLD
         self._send_slots(first, count)
+        return True
 
     def _may_send(self, first: int, end: int) -> bool:
-        """Whether the replies of some slots can be sent with no further look at the clients' shares."""
-        if self.replies:
+        """Whether the replies of some slots can be sent without a look at the clients' shares."""
+        if self._replies.queue:
             return False
         outgoing = self._outgoing
         if not isinstance(outgoing, UnixReplySocket):
@@ -289,6 +320,6 @@ class FastDatagramReader(DatagramReader):
             if sent <= 0:
                 start = first * _SLOT_SIZE
                 body = slots.data[start : start + slots.replies[first]]
-                self.send(WaitingReply(body, slots.peer(first), slots.uids[first], None))
+                self._replies.send(WaitingReply(body, slots.peer(first), slots.uids[first], None))
                 sent = 1
             first += sent

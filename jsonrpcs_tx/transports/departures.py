@@ -1,8 +1,8 @@
 """Finds out which clients leave while their commands are in progress.
 
 A client that has closed its sending side may still want its reply, and TCP does not tell it from one that has gone.
-Only an answer does: where nobody is there, the next thing that is sent comes back as a reset. And while a connection is
-not read, nobody sees it end. So the connections that wait for a reply are looked at once in L{INTERVAL}.
+Only sending does: if nobody is there, the next thing that is sent comes back as a reset. And while reading is paused,
+the end of a connection goes unnoticed. So the connections that wait for a reply are checked once in L{INTERVAL}.
 """
 
 import select
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from jsonrpcs_tx.transports.unread import socket_transport
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -21,7 +21,7 @@ _GONE: Final = select.POLLERR | select.POLLHUP | select.POLLNVAL
 class Departures:
     """Watches the connections whose commands are in progress.
 
-    @param clock: tells when to look.
+    @param clock: tells when to check.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -30,16 +30,16 @@ class Departures:
         self._next: IDelayedCall | None = None
 
     def watch(self, protocol: Any) -> None:
-        """Look after a connection for as long as it is C{busy}: C{abort} it when its client has gone, and C{ask} it
-        for a sign of life when that has closed its sending side, be it of TLS (C{half_closed}) or of TCP, and each
-        time when it is read no more (C{is_full}).
+        """Watch a connection for as long as it is C{busy}: C{abort} it when its client has gone, and have it C{ask} for
+        a sign of life when the client has closed its sending side, of TLS (C{half_closed}) or of TCP, and at each check
+        while reading is paused (C{is_full}).
         """
         self._waiting.add(protocol)
         if self._next is None:
             self._next = self._clock.callLater(INTERVAL, self._look)
 
     def discard(self, protocol: Any) -> None:
-        """Watch a connection no longer: it is closed."""
+        """Stop watching a connection: it is closed."""
         self._waiting.discard(protocol)
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Departures:
                 protocol.abort()
             elif event or protocol.half_closed:
                 protocol.ask(event)
-            elif protocol.is_full:  # the end of what it sends is behind what is not read
+            elif protocol.is_full:  # if it has ended, that is behind what is not read
                 protocol.ask(None)
         if self._waiting:
             self._next = self._clock.callLater(INTERVAL, self._look)

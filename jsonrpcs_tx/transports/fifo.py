@@ -6,10 +6,14 @@ import fcntl
 import os
 import re
 import stat
+from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
-from twisted.application.service import Service
+import msgspec
 from twisted.internet import abstract
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -21,10 +25,11 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
-from jsonrpcs_tx.transports import Listener
-from jsonrpcs_tx.transports.files import Access, FileKeeper, OwnFile, make_fifo, replaced
+from jsonrpcs_tx.transports.base import Listener, Transport
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
+from jsonrpcs_tx.transports.waiting import OVERHEAD, WaitingReplies
 
 _log = make_logger(__name__)
 
@@ -60,6 +65,14 @@ _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
 
+MAX_BYTES: Final = 67_108_864
+"""Bytes of replies that wait for their readers in all. One name may have half of what others leave of it."""
+
+NAME_SHARE: Final = 2
+
+MAX_BEGUN: Final = 256
+"""Reply FIFOs that are open since their readers are slow; for a further one the oldest reply is dropped."""
+
 
 class FifoReader(PersistentReader):
     """Answers the documents that come over a FIFO.
@@ -92,6 +105,8 @@ class FifoReader(PersistentReader):
         self._clock: IReactorTime = reactor
         self._deadline: Any = None
         self._awaited = 0
+        self._documents: deque[bytes] = deque()
+        self._rest: Any = None
 
     def fileno(self) -> int:
         return self._fd
@@ -100,6 +115,8 @@ class FifoReader(PersistentReader):
         return FIFO
 
     def doRead(self) -> None:
+        if self._rest is not None:  # nothing more is read before all is answered
+            return
         try:
             data = os.read(self._fd, READ_SIZE)
         except BlockingIOError:
@@ -108,13 +125,20 @@ class FifoReader(PersistentReader):
 
     def data_received(self, data: bytes) -> None:
         """Answer the documents that the data completes."""
-        self._answer_all(self.framer.feed(data))
+        documents = self.framer.feed(data)
         self._watch()
+        if len(documents) == 1 and not self._documents:
+            self._answer_one(documents[0])
+        else:
+            self._documents += documents
+            self._answer(monotonic() + self.turn)
 
     def finish(self) -> None:
         """Read no more, but for what has come before; an unfinished document is dropped."""
         self.stopReading()
+        self._answer_all()
         self.doRead()
+        self._answer_all()
         self._watch_no_more()
 
     def _watch(self) -> None:
@@ -133,34 +157,61 @@ class FifoReader(PersistentReader):
             self._deadline.cancel()
             self._deadline = None
 
+    def _answer_all(self) -> None:
+        self._answer()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _answer_rest(self) -> None:
+        self._rest = None
+        self._answer(monotonic() + self.turn)
+
     def _give_up(self) -> None:
         self._deadline = None
         self._awaited = 0
-        self._answer_all(self.framer.give_up())
+        self._documents += self.framer.give_up()
         self._watch()
+        self._answer(monotonic() + self.turn)
 
-    def _answer_all(self, documents: list[bytes]) -> None:
-        for document in documents:
-            request = self._dispatcher.decode(document)
-            name = reply_name(request, document)
-            if name is None:
-                _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
-                continue
-            reply = self._dispatcher.dispatch(document, self.origin, request)
-            if type(reply) is not Reply:
-                self._replies.send_when_there(name, reply)
-            elif reply.body:
-                self._replies.send(name, reply.body)
+    def _answer(self, end: float = inf) -> None:
+        """Answer the documents that are there.
+
+        @param end: when to leave the rest for later, by L{monotonic}.
+        """
+        documents = self._documents
+        try:
+            while documents:
+                self._answer_one(documents.popleft())
+                if documents and monotonic() >= end:
+                    return
+        finally:
+            if documents and self._rest is None:  # nothing more may come, so nobody else would call this
+                self._rest = self._clock.callLater(0, self._answer_rest)
+
+    def _answer_one(self, document: bytes) -> None:
+        request = self._dispatcher.decode(document)
+        name = reply_name(request, document)
+        if name is None:
+            _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
+            return
+        reply = self._dispatcher.dispatch(document, self.origin, request)
+        if type(reply) is not Reply:
+            self._replies.send_when_there(name, reply)
+        elif reply.body:
+            self._replies.send(name, reply.body)
 
 
 class ReplyFifos:
     """Writes replies to the FIFOs that clients made in one directory, without ever waiting for one.
 
+    A FIFO that nobody has opened for reading is tried again, L{OPEN_TRIES} times in all. Replies to the same FIFO keep
+    their order, and none begins before the one before it is written or given up.
+
     @param directory: a descriptor of the directory; whoever gives it closes it.
     @param path: the directory's path as the setting has it, for messages and the limit of a path's length.
     @param timeout: seconds to wait for a reader that does not take the whole reply at once.
     @param dropped: counts replies that could not be delivered.
-    @ivar timeout: may be set at any time.
     """
 
     def __init__(self, directory: int, path: str, timeout: float, reactor: Any, dropped: Counter | None = None) -> None:
@@ -168,14 +219,26 @@ class ReplyFifos:
         self._path = os.path.join(path, "")
         self._room = MAX_REPLY_PATH - len(os.fsencode(self._path))
         self._check = lru_cache(MAX_NAMES)(self._find_problem)
-        self.timeout = timeout
         self._reactor = reactor
         self._links_protected = _links_are_protected()
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
-        self._retries: set[Any] = set()
-        self._finished: Deferred[None] | None = None
-        self._writers: set[_ReplyWriter] = set()
+        self._waiting: WaitingReplies[_Reply] = WaitingReplies(
+            self._try, self._drop, 0, reactor, MAX_BYTES, NAME_SHARE, OPEN_DELAY
+        )
+        self._begun: dict[str, _Reply] = {}  # the one first that was opened first
         self._delayed = 0
+        self._delayed_done: Deferred[None] | None = None
+        self.timeout = timeout
+
+    @property
+    def timeout(self) -> float:
+        """Seconds to wait for a reader; may be set at any time."""
+        return self._timeout
+
+    @timeout.setter
+    def timeout(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._waiting.timeout = timeout + OPEN_TRIES * OPEN_DELAY
 
     def send_when_there(self, name: str, later: Deferred[Reply]) -> None:
         """Write the reply to a batch that has given way, when it is there."""
@@ -184,61 +247,115 @@ class ReplyFifos:
             self._delayed -= 1
             if reply.body:
                 self.send(name, reply.body)
-            self._check_finished()
+            self._check_delayed()
 
         self._delayed += 1
         later.addCallback(send)
 
-    def send(self, name: str, body: bytes, count: int = 1) -> None:
-        """Write a reply to the FIFO of that name; what hinders it is logged.
-
-        A FIFO that nobody has opened for reading is tried again, L{OPEN_TRIES} times in all.
-
-        @param count: which time it is.
-        """
+    def send(self, name: str, body: bytes) -> None:
+        """Write a reply to the FIFO of that name, now or when its reader takes it; what hinders it is logged."""
         problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
         if problem is not None:
-            self._warn(name, problem)
+            self._drop(name, problem)
             return
-        try:
-            fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
-        except OSError as error:
-            if error.errno in _TRY_AGAIN and count < OPEN_TRIES:
-                self._send_later(name, body, count + 1)
-            else:
-                self._warn(name, str(error.strerror))
-            return
-        if not self._is_only_name(fd, name):
-            os.close(fd)
-            self._warn(name, "allowed: a FIFO with one link")
-            return
-        size = len(body)
-        if size > READ_SIZE:
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(size, MAX_PIPE_SIZE))
-        try:
-            written = os.write(fd, body)
-        except BlockingIOError:
-            written = 0
-        except OSError as error:
-            os.close(fd)
-            self._warn(name, str(error.strerror))
-            return
-        if written == size:
-            os.close(fd)
-        else:
-            self._write_rest(name, fd, body[written:])
+        reply = _Reply(name, body, body)
+        if name in self._waiting or not self._try(reply):
+            self._waiting.add(reply)
 
     def finish(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all replies are written, or given up."""
-        self._finished = Deferred()
-        self._check_finished()
-        return self._finished
+        self._delayed_done = done = Deferred[None]()
+        done.addCallback(lambda _: self._waiting.finished())
+        self._check_delayed()
+        return done
 
-    def _check_finished(self) -> None:
-        waits = self._retries or self._writers or self._delayed
-        if self._finished is not None and not waits and not self._finished.called:
-            self._finished.callback(None)
+    def _check_delayed(self) -> None:
+        if self._delayed_done is not None and not self._delayed:
+            done, self._delayed_done = self._delayed_done, None
+            done.callback(None)
+
+    def _try(self, reply: "_Reply") -> bool:
+        """Write a reply, as far as there is room for it, or give it up.
+
+        @return: False where it has to wait, for a reader or for room.
+        """
+        fd, rest, written = reply.fd, reply.rest, 0
+        try:
+            if fd < 0:
+                fd = self._open(reply.peer, len(rest))
+            written = os.write(fd, rest)
+        except BlockingIOError:
+            pass
+        except _NoReplyFifo as error:
+            self._drop(reply.peer, str(error))
+            return True
+        except OSError as error:
+            if fd < 0 and error.errno in _TRY_AGAIN and reply.tries < OPEN_TRIES:
+                reply.tries += 1
+                return False
+            if reply.fd < 0 <= fd:
+                os.close(fd)
+            self._drop(reply.peer, str(error.strerror))
+            return True
+        if written == len(rest):
+            if reply.fd < 0:
+                os.close(fd)
+            else:
+                self._close(reply)
+            return True
+        if reply.fd < 0:
+            self._begin(reply, fd)
+        reply.rest = memoryview(rest)[written:]
+        return self._drop_late(reply)
+
+    def _drop_late(self, reply: "_Reply") -> bool:
+        """Give a reply up whose reader has taken too long.
+
+        @return: whether it had.
+        """
+        if 0 <= self._reactor.seconds() - reply.begun < self._timeout:  # below 0 the clock was set back
+            return False
+        self._drop(reply.peer, f"its reader took {self._timeout:g} s and more")
+        return True
+
+    def _open(self, name: str, size: int) -> int:
+        """Open the FIFO of that name.
+
+        @param size: of the reply, in bytes.
+        @raise _NoReplyFifo: it is not one that may be written to.
+        @raise OSError: it cannot be opened.
+        """
+        fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
+        if not self._is_only_name(fd, name):
+            os.close(fd)
+            raise _NoReplyFifo("allowed: a FIFO with one link")
+        if size > READ_SIZE:
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(size, MAX_PIPE_SIZE))
+        return fd
+
+    def _begin(self, reply: "_Reply", fd: int) -> None:
+        """Keep the FIFO of a reply open until its reader has taken all of it."""
+        if len(self._begun) >= MAX_BEGUN:
+            self._waiting.drop_oldest(next(iter(self._begun)), "too many readers are slower")
+        reply.fd = fd
+        reply.begun = self._reactor.seconds()
+        reply.writer = _ReplyWriter(fd, lambda: self._waiting.proceed(reply.peer), self._reactor)
+        self._begun[reply.peer] = reply
+
+    def _close(self, reply: "_Reply") -> None:
+        reply.writer.stopWriting()
+        os.close(reply.fd)
+        reply.fd = -1
+        del self._begun[reply.peer]
+
+    def _drop(self, name: str, problem: str) -> None:
+        """Give up the oldest reply to a name."""
+        begun = self._begun.get(name)
+        if begun is not None:
+            self._close(begun)
+        self._dropped.value += 1
+        _log.warn("fifo: no reply to {path}{name}: {problem}", path=self._path, name=name, problem=problem)
 
     def _find_problem(self, name: str) -> str | None:
         """What is wrong with the name of a FIFO."""
@@ -278,42 +395,47 @@ class ReplyFifos:
                 return os.fstat(fd).st_ctime_ns == opened.st_ctime_ns  # no link was made or removed since
         return not os.fstat(fd).st_nlink
 
-    def _send_later(self, name: str, body: bytes, count: int) -> None:
-        def again() -> None:
-            self._retries.discard(retry)
-            self.send(name, body, count)
-            self._check_finished()
 
-        retry = self._reactor.callLater(OPEN_DELAY, again)
-        self._retries.add(retry)
+class _NoReplyFifo(Exception):
+    """What has the name of a reply FIFO must not be written to; the message says why."""
 
-    def _write_rest(self, name: str, fd: int, rest: bytes) -> None:
-        def done(problem: str | None) -> None:
-            self._writers.discard(writer)
-            if problem is not None:
-                self._warn(name, problem)
-            self._check_finished()
 
-        writer = _ReplyWriter(fd, rest, self.timeout, done, self._reactor)
-        self._writers.add(writer)
+class _Reply(msgspec.Struct, gc=False):
+    """A reply on its way.
 
-    def _warn(self, name: str, problem: str) -> None:
-        self._dropped.value += 1
-        _log.warn("fifo: no reply to {path}{name}: {problem}", path=self._path, name=name, problem=problem)
+    @ivar peer: the name of the FIFO.
+    @ivar body: all of it.
+    @ivar rest: what is still to be written.
+    @ivar tries: how often the FIFO was opened.
+    @ivar fd: the descriptor of the FIFO; -1 while it is not open.
+    @ivar writer: tells when there is room again, while it is open.
+    @ivar begun: when it was opened, by the reactor's clock.
+    """
+
+    peer: str
+    body: bytes
+    rest: bytes | memoryview
+    tries: int = 1
+    fd: int = -1
+    writer: Any = None
+    begun: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes up at first."""
+        return len(self.body) + OVERHEAD
 
 
 class _ReplyWriter(abstract.FileDescriptor):
-    """Writes the rest of a reply as its reader takes it, up to a deadline.
+    """Tells when a reply FIFO has room again.
 
-    @param done: called once at the end, with what went wrong, or None.
+    @param proceed: called then, or when its reader has gone.
     """
 
-    def __init__(self, fd: int, rest: bytes, timeout: float, done: Any, reactor: Any) -> None:
+    def __init__(self, fd: int, proceed: Callable[[], None], reactor: Any) -> None:
         super().__init__(reactor)
         self._fd = fd
-        self._rest = memoryview(rest)
-        self._done = done
-        self._deadline = reactor.callLater(timeout, self._give_up, timeout)
+        self._proceed = proceed
         self.startWriting()
 
     def fileno(self) -> int:
@@ -323,31 +445,11 @@ class _ReplyWriter(abstract.FileDescriptor):
         return "fifo reply"
 
     def doWrite(self) -> None:
-        try:
-            self._rest = self._rest[os.write(self._fd, self._rest) :]
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._end(error.strerror)
-            return
-        if not self._rest:
-            self._end(None)
+        self._proceed()
 
     def connectionLost(self, reason: Failure) -> None:
-        self._end(reason.getErrorMessage())
-
-    def _give_up(self, timeout: float) -> None:
-        self._end(f"its reader took {timeout:g} s and more")
-
-    def _end(self, problem: str | None) -> None:
-        if self._fd < 0:
-            return
-        if self._deadline.active():
-            self._deadline.cancel()
         self.stopWriting()
-        os.close(self._fd)
-        self._fd = -1
-        self._done(problem)
+        self._proceed()
 
 
 def _links_are_protected() -> bool:
@@ -359,13 +461,10 @@ def _links_are_protected() -> bool:
         return False
 
 
-class FifoService(Service):
-    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it.
+class FifoService(Transport):
+    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
 
-    @ivar listener: the FIFO; None while there is none.
-    """
-
-    listener: Listener | None = None
+    protocol = FIFO
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -396,11 +495,11 @@ class FifoService(Service):
         try:
             directory = os.open(reply_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise StartError(f"fifo_reply_dir: {reply_dir}: {error.strerror}; allowed: a directory") from None
+            raise StartError("fifo_reply_dir", reply_dir, error.strerror, "a directory") from None
         self._fds.append(directory)
-        access = Access("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
+        ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
-            self._file = make_fifo("fifo_name", path, access)
+            self._file = make_fifo("fifo_name", path, ownership)
             self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
@@ -410,8 +509,8 @@ class FifoService(Service):
             raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
-            reason = f"{error.strerror}; allowed: a mode with which the server may read and write it"
-            raise StartError(f"fifo_mode: {path}: {reason}") from None
+            allowed = "a mode with which the server may read and write it"
+            raise StartError("fifo_mode", path, error.strerror, allowed) from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
@@ -422,7 +521,6 @@ class FifoService(Service):
         _log.info("listening on {listener}", listener=self.listener)
 
     def startService(self) -> None:
-        self.privilegedStartService()
         super().startService()
         assert self._reader is not None
         self._reader.startReading()

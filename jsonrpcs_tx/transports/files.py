@@ -2,9 +2,7 @@
 
 import contextlib
 import errno
-import grp
 import os
-import pwd
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -16,32 +14,30 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx import owners
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
 SAFE_MODE = 0o600
-"""What a mode of 0 becomes: nobody could use the file, or, as a mode that is not set, everybody."""
-
-MOST_OWNER = 2**32 - 2
-"""The highest number of a user or group: the next one stands for none."""
+"""What a mode of 0 becomes: with it nobody could use the file, or everybody if it meant that no mode is set."""
 
 MAX_SOCKET_PATH = 107
 """Bytes of a path that a Unix socket's address has room for (unix(7))."""
 
 LOOK_INTERVAL = 2.0
-"""Seconds after which it is looked again whether a file is still there."""
+"""Seconds between two checks whether a file is still there."""
 
 
 @attrs.frozen
-class Access:
-    """Who may use a file that the server makes.
+class Ownership:
+    """Who owns a file that the server makes, and who may use it.
 
     @ivar prefix: of the settings it comes from, C{fifo} or C{dgram}, for messages.
-    @ivar mode: the permission bits.
+    @ivar mode: the permission bits; 0 is taken as L{SAFE_MODE}.
     @ivar user: name or number of the owner; empty: that of the process.
-    @ivar group: likewise of the group.
+    @ivar group: name or number of its group; empty: that of the process.
     """
 
     prefix: str
@@ -57,8 +53,8 @@ class Access:
         @param path: for messages.
         @raise StartError: the user or group does not exist, or the process may not give files to it.
         """
-        uid = _number(self.user, f"{self.prefix}_user", lambda name: pwd.getpwnam(name).pw_uid)
-        gid = _number(self.group, f"{self.prefix}_group", lambda name: grp.getgrnam(name).gr_gid)
+        uid = _number(owners.uid_of, self.user, f"{self.prefix}_user")
+        gid = _number(owners.gid_of, self.group, f"{self.prefix}_group")
         mode = self.mode
         if not mode:
             _log.warn("{prefix}_mode 0 is unsafe; {path} gets 0600", prefix=self.prefix, path=path)
@@ -68,21 +64,17 @@ class Access:
                 os.chown(_same(fd), uid, gid)
             os.chmod(_same(fd), mode)
         except OSError as error:
-            wanted = f"{self.prefix}_user {self.user!r}, {self.prefix}_group {self.group!r}"
-            raise StartError(f"{wanted}: {path}: {error.strerror}; allowed: owners the process may give") from None
+            settings, values = f"{self.prefix}_user, {self.prefix}_group", f"{self.user!r}, {self.group!r}"
+            allowed = "owners that the process may give it"
+            raise StartError(settings, values, f"{path}: {error.strerror}", allowed) from None
 
 
-def _number(owner: str | int, setting: str, look_up: Callable[[str], int]) -> int:
-    if owner == "":
-        return -1
-    if isinstance(owner, int):
-        if not 0 <= owner <= MOST_OWNER:
-            raise StartError(f"{setting}: {owner} is no user or group; allowed: a name, or a number up to {MOST_OWNER}")
-        return owner
+def _number(number_of: Callable[[str | int], int], owner: str | int, setting: str) -> int:
+    """The number of an owner; -1, which leaves it as it is, for an empty one."""
     try:
-        return look_up(owner)
-    except KeyError:
-        raise StartError(f"{setting}: {owner!r} does not exist here; allowed: a known name, or a number") from None
+        return -1 if owner == "" else number_of(owner)
+    except ValueError as error:
+        raise StartError(setting, owner, error, f"a known name, or a number up to {owners.MAX_ID}") from None
 
 
 @attrs.frozen
@@ -104,7 +96,7 @@ class OwnFile:
         """Open this file and no other.
 
         @return: the descriptor.
-        @raise OSError: it is not there any more, or may not be opened so.
+        @raise OSError: it is no longer there, or may not be opened with these flags.
         """
         fd = os.open(self.path, _LOOK)
         try:
@@ -135,11 +127,11 @@ class OwnFile:
 
 
 _LOOK: Final = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-"""Opens whatever a name stands for, be it a link, without doing anything to it."""
+"""Opens whatever a name stands for, even a link, without doing anything to it."""
 
 
 def _same(fd: int) -> str:
-    """A path of what a descriptor stands for, whatever has become of its name."""
+    """A path that leads to what a descriptor stands for, whatever has become of its name."""
     return f"/proc/self/fd/{fd}"
 
 
@@ -157,8 +149,8 @@ def _directory_of(path: str) -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
-def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
-    """Make a FIFO, in the place of one that no process reads any more.
+def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
+    """Make a FIFO, in the place of one that no process reads any longer.
 
     @raise StartError: it cannot be made, a process reads the one that is there, or the path names another file.
     """
@@ -166,11 +158,11 @@ def make_fifo(setting: str, path: str, access: Access) -> OwnFile:
         _clear(setting, path, directory, _FIFO)
         with _private_umask():
             os.mkfifo(name, SAFE_MODE, dir_fd=directory)
-        return _finish(setting, path, directory, _FIFO, access)
+        return _finish(setting, path, directory, _FIFO, ownership)
 
 
-def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> OwnFile:
-    """Bind a socket to a path, in the place of a socket that no process reads any more.
+def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership) -> OwnFile:
+    """Bind a socket to a path, in the place of a socket that no process reads any longer.
 
     @raise StartError: it cannot be bound, a process reads the one that is there, or the path names another file.
     """
@@ -178,17 +170,17 @@ def bind_unix(setting: str, path: str, sock: socket.socket, access: Access) -> O
         _clear(setting, path, directory, _SOCKET)
         with _private_umask():
             sock.bind(_address(path))  # not in a directory of its own: clients see the path that was bound
-        return _finish(setting, path, directory, _SOCKET, access)
+        return _finish(setting, path, directory, _SOCKET, ownership)
 
 
 def replaced(setting: str, path: str) -> StartError:
     """What to raise where another file is found in the place of the one that was just made."""
-    reason = "another file has taken its place; allowed: a directory that nobody else changes at the start"
-    return StartError(f"{setting}: {path}: {reason}")
+    allowed = "a directory that nobody else changes at the start"
+    return StartError(setting, path, "another file has taken its place", allowed)
 
 
-def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Access) -> OwnFile:
-    """Give a new file its owner and mode, once it is sure that it is the one that was made.
+def _finish(setting: str, path: str, directory: int, kind: "_Kind", ownership: Ownership) -> OwnFile:
+    """Give a new file its owner and mode, once it is certain to be the one that was made.
 
     Whoever may write to the directory can put another in its place at any time.
     """
@@ -199,7 +191,7 @@ def _finish(setting: str, path: str, directory: int, kind: "_Kind", access: Acce
             raise replaced(setting, path)
         made = OwnFile(path, status.st_dev, status.st_ino)
         try:
-            access.apply(fd, path)
+            ownership.apply(fd, path)
         except StartError:
             made.remove()
             raise
@@ -219,9 +211,9 @@ def _clear(setting: str, path: str, directory: int, kind: "_Kind") -> None:
     except FileNotFoundError:
         return
     if not kind.is_type(mode):
-        raise StartError(f"{setting}: {path} is not {kind.name}; allowed: a new path, or {kind.name}'s")
+        raise StartError(setting, path, f"not {kind.name}", f"a new path, or {kind.name}'s")
     if kind.is_alive(path):
-        raise StartError(f"{setting}: {path} is in use by a running server; allowed: a path of its own for each")
+        raise StartError(setting, path, "in use by a running server", "a path of its own for each")
     os.unlink(name, dir_fd=directory)
 
 
@@ -247,7 +239,7 @@ def _socket_has_reader(path: str) -> bool:
         except OSError as error:
             if error.errno == errno.ECONNREFUSED:
                 return False
-            if error.errno != errno.EPROTOTYPE:  # a live socket, if of another type
+            if error.errno != errno.EPROTOTYPE:  # it is in use, by a socket of another type
                 raise
     return True
 
@@ -286,11 +278,11 @@ def _reported(setting: str, path: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StartError(f"{setting}: {path}: {reason}; allowed: a path that the process can make") from None
+        raise StartError(setting, path, reason, "a path that the process can make") from None
 
 
 class FileKeeper:
-    """Has a service start anew when somebody has removed its file; cleaners of directories do that.
+    """Restarts a service when somebody has removed its file, as cleaners of directories do.
 
     @param service: its C{startService} makes the file.
     """
@@ -302,12 +294,12 @@ class FileKeeper:
         self._next: IDelayedCall | None = None
 
     def keep(self, file: OwnFile) -> None:
-        """Look after a file from now on."""
+        """Watch a file from now on."""
         self._file = file
         self._next = self._clock.callLater(LOOK_INTERVAL, self._look)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching."""
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None

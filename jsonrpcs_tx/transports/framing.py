@@ -7,7 +7,7 @@ from typing import Final
 _STRING_REST: Final = rb'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+'
 _OUTSIDE: Final = rb'[^{}"\n]*+(?:\n\s*+(?!\[)[^{}"\n]*+)*+'
 _FLAT = re.compile(rb'\s*+(\{%s(?:"%s"%s)*+\})\s*+' % (_OUTSIDE, _STRING_REST, _OUTSIDE))
-"""A whole document without inner objects or an array that starts a line: the ordinary one, found in one go."""
+"""A whole document without inner objects, and without an array that starts a line: the ordinary case, found at once."""
 
 _START = re.compile(rb"[{\[]")
 _MARK: Final = re.compile(rb'[{}\[\]"\n]')
@@ -20,12 +20,12 @@ _BLANK: Final = b" \t\n\r\v\f"
 
 _REQUEST_START = re.compile(rb'(?:\[\s*+)?\{\s*"(?:jsonrpc|method|params|id|reply_name)"\s*:')
 _REQUEST_START_SIZE: Final = 256
-"""Bytes that are kept while looking for the start of a request, so that one which comes in pieces is seen."""
+"""Bytes that are kept while looking for the start of a request, so that one that comes in pieces is found."""
 
 
 _MAX_SEARCHES: Final = 5
-"""How often the rest of a document that is given up is searched for whole ones, lest one takes long that is made of
-nothing but beginnings; after that, only what follows its last beginning is."""
+"""How often the rest of a document that is given up is searched for whole ones, so that one that is made of nothing but
+beginnings does not take long; after that, only what follows its last beginning is searched."""
 
 
 class _End(Enum):
@@ -42,13 +42,13 @@ class Framer:
 
     A document starts with a brace or a bracket and ends with the one that closes it; those within strings do not
     count. It also ends with a line after which no JSON can go on: within a string, or where the next line starts with a
-    brace or a bracket and no value may stand there. So what a client that died has left holds up no other.
+    brace or a bracket and no value may stand there. So what a client left when it died holds up no other.
 
-    What is no document is handed out too, in pieces, so that it can be answered or logged. Of a document that is given
-    up or ends with a line, the rest is searched for the start of another request. No byte is handed out twice, and
-    where the stream is cut changes nothing.
+    Anything else is handed out as well, in pieces, so that it can be answered or logged. The rest of a document that is
+    given up, or that ends with a line, is searched for the start of another request. No byte is handed out twice, and
+    it makes no difference where the stream is cut.
 
-    @param limit: the most bytes of a document; of a longer one no more than that is handed out.
+    @param limit: the most bytes of a document; no more than that of a longer one is handed out.
     @ivar limit: may be set at any time.
     """
 
@@ -69,7 +69,7 @@ class Framer:
 
     @property
     def unfinished(self) -> int:
-        """The number of the document whose rest is still to come, counted from 1; 0: there is none."""
+        """The number of the document whose rest is still to come, counted from 1; 0 if all are whole."""
         return self._begun if self._buffer or self._skipping else 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -200,14 +200,14 @@ class Framer:
         while True:
             if self._in_string:
                 string = _STRING_END.match(buffer, self._position)
-                assert string is not None  # it matches nothing as well
+                assert string is not None  # it also matches the empty string
                 self._position = string.end()
                 if not string[1]:
                     return self._within_string()
                 self._in_string = False
             elif self._after_newline:
                 blanks = _BLANKS.match(buffer, self._position, end)
-                assert blanks is not None  # it matches nothing as well
+                assert blanks is not None  # it also matches the empty string
                 self._position = blanks.end()
                 if self._position >= min(len(buffer), end):
                     return _End.NOT_YET

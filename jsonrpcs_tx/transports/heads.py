@@ -1,6 +1,6 @@
-"""What RFC 9112 asks of the head of a request, where twisted.web takes more than it allows or less than it demands.
+"""What RFC 9112 demands of the head of a request, where twisted.web accepts more than it allows.
 
-A head that two programs can read in two ways lets a request hide in another's body. Such a head is refused.
+A head that two programs can read in different ways lets a request hide in the body of another. Such heads are refused.
 """
 
 import re
@@ -11,7 +11,7 @@ from twisted.web import http
 from twisted.web.http_headers import Headers
 
 MAX_LENGTH_DIGITS: Final = 18
-"""Digits of a Content-Length; no document has a length of more."""
+"""Digits of a Content-Length; no document is that long."""
 
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
@@ -20,7 +20,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]*)([!-~]*)", re.IGNORECASE)
 
 
 class BadHead(Exception):
-    """A head that is refused; the connection is closed then, since nobody can tell where the next request begins.
+    """A head is refused. The connection is then closed, since nobody can tell where the next request begins.
 
     @ivar code: HTTP status.
     @ivar reason: what is wrong, and what is allowed.
@@ -35,7 +35,7 @@ class BadHead(Exception):
 def host_name(value: bytes) -> str | None:
     """The name or address in the value of a Host header, in lower case, without brackets, port and final dot.
 
-    @return: None where it is not HOST or HOST:PORT.
+    @return: None if the value is not HOST or HOST:PORT.
     """
     match = _HOST.fullmatch(value)
     return None if match is None else match[1].decode().lower().strip("[]").removesuffix(".")
@@ -44,8 +44,8 @@ def host_name(value: bytes) -> str | None:
 def check_field(line: bytes) -> None:
     """Check a header line by itself.
 
-    @param line: one that was folded has been joined, as RFC 9112 has it.
-    @raise BadHead: it is not NAME: VALUE, or it gives the length of the body in a way that is not allowed.
+    @param line: the line; folded ones have been joined, as RFC 9112 has it.
+    @raise BadHead: the line is not NAME: VALUE, or it gives the length of the body in a way that is not allowed.
     """
     if _FIELD.fullmatch(line) is None:
         raise BadHead(http.BAD_REQUEST, "allowed: header lines NAME: VALUE, one line each, no control characters")
@@ -58,9 +58,9 @@ def check_field(line: bytes) -> None:
 
 
 def check_trailers(lines: Iterable[bytes]) -> None:
-    """Check the lines behind the last chunk of a body. They do not count for anything.
+    """Check the lines behind the last chunk of a body, which are otherwise ignored.
 
-    @raise BadHead: one is not NAME: VALUE.
+    @raise BadHead: a line is not NAME: VALUE.
     """
     if not all(map(_FIELD.fullmatch, lines)):
         raise BadHead(http.BAD_REQUEST, "allowed: trailer lines NAME: VALUE")
@@ -71,7 +71,7 @@ def check_head(method: bytes, target: bytes, version: bytes, headers: Headers) -
 
     @param target: as L{origin_form} gives it.
     @param headers: each line of which has passed L{check_field}.
-    @raise BadHead: it is refused.
+    @raise BadHead: the head is refused.
     """
     hosts = headers.getRawHeaders(b"Host") or ()
     if len(hosts) > 1 or (not hosts and version == b"HTTP/1.1"):
@@ -85,15 +85,15 @@ def check_head(method: bytes, target: bytes, version: bytes, headers: Headers) -
 
 
 def origin_form(target: bytes, headers: Headers) -> bytes:
-    """The path and query of a target, where that is a whole URL: its host takes the place of that in the Host header.
+    """The path and query of a target. If the target is a whole URL, its host replaces the one in the Host header.
 
-    @return: C{/RPC?x} of C{http://localhost/RPC?x}; another target as it is.
+    @return: C{/RPC?x} for C{http://localhost/RPC?x}; any other target unchanged.
     """
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         return target
     hosts = headers.getRawHeaders(b"Host", [])
-    headers.setRawHeaders(b"Host", [absolute[1]] * len(hosts))  # several stay several, none stays none
+    headers.setRawHeaders(b"Host", [absolute[1]] * len(hosts))  # still as many as there were: check_head counts them
     return absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
 
 
@@ -107,7 +107,7 @@ def connection_options(headers: Headers) -> frozenset[bytes]:
 
 def _check_length(value: bytes) -> None:
     if not value.isdigit():
-        raise BadHead(http.BAD_REQUEST, "Content-Length is no number; allowed: digits")
+        raise BadHead(http.BAD_REQUEST, "Content-Length is not a number; allowed: digits")
     if len(value) > MAX_LENGTH_DIGITS:
         raise BadHead(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a Content-Length of up to {MAX_LENGTH_DIGITS} digits")
 

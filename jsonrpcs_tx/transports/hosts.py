@@ -1,7 +1,7 @@
-"""By which names a server may be called.
+"""The names by which a server may be called.
 
-A web page can make a name of its own point to this server's address, and then call it as its own origin (DNS
-rebinding). All that tells such a call apart is the name in the Host header.
+A web page can have a name of its own resolve to this server's address, and then call the server as its own origin (DNS
+rebinding). Only the name in the Host header gives such a call away.
 """
 
 import socket
@@ -13,19 +13,20 @@ from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.transports.heads import host_name
 
 MAX_KNOWN: Final = 1024
-"""Host headers of which is remembered whether they fit."""
+"""Size of the cache of Host headers."""
 
 ANY: Final = "*"
-"""The name that stands for all: then Host headers are not checked."""
+"""The name that stands for all names: Host headers are only checked for their form."""
 
 _HOSTS_FILE: Final = "/etc/hosts"
 
 
 class Hosts:
-    """The names of a server: every IP address, localhost and what is below it, this machine's name with its aliases
-    in /etc/hosts, and further ones.
+    """The names of a server: every IP address, localhost and names below it, this machine's name with its aliases in
+    /etc/hosts, and further ones.
 
-    @param names: further ones, in any case; C{*.example.com} stands for all below example.com, L{ANY} for all.
+    @param names: the further ones, in any case; C{*.example.com} stands for all names below example.com, L{ANY} for
+        all names.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -34,16 +35,16 @@ class Hosts:
         self.add(("localhost", "*.localhost", *machine_names(), *names))
 
     def add(self, names: Iterable[str]) -> None:
-        """Add further names. None is ever taken away: what was the server's name is nobody else's."""
+        """Add further names. Names are never removed: a former name of the server does not become anyone else's."""
         self._names.update(name.lower().removesuffix(".") for name in names)
         self._known.cache_clear()
 
     def accepts(self, host: bytes) -> bool:
-        """Whether the value of a Host header is a name to call the server by."""
+        """Whether the value of a Host header is a name by which the server may be called."""
         return self.owns(host) or (ANY in self._names and host_name(host) is not None)
 
     def owns(self, host: bytes) -> bool:
-        """Whether the value of a Host header is known as a name of the server; L{ANY} does not count here."""
+        """Whether the value of a Host header is one of the server's own names, L{ANY} aside."""
         return self._known(host) if len(host) <= 300 else False
 
     def _decide(self, host: bytes) -> bool:
@@ -55,8 +56,8 @@ class Hosts:
 
 
 def machine_names() -> set[str]:
-    """The names of this machine: its host name, with and without the domain, and what /etc/hosts has beside it. No
-    name server is asked.
+    """The names of this machine: its host name, with and without the domain, and its aliases in /etc/hosts. Name
+    servers are not asked.
     """
     host = socket.gethostname().lower()
     names = {host, host.partition(".")[0]} - {""}

@@ -1,12 +1,12 @@
-"""The fast path of HTTP: an ordinary POST is answered straight from the channel.
+"""The direct path of HTTP: an ordinary POST is answered straight from the channel, without twisted.web's parser.
 
-It takes a request whose head is plain (L{ordinary_size}), and whose body is there, whole, when nothing of another
-request is. Heads that it has seen are looked up, since a client sends the same one again and again. While a command is
-in progress, what comes behind it is held.
+It takes a request whose head is plain (L{ordinary_size}) and whose body is complete, with nothing behind it. Heads that
+were seen before are looked up, since a client sends the same one again and again. While a command is in progress,
+whatever arrives behind it is held.
 
-Everything else goes, byte for byte as it came, to twisted.web's parser and the resource (C{http.py}).
-So does what follows on the connection until that request is answered. A head is plain only if twisted.web would take it
-for what it is taken for here, and the reply has the same bytes; so nobody can tell the two paths apart.
+Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
+does what follows on the connection until that request is answered. A head is plain only if twisted.web would read it in
+the same way, and the reply has the same bytes, so that clients cannot tell the two paths apart.
 """
 
 import re
@@ -22,18 +22,20 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
-from jsonrpcs_tx.transports.http import Channel, JsonRpcSite, ip_address, status
+from jsonrpcs_tx.transports.httpresource import status
+from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
+from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
 
 MAX_HEAD: Final = 2048
-"""Bytes of a head that may be plain."""
+"""Bytes of the longest head that may be plain."""
 
 MAX_HEADS: Final = 1024
 """Heads that are remembered."""
 
 MAX_HELD: Final = 65_536
-"""Bytes of an unfinished request that are kept here; a larger one is twisted.web's from the start."""
+"""Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""
 
 _HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
 _UNUSUAL: Final = FORWARDING | {
@@ -47,11 +49,11 @@ def ordinary_size(
 ) -> int:
     """Read a head, from the request line to the empty line.
 
-    @param prefix: with which the path must start.
-    @param is_own: whether the value of a Host header is a name of the server.
-    @param usual: headers that ask for nothing, in lower case, though they do elsewhere.
-    @return: the size of the body; -1 where the head is not plain: no POST over HTTP/1.1 to such a path, none or several
-        Content-Length or Host, a foreign host, or any header that asks for more than an answer.
+    @param prefix: what the path must start with.
+    @param is_own: tells whether the value of a Host header is a name of the server.
+    @param usual: headers, in lower case, that have no effect on this server and so leave a head plain.
+    @return: the size of the body in bytes; -1 where the head is not plain: not a POST over HTTP/1.1 to such a path, not
+        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than an answer.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not match[1].partition(b"?")[0].startswith(prefix):
@@ -73,16 +75,18 @@ def ordinary_size(
     return size if hosts == 1 else -1
 
 
-class FastChannel(Channel):
+class DirectChannel(Channel):
     """A connection that answers ordinary requests itself.
 
-    @ivar _diverted: what comes is not looked at here and now: it is for twisted.web, or is held until a command is
-        done, or until the client has taken what is written.
-    @ivar _held: what has come of a request, or is held.
-    @ivar _later: what becomes the reply to the request that is being answered.
+    @ivar _shut_out: the client is not allowed; the resource tells it so, each time.
+    @ivar _general: what arrives goes to twisted.web.
+    @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
+        done or the client has taken what is written.
+    @ivar _held: the beginning of a request, or what is held.
+    @ivar _later: fires with the reply to the request in progress.
     """
 
-    site: "FastSite"
+    site: "DirectSite"
     _shut_out = False
     _general = False
     _diverted = False
@@ -97,12 +101,12 @@ class FastChannel(Channel):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered, and nothing of one has come."""
+        """Whether no request is being answered, and no part of one has arrived."""
         return super().idle and not self._held
 
     @property
     def is_full(self) -> bool:
-        """Whether so much has come behind the request that is being answered that no more is read."""
+        """Whether so much has arrived behind the request that is being answered that reading is paused."""
         return len(self._held) > self._optimisticEagerReadSize or super().is_full
 
     def dataReceived(self, data: bytes) -> None:
@@ -136,7 +140,7 @@ class FastChannel(Channel):
                 self._networkProducer.pauseProducing()
 
     def _leave(self, data: bytes) -> None:
-        """Have twisted.web parse this and what follows, until it has answered."""
+        """Pass this and what follows to twisted.web, until it has answered."""
         self._general = self._diverted = True
         super().dataReceived(data)
 
@@ -149,10 +153,10 @@ class FastChannel(Channel):
     def _answer(self, data: bytes, end: int) -> None:
         jsonrpc = self.site.jsonrpc
         if self._origin is None:
-            # Not before: TLS names are known after the handshake.
+            # Not earlier: the names in the client's certificate are known after the TLS handshake.
             peer = ip_address(self.transport.getPeer())
             self._shut_out = peer is not None and not jsonrpc.allows(peer)
-            if self._shut_out:  # is told so by the resource, each time
+            if self._shut_out:
                 self._leave(data)
                 return
             self._origin = jsonrpc.origin(self, peer)
@@ -185,7 +189,7 @@ class FastChannel(Channel):
             self._go_on()
 
     def pauseProducing(self) -> None:
-        """The client does not take what is written: no request is begun until it does."""
+        """The client does not take what is written: start no further request until it does."""
         super().pauseProducing()
         self._diverted = True
 
@@ -195,7 +199,7 @@ class FastChannel(Channel):
         super().loseConnection()
 
     def _go_on(self) -> None:
-        """Look at what was held."""
+        """Answer what was held."""
         if not (self._general or self._handlingRequest or self._waitingForTransport or self._over):
             self.paused = self._diverted = False
             held, self._held = self._held, b""
@@ -211,13 +215,13 @@ class FastChannel(Channel):
             later.cancel()
 
 
-class FastSite(JsonRpcSite):
-    """The site of fast channels.
+class DirectSite(JsonRpcSite):
+    """The site of direct channels. Its resource must not require authentication.
 
-    @ivar heads: the size of the body by the head, for heads that were seen; see L{ordinary_size}.
+    @ivar heads: the size of the body by head, for heads that were seen before; see L{ordinary_size}.
     """
 
-    protocol = FastChannel
+    protocol = DirectChannel
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -226,7 +230,10 @@ class FastSite(JsonRpcSite):
         self._empty = self._headers = self._ok = b""
 
     def examine(self, head: bytes) -> int:
-        """Read a head that was not seen yet, and remember it."""
+        """Read a head that was not seen before, and remember it.
+
+        @return: see L{ordinary_size}.
+        """
         jsonrpc = self.jsonrpc
         if jsonrpc.proxies:
             size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts)
@@ -241,7 +248,7 @@ class FastSite(JsonRpcSite):
         return size
 
     def response(self, reply: Reply) -> bytes:
-        """The whole response that the resource gives for a reply."""
+        """The bytes of the response that the resource would give for a reply."""
         if int(time.time()) != self._second:
             self._second = int(time.time())
             general = b"Server: %b\r\nDate: %b\r\n" % (server.version, http.datetimeToString(self._second))

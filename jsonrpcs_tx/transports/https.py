@@ -1,38 +1,52 @@
-"""HTTPS: the site of HTTP over TLS, with certificates that can be read again."""
+"""HTTPS: the site of HTTP over TLS, whose certificate can be read again while the server runs."""
 
 from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.transports import tls
-from jsonrpcs_tx.transports.http import JsonRpcSite
+from jsonrpcs_tx.transports import tls, twistedprivates
+from jsonrpcs_tx.transports.httppaths import HttpPath
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.stream import StreamService
-from jsonrpcs_tx.transports.tlsdirect import FastTlsTransport
-from jsonrpcs_tx.transports.tlstransport import TlsTransport
 
 
 class HttpsService(StreamService):
-    """Listens for HTTPS; the certificate is read at the start, when the paths are known and may be private."""
+    """Listens for HTTPS. The certificate is read when the service starts: the process may then still have the
+    privileges that its file asks for.
 
-    def __init__(self, settings: Settings, endpoint: str, site: JsonRpcSite, access: Access, reactor: Any) -> None:
+    @param settings: those of TLS are used.
+    @param endpoint: a Twisted server endpoint string, without TLS.
+    @param path: its class for TLS is used.
+    """
+
+    def __init__(
+        self, settings: Settings, endpoint: str, site: JsonRpcSite, access: AccessControl, reactor: Any, path: HttpPath
+    ) -> None:
         self._settings = settings
-        super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=settings.fast_paths)
+        super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=path.grouped)
         self._site = site
+        self._transport = path.tls
         self._context: tls.CurrentContext | None = None
 
-    def reload(self) -> None:
+    def reload_tls(self) -> bool:
         """Read the certificate again; see L{jsonrpcs_tx.transports.tls.CurrentContext}."""
         if self._context is not None:
             self._context.reload()
             self._site.jsonrpc.hosts.add(self._context.names)
+        return True
 
     def privilegedStartService(self) -> None:
+        """Read the certificate and bind the port.
+
+        @raise StartError: the certificate cannot be used, or the port cannot be bound.
+        """
         if self._listening is None:
+            twistedprivates.require("https_listen", twistedprivates.TLS)
             self._context = tls.CurrentContext(self._settings)
             self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
-            factory.protocol = FastTlsTransport if self._settings.fast_paths else TlsTransport
+            factory.protocol = self._transport
             self._factory = factory
         super().privilegedStartService()

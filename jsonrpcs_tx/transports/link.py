@@ -12,19 +12,19 @@ MAX_MESSAGE: Final = 1_048_576
 """Bytes of one message that are read."""
 
 MAX_PER_WAKEUP: Final = 64
-"""Messages that are taken before others have their turn."""
+"""Messages that are read before other readers have their turn."""
 
 _BUFFER: Final = 4_194_304
 """Bytes asked of the kernel for the queue between the two; it gives less where the machine's limit is lower."""
 
 _OVERHEAD: Final = 1_024
-"""Bytes of that queue that a message takes up besides its own, at the most, so that it can be sent at all."""
+"""The most bytes of that queue that a message takes up besides its own."""
 
 _FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a line. Messages keep their bounds and their order; none is lost while both ends live."""
+    """The two ends of a line. Messages stay whole and in order; none is lost while both ends live."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setblocking(False)
@@ -38,7 +38,7 @@ class Link(PersistentReader):
     @param sock: the end, which L{close} closes.
     @param received: called with each message, which is not empty.
     @param lost: called once when no more messages come, since the other end is gone or has said so.
-    @ivar congested: messages wait here until the other end has read others.
+    @ivar congested: messages wait here for the other end to read.
     @ivar max_message: bytes of a message that can be sent.
     """
 
@@ -68,7 +68,7 @@ class Link(PersistentReader):
     def send(self, message: bytes, drained: Callable[[], None] | None = None) -> None:
         """Send a message, now or as soon as the other end has room.
 
-        @param drained: called when none waits any more, if this one has to.
+        @param drained: called when no message waits any longer, if this one has to wait.
         """
         self._queue.append(message)
         if len(self._queue) == 1:
@@ -83,7 +83,7 @@ class Link(PersistentReader):
                 return
 
     def drain(self) -> None:
-        """Receive all messages that are there."""
+        """Receive all messages that have come."""
         while self._read():
             pass
 

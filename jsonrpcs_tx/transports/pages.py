@@ -1,4 +1,4 @@
-"""What web pages may do: which may call, and the headers of CORS with which their browser lets them read replies."""
+"""Which web pages may call, and the CORS headers with which their browser lets them read replies."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from twisted.web.http_headers import Headers
 from jsonrpcs_tx.transports.hosts import Hosts
 
 MAX_AGE: Final = 600
-"""Seconds for which a browser need not ask again what a page may send."""
+"""Seconds for which a browser may remember what a page may send."""
 
 _HEADER_NAMES = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z, \t-]{1,1024}")
 _OWN_FETCHES: Final = frozenset((b"none", b"same-origin"))
@@ -21,7 +21,7 @@ class Pages:
 
     @param origins: origins, in lower case, besides the server's own.
     @param hosts: the names of the server, from which its own origins come.
-    @param credentials: pages may send names and passwords.
+    @param credentials: whether pages may send names and passwords.
     """
 
     def __init__(self, origins: Iterable[str], hosts: Hosts, credentials: bool) -> None:
@@ -41,7 +41,7 @@ class Pages:
         return len(origins) == 1 and (self._lists(origins[0]) or self._is_own(origins[0], headers))
 
     def reply_headers(self, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """The headers of a reply with which a page of a listed origin may read it; none to any other."""
+        """The headers with which a page of a listed origin may read the reply; empty for any other request."""
         origins = headers.getRawHeaders(b"Origin", []) if self._origins else []
         if len(origins) != 1 or not self._lists(origins[0]):
             return []
@@ -51,9 +51,9 @@ class Pages:
         return allowed
 
     def preflight_headers(self, method: bytes, headers: Headers) -> list[tuple[bytes, bytes]]:
-        """The further headers of the reply to a preflight request, with which a browser asks what a page may send.
+        """The further headers of the reply to a preflight request, by which a browser asks what a page may send.
 
-        @return: none where the request is no preflight of a listed origin.
+        @return: empty if the request is not a preflight from a listed origin.
         """
         if method != b"OPTIONS" or not headers.hasHeader(b"Access-Control-Request-Method"):
             return []
@@ -61,7 +61,7 @@ class Pages:
             return []
         allowed = [(b"Access-Control-Allow-Methods", b"POST, GET"), (b"Access-Control-Max-Age", b"%d" % MAX_AGE)]
         names = b", ".join(headers.getRawHeaders(b"Access-Control-Request-Headers", []))
-        if _HEADER_NAMES.fullmatch(names):  # what a listed page sends does no harm, whatever its name
+        if _HEADER_NAMES.fullmatch(names):  # headers from a listed page do no harm, whatever their names
             allowed.append((b"Access-Control-Allow-Headers", names))
         if headers.getRawHeaders(b"Access-Control-Request-Private-Network") == [b"true"]:
             allowed.append((b"Access-Control-Allow-Private-Network", b"true"))

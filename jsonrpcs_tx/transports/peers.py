@@ -4,16 +4,25 @@ import socket
 import struct
 from typing import Any, Final
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
+_IP_ADDRESSES: Final = (IPv4Address, IPv6Address)
+
 UCRED: Final = struct.Struct("iII")
 """Process, user and group of the other end of a Unix socket, as the kernel gives them (unix(7))."""
 
 
+def ip_address(peer: object) -> str | None:
+    """The IP address of a peer, such as C{getPeer} gives; None over a Unix socket."""
+    return peer.host if isinstance(peer, _IP_ADDRESSES) else None
+
+
 def credentials(transport: Any) -> tuple[int | None, int | None]:
-    """The user and group of a client, as they were when it connected; None and None if it is not on a Unix socket.
+    """The user and group of a client, as they were when it connected; None and None over anything but a Unix socket.
 
     @param transport: of the connection, with or without TLS.
     """
-    while hasattr(transport, "transport"):  # below TLS, and what else there is in between
+    while hasattr(transport, "transport"):  # below TLS and other wrappers
         transport = transport.transport
     sock = transport.getHandle() if hasattr(transport, "getHandle") else None
     if sock is None or sock.family != socket.AF_UNIX:
@@ -23,7 +32,7 @@ def credentials(transport: Any) -> tuple[int | None, int | None]:
 
 
 def client(transport: Any) -> str:
-    """A text that says which client it is: its IP address; over a Unix socket, its user."""
+    """A text that tells clients apart: the IP address; over a Unix socket, the user."""
     host = getattr(transport.getPeer(), "host", None)
     if host is not None:
         return str(host)

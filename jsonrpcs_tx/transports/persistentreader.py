@@ -9,8 +9,11 @@ from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
+TURN: Final = 0.005
+"""Seconds that a reader answers what has come before others have their turn; one document may take longer."""
+
 FIRST_PAUSE: Final = 0.05
-"""Seconds after which a reader that was lost reads again; each time twice as many, up to L{MOST_PAUSE}."""
+"""Seconds after which a reader that was lost reads again; the pause doubles each time, up to L{MOST_PAUSE}."""
 MOST_PAUSE: Final = 1.0
 STEADY: Final = 10.0
 """Seconds without an error after which the pause is short again."""
@@ -19,8 +22,12 @@ STEADY: Final = 10.0
 class PersistentReader(abstract.FileDescriptor):
     """A descriptor that is read until L{stopReading} is called.
 
-    The reactor drops one whose C{doRead} raises, for good. This one is logged, and read again after a pause.
+    The reactor drops a reader whose C{doRead} raises, for good. This one logs the error, and reads again after a pause.
+
+    @ivar turn: see L{TURN}.
     """
+
+    turn = TURN
 
     _pause: Any = None
     _pause_time = FIRST_PAUSE
@@ -37,7 +44,7 @@ class PersistentReader(abstract.FileDescriptor):
             super().startReading()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor reads this no more."""
+        """The reactor no longer reads this."""
         super().connectionLost(reason)
         if self.fileno() < 0:
             return

@@ -1,4 +1,4 @@
-"""Who the client behind a proxy is: C{Forwarded} (RFC 7239) and C{X-Forwarded-For}, where a trusted proxy sets them."""
+"""Who the client behind a trusted proxy is, from its headers C{Forwarded} (RFC 7239) and C{X-Forwarded-For}."""
 
 import ipaddress
 import re
@@ -17,7 +17,7 @@ FORWARDING: Final = frozenset((b"forwarded", b"x-forwarded-for"))
 """The headers, in lower case."""
 
 UNIX: Final = "unix"
-"""Stands among the networks of proxies for all who call over a Unix socket."""
+"""Stands for every peer over a Unix socket in the networks of proxies."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = re.compile(rf'[ \t]*({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")[ \t]*([,;]|\Z)')
@@ -26,13 +26,13 @@ _NODE = re.compile(rf"\[([0-9A-Fa-f:.]+)\]{_PORT}|([0-9.]+){_PORT}|([0-9A-Fa-f:.
 
 
 class UnknownClient(ValueError):
-    """The headers of a trusted proxy do not tell who its client is; the argument says why."""
+    """The headers of a trusted proxy do not say who its client is; the argument says why."""
 
 
 class Proxies:
-    """The proxies whose word counts.
+    """The trusted proxies.
 
-    @param networks: theirs; L{UNIX} for those that call over a Unix socket.
+    @param networks: the networks they are in; L{UNIX} for proxies that call over a Unix socket.
     """
 
     def __init__(self, networks: Sequence[str] = ()) -> None:
@@ -41,7 +41,7 @@ class Proxies:
         self._told: WeakSet[object] = WeakSet()
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether any proxy is trusted."""
         return self._unix or bool(self._networks)
 
     def trusts(self, peer: str | None) -> bool:
@@ -52,14 +52,14 @@ class Proxies:
         return self._unix if peer is None else is_in(peer, self._networks)
 
     def client(self, peer: str | None, headers: Headers) -> str | None:
-        """The client of a request: the last address, seen from the server, that is none of the proxies'.
+        """The client of a request: the last address in the header that does not belong to a trusted proxy.
 
-        What stands before it, the client may have made up. Where both headers are there they must agree, as a proxy
-        sets one, and passes the other on as the client has sent it.
+        The client may have made up everything before it. If both headers are present, they must agree: a proxy sets one
+        and may pass on the other as the client sent it.
 
-        @param peer: IP address of who has sent the request; None over a Unix socket.
-        @return: an IP address; the peer where that is no proxy, or says nothing of a client.
-        @raise UnknownClient: the headers are malformed, do not agree or hide the address.
+        @param peer: IP address of the sender of the request; None over a Unix socket.
+        @return: an IP address; the peer's, if it is not a trusted proxy or names no client.
+        @raise UnknownClient: the headers are malformed, disagree or hide the address.
         """
         if not self or not self.trusts(peer):
             return peer
@@ -73,17 +73,17 @@ class Proxies:
         return clients.pop() if clients else peer
 
     def ignores(self, peer: str | None, headers: Headers) -> bool:
-        """Whether a request has headers of a proxy that do not count, since the peer is none of the proxies."""
+        """Whether a request has a proxy's headers that are ignored, because the peer is not a trusted proxy."""
         forwarded = headers.hasHeader(b"Forwarded") or headers.hasHeader(b"X-Forwarded-For")
         return forwarded and not (self and self.trusts(peer))
 
     def tell_once(self, listener: object) -> None:
-        """Log that the headers came and do not count, the first time over a listener."""
+        """Log that a proxy's headers are ignored, once for each listener."""
         if listener not in self._told:
             self._told.add(listener)
             _log.warn(
-                "http: Forwarded or X-Forwarded-For came and does not count: rules and http_allow see the address of "
-                "the proxy, not of its client; see http_proxy"
+                "http: Forwarded or X-Forwarded-For is ignored: rules and http_allow see the address of the proxy, "
+                "not of its client; see http_proxy"
             )
 
     def _last(self, header: str, nodes: Sequence[str]) -> str:
@@ -102,7 +102,7 @@ def _forwarded_for(value: str) -> list[str]:
 def _forwarded(value: str) -> list[str]:
     """The nodes of C{for=}, in order.
 
-    @raise UnknownClient: it is not as RFC 7239 has it, or an element has no C{for=}, or two.
+    @raise UnknownClient: the value does not follow RFC 7239, or an element has no C{for=} or more than one.
     """
     nodes: list[str] = []
     count, position = 0, 0
@@ -122,12 +122,12 @@ def _forwarded(value: str) -> list[str]:
 
 
 def _address(header: str, node: str) -> str:
-    """The IP address of a node, which may have a port; one of IPv4 within IPv6 becomes IPv4."""
+    """The IP address of a node, which may have a port; an IPv4 address mapped to IPv6 becomes IPv4."""
     match = _NODE.fullmatch(node.strip(" \t"))
     try:
         if match is None:
             raise ValueError
         address = ipaddress.ip_address(match[1] or match[2] or match[3])
     except ValueError:
-        raise UnknownClient(f"{header} gives no address of the client: {node!a:.60}") from None
+        raise UnknownClient(f"{header} does not give the address of the client: {node!a:.60}") from None
     return str(getattr(address, "ipv4_mapped", None) or address)

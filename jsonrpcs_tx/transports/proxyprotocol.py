@@ -1,81 +1,110 @@
 """Endpoints behind a proxy, C{haproxy:...}: a header of the PROXY protocol tells the client's address first.
 
 Twisted's own wrapper tells the protocol of a new connection the proxy's address, closes a connection with
-C{PROXY UNKNOWN}, and takes the proxy's address where the header has none. Here the connection begins when the header is
-there, and a client without an IP address is L{UNKNOWN}.
+C{PROXY UNKNOWN}, and takes the proxy's address where the header has none. Here the connection begins once the header
+has arrived, and a client without an IP address is L{UNKNOWN}.
 """
 
 import ipaddress
+import re
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
-from twisted.protocols.haproxy._v1parser import V1Parser
-from twisted.protocols.haproxy._v2parser import V2Parser
 from twisted.protocols.policies import ProtocolWrapper, TimeoutMixin, WrappingFactory
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 PREFIX: Final = "haproxy:"
-"""What an endpoint string starts with whose connections begin with a header."""
+"""What an endpoint string starts with if its connections begin with a header."""
 
 UNKNOWN: Final = IPv4Address("TCP", "0.0.0.0", 0)
-"""The address of a client that the proxy does not tell: no client has it, so it is never local, and C{http_allow} and
+"""The address of a client that the proxy does not tell. No client has it, so it is never local, and C{http_allow} and
 rules can name it."""
 
 _MAX_LINE: Final = 107
-_V2_START: Final = 16
+_LINE = re.compile(rb"PROXY (?:(UNKNOWN)(?: .*)?|(TCP4|TCP6) ([0-9a-fA-F:.]+) [0-9a-fA-F:.]+ ([0-9]{1,5}) [0-9]{1,5})")
+_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
+_BINARY_START: Final = 16
+_LOCAL, _PROXY = 0x20, 0x21
+_UNSPECIFIED, _UNIX = 0, 3
+_MIN_SIZES: Final = {1: 12, 2: 36, _UNIX: 216}
+"""Bytes of both addresses and ports by their family: IPv4, IPv6 and Unix."""
+
+
+class InvalidProxyHeader(Exception):
+    """What a connection begins with is not a header of the PROXY protocol."""
 
 
 def read_header(data: bytes) -> tuple[IAddress, bytes] | None:
     """Read a header, version 1 or 2.
 
-    @return: the client's address, and what follows the header; None where more is to come.
-    @raise InvalidProxyHeader: there is none.
+    @return: the client's address, and what follows the header; None while the header is incomplete.
+    @raise InvalidProxyHeader: the data does not begin with a header.
     """
     try:
-        return _read_header(data)
-    except InvalidProxyHeader:
-        raise
-    except Exception as error:  # the parsers have many for a header that is none
+        return _read_binary(data) if _SIGNATURE.startswith(data[: len(_SIGNATURE)]) else _read_line(data)
+    except ValueError as error:
         raise InvalidProxyHeader from error
 
 
-def _read_header(data: bytes) -> tuple[IAddress, bytes] | None:
-    start = data[: len(V2Parser.PREFIX)]
-    if V2Parser.PREFIX.startswith(start):
-        if len(data) < _V2_START:
-            return None
-        size = _V2_START + int.from_bytes(data[14:16], "big")
-        return None if len(data) < size else (_address(V2Parser.parse(data[:size]).source), data[size:])
-    if not b"PROXY ".startswith(data[:6]):
-        raise InvalidProxyHeader
+def _read_line(data: bytes) -> tuple[IAddress, bytes] | None:
+    """Read version 1: C{PROXY TCP4 source destination port port}.
+
+    @raise ValueError: see L{read_header}.
+    """
     line, end, rest = data.partition(b"\r\n")
-    if not end and len(data) <= _MAX_LINE:
+    if not end and len(data) <= _MAX_LINE and b"PROXY ".startswith(data[:6]):
         return None
-    if not end or len(line) > _MAX_LINE:
-        raise InvalidProxyHeader
-    if line.split(b" ")[1] == V1Parser.UNKNOWN_PROTO:
+    match = _LINE.fullmatch(line) if end and len(line) <= _MAX_LINE else None
+    if match is None:
+        raise ValueError
+    unknown, family, source, port = match.groups()
+    if unknown:
         return UNKNOWN, rest
-    return _address(V1Parser.parse(line).source), rest
+    return _address(4 if family == b"TCP4" else 6, source.decode(), int(port)), rest
 
 
-def _address(source: IAddress | None) -> IAddress:
-    """@raise InvalidProxyHeader: it is no address."""
-    if not isinstance(source, IPv4Address | IPv6Address):
-        return UNKNOWN
-    try:
-        ipaddress.ip_address(source.host)
-    except ValueError:
-        raise InvalidProxyHeader from None
-    return source
+def _read_binary(data: bytes) -> tuple[IAddress, bytes] | None:
+    """Read version 2: the signature, command, family and protocol, size, addresses and ports.
+
+    @raise ValueError: see L{read_header}.
+    """
+    if len(data) < _BINARY_START:
+        return None
+    end = _BINARY_START + int.from_bytes(data[14:16], "big")
+    if len(data) < end:
+        return None
+    command, (family, protocol) = data[12], divmod(data[13], 16)
+    if command not in (_LOCAL, _PROXY):
+        raise ValueError
+    if command == _LOCAL:
+        return UNKNOWN, data[end:]
+    if family > _UNIX or protocol > 2:
+        raise ValueError
+    if _UNSPECIFIED in (family, protocol):
+        return UNKNOWN, data[end:]
+    addresses = data[_BINARY_START:end]
+    if len(addresses) < _MIN_SIZES[family]:
+        raise ValueError
+    if family == _UNIX:
+        return UNKNOWN, data[end:]
+    size = 4 if family == 1 else 16
+    source = ipaddress.ip_address(addresses[:size])
+    return _address(source.version, str(source), int.from_bytes(addresses[2 * size : 2 * size + 2], "big")), data[end:]
+
+
+def _address(version: int, host: str, port: int) -> IAddress:
+    """@raise ValueError: the host is not an IP address of that version."""
+    if ipaddress.ip_address(host).version != version:
+        raise ValueError
+    return IPv4Address("TCP", host, port) if version == 4 else IPv6Address("TCP", host, port)
 
 
 @implementer(IHalfCloseableProtocol)
 class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
-    """A connection from a proxy, which becomes its client's when the header has come.
+    """A connection from a proxy, which becomes its client's once the header has arrived.
 
     @ivar factory: the L{ProxyFactory} that made it.
     """
@@ -87,11 +116,11 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of the header has come."""
+        """Whether no part of the header has arrived."""
         return not self._header
 
     def __init__(self, factory: "ProxyFactory") -> None:
-        super().__init__(factory, None)  # type: ignore[arg-type] # it comes later
+        super().__init__(factory, None)  # type: ignore[arg-type] # it is made later
         self._header = b""
         self._client: IAddress | None = None
 
@@ -136,13 +165,13 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
         self.abort()
 
     def abort(self) -> None:
-        """Close a connection whose header has not come."""
+        """Close the connection at once."""
         self.transport.abortConnection()  # type: ignore[union-attr] # it is one over TCP
 
     close = retire = abort
 
     def readConnectionLost(self) -> None:
-        """The client writes no more."""
+        """The client has closed its sending side."""
         protocol = IHalfCloseableProtocol(self.wrappedProtocol, None)
         if protocol is None:
             self.transport.loseConnection()
@@ -150,7 +179,7 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
             protocol.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
-        """Nobody asks for that."""
+        """Never happens: the server does not close its sending side alone."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
@@ -164,7 +193,7 @@ class ProxyFactory(WrappingFactory):
     """Makes the connections of a port that only proxies connect to.
 
     @param wrapped: makes the protocols of the clients' connections.
-    @param site: what it makes them for; of it C{connections} and C{timeOut} count.
+    @param site: the factory behind it, whose C{connections} and C{timeOut} are used.
     """
 
     noisy = False

@@ -1,12 +1,13 @@
-"""The fast path of reading: all connections of a port are read in one turn of the reactor.
+"""Reading all connections of a port in one turn of the reactor.
 
-The reactor takes some 2 µs for every descriptor that is ready, most of them for the context of its log. The
-connections of a TCP port have an epoll of their own here, which is one descriptor to the reactor. What is written late,
-and closing, are the reactor's as before, and so is all that is no TCP port of Twisted's own.
+The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. Here, the
+connections of a TCP port have an epoll of their own, which is a single descriptor to the reactor. Delayed writes and
+closing remain the reactor's, and so does everything on ports other than Twisted's own TCP ports.
 """
 
 import select
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from twisted.internet import abstract, tcp
@@ -15,17 +16,18 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.persistentreader import TURN
 
 _log = make_logger(__name__)
 
 MAX_PER_WAKEUP: Final = 64
-"""Connections that are read before other transports have their turn."""
+"""Connections that are read before other transports get their turn."""
 
 
 class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
-    @param name: of the transport.
+    @param name: the transport's, for the log.
     @ivar reading: whether connections are being read just now.
     """
 
@@ -44,14 +46,14 @@ class ReadGroup(abstract.FileDescriptor):
         return self._name
 
     def add(self, connection: tcp.Connection) -> None:
-        """Read a connection from now on."""
+        """Start reading a connection."""
         fd = connection.fileno()
         if fd not in self._connections:
             self._connections[fd] = connection
             self._epoll.register(fd, select.EPOLLIN)
 
     def remove(self, connection: tcp.Connection) -> None:
-        """Read a connection no more, if it is."""
+        """Stop reading a connection, if it is read."""
         if self._connections.pop(connection.fileno(), None) is not None:
             self._epoll.unregister(connection.fileno())
 
@@ -63,13 +65,16 @@ class ReadGroup(abstract.FileDescriptor):
             self.reading = False
 
     def _read_all(self) -> None:
+        end = monotonic() + TURN
         for fd, _ in self._epoll.poll(0, MAX_PER_WAKEUP):
+            if monotonic() >= end:  # the others are still ready next time
+                return
             connection = self._connections.get(fd)
-            if connection is None:  # one that came before has ended it
+            if connection is None:  # reading an earlier one has ended it
                 continue
             try:
                 ended = connection.doRead()
-            except BaseException:  # as the reactor does, whatever it is
+            except BaseException:  # as the reactor does
                 failure = Failure()
                 _log.failure("{name}: a connection is closed", failure, name=self._name)
                 self._end(connection, failure)
@@ -92,7 +97,7 @@ class ReadGroup(abstract.FileDescriptor):
         self.close()
 
     def close(self) -> None:
-        """Read nothing more; all connections are closed."""
+        """Stop reading. All connections are closed by now."""
         self.stopReading()
         self._epoll.close()
 
@@ -129,12 +134,11 @@ class _Connection(tcp.Server):
 def group_reads(port: IListeningPort, name: str, reactor: Any) -> ReadGroup | None:
     """Have the connections that a port accepts from now on read by a group.
 
-    @param name: of the transport.
-    @return: the group, which is to be closed at the end; None where the port is none of Twisted's
-        own TCP.
+    @param name: the transport's, for the log.
+    @return: the group, which must be closed after its connections; None if the port is not Twisted's own TCP port.
     """
     if type(port) is not tcp.Port or port.transport is not tcp.Server:
         return None
     group = ReadGroup(name, reactor)
-    port.transport = partial(_Connection, group)  # type: ignore[assignment] # it makes one
+    port.transport = partial(_Connection, group)  # type: ignore[assignment] # it is called to make one
     return group

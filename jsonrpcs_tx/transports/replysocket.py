@@ -1,7 +1,7 @@
-"""Sends replies from a datagram socket, to those clients only that may be sent them.
+"""Sends replies from a datagram socket, only to clients that may be sent them.
 
-Anybody may put any address on a datagram, so it is the server that must see whom it sends to: never itself, and over a
-Unix socket nobody whom the client could not have written to, since the server may have more rights.
+Anybody may put any address on a datagram, so the server must check whom it sends to: never itself, and over a Unix
+socket nobody to whom the client could not have written, since the server may have more rights.
 """
 
 import contextlib
@@ -10,18 +10,18 @@ import socket
 import stat
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.transports.sendroom import SendRoom
 
 RESERVED_PORTS: Final = 1024
-"""Ports below are of services some of which answer whatever they get (chargen, daytime, quote): with a server that
-answers everything they would talk for ever. From there only what is JSON is answered."""
+"""Ports below this one belong to services, some of which answer whatever they get (chargen, daytime, quote): they and a
+server that answers everything would talk for ever. From these ports only JSON is answered."""
 
 _KNOWN_ADDRESSES: Final = 256
-"""Addresses of which is remembered whether they are this machine's."""
+"""Size of the cache that says which addresses are this machine's."""
 
 
 class Unanswerable(Exception):
@@ -50,7 +50,7 @@ class UdpReplySocket:
 
         @param peer: the client's address.
         @param uid: its user, where that is known.
-        @return: whether it was sent; else there is no room for it just now.
+        @return: whether it was sent; if not, there is no room for it just now.
         @raise Unanswerable: the client must not be sent anything.
         @raise OSError: it cannot be sent; EMSGSIZE: no datagram holds it.
         """
@@ -58,9 +58,6 @@ class UdpReplySocket:
             raise Unanswerable("it is the server's own address")
         self._socket.sendto(body, peer)
         return True
-
-    def user_changed(self) -> None:
-        """Nothing to do: over the network there are no users."""
 
     def takes_nonsense(self, peer: Any) -> bool:
         """Whether a client may be told that what it sent is not JSON."""
@@ -83,26 +80,21 @@ class UnixReplySocket:
     """Replies over a Unix socket.
 
     @param sock: bound.
-    @param alone: no other process sends by the socket that knows better who may have the last room in its buffer.
+    @param alone: it decides who gets the last room in the socket's buffer; a worker leaves that to the main process.
     @ivar room: what is left of that buffer.
-    @ivar trusted: users whose clients may have a reply sent wherever they say: root, and the server's own, who can
-        write themselves wherever the server can.
-    @cvar max_reply: bytes of a reply above which the kernel may say that there is no room just now, not that it is too
-        large.
+    @ivar trusted: users whose clients may have a reply sent to any path: root and the server's own, who can write
+        wherever the server can.
+    @cvar max_reply: bytes of a reply above which the kernel may say that there is no room just now, rather than that
+        the reply is too large.
     """
 
     max_reply = 1_048_576
-    trusted: frozenset[int]
 
     def __init__(self, sock: socket.socket, clock: IReactorTime, alone: bool) -> None:
         self._socket = sock
         self._own = sock.getsockname()
         self._alone = alone
         self.room = SendRoom(sock, clock)
-        self.user_changed()
-
-    def user_changed(self) -> None:
-        """Trust the user that the process has now."""
         self.trusted = frozenset((0, os.geteuid()))
 
     def send(self, body: bytes, peer: Any, uid: int | None) -> bool:
@@ -115,7 +107,7 @@ class UnixReplySocket:
         is_plenty = self.room.is_plenty(size)
         if not is_plenty and not (self._alone and self.room.admits(peer, uid, size)):
             return False
-        if uid in self.trusted or not isinstance(peer, str):  # whoever likes may write to an abstract name
+        if uid in self.trusted or not isinstance(peer, str):  # anybody may write to an abstract name
             self._socket.sendto(body, peer)
         else:
             with _socket_of(peer, uid) as path:
@@ -131,12 +123,12 @@ class UnixReplySocket:
 
 @contextlib.contextmanager
 def _socket_of(path: str, uid: int | None) -> Iterator[str]:
-    """A path by which to reach the socket that a user has made at another path, and no other file.
+    """A path that leads to the socket that a user has made at another path, and to no other file.
 
-    The user may put links there at any time, and lead the server to where the user may not go. A socket belongs to who
-    made it, and only root can give it to another.
+    The user may put links there at any time, and lead the server to where the user may not go. A socket belongs to
+    whoever made it, and only root can give it away.
 
-    @raise Unanswerable: it is no socket of that user.
+    @raise Unanswerable: it is not a socket of that user.
     @raise OSError: it cannot be reached.
     """
     file = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -149,6 +141,11 @@ def _socket_of(path: str, uid: int | None) -> Iterator[str]:
         os.close(file)
 
 
-def reply_socket(sock: socket.socket, clock: IReactorTime, alone: bool) -> UdpReplySocket | UnixReplySocket:
-    """What sends replies by a bound datagram socket; see L{UnixReplySocket} for the parameters."""
+ReplySocket: TypeAlias = UdpReplySocket | UnixReplySocket
+
+
+def reply_socket(sock: socket.socket, clock: IReactorTime, alone: bool = True) -> ReplySocket:
+    """What sends replies by a bound datagram socket, once the process has the user that it keeps; see
+    L{UnixReplySocket} for the parameters.
+    """
     return UnixReplySocket(sock, clock, alone) if sock.family == socket.AF_UNIX else UdpReplySocket(sock)

@@ -1,10 +1,10 @@
-"""Shares the send buffer of a Unix datagram socket among clients, so that none can keep others from their replies.
+"""Shares the send buffer of a Unix datagram socket among its clients, so that none can deprive others of their replies.
 
-Over a Unix socket a reply takes up room in the server's send buffer until its client reads it, and nothing takes it
-back. So room is kept: everybody may be sent anything until half of the buffer is taken. From there on, what each client
-and each user is sent is added up, and goes down when the kernel says that a client has read everything. A user,
-with however many sockets, may then have no more than stays free for others, and a client an eighth of what its user may
-still have.
+Over a Unix socket a reply takes up room in the server's send buffer until its client reads it, and cannot be taken
+back. So some room is reserved: anybody may be sent anything until half of the buffer is taken. Beyond that, what is
+sent to each client and each user is added up, and forgotten when the kernel says that the client has read everything. A
+user, with however many sockets, may then take no more than stays free for others, and a client an eighth of what its
+user may still take.
 """
 
 import fcntl
@@ -24,14 +24,14 @@ BUFFER: Final = 8_388_608
 """Bytes asked of the kernel, which gives twice as many. Root gets them; others what C{net.core.wmem_max} allows."""
 
 LOOK_INTERVAL: Final = 0.02
-"""Least seconds between two questions to the kernel who has read everything; more where the answer takes long, so that
-asking takes a tenth of the time at the most."""
+"""Minimum number of seconds between two questions to the kernel about who has read everything; more where answers take
+long, so that asking takes at most a tenth of the time."""
 
 SMALL: Final = 4_096
-"""Bytes of the last eighth of the buffer that a client may take which has read everything."""
+"""Bytes that a client which has read everything may take of the last eighth of the buffer."""
 
 CLIENT_SHARE: Final = 8
-"""A client may have this part of what its user may still have."""
+"""A client may take this part of what its user may still take."""
 
 _SO_SNDBUFFORCE: Final = 32
 _OVERHEAD: Final = 4_096
@@ -65,16 +65,16 @@ class SendRoom:
         self._look_interval = 0.0
 
     def unread(self) -> int:
-        """Bytes of the buffer that are taken by what clients have not read."""
+        """Bytes of the buffer that are taken up by what clients have not read."""
         return int.from_bytes(fcntl.ioctl(self._socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def is_plenty(self, size: int, count: int = 1) -> bool:
-        """Whether anybody may be sent something, since less than half of the buffer is taken then.
+        """Whether anybody may be sent this, since less than half of the buffer is taken afterwards.
 
         It asks the kernel only when what was sent since the last time may have changed the answer.
 
         @param size: of all datagrams together, in bytes.
-        @param count: how many they are.
+        @param count: how many datagrams there are.
         """
         cost = 2 * size + _OVERHEAD * count
         self._credit -= cost
@@ -127,10 +127,10 @@ class SendRoom:
         return client + cost <= (free - self._size // 8 - user) // CLIENT_SHARE
 
     def _look(self) -> None:
-        """Forget what clients were sent that have read everything.
+        """Forget what was sent to clients that have read everything.
 
         The kernel tells only of the first datagram that a client has not read, which an empty one may hide, or it does
-        not tell at all. So what is taken up beyond the shares of the others is put down to those that were sent most.
+        not tell at all. So what is taken up beyond the shares of the others is charged to those that were sent most.
         """
         names = sockdiag.sockets_with_unread()
         idle = [peer for peer in self._clients if os.fsencode(peer) not in names]

@@ -19,7 +19,7 @@ def counted(counters: Counters, dispatcher: Dispatcher, transport: str) -> list[
 def make(counters: Sequence[Counter]) -> int:
     """Make the memory.
 
-    @return: its descriptor, to be handed to the worker and closed.
+    @return: its descriptor, to be handed to the worker, and then closed.
     """
     fd = os.memfd_create("jsonrpcs_tx", os.MFD_CLOEXEC)
     os.ftruncate(fd, len(counters) * 8)
@@ -29,7 +29,7 @@ def make(counters: Sequence[Counter]) -> int:
 class SharedCounts:
     """The memory, as one of the two processes sees it.
 
-    @param fd: a descriptor of it, which may be closed then.
+    @param fd: a descriptor of the memory, which may be closed afterwards.
     @param counters: those of this process.
     """
 

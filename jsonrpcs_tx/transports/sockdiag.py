@@ -21,13 +21,13 @@ _PATIENCE: Final = 0.02
 """Seconds; the kernel answers at once."""
 
 _header = struct.Struct("=IHHII")
-"""Of a message: its length, its type, flags, sequence and port."""
+"""Header of a message: its length, type, flags, sequence number and port."""
 _question = struct.Struct("=BBHIIIII")
 """A unix_diag_req: family, protocol, padding, states, inode, what to show, cookie."""
 _ANSWER_SIZE: Final = 16
-"""Bytes of a unix_diag_msg, which attributes follow."""
+"""Bytes of a unix_diag_msg, which is followed by attributes."""
 _attribute = struct.Struct("=HH")
-"""Of an attribute: its length and type."""
+"""Header of an attribute: its length and type."""
 _length = struct.Struct("=I")
 
 _QUESTION: Final = _header.pack(_header.size + _question.size, _SOCK_DIAG_BY_FAMILY, _DUMP, 1, 0) + _question.pack(
@@ -38,9 +38,9 @@ _QUESTION: Final = _header.pack(_header.size + _question.size, _SOCK_DIAG_BY_FAM
 def sockets_with_unread() -> set[bytes]:
     """The names of all bound Unix sockets that have something to read, as they were bound.
 
-    Of a datagram socket the first datagram counts alone, and an empty one as nothing.
+    For a datagram socket only the first datagram counts, and an empty one does not.
 
-    @return: their names, those in the abstract namespace with their NUL in front; none where the kernel does not tell.
+    @return: their names, those in the abstract namespace with a NUL in front; empty where the kernel does not tell.
     """
     names: set[bytes] = set()
     try:
@@ -60,7 +60,7 @@ def sockets_with_unread() -> set[bytes]:
 
 
 def _parts(data: bytes, head: struct.Struct) -> Iterator[tuple[int, bytes]]:
-    """The messages in what netlink sent, or the attributes in a message: of each its type and its body."""
+    """The messages in what netlink sent, or the attributes in a message: the type and the body of each."""
     start = 0
     while start + head.size <= len(data):
         length, kind, *_ = head.unpack_from(data, start)

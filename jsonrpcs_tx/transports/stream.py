@@ -1,9 +1,8 @@
-"""Listening for connections, on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
+"""Listening for connections on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
 import os
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -11,33 +10,33 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Access
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.transports import Listener, proxyprotocol
+from jsonrpcs_tx.transports import proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
+from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
+from jsonrpcs_tx.transports.files import FileKeeper, OwnFile
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
+from jsonrpcs_tx.transports.unixstreams import UnixPort
 
 _log = make_logger(__name__)
 
 
-class StreamService(Service):
-    """Listens on an endpoint.
+class StreamService(Transport):
+    """Listens on an endpoint. A Unix socket is made again if it is removed.
 
     @param setting: that the endpoint comes from, for messages.
     @param endpoint: a Twisted server endpoint string.
-    @param protocol: the listener's, for the log and C{core.sockets_list}.
-    @param factory: makes the protocols; it has their L{Connections} as C{connections}, says with C{admits} whether it
-        takes one from an address, and has a C{settings_changed} of its own.
-    @param access: whose rules say whether others than this machine may reach it.
-    @param refusal: what those are sent that it does not take; nothing: they are not told.
+    @param protocol: the listener's name, for the log and C{core.sockets_list}.
+    @param factory: makes the protocols. It has their L{Connections} as C{connections}, tells with C{admits} whether it
+        accepts one from an address, and has a C{settings_changed} of its own.
+    @param access: its rules say whether other machines may reach the endpoint.
+    @param refusal: what clients are sent that the factory does not admit; empty: nothing is sent.
     @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
-    @ivar listener: the address that is listened on; None while it is not.
     """
-
-    listener: Listener | None = None
 
     def __init__(
         self,
@@ -45,7 +44,7 @@ class StreamService(Service):
         endpoint: str,
         protocol: str,
         factory: Any,
-        access: Access,
+        access: AccessControl,
         reactor: Any,
         refusal: bytes = b"",
         fast: bool = False,
@@ -63,18 +62,20 @@ class StreamService(Service):
         self._group: ReadGroup | None = None
         self._acceptor: Acceptor | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
+        self._file: OwnFile | None = None
+        self._keeper = FileKeeper(self, reactor)
 
     def privilegedStartService(self) -> None:
         """Bind the port, while the process may still do so.
 
-        @raise StartError: it cannot be bound.
+        @raise StartError: the port cannot be bound.
         """
         if self._listening is not None:
             return
         failures: list[Failure] = []
         try:
             listening = self._listen()
-        except Exception:  # each kind of endpoint has errors of its own for what it cannot read
+        except Exception:  # each kind of endpoint raises its own errors
             raise self._error(Failure()) from None
         self._listening = listening.addCallback(self._listens).addErrback(failures.append)
         if failures:
@@ -90,18 +91,20 @@ class StreamService(Service):
         return listening
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on what a change of settings means for a running server."""
+        """Apply a change of settings to a running server."""
         self._own_factory.settings_changed(settings)
         if self._acceptor is not None:
             self._acceptor.set_backlog()
 
     def startService(self) -> None:
-        self.privilegedStartService()
         super().startService()
+        if self._file is not None:
+            self._keeper.keep(self._file)
 
     def stopService(self) -> Deferred[None] | None:
         """@return: a Deferred that fires with None when the port and all connections are closed."""
         super().stopService()
+        self._keeper.stop()
         listening, self._listening, self.listener = self._listening, None, None
         if listening is None:
             return None
@@ -120,11 +123,13 @@ class StreamService(Service):
         host = port.getHost()
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
-            raise ValueError(f"reaches beyond this machine; allowed: a loopback address, or a rule for {self.protocol}")
+            allowed = f"a loopback address, or a rule for {self.protocol}"
+            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
         if self._fast:
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
             self._acceptor = Acceptor(port, self._endpoint, self.connections, self._reactor)
+        self._file = port.file if isinstance(port, UnixPort) else None
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):
@@ -137,5 +142,5 @@ class StreamService(Service):
     def _error(self, failure: Failure) -> StartError:
         if isinstance(failure.value, StartError):
             return failure.value
-        reason = f"{failure.getErrorMessage()}; allowed: an endpoint that can be listened on"
-        return StartError(f"{self._setting}: {self._endpoint}: {reason}")
+        reason = failure.getErrorMessage()
+        return StartError(self._setting, self._endpoint, reason, "an endpoint that can be listened on")

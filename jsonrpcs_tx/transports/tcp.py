@@ -17,9 +17,9 @@ from jsonrpcs_tx.transports.framing import Framer
 
 @implementer(IHalfCloseableProtocol)
 class TcpProtocol(Protocol, TimeoutMixin):
-    """Answers the first document of a connection. What is unfinished when the client stops writing, or goes idle, is
-    answered as it is. The client has C{http_timeout} to take the reply. Where its request ends a line, so does the
-    reply: clients that send lines wait for one.
+    """Answers the first document of a connection. A document that is still unfinished when the client stops writing, or
+    goes idle, is answered as far as it has arrived. The client has C{http_timeout} to take the reply. If its request
+    ends with a line feed, so does the reply: clients that send lines wait for one.
 
     @ivar factory: the L{TcpFactory} that made it.
     """
@@ -30,12 +30,12 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     @property
     def busy(self) -> bool:
-        """Whether a batch that has given way is being answered."""
+        """Whether a request is still being answered: a batch that has let others go first."""
         return self._reply is not None
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request has come."""
+        """Whether no request is being answered, and no part of one has arrived."""
         return not (self.busy or self._framer.unfinished or self.transport.disconnecting)  # type: ignore[union-attr]
 
     def connectionMade(self) -> None:
@@ -56,12 +56,12 @@ class TcpProtocol(Protocol, TimeoutMixin):
             self.readConnectionLost()
 
     def readConnectionLost(self) -> None:
-        """The client writes no more."""
+        """The client has closed its sending side."""
         self._answer(self._framer.give_up())
         self.close()
 
     def writeConnectionLost(self) -> None:
-        """Nothing to do: the connection is closed after the reply anyhow."""
+        """Nothing to do: the connection is closed after the reply anyway."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.setTimeout(None)
@@ -91,13 +91,13 @@ class TcpProtocol(Protocol, TimeoutMixin):
         self.factory.connections.unread.add(self)
 
     def close(self) -> None:
-        """Close the connection, once what is written has been sent, and after the reply that is to come."""
+        """Close the connection, once the reply, if there will be one, has been sent."""
         if not self.busy and not self.transport.disconnecting:  # type: ignore[union-attr]
             self.setTimeout(self.factory.settings.http_timeout)
             self.transport.loseConnection()  # type: ignore[union-attr]
 
     def retire(self) -> None:
-        """Close the connection, once what has come of a request is answered."""
+        """Close the connection, after the reply to a request that has begun to arrive."""
         if self.idle:
             self.close()
 
@@ -109,7 +109,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
 class TcpFactory(Factory):
     """Makes the protocols.
 
-    @param settings: of them C{fifo_max_request}, C{http_timeout} and C{max_connections} count.
+    @param settings: C{fifo_max_request}, C{http_timeout} and C{max_connections} are used.
     @param dispatcher: answers the documents.
     """
 
@@ -123,10 +123,10 @@ class TcpFactory(Factory):
         self.connections = Connections(settings.max_connections, reactor)
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is taken: each is, and rules say what it may call."""
+        """Whether a connection from an address is accepted: all are, and rules say what they may call."""
         return True
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on these settings: C{max_connections} at once, others for connections that are opened from now on."""
+        """Apply C{max_connections} at once, and the other settings to new connections."""
         self.settings = settings
         self.connections.limit = settings.max_connections

@@ -1,4 +1,4 @@
-"""TLS for HTTPS: the server's certificate from files, or a self-signed one that is made on request."""
+"""TLS for HTTPS: the server's certificate from files, or a self-signed one made on request."""
 
 import datetime
 import ipaddress
@@ -23,7 +23,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.safefiles import open_regular
 
@@ -33,18 +33,18 @@ SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
 
 PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
-"""What a client may choose from (ALPN)."""
+"""What a client may choose from (ALPN), in the order of the server's preference."""
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""The suites of TLS 1.2: with forward secrecy and authenticated encryption, whatever kind of key the certificate has.
-Those of TLS 1.3 are all of that kind."""
+"""The suites of TLS 1.2: those with forward secrecy and authenticated encryption, for any kind of key. All suites of
+TLS 1.3 are of that kind."""
 
 _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 
 
 @implementer(IOpenSSLContextFactory)
 class CurrentContext:
-    """The server's side of TLS for new connections, as the files were when they were last read.
+    """The server's side of TLS for new connections, from the files as they were last read.
 
     @ivar names: the DNS names in the server's certificate.
     @raise StartError: see L{context_factory}.
@@ -55,25 +55,28 @@ class CurrentContext:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files again; connections that are open keep what they have. Sessions of before are not resumed: the
-        keys of their tickets are the former context's.
+        """Read the files again, for new connections. Earlier sessions are not resumed: the keys of their tickets belong
+        to the former context.
 
-        @raise StartError: a file cannot be used; then the former ones still count.
+        @raise StartError: a file cannot be used; the former certificate stays in use.
         """
         options = context_factory(self._settings)
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
-        assert options.certificate is not None  # context_factory gave it
+        assert options.certificate is not None  # context_factory sets it
         self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
         self._context = context
 
     def getContext(self) -> SSL.Context:
-        """What Twisted asks for at each connection."""
+        """The context for a new connection, which Twisted asks for."""
         return self._context
 
 
 def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
-    """@raise SSL.Error: the client offers none of L{PROTOCOLS}; it is sent the alert no_application_protocol."""
+    """Choose the protocol of a connection.
+
+    @raise SSL.Error: the client offers none of L{PROTOCOLS}; it is sent the alert no_application_protocol.
+    """
     for protocol in PROTOCOLS:
         if protocol in offered:
             return protocol
@@ -83,9 +86,9 @@ def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
 def context_factory(settings: Settings) -> CertificateOptions:
     """The server's side of TLS 1.2 and up.
 
-    With C{tls_self_signed} a certificate is made first, if there is none yet.
+    With C{tls_self_signed}, a certificate is made first if its file does not exist.
 
-    @raise StartError: a file cannot be read, or the key is not the certificate's.
+    @raise StartError: a file cannot be used, or the key is not the certificate's.
     """
     path = settings.path(settings.tls_certificate or SELF_SIGNED_NAME)
     if settings.tls_self_signed and not settings.tls_private_key and not os.path.exists(path):
@@ -106,7 +109,7 @@ def context_factory(settings: Settings) -> CertificateOptions:
         context = options.getContext()
         context.check_privatekey()
     except SSL.Error:
-        raise StartError(f"tls_private_key: {key_path}: not the key of {path}; allowed: its private key") from None
+        raise StartError("tls_private_key", key_path, f"not the key of {path}", "its private key") from None
     return options
 
 
@@ -119,9 +122,9 @@ def _read(setting: str, path: str) -> str:
         with open_regular(path) as file:
             return file.read().decode("ascii", "replace")
     except OSError as error:
-        raise StartError(f"{setting}: {path}: {error.strerror}; allowed: a readable file in PEM") from None
-    except ValueError as error:
-        raise StartError(f"{setting}: {path}: {error}") from None
+        raise StartError(setting, path, error.strerror, "a readable file in PEM") from None
+    except NotAllowed as error:
+        raise StartError(setting, path, error.reason, error.allowed) from None
 
 
 def _certificates(setting: str, path: str) -> list[crypto.X509]:
@@ -133,7 +136,7 @@ def _certificates(setting: str, path: str) -> list[crypto.X509]:
             crypto.load_certificate(crypto.FILETYPE_PEM, (block + _PEM_CERTIFICATE_END).encode()) for block in blocks
         ]
     except (crypto.Error, ValueError):
-        raise StartError(f"{setting}: {path}: no certificate; allowed: certificates in PEM") from None
+        raise StartError(setting, path, "no certificate", "certificates in PEM") from None
 
 
 def _private_key(setting: str, path: str) -> crypto.PKey:
@@ -141,13 +144,14 @@ def _private_key(setting: str, path: str) -> crypto.PKey:
     try:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, text.encode(), passphrase=b"")
     except (crypto.Error, ValueError, TypeError):
-        raise StartError(f"{setting}: {path}: no private key; allowed: an unencrypted key in PEM") from None
+        raise StartError(setting, path, "no private key", "an unencrypted key in PEM") from None
 
 
 def client_names(transport: Any) -> tuple[str, ...]:
-    """The names in a client's certificate, which was verified: its DNS names and mail addresses, and its common name.
+    """The names in a client's verified certificate: its common name, DNS names and mail addresses.
 
-    @param transport: of the connection; without TLS, or without a certificate, there are none.
+    @param transport: the connection's.
+    @return: empty without TLS, or without a certificate.
     """
     certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
     if certificate is None:
@@ -159,7 +163,7 @@ def client_names(transport: Any) -> tuple[str, ...]:
 
 
 def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName | x509.RFC822Name]) -> list[str]:
-    """The names of some kinds that a certificate has besides its common name."""
+    """The alternative names of these kinds in a certificate."""
     try:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -168,8 +172,8 @@ def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName 
 
 
 def make_self_signed(path: str) -> None:
-    """Make a certificate for localhost, this machine's name and the loopback addresses, with its key, in one file
-    that only its owner may read.
+    """Make a certificate for localhost, this machine's name and the loopback addresses. It goes into one file with its
+    key, which only the owner may read.
 
     @raise StartError: the file cannot be made.
     """
@@ -197,7 +201,7 @@ def make_self_signed(path: str) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError(f"tls_certificate: {path}: {error.strerror}; allowed: a path that can be made") from None
+        raise StartError("tls_certificate", path, error.strerror, "a file that can be created") from None
     with os.fdopen(fd, "wb") as file:
         file.write(pem)
     _log.info("made a self-signed certificate for localhost: {path}", path=path)

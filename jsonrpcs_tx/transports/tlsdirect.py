@@ -1,8 +1,8 @@
-"""The fast path of TLS, below that of HTTP: what an established connection ordinarily does, without detours.
+"""The direct path of TLS: what an established connection ordinarily does, without detours.
 
-It takes data that is one whole record: one call decrypts it, and nobody asks OpenSSL in vain for more. And it takes
-writes that fit in one record, when nothing else is to be written: they are encrypted and sent at once. Handshakes,
-alerts, records in pieces, errors and closing are Twisted's own, and so is every write while another waits.
+It takes data that is exactly one record: one call decrypts it, and OpenSSL is not asked in vain for more. And it takes
+writes that fit in one record, while nothing else waits to be written: they are encrypted and sent at once. Handshakes,
+alerts, records in pieces, errors and closing are left to Twisted, and so is every write while another waits.
 """
 
 from typing import Any
@@ -16,26 +16,26 @@ _APPLICATION_DATA = 23
 _HEADER = 5
 _MAX_PLAIN = 16_384
 _MAX_RECORD = _HEADER + _MAX_PLAIN + 2048
-"""Bytes that a record can have (RFC 5246, section 6.2.3; in RFC 8446, section 5.2, it is less)."""
+"""Bytes of the longest record (RFC 5246, section 6.2.3; RFC 8446, section 5.2, allows less)."""
 
 
 def send_at_once(transport: Any, data: bytes) -> None:
-    """Send what the socket takes at once, without another round of the reactor; the transport sends the rest."""
+    """Send what the socket takes right now, without another turn of the reactor; the transport sends the rest."""
     if isinstance(transport, tcp.Connection) and not transport.dataBuffer and not transport._tempDataBuffer:
         try:
             sent = transport.socket.send(data)
         except OSError:
-            sent = 0  # the transport will find out, and say so
+            sent = 0  # the transport meets the same error, and handles it
         if sent == len(data):
             return
         data = data[sent:]
     transport.write(data)
 
 
-class FastTlsTransport(TlsTransport):
-    """TLS over a TCP connection.
+class DirectTlsTransport(TlsTransport):
+    """TLS with the direct path.
 
-    @ivar _due: how many bytes are still to come of a record that has begun; -1 when that is not known any more.
+    @ivar _due: bytes that are missing of a record that has begun to arrive; -1 once that is not known any more.
     """
 
     _due = 0
@@ -51,26 +51,26 @@ class FastTlsTransport(TlsTransport):
         try:
             plain = connection.recv(_MAX_PLAIN)
         except SSL.Error:
-            self._flushReceiveBIO()  # meets the same again, and knows what to do
+            self._flushReceiveBIO()  # meets the same error, and handles it
         else:
             if not self._aborted:
                 self.wrappedProtocol.dataReceived(plain)
 
     def send_at_once(self, data: bytes) -> None:
-        """Write application data, encrypted, straight to the socket where that takes it."""
+        """Encrypt application data, and send it straight to the socket if that takes it."""
         waiting = getattr(self._aggregator, "_buffer", True) or self._appSendBuffer
         if waiting or len(data) > _MAX_PLAIN or self.disconnecting or self._lostTLSConnection:
             self.write(data)
             return
         try:
-            self._tlsConnection.send(data)  # whole: it is one record, and goes to memory
+            self._tlsConnection.send(data)  # all of it: it fits in one record, which goes to memory
         except SSL.Error:
-            self.write(data)  # meets the same again, and knows what to do
+            self.write(data)  # meets the same error, and handles it
         else:
             send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
 
     def _follow(self, data: bytes) -> None:
-        """Note where the records end."""
+        """Keep track of where records end."""
         if self._due < 0:
             return
         position = self._due

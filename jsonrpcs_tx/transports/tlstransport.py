@@ -1,4 +1,4 @@
-"""TLS over a stream, with what Twisted's own leaves out: clients that close one side only, and resumed sessions."""
+"""TLS over a stream, with what Twisted leaves out: half-closed connections, and expiry in resumed sessions."""
 
 import datetime
 
@@ -16,23 +16,24 @@ class _HalfClosed(Exception):
 
 @implementer(IHalfCloseableProtocol)
 class TlsTransport(BufferingTLSTransport):
-    """TLS of a server over a connection.
+    """The server's side of TLS over a connection.
 
-    With TLS 1.3 a client may close its sending side (C{close_notify}) and still get the reply to its request. TLS 1.2
-    closes both sides. An end without C{close_notify} is the end of the connection.
+    With TLS 1.3, a client may close its sending side (C{close_notify}) and still get the reply to its request. With
+    TLS 1.2, that closes both sides. An end without C{close_notify} ends the connection.
 
-    A session that is resumed brings along the client's certificate; if that has expired since, it counts no more.
+    A resumed session brings along the client's certificate. If that has expired in the meantime, the connection is
+    refused.
     """
 
     _half_closed = False
 
     def readConnectionLost(self) -> None:
-        """The client sends nothing more, not even TLS."""
+        """The client has closed its sending side below TLS."""
         if not self._half_closed:
-            self.transport.loseConnection()  # type: ignore[union-attr] # it is there until connectionLost
+            self.transport.loseConnection()  # type: ignore[union-attr] # it is set until connectionLost
 
     def writeConnectionLost(self) -> None:
-        """Nobody asks for that."""
+        """Never happens: the server does not close its sending side alone."""
 
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()

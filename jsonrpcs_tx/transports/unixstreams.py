@@ -1,4 +1,4 @@
-"""Unix sockets that connections are taken on: files with a mode and an owner, and no file of anyone else."""
+"""Unix sockets that accept connections: their files have a mode and an owner, and replace nobody else's."""
 
 import os
 import re
@@ -12,10 +12,11 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.transports.files import Access, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.twistedprivates import reserve_descriptor
 
 BACKLOG: Final = 50
-"""Connections that may wait to be accepted, unless the endpoint says so itself, as in Twisted."""
+"""Connections that may wait to be accepted, unless the endpoint sets its own; the default is Twisted's."""
 
 _UNIX: Final = re.compile(r"(haproxy:)?(unix|systemd):")
 _MODE: Final = re.compile(r"(?<!\\):mode=")
@@ -24,11 +25,12 @@ _MODE: Final = re.compile(r"(?<!\\):mode=")
 class UnixPort(unix.Port):
     """Listens on a Unix socket.
 
-    @param path: of the socket.
-    @param bind: makes the bound socket, and tells its file if that is to be removed at the end.
+    @param path: the socket's.
+    @param bind: makes the bound socket; gives its file as well, if that is to be removed at the end.
+    @ivar file: the one to be removed at the end; None: there is none.
     """
 
-    _file: OwnFile | None = None
+    file: OwnFile | None = None
 
     def __init__(
         self,
@@ -43,10 +45,10 @@ class UnixPort(unix.Port):
         self._bind = bind
 
     def startListening(self) -> None:
-        """Make the socket, and accept connections. Twisted's own would change the mode of whatever the path names."""
-        self.socket, self._file = self._bind()
+        """Make the socket, and accept connections. Twisted's would change the mode of whatever file the path names."""
+        self.socket, self.file = self._bind()
         self.socket.setblocking(False)
-        tcp._reservedFD.reserve()
+        reserve_descriptor()
         self.factory.doStart()  # type: ignore[union-attr] # it has one
         self.socket.listen(self.backlog)
         self.connected = True
@@ -59,27 +61,29 @@ class UnixPort(unix.Port):
         return UNIXAddress(os.fsencode(self._path))
 
     def connectionLost(self, reason: Failure) -> None:
-        """The socket is closed: remove the file, if it is still this one's."""
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        """The socket is closed: remove its file, unless somebody else has replaced it."""
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
         tcp.Port.connectionLost(self, reason)
 
 
 class UnixFiles:
-    """A reactor that makes the files of Unix sockets as the settings say; all else is that of the reactor below.
+    """A reactor that makes the files of Unix sockets as the settings say, and otherwise does what the given one does.
 
-    @param setting: that the endpoint comes from, for messages.
+    @param setting: where the endpoint comes from, for messages.
     @param path: makes a path absolute.
-    @param access: who may use the file.
-    @param own_mode: the endpoint says itself what mode the file has.
+    @param ownership: who may use the file.
+    @param own_mode: whether the endpoint sets the mode of the file itself.
     """
 
-    def __init__(self, reactor: Any, setting: str, path: Callable[[str], str], access: Access, own_mode: bool) -> None:
+    def __init__(
+        self, reactor: Any, setting: str, path: Callable[[str], str], ownership: Ownership, own_mode: bool
+    ) -> None:
         self._reactor = reactor
         self._setting = setting
         self._path = path
-        self._access = access
+        self._ownership = ownership
         self._own_mode = own_mode
 
     def __getattr__(self, name: str) -> Any:
@@ -88,17 +92,17 @@ class UnixFiles:
     def listenUNIX(
         self, address: str, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: bool = False
     ) -> UnixPort:
-        """Listen, in the place of a socket that no process listens on any more. A lock beside the file is not needed.
+        """Listen, and replace a socket that no process listens on any more. No lock file is needed.
 
         @raise jsonrpcs_tx.errors.StartError: the socket cannot be made, see L{bind_unix}.
         """
-        access = attrs.evolve(self._access, mode=mode) if self._own_mode else self._access
+        ownership = attrs.evolve(self._ownership, mode=mode) if self._own_mode else self._ownership
         path = self._path(address)
 
         def bind() -> tuple[socket.socket, OwnFile]:
             sock = socket.socket(socket.AF_UNIX)
             try:
-                return sock, bind_unix(self._setting, path, sock, access)
+                return sock, bind_unix(self._setting, path, sock, ownership)
             except BaseException:
                 sock.close()
                 raise
@@ -106,7 +110,7 @@ class UnixFiles:
         return self._listen(path, factory, backlog, bind)
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: IProtocolFactory) -> Any:
-        """Listen on a socket that systemd, say, has made. The mode and the file of one of Unix stay as they are."""
+        """Listen on a socket that another process has made, such as systemd. A Unix socket keeps its file and mode."""
         if addressFamily != socket.AF_UNIX:
             return self._reactor.adoptStreamPort(fileDescriptor, addressFamily, factory)
         sock = socket.socket(fileno=os.dup(fileDescriptor))
@@ -118,11 +122,11 @@ class UnixFiles:
         return port
 
 
-def reactor_for(endpoint: str, setting: str, path: Callable[[str], str], access: Access, reactor: Any) -> Any:
-    """The reactor that an endpoint is to listen with.
+def reactor_for(endpoint: str, setting: str, path: Callable[[str], str], ownership: Ownership, reactor: Any) -> Any:
+    """The reactor for an endpoint to listen with.
 
-    @param endpoint: a Twisted server endpoint string. A C{mode=} in it counts in place of that of C{access}.
+    @param endpoint: a Twisted server endpoint string. A C{mode=} in it takes precedence over that of C{ownership}.
     """
     if not _UNIX.match(endpoint):
         return reactor
-    return UnixFiles(reactor, setting, path, access, _MODE.search(endpoint) is not None)
+    return UnixFiles(reactor, setting, path, ownership, _MODE.search(endpoint) is not None)

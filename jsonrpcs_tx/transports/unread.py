@@ -1,4 +1,4 @@
-"""What clients leave unread: how much of it there is, and which client has to go when it is too much."""
+"""What clients leave unread: how much it is, and which client is cut off when it is too much."""
 
 import fcntl
 import struct
@@ -12,10 +12,10 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 MAX_UNREAD: Final = 67_108_864
-"""Bytes of replies that may wait in this process for the clients of one address, the last reply aside."""
+"""Bytes of replies that may wait in this process for the clients of one listener, the latest reply aside."""
 
 LARGE: Final = 65_536
-"""Bytes that may wait for a client without being counted."""
+"""Bytes that may wait for a client before it is counted."""
 
 
 def socket_transport(transport: Any) -> Any:
@@ -26,7 +26,7 @@ def socket_transport(transport: Any) -> Any:
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Bytes that a transport, or the one below its wrappers, still has to hand to the kernel."""
+    """Bytes that a transport, or the one below its wrappers, has not handed to the kernel yet."""
     transport = socket_transport(transport)
     queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
     return queued + getattr(transport, "_tempDataLen", 0)
@@ -50,17 +50,17 @@ class UnreadReplies:
     """The connections whose clients leave more unread than the kernel takes.
 
     @param clock: tells the time.
-    @ivar cut_off: how many clients were cut off because too much waited.
+    @ivar cut_off: how many clients were cut off because too much waited for them.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: dict[Any, tuple[int, float]] = {}  # the bytes for each, and when they became fewer
+        self._waiting: dict[Any, tuple[int, float]] = {}  # the bytes for each, and when they last changed
         self.cut_off = 0
 
     def add(self, protocol: Any) -> None:
-        """Note that replies wait for a client, if they are L{LARGE}. Where all that wait come to more than
-        L{MAX_UNREAD}, those clients are cut off that have taken nothing for the longest time.
+        """Note that replies wait for a client, if they are L{LARGE}. If all that wait exceed L{MAX_UNREAD}, the clients
+        that have taken nothing for the longest time are cut off.
         """
         size = unsent_bytes(protocol.transport)
         if size <= LARGE:
@@ -79,7 +79,7 @@ class UnreadReplies:
         self._waiting.pop(protocol, None)
 
     def _look(self) -> None:
-        """See who has taken something."""
+        """See which clients have taken something."""
         now = self._clock.seconds()
         for protocol, (size, _) in list(self._waiting.items()):
             unsent = unsent_bytes(protocol.transport)
@@ -87,7 +87,10 @@ class UnreadReplies:
                 self._waiting[protocol] = unsent, now
 
     def _cut(self, protocol: Any) -> int:
-        """@return: the bytes that waited for a client, which is cut off."""
+        """Cut off a client.
+
+        @return: the bytes that waited for it.
+        """
         size, _ = self._waiting.pop(protocol)
         self.cut_off += 1
         _log.warn(

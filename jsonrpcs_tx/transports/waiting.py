@@ -1,36 +1,53 @@
-"""Replies that wait for datagram clients to have room for them; limited in bytes, for each client and in all."""
+"""Replies that wait until their clients have room for them; limited in bytes, for each client and in all."""
 
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 MAX_WAITING: Final = 1000
-"""Replies that wait for one client; for a further one the oldest is dropped."""
+"""Replies that may wait for one client; for a further one the oldest is dropped."""
 
 MAX_BYTES: Final = 16_777_216
-"""Bytes that wait in all. One client may have a quarter of what others leave of it."""
+"""Bytes that may wait in total. One client may take up a quarter of what the others leave."""
 
 CLIENT_SHARE: Final = 4
 
 RETRY_DELAY: Final = 0.01
-"""Seconds between two tries to send, or more where many wait, so that trying takes a tenth of the time at the most."""
+"""Seconds between two tries to send, or more where many wait, so that trying takes at most a tenth of the time."""
 
-_OVERHEAD: Final = 500
-"""Bytes that a reply takes up here besides its own."""
+OVERHEAD: Final = 500
+"""Bytes that a reply takes up in memory besides its body and its document."""
+
+
+class Waiting(Protocol):
+    """What may wait.
+
+    @ivar peer: the address of the client, or the name of its FIFO.
+    @ivar size: bytes that it takes up.
+    """
+
+    @property
+    def peer(self) -> Any: ...
+
+    @property
+    def size(self) -> int: ...
+
+
+_Reply = TypeVar("_Reply", bound=Waiting)
 
 
 @attrs.frozen(eq=False)
 class WaitingReply:
-    """A reply on its way to a client.
+    """A datagram on its way to a client.
 
     @ivar peer: the client's address.
     @ivar uid: its user, where that is known.
-    @ivar document: what it answers, for the error that replaces a reply too large; None: it is that error.
+    @ivar document: what it answers, for the error that replaces a reply that is too large; None: this is that error.
     """
 
     body: bytes
@@ -40,10 +57,10 @@ class WaitingReply:
 
     @property
     def size(self) -> int:
-        return len(self.body) + len(self.document or b"") + _OVERHEAD
+        return len(self.body) + len(self.document or b"") + OVERHEAD
 
 
-class _Queue(deque[tuple[float, WaitingReply]]):
+class _Queue(deque[tuple[float, _Reply]]):
     """What waits for one client, each reply with its deadline.
 
     @ivar size: in bytes.
@@ -52,29 +69,38 @@ class _Queue(deque[tuple[float, WaitingReply]]):
     size = 0
 
 
-class WaitingReplies:
+class WaitingReplies(Generic[_Reply]):
     """Tries to send what waits, again and again, each client's replies in their order.
 
-    @param send: sends a reply; returns False where there is no room yet.
-    @param drop: called with a client's address and the reason when a reply to it is given up.
+    @param send: sends a reply, or as much of it as there is room for; returns False where it has to wait.
+    @param drop: called with a client's address and the reason when the oldest reply to it is given up.
     @param timeout: seconds that a reply may wait.
+    @param limit: bytes that may wait in all.
+    @param share: the part of what others leave of it that one client may have.
+    @param delay: seconds between two tries.
     @ivar timeout: may be set at any time.
     @ivar size: bytes that wait.
     """
 
     def __init__(
         self,
-        send: Callable[[WaitingReply], bool],
+        send: Callable[[_Reply], bool],
         drop: Callable[[Any, str], None],
         timeout: float,
         clock: IReactorTime,
+        limit: int = MAX_BYTES,
+        share: int = CLIENT_SHARE,
+        delay: float = RETRY_DELAY,
     ) -> None:
         self._send = send
         self._drop = drop
         self.timeout = timeout
         self.size = 0
         self._clock = clock
-        self._queues: dict[Any, _Queue] = {}
+        self._limit = limit
+        self._share = share
+        self._delay = delay
+        self._queues: dict[Any, _Queue[_Reply]] = {}
         self._retry: Any = None
         self._finished: Deferred[None] | None = None
 
@@ -84,8 +110,8 @@ class WaitingReplies:
     def __bool__(self) -> bool:
         return bool(self._queues)
 
-    def add(self, reply: WaitingReply) -> None:
-        """Have a reply wait. Where there are too many, the oldest ones to that client are dropped, or it itself."""
+    def add(self, reply: _Reply) -> None:
+        """Let a reply wait. If there are too many, the oldest replies to its client are dropped, or this one."""
         peer = reply.peer
         queue = self._queues.setdefault(peer, _Queue())
         while queue and (len(queue) >= MAX_WAITING or not self._has_room(queue, reply)):
@@ -99,27 +125,37 @@ class WaitingReplies:
             self._drop(peer, f"{self.size} bytes of other replies wait, since clients do not read")
             del self._queues[peer]
         if self._retry is None and self._queues:
-            self._retry = self._clock.callLater(RETRY_DELAY, self._send_waiting)
+            self._retry = self._clock.callLater(self._delay, self._send_waiting)
+
+    def proceed(self, peer: Any) -> None:
+        """Try what waits for one client now, since that has room."""
+        self._send_to(peer)
+        self._check_finished()
+
+    def drop_oldest(self, peer: Any, reason: str) -> None:
+        """Give up the oldest reply that waits for a client."""
+        queue = self._queues[peer]
+        self._remove_oldest(queue)
+        self._drop(peer, reason)
+        if not queue:
+            del self._queues[peer]
 
     def finished(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when no reply waits any more."""
-        self._finished = Deferred()
-        if not self._queues:
-            self._finished.callback(None)
-        return self._finished
+        """@return: a Deferred that fires with None when no reply waits any longer."""
+        self._finished = finished = Deferred[None]()
+        self._check_finished()
+        return finished
 
     def stop(self) -> None:
         """Drop all that wait."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
+        self._retry_no_more()
         self._queues.clear()
         self.size = 0
 
-    def _has_room(self, queue: _Queue, reply: WaitingReply) -> bool:
-        return queue.size + reply.size <= (MAX_BYTES - self.size + queue.size) // CLIENT_SHARE
+    def _has_room(self, queue: _Queue[_Reply], reply: _Reply) -> bool:
+        return queue.size + reply.size <= (self._limit - self.size + queue.size) // self._share
 
-    def _remove_oldest(self, queue: _Queue) -> None:
+    def _remove_oldest(self, queue: _Queue[_Reply]) -> None:
         _, reply = queue.popleft()
         queue.size -= reply.size
         self.size -= reply.size
@@ -127,19 +163,37 @@ class WaitingReplies:
     def _send_waiting(self) -> None:
         self._retry = None
         began = perf_counter()
-        now = self._clock.seconds()
-        for peer, queue in list(self._queues.items()):
-            while queue:
-                deadline, reply = queue[0]
-                if not self._send(reply):
-                    if deadline - self.timeout <= now < deadline:  # earlier, if the clock was set back
-                        break
-                    self._drop(peer, "it does not read")
-                self._remove_oldest(queue)
-            if not queue:
-                del self._queues[peer]
+        for peer in list(self._queues):
+            self._send_to(peer)
         if self._queues:
-            delay = max(RETRY_DELAY, 9 * (perf_counter() - began))
+            delay = max(self._delay, 9 * (perf_counter() - began))
             self._retry = self._clock.callLater(delay, self._send_waiting)
-        elif self._finished is not None:
-            self._finished.callback(None)
+        self._check_finished()
+
+    def _send_to(self, peer: Any) -> None:
+        """Send what waits for a client, as far as it takes it, or give it up in time."""
+        queue = self._queues.get(peer)
+        if queue is None:  # what waited has been dropped for others
+            return
+        now = self._clock.seconds()
+        while queue:
+            deadline, reply = queue[0]
+            if not self._send(reply):
+                if deadline - self.timeout <= now < deadline:  # earlier, if the clock was set back
+                    return
+                self._drop(peer, "it does not read")
+            self._remove_oldest(queue)
+        del self._queues[peer]
+
+    def _check_finished(self) -> None:
+        if self._queues:
+            return
+        self._retry_no_more()
+        finished, self._finished = self._finished, None
+        if finished is not None:
+            finished.callback(None)
+
+    def _retry_no_more(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

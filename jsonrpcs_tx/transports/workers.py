@@ -1,9 +1,10 @@
-"""The worker processes of a datagram socket, as the main process sees them: it starts them, and starts them again."""
+"""The worker processes of a datagram socket, as the main process sees them: it starts them, and restarts them."""
 
 import os
 import socket
 import sys
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
@@ -15,10 +16,10 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher
-from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.state.counters import Counter, Counters
 from jsonrpcs_tx.transports import link, sharedcounts
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 _log = make_logger(__name__)
@@ -27,43 +28,43 @@ DESCRIPTION: Final = "JSONRPCS DATAGRAM"
 """What Kamailio's C{core.ps} calls such a process."""
 
 FIRST_DELAY: Final = 0.1
-"""Seconds after which a worker that has ended is started again; each time twice as many, up to L{MOST_DELAY}."""
+"""Seconds after which a worker that has ended is started again; the delay doubles each time, up to L{MOST_DELAY}."""
 MOST_DELAY: Final = 30.0
 STEADY: Final = 10.0
-"""Seconds after which a worker counts as well, and the delay begins anew."""
+"""Seconds after which a worker counts as healthy, and the delay is short again."""
 
 STOP_TIME: Final = 2.0
-"""Seconds in which a worker's replies that wait for their clients may still go out when the server stops."""
+"""Seconds that a worker's waiting replies have to go out when the server stops."""
 KILL_TIME: Final = STOP_TIME + 1
 """Seconds after which a worker that does not stop is killed."""
 
 SOCKET_FD: Final = 3
 LINK_FD: Final = 4
 COUNTS_FD: Final = 5
-"""The descriptors by which a worker knows the datagram socket, its end of the line, and the memory of its counts."""
+"""A worker's descriptors of the datagram socket, of its end of the link, and of the memory for its counts."""
 
 READY: Final = msgspec.msgpack.encode(None)
 """What a worker says first."""
 
 _REPLY: Final = 1
-"""What stands in front of a reply that a worker passes on."""
+"""Marks a message as a reply."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
 def encode_request(document: bytes, peer: Any, uid: int | None, gid: int | None) -> bytes:
-    """A request that a worker passes on."""
+    """The message with a request that a worker passes on."""
     return _encode((document, _pack_peer(peer), uid, gid))
 
 
 def encode_reply(reply: WaitingReply) -> bytes:
-    """A reply that a worker passes on, for which its client has no room yet."""
+    """The message with a reply that a worker passes on, for which its client has no room yet."""
     return _encode((_REPLY, reply.body, _pack_peer(reply.peer), reply.uid, reply.document))
 
 
 def _pack_peer(peer: Any) -> Any:
-    """The address of a client as MessagePack can have it: the path of a Unix socket need not be UTF-8."""
+    """The address of a client as MessagePack can carry it: the path of a Unix socket need not be UTF-8."""
     return [os.fsencode(peer)] if isinstance(peer, str) else peer
 
 
@@ -82,7 +83,14 @@ def _unpack_peer(peer: Any) -> Any:
     raise ValueError(f"an address {peer!r:.100}")
 
 
-def decode_passed_on(message: bytes) -> WaitingReply | tuple[bytes, Any, int | None, int | None]:
+Request: TypeAlias = tuple[bytes, Any, int | None, int | None]
+"""A document with its client's address, user and group."""
+
+PassedOn: TypeAlias = WaitingReply | Request
+"""What a worker passes on."""
+
+
+def decode_passed_on(message: bytes) -> PassedOn:
     """What a worker passes on: a reply, or a request with its client's address, user and group.
 
     @raise ValueError: it is neither.
@@ -103,35 +111,47 @@ def _encode_setup(settings: Settings, transport: str) -> bytes:
     return _encode((attrs.asdict(settings), transport))
 
 
+@attrs.frozen
+class Job:
+    """What all workers of one socket are started with.
+
+    @ivar protocol: name of the transport.
+    @ivar socket: the socket, bound and non-blocking.
+    @ivar counters: those of the main process.
+    @ivar counted: those that a worker counts up.
+    """
+
+    protocol: str
+    socket: socket.socket
+    counters: Counters
+    counted: list[Counter]
+    reactor: Any
+
+
 class Pool:
-    """The workers of one socket. While none is at work, the main process reads the socket itself.
+    """The workers of one socket. While none of them is ready, the main process reads the socket itself.
 
     @param sock: the socket, bound and non-blocking.
-    @param transport: its name.
-    @param reader: reads the socket in the main process, and answers what the workers pass on.
+    @param reader: reads the socket in the main process.
+    @param responder: answers what the workers pass on.
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        sock: socket.socket,
-        transport: str,
-        reader: DatagramReader,
-        dispatcher: Dispatcher,
-        reactor: Any,
+        self, settings: Settings, sock: socket.socket, reader: DatagramReader, responder: Responder, reactor: Any
     ) -> None:
-        self.setup = _encode_setup(settings, transport)
-        self.socket = sock
-        self.transport = transport
-        self.reader = reader
-        self.counters: Counters = dispatcher.counters
-        self.counted = sharedcounts.counted(self.counters, dispatcher, transport)
-        self.reactor = reactor
-        self._workers = [_Worker(self, number) for number in range(settings.dgram_workers)]
+        self._reader = reader
+        self._responder = responder
+        dispatcher, self._protocol = responder.dispatcher, responder.protocol
+        counted = sharedcounts.counted(dispatcher.counters, dispatcher, self._protocol)
+        job = Job(self._protocol, sock, dispatcher.counters, counted, reactor)
+        setup = _encode_setup(settings, self._protocol)
+        self._workers = [
+            WorkerProcess(number, job, setup, self._passed_on, self._share) for number in range(settings.dgram_workers)
+        ]
 
     def start(self) -> None:
         """Start all workers."""
-        self.reader.startReading()
+        self._reader.startReading()
         for one in self._workers:
             one.start()
 
@@ -147,32 +167,53 @@ class Pool:
         return [one.pid for one in self._workers if one.pid]
 
     def settings_changed(self, settings: Settings) -> None:
-        """Tell the workers, those that are started later, too."""
-        self.setup = _encode_setup(settings, self.transport)
+        """Tell the workers, including those that are started later."""
+        setup = _encode_setup(settings, self._protocol)
         for one in self._workers:
-            one.tell_settings()
+            one.set_up(setup)
 
-    def share(self) -> None:
+    def _passed_on(self, what: PassedOn) -> None:
+        if isinstance(what, WaitingReply):
+            self._responder.replies.send(what)
+        else:
+            self._responder.datagram_received(*what)
+
+    def _share(self) -> None:
         """Have the main process read only while no worker does."""
         if any(one.ready for one in self._workers):
-            self.reader.stopReading()
+            self._reader.stopReading()
         else:
-            self.reader.startReading()
+            self._reader.startReading()
 
 
-class _Worker(ProcessProtocol):
+class WorkerProcess(ProcessProtocol):
     """One worker: a process, and the next one when it has ended.
 
+    @param number: its number, for the log.
+    @param job: what it is started with.
+    @param setup: its first message, and that of each further process.
+    @param passed_on: called with each request and reply that it passes on.
+    @param changed: called when L{ready} has changed.
     @ivar pid: of the process; 0 while there is none.
     @ivar ready: it reads the socket.
     """
 
-    def __init__(self, pool: Pool, number: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        job: Job,
+        setup: bytes,
+        passed_on: Callable[[PassedOn], None],
+        changed: Callable[[], None],
+    ) -> None:
         self.pid = 0
         self.ready = False
-        self._pool = pool
         self._number = number
-        self._reactor = pool.reactor
+        self._job = job
+        self._setup = setup
+        self._passed_on = passed_on
+        self._changed = changed
+        self._reactor = job.reactor
         self._delays = backoffPolicy(FIRST_DELAY, MOST_DELAY, factor=2, jitter=lambda: 0)
         self._failures = 0
         self._started = 0.0
@@ -181,15 +222,15 @@ class _Worker(ProcessProtocol):
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
+        """Start a process, which gets the settings at once."""
         self._restart = None
         self._started = self._reactor.seconds()
         own, its = link.pair()
-        counts = sharedcounts.make(self._pool.counted)
-        self._counts = sharedcounts.SharedCounts(counts, self._pool.counted)
-        self._pool.counters.sources.append(self._counts.collect)
+        counts = sharedcounts.make(self._job.counted)
+        self._counts = sharedcounts.SharedCounts(counts, self._job.counted)
+        self._job.counters.sources.append(self._counts.collect)
         self._link = link.Link(own, self._received, self._no_more, self._reactor)
-        self._ended = False
-        fds = {0: "w", 1: "r", 2: "r", SOCKET_FD: self._pool.socket.fileno()}
+        fds = {0: "w", 1: "r", 2: "r", SOCKET_FD: self._job.socket.fileno()}
         fds |= {LINK_FD: its.fileno(), COUNTS_FD: counts}
         arguments = [sys.executable, "-m", "jsonrpcs_tx.worker"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -199,12 +240,13 @@ class _Worker(ProcessProtocol):
             its.close()
             os.close(counts)
         self.pid = process.pid
-        self.tell_settings()
+        self._link.send(self._setup)
 
-    def tell_settings(self) -> None:
-        """Send the settings to the process, if there is one."""
+    def set_up(self, setup: bytes) -> None:
+        """Send other settings to the process, if there is one, and to each further one."""
+        self._setup = setup
         if self.pid:
-            self._link.send(self._pool.setup)
+            self._link.send(setup)
 
     def stop(self) -> Deferred[None]:
         """@return: a Deferred that fires when the process has ended and its last message is answered."""
@@ -229,7 +271,7 @@ class _Worker(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         self.pid = 0
         self._link.drain()
-        self._pool.counters.sources.remove(self._counts.collect)
+        self._job.counters.sources.remove(self._counts.collect)
         self._counts.collect()
         self._link.close()
         self.ready = False
@@ -238,7 +280,7 @@ class _Worker(ProcessProtocol):
                 self._kill.cancel()
             self._stopped.callback(None)
             return
-        self._pool.share()
+        self._changed()
         if self._reactor.seconds() - self._started > STEADY:
             self._failures = 0
         delay = self._delays(self._failures)
@@ -255,18 +297,15 @@ class _Worker(ProcessProtocol):
     def _received(self, message: bytes) -> None:
         if message == READY:
             self.ready = True
-            self._pool.share()
-            _log.info("worker {number} reads {transport}", number=self._number, transport=self._pool.transport)
+            self._changed()
+            _log.info("worker {number} reads {transport}", number=self._number, transport=self._job.protocol)
             return
         try:
             passed_on = decode_passed_on(message)
         except ValueError as error:
             _log.error("worker {number} passed on what is not a request: {error}", number=self._number, error=error)
             return
-        if isinstance(passed_on, WaitingReply):
-            self._pool.reader.send(passed_on)
-        else:
-            self._pool.reader.datagram_received(*passed_on)
+        self._passed_on(passed_on)
 
     def _no_more(self) -> None:
         """Nothing to do: L{processEnded} follows."""

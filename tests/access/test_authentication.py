@@ -85,7 +85,7 @@ class AuthenticationTests(HttpCase):
             assert (await self.ask(http_request(ECHO, basic(name)))).status == status
 
     async def test_anonymous_without_rules(self) -> None:
-        """Without rules who is nobody may call, too, if the checker says so."""
+        """Without rules, an anonymous client may call as well, if the checker says so."""
         assert (await self.ask_with(lambda _: ANONYMOUS)).body == ECHO_REPLY
 
     async def test_credentials(self) -> None:
@@ -102,7 +102,7 @@ class AuthenticationTests(HttpCase):
         assert seen == [(b"ann", b"a:\xff", "127.0.0.1"), (b"", b"", "127.0.0.1")]
 
     async def test_no_name(self) -> None:
-        """What is no name gets 500, and the log says what it was, and what is allowed."""
+        """An answer of the checker that is not a name gets 500; the log says what it was and what is allowed."""
         for avatar in (None, 7, object(), ["ann"], ("ann",), {}, bytearray(b"ann"), Deferred):
             with capturedLogs() as events:
                 response = await self.ask_with(answering(avatar))
@@ -111,7 +111,7 @@ class AuthenticationTests(HttpCase):
                 b"500 Internal Server Error: the password could not be checked; the log says why\n",
             )
             (failure,) = self.flushLoggedErrors(TypeError)
-            assert f"gave {type(avatar).__name__}; allowed: bytes or str" in str(failure.value)
+            assert f"returned {type(avatar).__name__}; allowed: bytes or str" in str(failure.value)
             assert any("http: a password could not be checked" in formatEvent(event) for event in events)
             await self.service.stopService()
 

@@ -27,7 +27,8 @@ from zope.interface.verify import verifyObject
 from jsonrpcs_tx import credentials
 from jsonrpcs_tx.access.guessing import NAME_TOKENS, NETWORK_TOKENS, ClientPassword, TooManyPasswords
 from jsonrpcs_tx.access.passwords import Scrypt, make_hash, read_hash
-from jsonrpcs_tx.access.users import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile, read_users
+from jsonrpcs_tx.access.users import read_users
+from jsonrpcs_tx.access.usersfile import MAX_HASHING, MAX_VERIFIED, MAX_WAITING, VERIFIED_SECONDS, UsersFile
 from jsonrpcs_tx.errors import StartError
 from tests.support import REPOSITORY
 from tests.support.logs import observed
@@ -73,7 +74,7 @@ def test_hashes_differ() -> None:
 @needs_htpasswd
 @pytest.mark.parametrize("password", ["sesame", "Süßkartoffel", "x" * 100])
 def test_htpasswd(tmp_path: Path, password: str) -> None:
-    """What htpasswd makes with bcrypt is taken as it is, a password of more than 72 bytes, too."""
+    """What htpasswd makes with bcrypt is accepted, even for a password of more than 72 bytes."""
     path = tmp_path / "users"
     subprocess.run(["htpasswd", "-cbB", "-C", "4", path, "ann", password], check=True, capture_output=True)
     hashed = read_users(path.read_bytes())[b"ann"]
@@ -89,22 +90,22 @@ _DIGEST = "A" * 43 + "="
     ("line", "says"),
     [
         ("ann", "no colon; allowed: name:$scrypt$"),
-        (":x", "'' is no name"),
-        ("#:x\n b b :x", "'b b ' is no name"),
-        ("a\u2028b:x", "is no name; allowed: printable characters"),
-        ("ann:", "no hash that is known here; allowed: name:$scrypt$n=N,r=R,p=P$SALT$HASH or name:$2b$"),
-        ("ann:sesame", "no hash that is known here"),
-        ("ann:$apr1$Y7kVTh1Z$l1t7mFJWxPNZ9/kRzDhCU0", "no hash that is known here"),
-        ("ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "no hash that is known here"),
-        ("ann:$2a$04$" + "a" * 53, "no hash that is known here"),
-        ("ann:$2y$03$" + "a" * 53, "the cost 03; allowed: 04 to 16"),
-        ("ann:$2y$31$" + "a" * 53, "the cost 31; allowed: 04 to 16"),
+        (":x", "'' cannot be a user's name"),
+        ("#:x\n b b :x", "'b b ' cannot be a user's name"),
+        ("a\u2028b:x", "cannot be a user's name; allowed: printable characters"),
+        ("ann:", "not a known hash; allowed: name:$scrypt$n=N,r=R,p=P$SALT$HASH or name:$2b$"),
+        ("ann:sesame", "not a known hash"),
+        ("ann:$apr1$Y7kVTh1Z$l1t7mFJWxPNZ9/kRzDhCU0", "not a known hash"),
+        ("ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=", "not a known hash"),
+        ("ann:$2a$04$" + "a" * 53, "not a known hash"),
+        ("ann:$2y$03$" + "a" * 53, "cost 03; allowed: 04 to 16"),
+        ("ann:$2y$31$" + "a" * 53, "cost 31; allowed: 04 to 16"),
         (f"ann:$scrypt$n=3,r=8,p=1${_SALT}${_DIGEST}", "n=3, r=8, p=1; allowed: n a power of 2"),
         (f"ann:$scrypt$n=1,r=8,p=1${_SALT}${_DIGEST}", "a power of 2 above 1"),
         (f"ann:$scrypt$n=0,r=8,p=1${_SALT}${_DIGEST}", "a power of 2 above 1"),
         (f"ann:$scrypt$n=2,r=0,p=1${_SALT}${_DIGEST}", "r and p from 1"),
         (f"ann:$scrypt$n=16384,r=8,p=99${_SALT}${_DIGEST}", "at most 268435456"),
-        (f"ann:$scrypt$n=2,r=8,p=1$A${_DIGEST}", "a broken hash of scrypt"),
+        (f"ann:$scrypt$n=2,r=8,p=1$A${_DIGEST}", "a broken scrypt hash"),
         (f"ann:$scrypt$n=2,r=8,p=1${_SALT}$AAAA", "32 bytes of hash"),
         (f"ann:{RFC_7914}\nann:{RFC_7914}", "'ann' again; allowed: one line for each user"),
         ("\udcff:x", "not UTF-8"),
@@ -122,7 +123,7 @@ def test_bad_line(line: str, says: str) -> None:
 def test_bcrypt_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the package bcrypt, its hashes are refused, with what to do."""
     monkeypatch.setitem(sys.modules, "bcrypt", None)
-    with pytest.raises(ValueError, match=r"bcrypt is not installed; allowed without it: \$scrypt\$"):
+    with pytest.raises(ValueError, match=r"bcrypt is not installed; allowed: without it \$scrypt\$"):
         read_hash(HTPASSWD)
 
 
@@ -265,7 +266,7 @@ def test_parts_do_not_run_together(desk: Desk) -> None:
 
 
 def test_file_is_read_again(desk: Desk) -> None:
-    """A change of the file counts from the next check on, for passwords that are remembered, too."""
+    """A change of the file takes effect with the next check, even for remembered passwords."""
     assert desk.knows("ann", "ann")
     assert not desk.knows("zoe", "zoe")
     write(desk.path, "bob", "zoe")
@@ -275,7 +276,7 @@ def test_file_is_read_again(desk: Desk) -> None:
         file.write(f"ann:{cheap('new')}\n")
     assert not desk.knows("ann", "ann")
     assert desk.knows("ann", "new")
-    assert [line for line in desk.log if "read again" in line] == [f"users read again from {desk.path}"] * 2
+    assert [line for line in desk.log if "reloaded" in line] == [f"users reloaded from {desk.path}"] * 2
 
 
 def test_bad_file_changes_nothing(desk: Desk) -> None:
@@ -286,7 +287,7 @@ def test_bad_file_changes_nothing(desk: Desk) -> None:
             assert desk.knows("ann", "ann")
             assert not desk.knows("zoe", "zoe")
     assert 1 <= len(desk.log) <= 2
-    assert all("the users of before stay: http_users: " in line and "line 2: no colon" in line for line in desk.log)
+    assert all("the former users stay: http_users: " in line and "line 2: no colon" in line for line in desk.log)
     write(desk.path, "zoe")
     assert desk.knows("zoe", "zoe")
 
@@ -541,7 +542,11 @@ def test_command(typed: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "typed", "says"),
-    [("a:b", "x", "'a:b' is no name"), ("", "x", "'' is no name"), ("ann", "", "an empty password")],
+    [
+        ("a:b", "x", "'a:b' cannot be a user's name"),
+        ("", "x", "'' cannot be a user's name"),
+        ("ann", "", "an empty password"),
+    ],
 )
 def test_command_refuses(
     name: str, typed: str, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -569,4 +574,4 @@ def test_command_on_a_terminal(
     else:
         with pytest.raises(SystemExit):
             credentials.main(["ann"])
-        assert "the same twice" in capsys.readouterr().err
+        assert "the same one twice" in capsys.readouterr().err

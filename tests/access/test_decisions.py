@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.access import rules as access
-from jsonrpcs_tx.access.rules import TRANSPORTS, Access, Caller, Rule, read_rule
+from jsonrpcs_tx.access import control
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import TRANSPORTS, Rule, read_rule
 from jsonrpcs_tx.errors import SettingError
 
 NEAR = Caller("udp", "127.0.0.1")
@@ -31,8 +33,8 @@ REMOTE = [
 ]
 
 
-def rules(*lines: str) -> Access:
-    return Access(map(read_rule, lines))
+def rules(*lines: str) -> AccessControl:
+    return AccessControl(map(read_rule, lines))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_any_text(text: str) -> None:
 @pytest.mark.parametrize("caller", LOCAL + REMOTE, ids=str)
 def test_default(caller: Caller) -> None:
     """Without rules, callers of this machine may call everything, and others nothing."""
-    everything = Access()
+    everything = AccessControl()
     assert everything.trivial
     assert everything.allows(caller, "core.kill") == everything.admits(caller) == (caller in LOCAL)
 
@@ -223,7 +225,7 @@ _CONDITIONS = {
 def _rules(draw: st.DrawFn) -> tuple[list[str], list[str], dict[str, list[str]], dict[str, list[str]]]:
     """A rule, taken apart: transports, C{any} or none; kinds of facts that it asks for; conditions; methods."""
     facts = draw(st.sampled_from(([], ["address"], ["user"], ["address", "user", "tls"], ["uid"], ["gid", "uid"])))
-    able = [name for name in access.TRANSPORTS if all(fact in TRANSPORT_FACTS[name].split() for fact in facts)]
+    able = [name for name in TRANSPORTS if all(fact in TRANSPORT_FACTS[name].split() for fact in facts)]
     named = draw(st.lists(st.sampled_from([*able, "any"]), max_size=2, unique=True))
     asked = {fact: draw(st.lists(st.sampled_from(_CONDITIONS[fact]), min_size=1, max_size=2)) for fact in facts}
     methods = draw(st.fixed_dictionaries({}, optional={"allow": _PATTERNS, "deny": _PATTERNS}).filter(bool))
@@ -312,9 +314,9 @@ def test_order_is_free() -> None:
 
 
 def test_bad_address() -> None:
-    """An address that is none is a mistake of the transport, not a caller of this machine."""
+    """An invalid address is a mistake of the transport, not a caller on this machine."""
     with pytest.raises(ValueError, match="'localhost'"):
-        Access().allows(Caller("udp", "localhost"), "core.ps")
+        AccessControl().allows(Caller("udp", "localhost"), "core.ps")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +349,7 @@ def test_covers(lines: list[str], transport: str, address: str | None, covered: 
 
 def test_facts() -> None:
     """It is known which facts the rules ask for, so that a transport need not find out the others."""
-    assert Access().facts == frozenset()
+    assert AccessControl().facts == frozenset()
     assert rules("unix uid=0 allow *", "http user=a allow *", "any deny x").facts == {"uid", "user"}
 
 
@@ -361,12 +363,12 @@ def test_caller_is_shown() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many callers and methods there are, and however long their names, no more is remembered than is set."""
-    monkeypatch.setattr(access, "MAX_CALLERS", 5)
-    monkeypatch.setattr(access, "MAX_DECISIONS", 7)
+    monkeypatch.setattr(control, "MAX_CALLERS", 5)
+    monkeypatch.setattr(control, "MAX_DECISIONS", 7)
     some = rules("udp allow core.*")
     for number in range(20):
         assert some.allows(Caller("udp", f"192.0.2.{number}"), f"core.{number}")
-        assert some.allows(FAR, "core." + "x" * access.MAX_METHOD + str(number))
+        assert some.allows(FAR, "core." + "x" * control.MAX_METHOD + str(number))
     assert some._patterns.cache_info().currsize == 5
     assert some._known.cache_info().currsize == 7
 

@@ -1,4 +1,4 @@
-"""Limits: buckets of tokens, turns by lane, and what was seen lately."""
+"""Limits: turns by lane, and what was seen lately."""
 
 from functools import partial
 from typing import Any
@@ -9,39 +9,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.access import limits
 from jsonrpcs_tx.access.guessing import network_of
-from jsonrpcs_tx.access.limits import Recent, TokenBuckets, TurnLost, Turns
-
-
-def test_bucket() -> None:
-    """A bucket is full at first, empty after as many tokens, and fills again with time, up to its size."""
-    clock = Clock()
-    buckets = TokenBuckets(3, 2, clock)
-    for _ in range(3):
-        assert buckets.wait("a") == 0
-        buckets.take("a")
-    assert (buckets.wait("a"), buckets.wait("b")) == (0.5, 0)
-    clock.advance(0.25)
-    assert buckets.wait("a") == 0.25
-    buckets.take("a", -1)
-    assert buckets.wait("a") == 0
-    clock.advance(1000)
-    for _ in range(3):
-        buckets.take("a")
-    assert buckets.wait("a") == 0.5
-    clock.rightNow -= 500
-    assert buckets.wait("a") == 0.5
-
-
-def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bucket that was used longest ago is forgotten first."""
-    monkeypatch.setattr(limits, "MAX_BUCKETS", 3)
-    buckets = TokenBuckets(1, 1, Clock())
-    for key in "abcad":
-        buckets.take(key)
-    assert len(buckets) == 3
-    assert [buckets.wait(key) > 0 for key in "abcd"] == [True, False, True, True]
+from jsonrpcs_tx.access.limits import Recent, TurnLost, Turns
 
 
 def test_recent() -> None:

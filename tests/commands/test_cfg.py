@@ -26,7 +26,7 @@ NOT_SET = (400, "Failed to set the variable")
 
 
 class Service(SimpleNamespace):
-    """A dispatcher with the commands, and their variables: those that Kamailio was asked about, too.
+    """A dispatcher with the commands, and their variables, including those that Kamailio was asked about.
 
     @ivar log: the changes that the program was told of.
     """
@@ -163,7 +163,7 @@ SIDE_CHECKS = [
 
 @pytest.mark.parametrize(("method", "params", "reply"), SIDE_CHECKS)
 def test_as_the_reference(call: Call, method: str, params: list[Any], reply: Any) -> None:
-    """Names, groups and instances that are not there, or are none, are answered as the real Kamailio does."""
+    """Missing and invalid names, groups and instances are answered as the real Kamailio does."""
     assert call(method, *params) == reply
 
 
@@ -307,7 +307,7 @@ def test_instances(call: Call) -> None:
 
 
 def test_delete_delayed(call: Call) -> None:
-    """A value of an instance can be deleted by a commit, too."""
+    """A commit can also delete a value of an instance."""
     call("add_group_inst", "foo[1]")
     call("set", "foo[1]", "bar", 77)
     assert call("del_delayed", "foo[1]", "bar") == {}
@@ -362,7 +362,7 @@ def test_reset_of_nothing(call: Call, group: str) -> None:
     [(13, 400, ": 13 is bad luck"), (14, 503, "Come Back Later"), (15, -32603, "Internal Error")],
 )
 def test_program_refuses(service: Service, call: Call, value: int, code: int, reason: str) -> None:
-    """A program refuses a change with its reason or its own fault; a bug of it refuses, too, and stays untold."""
+    """A program refuses a change with a reason or a fault; so does a bug, which the client is not told of."""
     before = call("get", "foo")
     text = reason if code != 400 else "Failed to set the variable" + reason
     assert call("seti", "foo", "bar", value) == (code, text)
@@ -397,7 +397,7 @@ def test_most_delayed_changes(call: Call, service: Service, monkeypatch: pytest.
     for request in (("set_delayed", "foo", "ratio", 1), ("del_delayed", "foo[1]", "bar")):
         code, text = call(*request)
         assert code == 400
-        assert text.endswith("allowed are 2 delayed changes; commit or drop them first")
+        assert text.endswith("allowed are 2 delayed changes; commit or drop some first")
     assert call("commit") == {}
     assert (service.foo["bar"], service.foo["title"], service.foo["ratio"]) == (2, "new", 0.5)
 

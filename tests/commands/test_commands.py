@@ -277,7 +277,7 @@ def test_kill_with_nothing(process: InProcess) -> None:
 
 @pytest.mark.parametrize("number", [-1, 65, 2**70, "TERM", None, 1.5])
 def test_kill_refused(process: InProcess, number: object) -> None:
-    """core.kill with a signal that is none is refused, and nothing is sent."""
+    """core.kill with an invalid signal is refused, and nothing is sent."""
     code, text = process.call("core.kill", number)
     assert (code, text.partition(":")[0]) == INVALID
     assert process.clock.getDelayedCalls() == []
@@ -313,7 +313,7 @@ def test_debug(process: InProcess, level: int) -> None:
 
 @pytest.mark.parametrize("level", [log.LEAST_DEBUG - 1, log.MOST_DEBUG + 1, "x", "3", None, 2.5, 2**70])
 def test_debug_refused(process: InProcess, level: object) -> None:
-    """corex.debug with a level that is none is refused, and the level stays."""
+    """corex.debug with an invalid level is refused, and the level stays."""
     old = log.debug()
     code, text = process.call("corex.debug", level)
     assert (code, text.partition(":")[0]) == INVALID
@@ -321,7 +321,7 @@ def test_debug_refused(process: InProcess, level: object) -> None:
 
 
 def test_list_methods(process: InProcess) -> None:
-    """system.listMethods lists all commands, sorted, those that were added later, too."""
+    """system.listMethods lists all commands, sorted, including those added later."""
     names = process.call("system.listMethods")
     assert names == sorted(process.service.registry)
     assert {"core.psx", "core.uptime", "corex.debug", "jsonrpc.echo", "system.methodHelp"} <= set(names)

@@ -121,7 +121,7 @@ def test_set_state_is_seen_by_who_picks(service: Service) -> None:
 
 
 def test_set_duid_state(service: Service) -> None:
-    """Destinations are found by their identifier, too."""
+    """Destinations are also found by their identifier."""
     assert service.call("set_duid_state", "i", 1, "abc") == UPDATED
     assert service.flags()["sip:127.0.0.1:5080"] == "IX"
     assert service.call("set_duid_state", "i", 1, "xyz") == (500, "State Update Failed")

@@ -212,4 +212,4 @@ def test_too_many_values_of_no_json(broken: bytes) -> None:
     """What is not JSON is a parse error, however many values it holds."""
     read = Envelope().decode(broken % b",".join([b"[1]"] * MAX_VALUES))
     assert isinstance(read, Malformed)
-    assert read.fault.code == -32700
+    assert read.error.code == -32700

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jsonrpcs_tx import Settings, makeService
-from jsonrpcs_tx.rpc.registry import Mismatch
+from jsonrpcs_tx.rpc.binding import Mismatch
 from tests.support import Server
 from tests.support.kamailio import Kamailio
 from tests.support.likeness import is_like

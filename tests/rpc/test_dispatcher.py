@@ -1,6 +1,8 @@
 """The dispatcher: running commands at once and later, and what goes wrong with them."""
 
 import json
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +11,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply, command_of
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import Registry, command
 from tests.support.logs import observed
 
@@ -85,12 +87,14 @@ def waiting(deferred: Deferred[Reply]) -> bool:
     return not deferred.called or bool(deferred.paused)
 
 
-def raiser(error: BaseException) -> Callable[[], None]:
-    @command("m")
+def raiser(error: BaseException, later: bool = False) -> Callable[[], object]:
     def method() -> None:
         raise error
 
-    return method
+    async def method_later() -> None:
+        raise error
+
+    return command("m")(method_later if later else method)
 
 
 def returner(value: object, **options: Any) -> Callable[[], object]:
@@ -109,6 +113,67 @@ def test_fault(clock: Clock, log: list[LogEvent], code: int, text: str) -> None:
     for dialect in DIALECTS.values():
         assert Caller(clock, raiser(Fault(code, text)), dialect=dialect).call("m") == (code, text)
     assert log == []
+
+
+class BareInvalid(InvalidParams):
+    """Does not call the constructor of InvalidParams."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize(
+    ("error", "kamailio", "counted"),
+    [
+        (InvalidParams("count is 1 or more"), (500, "Invalid Parameters: count is 1 or more"), "invalid_params"),
+        (InvalidParams(), (500, "Invalid Parameters"), "invalid_params"),
+        (InvalidParams("no file a\udcff"), (500, "Invalid Parameters: no file a?"), "invalid_params"),
+        (BareInvalid(), BUG, "internal_errors"),
+    ],
+    ids=["reason", "no reason", "surrogate", "bare"],
+)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+def test_invalid_params(
+    clock: Clock, dialect: Dialect, error: InvalidParams, kamailio: tuple[int, str], counted: str, later: bool
+) -> None:
+    """A command says that a value is not allowed; the dialect says how that is answered. Both count it alike."""
+    caller = Caller(clock, raiser(error, later), dialect=dialect)
+    answer = now(caller.start("m")) if later else caller.call("m")
+    bug = isinstance(error, BareInvalid)
+    jsonrpc2 = dialect.internal_error if bug else dialect.invalid_params
+    assert answer == (kamailio if dialect is KAMAILIO and not bug else (jsonrpc2.code, jsonrpc2.text))
+    read = {counter.name: counter.read() for counter in caller.dispatcher.counters.group("jsonrpc")}
+    assert (read[counted], read["faults"]) == (1, 0)
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("error", [Fault(400, "x"), InvalidParams("x")], ids=lambda error: type(error).__name__)
+def test_raised_again(clock: Clock, error: Exception, later: bool) -> None:
+    """An exception that a command raises again and again gathers no tracebacks."""
+    caller = Caller(clock, raiser(error, later))
+    for _ in range(3):
+        now(caller.start("m")) if later else caller.call("m")
+        assert len(traceback.extract_tb(error.__traceback__)) == 0
+
+
+def test_command_of(clock: Clock) -> None:
+    """Of a frame can be told which command it runs, however deep it is, and by which name the client has called it."""
+    found = []
+
+    @command("second")
+    @command("first")
+    def method() -> None:
+        def deep() -> None:
+            found.append(command_of(sys._getframe()))
+
+        deep()
+
+    caller = Caller(clock, method)
+    caller.call("first")
+    caller.call("second")
+    assert found == ["first", "second"]
+    assert command_of(sys._getframe()) is None
 
 
 @pytest.mark.parametrize(
@@ -141,17 +206,8 @@ def test_fault_that_cannot_be_written(clock: Clock, fault: Fault, later: bool) -
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
 def test_bug(clock: Clock, log: list[LogEvent], error: BaseException, later: bool, dialect: Dialect) -> None:
     """Any other exception is answered as an internal error that tells nothing, and logged with its traceback."""
-    if later:
-
-        @command("m")
-        async def method() -> None:
-            raise error
-
-        caller = Caller(clock, method, dialect=dialect)
-        answer = now(caller.start("m"))
-    else:
-        caller = Caller(clock, raiser(error), dialect=dialect)
-        answer = caller.call("m")
+    caller = Caller(clock, raiser(error, later), dialect=dialect)
+    answer = now(caller.start("m")) if later else caller.call("m")
     assert answer == (dialect.internal_error.code, dialect.internal_error.text)
     (event,) = log
     assert event["log_level"] is LogLevel.critical

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Error, Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
 from tests.support.envelope import expected_code, read, rounded
 
@@ -76,12 +76,12 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return dialect
 
 
-def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Fault, Any]:
-    """The fault and the id of a document that is no request."""
+def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Error, Any]:
+    """The error and the id of a document that is no request."""
     decoded = Envelope(dialect).decode(document)
     assert isinstance(decoded, Malformed), decoded
     assert decoded.reason
-    return decoded.fault, decoded.id
+    return decoded.error, decoded.id
 
 
 @given(any_document)
@@ -94,7 +94,7 @@ def test_any_bytes(document: bytes) -> None:
         for member in decoded if isinstance(decoded, list) else [decoded]:
             assert isinstance(member, Request | Malformed)
         if not isinstance(decoded, list):
-            code = decoded.fault.code if isinstance(decoded, Malformed) else None
+            code = decoded.error.code if isinstance(decoded, Malformed) else None
             value_is_batch = code == -32600 and read(document) == []
             assert value_is_batch or code == expected_code(document, dialect)
 
@@ -353,7 +353,7 @@ def test_batch_members(dialect: Dialect) -> None:
     assert isinstance(decoded, list)
     assert decoded[1] == Request("2.0", "m", id=1)
     wrong = [member for member in decoded if isinstance(member, Malformed)]
-    assert [(member.fault, member.id) for member in wrong] == [
+    assert [(member.error, member.id) for member in wrong] == [
         (dialect.invalid_request, id) for id in (None, "a", None)
     ]
 
@@ -421,7 +421,7 @@ def echo(*values: int | float | str | bool | None) -> list[Any]:
 def test_any_document_is_answered(document: bytes) -> None:
     """Whatever comes is answered with JSON that has the right error, and the next request is answered."""
     for dialect in DIALECTS.values():
-        dispatcher = Dispatcher(Registry(echo), Clock(), dialect)
+        dispatcher = Dispatcher(Registry(echo), Clock(), dialect=dialect)
         reply = dispatcher.dispatch(document, Origin("test"))
         assert isinstance(reply, Reply)
         code = expected_code(document, dialect)

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx import MISSING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.transports.persistentreader import FIRST_PAUSE, STEADY, PersistentReader
 from tests import support
@@ -116,8 +116,10 @@ def test_reply_name_beyond_the_locale(tmp_path: Path, monkeypatch: pytest.Monkey
 huge = st.just(0).map(lambda _: 10**5000)  # whose repr raises
 codes = st.one_of(st.integers(), st.none(), st.text(), huge, st.booleans(), st.floats())
 texts = st.one_of(st.text(st.characters()), st.none(), st.binary(), st.just("\ud800"))
-any_errors = st.builds(zoo.changed, code=codes, text=texts) | st.sampled_from([*zoo.RAISED.values()]).map(
-    lambda make: make()
+any_errors = (
+    st.builds(zoo.changed, code=codes, text=texts)
+    | st.builds(InvalidParams, texts | huge)
+    | st.sampled_from([*zoo.RAISED.values()]).map(lambda make: make())
 )
 odd_values = [MISSING, b"x", float("nan"), "\ud800", 1.5, None, {1: 1, "1": 2}, zoo.cyclic(), print]
 any_values = st.recursive(
@@ -148,7 +150,7 @@ def test_any_outcome(outcome: object, way: str, dialect: str) -> None:
         return fail(outcome) if isinstance(outcome, BaseException) else give()
 
     method = command("m")({"return": give, "coroutine": give_later, "fail": give_failure}[way])
-    dispatcher = Dispatcher(Registry(method), Clock(), DIALECTS[dialect])
+    dispatcher = Dispatcher(Registry(method), Clock(), dialect=DIALECTS[dialect])
     replies: list[Any] = []
     reply = dispatcher.dispatch(request("m"), Origin("http", asynchronous=True))
     reply.addBoth(replies.append) if isinstance(reply, Deferred) else replies.append(reply)
@@ -246,7 +248,7 @@ class Breaker:
     @command("test.break")
     def break_readers(self) -> None:
         "Has each reader fail once, in the next turn."
-        for kind in (datagramreader.DatagramReader, datagrambatch.FastDatagramReader, fifo.FifoReader):
+        for kind in (datagramreader.DatagramReader, datagrambatch.BatchReader, fifo.FifoReader):
             kind.doRead = self.fail_once(kind, kind.doRead)
 
     def fail_once(self, kind, read):

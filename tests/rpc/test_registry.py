@@ -13,10 +13,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc import registry
+from jsonrpcs_tx.rpc.binding import MISSING, Binding, Mismatch, Text
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO
-from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.registry import MISSING, Binding, Mismatch, Registry, Text, command, commands_of
+from jsonrpcs_tx.rpc.faults import Error, Fault
+from jsonrpcs_tx.rpc.registry import CommandOptions, Registry, command, commands_of
 
 NO = object()
 """In the tables: the value is refused."""
@@ -186,7 +187,7 @@ def test_named_mismatch(members: dict[str, Any]) -> None:
 def answer(method: Callable[..., Any], params: str, dialect: Any = KAMAILIO) -> str:
     """The reply to a request with these params, from its result or error on."""
     document = '{"jsonrpc":"2.0","method":"m","params":' + params + ',"id":1}'
-    reply = Dispatcher(Registry(method), Clock(), dialect).dispatch(document.encode(), Origin("test"))
+    reply = Dispatcher(Registry(method), Clock(), dialect=dialect).dispatch(document.encode(), Origin("test"))
     assert isinstance(reply, Reply)
     return reply.body.decode().removeprefix('{"jsonrpc":"2.0",').removesuffix(',"id":1}')
 
@@ -441,13 +442,13 @@ def test_options() -> None:
     assert function(5) == 5
     (found,) = commands_of(function)
     options = found.options
-    assert (options.usage, options.interval, options.lock, options.timeout) == (usage, 2, "l", 3)
+    assert options == CommandOptions("m", Error(400, "x"), 2, "l", 3, stateless=False)
     assert not found.plain
 
 
 def test_bound_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call looks at no signature and no annotation: that was done when the command was added."""
-    dispatchers = [Dispatcher(Registry(Family(0)), Clock(), dialect) for dialect in DIALECTS.values()]
+    dispatchers = [Dispatcher(Registry(Family(0)), Clock(), dialect=dialect) for dialect in DIALECTS.values()]
 
     def fail(*arguments: object, **options: object) -> None:
         raise AssertionError("inspected in a call")

@@ -122,7 +122,7 @@ def test_in_process(document: str, wanted: str | None) -> None:
     """The dispatcher answers an example as the specification says, and runs notifications."""
     registry = Registry(subtract, add_up, update, get_data)
     notified.clear()
-    reply = Dispatcher(registry, Clock(), JSONRPC2).dispatch(document.encode(), Origin("test"))
+    reply = Dispatcher(registry, Clock(), dialect=JSONRPC2).dispatch(document.encode(), Origin("test"))
     assert isinstance(reply, Reply)
     assert (json.loads(reply.body) if reply.body else None) == (None if wanted is None else json.loads(wanted))
     assert len(notified) == document.count("notify_") + document.count("update")

@@ -25,6 +25,7 @@ print(memory().real_used - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["given back", "kept"])
 def test_large_blocks(how: str) -> None:
     """Large blocks are given back to the system when they are free, which the C library by itself does not do."""

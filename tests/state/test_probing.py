@@ -228,7 +228,7 @@ class Network(Clock):
     """A reactor whose time and network a test makes.
 
     @ivar sent: the requests, each with when and whereto.
-    @ivar missing: the interfaces that there are none of.
+    @ivar missing: the interfaces that the machine lacks.
     @ivar error: what sending raises, if anything.
     @ivar names: the addresses of names.
     """
@@ -289,7 +289,7 @@ class RoundTests(SynchronousTestCase):
         assert [at for at, *_ in self.network.sent] == [10, 20, 30]
 
     def test_one_at_a_time(self) -> None:
-        """A destination whose last probe is still at work is not probed again."""
+        """A destination whose last probe is still in progress is not probed again."""
         self.start(interval=1)
         self.network.pump([0.25] * 22)
         assert len({request for _, request, _ in self.network.sent}) == 1
@@ -298,7 +298,7 @@ class RoundTests(SynchronousTestCase):
         assert self.destination.letters == "IP"
 
     def test_stop(self) -> None:
-        """At the stop probes at work are given up, no time is waited for, and no state changes."""
+        """At the stop, probes in progress are given up without waiting, and no state changes."""
         self.start()
         self.network.advance(10)
         assert len(self.network.sent) == 1
@@ -464,7 +464,7 @@ class ServiceTests(LoopbackCase):
         self.round(service)
         while service._next is before:
             await deferLater(reactor, 0)
-        assert service._at_work == {}
+        assert service._in_progress == {}
         assert peer.requests.pending == []
 
     async def test_no_name(self) -> None:
@@ -477,7 +477,7 @@ class ServiceTests(LoopbackCase):
             sets[1].set_state(destination, PROBING)
             self.round(service)
             await self.letters(destination, "IP")
-            while service._at_work:
+            while service._in_progress:
                 await deferLater(reactor, 0)
 
     test_no_name.timeout = PATIENCE  # type: ignore[attr-defined] # trial's way
@@ -494,6 +494,6 @@ class ServiceTests(LoopbackCase):
         sets.remove(1, uri)
         sets.add(1, Destination(uri, PROBING | TRYING))
         peer.answer(request, addr, "503 No")
-        while service._at_work:
+        while service._in_progress:
             await deferLater(reactor, 0)
         assert next(iter(sets[1])).letters == "TP"

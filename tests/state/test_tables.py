@@ -73,7 +73,7 @@ def test_bad_definition(text: str, says: str) -> None:
 def test_name_twice(tables: Tables) -> None:
     """A second table of a name is refused, and the first stays."""
     first = tables.define("a=>size=4")
-    with pytest.raises(SettingError, match="each name once"):
+    with pytest.raises(SettingError, match="each table once"):
         tables.define("a=>size=5")
     assert tables["a"] is first
     assert list(tables) == ["a"]
@@ -181,7 +181,7 @@ def remaining(table: Table, clock: Clock, key: str) -> float | None:
     ],
 )
 def test_set_again(tables: Tables, clock: Clock, attributes: str, expires: int, then: float | None) -> None:
-    """Setting an item again begins its time anew, unless updateexpire is off and no time is given."""
+    """Setting an item again restarts its time, unless updateexpire is off and no time is given."""
     table = tables.define("a=>" + attributes)
     table.set("k", 1, 500)
     clock.advance(10)

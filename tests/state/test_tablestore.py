@@ -359,7 +359,9 @@ def test_slow_disk(slow: Slow) -> None:
     assert slow.thread.store(a) is False
     a.set("k", "later")
     for refused in (slow.thread.store, slow.thread.reload):
-        with pytest.raises(StorageError, match="table a: another is being stored or read; allowed: once that is done"):
+        with pytest.raises(
+            StorageError, match="table a: another table is being stored or read; try again when that is done"
+        ):
             refused(a)
     slow.clock.advance(1)  # which finds it still in hand
     slow.finish()

@@ -120,7 +120,7 @@ def test_names_are_taken_once() -> None:
     """Neither a group nor a variable has the name of another."""
     variables = Variables()
     first = variables.add("g", [Variable("v", 1)])
-    with pytest.raises(ValueError, match="group g: there is one"):
+    with pytest.raises(ValueError, match="group g: that name is taken"):
         variables.add("g", [])
     with pytest.raises(ValueError, match="two variables v"):
         variables.add("h", [Variable("v", 1), Variable("v", 2)])
@@ -145,7 +145,7 @@ def test_unknown(program: Program) -> None:
 
 
 def test_told(program: Program) -> None:
-    """The program is told of a change once it is made, and of none that is none."""
+    """The program is told of a change once it is made, and only if the value differs."""
     program.group.set("limit", 20)
     program.group.set("limit", 20)
     assert program.told == [("limit", 10, 20)]

@@ -4,6 +4,7 @@ import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import attrs
 from twisted.internet.testing import MemoryReactorClock
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
+from jsonrpcs_tx.transports.replysocket import reply_socket
+from jsonrpcs_tx.transports.responder import Responder
 
 FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
 
@@ -50,7 +53,7 @@ class Commands:
 class Side:
     """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
 
-    reader: DatagramReader
+    reader: Any
     dispatcher: Dispatcher
     commands: Commands
     server: socket.socket
@@ -76,6 +79,19 @@ def received(client: socket.socket) -> Iterator[bytes]:
             return
 
 
+def make_reader(
+    kind: type[DatagramReader], sock: socket.socket, dispatcher: Dispatcher, protocol: str, timeout: float, reactor: Any
+) -> Any:
+    """A reader of a bound socket, put together as a server does it. Its C{receiver} is the L{Responder} that answers
+    what it reads.
+
+    @param timeout: seconds to try to send a reply to a client whose queue is full.
+    """
+    replies = DatagramReplies(protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
+    make: Any = kind
+    return make(sock, Responder(dispatcher, protocol, replies), reactor)
+
+
 @contextmanager
 def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
     with ExitStack() as stack:
@@ -89,7 +105,9 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
                 one.bind(str(directory / f"{number}"))
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
-        dispatcher = Dispatcher(Registry(commands), clock, DIALECTS[dialect])
-        reader = kind(server, dispatcher, Origin(family.rstrip("46")), 2, clock)
+        dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
+        reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
+        reader.turn = inf
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()
+        reader.receiver.replies.stop()

@@ -9,10 +9,12 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
-from jsonrpcs_tx.access.rules import Access, read_rule
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.http import JsonRpcResource, JsonRpcSite
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 
 MAX_BODY = 2000
 """Bytes that the body of a request has at most."""
@@ -57,7 +59,7 @@ class Commands:
 class Connection:
     """A connection in memory to a site, with what comes of it.
 
-    @param site: L{FastSite} or L{JsonRpcSite}.
+    @param site: L{DirectSite} or L{JsonRpcSite}.
     @param options: options of the resource.
     """
 
@@ -71,8 +73,8 @@ class Connection:
     ) -> None:
         self.clock = Clock()
         self.commands = Commands()
-        access = Access([read_rule(rule)]) if rule else None
-        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, DIALECTS[dialect], access=access)
+        access = AccessControl([read_rule(rule)]) if rule else None
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))

@@ -7,7 +7,7 @@ import pytest
 
 
 def lacks(program: str) -> bool:
-    """Whether a program is missing; which CI does not forgive."""
+    """Whether a program is missing, which is an error in CI."""
     if shutil.which(program):
         return False
     assert "CI" not in os.environ, f"{program} is not installed"

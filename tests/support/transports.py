@@ -1,6 +1,7 @@
 """What the tests of a transport within the process start from."""
 
 import re
+import time
 
 import pytest
 from twisted.application.service import Service
@@ -24,15 +25,19 @@ class Commands:
     """Commands that show what came through.
 
     @ivar calls: what C{test.echo} was called with.
+    @ivar seconds: how long it takes.
     """
 
     def __init__(self) -> None:
         self.calls: list[object] = []
+        self.seconds = 0.0
 
     @command("test.echo")
     def echo(self, value: str | int) -> str | int:
         """Returns what it is given."""
         self.calls.append(value)
+        if self.seconds:
+            time.sleep(self.seconds)
         return value
 
     @command("test.big")

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.threads import deferToThread
-from twisted.protocols.haproxy._exceptions import InvalidProxyHeader
 
-from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN, read_header
+from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN, InvalidProxyHeader, read_header
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request
 from tests.support.documents import request as document
 from tests.support.http import HttpCase
@@ -52,11 +51,16 @@ def test_headers(header: bytes) -> None:
     [
         *(b"GET / HTTP/1.1\r\n", b"PROXY \r\n", b"PROXY TCP4\r\n", b"PROXY TCP4 a b 1 2\r\n", b"PROXY UNKNOWNX\r\n"),
         *(b"PROXY TCP4 1.2.3.4 1.2.3.4 x 2\r\n", b"PROXY TCP4 " + b"1" * 200, v2(5, 0x11, b""), v2(1, 0x11, b"\0" * 3)),
-        *(v2(1, 0x1F, b"\0" * 12), v2(1, 0xF1, b"\0" * 12)),
+        *(v2(1, 0x1F, b"\0" * 12), v2(1, 0xF1, b"\0" * 12), v2(1, 0x21, b"\0" * 12), v2(1, 0x31, b"\0" * 36)),
+        *(
+            b"PROXY TCP4 ::1 ::1 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 1.2.3.4 -1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+        ),
     ],
 )
 def test_no_headers(header: bytes) -> None:
-    """What is no header is an error."""
+    """Anything but a header is an error."""
     with pytest.raises(InvalidProxyHeader):
         read_header(header)
 

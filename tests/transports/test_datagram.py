@@ -17,14 +17,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import BURST, throttle
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, DatagramReader
 from jsonrpcs_tx.transports.waiting import MAX_WAITING, RETRY_DELAY
 from tests.support import PATIENCE
+from tests.support.datagrams import make_reader
 from tests.support.documents import PARSE_ERROR, request, result
 from tests.support.files import make_directory, ordinary_user
 from tests.support.logs import warnings
@@ -146,7 +147,7 @@ class DatagramCase(TransportCase):
         return True
 
     def dropped(self) -> int:
-        return self.dispatcher.traffic(self.service.transport_name).dropped.value
+        return self.dispatcher.traffic(self.service.protocol).dropped.value
 
 
 class EveryKind:
@@ -219,7 +220,7 @@ class EveryKind:
         assert self.service.listener is None
         assert not self.heard(self.client("late"))
         again = self.start(self.value if isinstance(self.address, str) else self.named())
-        assert str(again.listener).split()[0] == self.service.transport_name
+        assert str(again.listener).split()[0] == self.service.protocol
         await self.assert_answers(self.client("other"))
 
     async def test_two_servers(self: Any) -> None:
@@ -415,7 +416,7 @@ class UnixModeTests(DatagramCase):
         options = Settings(run_dir=str(self.directory), dgram_user="no-such-user")
         error = start_error(datagram_service(options, "other.sock", self.dispatcher, reactor))
         assert isinstance(error, StartError)
-        assert str(error).startswith("dgram_user: 'no-such-user' does not exist here; allowed: ")
+        assert str(error).startswith("dgram_user: 'no-such-user': does not exist here; allowed: ")
         assert not (self.directory / "other.sock").exists()
 
 
@@ -429,7 +430,7 @@ class TimeoutTests(DatagramCase):
         full = self.client("full")
         await self.send_all(full, [request("test.echo", number, id=number) for number in range(QUEUE + 50)])
         await self.logged(f"unix: no reply to {self.directory}/full: ")
-        while self.service._reader is not None and self.service._reader.waiting:
+        while self.service._replies is not None and self.service._replies.waiting:
             await self.turns()
         taken = full.waiting()
         assert len(taken) + self.dropped() == QUEUE + 50
@@ -451,12 +452,12 @@ class ReaderTests(SynchronousTestCase):
         self.counters = Counters()
         dispatcher = Dispatcher(Registry(self.commands), self.clock, counters=self.counters)
         self.server = self.bound("server")
-        self.reader = self.reader_class(self.server, dispatcher, Origin("unix"), self.TIMEOUT, self.clock)
+        self.reader = make_reader(self.reader_class, self.server, dispatcher, "unix", self.TIMEOUT, self.clock)
         self.traffic = dispatcher.traffic("unix")
 
     def answer(self, document: bytes, peer: str) -> None:
         """Have the reader answer a document, as if the user of this process had sent it."""
-        self.reader.datagram_received(document, peer, os.geteuid())
+        self.reader.receiver.datagram_received(document, peer, os.geteuid())
 
     def bound(self, name: str) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -482,7 +483,7 @@ class ReaderTests(SynchronousTestCase):
             sock.setblocking(False)
             sock.bind(("127.0.0.1", 0))
         dispatcher = Dispatcher(Registry(self.commands), self.clock)
-        reader = self.reader_class(server, dispatcher, Origin("udp"), self.TIMEOUT, self.clock)
+        reader = make_reader(self.reader_class, server, dispatcher, "udp", self.TIMEOUT, self.clock)
         assert MAX_PER_WAKEUP == 64
         for number in range(100):
             client.sendto(request("test.echo", number), server.getsockname())
@@ -496,12 +497,12 @@ class ReaderTests(SynchronousTestCase):
         client, _ = self.fill("client")
         self.clock.pump([RETRY_DELAY] * int(0.99 * self.TIMEOUT / RETRY_DELAY))
         assert self.traffic.dropped.value == 0
-        assert self.reader.waiting
+        assert self.reader.receiver.replies.waiting
         with capturedLogs() as events:
             self.clock.pump([RETRY_DELAY] * int(0.02 * self.TIMEOUT / RETRY_DELAY))
         assert self.traffic.dropped.value == 1
         assert warnings(events) == [f"unix: no reply to {client.getsockname()}: it does not read"]
-        assert not self.reader.waiting
+        assert not self.reader.receiver.replies.waiting
         assert self.clock.getDelayedCalls() == []
 
     def test_taken_in_time(self) -> None:
@@ -536,7 +537,7 @@ class ReaderTests(SynchronousTestCase):
         other = self.bound("other")
         self.answer(request("test.echo", 2), other.getsockname())
         assert json.loads(other.recv(1000)) == result(2)
-        self.reader.replies.stop()
+        self.reader.receiver.replies.stop()
 
     def test_large_replies_to_a_full_client(self) -> None:
         """Large replies that one client leaves unread do not keep another from its reply."""
@@ -559,7 +560,7 @@ class ReaderTests(SynchronousTestCase):
 class FastReaderTests(ReaderTests):
     """The same of the reader that takes many datagrams at once."""
 
-    reader_class = FastDatagramReader
+    reader_class = BatchReader
 
 
 class GeneralUdp4Tests(Udp4Tests):

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import ECHO, ECHO_REPLY
@@ -58,7 +58,7 @@ documents = st.one_of(
 def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) -> None:
     """Whatever comes, both readers give every client the same replies in the same order, and count the same."""
     outcomes = []
-    for kind in (DatagramReader, FastDatagramReader):
+    for kind in (DatagramReader, BatchReader):
         with side(kind, family, dialect) as one:
             for number, document in sent:
                 one.send(number, document)
@@ -70,7 +70,7 @@ def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) 
 @pytest.mark.parametrize("family", ["udp4", "udp6"])
 def test_many(family: str) -> None:
     """More than fit at once are answered in their order, and no more than the reader may in one turn."""
-    with side(FastDatagramReader, family) as one:
+    with side(BatchReader, family) as one:
         for number in range(2 * SLOTS + 5):
             one.clients[0].sendto(request("jsonrpc.echo", number), one.server.getsockname())
         answered: list[int] = []
@@ -83,7 +83,7 @@ def test_many(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_peers(family: str) -> None:
     """The address of a client is what the module socket makes of it."""
-    with side(FastDatagramReader, family) as one, ExitStack() as stack:
+    with side(BatchReader, family) as one, ExitStack() as stack:
         clients = one.clients
         if family == "unix":
             abstract = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -91,7 +91,7 @@ def test_peers(family: str) -> None:
             odd = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             odd.bind(f"{one.server.getsockname()}ä\udcff")
             clients = [*clients[:2], abstract, odd]
-        slots = one.reader._slots  # type: ignore[attr-defined] # one of this family has them
+        slots = one.reader._slots
         for _ in range(2):  # the second time, nothing of the first one is left
             for client in clients:
                 client.sendto(b"x", one.server.getsockname())
@@ -105,7 +105,7 @@ def test_peers(family: str) -> None:
 
 def test_client_that_is_gone() -> None:
     """Replies to one that has gone are dropped and counted, and those around it get theirs."""
-    with side(FastDatagramReader, "unix") as one:
+    with side(BatchReader, "unix") as one:
         for number in (0, 1, 0, 1, 0):
             one.send(number, ECHO)
         one.clients[1].close()
@@ -114,16 +114,43 @@ def test_client_that_is_gone() -> None:
         assert one.counts()["unix:dropped"] == 2
 
 
+def hold() -> None:
+    """Take more time than replies that are ready may wait."""
+    end = monotonic() + 2 * HOLD
+    while monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("stops", [False, True])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+def test_turn(kind: type[DatagramReader], stops: bool) -> None:
+    """When its time is over, a reader leaves the rest for its next turn, which comes; none is lost at a stop."""
+    with side(kind, "udp4") as one:
+        one.reader.turn = 0
+        one.commands.then = hold
+        for id in range(3):
+            one.clients[0].sendto(request("test.then", id=id), one.server.getsockname())
+        one.reader.doRead()
+        answered = [json.loads(reply)["id"] for reply in received(one.clients[0])]
+        assert answered == [0]
+        for _ in range(2):
+            if stops:
+                one.reader.finish()
+            elif kind is BatchReader:
+                one.clock.advance(0)  # all has been received: the reactor sees nothing
+            else:
+                one.reader.doRead()
+            answered += [json.loads(reply)["id"] for reply in received(one.clients[0])]
+            assert len(answered) >= 2
+        assert answered == [0, 1, 2]
+    assert one.clock.getDelayedCalls() == []
+
+
 def test_slow_command() -> None:
     """Replies do not wait for the commands of others that take their time."""
     early: list[bytes] = []
 
-    def hold() -> None:
-        end = monotonic() + 2 * HOLD
-        while monotonic() < end:
-            pass
-
-    with side(FastDatagramReader, "udp4") as one:
+    with side(BatchReader, "udp4") as one:
 
         def look() -> None:
             early.extend(received(one.clients[0]))
@@ -137,7 +164,7 @@ def test_slow_command() -> None:
         assert [json.loads(reply)["result"] for reply in received(one.clients[0])] == ["done"]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
     """A command that has the reader finish is answered, as is what came with it and behind it."""
     with side(kind, "udp4") as one:
@@ -163,7 +190,7 @@ def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
 
 def test_closed_by_a_command() -> None:
     """Replies that cannot go out any more since the socket is closed are dropped, and counted."""
-    with side(FastDatagramReader, "udp4") as one:
+    with side(BatchReader, "udp4") as one:
         one.commands.then = one.server.close
         one.clients[0].sendto(request("jsonrpc.echo"), one.server.getsockname())
         one.clients[0].sendto(request("test.then"), one.server.getsockname())
@@ -174,9 +201,9 @@ def test_closed_by_a_command() -> None:
 
 def test_order() -> None:
     """A reply does not overtake those that wait for its client, even if there is room for it again."""
-    with side(FastDatagramReader, "unix") as one:
+    with side(BatchReader, "unix") as one:
         client, count = one.clients[0], 0
-        while not one.reader.waiting:
+        while not one.reader.receiver.replies.waiting:
             client.sendto(request("jsonrpc.echo", count), one.server.getsockname())
             one.reader.doRead()
             count += 1
@@ -189,7 +216,7 @@ def test_order() -> None:
         assert [json.loads(reply)["result"] for reply in (first, *rest)] == [[number] for number in range(count + 1)]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 def test_unreadable(kind: type[DatagramReader]) -> None:
     """What keeps datagrams from being read is logged."""
     with side(kind, "udp4") as one, capturedLogs() as events:

@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.internet import abstract, reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +18,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.transports import fifo
 from jsonrpcs_tx.transports.fifo import MAX_REPLY_PATH, OPEN_DELAY, OPEN_TRIES, FifoReader, FifoService, ReplyFifos
 from tests.support import PATIENCE
 from tests.support.documents import PARSE_ERROR, request, result
@@ -317,6 +318,43 @@ class IdleTimeTests(SynchronousTestCase):
         self.fifo.finish()
         self.clock.advance(10)
         assert (self.replies.sent, self.clock.getDelayedCalls()) == ([], [])
+
+
+class TurnTests(FifoCase):
+    """Many requests in one write."""
+
+    COUNT = 20
+
+    def setUp(self) -> None:
+        self.patch(FifoReader, "turn", 0.002)
+        super().setUp()
+        self.commands.seconds = 0.003
+
+    async def test_others_meanwhile(self) -> None:
+        """They are answered in several turns, each in order, and nothing more needs to come for that."""
+        readers = [self.reader(f"a{number}") for number in range(self.COUNT)]
+        self.write(b"".join(request("test.echo", number, reply_name=f"a{number}") for number in range(self.COUNT)))
+        turns = 0
+        while len(self.commands.calls) < self.COUNT:
+            await deferLater(reactor, 0)
+            turns += 1
+        assert turns >= self.COUNT
+        assert self.commands.calls == list(range(self.COUNT))
+        for number, reader in enumerate(readers):
+            assert await reader.reply() == result(number)
+
+    async def test_stop(self) -> None:
+        """All are answered when the server stops, with what is still in the FIFO."""
+        readers = [self.reader(f"a{number}") for number in range(self.COUNT)]
+        for number in range(self.COUNT):
+            self.write(request("test.echo", number, reply_name=f"a{number}"))
+            if number == self.COUNT // 2:
+                await self.turns()
+        assert len(self.commands.calls) < self.COUNT // 2
+        await self.service.stopService()
+        assert self.commands.calls == list(range(self.COUNT))
+        for number, reader in enumerate(readers):
+            assert await reader.reply() == result(number)
 
 
 class ReplyNameTests(FifoCase):
@@ -636,6 +674,65 @@ class LargeReplyTests(FifoCase):
         await stopped
 
 
+class WaitingTests(FifoCase):
+    """Replies that wait for slow readers: in order, and limited."""
+
+    SIZE = 1_500_000
+
+    def setUp(self) -> None:
+        self.patch(fifo, "MAX_BYTES", 5 * self.SIZE)
+        super().setUp()
+
+    def ask(self, name: str, count: int = 1) -> list[dict[str, object]]:
+        """Ask for large replies to the FIFO of a name.
+
+        @return: what they should be.
+        """
+        for id in range(count):
+            self.write(request("test.big", self.SIZE, id=id, reply_name=name))
+        return [result(self.commands.big(self.SIZE), id) for id in range(count)]
+
+    async def test_order(self) -> None:
+        """Large replies to one FIFO come one after the other, each whole."""
+        stalled = self.reader("a", reading=False)
+        expected = self.ask("a", 2)
+        await self.assert_answers("b")
+        stalled.startReading()
+        data = await stalled.whole()
+        if len(data) < 2 * self.SIZE:  # it has seen the end of the first
+            data += await self.reader("a").whole()
+        wanted = "".join(json.dumps(one, separators=(",", ":")) for one in expected)
+        assert data.decode() == wanted
+
+    async def test_bytes_of_one(self) -> None:
+        """A reader that stalls has half of the bytes at the most; its oldest replies are dropped, counted and logged,
+        and others get theirs.
+        """
+        self.reader("a", reading=False)
+        self.ask("a", 5)
+        await self.logged("no reply to .*/r/a: newer replies to it wait")
+        await self.assert_answers("b")
+        assert self.dispatcher.traffic("fifo").dropped.value == 3
+        others = self.reader("c", reading=False)
+        expected = self.ask("c")
+        await self.assert_answers("d")
+        others.startReading()
+        assert [await others.reply()] == expected
+
+    async def test_open_files(self) -> None:
+        """Slow readers do not take all descriptors: of too many, the one that was first loses its reply."""
+        self.patch(fifo, "MAX_BEGUN", 2)
+        readers = [self.reader(name, reading=False) for name in "abcd"]
+        expected = [self.ask(name) for name in "abcd"]
+        await self.logged("no reply to .*/r/a: too many")
+        await self.logged("no reply to .*/r/b: too many")
+        for reader in readers:
+            reader.startReading()
+        assert len(await readers[0].whole()) < self.SIZE
+        for reader, replies in zip(readers[2:], expected[2:], strict=True):
+            assert [await reader.reply()] == replies
+
+
 class DeadlineTests(FifoCase):
     """The time that a reader has."""
 
@@ -702,9 +799,7 @@ class ServiceTests(FifoCase):
         """A second server is refused the FIFO of a running one, which goes on."""
         second = self.make_service()
         error = start_error(second)
-        assert (
-            str(error) == f"fifo_name: {self.path} is in use by a running server; allowed: a path of its own for each"
-        )
+        assert str(error) == f"fifo_name: {self.path}: in use by a running server; allowed: a path of its own for each"
         second.stopService()
         await self.assert_answers()
 

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.transports.files import SAFE_MODE, Access, OwnFile, bind_unix, make_fifo
+from jsonrpcs_tx.transports.files import SAFE_MODE, Ownership, OwnFile, bind_unix, make_fifo
 from tests.support.files import STRANGER, make_directory, ordinary_user
 from tests.support.logs import warnings
 
@@ -28,32 +28,32 @@ class FilesCase(SynchronousTestCase):
         self.directory = make_directory(self)
         self.path = str(self.directory / "made")
 
-    def new_fifo(self, access: Access | None = None) -> OwnFile:
-        return make_fifo("fifo_name", self.path, access or Access("fifo", 0o660))
+    def new_fifo(self, ownership: Ownership | None = None) -> OwnFile:
+        return make_fifo("fifo_name", self.path, ownership or Ownership("fifo", 0o660))
 
-    def new_socket(self, access: Access | None = None) -> OwnFile:
-        return bind_unix("dgram_socket", self.path, self.open_socket(), access or Access("dgram", 0o660))
+    def new_socket(self, ownership: Ownership | None = None) -> OwnFile:
+        return bind_unix("dgram_socket", self.path, self.open_socket(), ownership or Ownership("dgram", 0o660))
 
     def open_socket(self, kind: int = socket.SOCK_DGRAM) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, kind)
         self.addCleanup(sock.close)
         return sock
 
-    def each(self) -> Iterator[tuple[str, Callable[[Access | None], OwnFile]]]:
+    def each(self) -> Iterator[tuple[str, Callable[[Ownership | None], OwnFile]]]:
         """The prefix of the settings and the function that makes the file, for both kinds; it is gone in between."""
         for prefix, make in (("fifo", self.new_fifo), ("dgram", self.new_socket)):
             yield prefix, make
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.path)
 
-    def refused(self, make: Callable[[Access | None], OwnFile], access: Access | None = None) -> str:
+    def refused(self, make: Callable[[Ownership | None], OwnFile], ownership: Ownership | None = None) -> str:
         """The message that refuses the start."""
         with pytest.raises(StartError) as refusal:
-            make(access)
+            make(ownership)
         return str(refusal.value)
 
 
-class AccessTests(FilesCase):
+class OwnershipTests(FilesCase):
     """Modes and owners."""
 
     def test_types(self) -> None:
@@ -70,7 +70,7 @@ class AccessTests(FilesCase):
         self.addCleanup(os.umask, os.umask(0o027))
         for prefix, make in self.each():
             for mode in (0o600, 0o660, 0o666, 0o622):
-                made = make(Access(prefix, mode))
+                made = make(Ownership(prefix, mode))
                 assert stat.S_IMODE(os.lstat(self.path).st_mode) == mode
                 made.remove()
         assert os.umask(0o027) == 0o027
@@ -79,7 +79,7 @@ class AccessTests(FilesCase):
         """Mode 0 becomes 0600, and the log warns of it by the name of the setting."""
         for prefix, make in self.each():
             with capturedLogs() as events:
-                make(Access(prefix, 0))
+                make(Ownership(prefix, 0))
             assert stat.S_IMODE(os.lstat(self.path).st_mode) == SAFE_MODE
             assert warnings(events) == [f"{prefix}_mode 0 is unsafe; {self.path} gets 0600"]
 
@@ -88,7 +88,7 @@ class AccessTests(FilesCase):
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(os.getegid())
         for prefix, make in self.each():
             for owner, owners in ((user.pw_uid, group.gr_gid), (user.pw_name, group.gr_name)):
-                made = make(Access(prefix, 0o640, owner, owners))
+                made = make(Ownership(prefix, 0o640, owner, owners))
                 status = os.lstat(self.path)
                 assert (status.st_uid, status.st_gid) == (user.pw_uid, group.gr_gid)
                 assert stat.S_IMODE(status.st_mode) == 0o640
@@ -106,7 +106,7 @@ class AccessTests(FilesCase):
                 (STRANGER, "", (STRANGER, os.getegid())),
                 ("", STRANGER, (0, STRANGER)),
             ):
-                made = make(Access(prefix, 0o660, owner, owners))
+                made = make(Ownership(prefix, 0o660, owner, owners))
                 status = os.lstat(self.path)
                 assert (status.st_uid, status.st_gid) == expected
                 assert stat.S_IMODE(status.st_mode) == 0o660
@@ -115,12 +115,12 @@ class AccessTests(FilesCase):
     def test_unknown_owner(self) -> None:
         """A user or group that does not exist is refused with the setting, the value and what is allowed."""
         for prefix, make in self.each():
-            for setting, access in (
-                ("user", Access(prefix, 0o660, user="no-such-user")),
-                ("group", Access(prefix, 0o660, group="no-such-user")),
+            for setting, ownership in (
+                ("user", Ownership(prefix, 0o660, user="no-such-user")),
+                ("group", Ownership(prefix, 0o660, group="no-such-user")),
             ):
-                message = f"{prefix}_{setting}: 'no-such-user' does not exist here; allowed: a known name, or a number"
-                assert self.refused(make, access) == message
+                message = f"{prefix}_{setting}: no-such-user: 'no-such-user' does not exist here; allowed: "
+                assert self.refused(make, ownership) == f"{message}a known name, or a number up to {2**32 - 2}"
                 assert not os.path.lexists(self.path)
 
     def test_impossible_owner(self) -> None:
@@ -128,7 +128,7 @@ class AccessTests(FilesCase):
         for prefix, make in self.each():
             for number in (2**32 - 1, 2**32, 2**64):
                 assert re.search(
-                    rf"{prefix}_user.*{number}.*allowed", self.refused(make, Access(prefix, 0o660, user=number))
+                    rf"{prefix}_user.*{number}.*allowed", self.refused(make, Ownership(prefix, 0o660, user=number))
                 )
                 assert not os.path.lexists(self.path)
 
@@ -138,8 +138,12 @@ class AccessTests(FilesCase):
         self.directory.chmod(0o777)
         for prefix, make in self.each():
             with ordinary_user():
-                message = self.refused(make, Access(prefix, 0o660, user=0, group="root"))
-            for part in (f"{prefix}_user 0", f"{prefix}_group 'root'", self.path, "not permitted", "allowed: owners"):
+                message = self.refused(make, Ownership(prefix, 0o660, user=0, group="root"))
+            for part in (
+                f"{prefix}_user, {prefix}_group: 0, 'root': {self.path}: ",
+                "not permitted",
+                "allowed: owners",
+            ):
                 assert part in message
             assert not os.path.lexists(self.path)
 
@@ -178,13 +182,13 @@ class SwapTests(FilesCase):
 
         patched = self.patch(os, name, swapping)
 
-    def access(self, prefix: str) -> Access:
-        return Access(prefix, 0o666) if os.geteuid() else Access(prefix, 0o666, STRANGER, STRANGER)
+    def ownership(self, prefix: str) -> Ownership:
+        return Ownership(prefix, 0o666) if os.geteuid() else Ownership(prefix, 0o666, STRANGER, STRANGER)
 
     def test_between_making_and_opening(self) -> None:
         """Swapped as soon as it is made, the start is refused, and no other file is touched."""
         self.swap_around("mkfifo", before=False)
-        assert "another file has taken its place; allowed:" in self.refused(self.new_fifo, self.access("fifo"))
+        assert "another file has taken its place; allowed:" in self.refused(self.new_fifo, self.ownership("fifo"))
         assert self.facts(self.victim) == self.before
 
         class Swapped(socket.socket):
@@ -195,7 +199,7 @@ class SwapTests(FilesCase):
 
         os.unlink(self.path)
         with Swapped(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, pytest.raises(StartError, match="taken its place"):
-            bind_unix("dgram_socket", self.path, sock, self.access("dgram"))
+            bind_unix("dgram_socket", self.path, sock, self.ownership("dgram"))
         assert self.facts(self.victim) == self.before
 
     def test_before_owner_and_mode(self) -> None:
@@ -203,7 +207,7 @@ class SwapTests(FilesCase):
         for prefix, make in self.each():
             for name in ("chmod",) if os.geteuid() else ("chown", "chmod"):
                 self.swap_around(name, before=True)
-                made = make(self.access(prefix))
+                made = make(self.ownership(prefix))
                 assert self.facts(self.victim) == self.before
                 moved = Path(self.path + ".moved")
                 assert stat.S_IMODE(moved.stat().st_mode) == 0o666
@@ -226,7 +230,7 @@ class SwapTests(FilesCase):
 
         for put in (put_link,) if os.geteuid() else (put_link, put_strangers):
             self.swap_around("mkfifo", before=False, swap=put)
-            assert "another file has taken its place" in self.refused(self.new_fifo, Access("fifo", 0o666))
+            assert "another file has taken its place" in self.refused(self.new_fifo, Ownership("fifo", 0o666))
             assert stat.S_IMODE(os.lstat(self.path).st_mode) == 0o600
             os.unlink(self.path)
 
@@ -267,9 +271,9 @@ class StaleFilesTests(FilesCase):
         inode = os.fstat(keeper).st_ino
         message = self.refused(self.new_fifo)
         assert os.lstat(self.path).st_ino == inode
-        assert message == f"fifo_name: {self.path} is in use by a running server; allowed: a path of its own for each"
+        assert message == f"fifo_name: {self.path}: in use by a running server; allowed: a path of its own for each"
         os.close(keeper)
-        self.new_fifo(Access("fifo", 0o620))
+        self.new_fifo(Ownership("fifo", 0o620))
         assert stat.S_IMODE(os.lstat(self.path).st_mode) == 400
 
     def test_dead_socket(self) -> None:
@@ -278,7 +282,7 @@ class StaleFilesTests(FilesCase):
             with socket.socket(socket.AF_UNIX, kind) as dead:
                 dead.bind(self.path)
             os.chmod(self.path, 0o600)
-            made = self.new_socket(Access("dgram", 0o620))
+            made = self.new_socket(Ownership("dgram", 0o620))
             assert stat.S_IMODE(os.lstat(self.path).st_mode) == 400
             made.remove()
 
@@ -291,7 +295,7 @@ class StaleFilesTests(FilesCase):
                 live.listen()
             assert (
                 self.refused(self.new_socket)
-                == f"dgram_socket: {self.path} is in use by a running server; allowed: a path of its own for each"
+                == f"dgram_socket: {self.path}: in use by a running server; allowed: a path of its own for each"
             )
             with socket.socket(socket.AF_UNIX, kind) as client:
                 client.connect(self.path)
@@ -327,7 +331,7 @@ class StaleFilesTests(FilesCase):
             for maker in makers:
                 maker()
                 before = os.lstat(self.path)
-                expected = f"{setting}: {self.path} is not {name}; allowed: a new path, or {name}'s"
+                expected = f"{setting}: {self.path}: not {name}; allowed: a new path, or {name}'s"
                 assert self.refused(make) == expected
                 after = os.lstat(self.path)
                 assert (after.st_ino, after.st_mode, after.st_size) == (before.st_ino, before.st_mode, before.st_size)
@@ -341,12 +345,12 @@ class StaleFilesTests(FilesCase):
     def test_each_others(self) -> None:
         """A FIFO is not replaced by a socket, nor a socket by a FIFO, however dead."""
         os.mkfifo(self.path)
-        assert "is not a socket" in self.refused(self.new_socket)
+        assert "not a socket" in self.refused(self.new_socket)
         assert stat.S_ISFIFO(os.lstat(self.path).st_mode)
         os.unlink(self.path)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             dead.bind(self.path)
-        assert "is not a FIFO" in self.refused(self.new_fifo)
+        assert "not a FIFO" in self.refused(self.new_fifo)
         assert stat.S_ISSOCK(os.lstat(self.path).st_mode)
 
     def test_bad_paths(self) -> None:

@@ -10,8 +10,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import deferLater
 
-from jsonrpcs_tx.transports import connections, departures, unread
-from jsonrpcs_tx.transports import http as http_transport
+from jsonrpcs_tx.transports import connections, departures, httpsite, unread
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.support.documents import request as document
 from tests.support.http import Client, HttpCase, repeat_everywhere
@@ -549,7 +548,7 @@ class AbuseTests(HttpCase):
     async def test_never_read(self) -> None:
         """A client that does not take its reply in time is cut off, be it the last on its connection or not."""
         self.serve(http_timeout=0.3)
-        self.patch(http_transport, "ABORT_TIME", 0.1)
+        self.patch(httpsite, "ABORT_TIME", 0.1)
         for headers in ((), ("Connection: close",)):
             client = await self.connect()
             await self.assert_answers(client)
@@ -583,7 +582,7 @@ class AbuseTests(HttpCase):
     @pytest.mark.slow
     async def test_never_reads(self) -> None:
         """A client that sends and never reads is read no more when its replies fill the buffers, and then cut off."""
-        self.patch(http_transport, "ABORT_TIME", 0.2)
+        self.patch(httpsite, "ABORT_TIME", 0.2)
         self.serve(http_timeout=2)
         client = await self.connect()
         await self.assert_answers(client)

@@ -4,12 +4,12 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.http import JsonRpcSite
-from jsonrpcs_tx.transports.httpdirect import FastSite
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.proxies import Proxies
 from tests.support import ECHO
 from tests.support.httpheads import REFUSED, SERVED
@@ -107,7 +107,7 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
     step = max(3, len(stream) // 130)  # few of the long ones
     for place in range(1, len(stream), step):
         pieces = stream[:place], stream[place:]
-        general, fast = (Connection(site, dialect).feed(*pieces) for site in (JsonRpcSite, FastSite))
+        general, fast = (Connection(site, dialect).feed(*pieces) for site in (JsonRpcSite, DirectSite))
         assert fast.fate() == general.fate(), f"cut at {place}"
 
 
@@ -123,7 +123,7 @@ def test_any_connection(names: list[str], places: list[int], options: dict[str, 
     stream = b"".join(ALL_REQUESTS[name] for name in names)
     bounds = sorted({0, len(stream), *(place for place in places if place < len(stream))})
     pieces = [stream[start:end] for start, end in itertools.pairwise(bounds)]
-    general, fast = (Connection(site, **options).feed(*pieces) for site in (JsonRpcSite, FastSite))
+    general, fast = (Connection(site, **options).feed(*pieces) for site in (JsonRpcSite, DirectSite))
     assert fast.fate() == general.fate()
 
 
@@ -132,7 +132,7 @@ def test_any_connection(names: list[str], places: list[int], options: dict[str, 
 def test_each_between_others(options: dict[str, Any]) -> None:
     """Every request between two ordinary ones, each in a piece of its own, ends the same on both paths."""
     for name, data in ALL_REQUESTS.items():
-        general, fast = (Connection(site, **options).feed(post(), data, post()) for site in (JsonRpcSite, FastSite))
+        general, fast = (Connection(site, **options).feed(post(), data, post()) for site in (JsonRpcSite, DirectSite))
         assert fast.fate() == general.fate(), name
 
 
@@ -144,7 +144,7 @@ def test_asynchronous(behind: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
     rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
     fates = []
-    for site in (JsonRpcSite, FastSite):
+    for site in (JsonRpcSite, DirectSite):
         connection = Connection(site).feed(post(), LATER, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
@@ -152,7 +152,7 @@ def test_asynchronous(behind: bytes) -> None:
         fates.append((before, connection.fate(), len(connection.commands.later)))
     assert fates[0] == fates[1]
 
-    for site in (JsonRpcSite, FastSite):
+    for site in (JsonRpcSite, DirectSite):
         connection = Connection(site).feed(LATER, behind)
         connection.channel.connectionLost(ConnectionError())
         assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
@@ -162,6 +162,7 @@ STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "clo
 
 
 @pytest.mark.slow
+@example(steps=["later", "ordinary", "pause", "answer"], places=[])
 @given(
     st.lists(st.sampled_from([*STEPS, "later", "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),
@@ -170,7 +171,7 @@ STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "clo
 def test_any_life(steps: list[str], places: list[int]) -> None:
     """Whatever a client sends around commands that answer later, and however it leaves, is the same on both paths."""
     fates = []
-    for site in (JsonRpcSite, FastSite):
+    for site in (JsonRpcSite, DirectSite):
         connection = Connection(site)
         for step in steps:
             waiting = [later for later in connection.commands.later if not later.called]
@@ -201,7 +202,7 @@ def test_any_life(steps: list[str], places: list[int]) -> None:
 @pytest.mark.parametrize("stream", [b"", post()[:10], post()[:-5], post(), post() + post()[:-5]])
 def test_idle(stream: bytes) -> None:
     """An idle connection, with or without a piece of a request, is cut off after the same time on both paths."""
-    for site in (JsonRpcSite, FastSite):
+    for site in (JsonRpcSite, DirectSite):
         connection = Connection(site)
         connection.clock.advance(TIMEOUT - 10)
         connection.feed(stream)
@@ -213,14 +214,14 @@ def test_idle(stream: bytes) -> None:
 
 def test_outside() -> None:
     """A client outside the allowed networks gets 403 on both paths, for each of its requests."""
-    general, fast = (Connection(site, host="192.0.2.1").feed(post(), post()) for site in (JsonRpcSite, FastSite))
+    general, fast = (Connection(site, host="192.0.2.1").feed(post(), post()) for site in (JsonRpcSite, DirectSite))
     assert fast.fate() == general.fate()
     assert fast.fate()[0].count(b"HTTP/1.1 403 ") == 2
 
 
 def test_fast_path_is_taken() -> None:
     """An ordinary request does not reach twisted.web's parser; what it cannot tell does."""
-    connection = Connection(FastSite)
+    connection = Connection(DirectSite)
     connection.channel._leave = None
     connection.feed(post(), post()[:-1], post()[-1:])
     assert connection.transport.value().count(b"200 OK") == 2

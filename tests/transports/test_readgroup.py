@@ -4,6 +4,8 @@ import os
 import select
 import socket
 import struct
+import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +194,7 @@ class ReadGroupTests(TestCase):
     async def test_turns(self) -> None:
         """In one turn no more than so many connections are read, and all have theirs."""
         self.patch(readgroup, "MAX_PER_WAKEUP", 2)
+        self.patch(readgroup, "TURN", inf)
         port, group = await self.listen(Echo)
         clients = [await self.connect(port) for _ in range(5)]
         await until(lambda: len(group._connections) == 5)
@@ -203,6 +206,28 @@ class ReadGroupTests(TestCase):
             client.transport.write(b"x")
         await until(lambda: len(group._epoll.poll(0)) == 5)
         for count in (2, 4, 5):
+            group.doRead()
+            assert len(read) == count
+
+    async def test_time(self) -> None:
+        """When the time of a turn is over, the connections that are left have the next ones."""
+        self.patch(readgroup, "TURN", 0.01)
+        port, group = await self.listen(Echo)
+        clients = [await self.connect(port) for _ in range(3)]
+        await until(lambda: len(group._connections) == 3)
+        read: list[bytes] = []
+
+        def take(data: bytes) -> None:
+            read.append(data)
+            time.sleep(0.011)
+
+        for server in group._connections.values():
+            self.patch(server.protocol, "dataReceived", take)
+        group.stopReading()
+        for client in clients:
+            client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        for count in (1, 2, 3):
             group.doRead()
             assert len(read) == count
 

@@ -16,15 +16,15 @@ from twisted.logger import capturedLogs
 from jsonrpcs_tx import Dispatcher, Registry
 from jsonrpcs_tx.rpc.dispatcher import NO_REPLY, Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from tests.support import ECHO, ECHO_REPLY
-from tests.support.datagrams import FAMILIES, Commands, received, side
+from tests.support.datagrams import FAMILIES, Commands, make_reader, received, side
 from tests.support.documents import request
 from tests.support.files import STRANGER, ordinary_user
 from tests.support.logs import warnings
 
-KINDS = (DatagramReader, FastDatagramReader)
+KINDS = (DatagramReader, BatchReader)
 REPLIES = (
     ECHO_REPLY,
     b'{"jsonrpc":"2.0","error":{"code":500,"message":"x"},"id":null}',
@@ -51,7 +51,7 @@ def test_replies(kind: type[DatagramReader], family: str, dialect: str) -> None:
             one.reader.doRead()
         assert [*received(one.clients[0])] == []
         assert one.counts()["jsonrpc:replies_ignored"] == len(REPLIES) + 1  # two in the batch
-        assert set(warnings(events)) == {f"{transport}: a reply came where requests are taken; ignored"}
+        assert set(warnings(events)) == {f"{transport}: received a reply where requests are expected; ignored"}
         one.send(0, b"[%b,%b]" % (ECHO_REPLY, ECHO))
         one.reader.doRead()
         assert [*received(one.clients[0])] == [b"[%b]" % ECHO_REPLY]
@@ -92,11 +92,11 @@ def unix(kind: type[DatagramReader], tmp_path: Path) -> Iterator[tuple[DatagramR
         server.setblocking(False)
         server.bind(str(tmp_path / "server"))
         (tmp_path / "server").chmod(0o777)
-        yield kind(server, Dispatcher(Registry(Commands()), clock), Origin("unix"), 2, clock), server
+        yield make_reader(kind, server, Dispatcher(Registry(Commands()), clock), "unix", 2, clock), server
 
 
-def dropped(reader: DatagramReader) -> int:
-    return reader._dropped.value
+def dropped(reader: Any) -> int:
+    return int(reader.receiver.replies._dropped.value)
 
 
 def test_relative_path(unix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,10 +125,10 @@ def test_own_path(unix: Any, tmp_path: Path) -> None:
     (tmp_path / "client").symlink_to(tmp_path / "server")
     for _ in range(5):
         reader.doRead()
-    assert reader._dispatcher.traffic("unix").requests.value == 2
-    reader.datagram_received(ECHO, server.getsockname(), 0)
+    assert reader.receiver.dispatcher.traffic("unix").requests.value == 2
+    reader.receiver.datagram_received(ECHO, server.getsockname(), 0)
     reader.doRead()
-    assert reader._dispatcher.traffic("unix").requests.value == 3
+    assert reader.receiver.dispatcher.traffic("unix").requests.value == 3
     assert dropped(reader) == 1
 
 
@@ -205,12 +205,12 @@ def test_other_user(unix: Any, stranger: socket.socket) -> None:
     assert dropped(reader) == 0
 
 
-def udp(kind: type[DatagramReader], host: str, port: int = 0) -> tuple[DatagramReader, socket.socket]:
+def udp(kind: type[DatagramReader], host: str, port: int = 0) -> tuple[Any, socket.socket]:
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setblocking(False)
     server.bind((host, port))
     clock = MemoryReactorClock()
-    return kind(server, Dispatcher(Registry(Commands()), clock), Origin("udp"), 2, clock), server
+    return make_reader(kind, server, Dispatcher(Registry(Commands()), clock), "udp", 2, clock), server
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
@@ -223,10 +223,10 @@ def test_own_udp_address(kind: type[DatagramReader], host: str) -> None:
         for address in own:
             server.sendto(ECHO, ("127.0.0.1", port))
             reader.doRead()
-            reader.datagram_received(ECHO, (address, port))
+            reader.receiver.datagram_received(ECHO, (address, port))
         reader.doRead()
         assert dropped(reader) == 2 * len(own)
-        assert reader._dispatcher.traffic("udp").replies.value == 2 * len(own)
+        assert reader.receiver.dispatcher.traffic("udp").replies.value == 2 * len(own)
 
 
 @needs_root

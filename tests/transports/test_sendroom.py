@@ -12,13 +12,12 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from jsonrpcs_tx import Dispatcher, Registry
-from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.transports import sockdiag
-from jsonrpcs_tx.transports.datagrambatch import FastDatagramReader
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.sendroom import BUFFER, LOOK_INTERVAL, SendRoom, widen
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
-from tests.support.datagrams import Commands, received
+from tests.support.datagrams import Commands, make_reader, received
 from tests.support.documents import request
 
 SMALL_BUFFER = 212_992
@@ -78,12 +77,12 @@ class Sender:
             pass
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, FastDatagramReader])
+@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
 @pytest.mark.parametrize(("clients", "size"), [(6, 60_000), (20, 60_000), (6, 3_000), (40, 3_000), (60, 600)])
 def test_idle_clients(kind: type[DatagramReader], clients: int, size: int, bound: Bound, server: socket.socket) -> None:
     """While clients leave many replies unread, one that reads is answered again and again, and so are new ones."""
     clock = MemoryReactorClock()
-    reader = kind(server, Dispatcher(Registry(Commands()), clock), Origin("unix"), 2, clock)
+    reader = make_reader(kind, server, Dispatcher(Registry(Commands()), clock), "unix", 2, clock)
 
     def answer(client: socket.socket) -> bool:
         client.sendto(request("jsonrpc.echo", "good"), server.getsockname())
@@ -99,12 +98,12 @@ def test_idle_clients(kind: type[DatagramReader], clients: int, size: int, bound
         for _ in range(10):
             idle.sendto(request("test.large", size), server.getsockname())
             reader.doRead()
-    assert reader.waiting
+    assert reader.receiver.replies.waiting
     good = bound("good")
     for number in range(20):
         assert answer(good)
         assert answer(bound(f"new{number}"))
-    reader.replies.stop()
+    reader.receiver.replies.stop()
 
 
 @pytest.mark.slow

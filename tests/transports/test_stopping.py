@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import support
 from tests.support import (
     ECHO,
     ECHO_REPLY,
@@ -108,6 +109,48 @@ class Late:
         self.tables["a"].set("k", "late")
         return "done"
 """
+
+
+SLOW = """
+import time
+from jsonrpcs_tx import command
+
+@command("test.slow")
+def slow() -> None:
+    time.sleep(0.01)
+"""
+
+
+def test_long_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that takes too long is answered over every transport with what there is: no client goes without."""
+    (tmp_path / "slow_commands.py").write_text(SLOW)
+    monkeypatch.setattr(
+        support, "environment", lambda: {**os.environ, "PYTHONPATH": f"{support.REPOSITORY}:{tmp_path}"}
+    )
+    count = 500
+    batch = b"[%b]" % b",".join(b'{"jsonrpc":"2.0","method":"test.slow","id":%d}' % id for id in range(count))
+    with Server(tmp_path, "--commands=slow_commands") as server, ExitStack() as stack:
+        clients = {name: stack.enter_context(datagram_client(server.addresses[name])) for name in ("unix", "udp4")}
+        for name in ("tcp", "http"):
+            clients[name] = stack.enter_context(socket.create_connection(server.addresses[name], PATIENCE))
+        for name, client in clients.items():
+            client.sendall(http_request(batch) if name == "http" else batch)
+        fifo = stack.enter_context(ReplyFifo(server.reply_dir / "a"))
+        write_fifo(server.addresses["fifo"], with_reply_name(batch, "a"))
+        for name in clients:  # all of them have been begun
+            assert server.call(name, ECHO) == ECHO_REPLY
+        server.process.send_signal(signal.SIGTERM)
+        whole = {"fifo": fifo.read()}
+        assert server.process.wait(PATIENCE) == -signal.SIGTERM
+        for name, client in clients.items():
+            whole[name] = client.recv(1_000_000)
+            while name in ("tcp", "http") and (more := client.recv(1_000_000)):
+                whole[name] += more
+    for name, reply in whole.items():
+        replies = json.loads(reply.rpartition(b"\r\n\r\n")[2])
+        assert [one["id"] for one in replies] == list(range(count)), name
+        assert "result" in replies[0], name
+        assert replies[-1]["error"]["message"] == "Command Cancelled", name
 
 
 def test_last_change_is_kept(tmp_path: Path) -> None:

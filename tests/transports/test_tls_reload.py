@@ -44,7 +44,7 @@ def by_command(server: Server) -> None:
 
 def by_signal(server: Server) -> None:
     server.process.send_signal(signal.SIGHUP)
-    server.wait_for_log("certificates read again")
+    server.wait_for_log("certificates reloaded")
 
 
 @pytest.mark.parametrize("reload", [by_command, by_signal])
@@ -75,7 +75,7 @@ def test_bad_file(tmp_path: Path) -> None:
         assert error["code"] == 500
         assert "no certificate; allowed: certificates in PEM" in error["message"]
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for_log("certificates not read again: .*no certificate")
+        server.wait_for_log("certificates not reloaded: .*no certificate")
         with connect(server) as connection:
             assert serial(connection) == identity.certificate.serial_number
 

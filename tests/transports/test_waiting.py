@@ -9,7 +9,7 @@ from jsonrpcs_tx.transports.waiting import CLIENT_SHARE, MAX_BYTES, WaitingRepli
 SIZE = 100_000
 
 
-class Waiting(WaitingReplies):
+class Waiting(WaitingReplies[WaitingReply]):
     """Replies that nobody takes, until somebody does.
 
     @ivar sent: the bodies that went out.

@@ -1,0 +1,37 @@
+"""Who calls, as far as the transport knows."""
+
+import msgspec
+
+from jsonrpcs_tx.addresses import address_of
+
+
+class Caller(msgspec.Struct, frozen=True, cache_hash=True):
+    """What a transport knows of a caller. If possible, one is made for each connection, not for each request.
+
+    @ivar transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}, or the name of one that a program has added.
+    @ivar address: IP address; None for callers without one, such as those of a Unix socket, who are on this machine.
+    @ivar user: the user that HTTP authentication has verified; None without authentication.
+    @ivar tls_names: the names in the client's certificate, which was verified.
+    @ivar uid: number of the user at the other end of a Unix socket; None if unknown.
+    @ivar gid: number of that process's own group, not of any other group that the user is in.
+    """
+
+    transport: str
+    address: str | None = None
+    user: str | None = None
+    tls_names: tuple[str, ...] = ()
+    uid: int | None = None
+    gid: int | None = None
+
+    def __str__(self) -> str:
+        """The caller, for the log: one line, whatever the names are."""
+        facts = [("user", self.user), *(("tls", name) for name in self.tls_names), ("uid", self.uid), ("gid", self.gid)]
+        known = [f"{fact}={value!a}" for fact, value in facts if value is not None]
+        return " ".join((self.transport, *([] if self.address is None else [self.address]), *known))
+
+    def is_local(self) -> bool:
+        """Whether it is on this machine.
+
+        @raise ValueError: the address is not an IP address.
+        """
+        return self.address is None or address_of(self.address).is_loopback

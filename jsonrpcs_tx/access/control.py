@@ -1,0 +1,82 @@
+"""What a caller may call: the decisions of all rules together, remembered."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.patterns import matches
+from jsonrpcs_tx.access.rules import Rule
+from jsonrpcs_tx.addresses import address_of
+
+MAX_CALLERS: Final = 4096
+"""Callers whose fitting rules are remembered."""
+
+MAX_DECISIONS: Final = 16_384
+"""Decisions that are remembered."""
+
+MAX_METHOD: Final = 128
+"""Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
+
+_ALL: Final = ("*",)
+
+
+class AccessControl:
+    """Decides who may call what.
+
+    A decision that was made before costs well under a microsecond. What is remembered is bounded, see L{MAX_CALLERS},
+    L{MAX_DECISIONS} and L{MAX_METHOD}.
+
+    @param rules: all rules; their order does not matter.
+    @ivar trivial: whether there are no rules: callers on this machine may call everything, and others nothing.
+    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. No
+        transport needs to find out anything else.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+        self._rules = tuple(rules)
+        self.trivial = not self._rules
+        self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self._rules))
+        self._patterns = lru_cache(MAX_CALLERS)(self._find_patterns)
+        self._known = lru_cache(MAX_DECISIONS)(self._decide)
+
+    def allows(self, caller: Caller, method: str) -> bool:
+        """Whether a caller may call a method.
+
+        @param method: the name of a command, or any other.
+        @raise ValueError: the caller's address is not an IP address.
+        """
+        return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)
+
+    def admits(self, caller: Caller) -> bool:
+        """Whether a caller may call anything. If not, its requests need not be read.
+
+        @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
+        @raise ValueError: the caller's address is not an IP address.
+        """
+        allow, deny = self._patterns(caller)
+        # A pattern of denied methods that matches the text of another pattern, stars and all, matches all of that one.
+        return not all(matches(deny, pattern) for pattern in allow)
+
+    def covers(self, transport: str, address: str | None) -> bool:
+        """Whether a listener may be opened: only callers on this machine reach it, or a rule allows others something.
+
+        @param transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}.
+        @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all addresses; None: a file.
+        @raise ValueError: the address is not an IP address.
+        """
+        if address is None or (address and address_of(address).is_loopback):
+            return True
+        return any(rule.opens(transport) for rule in self._rules)
+
+    def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The patterns of what a caller is allowed, and of what it is denied."""
+        rules = [rule for rule in self._rules if rule.fits(caller)]
+        allow = tuple(pattern for rule in rules for pattern in rule.allow)
+        deny = tuple(pattern for rule in rules for pattern in rule.deny)
+        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self._rules)
+        return allow or (_ALL if by_default else ()), deny
+
+    def _decide(self, caller: Caller, method: str) -> bool:
+        allow, deny = self._patterns(caller)
+        return matches(allow, method) and not matches(deny, method)

@@ -1,0 +1,51 @@
+"""What is counted of requests and replies."""
+
+from jsonrpcs_tx.rpc.envelope import Dialect
+from jsonrpcs_tx.rpc.faults import Error
+from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
+
+
+class RequestCounts:
+    """Counts requests, replies and errors: in a group for each transport, and in the groups C{core} and C{jsonrpc}.
+
+    @param dialect: its errors are counted apart from those of commands.
+    @ivar traffic: the counters of each transport by its name.
+    @ivar requests: all requests.
+    @ivar ignored: replies that came in place of requests.
+    """
+
+    def __init__(self, counters: Counters, dialect: Dialect) -> None:
+        def jsonrpc(name: str, help: str) -> Counter:
+            return counters.counter("jsonrpc", name, help)
+
+        self.traffic = _TrafficByTransport(counters)
+        self.requests = counters.counter("core", "rcv_requests", "requests received")
+        self.ignored = jsonrpc("replies_ignored", "replies received where requests are expected; not answered")
+        self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
+        self._faults = jsonrpc("faults", "errors of commands")
+        self._kinds = {
+            dialect.parse_error: jsonrpc("parse_errors", "documents that were not JSON"),
+            dialect.invalid_request: jsonrpc("invalid_requests", "documents that were not requests"),
+            dialect.method_not_found: jsonrpc("methods_not_found", "requests for unknown commands"),
+            dialect.invalid_params: jsonrpc("invalid_params", "requests whose parameters did not fit the command"),
+            dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
+        }
+
+    def error(self, kind: Error) -> None:
+        """Count an error reply.
+
+        @param kind: the error of the dialect that it counts as; any other is the command's own.
+        """
+        self._errors.value += 1
+        self._kinds.get(kind, self._faults).value += 1
+
+
+class _TrafficByTransport(dict[str, Traffic]):
+    """The counters of each transport, made when they are first asked for."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def __missing__(self, transport: str) -> Traffic:
+        self[transport] = traffic = Traffic(self._counters, transport)
+        return traffic

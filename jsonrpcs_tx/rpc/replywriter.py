@@ -1,0 +1,53 @@
+"""What is done with a reply before its client gets it: its layout, and where it is stored."""
+
+from jsonrpcs_tx.protocols import STORING
+from jsonrpcs_tx.rpc import pretty
+from jsonrpcs_tx.rpc.envelope import Decoded, Envelope
+from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
+from jsonrpcs_tx.rpc.replystore import ReplyStore
+
+
+class ReplyWriter:
+    """Lays replies out, and stores those whose requests ask for that.
+
+    @param pretty_format: lay out for people, as Kamailio does; else replies stay compact.
+    @param store: where replies are stored; None: nowhere.
+    @ivar idle: all replies go out unchanged, so that L{write} need not be called.
+    """
+
+    def __init__(self, pretty_format: bool, store: ReplyStore | None) -> None:
+        self._pretty_format = pretty_format
+        self._store = store
+        self.idle = not pretty_format and store is None
+
+    def write(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that.
+
+        @return: what the client gets.
+        """
+        if self._pretty_format and type(request) is not list:
+            reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
+        if self._store is None or not reply.body or reply.fault or origin.transport not in STORING:
+            return reply
+        told = self._store.put(document, reply.body, origin.caller)
+        if told is None:
+            return reply
+        return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
+
+    def write_member(self, reply: Reply) -> Reply:
+        """Lay out a reply of a batch: each by itself, since all at once would take long."""
+        return Reply(pretty.layout(reply.body, in_array=True)) if self._pretty_format and reply.body else reply
+
+    def join_members(self, replies: list[Reply]) -> Reply:
+        """Join replies that L{write_member} has laid out."""
+        if not self._pretty_format:
+            return join(replies)
+        bodies = [reply.body for reply in replies if reply.body]
+        return Reply(pretty.layout_array(bodies)) if bodies else NO_REPLY
+
+
+def join(replies: list[Reply]) -> Reply:
+    """The reply to a batch, compactly."""
+    bodies = [reply.body for reply in replies if reply.body]
+    return Reply(Envelope.batch(bodies)) if bodies else NO_REPLY

@@ -1,0 +1,58 @@
+"""What all transports have in common, so that the server needs to know no more of them."""
+
+import attrs
+from twisted.application.service import Service
+
+from jsonrpcs_tx.config.settings import Settings
+
+
+@attrs.frozen
+class Listener:
+    """An address that a transport listens on.
+
+    @ivar protocol: C{fifo}, C{unix}, C{udp}, C{tcp}, C{http} or C{https}.
+    @ivar host: the IP address; for C{fifo} and C{unix} the path.
+    @ivar port: None for those without one.
+    """
+
+    protocol: str
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return f"{self.protocol} {self.host}"
+        return f"{self.protocol} {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+class Transport(Service):
+    """Listens on one address from its start to its stop, and answers what comes there.
+
+    L{privilegedStartService} opens the address, while the process may still do so, and raises
+    L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
+
+    @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}.
+    @ivar listener: the address that is listened on; None while there is none.
+    """
+
+    protocol: str
+    listener: Listener | None = None
+
+    def startService(self) -> None:
+        self.privilegedStartService()
+        super().startService()
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Apply those changed settings that are live, see L{jsonrpcs_tx.config.settings.Field}."""
+
+    def reload_tls(self) -> bool:
+        """Read certificates, keys and authorities again, for connections that are opened from now on.
+
+        @return: whether the transport has any.
+        @raise StartError: a file cannot be used; the former ones then stay in use.
+        """
+        return False
+
+    def workers(self) -> list[int]:
+        """The process ids of its worker processes."""
+        return []

@@ -1,0 +1,250 @@
+"""The twisted.web resource that answers JSON-RPC; it can be mounted in any site."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from twisted.web import http, resource, server
+
+from jsonrpcs_tx.access.authentication import Authenticator, Refused
+from jsonrpcs_tx.addresses import is_in
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.transports import peers, tls
+from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports.pages import Pages
+from jsonrpcs_tx.transports.peers import ip_address
+from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
+from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, refuse, refuse_caller
+
+_log = make_logger(__name__)
+
+MAX_REASON: Final = 127
+"""Bytes of a fault's text that become the reason phrase; Kamailio cuts it at the same length."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ALLOWED_METHODS: Final = (b"POST", b"GET")
+
+
+class JsonRpcResource(resource.Resource):
+    """Answers JSON-RPC at its URL and every URL below it. It can be mounted in any twisted.web site.
+
+    It answers POST, and GET with a body, of any content type. A request that it refuses before the dispatcher sees it
+    gets a line of plain text: 403 from outside the allowed networks, for a foreign host or from a web page of a foreign
+    origin, 405 for another method, 413 for a body over the limit, 415 for a compressed one. Pages of listed origins may
+    read all replies (CORS).
+
+    @param dispatcher: answers the documents.
+    @param allow: networks whose clients may call.
+    @param origins: origins of web pages that may call, besides the server's own.
+    @param max_body: the largest document, in bytes.
+    @param authenticator: checks the name and password that every request then needs; None: requests need neither.
+    @param hosts: the names by which the server may be called.
+    @param proxies: the proxies that are believed about their clients.
+    @param notification: HTTP status where there is no reply, 200 or 204.
+    @ivar max_body: may be set at any time.
+    @ivar http_status: whether the status and reason phrase tell of faults.
+    @ivar pages: the web pages that may call.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        allow: Sequence[str],
+        origins: Sequence[str],
+        max_body: int,
+        authenticator: Authenticator | None = None,
+        hosts: Hosts | None = None,
+        proxies: Proxies | None = None,
+        notification: int = http.OK,
+    ) -> None:
+        super().__init__()
+        self.dispatcher = dispatcher
+        self.http_status = dispatcher.dialect.http_status
+        self.max_body = max_body
+        self.hosts = Hosts() if hosts is None else hosts
+        self.pages = Pages(origins, self.hosts, credentials=authenticator is not None)
+        self.proxies = Proxies() if proxies is None else proxies
+        self.notification = notification
+        self._authenticator = authenticator
+        self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
+
+    def render(self, request: server.Request) -> int:
+        """Answer a request, now or when its commands are done. They are cancelled if the client goes away."""
+        for name, value in self.pages.reply_headers(request.requestHeaders):
+            request.setHeader(name, value)
+        try:
+            client = self.client(request)
+        except UnknownClient as error:
+            _log.warn("http: request of an unknown client refused: {error}, see http_proxy", error=error)
+            refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
+            return server.NOT_DONE_YET
+        if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
+            return server.NOT_DONE_YET
+        document = request.content.read()  # type: ignore[union-attr] # the body has arrived
+        if len(document) > self.max_body:
+            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
+            return server.NOT_DONE_YET
+        if self._authenticator is None:
+            self._dispatch(request, document, client, None)
+        else:
+            self._authenticate(self._authenticator, request, document, client)
+        return server.NOT_DONE_YET
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether requests need a name and a password."""
+        return self._authenticator is not None
+
+    def client(self, request: server.Request) -> str | None:
+        """The IP address of the client, behind proxies or not; None over a Unix socket.
+
+        @raise UnknownClient: a trusted proxy does not say who its client is.
+        """
+        peer = ip_address(request.getClientAddress())
+        if self.proxies.ignores(peer, request.requestHeaders):
+            self.proxies.tell_once(request.site)
+        return self.proxies.client(peer, request.requestHeaders)
+
+    def origin(self, channel: Any, address: str | None, user: str | None = None) -> Origin:
+        """The origin of the requests on a connection.
+
+        @param channel: the connection's channel, after the TLS handshake.
+        @param address: the client's, see L{client}.
+        @param user: who has authenticated, if authentication is required.
+        """
+        facts = self.dispatcher.access.facts
+        names = tls.client_names(channel.transport) if "tls" in facts else ()
+        uid, gid = None, None
+        if address is None and not facts.isdisjoint(("uid", "gid")):
+            uid, gid = peers.credentials(channel.transport)
+        transport = "https" if channel.isSecure() else "http"
+        caller = {"address": address, "user": user, "tls_names": names, "uid": uid, "gid": gid}
+        return self.dispatcher.origin(transport, True, id(channel), **caller)
+
+    def _authenticate(
+        self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None
+    ) -> None:
+        """Check the name and password of a request, then answer it. The check is cancelled if the client goes away."""
+        known_as = peers.client(request.channel.transport) if client is None else client
+        asked = authenticator.check(request.getUser(), request.getPassword(), known_as)
+        request.notifyFinish().addErrback(lambda _: asked.cancel())
+
+        def refused(failure: Failure) -> None:
+            refusal = failure.value
+            if not isinstance(refusal, Refused):
+                _log.failure("http: a request failed", failure)
+                refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
+            if not request._disconnected and not request.finished:
+                refuse_caller(request, refusal)
+
+        asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
+
+    def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
+        if request._disconnected:
+            return
+        reply = self.dispatcher.dispatch(document, self.origin(request.channel, client, user))
+        if isinstance(reply, Deferred):
+            self._respond_later(request, reply)
+        else:
+            self._respond(request, reply)
+
+    def _refuse(self, request: server.Request, client: str | None) -> bool:
+        """Refuse a request whose client, host or web page is not allowed.
+
+        @return: whether it was refused.
+        """
+        if client is not None and not self.allows(client):
+            _log.warn("http: {client} is not allowed, see http_allow", client=client)
+            refuse(request, http.FORBIDDEN, FOREIGN_NETWORK)
+        elif not self._is_own_host(request):
+            host = request.getHeader(b"Host")
+            _log.warn("http: {host!r:.300} is not a name of this server, see http_host", host=host)
+            refuse(
+                request,
+                http.FORBIDDEN,
+                "the Host header is not a name of this server; allowed: the names in the setting http_host",
+            )
+        elif not self.pages.allows(request.requestHeaders):
+            origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
+            _log.warn("http: web page of a foreign origin refused, see http_origin: {origin!r:.300}", origin=origin)
+            refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
+        else:
+            return False
+        return True
+
+    def _answer_preflight(self, request: server.Request) -> bool:
+        """Answer a preflight request, by which the browser of a page of a listed origin asks what the page may send.
+
+        @return: whether the request was one.
+        """
+        headers = self.pages.preflight_headers(request.method, request.requestHeaders)
+        if headers:
+            for name, value in headers:
+                request.setHeader(name, value)
+            request.setResponseCode(http.NO_CONTENT)
+            request.finish()
+        return bool(headers)
+
+    def _refuse_form(self, request: server.Request) -> bool:
+        """Refuse a request from an allowed client whose method or content coding is not allowed.
+
+        @return: whether it was refused.
+        """
+        codings = request.requestHeaders.getRawHeaders(b"Content-Encoding", [])
+        if request.method not in _ALLOWED_METHODS:
+            request.setHeader(b"Allow", b", ".join(_ALLOWED_METHODS))
+            refuse(request, http.NOT_ALLOWED, "allowed: POST, GET with a body")
+        elif any(coding.lower() != b"identity" for coding in codings):
+            request.setHeader(b"Accept-Encoding", b"identity")
+            refuse(request, http.UNSUPPORTED_MEDIA_TYPE, "allowed: a body without Content-Encoding, or with identity")
+        else:
+            return False
+        return True
+
+    def _is_own_host(self, request: server.Request) -> bool:
+        """Whether a request is for a name of this server. Browsers always send a name, so a request without one is
+        allowed, and no name on the Internet leads a browser to a Unix socket.
+        """
+        hosts = request.requestHeaders.getRawHeaders(b"Host", [])
+        return all(map(self.hosts.accepts, hosts)) or ip_address(request.getClientAddress()) is None
+
+    def _respond_later(self, request: server.Request, later: Deferred[Reply]) -> None:
+        def client_gone(_: object) -> None:
+            later.addCallback(lambda reply: None)
+            later.cancel()
+
+        def respond(reply: Reply) -> None:
+            if not request._disconnected:
+                self._respond(request, reply)
+
+        request.notifyFinish().addErrback(client_gone)
+        later.addCallback(respond)
+
+    def _respond(self, request: server.Request, reply: Reply) -> None:
+        if not reply.body:
+            request.setResponseCode(self.notification)
+        elif self.http_status and reply.fault:
+            request.setResponseCode(*status(reply))
+        if reply.body:
+            request.setHeader(b"Content-Type", b"application/json")
+        if reply.body or self.notification != http.NO_CONTENT:
+            request.setHeader(b"Content-Length", b"%d" % len(reply.body))
+        request.write(reply.body)
+        request.finish()
+
+
+def status(reply: Reply) -> tuple[int, bytes]:
+    """The HTTP status and reason phrase that tell of a fault (dialect C{kamailio})."""
+    if reply.code in (-32700, -32600):
+        code = http.BAD_REQUEST
+    else:
+        code = reply.code if 400 <= reply.code <= 599 else http.INTERNAL_SERVER_ERROR
+    reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
+    return code, reason.decode(errors="ignore").encode()

@@ -1,0 +1,128 @@
+"""The private names of Twisted that the package uses: they exist, they are all listed, and one may be missing."""
+
+import ast
+import importlib
+import inspect
+from collections.abc import Iterator
+
+import pytest
+from twisted.python.reflect import namedAny
+
+from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.transports import twistedprivates
+from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
+from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
+from jsonrpcs_tx.transports.tlstransport import TlsTransport
+from tests.support import REPOSITORY
+
+TRANSPORTS = sorted((REPOSITORY / "jsonrpcs_tx" / "transports").glob("*.py"))
+LISTED = {
+    (class_name, attribute)
+    for names in twistedprivates.ALL
+    for class_name, attributes in names.items()
+    for attribute in attributes
+}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def used_names(owner: type) -> set[str]:
+    """The private names that a class defines, or that its own methods use."""
+    names = set(vars(owner)) | set(vars(owner).get("__annotations__", ()))
+    for member in vars(owner).values():
+        function = member.fget if isinstance(member, property) else member
+        if inspect.isfunction(function):
+            names |= {*function.__code__.co_names, *function.__code__.co_freevars}
+    return {name for name in names if is_private(name)}
+
+
+def of_twisted(owner: type) -> bool:
+    return owner.__module__.startswith("twisted.")
+
+
+def classes() -> Iterator[type]:
+    """The classes of the transports that inherit from Twisted's."""
+    for path in TRANSPORTS:
+        module = importlib.import_module(f"jsonrpcs_tx.transports.{path.stem}".removesuffix(".__init__"))
+        for _, owner in inspect.getmembers(module, inspect.isclass):
+            if owner.__module__ == module.__name__ and any(map(of_twisted, owner.__mro__)):
+                yield owner
+
+
+def foreign_accesses(source: str) -> Iterator[str]:
+    """The private attributes of other objects that a module uses, by name or with getattr."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and is_private(node.attr):
+            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+                yield node.attr
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            name = node.args[1]
+            if isinstance(name, ast.Constant) and is_private(str(name.value)):
+                yield str(name.value)
+
+
+@pytest.mark.parametrize("names", twistedprivates.ALL)
+def test_names_exist(names: twistedprivates.Names) -> None:
+    """The installed Twisted has each name that is listed."""
+    assert list(twistedprivates.missing(names)) == []
+
+
+@pytest.mark.parametrize("owner", list(classes()), ids=lambda owner: owner.__name__)
+def test_inherited_names_are_listed(owner: type) -> None:
+    """A class shares no private name with the classes of Twisted that it inherits from but those that are listed:
+    neither one that it uses nor one that it took by chance.
+    """
+    inherited = set().union(*(used_names(base) for base in owner.__mro__ if of_twisted(base)))
+    ours = set().union(*(used_names(base) for base in owner.__mro__ if base.__module__.startswith("jsonrpcs_tx.")))
+    listed = {attribute for class_name, attribute in LISTED if issubclass(owner, namedAny(class_name))}
+    assert inherited & ours <= listed
+
+
+def test_other_names_are_listed() -> None:
+    """No transport uses a private name of another object but those that are listed."""
+    for path in TRANSPORTS:
+        if path.stem != "twistedprivates":
+            others = set(foreign_accesses(path.read_text())) - {attribute for _, attribute in LISTED}
+            assert {name for name in others if f"def {name}(" not in path.read_text()} == set(), path.name
+
+
+def test_every_listed_name_is_used() -> None:
+    """No name stays listed that nothing uses any more."""
+    sources = [path.read_text() for path in TRANSPORTS if path.stem != "twistedprivates"]
+    assert [name for _, name in LISTED if not any(name in source for source in sources)] == []
+
+
+def test_missing_names() -> None:
+    """A class or an attribute that the installed Twisted does not have is named."""
+    names = {"twisted.web.http.HTTPChannel": ("_handlingRequest", "_gone"), "twisted.web.http._Gone": ("_x",)}
+    absent = ["twisted.web.http.HTTPChannel._gone", "twisted.web.http._Gone"]
+    assert list(twistedprivates.missing(names)) == absent
+    assert not twistedprivates.available(names)
+    with pytest.raises(StartError, match=r"http_listen: Twisted .*\.HTTPChannel\._gone, twisted\.web\.http\._Gone"):
+        twistedprivates.require("http_listen", names)
+
+
+def test_paths() -> None:
+    """The direct classes are taken where the setting says so; those for HTTP only where nobody authenticates."""
+    assert http_path(fast=True, authenticates=False) == HttpPath(DirectSite, DirectTlsTransport, True)
+    assert http_path(fast=True, authenticates=True) == HttpPath(JsonRpcSite, DirectTlsTransport, True)
+    assert http_path(fast=False, authenticates=False) == HttpPath(JsonRpcSite, TlsTransport, False)
+
+
+def test_general_path_as_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Twisted lacks a name that only a direct path needs, the general one is taken."""
+    monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.TLS_DIRECT", {"twisted.web.http._Gone": ("_x",)})
+    assert http_path(fast=True, authenticates=False) == HttpPath(DirectSite, TlsTransport, True)
+    monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.HTTP_DIRECT", {"twisted.web.http._Gone": ("_x",)})
+    assert http_path(fast=True, authenticates=False) == HttpPath(JsonRpcSite, TlsTransport, True)
+
+
+def test_no_http_without_its_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Twisted lacks a name that every path needs, nothing listens for HTTP."""
+    monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.HTTP", {"twisted.web.http._Gone": ("_x",)})
+    with pytest.raises(StartError, match="http_listen: "):
+        http_path(fast=False, authenticates=False)
