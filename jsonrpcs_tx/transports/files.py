@@ -74,9 +74,8 @@ def _number(number_of: Callable[[str | int], int], owner: str | int, setting: st
     try:
         return -1 if owner == "" else number_of(owner)
     except owners.UnknownOwner as error:
-        raise StartError(
-            setting, error.shown, error.reason, f"a known name, or a number up to {owners.MAX_ID}"
-        ) from None
+        allowed = f"a known name, or a number up to {owners.MAX_ID}"
+        raise StartError(setting, error.shown, error.reason, allowed) from None
 
 
 @attrs.frozen
