@@ -25,6 +25,8 @@ import attrs
 from bench.clients import Client, Lost, make_client
 from bench.hostile import ATTACKER, DATAGRAMS, Target, authorization
 from jsonrpcs_tx.access.passwords import make_hash
+from jsonrpcs_tx.transports import fifo, waiting
+from jsonrpcs_tx.transports.unread import MAX_UNREAD
 from tests.support import PATIENCE, REPOSITORY, TRANSPORTS, Server, http_call
 
 CLIENTS: Final = 32
@@ -36,11 +38,18 @@ THINK_TIME: Final = 0.05
 SETTLE: Final = 1.0
 """Seconds in which the good clients are alone, before the hostile ones come: what they take then is the base."""
 
-MOST_GROWTH: Final = 150_000
-"""kB that the server may take under attack above what it takes with the good clients alone, with its workers."""
+MOST_GROWTH: Final = (2 * MAX_UNREAD + fifo.MAX_BYTES + 3 * waiting.MAX_BYTES) // 1000
+"""kB that the server may take under attack above what it takes with the good clients alone, with its workers: what its
+limits allow clients to leave unread over TCP and HTTP, over the FIFO, and at three datagram sockets.
+"""
+
+FILL_SECONDS: Final = 20.0
+"""Seconds of an attack after which clients have come to the limits of what they may leave unread."""
+
+SAMPLES_PER_SECOND: Final = 2
 
 MOST_DRIFT: Final = 30_000
-"""kB by which it may grow from the second quarter of an attack to the last: not all clients are at their worst at once,
+"""kB by which it may grow from then on to the end of an attack: not all clients are at their worst at once,
 but what piles up without end is more."""
 
 UPTIME: Final = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
@@ -93,7 +102,7 @@ class Outcome:
     @ivar lost: what went wrong with good requests.
     @ivar before: what the server took before anybody came.
     @ivar base: what it took with the good clients only.
-    @ivar samples: what it took under attack, two for each second.
+    @ivar samples: what it took under attack, L{SAMPLES_PER_SECOND} for each second.
     @ivar left: what it took when all had left.
     @ivar stirred: requests that it counted in half a second when nobody sent any; -1: it did not answer.
     @ivar steps: how often each hostile client has attacked.
@@ -123,10 +132,12 @@ class Outcome:
 
     @property
     def drift(self) -> int:
-        """kB by which its memory at the end, at the most, exceeds that in the second quarter: what piles up."""
-        quarter = len(self.samples) // 4
-        late, early = self.samples[-quarter:], self.samples[quarter : 2 * quarter]
-        return max(s.memory for s in late) - max(s.memory for s in early) if quarter else 0
+        """kB by which its memory in the last quarter of the attack exceeds that in the first quarter after
+        L{FILL_SECONDS}, at the most: what piles up. An attack that is hardly longer than that shows none.
+        """
+        samples = self.samples[int(FILL_SECONDS * SAMPLES_PER_SECOND) :]
+        quarter = len(samples) // 4
+        return max(s.memory for s in samples[-quarter:]) - max(s.memory for s in samples[:quarter]) if quarter else 0
 
     def problems(self, most_latency: float) -> list[str]:
         """What is not as it must be.
@@ -281,7 +292,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
 def _attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
     """Run the hostile clients to their end.
 
-    @return: what the server took every half second, and the steps of the clients.
+    @return: what the server took, L{SAMPLES_PER_SECOND} times a second, and the steps of the clients.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.hostile"],
@@ -297,7 +308,7 @@ def _attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
         samples = []
         deadline = time.monotonic() + target.seconds + 2 * PATIENCE
         while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.5)
+            time.sleep(1 / SAMPLES_PER_SECOND)
             samples.append(Usage.of(pid))
         assert process.wait(PATIENCE) == 0
         assert process.stdout is not None

@@ -12,11 +12,24 @@ MAX_ID: Final = 2**32 - 2
 _MAX_DIGITS: Final = len(str(MAX_ID))
 
 
+class UnknownOwner(ValueError):
+    """There is no such user or group.
+
+    @ivar shown: the name or number, for messages.
+    @ivar reason: what is wrong with it, in words.
+    """
+
+    def __init__(self, shown: str, reason: str) -> None:
+        super().__init__(f"{shown} {reason}")
+        self.shown = shown
+        self.reason = reason
+
+
 def uid_of(user: str | int) -> int:
     """The number of a user.
 
     @param user: a name, or a number, which may be a string of digits.
-    @raise ValueError: there is no such user; the message says what is wrong.
+    @raise UnknownOwner: there is no such user.
     """
     return _number(str(user), lambda name: pwd.getpwnam(name).pw_uid)
 
@@ -31,7 +44,7 @@ def _number(owner: str, look_up: Callable[[str], int]) -> int:
         try:
             return look_up(owner)
         except KeyError:
-            raise ValueError(f"{owner!r} does not exist here") from None
+            raise UnknownOwner(repr(owner), "does not exist here") from None
     if len(owner) > _MAX_DIGITS or int(owner) > MAX_ID:
-        raise ValueError(f"{owner} is too high")
+        raise UnknownOwner(owner, "is too high")
     return int(owner)

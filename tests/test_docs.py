@@ -119,7 +119,7 @@ def test_named_tests_exist() -> None:
         for path, name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)(?:::(\w+))?`", page.read_text()):
             file = REPOSITORY / "tests" / path
             assert file.is_file(), f"{page.name}: {path}"
-            assert not name or re.search(rf"^ *(?:async )?def {name}\(", file.read_text(), re.MULTILINE), (
+            assert not name or re.search(rf"^ *(?:(?:async )?def|class) {name}\(", file.read_text(), re.MULTILINE), (
                 f"{page.name}: {path}::{name}"
             )
 

@@ -73,8 +73,9 @@ def _number(number_of: Callable[[str | int], int], owner: str | int, setting: st
     """The number of an owner; -1, which leaves it as it is, for an empty one."""
     try:
         return -1 if owner == "" else number_of(owner)
-    except ValueError as error:
-        raise StartError(setting, owner, error, f"a known name, or a number up to {owners.MAX_ID}") from None
+    except owners.UnknownOwner as error:
+        allowed = f"a known name, or a number up to {owners.MAX_ID}"
+        raise StartError(setting, error.shown, error.reason, allowed) from None
 
 
 @attrs.frozen

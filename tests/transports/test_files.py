@@ -119,7 +119,7 @@ class OwnershipTests(FilesCase):
                 ("user", Ownership(prefix, 0o660, user="no-such-user")),
                 ("group", Ownership(prefix, 0o660, group="no-such-user")),
             ):
-                message = f"{prefix}_{setting}: no-such-user: 'no-such-user' does not exist here; allowed: "
+                message = f"{prefix}_{setting}: 'no-such-user': does not exist here; allowed: "
                 assert self.refused(make, ownership) == f"{message}a known name, or a number up to {2**32 - 2}"
                 assert not os.path.lexists(self.path)
 
