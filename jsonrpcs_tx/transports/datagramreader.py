@@ -6,7 +6,6 @@ L{jsonrpcs_tx.transports.datagrambatch} has the ordinary one.
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -16,6 +15,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.defer import Deferred, succeed
 
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.transports.peers import UCRED
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 _log = make_logger(__name__)
@@ -32,9 +32,6 @@ MAX_AT_STOP: Final = 10_000
 
 NOBODY: Final = 2**32 - 1
 """The user and the group of a Unix client of whom the kernel says nothing: no user has this number."""
-
-_UCRED: Final = struct.Struct("3I")
-"""Process, user and group of a Unix client, as the kernel gives them (unix(7), SCM_CREDENTIALS)."""
 
 _NONE_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
 
@@ -135,9 +132,9 @@ class DatagramReader(PersistentReader):
 
         @raise OSError: there is none, or an error.
         """
-        document, ancillary, _, peer = self._socket.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(_UCRED.size))
+        document, ancillary, _, peer = self._socket.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(UCRED.size))
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                _, uid, gid = _UCRED.unpack(data[: _UCRED.size])
+                _, uid, gid = UCRED.unpack(data[: UCRED.size])
                 return document, peer, uid, gid
         return document, peer, NOBODY, NOBODY

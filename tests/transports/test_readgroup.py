@@ -5,6 +5,7 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -191,20 +192,27 @@ class ReadGroupTests(TestCase):
         server.resumeProducing()
         await until(lambda: client.received == b"hello")
 
+    async def make_ready(self, port: Any, group: Any, count: int, take: Callable[[bytes], None]) -> None:
+        """Open connections that a group has, each with something to read.
+
+        @param take: called with what is read of one.
+        """
+        clients = [await self.connect(port) for _ in range(count)]
+        await until(lambda: len(group._connections) == count)
+        for server in group._connections.values():
+            self.patch(server.protocol, "dataReceived", take)
+        group.stopReading()
+        for client in clients:
+            client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == count)
+
     async def test_turns(self) -> None:
         """In one turn no more than so many connections are read, and all have theirs."""
         self.patch(readgroup, "MAX_PER_WAKEUP", 2)
         self.patch(readgroup, "TURN", inf)
         port, group = await self.listen(Echo)
-        clients = [await self.connect(port) for _ in range(5)]
-        await until(lambda: len(group._connections) == 5)
         read: list[bytes] = []
-        for server in group._connections.values():
-            self.patch(server.protocol, "dataReceived", read.append)
-        group.stopReading()
-        for client in clients:
-            client.transport.write(b"x")
-        await until(lambda: len(group._epoll.poll(0)) == 5)
+        await self.make_ready(port, group, 5, read.append)
         for count in (2, 4, 5):
             group.doRead()
             assert len(read) == count
@@ -213,20 +221,13 @@ class ReadGroupTests(TestCase):
         """When the time of a turn is over, the connections that are left have the next ones."""
         self.patch(readgroup, "TURN", 0.01)
         port, group = await self.listen(Echo)
-        clients = [await self.connect(port) for _ in range(3)]
-        await until(lambda: len(group._connections) == 3)
         read: list[bytes] = []
 
         def take(data: bytes) -> None:
             read.append(data)
             time.sleep(0.011)
 
-        for server in group._connections.values():
-            self.patch(server.protocol, "dataReceived", take)
-        group.stopReading()
-        for client in clients:
-            client.transport.write(b"x")
-        await until(lambda: len(group._epoll.poll(0)) == 3)
+        await self.make_ready(port, group, 3, take)
         for count in (1, 2, 3):
             group.doRead()
             assert len(read) == count
