@@ -2,21 +2,28 @@
 
 L{command} makes a function a command, L{Settings} says where to listen, and L{makeService} makes the service. See
 README.md.
+
+A name is imported when it is first used, so that a client does not load the server, nor Twisted.
 """
 
+import importlib
+
 from jsonrpcs_tx._version import __version__
-from jsonrpcs_tx.compose import makeService
-from jsonrpcs_tx.config.files import ConfigError
-from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
-from jsonrpcs_tx.rpc.binding import MISSING, Text
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
-from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
-from jsonrpcs_tx.service import JsonRpcService
-from jsonrpcs_tx.state.destinations import DestinationError, NoDestination
-from jsonrpcs_tx.state.tables import StorageError
-from jsonrpcs_tx.state.variables import UnknownVariable, Variable, VariableError
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from jsonrpcs_tx.compose import makeService
+    from jsonrpcs_tx.config.files import ConfigError
+    from jsonrpcs_tx.config.settings import Settings
+    from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
+    from jsonrpcs_tx.rpc.binding import MISSING, Text
+    from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+    from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+    from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
+    from jsonrpcs_tx.service import JsonRpcService
+    from jsonrpcs_tx.state.destinations import DestinationError, NoDestination
+    from jsonrpcs_tx.state.tables import StorageError
+    from jsonrpcs_tx.state.variables import UnknownVariable, Variable, VariableError
 
 __all__ = [
     "MISSING",
@@ -45,3 +52,48 @@ __all__ = [
     "commands_of",
     "makeService",
 ]
+
+_HOMES = {
+    "ConfigError": "config.files",
+    "DestinationError": "state.destinations",
+    "Dispatcher": "rpc.dispatcher",
+    "Fault": "rpc.faults",
+    "InvalidParams": "rpc.faults",
+    "JsonRpcService": "service",
+    "JsonRpcsError": "errors",
+    "MISSING": "rpc.binding",
+    "NoDestination": "state.destinations",
+    "NotAllowed": "errors",
+    "Origin": "rpc.dispatcher",
+    "Registry": "rpc.registry",
+    "Reply": "rpc.dispatcher",
+    "SettingError": "errors",
+    "Settings": "config.settings",
+    "StartError": "errors",
+    "StorageError": "state.tables",
+    "Text": "rpc.binding",
+    "UnknownVariable": "state.variables",
+    "Variable": "state.variables",
+    "VariableError": "state.variables",
+    "command": "rpc.registry",
+    "commands_of": "rpc.registry",
+    "makeService": "compose",
+}
+"""The module of the package that each name comes from, the same as above."""
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported now.
+
+    @raise AttributeError: there is no such name.
+    """
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """What is there, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 

@@ -5,7 +5,8 @@ import time
 from typing import Any, Final
 
 from jsonrpcs_tx.rpc.binding import MISSING, Text
-from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from jsonrpcs_tx.rpc.faults import Error
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.counters import Counter, Counters, Gauge
 

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from jsonrpcs_tx.rpc.faults import Error, Fault
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Command, Registry, command
 
 _NAME_EXPECTED: Final = Error(400, "Method Name Expected")

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
-from jsonrpcs_tx.rpc.faults import Error, Fault
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.replies import Reply
 from jsonrpcs_tx.rpc.shares import Shares
 

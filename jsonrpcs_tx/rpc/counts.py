@@ -1,7 +1,7 @@
 """What is counted of requests and replies."""
 
 from jsonrpcs_tx.rpc.envelope import Dialect
-from jsonrpcs_tx.rpc.faults import Error
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 

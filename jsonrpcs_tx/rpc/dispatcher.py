@@ -20,7 +20,8 @@ from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
-from jsonrpcs_tx.rpc.faults import Error, Fault, InvalidParams, error_of, explained
+from jsonrpcs_tx.rpc.errors import Error, error_of, explained
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY

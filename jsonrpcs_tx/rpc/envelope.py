@@ -17,7 +17,8 @@ import msgspec
 import simplejson
 from msgspec import UNSET, UnsetType
 
-from jsonrpcs_tx.rpc.faults import Error, Fault, error_of
+from jsonrpcs_tx.rpc.errors import Error, error_of
+from jsonrpcs_tx.rpc.faults import Fault
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""

@@ -1,19 +1,6 @@
-"""Errors: the value that a client is answered with, and what a command raises for it."""
-
-import msgspec
+"""What a command raises in place of a result. Clients raise the same, so it imports nothing that is slow to import."""
 
 from jsonrpcs_tx.errors import JsonRpcsError
-
-
-class Error(msgspec.Struct, frozen=True, gc=False, rename={"text": "message"}):
-    """An error as a client gets it: the member C{error} of a reply.
-
-    @ivar code: any integer.
-    @ivar text: its message, which UTF-8 can write.
-    """
-
-    code: int
-    text: str
 
 
 class Fault(JsonRpcsError):
@@ -27,7 +14,7 @@ class Fault(JsonRpcsError):
     def __init__(self, code: int, text: str) -> None:
         super().__init__(code, text)
         self.code = int(code)
-        self.text = _writable(text)
+        self.text = writable(text)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
@@ -45,23 +32,6 @@ class InvalidParams(JsonRpcsError):
         self.reason = reason
 
 
-def error_of(fault: Fault) -> Error:
-    """The error that a fault stands for.
-
-    @param fault: as it was raised: perhaps of a subclass, or changed since it was made.
-    @raise Exception: anything, where its code and text are missing or not valid.
-    """
-    code, text = fault.code, fault.text
-    if type(fault) is Fault and type(code) is int and type(text) is str:
-        return Error(code, text)
-    return Error(int(code), _writable(text))
-
-
-def explained(error: Error, reason: str) -> Error:
-    """An error with a reason after its text."""
-    return Error(error.code, f"{error.text}: {_writable(reason)}")
-
-
-def _writable(text: object) -> str:
-    """Text that UTF-8 can write."""
+def writable(text: object) -> str:
+    """Text that UTF-8 can write: what it cannot becomes a question mark."""
     return str(text).encode(errors="replace").decode()

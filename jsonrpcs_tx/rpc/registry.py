@@ -10,7 +10,8 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, place_of
-from jsonrpcs_tx.rpc.faults import Error, Fault, error_of
+from jsonrpcs_tx.rpc.errors import Error, error_of
+from jsonrpcs_tx.rpc.faults import Fault
 
 _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
 """Modules with commands that return nothing but what they have made themselves, or what came as JSON."""

@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
-from jsonrpcs_tx.rpc.faults import Error, Fault
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
 from tests.support.envelope import expected_code, read, rounded
 

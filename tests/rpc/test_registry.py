@@ -16,7 +16,8 @@ from jsonrpcs_tx.rpc import registry
 from jsonrpcs_tx.rpc.binding import MISSING, Binding, Mismatch, Text
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO
-from jsonrpcs_tx.rpc.faults import Error, Fault
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import CommandOptions, Registry, command, commands_of
 
 NO = object()
