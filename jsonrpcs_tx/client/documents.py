@@ -1,0 +1,114 @@
+"""JSON that keeps numbers exact: how requests are written and replies are read. Does no I/O."""
+
+import json
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+_SHORT = 16
+"""Characters of a number without an exponent that a float holds exactly enough to be written the same again."""
+
+
+class NotJson(ValueError):
+    """A document is not JSON; the message says why."""
+
+
+def encode(value: object) -> str:
+    """A value as JSON, without blanks. A C{Decimal} is written as the number that it is.
+
+    @raise ValueError: JSON cannot say it: NaN, an infinity, a lone surrogate, a structure that holds itself or is too
+        deep.
+    @raise TypeError: JSON has no such type.
+    """
+    try:
+        text = _write(value)
+    except _HasDecimal:
+        text = _with_decimals(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not text.isascii():
+        text.encode()  # a lone surrogate
+    return text
+
+
+def decode(document: bytes) -> object:
+    """What a document says. An integer has any size; a number with a point or an exponent is a float where that
+    is exact enough to be written the same again, else a C{Decimal}.
+
+    @raise NotJson: it is not JSON, or has an integer of thousands of digits; NaN and infinities are not JSON.
+    """
+    try:
+        text = document.decode()
+        value, end = _scan(text, 0)
+        if end != len(text):
+            raise StopIteration(end)
+    except StopIteration:
+        return _decode_spaced(text)
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are as well
+        raise NotJson(str(error)) from None
+    return value
+
+
+def _decode_spaced(text: str) -> object:
+    """The same, with blanks around."""
+    try:
+        return _decoder.decode(text)
+    except RecursionError:
+        raise NotJson("it is nested too deeply") from None
+    except ValueError as error:
+        raise NotJson(str(error)) from None
+
+
+def _number(text: str) -> "float | Decimal":
+    number = float(text)
+    if len(text) <= _SHORT and "e" not in text and "E" not in text:
+        return number
+    from decimal import Decimal, DecimalException  # few replies need it, and it takes 1 ms
+
+    try:
+        exact = Decimal(text)
+    except DecimalException:
+        raise NotJson(f"the number {text[:40]} is out of all bounds") from None
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def _no_constant(text: str) -> object:
+    raise NotJson(f"{text} is not JSON")
+
+
+class _HasDecimal(Exception):
+    """The fast encoder has met a Decimal."""
+
+
+def _other(value: object) -> object:
+    if type(value).__name__ == "Decimal":
+        raise _HasDecimal
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def _with_decimals(value: object) -> str:
+    """The same as the fast encoder does, step by step."""
+    from decimal import Decimal
+
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise ValueError(f"{value} has no form in JSON")
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_key(key)}:{_with_decimals(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_with_decimals, value)) + "]"
+    return _write(value)
+
+
+def _key(key: object) -> str:
+    """A member's name as the fast encoder writes it."""
+    return _write({key: 0})[1:-2].removesuffix(":")
+
+
+_write = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_other).encode
+_decoder = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant)
+_scan = _decoder.scan_once  # type: ignore[attr-defined] # typeshed does not know it
