@@ -93,8 +93,7 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
 
 def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
     for family in load_families(service.settings.load):
-        service.registry.add(family.make(service))
-        service.families.append(family.name)
+        service.add_family(family.name, family.make(service))
     for family in map(load_module, service.settings.commands):
         service.registry.add(family.make(service))
     for source in sources:

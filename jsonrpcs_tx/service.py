@@ -45,14 +45,13 @@ class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
     @ivar settings: the settings now; L{change} changes those that are live.
-    @ivar registry: the commands; more may be added at any time.
+    @ivar registry: the commands, which may be added, replaced and removed at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
-    @ivar families: names of the families of commands that were loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
@@ -62,7 +61,7 @@ class JsonRpcService(MultiService):
         self.settings = settings
         self.reactor = reactor
         self.started = time.time()
-        self.families: list[str] = []
+        self._families: dict[str, object] = {}
         self.registry = Registry()
         self.counters = Counters()
         self.destinations = DestinationSets()
@@ -154,6 +153,41 @@ class JsonRpcService(MultiService):
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
         for transport in self.transports():
             transport.settings_changed(self.settings)
+
+    @property
+    def families(self) -> list[str]:
+        """The names of the families of commands that are loaded, in order."""
+        return list(self._families)
+
+    def add_family(self, name: str, source: object, replace: bool = False) -> None:
+        """Add a family of commands under a name, by which it can be removed.
+
+        @param source: what holds its commands, see L{Registry.add}.
+        @param replace: it takes the place of the family of that name, whose commands are removed, and of any commands
+            with the same names.
+        @raise ValueError: there is a family of that name, or a command of it has a name that is taken; then nothing is
+            changed.
+        """
+        if name in self._families and not replace:
+            raise ValueError(f"family {name}: there is one of that name already; replace it, or remove it first")
+        former = self._families.get(name)
+        old = [] if former is None else self.registry.names_of(former)
+        self.registry.add(source, replace)
+        added = self.registry.names_of(source)
+        for command in old:
+            if command not in added:
+                self.registry.remove(command)
+        self._families[name] = source
+
+    def remove_family(self, name: str) -> None:
+        """Remove a family with its commands, while the server runs or not; those in progress go on to their end.
+
+        @raise ValueError: there is no family of that name.
+        """
+        if name not in self._families:
+            raise ValueError(f"family {name}: there is none of that name; there are: {', '.join(self._families)}")
+        for command in self.registry.names_of(self._families.pop(name)):
+            self.registry.remove(command)
 
     def reload_tls(self) -> int:
         """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.

@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -34,7 +34,7 @@ from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
-from jsonrpcs_tx.transports.sharedcounts import SharedCounts, counted
+from jsonrpcs_tx.transports.sharedcounts import SharedCounts
 from jsonrpcs_tx.transports.waiting import WaitingReply
 from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, READY, SOCKET_FD, STOP_TIME, encode_reply, encode_request
 from jsonrpcs_tx.watchdog import Watchdog
@@ -106,14 +106,16 @@ class Relay:
 class Worker:
     """One worker, from the first message of the main process to its end.
 
-    @param setup: the settings, and the name of the transport.
+    @param setup: the settings, the name of the transport, and the commands that are not to be run here any more.
     @param line: this end of the link to the main process.
     """
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
-        values, protocol = msgspec.msgpack.decode(setup)
+        values, protocol, retired = msgspec.msgpack.decode(setup)
         server = compose.make_stateless(settings.from_values(values), reactor)
-        counts = SharedCounts(COUNTS_FD, counted(server.counters, server.dispatcher, protocol))
+        self._registry = server.registry
+        self._retire(retired)
+        counts = SharedCounts(COUNTS_FD, server.dispatcher.counted(protocol))
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
         self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._relay = Relay(
@@ -132,8 +134,15 @@ class Worker:
         self._link.send(READY)
 
     def _settings_changed(self, setup: bytes) -> None:
-        values, _ = msgspec.msgpack.decode(setup)
+        values, _, retired = msgspec.msgpack.decode(setup)
         self._relay.replies.queue.timeout = settings.from_values(values).dgram_timeout / 1000
+        self._retire(retired)
+
+    def _retire(self, names: Iterable[str]) -> None:
+        """Pass on requests for commands that were removed or replaced in the main process."""
+        for name in names:
+            if name in self._registry:
+                self._registry.remove(name)
 
     def _stop(self) -> None:
         """The main process stops, or is gone: end when everything has been sent, or the time is up."""

@@ -171,9 +171,9 @@ def embedding(containing: str) -> str:
 
 
 @pytest.mark.slow
-def test_embedding_exec(tmp_path: Path) -> None:
-    """jsonrpc_exec gives code, text and body, as docs/embedding.md shows."""
-    block = next(block for block in blocks(DOCS / "embedding.md") if "jsonrpc_exec" in block.text)
+@pytest.mark.parametrize("block", [block for block in blocks(DOCS / "embedding.md") if block.printed])
+def test_embedding_prints(tmp_path: Path, block: Block) -> None:
+    """Each program of docs/embedding.md prints what the page shows below it."""
     assert run(block.text, tmp_path) == block.printed
 
 

@@ -38,14 +38,16 @@ class Server(Protocol):
 
     @ivar settings: its current settings.
     @ivar reactor: the reactor that it runs in.
-    @ivar families: names of the families of commands that are loaded, in order.
     @ivar started: when it was made, in seconds since 1970.
     """
 
     settings: Settings
     reactor: Any
-    families: list[str]
     started: float
+
+    @property
+    def families(self) -> list[str]:
+        """The names of the families of commands that are loaded, in order."""
 
     def processes(self) -> list[tuple[int, str]]:
         """The ids of its processes, and what each does."""

@@ -31,6 +31,12 @@ class RequestCounts:
             dialect.internal_error: jsonrpc("internal_errors", "commands that failed; the log says how"),
         }
 
+    def counters(self, transport: str) -> list[Counter]:
+        """Those that count a transport's requests, its own and the general ones."""
+        traffic = self.traffic[transport]
+        own = [getattr(traffic, name) for name in Traffic.__slots__]
+        return [*own, self.requests, self.ignored, self._errors, self._faults, *self._kinds.values()]
+
     def error(self, kind: Error) -> None:
         """Count an error reply.
 

@@ -30,7 +30,7 @@ from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.rpc.replywriter import ReplyWriter, join
 from jsonrpcs_tx.rpc.results import SAFE, check_result
 from jsonrpcs_tx.rpc.runner import Runner
-from jsonrpcs_tx.state.counters import Counters, Traffic
+from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 _log = make_logger(__name__)
 
@@ -54,6 +54,7 @@ class Dispatcher:
     @param counters: where requests, replies and errors are counted, see L{RequestCounts}.
     @param access: decides who may call what.
     @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
+    @ivar registry: the commands, which may change at any time.
     @ivar decode: reads a document, see L{Envelope.decode}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
@@ -78,6 +79,7 @@ class Dispatcher:
         self.counters = Counters() if counters is None else counters
         self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
         self.batches = Batches(clock)
+        self.registry = registry
         self._commands = registry.table
         self._envelope = Envelope(dialect)
         self.decode = self._envelope.decode
@@ -102,6 +104,10 @@ class Dispatcher:
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
         return self._counts.traffic[transport]
+
+    def counted(self, transport: str) -> list[Counter]:
+        """The counters that are counted up for a transport, in the same order in every process."""
+        return [*self._counts.counters(transport), self.delayed.timeouts]
 
     def stateless(self, request: Decoded) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of

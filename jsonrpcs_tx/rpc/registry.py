@@ -9,12 +9,15 @@ from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 import attrs
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, place_of
+from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, place_of
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.faults import Fault
 
 _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
 """Modules with commands that return nothing but what they have made themselves, or what came as JSON."""
+
+_PLAIN: Final = (str, bool, type(None))
+"""The types of defaults that a description shows, besides finite numbers."""
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__jsonrpcs_commands__"
@@ -30,6 +33,7 @@ class CommandOptions:
     lock: str | None
     timeout: float | None
     stateless: bool
+    deprecated: str | None = None
 
 
 def command(
@@ -40,6 +44,7 @@ def command(
     lock: str | None = None,
     timeout: float | None = None,
     stateless: bool = False,
+    deprecated: str | None = None,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -61,12 +66,14 @@ def command(
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
     @param stateless: it needs nothing of the process that it runs in but its parameters, so that any worker process
         may run it (setting C{dgram_workers}).
+    @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
+        each caller once.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
     @raise TypeError: another option is not of its type, or out of range.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
-    options = CommandOptions(name, _usage_of(name, usage), interval, lock, timeout, stateless)
+    options = CommandOptions(name, _usage_of(name, usage), interval, lock, timeout, stateless, deprecated)
     _check_options(options)
 
     def decorate(function: _F) -> _F:
@@ -87,6 +94,11 @@ def _check_options(options: CommandOptions) -> None:
             options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
+        (
+            "deprecated",
+            "what to do instead, as a string",
+            options.deprecated is None or (isinstance(options.deprecated, str) and options.deprecated != ""),
+        ),
     ):
         if not fits:
             raise TypeError(f"command {options.name}: {name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
@@ -110,9 +122,10 @@ def _is_number(value: object) -> bool:
 class Command:
     """A function under the name by which clients call it.
 
-    @ivar help: the first paragraph of its docstring, on one line.
+    @ivar help: the first paragraph of its docstring, on one line, and what to use instead if it is deprecated.
     @ivar asynchronous: its definition says that it answers later.
-    @ivar plain: it is not asynchronous, and has neither a least interval nor a lock.
+    @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval nor a
+        lock.
     @ivar trusted: its result need not be checked, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
@@ -125,6 +138,18 @@ class Command:
     plain: bool
     trusted: bool
 
+    @property
+    def family(self) -> str:
+        """What its name has before the first dot; empty if there is none."""
+        return self.name.rpartition(".")[0].partition(".")[0]
+
+    @property
+    def defined(self) -> str:
+        """Where its function is defined: the function, the file and the line."""
+        code = getattr(inspect.unwrap(self.function), "__code__", None)
+        where = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
+        return place_of(self.function) + where
+
     def signatures(self) -> list[list[str]]:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
         names = [parameter.describe() for parameter in self.binding.parameters]
@@ -134,12 +159,68 @@ class Command:
         least = sum(parameter.required for parameter in self.binding.parameters)
         return [[returned, *names[:count]] for count in range(least, len(names) + 1)]
 
+    def describe(self) -> dict[str, Any]:
+        """What there is to know of it, as plain data; see L{Registry.describe}."""
+        hints = get_type_hints(self.function, include_extras=True)
+        given = inspect.signature(self.function).parameters
+        parameters = []
+        for parameter in self.binding.parameters:
+            described = {
+                "name": parameter.name,
+                "type": _annotation(hints.get(parameter.name, Any)),
+                "optional": not parameter.required,
+                "variadic": False,
+                "positional": given[parameter.name].kind is inspect.Parameter.POSITIONAL_ONLY,
+            }
+            if not parameter.required and _is_shown(parameter.default):
+                described["default"] = parameter.default
+            parameters.append(described)
+        if self.binding.rest is not None:
+            name = self.binding.rest.name
+            flags = {"optional": True, "variadic": True, "positional": True}
+            parameters.append({"name": name, "type": _annotation(hints.get(name, Any)), **flags})
+        return {
+            "name": self.name,
+            "family": self.family,
+            "help": self.help,
+            "deprecated": self.options.deprecated,
+            "asynchronous": self.asynchronous,
+            "stateless": self.options.stateless,
+            "interval": self.options.interval,
+            "lock": self.options.lock,
+            "timeout": self.options.timeout,
+            "result": _annotation(_awaited(hints.get("return", Any))),
+            "parameters": parameters,
+        }
+
 
 def _result_name(hint: Any) -> str:
-    if get_origin(hint) is Deferred:
-        return _result_name(get_args(hint)[0])
-    kind = get_origin(hint) or hint
-    return JSON_NAMES.get(kind, "any")
+    awaited = _awaited(hint)
+    return JSON_NAMES.get(get_origin(awaited) or awaited, "any")
+
+
+def _awaited(hint: Any) -> Any:
+    """The type of the result, for the annotation of one that comes later."""
+    while get_origin(hint) in (Deferred, Awaitable):
+        hint = get_args(hint)[0]
+    return hint
+
+
+def _annotation(hint: Any) -> str:
+    """An annotation as it is written in a program."""
+    return "Text" if hint == Text else inspect.formatannotation(hint)
+
+
+def _is_shown(default: object) -> bool:
+    """Whether a description shows a default."""
+    return type(default) in _PLAIN or _is_number(default)
+
+
+def _help(function: Callable[..., Any], options: CommandOptions) -> str:
+    text = " ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split())
+    if options.deprecated is None:
+        return text
+    return f"{text} Deprecated: {options.deprecated}.".lstrip()
 
 
 def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
@@ -149,10 +230,10 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         name=options.name,
         function=function,
         binding=Binding(function),
-        help=" ".join((inspect.getdoc(function) or "").partition("\n\n")[0].split()),
+        help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
-        plain=not asynchronous and not options.interval and options.lock is None,
+        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated),
         trusted=function.__module__ in _TRUSTED,
     )
 
@@ -198,26 +279,83 @@ def commands_of(source: object) -> list[Command]:
 
 
 class Registry(Mapping[str, Command]):
-    """The table of all commands, by name."""
+    """The table of all commands, by name. It may change at any time; a command in progress goes on to its end.
+
+    @ivar table: the commands by name, for reading only.
+    @ivar observers: called without arguments after each change.
+    @ivar retired: names of commands that were declared free of state, and that were removed or replaced: what another
+        process has under such a name is not valid any more.
+    """
 
     def __init__(self, *sources: object) -> None:
         self.table: dict[str, Command] = {}
+        self.observers: list[Callable[[], object]] = []
+        self.retired: set[str] = set()
         for source in sources:
             self.add(source)
 
-    def add(self, source: object) -> None:
+    def add(self, source: object, replace: bool = False) -> None:
         """Add the commands of a source; see L{commands_of}.
 
-        @raise ValueError: a name is already taken; then no command is added.
+        @param replace: they take the place of those that have their names.
+        @raise ValueError: a name is already taken, by whom the message says; then no command is added.
         """
         found: dict[str, Command] = {}
         for new in commands_of(source):
-            other = self.table.get(new.name) or found.get(new.name)
+            other = found.get(new.name) or (None if replace else self.table.get(new.name))
             if other is not None:
-                place, taken = place_of(new.function), place_of(other.function)
-                raise ValueError(f"command {new.name}: {place} takes the name of {taken}")
+                raise ValueError(f"command {new.name}: {new.defined} takes the name of {other.defined}")
             found[new.name] = new
+        self._retire(found)
         self.table.update(found)
+        self._tell()
+
+    def remove(self, what: object) -> list[str]:
+        """Remove commands.
+
+        @param what: the name of a command; C{shop.*} for all of the family C{shop}; or a source whose commands were
+            added, as for L{add}: those that others have replaced stay.
+        @return: the names of the commands that were removed.
+        @raise ValueError: there is no such command.
+        """
+        names = self._named(what) if isinstance(what, str) else self.names_of(what)
+        if not names:
+            raise ValueError(f"{what!r:.200}: no such command has been added; allowed: a name, FAMILY.*, or a source")
+        self._retire(names)
+        for name in names:
+            del self.table[name]
+        self._tell()
+        return names
+
+    def names_of(self, source: object) -> list[str]:
+        """The names under which the commands of a source are in the table; those that others have replaced are not."""
+        declared = {new.name: new.function for new in commands_of(source)}
+        return [name for name, function in declared.items() if name in self and self.table[name].function == function]
+
+    def describe(self) -> list[dict[str, Any]]:
+        """All commands, sorted by name, as data that JSON can express: a dict for each.
+
+        - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
+        - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
+          the decorator has them, see L{command};
+        - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
+        - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
+          C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and
+          C{default}, if JSON can express that.
+        """
+        return [self.table[name].describe() for name in sorted(self.table)]
+
+    def _named(self, name: str) -> list[str]:
+        if name.endswith(".*"):
+            return [one for one, command in self.table.items() if command.family == name[:-2]]
+        return [name] if name in self.table else []
+
+    def _retire(self, names: Iterable[str]) -> None:
+        self.retired.update(name for name in names if name in self.table and self.table[name].options.stateless)
+
+    def _tell(self) -> None:
+        for observer in tuple(self.observers):
+            observer()
 
     def __getitem__(self, name: str) -> Command:
         return self.table[name]

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
+from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
@@ -22,8 +24,9 @@ class Runner:
     def __init__(self, clock: IReactorTime, delayed: DelayedCommands) -> None:
         self._clock = clock
         self._delayed = delayed
-        self._last_runs: dict[str, float] = {}
-        self._locks: dict[str, DeferredLock] = {}
+        self._deprecations = Deprecations()
+        self._last_runs: WeakKeyDictionary[Command, float] = WeakKeyDictionary()
+        self._locks: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()  # those that are held
 
     def admit(self, command: Command, origin: Origin) -> None:
         """See that a command may run now, before its parameters are looked at; its least interval begins.
@@ -32,13 +35,16 @@ class Runner:
         """
         if command.asynchronous:
             self._check_asynchronous(command, origin)
+        if command.options.deprecated is not None:
+            caller = origin.transport if origin.caller is None else str(origin.caller)
+            self._deprecations.tell(command.name, command.options.deprecated, caller)
         interval = command.options.interval
         if interval:
             now = self._clock.seconds()
-            last = self._last_runs.get(command.name)
+            last = self._last_runs.get(command)
             if last is not None and 0 <= now - last < interval:  # below 0 the clock was set back
                 raise Fault(500, "Command Executed Too Fast")
-            self._last_runs[command.name] = now
+            self._last_runs[command] = now
 
     def run(self, command: Command, arguments: Iterable[Any], origin: Origin) -> Any:
         """Run a command that was admitted: at once, or one whose lock is taken as soon as that is free.
@@ -48,7 +54,9 @@ class Runner:
         """
         if command.options.lock is None:
             return command.function(*arguments)
-        lock = self._locks.setdefault(command.options.lock, DeferredLock())
+        lock = self._locks.get(command.options.lock)
+        if lock is None:
+            lock = self._locks[command.options.lock] = DeferredLock()
         if lock.locked:
             if origin.asynchronous:
                 return lock.run(command.function, *arguments)

@@ -4,6 +4,8 @@ from collections.abc import Callable, Container
 
 import attrs
 
+from jsonrpcs_tx.places import place_outside
+
 
 @attrs.define(eq=False)
 class Counter:
@@ -53,33 +55,51 @@ class Counters:
     def __init__(self) -> None:
         self.sources: list[Callable[[], None]] = []
         self._groups: dict[str, dict[str, Counter | Gauge]] = {}
+        self._places: dict[tuple[str, str], str] = {}
 
-    def counter(self, group: str, name: str, help: str = "") -> Counter:
+    def counter(self, group: str, name: str, help: str = "", replace: bool = False) -> Counter:
         """Make a counter.
 
         @param group: C{shop} in C{shop:orders}; without colons and dots, which separate it from the name.
         @param name: C{orders} in C{shop:orders}.
-        @raise ValueError: the name is taken, or a name is not allowed.
+        @param replace: it takes the place of one of that name, which counts on unseen.
+        @raise ValueError: the name is taken, by whom the message says; or a name is not allowed.
         """
         counter = Counter(group, name, help)
-        self._add(counter)
+        self._add(counter, replace)
         return counter
 
-    def gauge(self, group: str, name: str, help: str, read: Callable[[], int]) -> None:
+    def gauge(self, group: str, name: str, help: str, read: Callable[[], int], replace: bool = False) -> None:
         """Make a gauge; see L{counter} for the parameters, and L{Gauge}.
 
-        @raise ValueError: the name is taken, or a name is not allowed.
+        @raise ValueError: the name is taken, by whom the message says; or a name is not allowed.
         """
-        self._add(Gauge(group, name, help, read))
+        self._add(Gauge(group, name, help, read), replace)
 
-    def _add(self, counter: Counter | Gauge) -> None:
+    def remove(self, group: str, name: str | None = None) -> None:
+        """Remove a counter or gauge, or a whole group; programs that still hold a counter may count on unseen.
+
+        @param name: None: all of the group.
+        @raise ValueError: there is no such group, or none of that name in it.
+        """
+        names = self._groups.get(group, {})
+        removed = [*names] if name is None else [one for one in names if one == name]
+        if not removed:
+            raise ValueError(f"counter {group}:{name or '*'}: there is none of that name")
+        for one in removed:
+            del names[one], self._places[group, one]
+        if not names:
+            del self._groups[group]
+
+    def _add(self, counter: Counter | Gauge, replace: bool) -> None:
         for name in (counter.group, counter.name):
             if not name or not name.isprintable() or set(name) & set(":. "):
                 raise ValueError(f"counter {name!r}: allowed is a name without blanks, ':' and '.'")
-        names = self._groups.setdefault(counter.group, {})
-        if counter.name in names:
-            raise ValueError(f"counter {counter.group}:{counter.name}: there is one of that name already")
-        names[counter.name] = counter
+        key = counter.group, counter.name
+        if key in self._places and not replace:
+            raise ValueError(f"counter {counter.group}:{counter.name}: registered before by {self._places[key]}")
+        self._groups.setdefault(counter.group, {})[counter.name] = counter
+        self._places[key] = place_outside(__name__)
 
     def groups(self) -> list[str]:
         """The names of all groups, sorted."""

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 
 from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.state.strings import is_utf8
 
 _log = make_logger(__name__)
@@ -304,9 +305,12 @@ class Variables(Mapping[str, Group]):
 
     def __init__(self) -> None:
         self._groups: dict[str, Group] = {}
+        self._places: dict[str, str] = {}
         self._delayed: dict[tuple[str, int | None, str], _Stored] = {}
 
-    def add(self, name: str, variables: Iterable[Variable], changed: Changed | None = None) -> Group:
+    def add(
+        self, name: str, variables: Iterable[Variable], changed: Changed | None = None, replace: bool = False
+    ) -> Group:
         """Add a group.
 
         @param name: of the group; without blanks, colons and brackets.
@@ -314,13 +318,26 @@ class Variables(Mapping[str, Group]):
             a commit or a reset are in place. What it raises undoes the change; then it is called again, with the values
             swapped, for the changes that it was told of. It refuses a change by a L{VariableError}, or by a
             L{jsonrpcs_tx.rpc.faults.Fault}, which is the answer to a client's request; anything else is a bug.
-        @raise ValueError: a name is not allowed, or taken.
+        @param replace: it takes the place of a group of that name, see L{remove}.
+        @raise ValueError: a name is not allowed, or taken; by whom, the message says.
         """
         group = Group(name, variables, changed)
         if name in self._groups:
-            raise ValueError(f"group {name}: that name is taken")
+            if not replace:
+                raise ValueError(f"group {name}: registered before by {self._places[name]}")
+            self._drop_delayed(name)
         self._groups[name] = group
+        self._places[name] = place_outside(__name__)
         return group
+
+    def remove(self, name: str) -> None:
+        """Remove a group with its instances and delayed changes. The program may go on to use what it holds of it.
+
+        @raise UnknownVariable: there is no such group.
+        """
+        self.find(name)
+        del self._groups[name], self._places[name]
+        self._drop_delayed(name)
 
     def find(self, group: str, id: int | None = None) -> Values:
         """A group, or an instance of it.
@@ -337,8 +354,12 @@ class Variables(Mapping[str, Group]):
         """
         self.find(group, id)
         del self[group].instances[id]
-        for key in [key for key in self._delayed if key[:2] == (group, id)]:
-            del self._delayed[key]
+        self._drop_delayed(group, id)
+
+    def _drop_delayed(self, *key: object) -> None:
+        """Drop the delayed changes of a group, or of an instance of it."""
+        for delayed in [delayed for delayed in self._delayed if delayed[: len(key)] == key]:
+            del self._delayed[delayed]
 
     def set_delayed(self, group: str, id: int | None, name: str, value: Value) -> None:
         """Note a change, in place of an earlier one of the same variable.

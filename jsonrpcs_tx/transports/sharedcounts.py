@@ -5,15 +5,7 @@ import os
 import struct
 from collections.abc import Sequence
 
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher
-from jsonrpcs_tx.state.counters import Counter, Counters
-
-
-def counted(counters: Counters, dispatcher: Dispatcher, transport: str) -> list[Counter]:
-    """The counters that a worker counts up, in the same order in every process."""
-    dispatcher.traffic(transport)
-    groups = [counters.group(name) for name in (transport, "core", "jsonrpc")]
-    return [counter for group in groups for counter in group if isinstance(counter, Counter)]
+from jsonrpcs_tx.state.counters import Counter
 
 
 def make(counters: Sequence[Counter]) -> int:

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -107,8 +107,8 @@ def decode_passed_on(message: bytes) -> PassedOn:
     raise ValueError(f"a message {value!r:.100}")
 
 
-def _encode_setup(settings: Settings, transport: str) -> bytes:
-    return _encode((attrs.asdict(settings), transport))
+def _encode_setup(settings: Settings, transport: str, retired: Collection[str]) -> bytes:
+    return _encode((attrs.asdict(settings), transport, sorted(retired)))
 
 
 @attrs.frozen
@@ -142,15 +142,18 @@ class Pool:
         self._reader = reader
         self._responder = responder
         dispatcher, self._protocol = responder.dispatcher, responder.protocol
-        counted = sharedcounts.counted(dispatcher.counters, dispatcher, self._protocol)
+        counted = dispatcher.counted(self._protocol)
         job = Job(self._protocol, sock, dispatcher.counters, counted, reactor)
-        setup = _encode_setup(settings, self._protocol)
+        self._settings = settings
+        self._registry = dispatcher.registry
+        setup = self._setup()
         self._workers = [
             WorkerProcess(number, job, setup, self._passed_on, self._share) for number in range(settings.dgram_workers)
         ]
 
     def start(self) -> None:
         """Start all workers."""
+        self._registry.observers.append(self._changed)
         self._reader.startReading()
         for one in self._workers:
             one.start()
@@ -160,6 +163,7 @@ class Pool:
 
         @return: a Deferred that fires when they have ended, and all that they have passed on is answered.
         """
+        self._registry.observers.remove(self._changed)
         return DeferredList([one.stop() for one in self._workers])
 
     def pids(self) -> list[int]:
@@ -168,9 +172,16 @@ class Pool:
 
     def settings_changed(self, settings: Settings) -> None:
         """Tell the workers, including those that are started later."""
-        setup = _encode_setup(settings, self._protocol)
+        self._settings = settings
+        self._changed()
+
+    def _changed(self) -> None:
+        setup = self._setup()
         for one in self._workers:
             one.set_up(setup)
+
+    def _setup(self) -> bytes:
+        return _encode_setup(self._settings, self._protocol, self._registry.retired)
 
     def _passed_on(self, what: PassedOn) -> None:
         if isinstance(what, WaitingReply):
@@ -244,6 +255,8 @@ class WorkerProcess(ProcessProtocol):
 
     def set_up(self, setup: bytes) -> None:
         """Send other settings to the process, if there is one, and to each further one."""
+        if setup == self._setup:
+            return
         self._setup = setup
         if self.pid:
             self._link.send(setup)

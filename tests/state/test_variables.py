@@ -120,7 +120,7 @@ def test_names_are_taken_once() -> None:
     """Neither a group nor a variable has the name of another."""
     variables = Variables()
     first = variables.add("g", [Variable("v", 1)])
-    with pytest.raises(ValueError, match="group g: that name is taken"):
+    with pytest.raises(ValueError, match=r"group g: registered before by .*test_variables \(.*\.py:\d+\)"):
         variables.add("g", [])
     with pytest.raises(ValueError, match="two variables v"):
         variables.add("h", [Variable("v", 1), Variable("v", 2)])
@@ -408,3 +408,29 @@ def test_all_or_none(changes: list[tuple[str, int]]) -> None:
 def test_group_is_usable_alone() -> None:
     """A group needs nothing else around it."""
     assert Group("g", [Variable("v", 1)])["v"] == 1
+
+
+def test_removed_group() -> None:
+    """A group that is removed is gone with its delayed changes; the program may go on to use what it holds."""
+    program = Program()
+    program.group.add_instance(3)
+    program.variables.set_delayed("shop", None, "limit", 5)
+    program.variables.set_delayed("shop", 3, "limit", 6)
+    program.variables.remove("shop")
+    assert not program.variables
+    assert not program.variables.diff()
+    program.variables.commit()
+    assert program.group["limit"] == 10
+    with pytest.raises(UnknownVariable, match="there is no group 'shop'"):
+        program.variables.remove("shop")
+    program.variables.add("shop", [Variable("limit", 1)])
+
+
+def test_replaced_group() -> None:
+    """A group that replaces another begins with its own defaults, and without the delayed changes of the other."""
+    program = Program()
+    program.variables.set_delayed("shop", None, "limit", 5)
+    group = program.variables.add("shop", [Variable("limit", "none")], replace=True)
+    assert (program.variables["shop"], program.variables.diff()) == (group, [])
+    group.set("limit", "some")
+    assert program.group["limit"] == 10

@@ -36,6 +36,24 @@ def spin(seconds: float) -> str:
 def big(size: int) -> str:
     """Returns that many bytes."""
     return "x" * size
+
+class Changer:
+    """Changes the table of commands while the server runs."""
+
+    def __init__(self, service):
+        self._service = service
+
+    @command("change.remove")
+    def remove(self, name: str):
+        return self._service.registry.remove(name)
+
+    @command("change.replace")
+    def replace(self):
+        @command("jsonrpc.echo", stateless=True)
+        def echo(*values: str) -> str:
+            return "another echo"
+
+        self._service.registry.add(echo, replace=True)
 '''
 
 
@@ -140,7 +158,9 @@ def start(tmp_path: Path, address_option: str) -> Iterator[Callable[[int], tuple
 
     def start_with(count: int) -> tuple[Server, Any]:
         command = ("-n", "jsonrpcs", "--transport=4", f"--dgram-socket={address_option}", f"--dgram-workers={count}")
-        server = Server(tmp_path, command=(*command, "--htable=a=>size=8", "--commands=slow"))
+        server = Server(
+            tmp_path, command=(*command, "--htable=a=>size=8", "--commands=slow", "--commands=slow:Changer")
+        )
         servers.append(server)
         address = next(iter(server.addresses.values()))
         for number in range(count if count > 1 else 0):
@@ -260,3 +280,20 @@ def test_killed_with_replies_waiting(start: Callable[[int], tuple[Server, Any]])
         replies = [client.receive(2) for _ in range(count)]
         ids = {reply["id"] for reply in replies if reply is not None}
         assert len(ids) >= count - len(workers)
+
+
+def test_registry_changes(start: Callable[[int], tuple[Server, Any]]) -> None:
+    """A command that is removed or replaced in the main process is not run by a worker any more, now or later."""
+    server, address = start(2)
+    with Client(address) as client:
+        assert client.call("core.printi", 1) == [1]
+        assert client.call("change.remove", "core.printi") == ["core.printi"]
+        client.call("change.replace")
+        wait_until(lambda: client.call("core.printi", 1) == {"code": 500, "message": "Method Not Found"})
+        wait_until(lambda: client.call("jsonrpc.echo", "x") == "another echo")
+        os.kill(workers_of(client)[0], signal.SIGKILL)
+        server.wait_for_log("worker 0 ended")
+        server.wait_for_log("worker 0 reads", after=len(server.log))
+        for _ in range(20):
+            assert client.call("core.printi", 1) == {"code": 500, "message": "Method Not Found"}
+            assert client.call("jsonrpc.echo", "x") == "another echo"

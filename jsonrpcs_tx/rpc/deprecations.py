@@ -1,0 +1,39 @@
+"""Who still calls commands that are deprecated: each caller appears once in the log."""
+
+from collections import OrderedDict
+from typing import Final
+
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
+MAX_CALLERS: Final = 1024
+"""Callers that are remembered, each with the command that it called; the one that called longest ago is forgotten."""
+
+
+class Deprecations:
+    """Logs the callers of deprecated commands, each once for each command."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def tell(self, command: str, instead: str, caller: str) -> None:
+        """Log a call, unless it is known.
+
+        @param command: its name.
+        @param instead: what to do in place of calling it.
+        @param caller: who calls, in words.
+        """
+        key = command, caller
+        if key in self._known:
+            self._known.move_to_end(key)
+            return
+        if len(self._known) >= MAX_CALLERS:
+            self._known.popitem(last=False)
+        self._known[key] = None
+        _log.warn(
+            "{caller} calls {command}, which is deprecated: {instead}", caller=caller, command=command, instead=instead
+        )
