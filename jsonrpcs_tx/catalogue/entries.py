@@ -1,0 +1,78 @@
+"""A command of Kamailio's, as a line of the catalogue describes it."""
+
+READ = "read"
+"""The effect of a command that only tells something."""
+CHANGE = "change"
+"""The effect of a command that changes something, sends something, or writes to the log or the database."""
+DANGER = "danger"
+"""The effect of a command that can end calls, connections or processes, or overwrite a file that the caller names."""
+EFFECTS = (READ, CHANGE, DANGER)
+"""What a command can do, the least harm first."""
+
+
+class Parameter:
+    """A parameter of a command.
+
+    @ivar name: What the help calls it.
+    @ivar type: C{int}, C{uint} (not below 0), C{float}, C{str} (a number is refused), C{any} (a text; a number is taken
+        for one), or C{int/str} (what the other parameters ask for).
+    @ivar optional: Whether it may be left out.
+    @ivar repeated: Whether it may come any number of times; the last one only.
+    @ivar values: The values that are usual, or none if there are too many to say.
+    @ivar source: What a server can list the values of: C{cfg-group}, C{cfg-variable}, C{cnt-group}, C{cnt-variable},
+        C{destination}, C{method}, C{module}, C{set}, C{shv}, C{statistic}, C{table}; or an empty string.
+    """
+
+    __slots__ = ("name", "optional", "repeated", "source", "type", "values")
+
+    def __init__(self, notation: str) -> None:
+        """@param notation: C{name:type}, with C{=value,value} or C{@source}, with C{...} if repeated, in brackets if
+        optional.
+        """
+        self.optional = notation.startswith("[")
+        notation = notation.strip("[]")
+        self.repeated = notation.endswith("...")
+        notation = notation.removesuffix("...")
+        notation, _, self.source = notation.partition("@")
+        notation, _, values = notation.partition("=")
+        self.values = tuple(values.split(",")) if values else ()
+        self.name, _, self.type = notation.partition(":")
+
+    def __str__(self) -> str:
+        """How a usage line shows it: C{NAME}, C{[NAME]}, C{NAME...}."""
+        shown = self.name.upper() + ("..." if self.repeated else "")
+        return f"[{shown}]" if self.optional else shown
+
+
+class Entry:
+    """A command.
+
+    @ivar method: Its name.
+    @ivar modules: The modules that have a command of this name; often one, C{core} for the core.
+    @ivar array: Whether the result is an array, whatever the number of its values.
+    @ivar delta: Whether Kamailio can hold it to a least interval between two runs (C{rpc_exec_delta}).
+    @ivar effect: C{READ}, C{CHANGE} or C{DANGER}; the gravest of what it can do with any parameters.
+    @ivar parameters: The parameters in their order.
+    @ivar help: What it does, a sentence.
+    """
+
+    __slots__ = ("array", "delta", "effect", "help", "method", "modules", "parameters")
+
+    def __init__(self, line: str) -> None:
+        """@param line: A line of the catalogue, without its end."""
+        self.method, modules, flags, self.effect, parameters, self.help = line.split("\t")
+        self.modules = tuple(modules.split(","))
+        self.array = "array" in flags
+        self.delta = "delta" in flags
+        self.parameters = tuple(Parameter(notation) for notation in parameters.split())
+
+    def parameter(self, position: int) -> Parameter | None:
+        """The parameter at a position from 0 on, where the last one may stand for any number; None if there is none."""
+        if position < len(self.parameters):
+            return self.parameters[position]
+        return self.parameters[-1] if self.parameters and self.parameters[-1].repeated else None
+
+    @property
+    def usage(self) -> str:
+        """The method with its parameters: C{htable.get TABLE KEY}."""
+        return " ".join((self.method, *map(str, self.parameters)))
