@@ -293,7 +293,7 @@ def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
     sent: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         line: Any = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)
-        relay = Relay(sock, _dispatcher(), "udp", 1, line, lambda: None, False, MemoryReactorClock())
+        relay = Relay(sock, _dispatcher(), "udp", 1, line, lambda: None, MemoryReactorClock())
         text = piece.replace(b"\0", b"/")
         number = int.from_bytes(piece[:2])
         for peer, uid, gid in (

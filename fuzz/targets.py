@@ -21,7 +21,7 @@ from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.config.settings import Settings, from_values
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
-from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name
+from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name, store_path
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.state.tables import LEAST, MOST, Tables, read_definition
 from jsonrpcs_tx.transports.framing import Framer
@@ -60,7 +60,7 @@ def envelope(document: bytes) -> None:
         refused = _dispatchers(dialect)[0].refuse(document, Fault(503, "Busy"))
         assert b'"result"' not in refused.body
         assert not refused.body or read(refused.body)
-    name = reply_name(Envelope().decode(document), document)
+    name = reply_name(Envelope().read(document))
     assert name is None or name.encode() is not None
 
 
@@ -74,7 +74,7 @@ def _dispatchers(dialect: Dialect) -> tuple[Dispatcher, Dispatcher]:
 
 def _check_decoders(document: bytes, dialect: Dialect) -> None:
     """What is decoded is what simplejson alone makes of it."""
-    decoded, examined = Envelope(dialect).decode(document), Envelope(dialect)._examine_document(document)
+    decoded, examined = Envelope(dialect).read(document), Envelope(dialect)._examine_document(document)
     assert _plain(decoded) == _plain(examined), (decoded, examined)
 
 
@@ -83,8 +83,8 @@ def _plain(decoded: Decoded) -> Any:
     if isinstance(decoded, list):
         return [_plain(member) for member in decoded]
     if isinstance(decoded, Malformed):
-        return decoded.error, decoded.id, bool(decoded.reason)
-    return decoded.method, rounded(decoded.params), decoded.id
+        return decoded.error, decoded.id, bool(decoded.reason), reply_name(decoded)
+    return decoded.method, rounded(decoded.params), decoded.id, reply_name(decoded), store_path(decoded)
 
 
 def _check_reply(document: bytes, reply: Reply, dialect: Dialect) -> None:

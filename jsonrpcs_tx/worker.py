@@ -26,7 +26,6 @@ from zope.interface import provider
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.config import settings
-from jsonrpcs_tx.rpc import replystore
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -53,7 +52,6 @@ class Relay:
     @param timeout: seconds to try to send a reply to a client whose queue is full.
     @param link: leads to the main process.
     @param publish: shows what is counted to the main process.
-    @param stores: replies are stored for those who ask, by the main process, which knows whose files are whose.
     @ivar reader: reads the socket.
     @ivar replies: sends the replies.
     """
@@ -66,13 +64,11 @@ class Relay:
         timeout: float,
         link: Link,
         publish: Callable[[], None],
-        stores: bool,
         reactor: Any,
     ) -> None:
         self.protocol = protocol
         self._dispatcher = dispatcher
         self._link = link
-        self._stores = stores
         outgoing = reply_socket(sock, reactor, alone=False)
         # What is counted is published first, so that whoever gets a reply finds it counted.
         self.replies = DatagramReplies(protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish)
@@ -84,8 +80,8 @@ class Relay:
         origin = self._responder.admit(peer, uid, gid)
         if origin is None:
             return
-        request = self._dispatcher.decode(document)
-        if self._dispatcher.stateless(request) and not (self._stores and replystore.MEMBER in document):
+        request = self._dispatcher.read(document)
+        if self._dispatcher.stateless(request):
             self._responder.answer(document, origin, peer, uid, request)
         else:
             self._pass_on(encode_request(document, peer, uid, gid))
@@ -125,7 +121,6 @@ class Worker:
             server.settings.dgram_timeout / 1000,
             self._link,
             counts.publish,
-            bool(values["store_path"]),
             reactor,
         )
         if server.settings.watchdog:

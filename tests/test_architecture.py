@@ -83,6 +83,15 @@ def test_imports_point_down() -> None:
         assert below <= set(floors[floors.index(name) + 1 :]), name
 
 
+def test_one_reader() -> None:
+    """Requests are decoded in one place: no other module of C{rpc/} and C{transports/}, nor a worker, decodes JSON."""
+    decoding = re.compile(r"\bjson\.(?:load|decode|Decoder)|\bsimplejson\b|^(?:import json|from json)\b", re.MULTILINE)
+    serving = {
+        name: path for name, path in modules().items() if wing(name) in ("rpc", "transports", "service", "worker")
+    }
+    assert [name for name, path in serving.items() if decoding.search(path.read_text())] == ["rpc.envelope"]
+
+
 @pytest.mark.parametrize("name", sorted({wing(name) for name in modules()} - {""}))
 def test_one_sub_level(name: str) -> None:
     """A wing has modules, and no further wings."""

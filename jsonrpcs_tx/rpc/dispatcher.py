@@ -19,7 +19,7 @@ from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
-from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request
+from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
@@ -55,7 +55,7 @@ class Dispatcher:
     @param access: decides who may call what.
     @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
     @ivar registry: the commands, which may change at any time.
-    @ivar decode: reads a document, see L{Envelope.decode}.
+    @ivar read: reads a document, see L{Envelope.read}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
     """
@@ -82,7 +82,7 @@ class Dispatcher:
         self.registry = registry
         self._commands = registry.table
         self._envelope = Envelope(dialect)
-        self.decode = self._envelope.decode
+        self.read = self._envelope.read
         self._runner = Runner(clock, self.delayed)
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
@@ -111,9 +111,11 @@ class Dispatcher:
 
     def stateless(self, request: Decoded) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of
-        state, or is invalid.
+        state, or is invalid. Replies are stored by the main process only, which knows whose files are whose.
         """
-        return all(map(self._is_stateless, request)) if type(request) is list else self._is_stateless(request)  # type: ignore[arg-type]
+        if type(request) is list:
+            return all(map(self._is_stateless, request))
+        return store_path(request) is None and self._is_stateless(request)  # type: ignore[arg-type] # it is not a list
 
     def _is_stateless(self, request: Request | Malformed) -> bool:
         if type(request) is not Request:
@@ -128,14 +130,14 @@ class Dispatcher:
         the signal, so that one which comes out of a command is the command's.
 
         @param document: anything that a client may send.
-        @param request: what L{decode} has read of it, where the transport has had to look at that first.
+        @param request: what L{read} has made of it, where the transport has had to look at that first.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
         """
         try:
             if request is None:
-                request = self.decode(document)
+                request = self.read(document)
             traffic = self._counts.traffic[origin.transport]
             traffic.bytes_received.value += len(document)
             reply: Reply | Deferred[Reply]
@@ -149,19 +151,19 @@ class Dispatcher:
                 reply = self._answer(request, origin)  # type: ignore[arg-type] # it is not a list
             if type(reply) is Reply:
                 if not self._writer.idle:
-                    reply = self._writer.write(reply, document, request, origin)
+                    reply = self._writer.write(reply, request, origin)
                 if reply.body:
                     traffic.replies.value += 1
                     traffic.bytes_sent.value += len(reply.body)
                 return reply
         except BaseException as error:
             return self._give_up(error, document, request)
-        reply.addCallback(self._finish, document, request, origin)
+        reply.addCallback(self._finish, request, origin)
         return reply.addErrback(self._give_up_later, document, request)
 
-    def _finish(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
+    def _finish(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
         """Do with a reply that comes later what L{dispatch} does with one that comes at once."""
-        reply = self._writer.write(reply, document, request, origin)
+        reply = self._writer.write(reply, request, origin)
         if reply.body:
             traffic = self._counts.traffic[origin.transport]
             traffic.replies.value += 1
@@ -186,7 +188,7 @@ class Dispatcher:
         """Answer every request of a document with an error, without running any: what a transport says that cannot
         take it, or cannot carry its reply.
         """
-        return self._refuse(self.decode(document), fault if isinstance(fault, Error) else error_of(fault))
+        return self._refuse(self.read(document), fault if isinstance(fault, Error) else error_of(fault))
 
     def _refuse(self, request: Decoded, error: Error) -> Reply:
         if type(request) is list:
@@ -204,7 +206,7 @@ class Dispatcher:
         except Fault as fault:
             error = error_of(fault)
             self._counts.error(error)
-            return self._writer.write(self._error_reply(error), b"", Malformed(error, None, error.text), origin)
+            return self._writer.write(self._error_reply(error), Malformed(error, None, error.text), origin)
 
     def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is Malformed:

@@ -4,6 +4,7 @@ Two dialects share it. ``kamailio`` answers what Kamailio's jsonrpcs module answ
 JSON-RPC 2.0 specification (https://www.jsonrpc.org/specification).
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One well-formed request (specification, section 4).
 
-    @ivar reply_name: what a FIFO client has in this member, where that was read; see L{reply_name}.
+    @ivar reply_name: Kamailio's member for the FIFO that takes the reply; see L{reply_name}.
+    @ivar store_path: Kamailio's member for the file that takes the reply; see L{store_path}.
     """
 
     jsonrpc: Literal["2.0"]
@@ -45,18 +47,21 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     params: list[Any] | dict[str, Any] | UnsetType = UNSET
     id: int | str | UnsetType = UNSET
     reply_name: Any = UNSET
+    store_path: Any = UNSET
 
 
 class Malformed(msgspec.Struct, frozen=True, gc=False):
     """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
 
     @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
+    @ivar reply_name: as that of a request, as far as it can be read; see L{reply_name}.
     """
 
     error: Error
     id: Id
     reason: str
     is_reply: bool = False
+    reply_name: Any = None
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
@@ -129,6 +134,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (K
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
@@ -152,8 +158,8 @@ class Envelope:
     def __init__(self, dialect: Dialect = KAMAILIO) -> None:
         self.dialect = dialect
 
-    def decode(self, document: bytes) -> Decoded:
-        """Read a document.
+    def read(self, document: bytes) -> Decoded:
+        """Read a document. No other module decodes requests.
 
         @return: the request, or the list of requests of a batch; L{Malformed} in place of an invalid one.
         """
@@ -166,7 +172,7 @@ class Envelope:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return self._examine_document(document)
         if type(request) is list and not 0 < len(request) <= MAX_BATCH:
-            return self._batch_size(len(request))
+            return self._batch_size(document, len(request))
         return request  # type: ignore[no-any-return] # the decoder's type says it
 
     @staticmethod
@@ -185,6 +191,11 @@ class Envelope:
         return _encode_exact(_Error(error if isinstance(error, Error) else error_of(error), id))
 
     @staticmethod
+    def id(id: Id) -> bytes:
+        """Write an id by itself."""
+        return _encode_exact(id)
+
+    @staticmethod
     def batch(replies: list[bytes]) -> bytes:
         """Join replies that L{result} and L{error} wrote to the reply of a batch."""
         return b"[" + b",".join(replies) + b"]"
@@ -194,12 +205,16 @@ class Envelope:
         try:
             value = _load(document)
         except (ValueError, RecursionError) as error:
-            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
+            return self._not_json(document, error)
         if type(value) is not list:
             return self._examine(value)
         if not 0 < len(value) <= MAX_BATCH:
-            return self._batch_size(len(value))
+            return self._batch_size(document, len(value))
         return [self._examine(member) for member in value]
+
+    def _not_json(self, document: bytes, error: Exception) -> Malformed:
+        reason = f"not JSON: {error or type(error).__name__}"
+        return Malformed(self.dialect.parse_error, None, reason, reply_name=_find_reply_name(document))
 
     def _too_many(self, document: bytes) -> Malformed:
         """The error for a document of too many values, which may not even be JSON. Makes no objects of the values."""
@@ -207,12 +222,13 @@ class Envelope:
             document.decode()
             _skip(document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Malformed(self.dialect.parse_error, None, f"not JSON: {error or type(error).__name__}")
-        return Malformed(self.dialect.invalid_request, None, f"more values than allowed: {MAX_VALUES}")
+            return self._not_json(document, error)
+        reason = f"more values than allowed: {MAX_VALUES}"
+        return Malformed(self.dialect.invalid_request, None, reason, reply_name=_find_reply_name(document))
 
-    def _batch_size(self, size: int) -> Malformed:
+    def _batch_size(self, document: bytes, size: int) -> Malformed:
         reason = f"a batch of {size} requests; allowed: 1 to {MAX_BATCH}"
-        return Malformed(self.dialect.invalid_request, None, reason)
+        return Malformed(self.dialect.invalid_request, None, reason, reply_name=_find_reply_name(document))
 
     def _examine(self, value: object) -> Request | Malformed:
         """Check that a decoded value is a request (specification, section 4)."""
@@ -220,7 +236,8 @@ class Envelope:
             reason = f"a request is an object, not {_json_type(value)}"
             return Malformed(self.dialect.invalid_request, None, reason)
         is_reply = "method" not in value and ("result" in value or "error" in value)
-        bad = partial(Malformed, self.dialect.invalid_request, is_reply=is_reply)
+        reply_name = value.get("reply_name", UNSET)
+        bad = partial(Malformed, self.dialect.invalid_request, is_reply=is_reply, reply_name=reply_name)
         id = value.get("id", UNSET)
         if id is not UNSET and type(id) not in self.dialect.id_types:
             return bad(id=None, reason=f"member id: {_json_type(id)} is not allowed")
@@ -238,10 +255,10 @@ class Envelope:
             params = [*map(_as_float, params)]
         elif type(params) is dict:
             params = {name: _as_float(param) for name, param in params.items()}
-        return Request("2.0", method, params, id)
+        return Request("2.0", method, params, id, reply_name, value.get("store_path", UNSET))
 
 
-def reply_name(request: Decoded, document: bytes) -> str | None:
+def reply_name(request: Decoded) -> str | None:
     """Where a FIFO client waits for its reply: the member C{reply_name} that Kamailio adds to the request.
 
     @param request: what was read of the document.
@@ -250,19 +267,33 @@ def reply_name(request: Decoded, document: bytes) -> str | None:
     """
     if type(request) is Request and type(request.reply_name) is str:
         return request.reply_name
+    for member in request if type(request) is list else [request]:
+        if type(member.reply_name) is str:  # type: ignore[union-attr] # it is not a list
+            return member.reply_name  # type: ignore[union-attr]
+    return None
+
+
+def store_path(request: Decoded) -> str | None:
+    """The file to which a reply is to be written: the member C{store_path} of a request that is not part of a batch.
+
+    @return: None where there is no such member, or it is not a string.
+    """
+    return request.store_path if type(request) is Request and type(request.store_path) is str else None
+
+
+def _find_reply_name(document: bytes) -> str | None:
+    """Find the C{reply_name} of a document that is not read as a whole; of a batch the first one."""
+    if b'"reply_name"' not in document:
+        return None
     try:
         decoded = _decode_reply_name(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         for literal in _REPLY_NAME.findall(document):
-            try:
-                return msgspec.json.decode(literal, type=str)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
+            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                return _decode_text(literal)
         return None
-    for member in decoded if type(decoded) is list else [decoded]:
-        if member.reply_name is not UNSET:
-            return str(member.reply_name)
-    return None
+    names = (member.reply_name for member in (decoded if type(decoded) is list else [decoded]))
+    return next((name for name in names if name is not UNSET), None)
 
 
 def _holds_too_many(document: bytes) -> bool:

@@ -13,15 +13,13 @@ import stat
 import time
 from typing import Final
 
-import msgspec
+from msgspec import UNSET
 
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.envelope import Envelope, Id
 
 _log = make_logger(__name__)
-
-MEMBER: Final = b"store_path"
-"""The member of a request whose reply is to be stored."""
 
 MAX_FILES: Final = 1000
 """The most files that the directory may hold for one more to be stored."""
@@ -35,11 +33,6 @@ _LEFTOVER_AGE: Final = 10.0
 
 _STORED = '{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": %s\n}'
 _FAILED = '{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "%s"\n\t},\n\t"id": %s\n}'
-
-
-class _Document(msgspec.Struct):
-    store_path: str
-    id: msgspec.Raw = msgspec.Raw(b"0")
 
 
 class _Refused(Exception):
@@ -60,32 +53,26 @@ class ReplyStore:
         self._owners: dict[str, Caller | None] = {}
         self._remove_leftovers()
 
-    def put(self, document: bytes, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool] | None:
-        """Write a reply to the file that its request names, if it names one.
+    def put(self, path: str, id: Id, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool]:
+        """Write a reply to the file that its request names.
 
         The file is readable for the process's user alone, and replaces an older one as a whole or not at all. Only the
         caller who has stored a file since the server was started can replace it.
 
-        @param document: the request. Its C{store_path} is a name, or the directory's path with a name.
+        @param path: the C{store_path} of the request: a name, or the directory's path with a name.
+        @param id: the id of the request. The client is told 0 in place of one that is neither a number nor a string.
         @param body: the reply.
         @param caller: who calls; None: there are no rules, and whoever may call everything may replace every file.
-        @return: the document that tells the client, and whether the reply was stored; None: it is not to be stored.
+        @return: the document that tells the client, and whether the reply was stored.
         """
-        if MEMBER not in document:
-            return None
+        literal = "0" if id is None or id is UNSET or type(id) is bool else Envelope.id(id).decode()
         try:
-            asked = msgspec.json.decode(document, type=_Document)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None  # a batch, or a name that is not a string
-        literal = bytes(asked.id).decode()
-        id = literal if literal[0] in '"-0123456789' else "0"
-        try:
-            self._write(asked.store_path, body, caller)
+            self._write(path, body, caller)
         except (OSError, ValueError, _Refused) as error:
-            _log.warn("not stored to {path!r:.200}: {reason}", path=asked.store_path, reason=error)
+            _log.warn("not stored to {path!r:.200}: {reason}", path=path, reason=error)
             told = f"Storing failed: {error}" if isinstance(error, _Refused) else "Storing failed"
-            return (_FAILED % (told, id)).encode(), False
-        return (_STORED % id).encode(), True
+            return (_FAILED % (told, literal)).encode(), False
+        return (_STORED % literal).encode(), True
 
     def _write(self, path: str, body: bytes, caller: Caller | None) -> None:
         """@raise OSError: it cannot be written.

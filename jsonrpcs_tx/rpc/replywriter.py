@@ -2,7 +2,7 @@
 
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc import pretty
-from jsonrpcs_tx.rpc.envelope import Decoded, Envelope
+from jsonrpcs_tx.rpc.envelope import Decoded, Envelope, Request, store_path
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
@@ -21,8 +21,8 @@ class ReplyWriter:
         self._store = store
         self.idle = not pretty_format and store is None
 
-    def write(self, reply: Reply, document: bytes, request: Decoded, origin: Origin) -> Reply:
-        """Lay a reply out, unless it is that of a batch, and store it if the document that it answers asks for that.
+    def write(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
+        """Lay a reply out, unless it is that of a batch, and store it if its request asks for that.
 
         @return: what the client gets.
         """
@@ -30,10 +30,12 @@ class ReplyWriter:
             reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
         if self._store is None or not reply.body or reply.fault or origin.transport not in STORING:
             return reply
-        told = self._store.put(document, reply.body, origin.caller)
-        if told is None:
+        path = store_path(request)
+        if path is None:
             return reply
-        return Reply(told[0]) if told[1] else Reply(told[0], 500, "Storing failed", True)
+        assert type(request) is Request  # only that has a path
+        told, stored = self._store.put(path, request.id, reply.body, origin.caller)
+        return Reply(told) if stored else Reply(told, 500, "Storing failed", True)
 
     def write_member(self, reply: Reply) -> Reply:
         """Lay out a reply of a batch: each by itself, since all at once would take long."""

@@ -190,8 +190,8 @@ class FifoReader(PersistentReader):
                 self._rest = self._clock.callLater(0, self._answer_rest)
 
     def _answer_one(self, document: bytes) -> None:
-        request = self._dispatcher.decode(document)
-        name = reply_name(request, document)
+        request = self._dispatcher.read(document)
+        name = reply_name(request)
         if name is None:
             _log.warn("fifo: not run, it has no reply_name: {document}", document=document)
             return

@@ -180,7 +180,7 @@ def test_counters_come_once(service: JsonRpcService) -> None:
 @pytest.mark.parametrize("item", ['""', "1", "[]", "{}", '{"a":1}', "1e400", '"a,b"'])
 def test_most_values(item: str) -> None:
     """A document has so many values and no more, of whatever kind; further ones are no longer looked at."""
-    decode = Envelope().decode
+    decode = Envelope().read
     each = 2 if item == '{"a":1}' else 1
     brackets = 1 if item in ("[]", "{}") else 0
     most = (MAX_VALUES - 6) // (each + brackets) if each == 1 else (MAX_VALUES - 6) // 2
@@ -193,7 +193,7 @@ def test_most_values(item: str) -> None:
 def test_separators_in_strings(text: str) -> None:
     """What looks like many values within a string is one."""
     document = f'{{"jsonrpc":"2.0","method":"m","params":["{text}","{"x" * LARGEST}"],"id":1}}'.encode()
-    request = Envelope().decode(document)
+    request = Envelope().read(document)
     assert isinstance(request, Request)
     assert isinstance(request.params, list)
     assert len(request.params) == 2
@@ -210,6 +210,6 @@ def test_set_state_of_all(service: JsonRpcService) -> None:
 @pytest.mark.parametrize("broken", [b"[%s", b"[%s,]", b"[%s]]", b'["\xff",%s]'])
 def test_too_many_values_of_no_json(broken: bytes) -> None:
     """What is not JSON is a parse error, however many values it holds."""
-    read = Envelope().decode(broken % b",".join([b"[1]"] * MAX_VALUES))
+    read = Envelope().read(broken % b",".join([b"[1]"] * MAX_VALUES))
     assert isinstance(read, Malformed)
     assert read.error.code == -32700

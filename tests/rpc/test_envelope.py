@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import DIALECTS, KAMAILIO, MAX_BATCH, Dialect, Envelope, Malformed, Request, reply_name
+from jsonrpcs_tx.rpc.envelope import (
+    DIALECTS,
+    KAMAILIO,
+    MAX_BATCH,
+    MAX_VALUES,
+    Dialect,
+    Envelope,
+    Malformed,
+    Request,
+    reply_name,
+    store_path,
+)
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry, command
@@ -79,7 +90,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 
 def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Error, Any]:
     """The error and the id of a document that is no request."""
-    decoded = Envelope(dialect).decode(document)
+    decoded = Envelope(dialect).read(document)
     assert isinstance(decoded, Malformed), decoded
     assert decoded.reason
     return decoded.error, decoded.id
@@ -91,7 +102,7 @@ def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Error, Any]
 def test_any_bytes(document: bytes) -> None:
     """Whatever bytes come, they are a request, something malformed, or a list of these."""
     for dialect in DIALECTS.values():
-        decoded = Envelope(dialect).decode(document)
+        decoded = Envelope(dialect).read(document)
         for member in decoded if isinstance(decoded, list) else [decoded]:
             assert isinstance(member, Request | Malformed)
         if not isinstance(decoded, list):
@@ -106,6 +117,7 @@ ALLOWED = {
     "params": {"array", "object"},
     "id": STRINGS | NUMBERS | {"null"},
     "reply_name": set(VALUES),
+    "store_path": set(VALUES),
 }
 
 
@@ -117,7 +129,7 @@ def test_member_of_any_type(dialect: Dialect, member: str, value: str) -> None:
     document = b"{%s}" % b",".join(b'"%s":%s' % (name.encode(), literal) for name, literal in members.items())
     allowed = ALLOWED[member] | ({"true", "false"} if member == "id" and dialect is KAMAILIO else set())
     if value in allowed:
-        request = Envelope(dialect).decode(document)
+        request = Envelope(dialect).read(document)
         assert isinstance(request, Request)
         assert request.id == (json.loads(VALUES[value]) if member == "id" else 9)
     else:
@@ -148,7 +160,7 @@ def test_no_request(dialect: Dialect, document: bytes, id: object) -> None:
 def test_request(dialect: Dialect) -> None:
     """Members of a request may come in any order, with blanks and with others between them."""
     document = b' {"x":[{}], "id" :"i","params":{"b":1,"a":2},\r\n\t"method":"m", "jsonrpc":"2.0"} \n'
-    assert Envelope(dialect).decode(document) == Request("2.0", "m", {"b": 1, "a": 2}, "i")
+    assert Envelope(dialect).read(document) == Request("2.0", "m", {"b": 1, "a": 2}, "i")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -207,7 +219,7 @@ def test_deep_nesting(dialect: Dialect, place: bytes, nested: bytes) -> None:
 @pytest.mark.parametrize("literal", [b"1e400", b"-1e400", b"1e-400", b"1" + b"0" * 5000, b"-0." + b"7" * 5000])
 def test_huge_number(place: bytes, literal: bytes) -> None:
     """A number is JSON whatever its size."""
-    assert isinstance(Envelope().decode(place % literal), Request)
+    assert isinstance(Envelope().read(place % literal), Request)
 
 
 @pytest.mark.parametrize(
@@ -216,13 +228,13 @@ def test_huge_number(place: bytes, literal: bytes) -> None:
 @pytest.mark.parametrize("literal", [b"1e99999999999999999999", b"1e-99999999999999999999"])
 def test_exponent_out_of_range(place: bytes, literal: bytes) -> None:
     """A number with an exponent beyond all bounds is taken or refused alike, whichever decoder reads it."""
-    fast, slow = (Envelope().decode(place % literal + id + b"}") for id in (b"1", b"null"))
+    fast, slow = (Envelope().read(place % literal + id + b"}") for id in (b"1", b"null"))
     assert type(fast) is type(slow)
 
 
 def reply_id(literal: str, dialect: Dialect = KAMAILIO) -> str:
     """The id of the reply to a request with an id, as it is written."""
-    request = Envelope(dialect).decode(b'{"jsonrpc":"2.0","method":"m","id":%s}' % literal.encode())
+    request = Envelope(dialect).read(b'{"jsonrpc":"2.0","method":"m","id":%s}' % literal.encode())
     assert isinstance(request, Request), request
     result, error = Envelope.result(0, request.id), Envelope.error(Fault(1, "x"), request.id)
     start, end = result.decode().split("0,", 1)
@@ -275,7 +287,7 @@ def test_id_as_written(literal: str) -> None:
 
 def test_no_id() -> None:
     """The reply to a request without an id has none."""
-    request = Envelope().decode(b'{"jsonrpc":"2.0","method":"m"}')
+    request = Envelope().read(b'{"jsonrpc":"2.0","method":"m"}')
     assert isinstance(request, Request)
     assert Envelope.result([], request.id) == b'{"jsonrpc":"2.0","result":[]}'
 
@@ -320,9 +332,7 @@ def test_cyclic_result() -> None:
 def test_both_decoders(params: Any, extra: Any, escaped: bool) -> None:
     """A request is read in the same way by the fast decoder and by the slow one, which an id of true calls for."""
     request = {"extra": extra, "jsonrpc": "2.0", "method": "m", "params": params}
-    fast, slow = (
-        Envelope().decode(json.dumps({**request, "id": id}, ensure_ascii=escaped).encode()) for id in (1, True)
-    )
+    fast, slow = (Envelope().read(json.dumps({**request, "id": id}, ensure_ascii=escaped).encode()) for id in (1, True))
     assert isinstance(fast, Request)
     assert isinstance(slow, Request)
     assert slow.id is True
@@ -332,7 +342,7 @@ def test_both_decoders(params: Any, extra: Any, escaped: bool) -> None:
 def test_repeated_member(dialect: Dialect) -> None:
     """Of a member that is there twice the last one counts, for both decoders."""
     for last in (b"2", b"2.5"):
-        request = Envelope(dialect).decode(b'{"jsonrpc":"1","jsonrpc":"2.0","id":{},"method":"m","id":%s}' % last)
+        request = Envelope(dialect).read(b'{"jsonrpc":"1","jsonrpc":"2.0","id":{},"method":"m","id":%s}' % last)
         assert isinstance(request, Request)
         assert request.id == float(last)
 
@@ -343,14 +353,14 @@ def test_batch_size(dialect: Dialect, count: int, id: bytes) -> None:
     """A batch holds 1 to MAX_BATCH requests; else it is an Invalid Request as a whole."""
     document = b"[%s]" % b",".join([b'{"jsonrpc":"2.0","method":"m","id":%s}' % id] * count)
     if 0 < count <= MAX_BATCH:
-        assert Envelope(dialect).decode(document) == [Request("2.0", "m", id=json.loads(id))] * count
+        assert Envelope(dialect).read(document) == [Request("2.0", "m", id=json.loads(id))] * count
     else:
         assert malformed(document, dialect) == (dialect.invalid_request, None)
 
 
 def test_batch_members(dialect: Dialect) -> None:
     """Each member of a batch is judged by itself."""
-    decoded = Envelope(dialect).decode(b'[1,{"jsonrpc":"2.0","method":"m","id":1},{"jsonrpc":"2.0","id":"a"},[]]')
+    decoded = Envelope(dialect).read(b'[1,{"jsonrpc":"2.0","method":"m","id":1},{"jsonrpc":"2.0","id":"a"},[]]')
     assert isinstance(decoded, list)
     assert decoded[1] == Request("2.0", "m", id=1)
     wrong = [member for member in decoded if isinstance(member, Malformed)]
@@ -378,6 +388,13 @@ def test_batch_members(dialect: Dialect) -> None:
         (b'{"reply_name":"\\ud800","reply_name":"r"', "r"),
         (b'{"x":"\\"reply_name\\":\\"no\\"', None),
         (b'{"x":{"reply_name":"no"}}', None),
+        (b'{"jsonrpc":"2.0","method":"m","id":null,"reply_name":"r"}', "r"),
+        (b'{"jsonrpc":"2.0","method":"m","x":{"reply_name":"no"},"reply_name":"r","id":%s}' % (b"9" * 400), "r"),
+        (b'{"params":[%s],"reply_name":"r","x":{"reply_name":"no"}}' % (b"0," * MAX_VALUES + b"0"), "r"),
+        (b'{"params":[%s],"reply_name":"r","x":{"reply_name":"no"}' % (b"0," * MAX_VALUES + b"0"), "r"),
+        (b'[{"x":{"reply_name":"no"}},{"reply_name":"r"}%s]' % (b",{}" * MAX_BATCH), "r"),
+        (b'[{"x":{"reply_name":"no"}}%s]' % (b',{"jsonrpc":"2.0","method":"m"}' * MAX_BATCH), None),
+        (b'[{"reply_name":5},{"reply_name":"b"}]', "b"),
         (b'{"reply_name":5}', None),
         (b'{"reply_name":null}', None),
         (b'{"reply_name":"cut', None),
@@ -389,14 +406,32 @@ def test_batch_members(dialect: Dialect) -> None:
     ],
 )
 def test_reply_name(document: bytes, name: str | None) -> None:
-    """The reply_name is found in a document that is broken, too, if it can be read there."""
-    assert reply_name(Envelope(KAMAILIO).decode(document), document) == name
+    """The reply_name is found even in a broken document, if it can be read there."""
+    assert reply_name(Envelope(KAMAILIO).read(document)) == name
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        (b'{"jsonrpc":"2.0","method":"m","store_path":"p"}', "p"),
+        (b'{"jsonrpc":"2.0","method":"m","id":null,"store_path":"p"}', "p"),
+        (b'{"jsonrpc":"2.0","method":"m","store_path":""}', ""),
+        (b'{"jsonrpc":"2.0","method":"m","store_path":5}', None),
+        (b'{"jsonrpc":"2.0","method":"m","params":{"store_path":"no"}}', None),
+        (b'{"jsonrpc":"2.0","store_path":"no"}', None),
+        (b'[{"jsonrpc":"2.0","method":"m","store_path":"no"}]', None),
+        (b'{"jsonrpc":"2.0","method":"m","store_path":"no"', None),
+    ],
+)
+def test_store_path(document: bytes, path: str | None) -> None:
+    """A single valid request may name a file for its reply."""
+    assert store_path(Envelope(KAMAILIO).read(document)) == path
 
 
 @given(any_document)
 def test_reply_name_of_anything(document: bytes) -> None:
-    """Whatever bytes come, there is a reply_name or none."""
-    name = reply_name(Envelope(KAMAILIO).decode(document), document)
+    """Whatever bytes come, there is a reply_name or there is not."""
+    name = reply_name(Envelope(KAMAILIO).read(document))
     assert name is None or isinstance(name, str)
 
 
@@ -405,7 +440,7 @@ def test_reply_name_in_no_time(unit: bytes) -> None:
     """A broken document at the size limit does not make the search for the reply_name slow."""
     started = process_time()
     document = b"{" + unit * (65_456 // len(unit))
-    reply_name(Envelope(KAMAILIO).decode(document), document)
+    reply_name(Envelope(KAMAILIO).read(document))
     assert process_time() - started < 1
 
 

@@ -173,7 +173,8 @@ def test_beside_the_command() -> None:
             raise KeyboardInterrupt
 
     dispatcher = Dispatcher(Registry(command("m")(lambda: 1)), Clock(), reply_store=Broken())  # type: ignore[arg-type] # wrong on purpose
-    assert dispatcher.dispatch(request("m"), Origin("udp")) == Reply(BUG, -32603, "Internal Error", True)
+    document = request("m").replace(b"}", b',"store_path":"x"}')
+    assert dispatcher.dispatch(document, Origin("udp")) == Reply(BUG, -32603, "Internal Error", True)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Replies that are stored in files: which names count, what the client is told, and that no other file is touched."""
+"""Replies that are stored in files: which names are allowed, what the client is told, that no other file is touched."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def stored(server: Server) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["unix", "udp4", "udp6", "fifo", "tcp"])
 def test_stored(server: Server, stored: Path, transport: str) -> None:
-    """The reply goes to the file, for the process alone, also in the place of an older one; the client is told."""
+    """The reply goes to the file, for the process alone, and replaces an older one; the client is told."""
     for document, reply in ((ECHO.replace(b'"x"', b'"%s"' % (b"long" * 99)), None), (ECHO, ECHO_REPLY)):
         assert server.call(transport, storing("out.json", document)) == STORED
         assert reply is None or (stored / "out.json").read_bytes() == reply
@@ -59,7 +59,7 @@ def test_whole_path(server: Server, stored: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_http(server: Server, stored: Path, transport: str) -> None:
-    """Over HTTP the member counts for nothing, as in Kamailio."""
+    """Over HTTP the member is ignored, as in Kamailio."""
     assert server.call(transport, storing("out.json")) == ECHO_REPLY
     assert os.listdir(stored) == []
 
@@ -95,7 +95,14 @@ def test_directory_in_the_way(server: Server, stored: Path) -> None:
 
 @pytest.mark.parametrize(
     ("id", "told"),
-    [(b"7", b"7"), (b"-2.5", b"-2.5"), (b'"a\\"\\n"', b'"a\\"\\n"'), (b"null", b"0"), (b"true", b"0")],
+    [
+        (b"7", b"7"),
+        (b"-2.5", b"-2.5"),
+        (b'"a\\"\\n"', b'"a\\"\\n"'),
+        (b"null", b"0"),
+        (b"true", b"0"),
+        (b"9" * 400, b"9" * 400),
+    ],
 )
 def test_ids(server: Server, stored: Path, id: bytes, told: bytes) -> None:
     """The id is told as JSON, whatever is in it; without one it is 0, as in Kamailio."""
@@ -172,9 +179,7 @@ def test_room(stored: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     files = store.ReplyStore(str(stored))
 
     def put(name: str, size: int) -> bytes:
-        answered = files.put(storing(name), b"x" * size)
-        assert answered is not None
-        return answered[0]
+        return files.put(name, 1, b"x" * size)[0]
 
     assert [put("a", 10), put("b", 10), put("a", 20)] == [STORED] * 3
     assert b"there are 2 files already" in put("c", 1)
@@ -208,7 +213,7 @@ def test_disk_full(server: Server, stored: Path) -> None:
 
 @pytest.mark.slow
 def test_workers(tmp_path: Path) -> None:
-    """What workers read is stored, too, whichever of them it is."""
+    """The replies to requests that workers read are stored as well, whichever worker it is."""
     with Server(tmp_path, "--store-path=.", "--dgram-workers=2") as running:
         running.wait_for_log("worker . reads unix")
         for _ in range(8):
@@ -218,7 +223,7 @@ def test_workers(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_off(tmp_path: Path) -> None:
-    """Without the setting the member counts for nothing."""
+    """Without the setting the member is ignored."""
     with Server(tmp_path) as running:
         assert running.call("unix", storing("out.json")) == ECHO_REPLY
         assert running.call("unix", storing(f"{tmp_path}/out.json")) == ECHO_REPLY

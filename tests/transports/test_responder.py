@@ -75,22 +75,22 @@ def ends(protocol: str, tmp_path: Path) -> Iterator[list[socket.socket]]:
 
 
 def make_dispatcher(*rules: str) -> tuple[Dispatcher, list[bytes]]:
-    """A dispatcher, and the documents that it is asked to decode from now on."""
+    """A dispatcher, and the documents that it is asked to read from now on."""
     dispatcher = Dispatcher(Registry(Commands()), MemoryReactorClock(), access=AccessControl(map(read_rule, rules)))
     decoded: list[bytes] = []
-    decode = dispatcher.decode
+    read = dispatcher.read
 
     def spy(document: bytes) -> Any:
         decoded.append(document)
-        return decode(document)
+        return read(document)
 
-    dispatcher.decode = spy
+    dispatcher.read = spy
     return dispatcher, decoded
 
 
 def relay(sock: socket.socket, dispatcher: Dispatcher, protocol: str, line: Line) -> Relay:
     end: Any = line
-    return Relay(sock, dispatcher, protocol, 2, end, lambda: None, False, MemoryReactorClock())
+    return Relay(sock, dispatcher, protocol, 2, end, lambda: None, MemoryReactorClock())
 
 
 @pytest.mark.parametrize("where", ["main process", "worker"])
