@@ -22,6 +22,7 @@ settings = Settings(
     transport=6,
     dgram_socket=["kamailio_rpc.sock", "udp:127.0.0.1:8090"],
     fifo_name="kamailio_rpc.fifo",
+    load="all",  # every family of commands; without it only system.*
 )
 
 application = Application("jsonrpcs")

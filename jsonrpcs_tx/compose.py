@@ -110,7 +110,7 @@ def _add_transports(service: JsonRpcService) -> None:
     options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
     if options.enables(settings.DATAGRAM):
         for address in options.dgram_socket:
-            datagram_service(options, address, dispatcher, reactor).setServiceParent(service)
+            datagram_service(options, os.fspath(address), dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.FIFO) and options.fifo_name:
         FifoService(options, dispatcher, reactor).setServiceParent(service)
     if options.enables(settings.HTTP):

@@ -59,12 +59,14 @@ _BUILT_IN: Final = (
 
 
 def load_families(wanted: Sequence[str]) -> Iterator[Family]:
-    """The families that the setting C{load} names: built-in ones first, then those of entry points.
+    """The families that the setting C{load} names: built-in ones first, then those of entry points, which are looked
+    for only where C{all} or a name that is not built in asks for them.
 
     @raise SettingError: there is no family of that name, or it cannot be loaded.
     """
-    announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
     built_in = {family.name: family for family in _BUILT_IN}
+    look = any(name not in built_in for name in wanted)
+    announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)} if look else {}
     known = dict.fromkeys([*built_in, *announced])
     for name in wanted:
         if name != "all" and name not in known:

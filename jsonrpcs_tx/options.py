@@ -47,7 +47,7 @@ class Options(usage.Options):
         self.given: dict[str, Any] = {}
 
     def postOptions(self) -> None:
-        values: dict[str, Any] = {}
+        values = {field.name: field.daemon for field in fields() if field.daemon != field.default}
         try:
             if self["modparams"] is not None:
                 values |= read_modparams(self["modparams"])
@@ -78,7 +78,7 @@ def _option(field: Field) -> Any:
             self.given[field.name] = value
 
         method = take
-    method.__doc__ = f"{field.help} [default: {field.shown_default}]"
+    method.__doc__ = f"{field.help} [default: {field.kind.show(field.daemon)}]"
     return method
 
 

@@ -229,7 +229,7 @@ def test_commands_page_parameters() -> None:
     """The parameters in the table of docs/commands.md are those that the commands take: so many, in brackets those that
     may be left out, with an ellipsis those that may come any number of times.
     """
-    registry = makeService(Settings(), reactor).registry
+    registry = makeService(Settings(load="all"), reactor).registry
     table = (DOCS / "commands.md").read_text().partition("## The built-in ones")[2]
     for names, parameters in re.findall(r"^\| (`.*?) \| (.*?) ?\|", table, re.MULTILINE):
         shown = parameters.split(", ") if parameters else []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+import attrs
 import pytest
 from twisted.application.service import Application, IService
 from twisted.internet import reactor
@@ -28,6 +29,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from jsonrpcs_tx import Fault, JsonRpcService, SettingError, Settings, StartError, command, makeService
+from jsonrpcs_tx.config import kinds
 from jsonrpcs_tx.config.settings import fields, from_values
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal
@@ -183,6 +185,11 @@ class Greeter:
 '''
 
 
+@command("own.nothing")
+def greet() -> None:
+    """Does nothing."""
+
+
 def make_short_directory(test: SynchronousTestCase) -> Path:
     """An empty directory, whose absolute path is short enough for a socket; removed at the test's end."""
     directory = tempfile.TemporaryDirectory()
@@ -327,6 +334,58 @@ class SettingsTests(DirectoryCase):
                 from_values(values)
             assert caught.value.name == name
 
+    def test_transports_follow_addresses(self) -> None:
+        """Those transports are opened whose addresses are given; Kamailio's where none is."""
+        here: dict[str, Any] = {"run_dir": str(self.directory)}
+        tcp = "tcp:0:interface=127.0.0.1"
+        table: list[tuple[dict[str, Any], list[str]]] = [
+            ({}, ["unix", "fifo"]),
+            ({"dialect": "jsonrpc2"}, ["unix", "fifo"]),
+            ({"fifo_name": "kamailio_rpc.fifo"}, ["fifo"]),
+            ({"dgram_socket": ["kamailio_rpc.sock"]}, ["unix"]),
+            ({"dgram_socket": "udp:127.0.0.1:0", "fifo_name": "f"}, ["udp", "fifo"]),
+            ({"tcp_socket": "tcp:127.0.0.1:0"}, ["tcp"]),
+            ({"http_listen": tcp}, ["http"]),
+            ({"http_listen": "tcp:8080:interface=127.0.0.1"}, ["http"]),
+            ({"https_listen": tcp, "tls_self_signed": True}, ["https"]),
+            ({"tls_self_signed": True}, ["https"]),
+            ({"tls_certificate": "c.pem", "http_listen": tcp}, ["http", "https"]),
+            ({"tls_self_signed": True, "https_listen": (), "http_listen": tcp}, ["http"]),
+            ({"fifo_name": ""}, ["unix"]),
+            ({"dgram_socket": ()}, ["fifo"]),
+            ({"fifo_name": "", "dgram_socket": ()}, []),
+            ({"transport": 0}, ["unix", "fifo", "http"]),
+            ({"transport": 1}, ["http"]),
+            ({"transport": 1, "tls_self_signed": True}, ["http", "https"]),
+            ({"transport": 6, "http_listen": tcp}, ["unix", "fifo"]),
+        ]
+        for values, opened in table:
+            for settings in (Settings(**here, **values), from_values({**here, **values})):
+                made = makeService(settings, reactor, [greet])
+                assert [one.protocol for one in made.transports()] == opened, values
+                assert type(settings.transport) is int
+                assert [one.protocol for one in makeService(attrs.evolve(settings), reactor).transports()] == opened
+
+    def test_https_without_certificate(self) -> None:
+        """An address of HTTPS alone, without a certificate, opens nothing, so it is refused."""
+        with pytest.raises(SettingError, match=r"https_listen: .*; allowed: an address with tls_certificate"):
+            Settings(https_listen="tcp:0")
+
+    def test_paths(self) -> None:
+        """A path may be any object that represents one, and is a string from then on."""
+        for field in fields():
+            if field.kind in (kinds.PATH, kinds.FILE) or field.name == "dgram_socket":
+                settings = from_values({"tls_self_signed": True, field.name: Path("/a") / "b"})
+                value = getattr(settings, field.name)
+                assert value in ("/a/b", ("/a/b",)), field.name
+        assert Settings(dgram_socket=[Path("a"), "udp:127.0.0.1:0"]).dgram_socket == ("a", "udp:127.0.0.1:0")
+        assert Settings(run_dir=Path("/a")).path(Path("b")) == "/a/b"
+        for wrong in (Path("/"), b"/tmp", 5):
+            with pytest.raises(SettingError, match="load: "):
+                Settings(load=wrong)  # type: ignore[arg-type] # that is refused
+        with pytest.raises(SettingError, match="run_dir: "):
+            Settings(run_dir=b"/tmp")  # type: ignore[arg-type] # that is refused
+
     def test_unknown_names(self) -> None:
         """A name that is no setting is an error that names those that are."""
         path = self.write("settings.toml", "fifo_nmae = 'x'")
@@ -376,6 +435,7 @@ class ModparamTests(DirectoryCase):
             'request_route { xlog("modparam is not called here, jsonrpcs\\n"); }',
         )
         assert settings == Settings(
+            load="all",
             fifo_name="/run/#1//2.fifo",
             dgram_socket=["udp:127.0.0.1:9090", 'other "quoted".sock'],
             fifo_mode=0o600,
@@ -407,7 +467,9 @@ class ModparamTests(DirectoryCase):
             'modparam("jsonrpcs", "debug", LEVEL)',
             'modparam("jsonrpcs", "fifo_name", NAME)',
         )
-        wanted = Settings(transport=2, fifo_timeout=111, dgram_timeout=222, debug=3, fifo_name="defined.fifo")
+        wanted = Settings(
+            load="all", transport=2, fifo_timeout=111, dgram_timeout=222, debug=3, fifo_name="defined.fifo"
+        )
         assert settings == wanted
 
     def test_errors(self) -> None:
@@ -438,12 +500,13 @@ class LoadTests(DirectoryCase):
         self.addCleanup(sys.modules.pop, "fruit_commands", None)
 
     def test_families(self) -> None:
-        """Only the families that are wanted are loaded, each once; all are without a word."""
+        """Only the families that are wanted are loaded, each once: C{system} without a word, all for a daemon."""
         wanted = makeService(Settings(load=["system", "core", "core"]), reactor)
         assert sorted(wanted.families) == ["core", "system"]
         assert {name.partition(".")[0] for name in wanted.registry} == {"core", "system"}
-        everything = makeService(Settings(), reactor)
+        everything = makeService(parse(), reactor)
         assert set(everything.families) > {"core", "system"}
+        assert makeService(Settings(), reactor).families == ["system"]
         assert makeService(Settings(load=[]), reactor).families == []
 
     def test_unknown_family(self) -> None:
@@ -456,9 +519,11 @@ class LoadTests(DirectoryCase):
         self.announce("fruit = fruit_commands\ngreeter = fruit_commands:Greeter")
         named = makeService(Settings(load="fruit"), reactor)
         assert (named.families, list(named.registry)) == (["fruit"], ["own.greet"])
-        everything = makeService(Settings(), reactor)
-        assert {"fruit", "greeter", "core"} <= set(everything.families)
-        assert {"own.greet", "own.families", "core.echo"} <= set(everything.registry)
+        for settings in (parse(), Settings(load="all")):
+            everything = makeService(settings, reactor)
+            assert {"fruit", "greeter", "core"} <= set(everything.families)
+            assert {"own.greet", "own.families", "core.echo"} <= set(everything.registry)
+        assert makeService(Settings(load=["core", "system"]), reactor).families == ["core", "system"]
 
     def test_broken_entry_point(self) -> None:
         """A family that cannot be imported is an error with the reason."""
@@ -496,6 +561,7 @@ class ServiceCase(TestCase):
 
     def make(self, *sources: object, **options: Any) -> JsonRpcService:
         usual: dict[str, Any] = {
+            "load": "all",
             "run_dir": str(self.directory),
             "fifo_reply_dir": str(self.directory),
             "dgram_socket": ["rpc.sock", "udp:127.0.0.1:0", "udp:[::1]:0"],
@@ -819,7 +885,7 @@ class PluginTests(TwistdCase):
         text = " ".join(done.stdout.split())
         for field in fields():
             value = "" if field.kind.flag else "="
-            described = f"{option_name(field.name)}{value} {field.help} [default: {field.shown_default}]"
+            described = f"{option_name(field.name)}{value} {field.help} [default: {field.kind.show(field.daemon)}]"
             assert " ".join(described.split()) in text, field.name
         assert re.search(r"^ +jsonrpcs +JSON-RPC over FIFO", self.twistd("--help").stdout, re.MULTILINE)
 

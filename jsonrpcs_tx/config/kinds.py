@@ -1,6 +1,7 @@
 """The kinds of values that settings take: how each is read, shown, and described."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -74,7 +75,18 @@ def _string(value: object) -> str:
     return value
 
 
-def _directory(value: object) -> str:
+def _path(value: object) -> str:
+    """A path as a string, whatever represents it."""
+    return _string(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+def _some_path(value: object) -> str:
+    if not _path(value):
+        raise ValueError
+    return _path(value)
+
+
+def _name(value: object) -> str:
     if not _string(value):
         raise ValueError
     return _string(value)
@@ -108,7 +120,7 @@ def network_address(protocol: str, value: str) -> tuple[str, int] | None:
 
 
 def _dgram_socket(value: object) -> str:
-    address = _string(value)
+    address = _path(value)
     if network_address("udp", address) is None and re.match("(udp[46]?|tcp|unix):", address):
         raise ValueError
     return address
@@ -186,14 +198,14 @@ def several(kind: Kind) -> Kind:
 
 SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
 MODE: Final = Kind(_mode, "a file mode in octal, 0001 to 0777 (0 is taken as 0600)", show=lambda mode: f"{mode:04o}")
-FILE: Final = Kind(_string, "a path, or empty")
+FILE: Final = Kind(_path, "a path, or empty")
 OWNER: Final = Kind(_owner, "a name or a number")
 SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
-NAME: Final = Kind(_directory, "a name")
+NAME: Final = Kind(_name, "a name")
 DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
-PATH: Final = Kind(_directory, "a path")
+PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")

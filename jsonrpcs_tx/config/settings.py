@@ -5,7 +5,7 @@ Names and defaults are those of the parameters of Kamailio's jsonrpcs module whe
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -17,8 +17,35 @@ from jsonrpcs_tx.protocols import PROTOCOLS
 HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
 
-def _setting(default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrpcs", live: bool = False) -> Any:
-    return attrs.field(default=default, metadata={"kind": kind, "help": help, "module": module, "live": live})
+StrPath: TypeAlias = str | os.PathLike[str]
+"""What a path may be given as; settings have it as a string."""
+
+
+class _Default:
+    """Marks the default of a setting that says what to open, until it is known whether any such setting was given."""
+
+
+class _DefaultNumber(_Default, int):
+    pass
+
+
+class _DefaultText(_Default, str):
+    __slots__ = ()
+
+
+class _DefaultTexts(_Default, tuple[str, ...]):
+    __slots__ = ()
+
+
+def _setting(
+    default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrpcs", live: bool = False, daemon: Any = None
+) -> Any:
+    """The definition of a setting.
+
+    @param daemon: its default for C{twistd jsonrpcs}, where that differs.
+    """
+    metadata = {"kind": kind, "help": help, "module": module, "live": live}
+    return attrs.field(default=default, metadata={**metadata, "daemon": default if daemon is None else daemon})
 
 
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
@@ -32,6 +59,8 @@ def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
             raise SettingError(field.name, value, kind.allowed) from None
 
     def convert(value: Any, field: Any) -> object:
+        if value is field.default:
+            return value
         if not field.metadata["kind"].several:
             return parse(value, field)
         values = value if isinstance(value, list | tuple) else [value]
@@ -48,9 +77,10 @@ class Settings:
     """
 
     transport: int = _setting(
-        6,
+        _DefaultNumber(FIFO | DATAGRAM),
         kinds.integer(0, HTTP | FIFO | DATAGRAM | TCP),
-        "transports to enable, the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0: all that have an address",
+        "transports to enable, the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0: all that have an address; "
+        "default: those whose addresses or certificates are given, or 6 where none are",
     )
     dialect: str = _setting(
         "kamailio",
@@ -62,9 +92,11 @@ class Settings:
         kinds.integer(0, 1),
         "1: indent replies of up to 350,000 bytes as Kamailio does, which kamctl relies on; 0: compact",
     )
-    run_dir: str = _setting(".", kinds.PATH, "directory that relative paths start from")
-    fifo_name: str = _setting(
-        "kamailio_rpc.fifo", kinds.FILE, "path of the FIFO that clients write requests to; empty: disabled"
+    run_dir: StrPath = _setting(".", kinds.PATH, "directory that relative paths start from")
+    fifo_name: StrPath = _setting(
+        _DefaultText("kamailio_rpc.fifo"),
+        kinds.FILE,
+        "path of the FIFO that clients write requests to; empty: disabled",
     )
     fifo_mode: int = _setting(0o660, kinds.MODE, "mode of the FIFO, in octal")
     fifo_user: str | int = _setting(
@@ -73,7 +105,7 @@ class Settings:
     fifo_group: str | int = _setting(
         "", kinds.OWNER, "group of the FIFO, a name or number; default: the process's group"
     )
-    fifo_reply_dir: str = _setting("/tmp/", kinds.PATH, "directory that holds the clients' reply FIFOs")
+    fifo_reply_dir: StrPath = _setting("/tmp/", kinds.PATH, "directory that holds the clients' reply FIFOs")
     fifo_timeout: int = _setting(
         2000,
         kinds.MILLISECONDS,
@@ -86,8 +118,8 @@ class Settings:
         "maximum size of a request over the FIFO or TCP, in bytes; a larger one is dropped",
         live=True,
     )
-    dgram_socket: Sequence[str] = _setting(
-        ("kamailio_rpc.sock",),
+    dgram_socket: Sequence[StrPath] = _setting(
+        _DefaultTexts(("kamailio_rpc.sock",)),
         kinds.several(kinds.DGRAM_SOCKET),
         "Unix datagram socket (a path) or UDP address (udp:1.2.3.4:8090, udp:[::1]:8090); may be given more than once",
     )
@@ -109,14 +141,14 @@ class Settings:
         "milliseconds to keep trying to send a reply to a client whose queue is full",
         live=True,
     )
-    tcp_socket: str = _setting("", kinds.TCP_SOCKET, "TCP address for plain JSON, tcp:1.2.3.4:8092")
+    tcp_socket: str = _setting(_DefaultText(), kinds.TCP_SOCKET, "TCP address for plain JSON, tcp:1.2.3.4:8092")
     http_listen: Sequence[str] = _setting(
-        ("tcp:8080:interface=127.0.0.1",),
+        _DefaultTexts(("tcp:8080:interface=127.0.0.1",)),
         kinds.several(kinds.ENDPOINT),
         "Twisted endpoint string to listen on for HTTP; may be given more than once",
     )
     https_listen: Sequence[str] = _setting(
-        ("tcp:8443:interface=127.0.0.1",),
+        _DefaultTexts(("tcp:8443:interface=127.0.0.1",)),
         kinds.several(kinds.ENDPOINT),
         "Twisted endpoint string to listen on for HTTPS, if a certificate is set; may be given more than once",
     )
@@ -155,7 +187,7 @@ class Settings:
         "HTTP status where there is no reply, as to a notification in dialect jsonrpc2: 200 with an empty body, which "
         "most clients take, or 204",
     )
-    http_users: str = _setting(
+    http_users: StrPath = _setting(
         "", kinds.FILE, "file of users and hashed passwords; only these may then call over HTTP(S), see docs/access.md"
     )
     rule: Sequence[str] = _setting(
@@ -183,11 +215,13 @@ class Settings:
         "waits the one that has been idle longest is closed, if that is at least a second",
         live=True,
     )
-    tls_certificate: str = _setting(
+    tls_certificate: StrPath = _setting(
         "", kinds.FILE, "PEM file with the certificate and its chain; turns HTTPS on (with transport 1)"
     )
-    tls_private_key: str = _setting("", kinds.FILE, "PEM file with the private key; default: the certificate's file")
-    tls_ca: str = _setting(
+    tls_private_key: StrPath = _setting(
+        "", kinds.FILE, "PEM file with the private key; default: the certificate's file"
+    )
+    tls_ca: StrPath = _setting(
         "", kinds.FILE, "PEM file with CA certificates; clients then need a certificate that one of them signed"
     )
     tls_self_signed: bool = _setting(
@@ -210,22 +244,24 @@ class Settings:
         "how many of these may be one client's: a user's, an address's, or from this machine a connection's",
         live=True,
     )
-    store_path: str = _setting(
+    store_path: StrPath = _setting(
         "",
         kinds.FILE,
         "directory for stored replies: a request names a file in its member store_path; empty: disabled",
     )
     load: Sequence[str] = _setting(
-        ("all",),
+        ("system",),
         kinds.several(kinds.NAME),
-        "family of commands to load, built-in or an entry point; may be given more than once; all: every family",
+        "family of commands to load, built-in or an entry point; may be given more than once; all: every family; "
+        "default of twistd jsonrpcs: all",
+        daemon=("all",),
     )
     commands: Sequence[str] = _setting(
         (),
         kinds.several(kinds.NAME),
         "module with your own commands, package.module or package.module:Class; may be given more than once",
     )
-    list_file: str = _setting(
+    list_file: StrPath = _setting(
         "",
         kinds.FILE,
         "file that lists the sets of destinations, in the format of Kamailio's dispatcher",
@@ -278,7 +314,7 @@ class Settings:
         "hash table for htable.*, a=>size=4;autoexpire=60;initval=0; may be given more than once",
         module="htable",
     )
-    htable_db: str = _setting(
+    htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
     fast_paths: bool = _setting(
@@ -299,7 +335,10 @@ class Settings:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Check what one setting requires of another."""
+        """See what is to be opened, and check what one setting requires of another."""
+        if isinstance(self.transport, _Default):
+            self._follow_addresses()
+        self._forget_defaults()
         for bit, name, needs in (
             (FIFO, "fifo_name", "a path, with transport 2"),
             (DATAGRAM, "dgram_socket", "an address, with transport 4"),
@@ -312,13 +351,49 @@ class Settings:
                 if getattr(self, name):
                     raise SettingError(name, getattr(self, name), "empty without tls_certificate")
 
+    def _follow_addresses(self) -> None:
+        """Enable the transports whose addresses are given; HTTPS also for a certificate. Where there are none, enable
+        those of Kamailio's defaults whose address is not given as empty.
+
+        @raise SettingError: an address of HTTPS is given, but no certificate.
+        """
+        given = {name for name in _ADDRESSES if not isinstance(getattr(self, name), _Default)}
+        asked = {name for name in given if getattr(self, name)}
+        if not (self.tls_certificate or self.tls_self_signed):
+            if "https_listen" in asked:
+                raise SettingError("https_listen", self.https_listen, "an address with tls_certificate")
+        elif "https_listen" not in given:
+            asked.add("https_listen")
+        asked = asked or {"fifo_name", "dgram_socket"} - given
+        for name in _ADDRESSES.keys() - asked:
+            if not asked or _ADDRESSES[name] == HTTP:
+                object.__setattr__(self, name, type(getattr(self, name))())
+        bits = {_ADDRESSES[name] for name in asked}
+        object.__setattr__(self, "transport", sum(bits))
+
+    def _forget_defaults(self) -> None:
+        for name, kind in (("transport", int), *((name, str) for name in ("fifo_name", "tcp_socket"))):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+        for name in ("dgram_socket", "http_listen", "https_listen"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
     def enables(self, bit: int) -> bool:
         """Whether a transport is enabled, L{HTTP}, L{FIFO}, L{DATAGRAM} or L{TCP}."""
         return not self.transport or bool(self.transport & bit)
 
-    def path(self, name: str) -> str:
+    def path(self, name: StrPath) -> str:
         """A path as the process sees it: relative ones start from C{run_dir}."""
         return os.path.join(self.run_dir, name)
+
+
+_ADDRESSES: Final = {
+    "fifo_name": FIFO,
+    "dgram_socket": DATAGRAM,
+    "tcp_socket": TCP,
+    "http_listen": HTTP,
+    "https_listen": HTTP,
+}
+"""The settings that say where to listen, and the transports that they are for."""
 
 
 @attrs.frozen
@@ -327,6 +402,7 @@ class Field:
 
     @ivar module: Kamailio's module whose C{modparam} it is.
     @ivar live: it can be changed while a server runs.
+    @ivar daemon: its default for C{twistd jsonrpcs}.
     """
 
     name: str
@@ -335,6 +411,7 @@ class Field:
     help: str
     module: str
     live: bool
+    daemon: Any
 
     @property
     def option(self) -> str:

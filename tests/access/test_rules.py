@@ -199,7 +199,7 @@ def test_exec_is_restricted_too() -> None:
     """A rule for the program itself counts for jsonrpc_exec."""
     from jsonrpcs_tx import Settings, makeService
 
-    service = makeService(Settings(rule=["exec deny core.pwd"]))
+    service = makeService(Settings(rule=["exec deny core.pwd"], load=["core", "jsonrpc"]))
     assert service.jsonrpc_exec('{"jsonrpc":"2.0","method":"core.pwd","id":1}').code == 403
     assert service.jsonrpc_exec(ECHO).body == ECHO_REPLY
 
@@ -253,7 +253,7 @@ def test_rules_hold_for_transports_of_programs() -> None:
     from jsonrpcs_tx import Settings, makeService
 
     for rules, refused in ((["any deny core.pwd"], True), (["any allow jsonrpc.*"], True), (["udp deny *"], False)):
-        dispatcher = makeService(Settings(rule=rules)).dispatcher
+        dispatcher = makeService(Settings(rule=rules, load="all")).dispatcher
         origin = dispatcher.origin("chat", user="ann")
         reply = dispatcher.dispatch(b'{"jsonrpc":"2.0","method":"core.pwd","id":1}', origin)
         assert isinstance(reply, Reply)

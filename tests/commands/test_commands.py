@@ -32,7 +32,7 @@ class InProcess:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.service: JsonRpcService = makeService(Settings(transport=1, http_listen=()), self.clock)
+        self.service: JsonRpcService = makeService(Settings(transport=1, http_listen=(), load="all"), self.clock)
 
     def call(self, method: str, *params: object) -> Any:
         """The result, or the code and text of the fault."""

@@ -92,7 +92,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> JsonRpcService:
         "".join(f"1 sip:10.0.{n >> 8}.{n & 255};transport=tcp 0 {n % 7} duid=d{n};weight=5\n" for n in range(10_000))
     )
     settings = Settings(
-        run_dir=str(directory), list_file="list", reload_delta=0, htable=["big=>size=14", "few=>size=3"]
+        load="all", run_dir=str(directory), list_file="list", reload_delta=0, htable=["big=>size=14", "few=>size=3"]
     )
     made = makeService(settings, reactor)
     fill_tables(made)

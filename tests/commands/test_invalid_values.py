@@ -28,7 +28,7 @@ UNLIMITED = 10**12
 @pytest.mark.parametrize("dialect", ["kamailio", "jsonrpc2"])
 def test_invalid_value(dialect: str, method: str, params: list[Any], text: str) -> None:
     """The dialect says how a value that a command refuses is answered: 500 with the reason, or -32602."""
-    service = makeService(Settings(transport=0, dialect=dialect, htable=[TABLE]), Clock())
+    service = makeService(Settings(transport=0, load="all", dialect=dialect, htable=[TABLE]), Clock())
 
     def call(method: str, params: list[Any]) -> Any:
         document = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}

@@ -64,7 +64,7 @@ def values(request: Request) -> list[Any]:
     return list(params.values()) if isinstance(params, dict) else list(params)
 
 
-REGISTRY = makeService(Settings()).registry
+REGISTRY = makeService(Settings(load="all")).registry
 
 
 def does_not_fit(request: Request, theirs: Any, ours: Any) -> bool:

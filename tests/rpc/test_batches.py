@@ -196,7 +196,7 @@ def test_jsonrpc_exec() -> None:
     slow = Slow()
     reply, _ = slow.send(*numbers(0, 9), origin=Origin("exec", at_once=True))
     assert results(reply) == list(range(9))
-    service = makeService(Settings(transport=1), Clock())
+    service = makeService(Settings(transport=1, load="all"), Clock())
     assert service._exec_origin.at_once
 
 

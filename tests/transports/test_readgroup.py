@@ -243,7 +243,7 @@ class ReadGroupTests(TestCase):
         """A service that stops leaves no descriptor open."""
         run_dir = self.mktemp()
         os.mkdir(run_dir)
-        settings = Settings(run_dir=run_dir, transport=1, http_listen=["tcp:0:interface=127.0.0.1"])
+        settings = Settings(run_dir=run_dir, load="jsonrpc", http_listen=["tcp:0:interface=127.0.0.1"])
         counts = []
         for _ in range(3):
             service = makeService(settings)

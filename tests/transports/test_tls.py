@@ -77,7 +77,7 @@ class Files:
 
     def settings(self, **options: Any) -> Settings:
         usual = {"transport": 1, "load": "jsonrpc", "http_listen": "", "run_dir": str(self.directory)}
-        return Settings(**{"https_listen": "tcp:0:interface=127.0.0.1", **usual, **options})
+        return Settings(**{"https_listen": "tcp:0:interface=127.0.0.1", "load": "all", **usual, **options})
 
 
 class TlsCase(TestCase):
