@@ -3,14 +3,17 @@
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from decimal import Decimal
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
+from itertools import takewhile
+from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin, get_type_hints
 
 import attrs
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
-from jsonrpcs_tx.rpc.faults import InvalidParams
+from jsonrpcs_tx.rpc.faults import InvalidParams, writable
+from jsonrpcs_tx.rpc.structures import ALLOWED, Structure
 
 MISSING: Final[Any] = UNSET
 """The default of a parameter that tells a command that the parameter was not given, where None will not do."""
@@ -27,13 +30,23 @@ Text = Annotated[str, _NumberToo]
 class Mismatch(InvalidParams):
     """Parameters that do not fit the annotations of a command.
 
-    @param reason: which parameter, and what it takes; for the log alone, since Kamailio does not tell its clients.
+    @param parameter: its name, or its number where it has none.
+    @param problem: what is wrong with it, as the rest of a sentence.
+    @param allowed: what is allowed, in words.
     @ivar usage: a parameter is missing or is not the string that is wanted; a command may have its own text for that.
     """
 
-    def __init__(self, reason: str, usage: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(self, parameter: str, problem: str, allowed: str, usage: bool = False) -> None:
+        super().__init__(f"parameter {parameter}{problem}; allowed: {allowed}")
+        self.parameter = parameter
+        self.problem = problem
+        self.allowed = allowed
         self.usage = usage
+
+    def data(self) -> dict[str, str]:
+        """What a client is told in dialect C{jsonrpc2}."""
+        data = {"parameter": self.parameter, "reason": self.problem.lstrip(": "), "allowed": self.allowed}
+        return {name: writable(text) for name, text in data.items()}
 
 
 JSON_NAMES: Final[Mapping[type, str]] = {
@@ -46,6 +59,7 @@ JSON_NAMES: Final[Mapping[type, str]] = {
     dict: "struct",
 }
 _SCALARS: Final = (str, int, float, bool)
+_CONTAINERS: Final = (list, dict)
 _EXACT: Final = 2**53
 """Up to here a float stands for exactly one integer."""
 
@@ -57,6 +71,8 @@ class Parameter:
     @ivar types: the types of values that are passed on unchanged.
     @ivar number_too: it also takes a number, as text.
     @ivar default: its value where it is not given, unless it is required.
+    @ivar annotation: as the function has it.
+    @ivar structure: what msgspec checks and converts; None: C{types} say all there is to say.
     """
 
     name: str
@@ -64,6 +80,8 @@ class Parameter:
     number_too: bool
     required: bool
     default: object = None
+    annotation: Any = Any
+    structure: Structure | None = None
 
     def convert(self, value: object) -> object:
         """The argument for a value.
@@ -72,6 +90,17 @@ class Parameter:
 
         @raise Mismatch: the value does not fit.
         """
+        if self.structure is None:
+            return self._convert_scalar(value)
+        if self.types and type(value) not in _CONTAINERS:
+            with suppress(Mismatch):
+                value = self._convert_scalar(value)
+        try:
+            return self.structure.convert(value)
+        except ValueError as error:
+            raise Mismatch(self.name, str(error), self.describe(), "string" in self.structure.json_types) from None
+
+    def _convert_scalar(self, value: object) -> object:
         kind = type(value)
         if kind in self.types:
             return value
@@ -106,11 +135,17 @@ class Parameter:
 
     def _mismatch(self, value: object) -> Mismatch:
         # Kamailio itself refuses only what is not a string where it wants one; it converts to numbers what it can.
-        return Mismatch(f"parameter {self.name}: {self.describe()} is wanted, not {value!r:.40}", str in self.types)
+        return Mismatch(self.name, f" is {_shown(value)}", self.describe(), str in self.types)
 
     def describe(self) -> str:
-        """The JSON types that are taken, for messages."""
-        return " or ".join(sorted(JSON_NAMES[kind] for kind in self.types))
+        """What is taken, for messages."""
+        return " or ".join(self.json_types()) if self.structure is None else self.structure.allowed
+
+    def json_types(self) -> list[str]:
+        """The JSON types that are taken, in XML-RPC's words."""
+        if self.structure is None:
+            return sorted(JSON_NAMES[kind] for kind in self.types)
+        return sorted(self.structure.json_types)
 
 
 def _finite(value: Any, parameter: Parameter) -> float:
@@ -119,13 +154,25 @@ def _finite(value: Any, parameter: Parameter) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise Mismatch(f"parameter {parameter.name}: {value!r:.40} is out of range")
+        raise Mismatch(parameter.name, f" is {_shown(value)}, which is out of range", parameter.describe())
     return number
 
 
 def _text(number: float) -> str:
     """A number as text: a whole one without a fraction, as Kamailio does."""
     return str(int(number)) if number.is_integer() and abs(number) <= _EXACT else repr(number)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: of arrays and objects, which may be large, only the type."""
+    if type(value) is list or type(value) is dict:
+        return "an array" if type(value) is list else "a struct"
+    if value is None:
+        return "null"
+    try:
+        return f"{value!r:.40}"
+    except ValueError:  # sys.set_int_max_str_digits
+        return "a number of very many digits"
 
 
 class Binding:
@@ -137,23 +184,26 @@ class Binding:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         """@raise TypeError: the function has a parameter that no JSON-RPC client could give."""
-        hints = get_type_hints(function, include_extras=True)
+        hints = hints_of(function)
         self.parameters: list[Parameter] = []
         self.rest: Parameter | None = None
         for parameter in inspect.signature(function).parameters.values():
-            required = parameter.default is parameter.empty
             if parameter.kind is parameter.VAR_POSITIONAL:
-                self.rest = _parameter(function, parameter.name, hints)
+                self.rest = _parameter(parameter.name, hints)
             elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                self.parameters.append(_parameter(function, parameter.name, hints, parameter.default))
-            elif required or parameter.kind is parameter.VAR_KEYWORD:
-                raise TypeError(f"{place_of(function)}: parameter {parameter.name}: only positional ones are allowed")
+                self.parameters.append(_parameter(parameter.name, hints, parameter.default))
+            else:
+                stars = "**" if parameter.kind is parameter.VAR_KEYWORD else "*, "
+                raise TypeError(
+                    f"parameter {stars}{parameter.name}: no client could give it; allowed are positional parameters"
+                )
         self._required = sum(parameter.required for parameter in self.parameters)
         self._most = len(self.parameters)
         # The ordinary case: the types of values that are passed on unchanged, for each number of parameters.
+        plain = list(takewhile(lambda parameter: parameter.structure is None, self.parameters))
         self._as_they_are = frozenset(
-            tuple(next(iter(parameter.types)) for parameter in self.parameters[:count])
-            for count in range(self._required, self._most + 1)
+            tuple(next(iter(parameter.types)) for parameter in plain[:count])
+            for count in range(self._required, len(plain) + 1)
         )
 
     def positional(self, values: list[Any]) -> Iterable[Any]:
@@ -170,6 +220,15 @@ class Binding:
             arguments += map(self.rest.convert, values[self._most :])
         return arguments
 
+    def positional_exactly(self, values: list[Any]) -> Iterable[Any]:
+        """The arguments for values in their order.
+
+        @raise Mismatch: there are too few or too many values, or one does not fit.
+        """
+        if len(values) > self._most and self.rest is None:
+            raise Mismatch(str(self._most + 1), " is one too many", self._names())
+        return self.positional(values)
+
     def named(self, members: dict[str, Any]) -> Iterable[Any]:
         """The arguments for values by the names of parameters (specification, section 4.2).
 
@@ -177,8 +236,7 @@ class Binding:
         """
         unknown = members.keys() - {p.name for p in self.parameters}
         if unknown:
-            allowed = ", ".join(p.name for p in self.parameters) or "none"
-            raise Mismatch(f"parameter {min(unknown)!r:.40} is not known; allowed: {allowed}")
+            raise Mismatch(f"{min(unknown):.40}", " is not known", self._names())
         arguments: list[Any] = []
         for parameter in self.parameters:
             if parameter.name in members:
@@ -189,33 +247,107 @@ class Binding:
                 arguments.append(parameter.default)
         return arguments
 
+    def _names(self) -> str:
+        return ", ".join(p.name for p in self.parameters) or "none"
+
     @staticmethod
     def _too_few(parameter: Parameter) -> Mismatch:
-        return Mismatch(f"parameter {parameter.name} is missing: {parameter.describe()} is wanted", usage=True)
+        return Mismatch(parameter.name, " is missing", parameter.describe(), usage=True)
 
 
-def _parameter(
-    function: object, name: str, hints: Mapping[str, Any], default: object = inspect.Parameter.empty
-) -> Parameter:
+def hints_of(function: Any) -> dict[str, Any]:
+    """The annotations of a function.
+
+    @raise TypeError: one names what is not there at run time.
+    """
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        place = next((f"parameter {name}: " for name in _unreadable(function)), "").replace(
+            "parameter return", "result"
+        )
+        raise TypeError(
+            f"{place}{error}; its annotation is read at run time: import what it names outside of "
+            '"if TYPE_CHECKING", and define it on the level of the module'
+        ) from None
+
+
+def _unreadable(function: Any) -> Iterator[str]:
+    """The names of the parameters whose annotations cannot be read."""
+    function = inspect.unwrap(function)
+    with suppress(NameError):  # which Python 3.14 raises here
+        for name, annotation in function.__annotations__.items():
+            try:
+                get_type_hints(types.SimpleNamespace(__annotations__={name: annotation}), function.__globals__)
+            except NameError:
+                yield name
+
+
+@attrs.define
+class _Reading:
+    """What an annotation was found to say.
+
+    @ivar kinds: the plain types that it takes.
+    @ivar number_too: a number is taken as text.
+    @ivar structured: it says more than that, which msgspec checks.
+    @ivar members: those of the union that it is, or itself; for msgspec.
+    """
+
+    kinds: list[type] = attrs.field(factory=list)
+    number_too: bool = False
+    structured: bool = False
+    members: list[Any] = attrs.field(factory=list)
+
+    def read(self, hint: Any) -> None:
+        """Read an annotation. What a name is for (C{type X = ...}, NewType) is found out where it may be plain."""
+        if get_origin(hint) in (Union, types.UnionType):
+            for member in get_args(hint):
+                self.read(member)
+        elif get_origin(hint) is Annotated:
+            before = len(self.members)
+            self.read(hint.__origin__)
+            self.number_too |= _NumberToo in hint.__metadata__
+            if any(isinstance(note, Meta) for note in hint.__metadata__):
+                self.structured = True
+                self.members[before:] = [hint]
+        elif isinstance(hint, NewType):
+            self.read(hint.__supertype__)
+        elif type(hint).__name__ == "TypeAliasType":  # that of Python 3.12, or that of typing_extensions
+            self.read(hint.__value__)
+        elif hint is Any:
+            self.kinds.extend(_SCALARS)
+            self.members.append(Any)
+        elif hint is not UnsetType:
+            self.members.append(hint)
+            if hint in _SCALARS or hint is type(None):
+                self.kinds.append(hint)
+            else:
+                self.structured = True
+
+
+def _parameter(name: str, hints: Mapping[str, Any], default: object = inspect.Parameter.empty) -> Parameter:
+    """@raise TypeError: the annotation says nothing that could be checked."""
     hint = hints.get(name, Any)
-    number_too = False
-    kinds: list[type] = []
-    for part in get_args(hint) if get_origin(hint) in (Union, types.UnionType) else [hint]:
-        if get_origin(part) is Annotated and _NumberToo in part.__metadata__:
-            number_too = True
-            kinds.append(str)
-        elif part is Any:
-            kinds.extend(_SCALARS)
-        elif part in _SCALARS or part is type(None):
-            kinds.append(part)
-        elif part is not UnsetType:
-            raise TypeError(
-                f"{place_of(function)}: parameter {name}: annotation {part!r}; allowed are str, Text, int, float, "
-                "bool, None and unions of them"
-            )
-    return Parameter(name, frozenset(kinds), number_too, default is inspect.Parameter.empty, default)
+    reading = _Reading()
+    reading.read(hint)
+    structure = None
+    if reading.structured:
+        try:
+            structure = Structure(Union[tuple(reading.members)])  # noqa: UP007 # they are not known here
+        except TypeError as error:
+            raise TypeError(f"parameter {name}: annotation {hint!r}: {error}; allowed are {ALLOWED}") from None
+    required = default is inspect.Parameter.empty
+    return Parameter(name, frozenset(reading.kinds), reading.number_too, required, default, hint, structure)
 
 
-def place_of(function: Any) -> str:
-    """Where a function is defined, for messages."""
-    return f"{function.__module__}.{function.__qualname__}"
+def place_of(what: Any) -> str:
+    """Where a function or class is defined, for messages: its name, file and line, as far as they are known."""
+    what = inspect.unwrap(what)
+    name = f"{what.__module__}.{what.__qualname__}" if hasattr(what, "__qualname__") else repr(what)
+    code = getattr(what, "__code__", None)
+    if code is not None:
+        return f"{name} ({code.co_filename}:{code.co_firstlineno})"
+    try:
+        return f"{name} ({inspect.getsourcefile(what)}:{inspect.getsourcelines(what)[1]})"
+    except (TypeError, OSError):
+        return name

@@ -16,11 +16,11 @@ from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
 from jsonrpcs_tx.rpc.batches import Batch, Batches
-from jsonrpcs_tx.rpc.binding import Mismatch
+from jsonrpcs_tx.rpc.binding import Binding, Mismatch
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
-from jsonrpcs_tx.rpc.errors import Error, error_of, explained
+from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.registry import Command, Registry
@@ -28,7 +28,7 @@ from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.rpc.replywriter import ReplyWriter, join
-from jsonrpcs_tx.rpc.results import SAFE, check_result
+from jsonrpcs_tx.rpc.results import SAFE
 from jsonrpcs_tx.rpc.runner import Runner
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
@@ -84,6 +84,7 @@ class Dispatcher:
         self._envelope = Envelope(dialect)
         self.read = self._envelope.read
         self._runner = Runner(clock, self.delayed)
+        self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
 
@@ -221,9 +222,12 @@ class Dispatcher:
         try:
             if command.plain:
                 params = request.params
-                bind = command.binding.positional
                 result = command.function(
-                    *(bind(params) if type(params) is list else self._arguments(command, request))
+                    *(
+                        self._positional(command.binding, params)
+                        if type(params) is list
+                        else self._arguments(command, request)
+                    )
                 )
             else:
                 self._runner.admit(command, origin)
@@ -252,7 +256,7 @@ class Dispatcher:
         """
         params = request.params
         if type(params) is list:
-            return command.binding.positional(params)
+            return self._positional(command.binding, params)
         if params is UNSET:
             return command.binding.positional([])
         assert type(params) is dict
@@ -263,7 +267,7 @@ class Dispatcher:
     def _result(self, value: object, request: Request, command: Command) -> Reply:
         body = self._envelope.result(value, request.id)
         if not command.trusted and type(value) not in SAFE:
-            check_result(value)
+            command.check_result(value)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(body)
@@ -279,7 +283,7 @@ class Dispatcher:
         try:
             if isinstance(error, Fault):
                 error.__traceback__ = None
-                return self._error(error_of(error), request)
+                return self._fault(error, command, request)
             if isinstance(error, InvalidParams):
                 error.__traceback__ = None
                 return self._invalid_params(error, command, request)
@@ -294,12 +298,25 @@ class Dispatcher:
     def _invalid_params(self, invalid: InvalidParams, command: Command, request: Request) -> Reply:
         """Answer a request whose parameters do not fit the command, or which the command refuses."""
         _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
-        kind = error = self.dialect.invalid_params
-        if isinstance(invalid, Mismatch):
-            if invalid.usage and command.options.usage is not None:
-                kind = error = command.options.usage
-        elif invalid.reason and self.dialect.tells_reason:
-            error = explained(kind, invalid.reason)
+        error = self.dialect.invalid_params
+        mismatch = isinstance(invalid, Mismatch)
+        if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:
+            error = command.options.usage
+        kind = Error(error.code, error.text)
+        if self.dialect.reason_in_text:
+            if invalid.reason and not mismatch:
+                error = explained(error, invalid.reason)
+        elif error.data is UNSET:
+            error = with_data(error, invalid.data())
+        return self._error(error, request, kind)
+
+    def _fault(self, fault: Fault, command: Command, request: Request) -> Reply:
+        """Answer a request whose command has raised a fault; without the data of it that JSON cannot say."""
+        error = kind = error_of(fault)
+        try:
+            error = with_data(kind, getattr(fault, "data", None))
+        except BaseException as another:
+            report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
         return self._error(error, request, kind)
 
     def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:

@@ -20,6 +20,7 @@ from msgspec import UNSET, UnsetType
 
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.structures import to_text
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
@@ -84,7 +85,9 @@ class Dialect:
 
     @ivar notifications: a request without an id is run and not answered.
     @ivar by_name: the members of a params object are bound by their names; else by their order.
-    @ivar tells_reason: the client is told for what reason a command refuses the value of a parameter.
+    @ivar surplus: positional parameters beyond the last one of a command are ignored; else they are refused.
+    @ivar reason_in_text: the reason for which a command refuses the value of a parameter stands in the text of the
+        error; else in its data, as that for which parameters do not fit does.
     @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
     """
 
@@ -96,7 +99,8 @@ class Dialect:
     internal_error: Error
     notifications: bool
     by_name: bool
-    tells_reason: bool
+    surplus: bool
+    reason_in_text: bool
     http_status: bool
     id_types: tuple[type, ...]
 
@@ -110,7 +114,8 @@ KAMAILIO: Final = Dialect(
     internal_error=Error(-32603, "Internal Error"),
     notifications=False,
     by_name=False,
-    tells_reason=True,
+    surplus=True,
+    reason_in_text=True,
     http_status=True,
     id_types=(str, int, float, Decimal, bool, type(None)),
 )
@@ -124,7 +129,8 @@ JSONRPC2: Final = Dialect(
     internal_error=Error(-32603, "Internal error"),
     notifications=True,
     by_name=True,
-    tells_reason=False,
+    surplus=False,
+    reason_in_text=False,
     http_status=False,
     id_types=(str, int, float, Decimal, type(None)),
 )
@@ -135,7 +141,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (K
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_text = msgspec.json.Decoder(str).decode
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=to_text).encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
 
@@ -251,10 +257,8 @@ class Envelope:
             return bad(reason=f"member method: a string, not {_json_type(method)}")
         if params is not UNSET and type(params) not in (list, dict):
             return bad(reason=f"member params: an array or object, not {_json_type(params)}")
-        if type(params) is list:
-            params = [*map(_as_float, params)]
-        elif type(params) is dict:
-            params = {name: _as_float(param) for name, param in params.items()}
+        if params is not UNSET:
+            _make_floats(params)
         return Request("2.0", method, params, id, reply_name, value.get("store_path", UNSET))
 
 
@@ -347,11 +351,16 @@ def _number(literal: str) -> float | Decimal:
     return value if math.isfinite(value) and Decimal(repr(value)) == exact else exact
 
 
-def _as_float(value: object) -> object:
-    """A param as L{msgspec} would give it: a fraction as the nearest float, if there is one."""
-    if type(value) is Decimal and math.isfinite(float(value)) and value != value.to_integral_value():
-        return float(value)
-    return value
+def _make_floats(params: list[Any] | dict[str, Any]) -> None:
+    """Make params, and what is within them, what msgspec would give: fractions the nearest float, if there is one."""
+    holders: list[Any] = [params]
+    while holders:
+        holder = holders.pop()
+        for key, value in enumerate(holder) if type(holder) is list else holder.items():
+            if type(value) is list or type(value) is dict:
+                holders.append(value)
+            elif type(value) is Decimal and math.isfinite(float(value)) and value != value.to_integral_value():
+                holder[key] = float(value)
 
 
 def _json_type(value: object) -> str:

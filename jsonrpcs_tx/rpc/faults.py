@@ -1,5 +1,7 @@
 """What a command raises in place of a result. Clients raise the same, so it imports nothing that is slow to import."""
 
+from typing import Any
+
 from jsonrpcs_tx.errors import JsonRpcsError
 
 
@@ -9,12 +11,16 @@ class Fault(JsonRpcsError):
     @param code: any integer; over HTTP it is also the status where it is 400 to 599 (dialect C{kamailio}).
     @param text: the message; over HTTP also the reason phrase, cut at 127 bytes and freed of control characters. What
         UTF-8 cannot write in it (of a file name, for example) becomes a question mark.
+    @param data: what programs need to know besides, the member C{data} of the error: anything that a command may
+        return; None: there is no such member. If JSON cannot say it, the log says so, and the client gets the error
+        without it.
     """
 
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(code, text)
+    def __init__(self, code: int, text: str, data: Any = None) -> None:
+        super().__init__(code, text, *(() if data is None else (data,)))
         self.code = int(code)
         self.text = writable(text)
+        self.data = data
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
@@ -22,7 +28,7 @@ class Fault(JsonRpcsError):
 
 class InvalidParams(JsonRpcsError):
     """Raised by a command for a parameter whose value is not allowed. The dialect says how it is answered: C{kamailio}
-    with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params".
+    with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params" and the reason in the data.
 
     @param reason: what is allowed; empty: the client is told no reason.
     """
@@ -30,6 +36,10 @@ class InvalidParams(JsonRpcsError):
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+
+    def data(self) -> dict[str, str] | None:
+        """What a client is told in dialect C{jsonrpc2}; None: nothing."""
+        return {"reason": writable(self.reason)} if self.reason else None
 
 
 def writable(text: object) -> str:

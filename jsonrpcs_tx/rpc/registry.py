@@ -4,14 +4,16 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, place_of
-from jsonrpcs_tx.rpc.errors import Error, error_of
+from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
+from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.results import check_result, check_result_with_bytes
+from jsonrpcs_tx.rpc.structures import holds_bytes
 
 _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
 """Modules with commands that return nothing but what they have made themselves, or what came as JSON."""
@@ -48,10 +50,12 @@ def command(
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
-    The function has positional parameters, annotated with C{str}, L{Text}, C{int}, C{float}, C{bool}, C{None} or a
-    union of them; without an annotation, any of these but null is taken. A default makes a parameter optional,
-    C{*args} takes the rest. It returns what JSON can say (str, int, float, bool, None, list, dict), or raises
-    L{Fault} or L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
+    The function has positional parameters, annotated with C{str}, L{Text}, C{int}, C{float}, C{bool}, C{None} or
+    anything that msgspec converts: C{list[int]}, dataclasses, C{Annotated[int, Meta(ge=1)]}, or a union of these.
+    Without an annotation, any string, number or boolean is taken; C{object} takes anything. A default makes a
+    parameter optional, C{*args} takes the rest. It returns what JSON can say (str, int, float, bool, None, list, dict,
+    and what msgspec makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
+    L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
     The first paragraph of its docstring is what C{system.methodHelp} answers.
 
     The decorator can be stacked, to give a command several names.
@@ -69,15 +73,18 @@ def command(
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
-    @raise TypeError: another option is not of its type, or out of range.
+    @raise TypeError: when it decorates: another option is not of its type, or out of range.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
-    options = CommandOptions(name, _usage_of(name, usage), interval, lock, timeout, stateless, deprecated)
-    _check_options(options)
 
     def decorate(function: _F) -> _F:
-        setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
+        try:
+            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated)
+            _check_options(options)
+            setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
+        except (TypeError, AttributeError) as error:
+            raise TypeError(f"command {name}: {place_of(function)}: {error}") from None
         return function
 
     return decorate
@@ -101,17 +108,17 @@ def _check_options(options: CommandOptions) -> None:
         ),
     ):
         if not fits:
-            raise TypeError(f"command {options.name}: {name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+            raise TypeError(f"{name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
 
 
-def _usage_of(name: str, usage: object) -> Error | None:
+def _usage_of(usage: object) -> Error | None:
     """@raise TypeError: it is not a valid fault."""
     if usage is None or isinstance(usage, Error):
         return usage
     if isinstance(usage, Fault):
         with suppress(Exception):  # of a subclass, anything
-            return error_of(usage)
-    raise TypeError(f"command {name}: usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
+            return with_data(error_of(usage), usage.data)
+    raise TypeError(f"usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
 
 
 def _is_number(value: object) -> bool:
@@ -126,7 +133,8 @@ class Command:
     @ivar asynchronous: its definition says that it answers later.
     @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval nor a
         lock.
-    @ivar trusted: its result need not be checked, see L{jsonrpcs_tx.rpc.results.check_result}.
+    @ivar trusted: its result need not be checked.
+    @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -137,6 +145,7 @@ class Command:
     options: CommandOptions
     plain: bool
     trusted: bool
+    check_result: Callable[[Any], None]
 
     @property
     def family(self) -> str:
@@ -146,22 +155,19 @@ class Command:
     @property
     def defined(self) -> str:
         """Where its function is defined: the function, the file and the line."""
-        code = getattr(inspect.unwrap(self.function), "__code__", None)
-        where = "" if code is None else f" ({code.co_filename}:{code.co_firstlineno})"
-        return place_of(self.function) + where
+        return place_of(self.function)
 
     def signatures(self) -> list[list[str]]:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
-        names = [parameter.describe() for parameter in self.binding.parameters]
-        if self.binding.rest is not None:
-            names.append(self.binding.rest.describe())
-        returned = _result_name(get_type_hints(self.function).get("return", Any))
+        parameters = [*self.binding.parameters, *([] if self.binding.rest is None else [self.binding.rest])]
+        names = [" or ".join(parameter.json_types()) for parameter in parameters]
+        returned = _result_name(hints_of(self.function).get("return", Any))
         least = sum(parameter.required for parameter in self.binding.parameters)
         return [[returned, *names[:count]] for count in range(least, len(names) + 1)]
 
     def describe(self) -> dict[str, Any]:
         """What there is to know of it, as plain data; see L{Registry.describe}."""
-        hints = get_type_hints(self.function, include_extras=True)
+        hints = hints_of(self.function)
         given = inspect.signature(self.function).parameters
         parameters = []
         for parameter in self.binding.parameters:
@@ -224,18 +230,31 @@ def _help(function: Callable[..., Any], options: CommandOptions) -> str:
 
 
 def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
-    hint = get_type_hints(function).get("return")
+    """@raise TypeError: the function cannot be a command."""
+    try:
+        _check_kind(function)
+        hint, binding = hints_of(function).get("return"), Binding(function)
+    except TypeError as error:
+        raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
     return Command(
         name=options.name,
         function=function,
-        binding=Binding(function),
+        binding=binding,
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
         plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated),
         trusted=function.__module__ in _TRUSTED,
+        check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )
+
+
+def _check_kind(function: Any) -> None:
+    """@raise TypeError: what it returns is no result, but something to be iterated."""
+    function = inspect.unwrap(function)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError('it yields; a command returns its result, or is an "async def" that awaits')
 
 
 def _options(value: object) -> tuple[CommandOptions, ...]:
@@ -264,14 +283,17 @@ def commands_of(source: object) -> list[Command]:
     """The commands that a source holds, in the order of their definition.
 
     @param source: a decorated function, or a module, class instance or other object with such functions or methods. A
-        method that overrides a decorated one is that command.
-    @raise TypeError: it holds no command, or one has a parameter that no client could give.
+        method that overrides a decorated one is that command; a function under several names is one.
+    @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client.
     """
+    if inspect.isclass(source):
+        raise TypeError(f"{place_of(source)} is a class: allowed is an instance of it, {source.__name__}(...)")
     if _options(source):
         functions: list[tuple[Any, tuple[CommandOptions, ...]]] = [(source, _options(source))]
     else:
         holders = [source] if inspect.ismodule(source) else reversed(type(source).__mro__)
-        functions = [(getattr(source, name), options) for name, options in _declared(holders).items()]
+        named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
+        functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
     found = [_make(function, option) for function, options in functions for option in options]
     if not found:
         raise TypeError(f"{source!r} holds no commands: no function in it is decorated with @command(NAME)")

@@ -189,13 +189,16 @@ def test_beside_the_command() -> None:
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
 def test_options(option: str, value: object) -> None:
-    """An option of a command that is not what it must be is refused when it is written, with the command's name."""
+    """An option of a command that is not what it must be is refused with the command's name, its file and line."""
+
+    def method() -> None: ...
+
     if isinstance(value, zoo.Unwritable):
         with pytest.raises(BaseException):  # noqa: B017, PT011 # what it raises itself
-            command("a.b", usage=value)
+            command("a.b", usage=value)(method)
         return
-    with pytest.raises(TypeError, match=rf"command a\.b: {option}: allowed is "):
-        command("a.b", **{option: value})  # type: ignore[arg-type] # wrong on purpose
+    with pytest.raises(TypeError, match=rf"command a\.b: .*method \(.*test_guard\.py:\d+\): {option}: allowed is "):
+        command("a.b", **{option: value})(method)  # type: ignore[arg-type] # wrong on purpose
 
 
 class ReaderReactor(Clock):

@@ -1,10 +1,11 @@
 """Commands: the decorator, the binding of params, signatures and the table."""
 
 import inspect
+import json
 import types
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
-from typing import Annotated, Any, Optional
+from typing import Any, Optional
 
 import pytest
 from hypothesis import given
@@ -211,8 +212,10 @@ def test_object_in_jsonrpc2() -> None:
         return minuend - subtrahend
 
     assert answer(subtract, '{"minuend":42,"subtrahend":23}', JSONRPC2) == '"result":19'
-    assert answer(subtract, '{"minuend":42}', JSONRPC2) == '"error":{"code":-32602,"message":"Invalid params"}'
-    assert answer(subtract, '{"minuend":42,"subtrahend":23,"x":1}', JSONRPC2).startswith('"error":{"code":-32602')
+    for params in ('{"minuend":42}', '{"minuend":42,"subtrahend":23,"x":1}'):
+        assert answer(subtract, params, JSONRPC2).startswith(
+            '"error":{"code":-32602,"message":"Invalid params","data":{'
+        )
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
@@ -227,7 +230,9 @@ def test_usage_fault(dialect: Any, params: str, own: bool) -> None:
         raise AssertionError("it must not run")
 
     fault = Fault(400, "Name Expected") if own else dialect.invalid_params
-    assert answer(method, params, dialect) == f'"error":{{"code":{fault.code},"message":"{fault.text}"}}'
+    error = json.loads("{" + answer(method, params, dialect) + "}")["error"]
+    assert (error["code"], error["message"]) == (fault.code, fault.text)
+    assert ("data" in error) == (dialect is JSONRPC2)
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "é", "a\0", "\x7f"])
@@ -245,27 +250,48 @@ def test_name_is_no_string(name: Any) -> None:
 
 
 def _keyword_only(*, a: int) -> None: ...
+def _keyword_with_default(*, a: int = 2) -> None: ...
 def _keywords(**a: int) -> None: ...
-def _list(a: list[int]) -> None: ...
-def _annotated(a: Annotated[int, "positive"]) -> None: ...
-def _object(a: int | object) -> None: ...
+def _object(a: types.ModuleType) -> None: ...
+def _nested(a: list[Clock]) -> None: ...
+def _two_texts(a: str | bytes) -> None: ...
+def _only_for_checks(a: "Nowhere") -> None: ...  # type: ignore[name-defined] # noqa: F821 # wrong on purpose
+def _result_only_for_checks(a: int) -> "Nowhere": ...  # type: ignore[name-defined] # noqa: F821 # wrong on purpose
+def _yields() -> Iterator[int]:
+    yield 1
 
 
-@pytest.mark.parametrize("function", [_keyword_only, _keywords, _list, _annotated, _object])
-def test_bad_parameter(function: Callable[..., Any]) -> None:
-    """A parameter that no client could give is refused when the command is added, by function and name."""
-    with pytest.raises(TypeError, match=rf"test_registry\.{function.__name__}: parameter a: .*(allowed|positional)"):
+async def _yields_later() -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (_keyword_only, r"parameter \*, a: no client could give it; allowed are positional parameters"),
+        (_keyword_with_default, r"parameter \*, a: no client could give it"),
+        (_keywords, r"parameter \*\*a: no client could give it"),
+        (_object, r"parameter a: annotation <class 'module'>: <class 'module'> is not known; allowed are str, Text, "),
+        (_nested, r"parameter a: annotation list\[.*Clock\]: <class '.*Clock'> is not known; allowed are "),
+        (_two_texts, r"parameter a: annotation str \| bytes: Type unions may not contain more than one str-like type"),
+        (_only_for_checks, r"parameter a: name 'Nowhere' is not defined; .*TYPE_CHECKING"),
+        (_result_only_for_checks, r"result: name 'Nowhere' is not defined; .*TYPE_CHECKING"),
+        (_yields, r"it yields; a command returns its result"),
+        (_yields_later, r"it yields; a command returns its result"),
+    ],
+)
+def test_bad_function(function: Callable[..., Any], reason: str) -> None:
+    """A function that no client could call is refused when it is added: by its command, name, file and line."""
+    line = function.__code__.co_firstlineno
+    place = rf"test_registry\.{function.__name__} \(.*test_registry\.py:{line}\)"
+    with pytest.raises(TypeError, match=rf"command m: .*{place}: {reason}"):
         Registry(command("m")(function))
 
 
-def test_keyword_with_default() -> None:
-    """A keyword-only parameter with a default is the function's own business."""
-
-    @command("m")
-    def method(a: int, *, factor: int = 2) -> int:
-        return a * factor
-
-    assert answer(method, "[3]") == '"result":6'
+def test_class_in_place_of_instance() -> None:
+    """A class is refused with a message that asks for an instance of it."""
+    with pytest.raises(TypeError, match=r"Family \(.*test_registry\.py:\d+\) is a class: .*instance of it, Family\("):
+        Registry(Family)
 
 
 class Family:
@@ -312,6 +338,18 @@ def test_commands_of_subclass() -> None:
         def more(self) -> None: ...
 
     assert names(More(0)) == [*names(Family(0)), "family.more"]
+
+
+def test_function_under_two_names() -> None:
+    """A function that a module or class holds under two names is one command."""
+    module = types.ModuleType("module")
+    module.one = module.two = command("m")(lambda: 1)  # type: ignore[attr-defined] # a module gets them here
+    assert names(module) == ["m"]
+
+    class Aliased(Family):
+        also = Family.next
+
+    assert names(Aliased(0)) == ["family.next", "family.a", "family.b"]
 
 
 def test_commands_of_overriding_subclass() -> None:
@@ -455,7 +493,7 @@ def test_bound_once(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("inspected in a call")
 
     monkeypatch.setattr(inspect, "signature", fail)
-    monkeypatch.setattr(registry, "get_type_hints", fail)
+    monkeypatch.setattr(registry, "hints_of", fail)
     monkeypatch.setattr(registry, "Binding", fail)
     for dispatcher in dispatchers:
         for params in (b"[2]", b"[2.0]", b'{"a":true}', b'["x"]', b"[]"):
