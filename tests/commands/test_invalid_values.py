@@ -27,7 +27,7 @@ UNLIMITED = 10**12
 )
 @pytest.mark.parametrize("dialect", ["kamailio", "jsonrpc2"])
 def test_invalid_value(dialect: str, method: str, params: list[Any], text: str) -> None:
-    """The dialect says how a value that a command refuses is answered: 500 with the reason, or -32602."""
+    """The dialect says how a value that a command refuses is answered: 500, or -32602; both tell the reason."""
     service = makeService(Settings(transport=0, load="all", dialect=dialect, htable=[TABLE]), Clock())
 
     def call(method: str, params: list[Any]) -> Any:
@@ -39,7 +39,9 @@ def test_invalid_value(dialect: str, method: str, params: list[Any], text: str) 
     assert "result" in call("htable.sets", ["t", "k", "v"])
     error = call(method, params)["error"]
     if dialect == "jsonrpc2":
+        reason = error.pop("data")["reason"]
         assert error == {"code": -32602, "message": "Invalid params"}
+        assert f"Invalid Parameters: {reason}".startswith(text)
     else:
         assert error["code"] == 500
         assert error["message"].startswith(text)

@@ -69,16 +69,16 @@ Positive = Annotated[int, Meta(ge=1)]
 KEY = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
 
-def taking(annotation: Any) -> Callable[..., Any]:
-    """A command with one parameter of that annotation, which keeps what it is given."""
+def taking(annotation: Any, into: list[object] | None = None) -> Callable[..., Any]:
+    """A command with one parameter of that annotation, which puts what it is given into a list."""
+    given = [] if into is None else into
 
     @command("m")
     def method(value):  # type: ignore[no-untyped-def] # annotated below
-        method.given.append(value)
+        given.append(value)
 
     method.__annotations__ = {"value": annotation}
-    method.given = []
-    return method  # type: ignore[no-any-return] # it is a function
+    return method
 
 
 def giving(value: object, annotation: Any = Any) -> Callable[..., Any]:
@@ -147,18 +147,19 @@ def answer(method: Callable[..., Any], params: str = "[]", dialect: Dialect = KA
 )
 def test_parameter(dialect: Dialect, annotation: Any, given: str, argument: object) -> None:
     """A parameter gets the value that its annotation describes, by position, by name and among the rest."""
-    method = taking(annotation)
+    taken: list[object] = []
+    method = taking(annotation, taken)
     for params in (f"[{given}]", f'{{"value":{given}}}'):
         assert "result" in answer(method, params, dialect)
-    assert [*map(repr, method.given)] == [repr(argument)] * 2  # type: ignore[attr-defined] # of the function
+    assert [*map(repr, taken)] == [repr(argument)] * 2
 
     @command("m")
     def rest(*values):  # type: ignore[no-untyped-def] # annotated below
-        method.given.extend(values)  # type: ignore[attr-defined] # of the function
+        taken.extend(values)
 
     rest.__annotations__ = {"values": annotation}
     assert "result" in answer(rest, f"[{given},{given}]", dialect)
-    assert [*map(repr, method.given)] == [repr(argument)] * 4  # type: ignore[attr-defined] # of the function
+    assert [*map(repr, taken)] == [repr(argument)] * 4
 
 
 @both
@@ -188,12 +189,13 @@ def test_parameter(dialect: Dialect, annotation: Any, given: str, argument: obje
 )
 def test_refused_parameter(dialect: Dialect, annotation: Any, given: str, reason: str, allowed: str) -> None:
     """A value that does not fit is refused before the command runs; jsonrpc2 tells where it is and what is allowed."""
-    method = taking(annotation)
+    taken: list[object] = []
+    method = taking(annotation, taken)
     error = answer(method, f"[{given}]", dialect)["error"]
     told = {"parameter": "value", "reason": reason, "allowed": allowed}
     code, text = dialect.invalid_params.code, dialect.invalid_params.text
     assert error == {"code": code, "message": text, **({"data": told} if dialect is JSONRPC2 else {})}
-    assert method.given == []  # type: ignore[attr-defined] # of the function
+    assert taken == []
 
 
 @both
@@ -210,9 +212,10 @@ def test_alias() -> None:
     namespace: dict[str, Any] = {"Annotated": Annotated, "Meta": Meta}
     exec("type Count = int\ntype Some = list[Count]\ntype Least = Annotated[int, Meta(ge=1)]", namespace)
     for name, given, argument in (("Count", "2.0", 2), ("Some", "[1]", [1]), ("Least", "true", 1)):
-        method = taking(namespace[name])
+        taken: list[object] = []
+        method = taking(namespace[name], taken)
         assert "result" in answer(method, f"[{given}]")
-        assert method.given == [argument]  # type: ignore[attr-defined] # of the function
+        assert taken == [argument]
     assert "error" in answer(taking(namespace["Count"]), "[[]]")
     assert "error" in answer(taking(namespace["Least"]), "[0]")
 
@@ -231,10 +234,11 @@ def test_defaults() -> None:
 
 def test_unusual_document() -> None:
     """Numbers within a structure are the same whatever else stands in the document, such as an id with a fraction."""
-    method = taking(object)
+    taken: list[object] = []
+    method = taking(object, taken)
     for id in ("1", "1.5", "0.12345678901234567890"):
         answer(method, '[{"a":[0.12345678901234567890,1]}]', id=id)
-    assert [*map(repr, method.given)] == [repr({"a": [0.12345678901234567890, 1]})] * 3  # type: ignore[attr-defined] # of the function
+    assert [*map(repr, taken)] == [repr({"a": [0.12345678901234567890, 1]})] * 3
 
 
 @both
@@ -247,11 +251,12 @@ def test_depth(dialect: Dialect, annotation: Any) -> None:
         middle = "0" if annotation in (list, object) else "" if annotation is Tree else "0"
         return "[" + inside[0] * depth + middle + inside[1] * depth + "]"
 
-    method = taking(annotation)
+    taken: list[object] = []
+    method = taking(annotation, taken)
     assert "result" in answer(method, nested(MAX_DEPTH // 2), dialect)
     for depth in (MAX_DEPTH + 1, 400):
         assert answer(method, nested(depth), dialect)["error"]["code"] == dialect.invalid_params.code
-    assert len(method.given) == 1  # type: ignore[attr-defined] # of the function
+    assert len(taken) == 1
     for depth in (101, 900):  # a scalar says no more of it than that it is an array
         assert answer(taking(int), "[" * depth + "]" * depth, dialect)["error"]["code"] == dialect.invalid_params.code
 
@@ -269,7 +274,8 @@ def test_depth(dialect: Dialect, annotation: Any) -> None:
 )
 def test_values_with_equal_hashes(annotation: Any, make: Callable[[int], str]) -> None:
     """Values chosen so that their hashes are equal hold nobody up: a set of such takes a limited number."""
-    method = taking(annotation)
+    taken: list[object] = []
+    method = taking(annotation, taken)
     brackets = ("[{", "}]") if get_type_hints(method)["value"] == dict[int, int] else ("[[", "]]")
 
     def params(count: int) -> str:
@@ -283,7 +289,8 @@ def test_values_with_equal_hashes(annotation: Any, make: Callable[[int], str]) -
 
 def test_many_values() -> None:
     """A large structure takes little longer than reading the document."""
-    method = taking(list[int])
+    taken: list[object] = []
+    method = taking(list[int], taken)
     begun = process_time()
     assert "result" in answer(method, "[[" + ",".join(map(str, range(29_000))) + "]]")
     assert process_time() - begun < 1
