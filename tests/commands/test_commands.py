@@ -21,7 +21,7 @@ from twisted.logger import LogEvent
 from jsonrpcs_tx import JsonRpcService, Settings, __version__, log, makeService
 from jsonrpcs_tx.commands.core import KILL_DELAY
 from jsonrpcs_tx.rpc.dispatcher import Origin
-from tests.support import DATA, PATIENCE, Server, tcp_call
+from tests.support import DATA, PATIENCE, TRANSPORTS, Server, tcp_call
 from tests.support.logs import observed
 
 INVALID = (500, "Invalid Parameters")
@@ -146,7 +146,7 @@ def test_modules(process: InProcess) -> None:
 def test_sockets(server: Server) -> None:
     """The sockets are the addresses that the server listens on, with TLS for HTTPS."""
     protocols = {"udp4": "udp", "udp6": "udp", "tcp": "tcp", "http": "tcp", "https": "tls"}
-    addresses = {(protocol, *server.addresses[name]) for name, protocol in protocols.items()}
+    addresses = {(protocols[name], *server.addresses[name]) for name in TRANSPORTS if name in protocols}
     listed = [entry["socket"] for entry in call(server, "core.sockets_list")]
     assert {(one["proto"], one["address"], int(one["port"])) for one in listed} == addresses
     listed = call(server, "corex.list_sockets")

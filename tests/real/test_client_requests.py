@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.support import PATIENCE, Server, is_json, unverified
+from tests.support import DATAGRAM_TRANSPORTS, PATIENCE, Server, is_json, unverified
 from tests.support.kamailio import Kamailio
 
 pytestmark = pytest.mark.slow
@@ -403,7 +403,7 @@ CASES = [
         b'{"jsonrpc": "2.0", "method": "core.psx", "reply_name": "R", "id": 1}\n',
         answered(1),
     ),
-    *(kamcli(transport) for transport in ("unix", "udp4", "udp6", "tcp", "fifo")),
+    *(kamcli(transport) for transport in (*DATAGRAM_TRANSPORTS, "tcp", "fifo")),
 ]
 
 

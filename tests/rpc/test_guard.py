@@ -20,7 +20,7 @@ from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.transports.persistentreader import FIRST_PAUSE, STEADY, PersistentReader
 from tests import support
-from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, zoo
+from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY, TRANSPORTS, Server, zoo
 
 BUG = b'{"jsonrpc":"2.0","error":{"code":-32603,"message":"Internal Error"},"id":1}'
 AT_ONCE = [*(f"raise.{name}" for name in zoo.RAISED), *(f"return.{name}" for name in zoo.RETURNED)]
@@ -273,7 +273,7 @@ def test_lost_readers_read_again(tmp_path: Path, fast: str) -> None:
     (tmp_path / "breaker.py").write_text(READERS)
     with Server(tmp_path, "--commands=breaker:Breaker", f"--fast-paths={fast}") as server:
         server.call("http", request("test.break"))
-        for transport in ("unix", "udp4", "udp6", "fifo"):
+        for transport in (*DATAGRAM_TRANSPORTS, "fifo"):
             assert server.call(transport, ECHO) == ECHO_REPLY
             name = transport[:3] if transport != "fifo" and transport != "unix" else transport
             server.wait_for_log(f"{name}: KeyboardInterrupt; read again in 0.05 s")

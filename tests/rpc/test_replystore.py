@@ -13,7 +13,7 @@ import pytest
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc import replystore as store
-from tests.support import ECHO, ECHO_REPLY, Server
+from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY, Server
 
 STORED = b'{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": 1\n}'
 FAILED = b'{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "Storing failed"\n\t},\n\t"id": 1\n}'
@@ -41,7 +41,7 @@ def stored(server: Server) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("transport", ["unix", "udp4", "udp6", "fifo", "tcp"])
+@pytest.mark.parametrize("transport", [*DATAGRAM_TRANSPORTS, "fifo", "tcp"])
 def test_stored(server: Server, stored: Path, transport: str) -> None:
     """The reply goes to the file, for the process alone, and replaces an older one; the client is told."""
     for document, reply in ((ECHO.replace(b'"x"', b'"%s"' % (b"long" * 99)), None), (ECHO, ECHO_REPLY)):

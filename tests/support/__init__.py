@@ -24,7 +24,20 @@ DATA = REPOSITORY / "tests" / "data"
 PATIENCE = 10
 """Seconds after which what should happen at once counts as not happening."""
 
-TRANSPORTS = ("unix", "udp4", "udp6", "fifo", "tcp", "http", "https")
+
+def _has_ipv6() -> bool:
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+IPV6 = _has_ipv6()
+"""Whether the machine has the loopback address of IPv6, which many containers lack."""
+DATAGRAM_SOCKETS = ("rpc.sock", "udp:127.0.0.1:0", *(["udp:[::1]:0"] if IPV6 else []))
+"""The usual values of the setting C{dgram_socket}."""
+DATAGRAM_TRANSPORTS = ("unix", "udp4", *(["udp6"] if IPV6 else []))
+TRANSPORTS = (*DATAGRAM_TRANSPORTS, "fifo", "tcp", "http", "https")
 ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
 ECHO_REPLY = b'{"jsonrpc":"2.0","result":["x",1],"id":1}'
 
@@ -60,8 +73,8 @@ class Server:
         self.log: list[str] = []
         self.addresses: dict[str, Any] = {}
         usual = (
-            *("-n", "jsonrpcs", "--transport=0", "--dgram-socket=rpc.sock", "--dgram-socket=udp:127.0.0.1:0"),
-            *("--dgram-socket=udp:[::1]:0", "--fifo-name=rpc.fifo", f"--fifo-reply-dir={self.reply_dir}"),
+            *("-n", "jsonrpcs", "--transport=0", *(f"--dgram-socket={value}" for value in DATAGRAM_SOCKETS)),
+            *("--fifo-name=rpc.fifo", f"--fifo-reply-dir={self.reply_dir}"),
             *("--tcp-socket=tcp:127.0.0.1:0", "--http-listen=tcp:0:interface=127.0.0.1", "--tls-self-signed"),
             *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),
         )

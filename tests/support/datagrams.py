@@ -18,7 +18,7 @@ from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
 
-FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
+_FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
 
 
 class Commands:
@@ -96,7 +96,7 @@ def make_reader(
 def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        sockets = [stack.enter_context(socket.socket(FAMILIES[family], socket.SOCK_DGRAM)) for _ in range(4)]
+        sockets = [stack.enter_context(socket.socket(_FAMILIES[family], socket.SOCK_DGRAM)) for _ in range(4)]
         for number, one in enumerate(sockets):
             one.setblocking(False)
             if family != "unix":

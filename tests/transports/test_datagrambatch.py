@@ -16,8 +16,8 @@ from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
-from tests.support import ECHO, ECHO_REPLY
-from tests.support.datagrams import FAMILIES, received, side
+from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY
+from tests.support.datagrams import received, side
 from tests.support.documents import request
 from tests.support.logs import warnings
 
@@ -50,7 +50,7 @@ documents = st.one_of(
 
 @pytest.mark.slow
 @given(
-    st.sampled_from(list(FAMILIES)),
+    st.sampled_from(DATAGRAM_TRANSPORTS),
     st.sampled_from(list(DIALECTS)),
     st.lists(st.tuples(st.integers(0, 2), documents), max_size=ENOUGH),
 )
@@ -67,7 +67,7 @@ def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) 
     assert outcomes[0] == outcomes[1]
 
 
-@pytest.mark.parametrize("family", ["udp4", "udp6"])
+@pytest.mark.parametrize("family", [name for name in DATAGRAM_TRANSPORTS if name != "unix"])
 def test_many(family: str) -> None:
     """More than fit at once are answered in their order, and no more than the reader may in one turn."""
     with side(BatchReader, family) as one:
@@ -80,7 +80,7 @@ def test_many(family: str) -> None:
             assert answered == list(range(count))
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DATAGRAM_TRANSPORTS)
 def test_peers(family: str) -> None:
     """The address of a client is what the module socket makes of it."""
     with side(BatchReader, family) as one, ExitStack() as stack:

@@ -18,8 +18,8 @@ from jsonrpcs_tx.rpc.dispatcher import NO_REPLY, Origin
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
-from tests.support import ECHO, ECHO_REPLY
-from tests.support.datagrams import FAMILIES, Commands, make_reader, received, side
+from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY
+from tests.support.datagrams import Commands, make_reader, received, side
 from tests.support.documents import request
 from tests.support.files import STRANGER, ordinary_user
 from tests.support.logs import warnings
@@ -40,7 +40,7 @@ def kind(request: pytest.FixtureRequest) -> type[DatagramReader]:
     return request.param  # type: ignore[no-any-return] # pytest does not know its type
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DATAGRAM_TRANSPORTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_replies(kind: type[DatagramReader], family: str, dialect: str) -> None:
     """What is a reply is not answered, but counted and logged; a request beside it in a batch is answered."""
@@ -70,7 +70,7 @@ def test_reply_over_the_fifo() -> None:
     assert Dispatcher(Registry(Commands()), MemoryReactorClock()).dispatch(document, Origin("fifo")) is NO_REPLY
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DATAGRAM_TRANSPORTS)
 def test_two_servers(kind: type[DatagramReader], family: str) -> None:
     """Two servers of which each takes the other for a client fall silent after one round."""
     with side(kind, family) as one, side(kind, family) as other:

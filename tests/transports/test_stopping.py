@@ -15,6 +15,7 @@ import pytest
 
 from tests import support
 from tests.support import (
+    DATAGRAM_TRANSPORTS,
     ECHO,
     ECHO_REPLY,
     PATIENCE,
@@ -30,7 +31,7 @@ from tests.support.programs import need
 
 pytestmark = pytest.mark.slow
 
-REQUESTS = {"unix": 10, "udp4": 150, "udp6": 150}
+REQUESTS = {transport: 10 if transport == "unix" else 150 for transport in DATAGRAM_TRANSPORTS}
 """Datagrams that lie in each socket's queue when the server is told to stop, no more than the kernel takes."""
 
 
@@ -188,7 +189,7 @@ def test_full_descriptors(tmp_path: Path) -> None:
         for _ in range(100):
             stack.enter_context(socket.create_connection(server.addresses["http"], PATIENCE))
         server.wait_for_log("EMFILE recovery")
-        for transport in ("unix", "udp4", "udp6"):
+        for transport in DATAGRAM_TRANSPORTS:
             assert server.call(transport, ECHO) == ECHO_REPLY
         stack.close()
         for transport in TRANSPORTS:
