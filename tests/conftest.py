@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.log import throttle
 from tests.support import Server
+from tests.support.clocks import steady
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,6 +20,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def every_message() -> None:
     """Let no test's messages be held back for those of the test before."""
     throttle.clear()
+
+
+@pytest.fixture
+def steady_clock() -> Iterator[None]:
+    """For tests that set the clock themselves; see L{steady}."""
+    with steady():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ import attrs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
-PATIENCE = 10
+PATIENCE = 60
 """Seconds after which what should happen at once counts as not happening."""
 
 

@@ -17,6 +17,7 @@ from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
+from tests.support.clocks import steady
 
 _FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
 
@@ -83,18 +84,21 @@ def make_reader(
     kind: type[DatagramReader], sock: socket.socket, dispatcher: Dispatcher, protocol: str, timeout: float, reactor: Any
 ) -> Any:
     """A reader of a bound socket, put together as a server does it. Its C{receiver} is the L{Responder} that answers
-    what it reads.
+    what it reads. Its turns end only when it has read all, however slow the machine is.
 
     @param timeout: seconds to try to send a reply to a client whose queue is full.
     """
     replies = DatagramReplies(protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
     make: Any = kind
-    return make(sock, Responder(dispatcher, protocol, replies), reactor)
+    reader = make(sock, Responder(dispatcher, protocol, replies), reactor)
+    reader.turn = inf
+    return reader
 
 
 @contextmanager
 def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
     with ExitStack() as stack:
+        stack.enter_context(steady())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         sockets = [stack.enter_context(socket.socket(_FAMILIES[family], socket.SOCK_DGRAM)) for _ in range(4)]
         for number, one in enumerate(sockets):
@@ -107,7 +111,6 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         commands, clock = Commands(), MemoryReactorClock()
         dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
         reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
-        reader.turn = inf
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()
         reader.receiver.replies.stop()

@@ -25,6 +25,7 @@ from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, DatagramReader
 from jsonrpcs_tx.transports.waiting import MAX_WAITING, RETRY_DELAY
 from tests.support import IPV6, PATIENCE
+from tests.support.clocks import steady
 from tests.support.datagrams import make_reader
 from tests.support.documents import PARSE_ERROR, request, result
 from tests.support.files import make_directory, ordinary_user
@@ -443,6 +444,7 @@ class ReaderTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         throttle.clear()  # trial has no fixtures
+        self.enterContext(steady())
         self.directory = make_directory(self)
         self.clock = Clock()
         self.commands = Commands()

@@ -5,6 +5,7 @@ import os
 import re
 import stat
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,7 @@ class IdleTimeTests(SynchronousTestCase):
         self.replies = self.Replies()
         dispatcher = Dispatcher(Registry(Commands()), self.clock)
         self.fifo: Any = FifoReader(-1, dispatcher, self.replies, 1000, 2, self.clock)  # type: ignore[arg-type] # a clock that cannot read
+        self.fifo.turn = inf
 
     def test_from_the_first_byte(self) -> None:
         """It is given up the set time after its first byte, however often more of it comes."""

@@ -24,6 +24,8 @@ from tests.support.documents import request
 from tests.support.files import STRANGER, ordinary_user
 from tests.support.logs import warnings
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
+
 KINDS = (DatagramReader, BatchReader)
 REPLIES = (
     ECHO_REPLY,

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,9 @@ def make_dispatcher(*rules: str) -> tuple[Dispatcher, list[bytes]]:
 
 def relay(sock: socket.socket, dispatcher: Dispatcher, protocol: str, line: Line) -> Relay:
     end: Any = line
-    return Relay(sock, dispatcher, protocol, 2, end, lambda: None, MemoryReactorClock())
+    made = Relay(sock, dispatcher, protocol, 2, end, lambda: None, MemoryReactorClock())
+    made.reader.turn = inf
+    return made
 
 
 @pytest.mark.parametrize("where", ["main process", "worker"])

@@ -20,6 +20,8 @@ from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support.datagrams import Commands, make_reader, received
 from tests.support.documents import request
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
+
 SMALL_BUFFER = 212_992
 """What a process that is not root asks of a machine of default settings; the kernel gives twice as much."""
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.transports.waiting import CLIENT_SHARE, MAX_BYTES, WaitingReplies, WaitingReply
+
+pytestmark = pytest.mark.usefixtures("steady_clock")
 
 SIZE = 100_000
 
