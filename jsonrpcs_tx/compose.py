@@ -1,18 +1,18 @@
 """Settings in, a server with all its parts out."""
 
-import os
 from collections.abc import Iterable
+from importlib import import_module
 from typing import Any
 
 import attrs
 
+from jsonrpcs_tx import transports
 from jsonrpcs_tx.access.usersfile import UsersFile
-from jsonrpcs_tx.config import settings
-from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.families import load_families, load_module
 from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.protocols import PROTOCOLS
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.destinations import DestinationError
@@ -20,14 +20,7 @@ from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
-from jsonrpcs_tx.transports import files, unixstreams
-from jsonrpcs_tx.transports.datagram import datagram_service
-from jsonrpcs_tx.transports.fifo import FifoService
-from jsonrpcs_tx.transports.httppaths import http_path
-from jsonrpcs_tx.transports.https import HttpsService
-from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, closing_response
-from jsonrpcs_tx.transports.stream import StreamService
-from jsonrpcs_tx.transports.tcp import TcpFactory
+from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
 
 
@@ -107,42 +100,9 @@ def _add_tables(service: JsonRpcService) -> None:
 
 
 def _add_transports(service: JsonRpcService) -> None:
-    options, dispatcher, reactor = service.settings, service.dispatcher, service.reactor
-    if options.enables(settings.DATAGRAM):
-        for address in options.dgram_socket:
-            datagram_service(options, os.fspath(address), dispatcher, reactor).setServiceParent(service)
-    if options.enables(settings.FIFO) and options.fifo_name:
-        FifoService(options, dispatcher, reactor).setServiceParent(service)
-    if options.enables(settings.HTTP):
-        _add_http(service)
-    if options.enables(settings.TCP) and options.tcp_socket:
-        host, port = network_address("tcp", options.tcp_socket) or ("", 0)
-        tcp = TcpFactory(options, dispatcher, reactor)
-        kind = "tcp6" if ":" in host else "tcp"
-        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
-        StreamService("tcp_socket", endpoint, "tcp", tcp, dispatcher.access, reactor).setServiceParent(service)
-
-
-def _add_http(service: JsonRpcService) -> None:
-    options, access, resource = service.settings, service.dispatcher.access, service.jsonrpc_dispatch
-    path = http_path(options.fast_paths, resource.authenticates)
-    for endpoint in options.http_listen:
-        site = path.site(options, resource, service.reactor)
-        reactor = _http_reactor(service, "http_listen", endpoint)
-        refusal = closing_response(403, FOREIGN_NETWORK)
-        http = StreamService("http_listen", endpoint, "http", site, access, reactor, refusal, fast=path.grouped)
-        http.setServiceParent(service)
-    if options.tls_certificate or options.tls_self_signed:
-        for endpoint in options.https_listen:
-            site = path.site(options, resource, service.reactor)
-            reactor = _http_reactor(service, "https_listen", endpoint)
-            HttpsService(options, endpoint, site, access, reactor, path).setServiceParent(service)
-
-
-def _http_reactor(service: JsonRpcService, setting: str, endpoint: str) -> Any:
-    """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner."""
-    options = service.settings
-    ownership = files.Ownership("http", options.http_mode, options.http_user, options.http_group)
-    return unixstreams.reactor_for(
-        endpoint, setting, lambda path: os.path.abspath(options.path(path)), ownership, service.reactor
-    )
+    settings = service.settings
+    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor)
+    modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
+    for name in modules:
+        for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
+            transport.setServiceParent(service)

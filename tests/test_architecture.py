@@ -51,6 +51,21 @@ def table() -> dict[str, set[str]]:
     return {name: set(re.findall(r"`(\w+)/?`", listed)) for name, listed in row.findall(PAGE.read_text())}
 
 
+def test_page_names_what_is_there() -> None:
+    """Every module has its place on the page, every name on the page is in the code, and no wing has two rows."""
+    page = PAGE.read_text()
+    names = {word for quoted in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\w+", quoted)}
+    known = modules()
+    assert {name for name in known if name.rpartition(".")[2] not in names} == {""}
+    files = {str(path.relative_to(root)) for root in (PACKAGE, REPOSITORY) for path in root.rglob("*.py")}
+    assert set(re.findall(r"`(\w[\w/]*\.py)`", page)) <= files
+    code = "\n".join(path.read_text() for path in known.values())
+    written = set(re.findall(r"\w+", code)) | {word for name in files for word in re.findall(r"\w+", name)}
+    assert names <= written
+    rows = re.findall(r"^\| `(\w+)/?` \|", page, re.MULTILINE)
+    assert sorted(rows) == sorted(set(rows))
+
+
 def test_no_circle() -> None:
     """No module imports itself by way of others."""
     order = TopologicalSorter(graph())

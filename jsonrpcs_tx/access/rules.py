@@ -39,7 +39,7 @@ from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
 
-TRANSPORTS: Final = tuple(PROTOCOLS)
+TRANSPORTS: Final = tuple(sorted(PROTOCOLS))
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
 """What a rule looks like, in words."""
 

@@ -12,7 +12,7 @@ import attrs
 from jsonrpcs_tx.config import kinds
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
-from jsonrpcs_tx.protocols import PROTOCOLS
+from jsonrpcs_tx.protocols import ALL_BITS, PROTOCOLS
 
 HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
@@ -78,7 +78,7 @@ class Settings:
 
     transport: int = _setting(
         _DefaultNumber(FIFO | DATAGRAM),
-        kinds.integer(0, HTTP | FIFO | DATAGRAM | TCP),
+        kinds.integer(0, ALL_BITS),
         "transports to enable, the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0: all that have an address; "
         "default: those whose addresses or certificates are given, or 6 where none are",
     )
@@ -378,7 +378,10 @@ class Settings:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
     def enables(self, bit: int) -> bool:
-        """Whether a transport is enabled, L{HTTP}, L{FIFO}, L{DATAGRAM} or L{TCP}."""
+        """Whether transports are enabled.
+
+        @param bit: theirs, see L{jsonrpcs_tx.protocols.Protocol}.
+        """
         return not self.transport or bool(self.transport & bit)
 
     def path(self, name: StrPath) -> str:

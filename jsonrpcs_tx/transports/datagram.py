@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -16,6 +17,7 @@ from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
 from jsonrpcs_tx.transports.workers import Pool
@@ -193,7 +195,9 @@ class UnixDatagramService(DatagramService):
             self._file = None
 
 
-def datagram_service(settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> DatagramService:
-    """The service for one value of C{dgram_socket}."""
-    kind = UnixDatagramService if network_address("udp", address) is None else UdpService
-    return kind(settings, address, dispatcher, reactor)
+def make_transports(parts: Parts) -> Iterator[DatagramService]:
+    """The services for the values of C{dgram_socket}."""
+    for value in parts.settings.dgram_socket:
+        address = os.fspath(value)
+        kind = UnixDatagramService if network_address("udp", address) is None else UdpService
+        yield kind(parts.settings, address, parts.dispatcher, parts.reactor)

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from math import inf
 from time import monotonic
@@ -28,6 +28,7 @@ from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 from jsonrpcs_tx.transports.waiting import OVERHEAD, WaitingReplies
 
@@ -546,3 +547,9 @@ class FifoService(Transport):
         if self._file is not None:
             self._file.remove()
             self._file = None
+
+
+def make_transports(parts: Parts) -> Iterator[FifoService]:
+    """The service for C{fifo_name}, if that is set."""
+    if parts.settings.fifo_name:
+        yield FifoService(parts.settings, parts.dispatcher, parts.reactor)

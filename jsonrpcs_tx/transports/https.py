@@ -1,5 +1,6 @@
 """HTTPS: the site of HTTP over TLS, whose certificate can be read again while the server runs."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -7,8 +8,10 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.transports import tls, twistedprivates
-from jsonrpcs_tx.transports.httppaths import HttpPath
+from jsonrpcs_tx.transports.http import reactor_for
+from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.stream import StreamService
 
 
@@ -50,3 +53,18 @@ class HttpsService(StreamService):
             factory.protocol = self._transport
             self._factory = factory
         super().privilegedStartService()
+
+
+def make_transports(parts: Parts) -> Iterator[HttpsService]:
+    """The services for the values of C{https_listen}, if there is a certificate.
+
+    @raise StartError: the installed Twisted lacks what HTTP needs.
+    """
+    settings, access = parts.settings, parts.dispatcher.access
+    if not settings.tls_certificate and not settings.tls_self_signed:
+        return
+    path = http_path(settings.fast_paths, parts.resource.authenticates)
+    for endpoint in settings.https_listen:
+        site = path.site(settings, parts.resource, parts.reactor)
+        reactor = reactor_for(parts, "https_listen", endpoint)
+        yield HttpsService(settings, endpoint, site, access, reactor, path)

@@ -1,5 +1,6 @@
 """Plain JSON over TCP, as newer Kamailio has it: a document, its reply, and the connection is closed."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -9,10 +10,13 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.parts import Parts
+from jsonrpcs_tx.transports.stream import StreamService
 
 
 @implementer(IHalfCloseableProtocol)
@@ -130,3 +134,15 @@ class TcpFactory(Factory):
         """Apply C{max_connections} at once, and the other settings to new connections."""
         self.settings = settings
         self.connections.limit = settings.max_connections
+
+
+def make_transports(parts: Parts) -> Iterator[StreamService]:
+    """The service for C{tcp_socket}, if that is set."""
+    settings, dispatcher, reactor = parts.settings, parts.dispatcher, parts.reactor
+    address = network_address("tcp", settings.tcp_socket)
+    if address is not None:
+        host, port = address
+        kind = "tcp6" if ":" in host else "tcp"
+        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
+        factory = TcpFactory(settings, dispatcher, reactor)
+        yield StreamService("tcp_socket", endpoint, "tcp", factory, dispatcher.access, reactor)

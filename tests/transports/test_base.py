@@ -1,5 +1,7 @@
 """What all transports have in common, and the table of what is known of each."""
 
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -7,10 +9,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
+from jsonrpcs_tx import compose, transports
 from jsonrpcs_tx.compose import makeService
-from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.protocols import PROTOCOLS
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.transports.base import Listener, Transport
 
@@ -66,7 +68,7 @@ def test_added(server: JsonRpcService) -> None:
 
 def test_built_in(tmp_path: Path) -> None:
     """The transports of a server are those of the table, each enabled by its bit."""
-    for bit in (settings.HTTP, settings.FIFO, settings.DATAGRAM, settings.TCP):
+    for bit in {one.bit for one in PROTOCOLS.values()} - {0}:
         wanted = Settings(
             transport=bit,
             run_dir=str(tmp_path),
@@ -75,4 +77,15 @@ def test_built_in(tmp_path: Path) -> None:
             tls_self_signed=True,
         )
         made = makeService(wanted, MemoryReactorClock()).transports()
-        assert {one.protocol for one in made} == {one.name for one in PROTOCOLS.values() if one.bit == bit}
+        assert [one.protocol for one in made] == [one.name for one in PROTOCOLS.values() if one.bit == bit]
+
+
+def test_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of the table, and the module that it names, are all that a further transport takes besides its setting."""
+    own = types.ModuleType("own")
+    own.make_transports = lambda parts: [Own()]  # type: ignore[attr-defined] # a module has any name
+    monkeypatch.setitem(sys.modules, f"{transports.__name__}.own", own)
+    monkeypatch.setattr(compose, "PROTOCOLS", {**PROTOCOLS, "own": Protocol("own", "own", bit=1)})
+    wanted = Settings(transport=1, run_dir=str(tmp_path))
+    made = makeService(wanted, MemoryReactorClock()).transports()
+    assert [one.protocol for one in made] == ["http", "own"]

@@ -20,9 +20,10 @@ from jsonrpcs_tx.log import BURST, throttle
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.transports.datagram import DatagramService, datagram_service
+from jsonrpcs_tx.transports.datagram import DatagramService, UnixDatagramService, make_transports
 from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import MAX_PER_WAKEUP, DatagramReader
+from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.waiting import MAX_WAITING, RETRY_DELAY
 from tests.support import IPV6, PATIENCE
 from tests.support.clocks import steady
@@ -99,7 +100,9 @@ class DatagramCase(TransportCase):
 
     def make_service(self, value: str) -> DatagramService:
         options = Settings(run_dir=str(self.directory), dgram_socket=value, **self.settings)
-        return datagram_service(options, value, self.dispatcher, reactor)
+        resource: Any = None
+        (service,) = make_transports(Parts(options, self.dispatcher, resource, reactor))
+        return service
 
     def start(self, value: str) -> DatagramService:
         service = self.make_service(value)
@@ -412,7 +415,7 @@ class UnixModeTests(DatagramCase):
     def test_unknown_user(self) -> None:
         """A user that does not exist keeps the server from starting, and no file stays."""
         options = Settings(run_dir=str(self.directory), dgram_user="no-such-user")
-        error = start_error(datagram_service(options, "other.sock", self.dispatcher, reactor))
+        error = start_error(UnixDatagramService(options, "other.sock", self.dispatcher, reactor))
         assert isinstance(error, StartError)
         assert str(error).startswith("dgram_user: 'no-such-user': does not exist here; allowed: ")
         assert not (self.directory / "other.sock").exists()

@@ -1,0 +1,25 @@
+"""What the transports of a server are made of."""
+
+from typing import Any
+
+import attrs
+
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+
+
+@attrs.frozen
+class Parts:
+    """The parts of a server that its transports use; each takes those that it needs.
+
+    @ivar settings: all settings.
+    @ivar dispatcher: answers the documents.
+    @ivar resource: answers requests over HTTP and HTTPS.
+    @ivar reactor: the reactor that the server runs in.
+    """
+
+    settings: Settings
+    dispatcher: Dispatcher
+    resource: JsonRpcResource
+    reactor: Any
