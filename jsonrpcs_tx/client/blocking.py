@@ -1,18 +1,30 @@
 """A client that waits for each reply, for scripts and the command line. Imports nothing that is slow to import."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from time import monotonic
 
-from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, request
-from jsonrpcs_tx.client.datagrams import DatagramLink
-from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError
-from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
+from jsonrpcs_tx.client import advice
+from jsonrpcs_tx.client.core import NotReply, Reply, array, array_outcomes, arrays, read_reply, request
+from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
+from jsonrpcs_tx.client.routes import is_too_large, only_reads, tries
+from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.rpc.faults import Fault
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from typing import Any, Protocol, Self, TypeVar
 
     from jsonrpcs_tx.client.core import Params
+
+    T = TypeVar("T")
+
+    class Link(Protocol):
+        """How requests get to one target."""
+
+        def exchange(self, method: str, document: bytes, timeout: float, accept: Callable[[bytes], T | None]) -> T: ...
+
+        def close(self) -> None: ...
+
 
 TIMEOUT = 5.0
 """Seconds that a call may take unless it is told otherwise."""
@@ -24,18 +36,30 @@ MAX_REPLY = 67_108_864
 class Client:
     """Calls the commands of one server. Not for several threads at a time. As a context manager it closes itself.
 
+    If the target has alternatives, a call that one cannot carry goes over the next, and so does one that has not got
+    through. A call that may have been run goes there only if its method does not change anything.
+
     @param target: where the server is: a L{Target}, or text for L{parse_target}.
     @param timeout: seconds that a call may take, connecting included.
     @param max_reply: bytes of a reply above which it is given up.
+    @param reads: says of a method whether it changes nothing, so that it may be run twice.
     @raise TargetError: the text is no target.
     """
 
-    def __init__(self, target: Target | str, timeout: float = TIMEOUT, max_reply: int = MAX_REPLY) -> None:
+    def __init__(
+        self,
+        target: Target | str,
+        timeout: float = TIMEOUT,
+        max_reply: int = MAX_REPLY,
+        reads: Callable[[str], bool] = only_reads,
+    ) -> None:
         self.target = parse_target(target) if isinstance(target, str) else target
         self.timeout = timeout
         self.max_reply = max_reply
+        self._reads = reads
         self._id = 0
-        self._link = _link(self.target, max_reply)
+        self._links: list[Link | None] = [None] * len(self.target.each)
+        self._takes_arrays: bool | None = None if self.target.scheme in ("tcp", "http", "https") else False
 
     def __enter__(self) -> "Self":
         return self
@@ -49,70 +73,173 @@ class Client:
         @param params: its parameters by place.
         @param timeout: seconds that the call may take; None: the client's.
         @param named: its parameters by name, in place of C{params}. (Kamailio takes them in their order, and ignores
-            the names.)
+            the names. L{batch} takes a mapping with any names.)
         @return: the result. Numbers are exact: a C{Decimal} where a float would not be.
         @raise Fault: the server answered with a fault.
         @raise ClientError: there is no reply; the subclasses say why.
         """
         if params and named:
             raise BadRequest(self.target, method, "parameters are given by place and by name", "use one of them")
-        outcome = self._outcome(method, named or params, timeout)
-        if isinstance(outcome, Exception):
+        outcome = self._call(method, named or params, self._limit(timeout))
+        if isinstance(outcome, Fault):
             raise outcome
         return outcome
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> "list[Any]":
-        """Make many calls.
+        """Make many calls: one after the other, and over TCP and HTTP many with one document if the server takes that
+        (Kamailio does not).
 
         @param calls: pairs of a method and its parameters, a sequence or a mapping.
-        @param timeout: seconds that each call may take; None: the client's.
+        @param timeout: seconds that each document may take; None: the client's.
         @return: for each call, in order, its result, the L{Fault} that it was answered with, or the L{ClientError}
             that kept it from an answer. None of them is raised.
         """
-        outcomes = []
-        for method, params in calls:
-            try:
-                outcomes.append(self._outcome(method, params, timeout))
-            except ClientError as error:
-                outcomes.append(error)
-        return outcomes
+        limit = self._limit(timeout)
+        calls = list(calls)
+        if self._takes_arrays is not False and len(calls) > 1:
+            return self._call_in_arrays(calls, limit)
+        return self._call_each(calls, limit)
 
     def raw(self, document: bytes, timeout: float | None = None) -> bytes:
-        """Send a document as it is, and return the reply as it comes.
+        """Send a document as it is, and return the reply as it comes. It goes to the first target only.
 
-        Over a FIFO a request needs a C{reply_name}, which is put into it.
+        Over a FIFO the name of the reply FIFO is put into the first object, and two backslashes are written as Kamailio
+        needs them.
 
         @param document: a request or a batch, or anything else.
         @param timeout: seconds that it may take; None: the client's.
         @raise ClientError: there is no reply; the subclasses say why.
         """
-        return self._link.exchange("", document, self.timeout if timeout is None else timeout, lambda reply: reply)
+        return self._link(0).exchange("", document, self._limit(timeout), lambda reply: reply)
 
     def close(self) -> None:
         """Close what is open, and remove what was made. A later call opens it again."""
-        self._link.close()
+        for link in self._links:
+            if link is not None:
+                link.close()
 
-    def _outcome(self, method: str, params: "Params", timeout: float | None) -> object:
-        self._id = id = self._id + 1
+    def _limit(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
+
+    def _link(self, index: int) -> "Link":
+        link = self._links[index]
+        if link is None:
+            link = self._links[index] = _link(self.target.each[index], self.max_reply)
+        return link
+
+    def _request(self, method: str, params: "Params") -> tuple[int, bytes]:
+        self._id += 1
         try:
-            document = request(method, params, id)
+            return self._id, request(method, params, self._id)
         except (ValueError, TypeError) as error:
-            raise BadRequest(self.target, method, f"JSON cannot say the parameters: {error}") from None
+            raise advice.not_json(self.target, method, error) from None
+
+    def _call(self, method: str, params: "Params", timeout: float) -> object:
+        """@return: the result or the fault.
+        @raise ClientError: there is neither.
+        """
+        id, document = self._request(method, params)
+        targets = self.target.each
+        if len(targets) == 1:
+            return self._ask(0, id, method, document, timeout)
+        deadline = monotonic() + timeout
+        route = tries(targets, len(document), timeout, self._reads(method))
+        index, seconds = next(route)
+        while True:
+            try:
+                outcome = self._ask(index, id, method, document, seconds)
+                if not is_too_large(outcome):
+                    return outcome
+                failure: Any = outcome
+            except ClientError as error:
+                failure = error
+            try:
+                index, seconds = route.send((failure, deadline - monotonic()))
+            except StopIteration:
+                if isinstance(failure, ClientError):
+                    raise failure from None
+                return failure
+
+    def _ask(self, index: int, id: int, method: str, document: bytes, timeout: float) -> object:
+        """One target is asked."""
+        target = self.target.each[index]
 
         def accept(document: bytes) -> Reply | None:
             try:
                 reply = read_reply(document)
             except NotReply as error:
-                raise BadReply(self.target, method, error) from None
-            return reply if reply.id == id or reply.refuses_document else None
+                raise advice.wrong_reply(target, method, error) from None
+            return reply if reply.answers(id) else None
 
-        return self._link.exchange(method, document, self.timeout if timeout is None else timeout, accept).outcome
+        outcome = advice.judged(target, method, self._link(index).exchange(method, document, timeout, accept).outcome)
+        if isinstance(outcome, ClientError):
+            raise outcome
+        return outcome
+
+    def _call_each(self, calls: "Sequence[tuple[str, Params]]", timeout: float) -> list[object]:
+        outcomes = []
+        for method, params in calls:
+            try:
+                outcomes.append(self._call(method, params, timeout))
+            except ClientError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _call_in_arrays(self, calls: "Sequence[tuple[str, Params]]", timeout: float) -> list[object]:
+        outcomes: list[object] = [None] * len(calls)
+        places, ids, documents = [], [], []
+        for place, (method, params) in enumerate(calls):
+            try:
+                id, document = self._request(method, params)
+            except ClientError as error:
+                outcomes[place] = error
+            else:
+                places.append(place)
+                ids.append(id)
+                documents.append(document)
+        for part in arrays(documents, bool(self._takes_arrays)):
+            found = []
+            if self._takes_arrays is not False and len(ids[part]) > 1:
+                found = self._ask_array(ids[part], documents[part], timeout)
+            if not found:
+                found = self._call_each([calls[place] for place in places[part]], timeout)
+            for place, outcome in zip(places[part], found, strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    def _ask_array(self, ids: Sequence[int], documents: Sequence[bytes], timeout: float) -> list[object]:
+        """Ask the first target for many at once.
+
+        @return: the outcomes; empty: they have to be asked for one by one, and none has been run.
+        """
+        method = f"{len(ids)} calls"
+
+        def accept(document: bytes) -> list[object]:
+            try:
+                return array_outcomes(document, ids)
+            except NotReply as error:
+                raise advice.wrong_reply(self.target, method, error) from None
+
+        try:
+            found = self._link(0).exchange(method, array(documents), timeout, accept)
+        except NotReachable:
+            return []
+        except ClientError as error:
+            return [error] * len(ids)
+        self._takes_arrays = bool(found)
+        return [advice.judged(self.target, method, outcome) for outcome in found]
 
 
-def _link(target: Target, max_reply: int) -> DatagramLink:
+def _link(target: Target, max_reply: int) -> "Link":
+    """How requests get to a target; only what it needs is imported."""
     if target.scheme in ("unix", "udp"):
+        from jsonrpcs_tx.client.blockingdatagrams import DatagramLink
+
         return DatagramLink(target, max_reply)
-    raise TargetError(str(target), f"{target.scheme} is not there yet", "unix and udp")
+    if target.scheme == "fifo":
+        from jsonrpcs_tx.client.blockingfifo import FifoLink
 
+        return FifoLink(target, max_reply)
+    from jsonrpcs_tx.client.blockingstreams import HttpLink, TcpLink
 
-__all__ = ["Client", "Fault", "Target", "TargetError", "parse_target"]
+    return TcpLink(target, max_reply) if target.scheme == "tcp" else HttpLink(target, max_reply)

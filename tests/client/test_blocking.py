@@ -1,38 +1,222 @@
-"""The client that waits, beside our server and the real Kamailio."""
+"""The client that waits, beside our server in both dialects and the real Kamailio."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from jsonrpcs_tx.client.blocking import Client
-from jsonrpcs_tx.client.errors import NotReachable
+from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
+from jsonrpcs_tx.client.targets import parse_target
 from jsonrpcs_tx.rpc.faults import Fault
 from tests.support import Server
+from tests.support.clients import TRANSPORTS, kamailio_targets, leftovers, our_target
+from tests.support.kamailio import Kamailio
 
 pytestmark = pytest.mark.slow
 
-
-def target_of(server: Server, transport: str) -> str:
-    """A transport of a server as a target."""
-    address = server.addresses[transport]
-    scheme = transport.rstrip("46")
-    if isinstance(address, str):
-        return f"{scheme}:{address}"
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    return f"{scheme}:{host}:{address[1]}"
+REAL = ("unix", "fifo", "http")
+"""The transports of the real Kamailio."""
 
 
-@pytest.mark.parametrize("transport", ["unix", "udp4", "udp6"])
-def test_call(server: Server, transport: str) -> None:
-    """A call returns the result, or raises the fault."""
-    with Client(target_of(server, transport)) as client:
-        assert client.call("jsonrpc.echo", "x", 12345678901234567890) == ["x", 12345678901234567890]
-        with pytest.raises(Fault, match="500 Method Not Found"):
-            client.call("no.such")
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of ours in dialect jsonrpc2."""
+    with Server(tmp_path_factory.mktemp("strict"), "--dialect=jsonrpc2") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def kamailio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kamailio]:
+    with Kamailio(tmp_path_factory.mktemp("kamailio")) as running:
+        yield running
+
+
+def check_calls(client: Client, unknown: str) -> None:
+    """A client gets results, faults, and the replies to many calls.
+
+    @param unknown: how the server words that a method is unknown.
+    """
+    text = "x\\\\\"'\\{}é\u2028\x01 \U0001f600"
+    assert client.call("jsonrpc.echo", text, 5) == [text, 5]
+    with pytest.raises(Fault, match=unknown) as fault:
+        client.call("no.such")
+    assert type(fault.value.code) is int
+    calls = [("jsonrpc.echo", (str(number),)) for number in range(250)]
+    outcomes = client.batch([*calls, ("no.such", {"a": 1}), ("jsonrpc.echo", [float("nan")])])
+    assert outcomes[:250] == [[str(number)] for number in range(250)]
+    assert isinstance(outcomes[250], Fault)
+    assert isinstance(outcomes[251], BadRequest)
+    reply = client.raw(b' {"jsonrpc":"2.0","method":"jsonrpc.echo","params":["y"],"id":"z"}\n')
+    assert reply.strip() == b'{"jsonrpc":"2.0","result":["y"],"id":"z"}'
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_ours(server: Server, transport: str) -> None:
+    """Each transport of our server."""
+    with Client(our_target(server, transport)) as client:
+        check_calls(client, "500 Method Not Found")
+    assert leftovers(server.directory, server.reply_dir) == []
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_ours_strict(strict: Server, transport: str) -> None:
+    """The same in dialect jsonrpc2."""
+    with Client(our_target(strict, transport)) as client:
+        check_calls(client, "-32601 Method not found")
+
+
+@pytest.mark.parametrize("transport", REAL)
+def test_real(kamailio: Kamailio, transport: str) -> None:
+    """Each transport of the real Kamailio, which takes no arrays of requests."""
+    before = leftovers(Path("/tmp"))
+    with Client(kamailio_targets(kamailio)[transport]) as client:
+        check_calls(client, "500 Method Not Found")
+    assert leftovers(Path("/tmp"), Path(kamailio.unix).parent) == before
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_exact_numbers(strict: Server, transport: str) -> None:
+    """Integers of any size and decimals go there and back exactly."""
+    with Client(our_target(strict, transport)) as client:
+        assert client.call("jsonrpc.echo", "x", 12345678901234567890123) == ["x", 12345678901234567890123]
+
+
+def test_private_reply_socket(server: Server, tmp_path: Path) -> None:
+    """With C{reply_dir} the reply socket is in a private directory there, which is removed."""
+    with Client(parse_target(our_target(server, "unix").url, reply_dir=str(tmp_path))) as client:
+        assert client.call("jsonrpc.echo", "x") == ["x"]
+        assert len(leftovers(tmp_path)) == 1
+    assert leftovers(tmp_path) == []
+
+
+def test_reply_too_large(server: Server) -> None:
+    """More than a client takes is given up."""
+    with (
+        Client(our_target(server, "http"), max_reply=20) as client,
+        pytest.raises(BadReply, match="larger than 20 bytes"),
+    ):
+        client.call("jsonrpc.echo", "x" * 100)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_large(server: Server, transport: str) -> None:
+    """50 kB go both ways."""
+    text = "0123456789" * 5000
+    with Client(our_target(server, transport)) as client:
+        assert client.call("jsonrpc.echo", text) == [text]
+
+
+@pytest.mark.parametrize("scheme", ["unix", "udp4"])
+def test_request_too_large(server: Server, scheme: str) -> None:
+    """A request that no datagram holds is refused, or goes to another of the targets."""
+    text = "x" * 1_000_000
+    target = our_target(server, scheme)
+    with Client(target) as client, pytest.raises(BadRequest, match=r"is too large for a datagram; try"):
+        client.call("jsonrpc.echo", text * 2)
+    with Client(f"{target},{our_target(server, 'http')}") as client:
+        assert client.call("jsonrpc.echo", text) == [text]
+
+
+def test_alternatives_where_nobody_is(server: Server) -> None:
+    """Where nobody takes a request, the next target gets it."""
+    with Client(f"unix:/nowhere/x,tcp:127.0.0.1:1,{our_target(server, 'http')}") as client:
+        assert client.call("jsonrpc.echo", "x") == ["x"]
         assert client.batch([("jsonrpc.echo", ["a"]), ("jsonrpc.echo", ())]) == [["a"], []]
-        document = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":[1],"id":"x"}'
-        assert client.raw(document) == b'{"jsonrpc":"2.0","result":[1],"id":"x"}'
+    with pytest.raises(NotReachable, match=r"^tcp:127.0.0.1:1: core.uptime: Connection refused"):
+        Client("unix:/nowhere/x,tcp:127.0.0.1:1").call("core.uptime")
 
 
-def test_not_reachable() -> None:
-    """Where no server is, the error says so at once."""
-    with pytest.raises(NotReachable, match=r"^unix:/nowhere/x: core.uptime: No such file or directory; start"):
+def test_reply_too_large_for_a_datagram(kamailio: Kamailio) -> None:
+    """What Kamailio cannot send by datagram comes over another target, if the method only reads."""
+    targets = kamailio_targets(kamailio)
+    with Client(targets["http"]) as client:
+        assert len(client.batch([("htable.sets", ["a", f"k{number}", "x" * 1000]) for number in range(300)])) == 300
+        size = len(str(client.call("htable.dump", "a")))
+    assert size > 300_000
+    for other in ("fifo", "http"):
+        with Client(f"{targets['unix']},{targets[other]}", timeout=1) as client:
+            assert len(str(client.call("htable.dump", "a"))) == size
+    silence = r"no reply within 0\.3 s; the server may be busy, or unable to send so large a reply"
+    both = f"{targets['unix']},{targets['http']}"
+    with Client(both, timeout=0.3, reads=lambda method: False) as client, pytest.raises(TimedOut, match=silence):
+        client.call("htable.dump", "a")
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_restart(tmp_path: Path, transport: str) -> None:
+    """A client survives a restart of the server, and says where nobody is in between."""
+    with Server(tmp_path) as first:
+        addresses = first.addresses
+        client = Client(our_target(first, transport))
+        assert client.call("jsonrpc.echo", "x") == ["x"]
+    with pytest.raises(NotReachable):
+        client.call("jsonrpc.echo", "x")
+    again = [
+        f"--tcp-socket=tcp:127.0.0.1:{addresses['tcp'][1]}",
+        f"--http-listen=tcp:{addresses['http'][1]}:interface=127.0.0.1",
+        f"--https-listen=tcp:{addresses['https'][1]}:interface=127.0.0.1",
+        f"--dgram-socket=udp:127.0.0.1:{addresses['udp4'][1]}",
+        f"--dgram-socket=udp:[::1]:{addresses['udp6'][1]}",
+    ]
+    client_before = Client(client.target)
+    with Server(tmp_path, *again):
+        if transport != "https":  # the certificate is another one
+            assert client.call("jsonrpc.echo", "x") == ["x"]
+            assert client_before.call("jsonrpc.echo", "x") == ["x"]
+    client.close()
+    client_before.close()
+
+
+def test_restart_with_open_connection(tmp_path: Path) -> None:
+    """A connection or socket to a server that is gone is replaced, without a failed call in between."""
+    with Server(tmp_path) as first:
+        clients = {transport: Client(our_target(first, transport)) for transport in ("unix", "fifo", "http", "udp4")}
+        for client in clients.values():
+            client.call("jsonrpc.echo", "x")
+        http, udp = first.addresses["http"][1], first.addresses["udp4"][1]
+    again = (f"--http-listen=tcp:{http}:interface=127.0.0.1", f"--dgram-socket=udp:127.0.0.1:{udp}")
+    with Server(tmp_path, *again):
+        for client in clients.values():
+            with client:
+                assert client.call("jsonrpc.echo", "x") == ["x"]
+
+
+def test_refused_by_rules(tmp_path: Path) -> None:
+    """What rules forbid is refused, over each transport."""
+    with Server(tmp_path, "--rule=any allow * deny jsonrpc.echo") as server:
+        for transport in TRANSPORTS:
+            with Client(our_target(server, transport)) as client:
+                with pytest.raises(Refused, match="403 Forbidden; ask for a rule"):
+                    client.call("jsonrpc.echo", "x")
+                outcomes = client.batch([("jsonrpc.echo", ["x"]), ("core.uptime", ())])
+                assert isinstance(outcomes[0], Refused)
+                assert isinstance(outcomes[1], dict)
+
+
+def test_light() -> None:
+    """Nothing that a call without TLS needs loads Twisted, or what is slow to import."""
+    code = """if True:
+        import sys
+        from jsonrpcs_tx.client import blocking, blockingdatagrams, blockingfifo, blockingstreams
+        print(*sys.modules)
+    """
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    slow = {"twisted", "msgspec", "attr", "typing", "ssl", "http", "tempfile", "dataclasses", "asyncio", "decimal"}
+    assert {name.partition(".")[0] for name in loaded} & {*slow, "threading"} == set()
+
+
+def test_errors_are_of_one_kind() -> None:
+    """Whatever goes wrong is a ClientError with where, what, why and what to do."""
+    with pytest.raises(ClientError) as error:
         Client("unix:/nowhere/x").call("core.uptime")
+    assert vars(error.value) == {
+        "target": "unix:/nowhere/x",
+        "method": "core.uptime",
+        "reason": "No such file or directory",
+        "advice": "start the server, or look for its path",
+    }
+    with pytest.raises(BadRequest, match="by place and by name"):
+        Client("unix:/nowhere/x").call("core.uptime", 1, a=2)

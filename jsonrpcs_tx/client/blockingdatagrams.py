@@ -1,12 +1,13 @@
 """Datagrams, waiting for each reply."""
 
 import errno
-import select
 import socket
 from collections.abc import Callable
 from time import monotonic
 
 from jsonrpcs_tx.client.advice import not_reachable, timed_out, too_large_reply, too_large_request
+from jsonrpcs_tx.client.blockingnames import resolve
+from jsonrpcs_tx.client.polling import READ, WRITE, wait
 from jsonrpcs_tx.client.replysockets import ReplySocket
 from jsonrpcs_tx.client.targets import Target
 
@@ -21,11 +22,13 @@ MAX_DATAGRAM = 1_048_576
 
 
 class DatagramLink:
-    """Sends requests from a connected socket, to which the kernel lets no datagrams but the server's."""
+    """Sends requests from a connected socket, to which the kernel lets no datagrams but the server's.
+
+    @param max_reply: bytes of a reply above which it is given up.
+    """
 
     def __init__(self, target: Target, max_reply: int) -> None:
         self._target = target
-        self._max_reply = max_reply
         self._buffer = memoryview(bytearray(min(max_reply, MAX_DATAGRAM)))
         self._socket: socket.socket | None = None
         self._reply_socket: ReplySocket | None = None
@@ -62,13 +65,13 @@ class DatagramLink:
         """Send, once more from a new socket if the server that the old one knew is gone."""
         was_open = self._socket is not None
         while True:
-            sock = self._socket or self._open()
+            sock = self._socket or self._open(deadline)
             try:
                 while True:
                     try:
                         sock.send(document)
                     except BlockingIOError:  # the server's queue is full
-                        _wait(sock, select.POLLOUT, deadline)
+                        wait(sock, WRITE, deadline)
                     else:
                         return
             except ConnectionError:
@@ -84,36 +87,22 @@ class DatagramLink:
     def _receive(self, method: str, deadline: float) -> bytes:
         assert self._socket is not None
         while True:
-            _wait(self._socket, select.POLLIN, deadline)
+            wait(self._socket, READ, deadline)
             try:
                 size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
             except BlockingIOError:
                 continue
             if size > len(self._buffer):
-                self.close()
                 raise too_large_reply(self._target, method, len(self._buffer))
             return bytes(self._buffer[:size])
 
-    def _open(self) -> socket.socket:
+    def _open(self, deadline: float) -> socket.socket:
         if self._target.scheme == "unix":
             self._reply_socket = ReplySocket(self._target.path, self._target.reply_dir)
             self._socket = self._reply_socket.socket
         else:
-            family, _, _, _, address = socket.getaddrinfo(self._target.host, self._target.port, type=socket.SOCK_DGRAM)[
-                0
-            ]
+            family, address = resolve(self._target, socket.SOCK_DGRAM, deadline)[0]
             self._socket = socket.socket(family, socket.SOCK_DGRAM)
             self._socket.connect(address)
         self._socket.setblocking(False)
         return self._socket
-
-
-def _wait(sock: socket.socket, event: int, deadline: float) -> None:
-    """Wait until a socket can be read or written.
-
-    @raise TimeoutError: that has not come in time.
-    """
-    poll = select.poll()
-    poll.register(sock, event)
-    if not poll.poll(max(0.0, deadline - monotonic()) * 1000):
-        raise TimeoutError

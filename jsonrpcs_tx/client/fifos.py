@@ -1,0 +1,98 @@
+"""FIFOs as a client needs them: the server's, and one for each reply."""
+
+import contextlib
+import errno
+import os
+import stat
+
+from jsonrpcs_tx.client.targets import Target
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from typing import Self
+
+READ_SIZE = 65_536
+"""Bytes that are read at once: the size of a FIFO's queue."""
+
+MAX_PATH = 127
+"""Bytes of a reply FIFO's path that servers take."""
+
+MAX_REQUEST = 8190
+"""Bytes of a request above which Kamailio drops it."""
+
+
+class ServerFifo:
+    """The FIFO that a server reads, open for writing, without waiting. As a context manager it closes itself.
+
+    @param target: C{fifo:}.
+    @raise OSError: nobody reads it, or it is no FIFO.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.fd = os.open(target.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISFIFO(os.fstat(self.fd).st_mode):
+            self.close()
+            raise OSError(errno.EINVAL, "it is no FIFO")
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it. May be called again."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+class ReplyFifo:
+    """A FIFO to which a server writes a reply. Others may write to it, since the server may be another user; only its
+    owner reads. As a context manager it removes itself.
+
+    @param target: C{fifo:}; says in which directory.
+    @ivar name: as the request gives it: without a dot and a slash.
+    @ivar fd: open for reading, without waiting; until something is written, there is nothing.
+    @raise OSError: it cannot be made.
+    """
+
+    def __init__(self, target: Target) -> None:
+        directory = target.reply_dir or "."
+        self.name = f"jsonrpcs{os.urandom(12).hex()}"
+        self._path = f"{directory.rstrip('/')}/{self.name}"
+        if len(os.fsencode(self._path)) > MAX_PATH:
+            raise OSError(errno.ENAMETOOLONG, f"reply_dir is too long: servers take {MAX_PATH} bytes with the name")
+        self.fd = -1
+        try:
+            os.mkfifo(self._path, 0o600)
+        except OSError as error:
+            raise OSError(error.errno, f"no reply FIFO in reply_dir {directory}: {error.strerror}") from None
+        try:
+            os.chmod(self._path, 0o622)
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def open(self) -> None:
+        """Open it, once more if it is open: as if nothing had been written. There is a reader at all times."""
+        old, self.fd = self.fd, os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if old >= 0:
+            os.close(old)
+
+    def close(self) -> None:
+        """Close and remove it. May be called again."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+        path, self._path = self._path, ""
+        if path:
+            with contextlib.suppress(OSError):  # somebody has removed it
+                os.unlink(path)

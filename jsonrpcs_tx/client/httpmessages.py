@@ -1,0 +1,224 @@
+"""HTTP as far as a JSON-RPC client needs it: a POST as bytes, and a response from bytes. Does no I/O."""
+
+import re
+from binascii import b2a_base64
+
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.client.targets import Target
+
+MAX_HEAD = 65_536
+"""Bytes of a response's head, those of interim responses and of a chunked body's frames included."""
+
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
+
+
+class NotHttp(ValueError):
+    """What came is no response, or no whole one; the message says why."""
+
+
+class CutOff(NotHttp):
+    """The connection was closed before the response was whole."""
+
+
+class TooLarge(ValueError):
+    """A response is larger than it may be."""
+
+
+def post_head(target: Target) -> bytes:
+    """The head of each request to a target, up to the value of Content-Length."""
+    authorization = ""
+    if target.user is not None:
+        pair = f"{target.user}:{target.password or ''}".encode(errors="surrogateescape")
+        authorization = f"Authorization: Basic {b2a_base64(pair, newline=False).decode()}\r\n"
+    return (
+        f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n{authorization}"
+        f"User-Agent: jsonrpcs_tx/{__version__}\r\nContent-Type: application/json\r\nContent-Length: "
+    ).encode()
+
+
+def post(head: bytes, document: bytes) -> bytes:
+    """A request with a document.
+
+    @param head: see L{post_head}.
+    """
+    return b"%b%d\r\n\r\n%b" % (head, len(document), document)
+
+
+class Response:
+    """Takes in a response piece by piece.
+
+    @param limit: bytes that the body may have.
+    @ivar status: as a number; 0 before the head has come.
+    @ivar reason: the reason phrase.
+    @ivar headers: by name in lower case; of several with one name the values separated by commas.
+    @ivar complete: whether the whole response has come.
+    @ivar reusable: whether the connection takes another request after it.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.status = 0
+        self.reason = ""
+        self.headers: dict[str, str] = {}
+        self.complete = False
+        self.reusable = False
+        self._limit = limit
+        self._room_for_head = MAX_HEAD
+        self._input = bytearray()
+        self._body = bytearray()
+        self._read = self._read_head
+        self._left = 0
+
+    @property
+    def body(self) -> bytes:
+        """The body, as far as it has come."""
+        return bytes(self._body)
+
+    def feed(self, data: bytes) -> bool:
+        """Take in what has come.
+
+        @return: whether it is complete.
+        @raise NotHttp: it is no response.
+        @raise TooLarge: it is larger than it may be.
+        """
+        self._input += data
+        while not self.complete and self._read():
+            pass
+        if self.complete and self._input:
+            self.reusable = False  # more than was asked for
+        return self.complete
+
+    def end(self) -> None:
+        """Nothing more comes: the connection is closed.
+
+        @raise CutOff: the response is not whole.
+        """
+        if self._read == self._read_rest:
+            self.complete = True
+        if not self.complete:
+            raise CutOff
+
+    def _line(self) -> bytes | None:
+        """The next line; None: it is not whole yet.
+
+        @raise NotHttp: the head is too large.
+        """
+        end = self._input.find(b"\n")
+        size = len(self._input) if end < 0 else end + 1
+        if size > self._room_for_head:
+            raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
+        if end < 0:
+            return None
+        self._room_for_head -= size
+        line = bytes(self._input[:end]).removesuffix(b"\r")
+        del self._input[:size]
+        return line
+
+    def _read_head(self) -> bool:
+        end = re.search(rb"\r?\n\r?\n", self._input)
+        if end is None:
+            if len(self._input) > self._room_for_head:
+                raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
+            if len(self._input) >= 5 and not self._input.startswith(b"HTTP/"):
+                raise NotHttp("the reply is not HTTP")
+            return False
+        self._room_for_head -= end.end()
+        if self._room_for_head < 0:
+            raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
+        first, *lines = re.split(rb"\r?\n", bytes(self._input[: end.start()]))
+        del self._input[: end.end()]
+        status = _STATUS.fullmatch(first)
+        if status is None:
+            raise NotHttp("the reply is not HTTP")
+        minor, number, reason = status.groups()
+        if int(number) < 200:
+            return True  # an interim response, such as 100 Continue
+        self.status = int(number)
+        self.reason = (reason or b"").decode("latin-1")
+        self._note_fields(lines)
+        self.reusable = minor == b"1" and "close" not in self.headers.get("connection", "").lower()
+        self._choose_body()
+        return True
+
+    def _note_fields(self, lines: list[bytes]) -> None:
+        for line in lines:
+            field = _FIELD.fullmatch(line)
+            if field is None:
+                raise NotHttp("a header of the reply is malformed")
+            name, value = field[1].decode().lower(), field[2].decode("latin-1")
+            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+
+    def _choose_body(self) -> None:
+        coding = self.headers.get("transfer-encoding")
+        length = self.headers.get("content-length")
+        if self.status in (204, 304):
+            self.complete = True
+        elif coding is not None:
+            if coding.lower() != "chunked":
+                raise NotHttp(f"the reply has the transfer coding {coding[:40]!r}, which was not asked for")
+            self._read = self._read_chunk_size
+        elif length is not None:
+            same = set(length.split(", "))
+            if len(same) > 1 or not _LENGTH.fullmatch(length.encode("latin-1").split(b", ")[0]):
+                raise NotHttp("the Content-Length of the reply is malformed")
+            self._left = int(same.pop())
+            self._check_size(self._left)
+            self._read = self._read_counted
+        else:
+            self.reusable = False
+            self._read = self._read_rest
+
+    def _check_size(self, size: int) -> None:
+        if len(self._body) + size > self._limit:
+            raise TooLarge
+
+    def _take(self, size: int) -> None:
+        self._check_size(size)
+        self._body += self._input[:size]
+        del self._input[:size]
+
+    def _read_rest(self) -> bool:
+        self._take(len(self._input))
+        return False
+
+    def _read_counted(self) -> bool:
+        size = min(self._left, len(self._input))
+        self._take(size)
+        self._left -= size
+        self.complete = self._left == 0
+        return False
+
+    def _read_chunk_size(self) -> bool:
+        line = self._line()
+        if line is None:
+            return False
+        size = _CHUNK.fullmatch(line)
+        if size is None:
+            raise NotHttp("a chunk of the reply is malformed")
+        self._left = int(size[1], 16)
+        self._check_size(self._left)
+        self._read = self._read_chunk if self._left else self._read_trailer
+        return True
+
+    def _read_chunk(self) -> bool:
+        size = min(self._left, len(self._input))
+        self._take(size)
+        self._left -= size
+        if self._left:
+            return False
+        self._read = self._read_chunk_end
+        return True
+
+    def _read_chunk_end(self) -> bool:
+        line = self._line()
+        if line:
+            raise NotHttp("a chunk of the reply is malformed")
+        self._read = self._read_chunk_size if line is not None else self._read_chunk_end
+        return line is not None
+
+    def _read_trailer(self) -> bool:
+        line = self._line()
+        self.complete = line == b""
+        return bool(line)

@@ -1,0 +1,33 @@
+"""Waiting for a descriptor within a time limit."""
+
+import select
+from time import monotonic
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from socket import socket
+
+READ, WRITE = select.POLLIN, select.POLLOUT
+
+
+def left(deadline: float) -> float:
+    """The seconds until a time.
+
+    @raise TimeoutError: it has passed.
+    """
+    seconds = deadline - monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
+def wait(what: "socket | int", event: int, deadline: float) -> None:
+    """Wait until something can be read or written, or has ended.
+
+    @param event: L{READ} or L{WRITE}.
+    @raise TimeoutError: that has not come in time.
+    """
+    poll = select.poll()
+    poll.register(what, event)
+    if not poll.poll(left(deadline) * 1000):
+        raise TimeoutError

@@ -1,0 +1,38 @@
+"""What the tests of the client share: targets of servers, and one that has the real Kamailio's."""
+
+from pathlib import Path
+
+from jsonrpcs_tx.client.targets import Target, parse_target
+from tests.support import Server
+from tests.support.kamailio import Kamailio
+
+TRANSPORTS = ("unix", "udp4", "udp6", "fifo", "tcp", "http", "https")
+
+
+def our_target(server: Server, transport: str) -> Target:
+    """A transport of our server as a target."""
+    options = {"reply_dir": str(server.reply_dir)} if transport == "fifo" else {}
+    if transport == "https":
+        options["tls_ca"] = str(server.directory / "tls.pem")
+    return parse_target(target_text(transport, server.addresses[transport]), **options)
+
+
+def target_text(transport: str, address: str | tuple[str, int]) -> str:
+    """An address of a transport as a target."""
+    scheme = transport.rstrip("46")
+    if isinstance(address, str):
+        return f"{scheme}:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    path = "//" if scheme in ("http", "https") else ""
+    return f"{scheme}:{path}{host}:{address[1]}"
+
+
+def kamailio_targets(kamailio: Kamailio) -> dict[str, str]:
+    """The targets of a real Kamailio, by transport."""
+    host, port = kamailio.http
+    return {"unix": f"unix:{kamailio.unix}", "fifo": f"fifo:{kamailio.fifo}", "http": f"http://{host}:{port}/RPC"}
+
+
+def leftovers(*directories: Path) -> list[str]:
+    """The reply FIFOs and reply sockets that clients have left."""
+    return [str(path) for directory in directories for path in directory.glob("jsonrpcs*")]
