@@ -35,7 +35,7 @@ def makeService(
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
         needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
         C{http_users}, if that is set.
-    @raise StartError: the file of users cannot be used.
+    @raise StartError: the file of users, or that of rules, cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table, the list of destinations or the directory of stored replies is not allowed.
     @raise ValueError: two commands have the same name.
@@ -46,7 +46,7 @@ def makeService(
     if checker is None and settings.http_users:
         checker = UsersFile(settings.path(settings.http_users), reactor)
     service = JsonRpcService(settings, reactor, checker)
-    _check_facts(service, checker)
+    service.check_facts(service.dispatcher.access, settings)
     if settings.list_file:
         try:
             service.destinations.load(settings.path(settings.list_file))
@@ -62,14 +62,6 @@ def makeService(
         Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
     _add_transports(service)
     return service
-
-
-def _check_facts(service: JsonRpcService, checker: Any) -> None:
-    """Check that the facts that rules ask for can be known."""
-    facts, settings = service.dispatcher.access.facts, service.settings
-    for fact, known, needs in (("user", checker is not None, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-        if fact in facts and not known:
-            raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:

@@ -95,7 +95,7 @@ def _one_line() -> Iterator[None]:
 
 
 class _DaemonService(MultiService):
-    """Ends with one line where the start fails, and reads the certificates again at SIGHUP."""
+    """Ends with one line where the start fails, and reads certificates and rules again at SIGHUP."""
 
     server: JsonRpcService
 
@@ -106,15 +106,23 @@ class _DaemonService(MultiService):
     def startService(self) -> None:
         with _one_line():
             super().startService()
-        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self._reload_tls))
+        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self._reload))
 
-    def _reload_tls(self) -> None:
+    def _reload(self) -> None:
         try:
             self.server.reload_tls()
         except StartError as error:
             _log.error("certificates not reloaded: {error}", error=error)
         else:
             _log.info("certificates reloaded")
+        if not self.server.settings.rule_file:
+            return
+        try:
+            count = self.server.reload_rules()
+        except (StartError, SettingError) as error:
+            _log.error("rules not reloaded, the former ones stay: {error}", error=error)
+        else:
+            _log.info("rules reloaded; there are {count}", count=count)
 
 
 def makeService(options: Options) -> IService:

@@ -13,12 +13,13 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
-from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.access.rulefile import read_rule_file
+from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.rpc import envelope
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
@@ -78,10 +79,10 @@ class JsonRpcService(MultiService):
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=AccessControl(map(read_rule, settings.rule)),
+            access=AccessControl(_read_rules(settings)),
             reply_store=_reply_store(settings),
         )
-        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
+        self._exec_origin = self._make_exec_origin()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
             self.dispatcher,
@@ -138,13 +139,17 @@ class JsonRpcService(MultiService):
         """Change live settings, whether the server runs or not; see L{jsonrpcs_tx.config.settings.Field}.
 
         @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
-            changed.
+            changed. This is also true of the next one.
+        @raise StartError: the C{rule_file} cannot be used.
         """
         live = [field.name for field in fields() if field.live]
         for name, value in values.items():
             if name not in live:
                 raise SettingError(name, value, f"a change of {', '.join(live)}; all else is set at the start")
-        self.settings = attrs.evolve(self.settings, **values)
+        settings = attrs.evolve(self.settings, **values)
+        if not values.keys().isdisjoint(("rule", "rule_file")):
+            self._change_rules(_read_rules(settings), settings)
+        self.settings = settings
         if "debug" in values:
             set_debug(self.settings.debug)
         delayed = self.dispatcher.delayed
@@ -189,6 +194,44 @@ class JsonRpcService(MultiService):
         for command in self.registry.names_of(self._families.pop(name)):
             self.registry.remove(command)
 
+    def reload_rules(self) -> int:
+        """Read the file of the setting C{rule_file} again. What is being answered goes on; from then on the new rules
+        decide, also for clients that are connected, and for the rest of a batch.
+
+        @return: the number of rules that there are now, with those of the setting C{rule}.
+        @raise StartError: the file cannot be read, or a line is not a rule, and it says which; then the former rules
+            stay, as they do after the next one.
+        @raise SettingError: a rule asks for what cannot be known, or a listener that other machines reach would be
+            without a rule.
+        """
+        self._change_rules(_read_rules(self.settings), self.settings)
+        return len(self.dispatcher.access.rules)
+
+    def _change_rules(self, rules: Sequence[Rule], settings: Settings) -> None:
+        access = AccessControl(rules)
+        self.check_facts(access, settings)
+        for listener in self.listeners():
+            if listener.port is not None and not access.covers(listener.protocol, listener.host):
+                needed = f"rules with one that allows something over {listener.protocol}, since others reach {listener}"
+                raise SettingError("rule", [rule.text for rule in rules], needed)
+        self.dispatcher.access.replace(rules)
+        self._exec_origin = self._make_exec_origin()
+        for transport in self.transports():
+            transport.rules_changed()
+
+    def check_facts(self, access: AccessControl, settings: Settings) -> None:
+        """Check that the facts that rules ask for can be known.
+
+        @raise SettingError: one cannot.
+        """
+        authenticates = self.jsonrpc_dispatch.authenticates
+        for fact, known, needs in (("user", authenticates, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
+            if fact in access.facts and not known:
+                raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
+
+    def _make_exec_origin(self) -> Origin:
+        return msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
+
     def reload_tls(self) -> int:
         """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.
 
@@ -232,6 +275,16 @@ class JsonRpcService(MultiService):
 def _stop(services: Sequence[IService]) -> Deferred[Any]:
     """Stop services, the last one first."""
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
+
+
+def _read_rules(settings: Settings) -> list[Rule]:
+    """The rules of the settings and of their file.
+
+    @raise SettingError: one of the settings is not a rule.
+    @raise StartError: the file cannot be read, or a line is not a rule.
+    """
+    path = settings.rule_file
+    return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
 
 
 def _reply_store(settings: Settings) -> ReplyStore | None:

@@ -25,6 +25,7 @@ from twisted.logger import (
 from zope.interface import provider
 
 from jsonrpcs_tx import compose
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config import settings
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
@@ -86,6 +87,10 @@ class Relay:
         else:
             self._pass_on(encode_request(document, peer, uid, gid))
 
+    def rules_changed(self) -> None:
+        """Forget who was admitted."""
+        self._responder.rules_changed()
+
     def _wait(self, reply: WaitingReply) -> None:
         message = encode_reply(reply)
         if self._link.congested or len(message) > self._link.max_message:
@@ -109,6 +114,7 @@ class Worker:
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
         values, protocol, retired = msgspec.msgpack.decode(setup)
         server = compose.make_stateless(settings.from_values(values), reactor)
+        self._dispatcher = server.dispatcher
         self._registry = server.registry
         self._retire(retired)
         counts = SharedCounts(COUNTS_FD, server.dispatcher.counted(protocol))
@@ -130,7 +136,10 @@ class Worker:
 
     def _settings_changed(self, setup: bytes) -> None:
         values, _, retired = msgspec.msgpack.decode(setup)
-        self._relay.replies.queue.timeout = settings.from_values(values).dgram_timeout / 1000
+        changed = settings.from_values(values)
+        self._relay.replies.queue.timeout = changed.dgram_timeout / 1000
+        self._dispatcher.access.replace(map(read_rule, changed.rule))
+        self._relay.rules_changed()
         self._retire(retired)
 
     def _retire(self, names: Iterable[str]) -> None:

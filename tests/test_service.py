@@ -82,6 +82,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "http_notification": ("204", 204),
     "http_users": ("users", "users"),
     "rule": (["any deny core.kill"], ("any deny core.kill",)),
+    "rule_file": ("rules", "rules"),
     "http_max_body": ("5000", 5000),
     "http_timeout": ("2.5", 2.5),
     "max_connections": ("10", 10),
@@ -147,6 +148,7 @@ BAD: dict[str, list[Any]] = {
     "http_notification": ["202", 0, "x", True],
     "http_users": [1],
     "rule": [1],
+    "rule_file": [1],
     "http_max_body": ["255", 2**30 + 1, "1M"],
     "http_timeout": ["0", "-1", "nan", "inf", "86401", True],
     "max_connections": ["0", "-1", "1000001", "many", 1.5],
@@ -606,7 +608,9 @@ class ChangeTests(ServiceCase):
         service = self.make(debug=2)
         before = service.settings
         for values, words in (
-            ({"rule": ["udp deny *"]}, "rule: .*; allowed: a change of fifo_timeout, .*, debug;"),
+            ({"rule": ["udp allow"]}, "rule: 'udp allow' is not allowed; allowed: methods after allow"),
+            ({"rule": "user=ann allow *"}, "user= with the setting http_users"),
+            ({"fast_paths": False}, "fast_paths: .*; allowed: a change of fifo_timeout, .*, debug;"),
             ({"dialect": "jsonrpc2"}, "dialect: 'jsonrpc2' is not allowed; allowed: a change of"),
             ({"colour": "red"}, "colour: 'red' is not allowed; allowed: a change of"),
             ({"async_timeout": -1}, "async_timeout: -1 is not allowed; allowed: a number of seconds"),

@@ -28,17 +28,26 @@ class AccessControl:
     L{MAX_DECISIONS} and L{MAX_METHOD}.
 
     @param rules: all rules; their order does not matter.
+    @ivar rules: the rules.
     @ivar trivial: whether there are no rules: callers on this machine may call everything, and others nothing.
     @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. No
         transport needs to find out anything else.
     """
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
-        self._rules = tuple(rules)
-        self.trivial = not self._rules
-        self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self._rules))
         self._patterns = lru_cache(MAX_CALLERS)(self._find_patterns)
         self._known = lru_cache(MAX_DECISIONS)(self._decide)
+        self.replace(rules)
+
+    def replace(self, rules: Iterable[Rule]) -> None:
+        """Decide by other rules from now on. Whoever holds a caller that was made before has to make it again, since
+        other facts may be asked for.
+        """
+        self.rules = tuple(rules)
+        self.trivial = not self.rules
+        self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self.rules))
+        self._patterns.cache_clear()
+        self._known.cache_clear()
 
     def allows(self, caller: Caller, method: str) -> bool:
         """Whether a caller may call a method.
@@ -67,14 +76,14 @@ class AccessControl:
         """
         if address is None or (address and address_of(address).is_loopback):
             return True
-        return any(rule.opens(transport) for rule in self._rules)
+        return any(rule.opens(transport) for rule in self.rules)
 
     def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The patterns of what a caller is allowed, and of what it is denied."""
-        rules = [rule for rule in self._rules if rule.fits(caller)]
+        rules = [rule for rule in self.rules if rule.fits(caller)]
         allow = tuple(pattern for rule in rules for pattern in rule.allow)
         deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self._rules)
+        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self.rules)
         return allow or (_ALL if by_default else ()), deny
 
     def _decide(self, caller: Caller, method: str) -> bool:

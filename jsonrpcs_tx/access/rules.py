@@ -60,6 +60,7 @@ class Rule:
     @ivar gids: their groups.
     @ivar allow: patterns of methods.
     @ivar deny: the same, for what is denied.
+    @ivar text: the rule as it was written.
     """
 
     transports: frozenset[str]
@@ -71,6 +72,7 @@ class Rule:
     gids: frozenset[int] = frozenset()
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    text: str = attrs.field(default="", eq=False)
 
     @property
     def facts(self) -> frozenset[str]:
@@ -111,7 +113,7 @@ def read_rule(text: str) -> Rule:
     """
     try:
         whom, methods = _split(text.split())
-        return _build(_read_conditions(whom), methods)
+        return attrs.evolve(_build(_read_conditions(whom), methods), text=text)
     except ValueError as error:
         raise SettingError("rule", text, str(error)) from None
 

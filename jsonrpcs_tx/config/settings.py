@@ -38,13 +38,21 @@ class _DefaultTexts(_Default, tuple[str, ...]):
 
 
 def _setting(
-    default: Any, kind: kinds.Kind, help: str, *, module: str = "jsonrpcs", live: bool = False, daemon: Any = None
+    default: Any,
+    kind: kinds.Kind,
+    help: str,
+    *,
+    module: str = "jsonrpcs",
+    live: bool = False,
+    by_clients: bool = True,
+    daemon: Any = None,
 ) -> Any:
-    """The definition of a setting.
+    """The definition of a setting; see L{Field}.
 
+    @param by_clients: clients can change it, if it is live.
     @param daemon: its default for C{twistd jsonrpcs}, where that differs.
     """
-    metadata = {"kind": kind, "help": help, "module": module, "live": live}
+    metadata = {"kind": kind, "help": help, "module": module, "live": live, "variable": live and by_clients}
     return attrs.field(default=default, metadata={**metadata, "daemon": default if daemon is None else daemon})
 
 
@@ -194,6 +202,15 @@ class Settings:
         (),
         kinds.several(kinds.RULE),
         "who may call what, such as udp 192.0.2.0/24 allow dispatcher.* deny core.kill; may be given more than once",
+        live=True,
+        by_clients=False,
+    )
+    rule_file: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file with further rules, one on each line; read again at SIGHUP, see docs/access.md",
+        live=True,
+        by_clients=False,
     )
     http_max_body: int = _setting(
         1_048_576,
@@ -405,6 +422,7 @@ class Field:
 
     @ivar module: Kamailio's module whose C{modparam} it is.
     @ivar live: it can be changed while a server runs.
+    @ivar variable: C{cfg.*} can change it.
     @ivar daemon: its default for C{twistd jsonrpcs}.
     """
 
@@ -414,6 +432,7 @@ class Field:
     help: str
     module: str
     live: bool
+    variable: bool
     daemon: Any
 
     @property

@@ -1,4 +1,4 @@
-"""Settings that can be changed while the server runs: the variables of the groups C{core} and C{jsonrpcs} of cfg.*."""
+"""Settings that clients can change: the variables of the groups C{core} and C{jsonrpcs} of cfg.*."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ def add_variables(variables: Variables, settings: Callable[[], Settings], change
     """
     level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)
     variables.add("core", [level])
-    live = [field for field in fields() if field.live and field.name != "debug"]
+    live = [field for field in fields() if field.variable and field.name != "debug"]
     variables.add("jsonrpcs", [_variable(field, settings, change) for field in live])
 
 

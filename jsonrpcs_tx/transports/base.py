@@ -45,6 +45,11 @@ class Transport(Service):
     def settings_changed(self, settings: Settings) -> None:
         """Apply those changed settings that are live, see L{jsonrpcs_tx.config.settings.Field}."""
 
+    def rules_changed(self) -> None:
+        """Forget what was decided by other rules, and make the callers and origins that are held again: rules may now
+        ask for other facts.
+        """
+
     def reload_tls(self) -> bool:
         """Read certificates, keys and authorities again, for connections that are opened from now on.
 

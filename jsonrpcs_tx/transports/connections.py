@@ -46,6 +46,9 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close the connection at once. Its requests are not answered any more."""
 
+    def forget_caller(self) -> None:
+        """Find out anew who calls, with the next request."""
+
 
 class Connections:
     """The open connections of a factory, each with a number.

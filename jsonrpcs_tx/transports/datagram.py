@@ -41,6 +41,7 @@ class DatagramService(Transport):
         self._reactor = reactor
         self._socket: socket.socket | None = None
         self._replies: DatagramReplies | None = None
+        self._responder: Responder | None = None
         self._reader: DatagramReader | None = None
         self._pool: Pool | None = None
 
@@ -51,6 +52,12 @@ class DatagramService(Transport):
             self._replies.queue.timeout = settings.dgram_timeout / 1000
         if self._pool is not None:
             self._pool.settings_changed(settings)
+
+    def rules_changed(self) -> None:
+        if self._responder is not None:
+            self._responder.rules_changed()
+        if self._pool is not None:
+            self._pool.rules_changed()
 
     def workers(self) -> list[int]:
         return [] if self._pool is None else self._pool.pids()
@@ -79,8 +86,8 @@ class DatagramService(Transport):
         assert sock is not None
         timeout = settings.dgram_timeout / 1000
         self._replies = DatagramReplies(self.protocol, reply_socket(sock, reactor), dispatcher, timeout, reactor)
-        responder = Responder(dispatcher, self.protocol, self._replies)
-        fast = settings.fast_paths and datagrambatch.AVAILABLE and dispatcher.access.trivial
+        self._responder = responder = Responder(dispatcher, self.protocol, self._replies)
+        fast = settings.fast_paths and datagrambatch.AVAILABLE
         self._reader = (datagrambatch.BatchReader if fast else DatagramReader)(sock, responder, reactor)
         if settings.dgram_workers > 1:
             self._pool = Pool(settings, sock, self._reader, responder, reactor)
@@ -105,7 +112,7 @@ class DatagramService(Transport):
             self._reader = None
         if self._replies is not None:
             self._replies.stop()
-            self._replies = None
+            self._replies = self._responder = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None

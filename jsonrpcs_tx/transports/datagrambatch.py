@@ -5,9 +5,9 @@ sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. 
 is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-It may be used only where there are no rules: nothing is looked at but the document. Replies keep their order, and none
-waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time for other transports is
-answered in the next turn of the reactor.
+While there are rules, datagrams are read the general way: here nothing is looked at but the document. Replies keep
+their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time
+for other transports is answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -229,6 +229,9 @@ class BatchReader(DatagramReader):
         self._busy = True
         try:
             if self._place < self._received and not self._answer_slots(end):
+                return
+            if not self._responder.admits_all:
+                super().read(most, end)
                 return
             while most > 0:
                 wanted = min(most, SLOTS)

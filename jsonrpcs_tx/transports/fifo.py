@@ -100,7 +100,7 @@ class FifoReader(PersistentReader):
         self._fd = fd
         self._dispatcher = dispatcher
         self._replies = replies
-        self.origin = dispatcher.origin(FIFO)
+        self.forget_caller()
         self.timeout = timeout
         self.framer = Framer(max_request)
         self._clock: IReactorTime = reactor
@@ -114,6 +114,10 @@ class FifoReader(PersistentReader):
 
     def logPrefix(self) -> str:
         return FIFO
+
+    def forget_caller(self) -> None:
+        """Make the origin of all documents, as the rules now want it."""
+        self.origin = self._dispatcher.origin(FIFO)
 
     def doRead(self) -> None:
         if self._rest is not None:  # nothing more is read before all is answered
@@ -483,6 +487,10 @@ class FifoService(Transport):
         if self._reader is not None and self._replies is not None:
             self._reader.timeout = self._replies.timeout = settings.fifo_timeout / 1000
             self._reader.framer.limit = settings.fifo_max_request
+
+    def rules_changed(self) -> None:
+        if self._reader is not None:
+            self._reader.forget_caller()
 
     def privilegedStartService(self) -> None:
         """Make the FIFO, while the process may still do so.

@@ -170,6 +170,9 @@ class DirectChannel(Channel):
             self.site.connections.departures.watch(self)
             reply.addCallback(self._respond_late)
 
+    def forget_caller(self) -> None:
+        self._origin = None
+
     def _respond(self, reply: Reply) -> None:
         self._handlingRequest = self._arrives = False
         TimeoutMixin.resetTimeout(self)

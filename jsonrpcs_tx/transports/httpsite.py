@@ -281,6 +281,9 @@ class Channel(http.HTTPChannel):
         if self.half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
             self.loseConnection()
 
+    def forget_caller(self) -> None:
+        """Nothing to do: each request finds out who calls."""
+
     def connectionMade(self) -> None:
         super().connectionMade()
         self.site.connections.add(self)

@@ -18,6 +18,7 @@ class Responder:
     @param protocol: name of the transport.
     @param replies: takes the replies.
     @ivar origin: where all documents come from while there are no rules.
+    @ivar admits_all: there are no rules.
     """
 
     def __init__(self, dispatcher: Dispatcher, protocol: str, replies: DatagramReplies) -> None:
@@ -25,7 +26,7 @@ class Responder:
         self.protocol = protocol
         self.replies = replies
         self.origin = Origin(protocol)
-        self._admits_all = dispatcher.access.trivial
+        self.admits_all = dispatcher.access.trivial
         self._known = lru_cache(MAX_CALLERS)(self._decide)
 
     def admit(self, peer: Any, uid: int | None, gid: int | None) -> Origin | None:
@@ -35,13 +36,18 @@ class Responder:
         @param uid: the user of a Unix client, where it is known; C{gid} is its group.
         @return: the origin of its documents; None if it may call nothing: then the datagram is dropped, and counted.
         """
-        if self._admits_all:
+        if self.admits_all:
             return self.origin
         origin, admitted = self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
         if admitted:
             return origin
         self.replies.drop(peer, f"{origin.caller} may not call anything")
         return None
+
+    def rules_changed(self) -> None:
+        """Forget who was admitted."""
+        self.admits_all = self.dispatcher.access.trivial
+        self._known.cache_clear()
 
     def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
         """Answer a datagram, unless its client may call nothing; see L{admit} for the parameters.

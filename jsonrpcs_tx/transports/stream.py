@@ -96,6 +96,10 @@ class StreamService(Transport):
         if self._acceptor is not None:
             self._acceptor.set_backlog()
 
+    def rules_changed(self) -> None:
+        for _, connection in self.connections:
+            connection.forget_caller()
+
     def startService(self) -> None:
         super().startService()
         if self._file is not None:

@@ -43,12 +43,16 @@ class TcpProtocol(Protocol, TimeoutMixin):
         return not (self.busy or self._framer.unfinished or self.transport.disconnecting)  # type: ignore[union-attr]
 
     def connectionMade(self) -> None:
-        address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
-        self._origin = self.factory.dispatcher.origin("tcp", connection=id(self), address=address)
+        self.forget_caller()
         self._framer = Framer(self.factory.settings.fifo_max_request)
         self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
         self.setTimeout(self.factory.settings.http_timeout)
         self.factory.connections.add(self)
+
+    def forget_caller(self) -> None:
+        """Make the origin of the requests, as the rules now want it."""
+        address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
+        self._origin = self.factory.dispatcher.origin("tcp", connection=id(self), address=address)
 
     def dataReceived(self, data: bytes) -> None:
         self._answer(self._framer.feed(data), b"\n" if data.endswith(b"\n") else b"")

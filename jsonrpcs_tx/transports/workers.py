@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.access.rules import Rule
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.state.counters import Counter, Counters
@@ -107,8 +108,9 @@ def decode_passed_on(message: bytes) -> PassedOn:
     raise ValueError(f"a message {value!r:.100}")
 
 
-def _encode_setup(settings: Settings, transport: str, retired: Collection[str]) -> bytes:
-    return _encode((attrs.asdict(settings), transport, sorted(retired)))
+def _encode_setup(settings: Settings, transport: str, retired: Collection[str], rules: Iterable[Rule]) -> bytes:
+    values = {**attrs.asdict(settings), "rule": [rule.text for rule in rules], "rule_file": ""}
+    return _encode((values, transport, sorted(retired)))
 
 
 @attrs.frozen
@@ -175,13 +177,18 @@ class Pool:
         self._settings = settings
         self._changed()
 
+    def rules_changed(self) -> None:
+        """Tell the workers, including those that are started later."""
+        self._changed()
+
     def _changed(self) -> None:
         setup = self._setup()
         for one in self._workers:
             one.set_up(setup)
 
     def _setup(self) -> bytes:
-        return _encode_setup(self._settings, self._protocol, self._registry.retired)
+        rules = self._responder.dispatcher.access.rules
+        return _encode_setup(self._settings, self._protocol, self._registry.retired, rules)
 
     def _passed_on(self, what: PassedOn) -> None:
         if isinstance(what, WaitingReply):

@@ -1,0 +1,42 @@
+"""Rules from a file: one on each line; empty lines, and lines that start with C{#}, are skipped."""
+
+from typing import Final
+
+from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import open_regular, weak_place
+
+_log = make_logger(__name__)
+
+MAX_SIZE: Final = 1_048_576
+"""Bytes of the largest file."""
+
+
+def read_rule_file(path: str) -> list[Rule]:
+    """Read a file of rules.
+
+    @raise StartError: of the setting C{rule_file}: the file cannot be read, or a line is not a rule; it says which.
+    """
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_SIZE + 1)
+        weakness = weak_place(path)
+    except OSError as error:
+        raise StartError("rule_file", path, error.strerror, "a file that can be read") from None
+    except NotAllowed as error:
+        raise StartError("rule_file", path, error.reason, error.allowed) from None
+    if len(data) > MAX_SIZE:
+        raise StartError("rule_file", path, "it is too large", f"a file of up to {MAX_SIZE} bytes")
+    if weakness is not None:
+        _log.warn("others could replace {path}: {weakness}", path=path, weakness=weakness)
+    rules = []
+    for number, line in enumerate(data.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith(b"#"):
+            try:
+                rules.append(read_rule(line.decode().strip()))
+            except UnicodeDecodeError:
+                raise StartError("rule_file", path, f"line {number}: it is not UTF-8", "a rule") from None
+            except SettingError as error:
+                raise StartError("rule_file", path, f"line {number}: {error.value!r:.200}", error.allowed) from None
+    return rules
