@@ -6,8 +6,6 @@ README.md.
 A name is imported when it is first used, so that a client does not load the server, nor Twisted.
 """
 
-import importlib
-
 from jsonrpcs_tx._version import __version__
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
@@ -90,7 +88,9 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    from importlib import import_module  # not for those who only import a module of the package
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
     return value
 
 

@@ -6,9 +6,12 @@ import re
 
 from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
-from jsonrpcs_tx.client.httpmessages import Response
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.rpc.faults import Fault
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from jsonrpcs_tx.client.httpmessages import Response
 
 _OPENING = {
     errno.ENOENT: "start the server, or look for its path",
@@ -42,7 +45,7 @@ def not_reachable(target: Target, method: str, error: OSError) -> NotReachable:
 
 def timed_out(target: Target, method: str, seconds: float) -> TimedOut:
     """Nothing has come for as long as a call may take."""
-    return TimedOut(target.url, method, f"no reply within {seconds:g} s", _SILENCE[target.scheme])
+    return TimedOut(target.url, method, f"no reply within {seconds:.3g} s", _SILENCE[target.scheme])
 
 
 def cut_off(target: Target, method: str) -> BadReply:
@@ -102,7 +105,7 @@ def unknown_client(target: Target, method: str, reason: object) -> Refused:
     )
 
 
-def reply_in(target: Target, method: str, response: Response) -> bytes:
+def reply_in(target: Target, method: str, response: "Response") -> bytes:
     """The reply document that an HTTP response has. Its status does not matter if there is one: Kamailio gives the
     code of a fault as the status.
 

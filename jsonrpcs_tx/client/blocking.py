@@ -1,12 +1,15 @@
 """A client that waits for each reply, for scripts and the command line. Imports nothing that is slow to import."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from jsonrpcs_tx.client import advice
-from jsonrpcs_tx.client.core import NotReply, Reply, array, array_outcomes, arrays, read_reply, request
+from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
+from jsonrpcs_tx.client.batches import Array, batching
+from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, request
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
-from jsonrpcs_tx.client.routes import is_too_large, only_reads, tries
+from jsonrpcs_tx.client.routes import asking, only_reads
+from jsonrpcs_tx.client.steps import run
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.rpc.faults import Fault
 
@@ -14,6 +17,7 @@ TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol, Self, TypeVar
 
+    from jsonrpcs_tx.client.batches import Calls
     from jsonrpcs_tx.client.core import Params
 
     T = TypeVar("T")
@@ -59,7 +63,7 @@ class Client:
         self._reads = reads
         self._id = 0
         self._links: list[Link | None] = [None] * len(self.target.each)
-        self._takes_arrays: bool | None = None if self.target.scheme in ("tcp", "http", "https") else False
+        self._takes_arrays: bool | None = None if self.target.scheme in ARRAY_SCHEMES else False
 
     def __enter__(self) -> "Self":
         return self
@@ -81,7 +85,7 @@ class Client:
         if params and named:
             raise BadRequest(self.target, method, "parameters are given by place and by name", "use one of them")
         outcome = self._call(method, named or params, self._limit(timeout))
-        if isinstance(outcome, Fault):
+        if isinstance(outcome, Fault | ClientError):
             raise outcome
         return outcome
 
@@ -95,10 +99,17 @@ class Client:
             that kept it from an answer. None of them is raised.
         """
         limit = self._limit(timeout)
+
+        def do(step: "Array | Calls") -> list[object]:
+            if isinstance(step, Array):
+                return self._ask_array(step, limit)
+            return [self._call(method, params, limit) for method, params in step]
+
         calls = list(calls)
-        if self._takes_arrays is not False and len(calls) > 1:
-            return self._call_in_arrays(calls, limit)
-        return self._call_each(calls, limit)
+        if self._takes_arrays is False:
+            return do(calls)
+        outcomes: list[Any] = run(batching(calls, self._request, self._takes_arrays), do)
+        return outcomes
 
     def raw(self, document: bytes, timeout: float | None = None) -> bytes:
         """Send a document as it is, and return the reply as it comes. It goes to the first target only.
@@ -135,99 +146,50 @@ class Client:
             raise advice.not_json(self.target, method, error) from None
 
     def _call(self, method: str, params: "Params", timeout: float) -> object:
-        """@return: the result or the fault.
-        @raise ClientError: there is neither.
-        """
-        id, document = self._request(method, params)
+        """@return: the result, the fault, or the L{ClientError}."""
+        try:
+            id, document = self._request(method, params)
+        except ClientError as error:
+            return error
         targets = self.target.each
         if len(targets) == 1:
             return self._ask(0, id, method, document, timeout)
-        deadline = monotonic() + timeout
-        route = tries(targets, len(document), timeout, self._reads(method))
-        index, seconds = next(route)
-        while True:
-            try:
-                outcome = self._ask(index, id, method, document, seconds)
-                if not is_too_large(outcome):
-                    return outcome
-                failure: Any = outcome
-            except ClientError as error:
-                failure = error
-            try:
-                index, seconds = route.send((failure, deadline - monotonic()))
-            except StopIteration:
-                if isinstance(failure, ClientError):
-                    raise failure from None
-                return failure
+        return run(
+            asking(targets, len(document), timeout, self._reads(method), monotonic),
+            lambda step: self._ask(step[0], id, method, document, step[1]),
+        )
 
     def _ask(self, index: int, id: int, method: str, document: bytes, timeout: float) -> object:
-        """One target is asked."""
+        """Ask one target."""
         target = self.target.each[index]
 
         def accept(document: bytes) -> Reply | None:
-            try:
-                reply = read_reply(document)
-            except NotReply as error:
-                raise advice.wrong_reply(target, method, error) from None
+            reply = read_reply(document)
             return reply if reply.answers(id) else None
 
-        outcome = advice.judged(target, method, self._link(index).exchange(method, document, timeout, accept).outcome)
-        if isinstance(outcome, ClientError):
-            raise outcome
-        return outcome
+        try:
+            reply = self._link(index).exchange(method, document, timeout, accept)
+        except NotReply as error:
+            return advice.judged(target, method, error)
+        except ClientError as error:
+            return error
+        return advice.judged(target, method, reply.outcome)
 
-    def _call_each(self, calls: "Sequence[tuple[str, Params]]", timeout: float) -> list[object]:
-        outcomes = []
-        for method, params in calls:
-            try:
-                outcomes.append(self._call(method, params, timeout))
-            except ClientError as error:
-                outcomes.append(error)
-        return outcomes
-
-    def _call_in_arrays(self, calls: "Sequence[tuple[str, Params]]", timeout: float) -> list[object]:
-        outcomes: list[object] = [None] * len(calls)
-        places, ids, documents = [], [], []
-        for place, (method, params) in enumerate(calls):
-            try:
-                id, document = self._request(method, params)
-            except ClientError as error:
-                outcomes[place] = error
-            else:
-                places.append(place)
-                ids.append(id)
-                documents.append(document)
-        for part in arrays(documents, bool(self._takes_arrays)):
-            found = []
-            if self._takes_arrays is not False and len(ids[part]) > 1:
-                found = self._ask_array(ids[part], documents[part], timeout)
-            if not found:
-                found = self._call_each([calls[place] for place in places[part]], timeout)
-            for place, outcome in zip(places[part], found, strict=True):
-                outcomes[place] = outcome
-        return outcomes
-
-    def _ask_array(self, ids: Sequence[int], documents: Sequence[bytes], timeout: float) -> list[object]:
+    def _ask_array(self, array: Array, timeout: float) -> list[object]:
         """Ask the first target for many at once.
 
         @return: the outcomes; empty: they have to be asked for one by one, and none has been run.
         """
-        method = f"{len(ids)} calls"
-
-        def accept(document: bytes) -> list[object]:
-            try:
-                return array_outcomes(document, ids)
-            except NotReply as error:
-                raise advice.wrong_reply(self.target, method, error) from None
-
         try:
-            found = self._link(0).exchange(method, array(documents), timeout, accept)
+            found = self._link(0).exchange(array.method, array.document, timeout, array.outcomes)
         except NotReachable:
             return []
+        except NotReply as error:
+            found = [error] * len(array.ids)
         except ClientError as error:
-            return [error] * len(ids)
+            return [error] * len(array.ids)
         self._takes_arrays = bool(found)
-        return [advice.judged(self.target, method, outcome) for outcome in found]
+        return [advice.judged(self.target, array.method, outcome) for outcome in found]
 
 
 def _link(target: Target, max_reply: int) -> "Link":

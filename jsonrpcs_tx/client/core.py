@@ -1,6 +1,6 @@
 """Calls as documents: requests are written, replies are read, and each reply finds its call. Does no I/O."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from jsonrpcs_tx.client.documents import NotJson, decode, encode
@@ -15,15 +15,6 @@ if TYPE_CHECKING:
 
 ENVELOPE_ERRORS = (-32700, -32600)
 """Codes of faults about a document as a whole, which may come without the id of a request: nothing of it was run."""
-
-ARRAY_CALLS = 100
-ARRAY_BYTES = 60_000
-"""How much one array of requests has at most."""
-
-PROBE_CALLS = 2
-PROBE_BYTES = 4_000
-"""How much the first array has, by which a server shows whether it takes arrays. Kamailio closes the connection without
-a reply if it gets much more than it has room for."""
 
 
 class NotReply(ValueError):
@@ -93,10 +84,14 @@ def read_reply(document: bytes) -> Reply:
 
     @raise NotReply: it is none.
     """
-    return _reply_of(_decoded(document))
+    return reply_of(decoded(document))
 
 
-def _decoded(document: bytes) -> object:
+def decoded(document: bytes) -> object:
+    """A document that should be a reply, or several, decoded.
+
+    @raise NotReply: it is not JSON.
+    """
     try:
         return decode(document)
     except NotJson as error:
@@ -105,7 +100,11 @@ def _decoded(document: bytes) -> object:
         raise NotReply(f"the reply is not JSON: {error}") from None
 
 
-def _reply_of(value: object) -> Reply:
+def reply_of(value: object) -> Reply:
+    """The reply that a decoded document is.
+
+    @raise NotReply: it is none.
+    """
     if type(value) is dict:
         if "error" in value and value["error"] is not None:
             return Reply(value.get("id"), _fault(value["error"]))
@@ -118,46 +117,5 @@ def _fault(error: object) -> Fault:
     if type(error) is dict:
         code, text = error.get("code"), error.get("message")
         if type(code) is int and type(text) is str:
-            return Fault(code, text)
+            return Fault(code, text, error.get("data"))
     raise NotReply("the error of the reply lacks a code and a message")
-
-
-def arrays(requests: Sequence[bytes], is_known: bool) -> Iterator[slice]:
-    """Which requests go together in one array.
-
-    @param is_known: whether the server is known to take arrays; if not, the first one is small.
-    @return: slices, which cover all of them in their order.
-    """
-    start = size = 0
-    for index, document in enumerate(requests):
-        calls, bytes_ = (ARRAY_CALLS, ARRAY_BYTES) if is_known or start else (PROBE_CALLS, PROBE_BYTES)
-        if index > start and (index - start >= calls or size + len(document) > bytes_):
-            yield slice(start, index)
-            start, size = index, 0
-        size += len(document) + 1
-    if start < len(requests):
-        yield slice(start, len(requests))
-
-
-def array(requests: Sequence[bytes]) -> bytes:
-    """One document of several requests."""
-    return b"[" + b",".join(requests) + b"]"
-
-
-def array_outcomes(document: bytes, ids: Sequence[int]) -> list[object]:
-    """What an array of requests was answered with.
-
-    @param ids: of the requests.
-    @return: for each of them the result, the fault, or L{NotReply} where the reply to it is missing. Empty: the server
-        takes no arrays, and has run nothing of it. (Kamailio answers each with an empty result that has no id.)
-    @raise NotReply: it is no answer to an array.
-    """
-    value = _decoded(document)
-    if isinstance(value, list):
-        replies = [_reply_of(one) for one in value]
-        found = {reply.id: reply.outcome for reply in replies if type(reply.id) is int}
-        return [found.get(id, NotReply("the reply to this request is missing")) for id in ids]
-    reply = _reply_of(value)
-    if reply.id is None and (reply.outcome == {} or reply.answers(ids[0])):
-        return []
-    raise NotReply("the reply to several requests is not an array")

@@ -1,11 +1,15 @@
 """Which of several targets of one server takes a call, and which is tried next. Does no I/O."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 
-from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, TimedOut
+from jsonrpcs_tx.client.errors import BadReply, BadRequest, NotReachable, TimedOut
 from jsonrpcs_tx.client.fifos import MAX_REQUEST
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.rpc.faults import Fault
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from jsonrpcs_tx.client.steps import Steps
 
 MAX_UDP = 65_507
 """Bytes of the largest datagram over UDP."""
@@ -29,36 +33,37 @@ def only_reads(method: str) -> bool:
     return name in _READING or name.startswith(_WORDS_THAT_READ) or name.endswith(("list", "dump", "info", "stats"))
 
 
-def is_too_large(outcome: object) -> bool:
-    """Whether a call was answered with the fault that its result has no room in a datagram."""
-    return isinstance(outcome, Fault) and outcome.code == 500 and _TOO_LARGE in outcome.text.lower()
+def asking(
+    targets: Sequence[Target], size: int, timeout: float, may_repeat: bool, seconds: Callable[[], float]
+) -> "Steps[tuple[int, float]]":
+    """Ask one target after the other until one answers.
 
-
-def tries(
-    targets: Sequence[Target], size: int, timeout: float, may_repeat: bool
-) -> Generator[tuple[int, float], "tuple[ClientError | Fault, float]", None]:
-    """The targets to send a request to, one after the other, until one answers.
-
-    Yields the index of a target and the seconds that it has. Is sent what came instead of a result, and the seconds
-    that are left. Ends when that has to do.
+    Yields the index of a target and the seconds that it has; is sent the result, the fault or the L{ClientError} that
+    came of it. Returns the last of these.
 
     @param size: bytes of the request.
     @param timeout: seconds for all.
     @param may_repeat: whether the request may be run twice.
+    @param seconds: the time.
     """
-    able = [index for index, one in enumerate(targets) if size <= _CARRIES.get(one.scheme, size)]
-    order = able or [0]
-    for place, index in enumerate(order):
-        is_last = place + 1 == len(order)
-        # A datagram that is too large is never sent, so a part of the time has to do.
-        waits = is_last or targets[index].scheme not in ("unix", "udp") or not may_repeat
-        failure, timeout = yield index, timeout if waits else timeout / 2
-        if is_last or timeout <= 0 or not _is_next(failure, may_repeat):
-            return
+    deadline = seconds() + timeout
+    able = [index for index, one in enumerate(targets) if size <= _CARRIES.get(one.scheme, size)] or [0]
+    for index in able[:-1]:
+        # Kamailio never sends a datagram that is too large, so only a part of the time is for it.
+        part = 2 if may_repeat and targets[index].scheme in ("unix", "udp") else 1
+        outcome = yield index, (deadline - seconds()) / part
+        if seconds() >= deadline or not _may_do_better(outcome, may_repeat):
+            return outcome
+    return (yield able[-1], deadline - seconds())
 
 
-def _is_next(failure: ClientError | Fault, may_repeat: bool) -> bool:
-    """Whether another target may do better."""
-    if isinstance(failure, NotReachable | BadRequest):
+def _may_do_better(outcome: object, may_repeat: bool) -> bool:
+    """Whether another target may, after what came of one."""
+    if isinstance(outcome, NotReachable | BadRequest):
         return True  # it has not been run
-    return may_repeat and (isinstance(failure, TimedOut | BadReply) or is_too_large(failure))
+    return may_repeat and (isinstance(outcome, TimedOut | BadReply) or _is_too_large(outcome))
+
+
+def _is_too_large(outcome: object) -> bool:
+    """Whether a server of ours says that the result has no room in a datagram."""
+    return isinstance(outcome, Fault) and outcome.code == 500 and _TOO_LARGE in outcome.text.lower()

@@ -22,9 +22,11 @@ MAX_UNIX_PATH = 107
 """Bytes of the path of a Unix socket."""
 
 _PORTS = {"http": 80, "https": 443}
-_BOUNDARY = re.compile(rf",(?=(?:{'|'.join(SCHEMES)}):)")
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/@?#\s]+))(?::([0-9]{1,5}))?")
-_PATH = re.compile(r"(?:[/?][!-~]*)?")
+_BOUNDARY = rf",(?=(?:{'|'.join(SCHEMES)}):)"
+_HOST_PORT = r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/@?#\s]+))(?::([0-9]{1,5}))?"
+_PATH = r"(?:[/?][!-~]*)?"
+"""Compiled when they are needed, since that takes time."""
+
 _OPTIONS = {
     "user": ("http", "https"),
     "password": ("http", "https"),
@@ -149,7 +151,7 @@ def parse_target(text: str, **options: str | None) -> Target:
         L{Target}, for each of the targets that takes it; None: not given.
     @raise TargetError: it is not a target, or none of the targets takes an option.
     """
-    parts = _BOUNDARY.split(text)
+    parts = re.split(_BOUNDARY, text) if "," in text else [text]
     given = {name: value for name, value in options.items() if value is not None}
     schemes = {part.partition(":")[0] for part in parts}
     for name in given:
@@ -198,7 +200,7 @@ def _parse_url(text: str, scheme: str, rest: str, options: dict[str, str]) -> Ta
         raise TargetError(_shown(text), f"no // after {scheme}:", allowed)
     end = re.search(r"[/?#]", rest[2:])
     authority, path = (rest[2 : 2 + end.start()], rest[2 + end.start() :]) if end else (rest[2:], "")
-    if "#" in path or not _PATH.fullmatch(path):
+    if "#" in path or not re.fullmatch(_PATH, path):
         raise TargetError(_shown(text), "the path has a fragment, a blank, or what is not ASCII", allowed)
     user, at, authority = authority.rpartition("@")
     host, port = _host_and_port(text, authority, _PORTS[scheme])
@@ -213,7 +215,7 @@ def _parse_url(text: str, scheme: str, rest: str, options: dict[str, str]) -> Ta
 
 
 def _host_and_port(text: str, part: str, default: int | None) -> tuple[str, int]:
-    found = _HOST_PORT.fullmatch(part)
+    found = re.fullmatch(_HOST_PORT, part)
     if found is None:
         raise TargetError(_shown(text), "there is no host, or it is not one")
     ipv6, name, port = found.groups()
