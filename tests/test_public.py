@@ -22,7 +22,7 @@ def type_checkers_see() -> dict[str, str]:
     return {
         alias.name: f"{node.module}"
         for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text()))
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and f"{node.module}".startswith("jsonrpcs_tx.")
         for alias in node.names
     }
 

@@ -1,12 +1,13 @@
 """A client that waits for each reply, for scripts and the command line. Imports nothing that is slow to import."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from time import monotonic
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
 from jsonrpcs_tx.client.batches import Array, batching
-from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, request
+from jsonrpcs_tx.client.core import NotReply, reply_to, request
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
 from jsonrpcs_tx.client.routes import asking, only_reads
 from jsonrpcs_tx.client.steps import run
@@ -163,12 +164,8 @@ class Client:
         """Ask one target."""
         target = self.target.each[index]
 
-        def accept(document: bytes) -> Reply | None:
-            reply = read_reply(document)
-            return reply if reply.answers(id) else None
-
         try:
-            reply = self._link(index).exchange(method, document, timeout, accept)
+            reply = self._link(index).exchange(method, document, timeout, partial(reply_to, id))
         except NotReply as error:
             return advice.judged(target, method, error)
         except ClientError as error:

@@ -1,6 +1,5 @@
 """Connections, waiting for each reply: plain JSON over TCP, and HTTP(S)."""
 
-import select
 import socket
 from collections.abc import Callable
 from time import monotonic
@@ -15,9 +14,9 @@ from jsonrpcs_tx.client.advice import (
     untrusted,
     wrong_reply,
 )
-from jsonrpcs_tx.client.blockingnames import resolve
 from jsonrpcs_tx.client.httpmessages import CutOff, NotHttp, Response, TooLarge, post, post_head
-from jsonrpcs_tx.client.polling import left
+from jsonrpcs_tx.client.names import resolve
+from jsonrpcs_tx.client.polling import is_readable, left
 from jsonrpcs_tx.client.targets import Target
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
@@ -129,7 +128,7 @@ class HttpLink:
     def _post(self, method: str, request: bytes, deadline: float) -> Response:
         """Send a request, once more if the connection that was kept is gone: it has not taken the whole request."""
         sock = self._socket
-        if sock is not None and not _is_ended(sock) and self._send(sock, request, deadline):
+        if sock is not None and not is_readable(sock) and self._send(sock, request, deadline):
             return self._read(method, sock, deadline)
         self.close()
         self._socket = sock = self._open(method, deadline)
@@ -209,10 +208,3 @@ def _connect(target: Target, deadline: float) -> socket.socket:
             return sock
     assert failed is not None
     raise failed
-
-
-def _is_ended(sock: socket.socket) -> bool:
-    """Whether the server has closed a connection, or said something unasked."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -87,6 +87,15 @@ def read_reply(document: bytes) -> Reply:
     return reply_of(decoded(document))
 
 
+def reply_to(id: int, document: bytes) -> Reply | None:
+    """The reply to a request; None: it is to another one.
+
+    @raise NotReply: the document is none.
+    """
+    reply = read_reply(document)
+    return reply if reply.answers(id) else None
+
+
 def decoded(document: bytes) -> object:
     """A document that should be a reply, or several, decoded.
 

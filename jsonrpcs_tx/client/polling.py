@@ -5,7 +5,13 @@ from time import monotonic
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
-    from socket import socket
+    from typing import Protocol
+
+    class HasFileno(Protocol):
+        """A socket, for example."""
+
+        def fileno(self) -> int: ...
+
 
 READ, WRITE = select.POLLIN, select.POLLOUT
 
@@ -21,7 +27,14 @@ def left(deadline: float) -> float:
     return seconds
 
 
-def wait(what: "socket | int", event: int, deadline: float) -> None:
+def is_readable(what: "HasFileno | int") -> bool:
+    """Whether something can be read now, or has ended."""
+    poll = select.poll()
+    poll.register(what, READ)
+    return bool(poll.poll(0))
+
+
+def wait(what: "HasFileno | int", event: int, deadline: float) -> None:
     """Wait until something can be read or written, or has ended.
 
     @param event: L{READ} or L{WRITE}.

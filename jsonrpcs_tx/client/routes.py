@@ -23,14 +23,12 @@ _CARRIES = {"udp": MAX_UDP, "unix": MAX_UNIX, "fifo": MAX_REQUEST}
 _TOO_LARGE = "too large for a datagram"
 """What a server of ours answers where the reply has no room in a datagram, in lower case."""
 
-_READING = frozenset(("echo", "lookup", "methods", "ps", "psx", "uptime", "version", "who"))
-_WORDS_THAT_READ = ("list", "dump", "get", "show", "stats", "info", "fetch")
-
-
 def only_reads(method: str) -> bool:
-    """Whether a method is called as those are that change nothing, so that it may be called twice."""
-    name = method.rpartition(".")[2].lower()
-    return name in _READING or name.startswith(_WORDS_THAT_READ) or name.endswith(("list", "dump", "info", "stats"))
+    """Whether a method changes nothing according to the catalogue of Kamailio's commands, so that it may be run twice."""
+    from jsonrpcs_tx.catalogue import READ, find  # only few calls need it
+
+    entry = find(method)
+    return entry is not None and entry.effect == READ
 
 
 def asking(

@@ -1,0 +1,96 @@
+"""Datagram sockets as clients need them."""
+
+import errno
+import mmap
+import os
+import socket
+
+from jsonrpcs_tx.client.advice import too_large_request
+from jsonrpcs_tx.client.replysockets import ReplySocket
+from jsonrpcs_tx.client.targets import Target
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from jsonrpcs_tx.client.names import Address
+
+MAX_DATAGRAM = 1_048_576
+"""Bytes of the largest datagram that is taken."""
+
+
+_QUEUE_LENGTH = "/proc/sys/net/unix/max_dgram_qlen"
+
+
+def room(target: Target, limit: int) -> int:
+    """How many calls may be under way, so that all replies have room in the socket's queue. Servers wait before they
+    try again to send to a Unix socket that has none.
+
+    @param limit: that may be in any case.
+    """
+    if target.scheme != "unix":
+        return limit
+    try:
+        with open(_QUEUE_LENGTH) as file:
+            return max(1, min(limit, int(file.read())))
+    except (OSError, ValueError):
+        return 1
+
+
+class DatagramSocket:
+    """A socket that does not wait, connected to a server's, so that the kernel lets no other datagrams to it.
+
+    @param address: of C{udp:}.
+    @param max_reply: bytes of the largest datagram that is taken; L{MAX_DATAGRAM} at most.
+    @ivar max_reply: the same.
+    @raise OSError: it cannot be made, or there is no such server.
+    """
+
+    def __init__(self, target: Target, address: "Address | None", max_reply: int) -> None:
+        self._target = target
+        self.max_reply = min(max_reply, MAX_DATAGRAM)
+        self._buffer = memoryview(mmap.mmap(-1, self.max_reply))  # takes memory as far as it is used
+        self._reply_socket: ReplySocket | None = None
+        if address is None:
+            self._reply_socket = ReplySocket(target.path, target.reply_dir)
+            self._socket = self._reply_socket.socket
+        else:
+            self._socket = socket.socket(address[0], socket.SOCK_DGRAM)
+            self._socket.connect(address[1])
+        self._socket.setblocking(False)
+        self.fileno = self._socket.fileno
+
+    def close(self) -> None:
+        """Close it, and remove what was made for it."""
+        self._socket.close()
+        if self._reply_socket is not None:
+            self._reply_socket.close()
+
+    def error(self) -> OSError:
+        """What is wrong with the socket, as the system says."""
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNREFUSED
+        return OSError(number, os.strerror(number))
+
+    def send(self, method: str, document: bytes) -> None:
+        """Send a request.
+
+        @raise BlockingIOError: the server's queue is full.
+        @raise BadRequest: no datagram holds it.
+        @raise OSError: nobody takes it. C{ConnectionError}: the server that was there is gone; over UDP one before may
+            not have got there.
+        """
+        try:
+            self._socket.send(document)
+        except OSError as error:
+            if error.errno == errno.EMSGSIZE:
+                raise too_large_request(self._target, method, len(document)) from None
+            if error.errno == errno.ENOBUFS:
+                raise BlockingIOError from None
+            raise
+
+    def receive(self) -> bytes | None:
+        """What has come; None: it is larger than it may be.
+
+        @raise BlockingIOError: nothing.
+        @raise OSError: nobody is there.
+        """
+        size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
+        return bytes(self._buffer[:size]) if size <= self.max_reply else None

@@ -1,0 +1,199 @@
+"""Datagrams with many calls under way."""
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jsonrpcs_tx.client import advice
+from jsonrpcs_tx.client.core import NotReply, read_reply
+from jsonrpcs_tx.client.datagrams import DatagramSocket, room
+from jsonrpcs_tx.client.errors import BadRequest
+from jsonrpcs_tx.client.names import look_up, numeric
+from jsonrpcs_tx.client.targets import Target
+from jsonrpcs_tx.client.underway import Call, Link
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.client.names import Address
+
+AT_ONCE: Final = 64
+"""Datagrams that are read before other descriptors get their turn."""
+
+
+@implementer(IReadDescriptor, IWriteDescriptor)
+class DatagramLink(Link):
+    """Sends requests from one connected socket. What cannot be sent yet waits in order."""
+
+    def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
+        super().__init__(target, reactor, max_reply, room(target, limit))
+        self._socket: DatagramSocket | None = None
+        self._unsent: deque[Call] = deque()
+        self._lookup: Deferred[list[Address]] | None = None
+
+    def fileno(self) -> int:
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        return "jsonrpcs client"
+
+    def transmit(self, call: Call) -> None:
+        if self._socket is not None and not self._unsent and self._try(call):
+            return
+        self._unsent.append(call)
+        self._continue()
+
+    def forget(self, call: Call) -> None:
+        if call in self._unsent:
+            self._unsent.remove(call)
+
+    def shut(self) -> None:
+        self._close()
+        lookup, self._lookup = self._lookup, None
+        if lookup is not None:
+            lookup.cancel()
+
+    def doRead(self) -> None:
+        sock = self._socket
+        for _ in range(AT_ONCE):
+            if sock is None or sock is not self._socket:
+                return
+            try:
+                data = sock.receive()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._lost(error)
+                self._continue()
+                return
+            if data is None:
+                self._answer_only(advice.too_large_reply, sock.max_reply)
+            else:
+                self._received(data)
+
+    def doWrite(self) -> None:
+        while self._unsent and self._try(self._unsent[0]):
+            self._unsent.popleft()
+        if self._unsent:
+            self._continue()
+        elif self._socket is not None:
+            self.reactor.removeWriter(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor has seen an error of the socket, such as that nobody is there."""
+        if self._socket is not None:
+            self._lost(self._socket.error())
+            self._continue()
+
+    def _received(self, data: bytes) -> None:
+        try:
+            reply = read_reply(data)
+        except NotReply as error:
+            self._answer_only(advice.wrong_reply, error)
+            return
+        id = reply.id
+        if type(id) is int:
+            call = self.calls.get(id)
+            if call is not None:
+                self.finish(call, reply)
+        elif len(self.calls) == 1:
+            (call,) = self.calls.values()
+            if reply.answers(call.id):
+                self.finish(call, reply)
+
+    def _answer_only(self, error: Any, reason: object) -> None:
+        """What has come answers no call in particular: if one only is under way, it is for that, else it is dropped."""
+        if len(self.calls) == 1:
+            (call,) = self.calls.values()
+            self.finish(call, error(self.target, call.method, reason))
+
+    def _try(self, call: Call) -> bool:
+        """Send a call.
+
+        @return: False: it has to wait, perhaps for another socket, since the server that this one knows is gone.
+        """
+        sock = self._socket
+        if sock is None:
+            return False
+        try:
+            sock.send(call.method, call.document)
+        except BlockingIOError:
+            return False
+        except BadRequest as error:
+            self.give_up(call, error)
+        except ConnectionError as error:
+            self.doRead()  # what the server has said before it went
+            self._lost(error, call)
+            return False
+        except OSError as error:
+            self.give_up(call, advice.not_reachable(self.target, call.method, error))
+        return True
+
+    def _lost(self, error: OSError, unsent: Call | None = None) -> None:
+        """The server is gone: those who have asked it get no reply.
+
+        @param unsent: has not, like those that wait to be sent.
+        """
+        self._close()
+        waiting = {unsent, *self._unsent}
+        for call in list(self.calls.values()):
+            if call not in waiting:
+                failed = advice.not_reachable(self.target, call.method, error)
+                self.finish(call, failed if self.target.scheme == "udp" else advice.cut_off(self.target, call.method))
+
+    def _continue(self) -> None:
+        """Send what waits as soon as that is possible."""
+        if self._socket is not None:
+            self.reactor.addWriter(self)
+        elif self._unsent:
+            self._open()
+
+    def _open(self) -> None:
+        """Get a socket, and send what waits."""
+        if self._lookup is not None:
+            return
+        if self.target.scheme == "unix":
+            self._connect(None)
+            return
+        known = numeric(self.target, socket.SOCK_DGRAM)
+        if known:
+            self._connect(known[0])
+            return
+        pool = self.reactor.getThreadPool()
+        self._lookup = deferToThreadPool(self.reactor, pool, look_up, self.target, socket.SOCK_DGRAM)
+        self._lookup.addCallbacks(self._looked_up, self._not_found)
+
+    def _looked_up(self, found: "list[Address]") -> None:
+        self._lookup = None
+        self._connect(found[0])
+
+    def _not_found(self, failure: Failure) -> None:
+        if self._lookup is not None:
+            self._lookup = None
+            self._fail_unsent(failure.value)
+
+    def _connect(self, address: "Address | None") -> None:
+        try:
+            self._socket = DatagramSocket(self.target, address, self.max_reply)
+        except OSError as error:
+            self._fail_unsent(error)
+            return
+        self.reactor.addReader(self)
+        self.reactor.addWriter(self)
+
+    def _fail_unsent(self, error: Any) -> None:
+        unsent, self._unsent = self._unsent, deque()
+        for call in unsent:
+            self.give_up(call, advice.not_reachable(self.target, call.method, error))
+
+    def _close(self) -> None:
+        sock = self._socket
+        if sock is not None:
+            self.reactor.removeReader(self)
+            self.reactor.removeWriter(self)
+            self._socket = None
+            sock.close()

@@ -1,0 +1,170 @@
+"""Calls under way with Deferreds: their ids, their time limits, and how many there are at a time."""
+
+from collections import deque
+from math import inf
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.client import advice
+from jsonrpcs_tx.client.batches import Array
+from jsonrpcs_tx.client.core import NotReply, reply_to
+from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.targets import Target
+
+GRAIN: Final = 0.01
+"""Seconds by which a time limit may be exceeded, so that calls are not looked through all the time."""
+
+
+class Call:
+    """A document on its way to a server and back.
+
+    @param array: the requests that it has; None: it has one.
+    @ivar id: of the request; of an array, of its first one.
+    @ivar method: for messages.
+    @ivar seconds: that it may take.
+    @ivar deadline: when they are over.
+    @ivar waiting: fires with the L{Reply<core.Reply>}, the outcomes of an array, or the L{ClientError}. It
+        fails only when it is cancelled, and then the reply is dropped.
+    """
+
+    __slots__ = ("array", "deadline", "document", "id", "method", "seconds", "waiting", "way")
+
+    def __init__(self, id: int, method: str, document: bytes, seconds: float, array: Array | None = None) -> None:
+        self.id = id
+        self.array = array
+        self.method = method
+        self.document = document
+        self.seconds = seconds
+        self.deadline = inf
+        self.way: Any = None
+        self.waiting: Deferred[Any] = Deferred(self._cancel)
+
+    def _cancel(self, waiting: object) -> None:
+        self.way.drop(self)
+
+
+class Link:
+    """How calls get to one target, so many at a time; others wait for their turn.
+
+    A subclass sends a call in C{transmit}, forgets one in C{forget}, and says what came of it to L{finish}.
+
+    @param target: where to.
+    @param reactor: that it runs in.
+    @param max_reply: bytes of a reply above which it is given up.
+    @param limit: calls that are under way at a time.
+    @ivar calls: those under way, by their ids.
+    """
+
+    def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
+        self.target = target
+        self.reactor = reactor
+        self.max_reply = max_reply
+        self.calls: dict[int, Call] = {}
+        self._limit = limit
+        self._queue: deque[Call] = deque()
+        self._seconds = reactor.seconds
+        self._timer: Any = None
+        self._timer_at = inf
+
+    def send(self, call: Call) -> "Deferred[Any]":
+        """Take a call.
+
+        @return: its C{waiting}.
+        """
+        call.way = self
+        call.deadline = deadline = self._seconds() + call.seconds
+        if deadline < self._timer_at:
+            self._set_timer(deadline)
+        if len(self.calls) < self._limit:
+            self.calls[call.id] = call
+            self.transmit(call)
+        else:
+            self._queue.append(call)
+        return call.waiting
+
+    def finish(self, call: Call, outcome: object) -> None:
+        """Say what came of a call that is under way, unless it is over already."""
+        if self.calls.pop(call.id, None) is None:
+            return
+        if self._queue:
+            self._send_next()
+        call.waiting.callback(outcome)
+
+    def give_up(self, call: Call, error: ClientError) -> None:
+        """Say that a call cannot be sent; in a later turn of the reactor, so that a caller who tries again at once
+        lets others have their turn.
+        """
+        self.reactor.callLater(0, self.finish, call, error)
+
+    def outcome(self, call: Call, document: bytes) -> object:
+        """What a call is answered with by a document that can be for no other call."""
+        try:
+            if call.array is not None:
+                return call.array.outcomes(document)
+            reply = reply_to(call.id, document)
+        except NotReply as error:
+            return advice.wrong_reply(self.target, call.method, error)
+        return reply or advice.wrong_reply(self.target, call.method, "the reply is to another request")
+
+    def drop(self, call: Call) -> None:
+        """Forget a call whose reply nobody wants."""
+        if self.calls.pop(call.id, None) is not None:
+            self.forget(call)
+            self._send_next()
+        elif call in self._queue:
+            self._queue.remove(call)
+
+    def close(self) -> "Deferred[None] | None":
+        """Fail all calls, and close what is open.
+
+        @return: fires with None when all is closed; None: it is already.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._timer_at = None, inf
+        queued, self._queue = self._queue, deque()
+        for call in [*self.calls.values(), *queued]:
+            self.calls[call.id] = call
+            self.forget(call)
+            self.finish(call, ClientError(self.target.url, call.method, "the client was closed"))
+        return self.shut()
+
+    def transmit(self, call: Call) -> None:
+        """Send a call."""
+        raise NotImplementedError
+
+    def forget(self, call: Call) -> None:
+        """Let go of what a call has, since nobody waits for it any more."""
+
+    def shut(self) -> "Deferred[None] | None":
+        """See L{close}."""
+        raise NotImplementedError
+
+    def _send_next(self) -> None:
+        while self._queue and len(self.calls) < self._limit:
+            call = self._queue.popleft()
+            self.calls[call.id] = call
+            self.transmit(call)
+
+    def _set_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        self._timer = self.reactor.callLater(max(GRAIN, at - self._seconds()), self._look_at_deadlines)
+
+    def _look_at_deadlines(self) -> None:
+        self._timer, self._timer_at = None, inf
+        now = self._seconds()
+        late = [call for call in (*self.calls.values(), *self._queue) if call.deadline <= now]
+        for call in late:
+            if call.id not in self.calls:
+                if call not in self._queue:
+                    continue
+                self._queue.remove(call)
+                self.calls[call.id] = call
+            self.forget(call)
+            self.finish(call, advice.timed_out(self.target, call.method, call.seconds))
+        following = min((call.deadline for call in (*self.calls.values(), *self._queue)), default=inf)
+        if following < self._timer_at:
+            self._set_timer(following)

@@ -1,0 +1,353 @@
+"""The client with Deferreds, beside our server in both dialects and the real Kamailio."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.protocol import DatagramProtocol
+from twisted.trial.unittest import TestCase
+
+from jsonrpcs_tx.client.deferred import Client, connect
+from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
+from jsonrpcs_tx.client.targets import Target, parse_target
+from jsonrpcs_tx.rpc.faults import Fault
+from tests.support import Server
+from tests.support.clients import TRANSPORTS, kamailio_targets, leftovers, our_target
+from tests.support.kamailio import Kamailio
+from tests.support.programs import lacks
+from tests.support.reactor import until
+
+pytestmark = pytest.mark.slow
+
+REAL = ("unix", "fifo", "http")
+"""The transports of the real Kamailio."""
+
+TEXT = "x\\\\\"'\\{}é\u2028\x01 \U0001f600"
+
+
+class Case(TestCase):
+    """Clients, which are closed in the end."""
+
+    timeout = 60
+
+    def client(self, target: Target | str, **options: Any) -> Client:
+        client = connect(target, **options)
+        self.addCleanup(client.close)
+        return client
+
+    async def fails(self, waiting: Deferred[Any], kind: type[Exception], pattern: str) -> Exception:
+        """How a call fails."""
+        with pytest.raises(kind, match=pattern) as failure:
+            await waiting
+        return failure.value
+
+
+class Servers(Case):
+    """Servers that stay as they are."""
+
+    stack: ClassVar[ExitStack]
+    ours: ClassVar[Server]
+    strict: ClassVar[Server]
+    kamailio: ClassVar[Kamailio | None]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.stack = ExitStack()
+        directories = [Path(cls.stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
+        cls.ours = cls.stack.enter_context(Server(directories[0]))
+        cls.strict = cls.stack.enter_context(Server(directories[1], "--dialect=jsonrpc2"))
+        cls.kamailio = None if lacks("kamailio") else cls.stack.enter_context(Kamailio(directories[2]))
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        cls.stack.close()
+
+    async def check_calls(self, target: Target | str, unknown: str) -> None:
+        """A client gets results, faults, and the replies to many calls."""
+        client = self.client(target)
+        assert await client.call("jsonrpc.echo", TEXT, 5) == [TEXT, 5]
+        await self.fails(client.call("no.such"), Fault, unknown)
+        await self.fails(client.call("jsonrpc.echo", float("nan")), BadRequest, "no form in JSON")
+        calls = [("jsonrpc.echo", (str(number),)) for number in range(250)]
+        outcomes = await client.batch([*calls, ("no.such", {"a": 1}), ("jsonrpc.echo", [float("inf")])])
+        assert outcomes[:250] == [[str(number)] for number in range(250)]
+        assert isinstance(outcomes[250], Fault)
+        assert isinstance(outcomes[251], BadRequest)
+        await client.close()
+        assert await client.call("jsonrpc.echo", "after") == ["after"]
+
+    async def test_ours(self) -> None:
+        """Each transport of our server in both dialects."""
+        for transport in TRANSPORTS:
+            await self.check_calls(our_target(self.ours, transport), "^500 Method Not Found$")
+            await self.check_calls(our_target(self.strict, transport), "^-32601 Method not found$")
+
+    async def test_real(self) -> None:
+        """Each transport of the real Kamailio."""
+        if self.kamailio is None:
+            raise pytest.skip.Exception("Kamailio is missing")
+        for transport in REAL:
+            await self.check_calls(kamailio_targets(self.kamailio)[transport], "^500 Method Not Found$")
+
+    async def check_many(self, target: Target | str) -> None:
+        """10,000 calls, of which 64 are under way: each gets its own result."""
+        client = self.client(target, timeout=30)
+        numbers = iter(range(10_000))
+        wrong: list[Any] = []
+
+        async def caller() -> None:
+            for number in numbers:
+                result = await client.call("jsonrpc.echo", "x", number)
+                if result != ["x", number]:
+                    wrong.append((number, result))
+
+        await gatherResults([Deferred.fromCoroutine(caller()) for _ in range(64)])
+        assert wrong == []
+        assert next(numbers, None) is None
+        await client.close()
+
+    async def test_many(self) -> None:
+        """Over each transport of our server."""
+        for transport in TRANSPORTS:
+            await self.check_many(our_target(self.ours, transport))
+        assert leftovers(self.ours.directory, self.ours.reply_dir) == []
+
+    async def test_many_real(self) -> None:
+        """Over each transport of the real Kamailio."""
+        if self.kamailio is None:
+            raise pytest.skip.Exception("Kamailio is missing")
+        before = leftovers(Path("/tmp"))
+        for transport in REAL:
+            await self.check_many(kamailio_targets(self.kamailio)[transport])
+        assert leftovers(Path("/tmp")) == before
+
+    async def test_all_at_once(self) -> None:
+        """Calls beyond those under way wait for their turn."""
+        for transport in TRANSPORTS:
+            client = self.client(our_target(self.ours, transport), under_way=3)
+            results = await gatherResults([client.call("jsonrpc.echo", "x", number) for number in range(300)])
+            assert results == [["x", number] for number in range(300)]
+
+    async def test_cancelled(self) -> None:
+        """A cancelled call is dropped, whether it is under way or waits for its turn; the others go on."""
+        for transport in TRANSPORTS:
+            client = self.client(our_target(self.ours, transport), under_way=2)
+            calls = [client.call("jsonrpc.echo", "x", number) for number in range(10)]
+            for call in calls[1::2]:
+                call.cancel()
+            results = await gatherResults(calls[::2])
+            assert results == [["x", number] for number in range(0, 10, 2)]
+            for call in calls[1::2]:
+                with pytest.raises(CancelledError):
+                    await call
+            await client.close()
+        assert leftovers(self.ours.directory, self.ours.reply_dir) == []
+
+    async def test_closed(self) -> None:
+        """Calls under way fail when the client is closed."""
+        for transport in TRANSPORTS:
+            client = self.client(our_target(self.ours, transport), under_way=2)
+            calls = [client.call("jsonrpc.echo", "x", number) for number in range(10)]
+            closed = client.close()
+            for call in calls:
+                await self.fails(call, ClientError, "jsonrpc.echo: the client was closed$")
+            await closed
+        assert leftovers(self.ours.directory, self.ours.reply_dir) == []
+
+    async def test_large(self) -> None:
+        """50 kB go both ways, and more than a client takes is given up."""
+        text = "0123456789" * 5000
+        for transport in TRANSPORTS:
+            client = self.client(our_target(self.ours, transport), max_reply=60_000)
+            assert await client.call("jsonrpc.echo", text) == [text]
+            large = client.call("jsonrpc.echo", (text * 2)[:59_990])
+            await self.fails(large, BadReply, "the reply is larger than 60000 bytes")
+            assert await client.call("jsonrpc.echo", "y") == ["y"]
+
+    async def test_request_too_large(self) -> None:
+        """A request that no datagram holds is refused, or goes to another of the targets."""
+        text = "x" * 1_000_000
+        for transport in ("unix", "udp4"):
+            target = our_target(self.ours, transport)
+            await self.fails(self.client(target).call("jsonrpc.echo", text * 2), BadRequest, "too large for a datagram")
+            client = self.client(f"{target},{our_target(self.ours, 'http')}")
+            assert await client.call("jsonrpc.echo", text) == [text]
+
+    async def test_alternatives(self) -> None:
+        """Where nobody takes a request, the next target gets it; also one by one after an array."""
+        client = self.client(f"http://127.0.0.1:1,unix:/nowhere/x,{our_target(self.ours, 'http')}")
+        assert await client.call("jsonrpc.echo", "x") == ["x"]
+        assert await client.batch([("jsonrpc.echo", ["a"]), ("jsonrpc.echo", ())]) == [["a"], []]
+        client = self.client("unix:/nowhere/x,tcp:127.0.0.1:1")
+        await self.fails(client.call("core.uptime"), NotReachable, "^tcp:127.0.0.1:1: core.uptime: Connection refused")
+
+    async def test_reply_too_large_for_a_datagram(self) -> None:
+        """What our server or Kamailio cannot send by datagram comes over another target, if the method only reads."""
+        if self.kamailio is None:
+            raise pytest.skip.Exception("Kamailio is missing")
+        targets = kamailio_targets(self.kamailio)
+        calls = [("htable.sets", ["a", f"k{number}", "x" * 1000]) for number in range(300)]
+        assert len(await self.client(targets["http"]).batch(calls)) == 300
+        client = self.client(f"{targets['unix']},{targets['http']}", timeout=1)
+        assert len(str(await client.call("htable.dump", "a"))) > 300_000
+        client = self.client(f"{targets['unix']},{targets['http']}", timeout=0.2, reads=lambda method: False)
+        await self.fails(client.call("htable.dump", "a"), TimedOut, "or unable to send so large a reply")
+
+
+class Changing(Case):
+    """Servers that come and go."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    async def test_restart(self) -> None:
+        """A client survives a restart of the server, says where nobody is in between, and has no failed call after."""
+        first = Server(self.directory)
+        self.addCleanup(first.stop)
+        addresses = first.addresses
+        clients = {transport: self.client(our_target(first, transport)) for transport in TRANSPORTS}
+        idle = {transport: self.client(our_target(first, transport)) for transport in TRANSPORTS}
+        for client in (*clients.values(), *idle.values()):
+            assert await client.call("jsonrpc.echo", "x") == ["x"]
+        first.process.terminate()
+        await until(lambda: first.process.poll() is not None)
+        for client in clients.values():
+            await self.fails(client.call("jsonrpc.echo", "x"), NotReachable, "start the server")
+        second = Server(
+            self.directory,
+            f"--tcp-socket=tcp:127.0.0.1:{addresses['tcp'][1]}",
+            f"--http-listen=tcp:{addresses['http'][1]}:interface=127.0.0.1",
+            f"--https-listen=tcp:{addresses['https'][1]}:interface=127.0.0.1",
+            f"--dgram-socket=udp:127.0.0.1:{addresses['udp4'][1]}",
+            f"--dgram-socket=udp:[::1]:{addresses['udp6'][1]}",
+        )
+        self.addCleanup(second.stop)
+        for client in (*clients.values(), *idle.values()):
+            assert await client.call("jsonrpc.echo", "x") == ["x"]
+
+    async def test_refused_by_rules(self) -> None:
+        """What rules forbid is refused, over each transport."""
+        server = Server(self.directory, "--rule=any allow * deny jsonrpc.echo")
+        self.addCleanup(server.stop)
+        for transport in TRANSPORTS:
+            client = self.client(our_target(server, transport))
+            await self.fails(client.call("jsonrpc.echo", "x"), Refused, "403 Forbidden; ask for a rule")
+            outcomes = await client.batch([("jsonrpc.echo", ["x"]), ("core.uptime", ())])
+            assert isinstance(outcomes[0], Refused)
+            assert isinstance(outcomes[1], dict)
+            await client.close()
+
+    async def test_private_reply_socket(self) -> None:
+        """With C{reply_dir} the reply socket is in a private directory there, which is removed."""
+        server = Server(self.directory)
+        self.addCleanup(server.stop)
+        where = self.directory / "mine"
+        where.mkdir()
+        client = self.client(parse_target(our_target(server, "unix").url, reply_dir=str(where)))
+        assert await client.call("jsonrpc.echo", "x") == ["x"]
+        assert len(leftovers(where)) == 1
+        await client.close()
+        assert leftovers(where) == []
+
+
+class Answering(DatagramProtocol):
+    """A server over UDP, of which a test says what it sends.
+
+    @param answer: called with this, and where a request has come from.
+    """
+
+    def __init__(self, answer: Callable[[Any, Any], object]) -> None:
+        self.answer = answer
+
+    def datagramReceived(self, data: bytes, address: Any) -> None:
+        self.answer(self, address)
+
+    def send(self, address: Any, *documents: bytes) -> None:
+        """Send documents."""
+        transport: Any = self.transport
+        for document in documents:
+            transport.write(document, address)
+
+
+class Strange(Case):
+    """Servers that do not answer, or answer nonsense."""
+
+    def listen(self, answer: Callable[[Any, Any], object]) -> tuple[Any, int]:
+        """@return: a server over UDP, and its port."""
+        listener: Any = reactor
+        protocol = Answering(answer)
+        port = listener.listenUDP(0, protocol, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return protocol, port.getHost().port
+
+    async def test_time_limits(self) -> None:
+        """Each call has its own time limit, whether it is under way or waits for its turn."""
+        _, port = self.listen(lambda server, address: None)
+        client = self.client(f"udp:127.0.0.1:{port}", under_way=2)
+        over: list[float] = []
+
+        async def call(seconds: float) -> None:
+            await self.fails(
+                client.call("a.b", timeout=seconds), TimedOut, f"^udp:127.0.0.1:{port}: a.b: no reply within"
+            )
+            over.append(seconds)
+
+        await gatherResults([Deferred.fromCoroutine(call(seconds)) for seconds in (0.05, 0.3, 0.1, 0.02)])
+        assert over == [0.02, 0.05, 0.1, 0.3]
+
+    async def test_foreign_replies(self) -> None:
+        """A datagram from another address is dropped, and so are replies to nothing that was asked."""
+        other, _ = self.listen(lambda server, address: None)
+
+        def answer(server: Any, address: Any) -> None:
+            other.send(address, b'{"jsonrpc":"2.0","result":"foreign","id":1}')
+            server.send(address, b'{"result":"late","id":7}', b'{"result":"true","id":true}', b'{"result":1}')
+            reactor.callLater(0.02, server.send, address, b'{"jsonrpc":"2.0","result":"own","id":1}')
+
+        _, port = self.listen(answer)
+        client = self.client(f"udp:127.0.0.1:{port}")
+        assert await client.call("a.b") == "own"
+
+    async def test_any_order(self) -> None:
+        """Replies come in any order; each goes to its call."""
+        asked: list[int] = []
+
+        def answer(server: Any, address: Any) -> None:
+            asked.append(len(asked) + 1)
+            if len(asked) == 20:
+                server.send(address, *(b'{"result":%d,"id":%d}' % (id, id) for id in reversed(asked)))
+
+        _, port = self.listen(answer)
+        client = self.client(f"udp:127.0.0.1:{port}")
+        results = await gatherResults([client.call("a.b") for _ in range(20)])
+        assert results == list(range(1, 21))
+
+    async def test_nonsense(self) -> None:
+        """What is no reply fails the one call that can be meant."""
+        _, port = self.listen(lambda server, address: server.send(address, b"nonsense"))
+        client = self.client(f"udp:127.0.0.1:{port}", timeout=0.1)
+        await self.fails(client.call("a.b"), BadReply, "the reply is not JSON")
+        both = [client.call("a.b"), client.call("a.c")]
+        await self.fails(both[0], TimedOut, "a.b: no reply within")
+        await self.fails(both[1], TimedOut, "a.c: no reply within")
+
+    async def test_calling_again_at_once(self) -> None:
+        """Who calls again as soon as a call has failed lets others have their turn."""
+        client = self.client("unix:/nowhere/x")
+        tries = 0
+
+        async def again() -> None:
+            nonlocal tries
+            while tries < 3000:
+                tries += 1
+                await self.fails(client.call("a.b"), NotReachable, "No such file")
+
+        await gatherResults([Deferred.fromCoroutine(again()) for _ in range(100)])
+        assert tries == 3000
