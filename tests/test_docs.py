@@ -181,7 +181,9 @@ def test_embedding_prints(tmp_path: Path, block: Block) -> None:
 @pytest.mark.parametrize("block", [block for block in blocks(DOCS / "client.md") if block.printed])
 def test_client_prints(tmp_path: Path, server: Server, block: Block) -> None:
     """Each program of docs/client.md prints what the page shows below it."""
-    assert run(block.text.replace("/run/kamailio/kamailio_rpc.sock", server.addresses["unix"]), tmp_path) == block.printed
+    assert (
+        run(block.text.replace("/run/kamailio/kamailio_rpc.sock", server.addresses["unix"]), tmp_path) == block.printed
+    )
 
 
 @pytest.mark.slow

@@ -23,8 +23,9 @@ _CARRIES = {"udp": MAX_UDP, "unix": MAX_UNIX, "fifo": MAX_REQUEST}
 _TOO_LARGE = "too large for a datagram"
 """What a server of ours answers where the reply has no room in a datagram, in lower case."""
 
+
 def only_reads(method: str) -> bool:
-    """Whether a method changes nothing according to the catalogue of Kamailio's commands, so that it may be run twice."""
+    """Whether a method changes nothing, so that it may be run twice, by the catalogue of commands."""
     from jsonrpcs_tx.catalogue import READ, find  # only few calls need it
 
     entry = find(method)
