@@ -87,6 +87,7 @@ class Dispatcher:
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
+        self._traffic, self._requests = self._counts.traffic, self._counts.requests
 
     def origin(self, transport: str, asynchronous: bool = False, connection: Hashable = None, **facts: Any) -> Origin:
         """The origin of documents from one caller.
@@ -139,34 +140,29 @@ class Dispatcher:
         try:
             if request is None:
                 request = self.read(document)
-            traffic = self._counts.traffic[origin.transport]
+            traffic = self._traffic[origin.transport]
             traffic.bytes_received.value += len(document)
             reply: Reply | Deferred[Reply]
             if type(request) is list:
                 traffic.requests.value += len(request)
-                self._counts.requests.value += len(request)
+                self._requests.value += len(request)
                 reply = self._answer_batch(request, origin)
             else:
                 traffic.requests.value += 1
-                self._counts.requests.value += 1
+                self._requests.value += 1
                 reply = self._answer(request, origin)  # type: ignore[arg-type] # it is not a list
             if type(reply) is Reply:
-                if not self._writer.idle:
-                    reply = self._writer.write(reply, request, origin)
-                if reply.body:
-                    traffic.replies.value += 1
-                    traffic.bytes_sent.value += len(reply.body)
-                return reply
+                return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request)
-        reply.addCallback(self._finish, request, origin)
+        reply.addCallback(self._finish, request, origin, traffic)
         return reply.addErrback(self._give_up_later, document, request)
 
-    def _finish(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
-        """Do with a reply that comes later what L{dispatch} does with one that comes at once."""
-        reply = self._writer.write(reply, request, origin)
+    def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
+        """Lay out, store and count a reply."""
+        if not self._writer.idle:
+            reply = self._writer.write(reply, request, origin)
         if reply.body:
-            traffic = self._counts.traffic[origin.transport]
             traffic.replies.value += 1
             traffic.bytes_sent.value += len(reply.body)
         return reply
@@ -210,9 +206,8 @@ class Dispatcher:
             return self._writer.write(self._error_reply(error), Malformed(error, None, error.text), origin)
 
     def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
-        if type(request) is Malformed:
+        if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        assert type(request) is Request
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
             _log.warn("{caller} may not call {method!r:.100}", caller=origin.caller, method=request.method)
             return self._error(_FORBIDDEN, request)

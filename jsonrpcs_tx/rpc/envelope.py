@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, final
 
 import attrs
 import msgspec
@@ -36,6 +36,7 @@ Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 """An id as it goes back to the client; UNSET where the request had no id."""
 
 
+@final
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One well-formed request (specification, section 4).
 
@@ -51,6 +52,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     store_path: Any = UNSET
 
 
+@final
 class Malformed(msgspec.Struct, frozen=True, gc=False):
     """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
 
