@@ -44,20 +44,12 @@ class TcpLink:
         """Send a document and wait for its reply; see L{DatagramLink<blockingdatagrams.DatagramLink>}."""
         deadline = monotonic() + timeout
         try:
-            sock = _connect(self._target, deadline)
+            with _open(self._target, method, deadline) as sock:
+                body = self._ask(method, sock, document, deadline)
         except TimeoutError:
             raise timed_out(self._target, method, timeout) from None
-        except OSError as error:
-            raise not_reachable(self._target, method, error) from None
-        with sock:
-            try:
-                sock.sendall(document)
-                sock.shutdown(socket.SHUT_WR)
-                body = self._read(method, sock, deadline)
-            except TimeoutError:
-                raise timed_out(self._target, method, timeout) from None
-            except OSError:
-                raise cut_off(self._target, method) from None
+        except OSError:
+            raise cut_off(self._target, method) from None
         if not body:
             raise cut_off(self._target, method)
         found = accept(body)
@@ -68,7 +60,9 @@ class TcpLink:
     def close(self) -> None:
         """Nothing is open between two calls."""
 
-    def _read(self, method: str, sock: socket.socket, deadline: float) -> bytes:
+    def _ask(self, method: str, sock: socket.socket, document: bytes, deadline: float) -> bytes:
+        sock.sendall(document)
+        sock.shutdown(socket.SHUT_WR)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -147,19 +141,16 @@ class HttpLink:
         return True
 
     def _open(self, method: str, deadline: float) -> socket.socket:
-        try:
-            sock = _connect(self._target, deadline)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            raise not_reachable(self._target, method, error) from None
         if self._target.scheme == "http":
-            return sock
+            return _open(self._target, method, deadline)
         from jsonrpcs_tx.client import blockingtls  # few targets need it, and ssl takes 5 ms
 
         try:
-            if self._tls is None:
-                self._tls = blockingtls.context(self._target)
+            self._tls = self._tls or blockingtls.context(self._target)
+        except OSError as error:
+            raise untrusted(self._target, method, error) from None
+        sock = _open(self._target, method, deadline)
+        try:
             sock.settimeout(left(deadline))
             return self._tls.wrap_socket(sock, server_hostname=self._target.host)
         except TimeoutError:
@@ -187,6 +178,20 @@ class HttpLink:
             else:
                 response.end()
         return response
+
+
+def _open(target: Target, method: str, deadline: float) -> socket.socket:
+    """A connection.
+
+    @raise TimeoutError: it has not been made in time.
+    @raise NotReachable: it cannot be made.
+    """
+    try:
+        return _connect(target, deadline)
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise not_reachable(target, method, error) from None
 
 
 def _connect(target: Target, deadline: float) -> socket.socket:

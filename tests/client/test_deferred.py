@@ -18,7 +18,7 @@ from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReac
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.rpc.faults import Fault
 from tests.support import Server
-from tests.support.clients import TRANSPORTS, kamailio_targets, leftovers, our_target
+from tests.support.clients import TRANSPORTS, kamailio_targets, leftovers, our_target, same_ports
 from tests.support.kamailio import Kamailio
 from tests.support.programs import lacks
 from tests.support.reactor import until
@@ -211,7 +211,6 @@ class Changing(Case):
         """A client survives a restart of the server, says where nobody is in between, and has no failed call after."""
         first = Server(self.directory)
         self.addCleanup(first.stop)
-        addresses = first.addresses
         clients = {transport: self.client(our_target(first, transport)) for transport in TRANSPORTS}
         idle = {transport: self.client(our_target(first, transport)) for transport in TRANSPORTS}
         for client in (*clients.values(), *idle.values()):
@@ -220,14 +219,7 @@ class Changing(Case):
         await until(lambda: first.process.poll() is not None)
         for client in clients.values():
             await self.fails(client.call("jsonrpc.echo", "x"), NotReachable, "start the server")
-        second = Server(
-            self.directory,
-            f"--tcp-socket=tcp:127.0.0.1:{addresses['tcp'][1]}",
-            f"--http-listen=tcp:{addresses['http'][1]}:interface=127.0.0.1",
-            f"--https-listen=tcp:{addresses['https'][1]}:interface=127.0.0.1",
-            f"--dgram-socket=udp:127.0.0.1:{addresses['udp4'][1]}",
-            f"--dgram-socket=udp:[::1]:{addresses['udp6'][1]}",
-        )
+        second = Server(self.directory, *same_ports(first))
         self.addCleanup(second.stop)
         for client in (*clients.values(), *idle.values()):
             assert await client.call("jsonrpc.echo", "x") == ["x"]

@@ -27,6 +27,19 @@ def target_text(transport: str, address: str | tuple[str, int]) -> str:
     return f"{scheme}:{path}{host}:{address[1]}"
 
 
+def same_ports(server: Server) -> list[str]:
+    """The options with which another server listens where one has listened; Unix sockets and FIFOs are anyhow the same
+    in the same directory.
+    """
+    ports = {transport: address[1] for transport, address in server.addresses.items() if not isinstance(address, str)}
+    return [
+        f"--tcp-socket=tcp:127.0.0.1:{ports['tcp']}",
+        *(f"--{name}-listen=tcp:{ports[name]}:interface=127.0.0.1" for name in ("http", "https")),
+        f"--dgram-socket=udp:127.0.0.1:{ports['udp4']}",
+        f"--dgram-socket=udp:[::1]:{ports['udp6']}",
+    ]
+
+
 def kamailio_targets(kamailio: Kamailio) -> dict[str, str]:
     """The targets of a real Kamailio, by transport."""
     host, port = kamailio.http
