@@ -225,9 +225,9 @@ class _Main:
             assert type(what.body) is bytes, what
             _check_peer(what.peer)
             return
-        document, peer, uid, gid = what
+        document, peer, uid, gid, pid = what
         assert type(document) is bytes, document
-        assert all(number is None or isinstance(number, int) for number in (uid, gid)), (uid, gid)
+        assert all(number is None or isinstance(number, int) for number in (uid, gid, pid)), (uid, gid, pid)
         _check_peer(peer)
         self.passed_on.append((document, peer, uid, gid))
 

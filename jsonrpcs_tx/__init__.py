@@ -10,11 +10,14 @@ from jsonrpcs_tx._version import __version__
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from jsonrpcs_tx.access.caller import Caller
     from jsonrpcs_tx.compose import makeService
     from jsonrpcs_tx.config.files import ConfigError
     from jsonrpcs_tx.config.settings import Settings
     from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
     from jsonrpcs_tx.rpc.binding import MISSING, Text
+    from jsonrpcs_tx.rpc.call import Call
+    from jsonrpcs_tx.rpc.current import current_call
     from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
     from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
     from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MISSING",
+    "Call",
+    "Caller",
     "ConfigError",
     "DestinationError",
     "Dispatcher",
@@ -48,10 +53,13 @@ __all__ = [
     "__version__",
     "command",
     "commands_of",
+    "current_call",
     "makeService",
 ]
 
 _HOMES = {
+    "Call": "rpc.call",
+    "Caller": "access.caller",
     "ConfigError": "config.files",
     "DestinationError": "state.destinations",
     "Dispatcher": "rpc.dispatcher",
@@ -75,6 +83,7 @@ _HOMES = {
     "VariableError": "state.variables",
     "command": "rpc.registry",
     "commands_of": "rpc.registry",
+    "current_call": "rpc.current",
     "makeService": "compose",
 }
 """The module of the package that each name comes from, the same as above."""

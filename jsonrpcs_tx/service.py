@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import attrs
 import msgspec
@@ -19,6 +19,8 @@ from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.rpc import envelope
+from jsonrpcs_tx.rpc.around import Around
+from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
@@ -35,6 +37,8 @@ from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
 _log = make_logger(__name__)
+
+_Around = TypeVar("_Around", bound=Around)
 
 BATCH_TIME: Final = CLOSE_TIME - 0.5
 """Seconds in which batches may still be run when the server stops. The rest of the time is for their replies to go out
@@ -156,8 +160,7 @@ class JsonRpcService(MultiService):
         delayed.timeout = self.settings.async_timeout
         delayed.slots.limit, delayed.slots.client_limit = self.settings.async_limit, self.settings.async_limit_client
         self.jsonrpc_dispatch.max_body = self.settings.http_max_body
-        for transport in self.transports():
-            transport.settings_changed(self.settings)
+        self._tell_transports()
 
     @property
     def families(self) -> list[str]:
@@ -240,6 +243,39 @@ class JsonRpcService(MultiService):
         """
         return sum(transport.reload_tls() for transport in self.transports())
 
+    def around(self, function: _Around) -> _Around:
+        """Put a function around every call of a command, whether the server runs or not.
+
+        It is called as C{function(call, proceed)}. C{call} is the L{jsonrpcs_tx.Call}; C{proceed()}, which may be
+        called once, runs the command and gives its result, or a Deferred of that where it comes later. What the
+        function returns is the result of the call, and what it raises is answered as if the command had raised it. It
+        may also return a Deferred, or be an C{async def}; then C{proceed()} always gives a Deferred to await. Where the
+        function itself has to wait, the call needs HTTP or HTTPS, and the command's time limit holds for both.
+
+        Rules are asked first: a call that they forbid, and one of an unknown command, is not seen. Parameters are bound
+        within: invalid ones are raised by C{proceed()}. The function that was added first is the outermost. With worker
+        processes (C{dgram_workers}) it runs in the main process: from then on, workers pass every request on to it.
+
+        @return: the function, so that this is a decorator too.
+        @raise TypeError: it cannot be called.
+        @raise ValueError: it is there already.
+        """
+        self.dispatcher.around(function)
+        self._tell_transports()
+        return function
+
+    def remove_around(self, function: Around) -> None:
+        """Take off a function that is around calls, for those that begin from now on.
+
+        @raise ValueError: it is not there.
+        """
+        self.dispatcher.remove_around(function)
+        self._tell_transports()
+
+    def _tell_transports(self) -> None:
+        for transport in self.transports():
+            transport.settings_changed(self.settings)
+
     def jsonrpc_exec(self, document: bytes | str) -> Reply:
         """Run a command from within the program, as Kamailio's function of that name does.
 
@@ -248,9 +284,8 @@ class JsonRpcService(MultiService):
             C{$jsonrpl(body)}. An asynchronous command is refused: it has no reply yet when this returns. A
             batch is run whole, however long that takes.
         """
-        reply = self.dispatcher.dispatch(
-            document.encode() if isinstance(document, str) else document, self._exec_origin
-        )
+        data = document.encode() if isinstance(document, str) else document
+        reply = run_in(None, self.dispatcher.dispatch, data, self._exec_origin)  # apart from a call in progress
         assert type(reply) is Reply  # the origin is not asynchronous
         return reply
 

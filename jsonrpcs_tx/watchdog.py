@@ -8,7 +8,7 @@ from typing import Any
 from twisted.application.service import Service
 
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import command_of
+from jsonrpcs_tx.rpc.current import command_of
 
 _log = make_logger(__name__)
 

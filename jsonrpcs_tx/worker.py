@@ -55,7 +55,10 @@ class Relay:
     @param publish: shows what is counted to the main process.
     @ivar reader: reads the socket.
     @ivar replies: sends the replies.
+    @ivar relays_all: every request is passed on, since in the main process a function is around every call.
     """
+
+    relays_all = False
 
     def __init__(
         self,
@@ -76,16 +79,18 @@ class Relay:
         self._responder = Responder(dispatcher, protocol, self.replies)
         self.reader = DatagramReader(sock, self, reactor, after=publish)
 
-    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+    def datagram_received(
+        self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
+    ) -> None:
         """Answer a datagram, or pass it on; one whose client may call nothing is dropped."""
-        origin = self._responder.admit(peer, uid, gid)
+        origin = self._responder.admit(peer, uid, gid, pid)
         if origin is None:
             return
         request = self._dispatcher.read(document)
-        if self._dispatcher.stateless(request):
+        if self._dispatcher.stateless(request) and not self.relays_all:
             self._responder.answer(document, origin, peer, uid, request)
         else:
-            self._pass_on(encode_request(document, peer, uid, gid))
+            self._pass_on(encode_request(document, peer, uid, gid, pid))
 
     def rules_changed(self) -> None:
         """Forget who was admitted."""
@@ -107,12 +112,13 @@ class Relay:
 class Worker:
     """One worker, from the first message of the main process to its end.
 
-    @param setup: the settings, the name of the transport, and the commands that are not to be run here any more.
+    @param setup: the settings, the name of the transport, the commands that are not to be run here any more, and
+        whether none is.
     @param line: this end of the link to the main process.
     """
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
-        values, protocol, retired = msgspec.msgpack.decode(setup)
+        values, protocol, retired, relays_all = msgspec.msgpack.decode(setup)
         server = compose.make_stateless(settings.from_values(values), reactor)
         self._dispatcher = server.dispatcher
         self._registry = server.registry
@@ -129,13 +135,14 @@ class Worker:
             counts.publish,
             reactor,
         )
+        self._relay.relays_all = relays_all
         if server.settings.watchdog:
             Watchdog(server.settings.watchdog / 1000, reactor).startService()
         self._relay.reader.startReading()
         self._link.send(READY)
 
     def _settings_changed(self, setup: bytes) -> None:
-        values, _, retired = msgspec.msgpack.decode(setup)
+        values, _, retired, self._relay.relays_all = msgspec.msgpack.decode(setup)
         changed = settings.from_values(values)
         self._relay.replies.queue.timeout = changed.dgram_timeout / 1000
         self._dispatcher.access.replace(map(read_rule, changed.rule))

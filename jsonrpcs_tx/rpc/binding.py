@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin, 
 import attrs
 from msgspec import UNSET, Meta, UnsetType
 
+from jsonrpcs_tx.rpc.callparameter import takes_call
 from jsonrpcs_tx.rpc.faults import InvalidParams, writable
 from jsonrpcs_tx.rpc.structures import ALLOWED, Structure
 
@@ -188,6 +189,8 @@ class Binding:
         self.parameters: list[Parameter] = []
         self.rest: Parameter | None = None
         for parameter in inspect.signature(function).parameters.values():
+            if takes_call(hints.get(parameter.name)):
+                continue  # the server gives it
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.rest = _parameter(parameter.name, hints)
             elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):

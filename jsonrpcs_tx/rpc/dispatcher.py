@@ -1,8 +1,7 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
-from types import FrameType
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -15,14 +14,17 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
+from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding, Mismatch
+from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
+from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
@@ -88,12 +90,29 @@ class Dispatcher:
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
+        self._direct = True  # plain commands are called as they are, without a Call
+        self._follows_calls = False
 
-    def origin(self, transport: str, asynchronous: bool = False, connection: Hashable = None, **facts: Any) -> Origin:
+    def origin(
+        self,
+        transport: str,
+        asynchronous: bool = False,
+        connection: Hashable = None,
+        *,
+        find_peer: Callable[[], Peer] | None = None,
+        port: int | None = None,
+        pid: int | None = None,
+        connected: Callable[[], bool] | None = None,
+        **facts: Any,
+    ) -> Origin:
         """The origin of documents from one caller.
 
         @param connection: what tells its connection from others.
-        @param facts: what is known of the caller, see L{Caller}.
+        @param find_peer: finds out all that is known of the caller, see L{Origin}; default: all is given here.
+        @param port: its port.
+        @param pid: its process.
+        @param connected: tells whether it is still there.
+        @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, only what rules ask for is needed.
         """
         user, address = facts.get("user"), facts.get("address")
         client: Hashable = connection  # of those on this machine, who all have the same address
@@ -101,7 +120,39 @@ class Dispatcher:
             client = ("user", user)
         elif address and not is_loopback(address):
             client = ("address", address)
-        return Origin(transport, asynchronous, None if self.access.trivial else Caller(transport, **facts), client)
+        if find_peer is None:
+            known: dict[str, Any] = {"port": port, "pid": pid}
+            if connected is not None:
+                known["connected"] = connected
+
+            def find_peer() -> Peer:
+                return Peer(Caller(transport, **facts), **known)
+
+        caller = None if self.access.trivial else Caller(transport, **facts)
+        return Origin(transport, asynchronous, caller, client, find_peer=find_peer)
+
+    def around(self, function: Around) -> None:
+        """Put a function around every call; see L{jsonrpcs_tx.service.JsonRpcService.around}."""
+        self._runner.arounds.add(function)
+        self._direct = False
+
+    def remove_around(self, function: Around) -> None:
+        """Take off a function that L{around} has put there, for calls that begin from now on.
+
+        @raise ValueError: it is not there.
+        """
+        self._runner.arounds.remove(function)
+        self._direct = not (self._runner.arounds or self._follows_calls)
+
+    @property
+    def has_around(self) -> bool:
+        """Whether a function is around every call."""
+        return bool(self._runner.arounds)
+
+    def follow_calls(self) -> None:
+        """Run every command in the context of its call from now on, since somebody asks for the current one."""
+        self._follows_calls = True
+        self._direct = False
 
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
@@ -150,7 +201,7 @@ class Dispatcher:
             else:
                 traffic.requests.value += 1
                 self._requests.value += 1
-                reply = self._answer(request, origin)  # type: ignore[arg-type] # it is not a list
+                reply = self.answer(request, origin)  # type: ignore[arg-type] # it is not a list
             if type(reply) is Reply:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
@@ -193,7 +244,7 @@ class Dispatcher:
         return self._error(error, request)  # type: ignore[arg-type] # it is not a list
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
-        answer = partial(self._answer, origin=origin)
+        answer = partial(self.answer, origin=origin.fixed())  # some requests may be run after other documents
         batch = Batch(requests, answer, self._error, self._writer.write_member, self._writer.join_members)
         if origin.at_once:
             batch.work_to_end()
@@ -205,7 +256,7 @@ class Dispatcher:
             self._counts.error(error)
             return self._writer.write(self._error_reply(error), Malformed(error, None, error.text), origin)
 
-    def _answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
@@ -214,8 +265,9 @@ class Dispatcher:
         command = self._commands.get(request.method)
         if command is None:
             return self._error(self.dialect.method_not_found, request)
+        call = None
         try:
-            if command.plain:
+            if command.plain and self._direct:
                 params = request.params
                 result = command.function(
                     *(
@@ -224,15 +276,20 @@ class Dispatcher:
                         else self._arguments(command, request)
                     )
                 )
+                if type(result) in _AT_ONCE or not is_delayed(result):
+                    return self._result(result, request, command)
+                result = self._runner.wait(result, command, call := Call(request, origin), origin)
             else:
-                self._runner.admit(command, origin)
-                result = self._runner.run(command, self._arguments(command, request), origin)
-            if type(result) not in _AT_ONCE and is_delayed(result):
-                later = self._runner.wait(result, command, origin)
-                later.addCallback(self._result, request, command)
-                return later.addErrback(self._failed_later, command, request)
-            return self._result(result, request, command)
+                call = Call(request, origin)
+                result = self._runner.run(command, call, origin, partial(self._arguments, command, request))
+                if not isinstance(result, Deferred):
+                    call.is_over = True
+                    return self._result(result, request, command)
+            result.addCallback(self._result_later, call, request, command)
+            return result.addErrback(self._failed_later, call, command, request)
         except BaseException as error:
+            if call is not None:
+                call.is_over = True
             return self._failed(error, command, request)
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
@@ -261,13 +318,18 @@ class Dispatcher:
 
     def _result(self, value: object, request: Request, command: Command) -> Reply:
         body = self._envelope.result(value, request.id)
-        if not command.trusted and type(value) not in SAFE:
+        if type(value) not in SAFE and not (command.trusted and self._direct):  # else it may be of a function around it
             command.check_result(value)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(body)
 
-    def _failed_later(self, failure: Failure, command: Command, request: Request) -> Reply:
+    def _result_later(self, value: object, call: Call, request: Request, command: Command) -> Reply:
+        call.is_over = True
+        return self._result(value, request, command)
+
+    def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
+        call.is_over = True
         return self._failed(failure.value, command, request)
 
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
@@ -326,13 +388,3 @@ class Dispatcher:
 
     def _error_reply(self, error: Error, id: Any = None) -> Reply:
         return Reply(self._envelope.error(error, id), error.code, error.text, True)
-
-
-def command_of(frame: FrameType | None) -> str | None:
-    """The command on whose behalf a frame of the call stack runs, as the client has named it; None where none does."""
-    while frame is not None:
-        if frame.f_code is Dispatcher._answer.__code__:
-            request = frame.f_locals["request"]
-            return request.method if type(request) is Request else "invalid request"
-        frame = frame.f_back
-    return None

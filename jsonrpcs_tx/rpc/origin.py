@@ -1,10 +1,30 @@
 """Where a document comes from."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import msgspec
 
 from jsonrpcs_tx.access.caller import Caller
+
+
+def _stays() -> bool:
+    return True
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """The other end of a transport, in all that the transport can tell of it.
+
+    @ivar caller: what rules may ask for.
+    @ivar port: the port that it sends from; None where it has none, or a proxy hides it.
+    @ivar pid: the process at the other end of a Unix socket; None if unknown.
+    @ivar connected: tells whether the client is still there. Over datagrams and the FIFO nothing says that it has left,
+        so it always is.
+    """
+
+    caller: Caller
+    port: int | None = None
+    pid: int | None = None
+    connected: Callable[[], bool] = _stays
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -12,9 +32,12 @@ class Origin(msgspec.Struct, frozen=True):
 
     @ivar transport: its name, for messages and counters.
     @ivar asynchronous: the reply may come later; else an asynchronous command is refused.
-    @ivar caller: who sends it, to be checked for what he may call; None: he may call everything.
+    @ivar caller: who sends it, to be checked against the rules; None: everything may be called.
     @ivar client: who shares the limits for one client; None: there is no share, or only one of the transport.
     @ivar at_once: the reply may not come later for any reason: a batch is run whole, however long that takes.
+    @ivar find_peer: finds out who sends it, when a command asks for that (L{jsonrpcs_tx.rpc.call.Call}). It tells of
+        the document that is being dispatched, so what needs the answer later has to ask at once, see L{fixed}. None:
+        only the transport is known.
     """
 
     transport: str
@@ -22,3 +45,17 @@ class Origin(msgspec.Struct, frozen=True):
     caller: Caller | None = None
     client: Hashable = None
     at_once: bool = False
+    find_peer: Callable[[], Peer] | None = None
+
+    def peer(self) -> Peer:
+        """Who sends the document that is being dispatched."""
+        if self.find_peer is not None:
+            return self.find_peer()
+        return Peer(Caller(self.transport) if self.caller is None else self.caller)
+
+    def fixed(self) -> "Origin":
+        """The same origin, which goes on to tell of this document when others are dispatched."""
+        if self.find_peer is None:
+            return self
+        peer = self.find_peer()
+        return msgspec.structs.replace(self, find_peer=lambda: peer)

@@ -10,6 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
+from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.results import check_result, check_result_with_bytes
@@ -53,8 +54,9 @@ def command(
     The function has positional parameters, annotated with C{str}, L{Text}, C{int}, C{float}, C{bool}, C{None} or
     anything that msgspec converts: C{list[int]}, dataclasses, C{Annotated[int, Meta(ge=1)]}, or a union of these.
     Without an annotation, any string, number or boolean is taken; C{object} takes anything. A default makes a
-    parameter optional, C{*args} takes the rest. It returns what JSON can say (str, int, float, bool, None, list, dict,
-    and what msgspec makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
+    parameter optional, C{*args} takes the rest. One that is annotated with L{jsonrpcs_tx.Call} gets the call; clients
+    do not see it. The function returns what JSON can say (str, int, float, bool, None, list, dict, and what msgspec
+    makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
     L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
     The first paragraph of its docstring is what C{system.methodHelp} answers.
 
@@ -131,8 +133,9 @@ class Command:
 
     @ivar help: the first paragraph of its docstring, on one line, and what to use instead if it is deprecated.
     @ivar asynchronous: its definition says that it answers later.
-    @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval nor a
-        lock.
+    @ivar call_parameter: the parameter in which it gets its L{jsonrpcs_tx.Call}; None without one.
+    @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval, nor a
+        lock, nor a parameter for its call.
     @ivar trusted: its result need not be checked.
     @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
@@ -140,6 +143,7 @@ class Command:
     name: str
     function: Callable[..., Any]
     binding: Binding
+    call_parameter: CallParameter | None
     help: str
     asynchronous: bool
     options: CommandOptions
@@ -233,7 +237,8 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
     """@raise TypeError: the function cannot be a command."""
     try:
         _check_kind(function)
-        hint, binding = hints_of(function).get("return"), Binding(function)
+        hints = hints_of(function)
+        hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
     except TypeError as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
@@ -241,10 +246,11 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         name=options.name,
         function=function,
         binding=binding,
+        call_parameter=parameter,
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
-        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated),
+        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )

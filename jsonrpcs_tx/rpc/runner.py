@@ -1,12 +1,18 @@
-"""Runs commands that need more than a call: least interval, lock, and what limits asynchronous ones."""
+"""Runs commands that need more than a function call: the call itself, functions around it, least interval, lock, and
+what limits asynchronous ones.
+"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
+from jsonrpcs_tx.rpc.around import Arounds
+from jsonrpcs_tx.rpc.call import Call, run_in
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.faults import Fault
@@ -19,25 +25,103 @@ class Runner:
 
     @param clock: tells the time.
     @param delayed: the asynchronous commands in progress, and their limits.
+    @ivar arounds: the functions around every call.
     """
 
     def __init__(self, clock: IReactorTime, delayed: DelayedCommands) -> None:
+        self.arounds = Arounds()
         self._clock = clock
         self._delayed = delayed
         self._deprecations = Deprecations()
         self._last_runs: WeakKeyDictionary[Command, float] = WeakKeyDictionary()
         self._locks: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()  # those that are held
 
-    def admit(self, command: Command, origin: Origin) -> None:
-        """See that a command may run now, before its parameters are looked at; its least interval begins.
+    def run(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+        """Run a command, with the functions around it.
 
-        @raise Fault: it is asynchronous and may not be, or the last run was too short a time ago.
+        @param bind: gives the arguments, or raises what is wrong with the parameters.
+        @return: the result, or the Deferred of L{wait}.
+        @raise Fault: the command may not run now or there, or has raised it.
         """
         if command.asynchronous:
             self._check_asynchronous(command, origin)
+            self._set_deadline(command, call)
+        begin = self._run_around if self.arounds else self._begin
+        result = run_in(call, begin, command, call, origin, bind)
+        return self.wait(result, command, call, origin) if is_delayed(result) else result
+
+    def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Deferred[Any]:
+        """Wait for the result of a command, up to its time limit; see L{DelayedCommands.wait}.
+
+        @param result: what it returned: a Deferred, a coroutine, anything to await.
+        @raise Fault: the command may not answer later there; it has been cancelled.
+        """
+        # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
+        begun = run_in(call, self._begin_to_wait, result, command, origin)
+        if call.deadline is None:
+            self._set_deadline(command, call)
+        return self._delayed.wait(begun, command.name, origin.client, self._time_limit(command))
+
+    def _run_around(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+        """Run a command with the functions around it.
+
+        @return: the result, or a Deferred of it if it has not come yet: so a coroutine around the command that waits
+            for nothing answers at once, over every transport.
+        """
+        begun: list[Deferred[Any]] = []
+
+        def proceed() -> Any:
+            result = run_in(call, self._begin, command, call, origin, bind)
+            if not is_delayed(result):
+                return result
+            begun.append(run_in(call, self._begin_to_wait, result, command, origin))
+            return begun[0]
+
+        def drop(outcome: Any) -> Any:
+            """Cancel a command that no function around it has waited for."""
+            if begun and not begun[0].called:
+                abandon(begun[0])
+            return outcome
+
+        try:
+            result = self.arounds.run(call, proceed)
+            outer = as_deferred(result) if is_delayed(result) else None
+        except BaseException:
+            drop(None)
+            raise
+        if outer is None:
+            return drop(result)
+        outer.addBoth(drop)
+        if not outer.called or outer.paused:
+            return outer
+        outcomes: list[Any] = []
+        outer.addBoth(outcomes.append)
+        if isinstance(outcomes[0], Failure):
+            outcomes[0].raiseException()
+        return outcomes[0]
+
+    def _begin(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+        """Begin a command: at once, or one whose lock is taken as soon as that is free.
+
+        @return: what the command returned, or a Deferred of that.
+        @raise Fault: the last run was too short a time ago, or it would have to wait, and may not.
+        """
         if command.options.deprecated is not None:
-            caller = origin.transport if origin.caller is None else str(origin.caller)
-            self._deprecations.tell(command.name, command.options.deprecated, caller)
+            self._deprecations.tell(command.name, command.options.deprecated, str(call.caller))
+        self._keep_interval(command)
+        function = command.function
+        if command.call_parameter is not None:
+            function = command.call_parameter.passing(function, call)
+        arguments = bind()
+        if command.options.lock is None:
+            return function(*arguments)
+        return self._run_locked(command.options.lock, partial(function, *arguments), call, origin)
+
+    def _keep_interval(self, command: Command) -> None:
+        """Begin the least interval of a command, before its parameters are looked at.
+
+        @raise Fault: the one before has not passed.
+        """
         interval = command.options.interval
         if interval:
             now = self._clock.seconds()
@@ -46,22 +130,16 @@ class Runner:
                 raise Fault(500, "Command Executed Too Fast")
             self._last_runs[command] = now
 
-    def run(self, command: Command, arguments: Iterable[Any], origin: Origin) -> Any:
-        """Run a command that was admitted: at once, or one whose lock is taken as soon as that is free.
-
-        @return: what the command returned, or a Deferred of that.
-        @raise Fault: it would have to wait, and may not.
-        """
-        if command.options.lock is None:
-            return command.function(*arguments)
-        lock = self._locks.get(command.options.lock)
+    def _run_locked(self, name: str, function: Callable[[], Any], call: Call, origin: Origin) -> Any:
+        """Run a function that needs a lock; see L{_begin}."""
+        lock = self._locks.get(name)
         if lock is None:
-            lock = self._locks[command.options.lock] = DeferredLock()
+            lock = self._locks[name] = DeferredLock()
         if lock.locked:
             if origin.asynchronous:
-                return lock.run(command.function, *arguments)
-            raise Fault(500, f"Command Locked: one with the lock {command.options.lock} is still in progress")
-        result = command.function(*arguments)
+                return lock.run(partial(run_in, call, maybeDeferred, function))
+            raise Fault(500, f"Command Locked: one with the lock {name} is still in progress")
+        result = function()
         if not is_delayed(result):
             return result
         lock.acquire()
@@ -72,10 +150,9 @@ class Runner:
 
         return as_deferred(result).addBoth(release)
 
-    def wait(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
-        """Wait for the result of a command, up to its time limit; see L{DelayedCommands.wait}.
+    def _begin_to_wait(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
+        """A Deferred of what a command's result becomes; a coroutine begins to run.
 
-        @param result: what it returned: a Deferred, a coroutine, anything to await.
         @raise Fault: the command may not answer later there; it has been cancelled.
         """
         try:
@@ -83,10 +160,16 @@ class Runner:
         except Fault:
             abandon(result)
             raise
-        return self._delayed.wait(result, command.name, origin.client, command.options.timeout)
+        return as_deferred(result)
 
     def _check_asynchronous(self, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not be asynchronous there, or too many others are in progress."""
         if not origin.asynchronous:
             raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
         self._delayed.check(command.name, origin.client)
+
+    def _set_deadline(self, command: Command, call: Call) -> None:
+        call.deadline = self._clock.seconds() + self._time_limit(command)
+
+    def _time_limit(self, command: Command) -> float:
+        return self._delayed.timeout if command.options.timeout is None else command.options.timeout

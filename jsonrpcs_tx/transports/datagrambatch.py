@@ -17,16 +17,19 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.rpc.origin import Origin, Peer
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
+from jsonrpcs_tx.transports.peers import UCRED
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
-from jsonrpcs_tx.transports.responder import Responder
+from jsonrpcs_tx.transports.responder import Responder, datagram_peer
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
@@ -156,6 +159,11 @@ class _Slots:
         self._vectors[:], self._headers[:], self._controls[:] = self._empty
         return int(_receive(fd, self._address, count, 0, None))
 
+    def credentials(self, place: int) -> tuple[int, int, int]:
+        """The process, user and group of the Unix client of a datagram; L{NOBODY} where they are not known."""
+        pid, uid, gid = UCRED.unpack_from(self._controls, place * _CONTROL_SIZE + socket.CMSG_LEN(0))
+        return pid, uid, gid
+
     def send(self, fd: int, first: int, end: int) -> int:
         """Send the replies of slots, each to where its datagram came from.
 
@@ -205,6 +213,9 @@ class BatchReader(DatagramReader):
             self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
         self._is_unix = isinstance(outgoing, UnixReplySocket)
         self._slots = _Slots(SLOTS, self._is_unix)
+        self._origins = [
+            Origin(responder.protocol, find_peer=partial(self._find_peer, place)) for place in range(SLOTS)
+        ]
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -260,7 +271,7 @@ class BatchReader(DatagramReader):
         """
         begin, count = self._place, self._received
         self._place = count
-        dispatch, origin, answer = self._responder.dispatcher.dispatch, self._responder.origin, self._replies.answer
+        dispatch, origins, answer = self._responder.dispatcher.dispatch, self._origins, self._replies.answer
         slots = self._slots
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
@@ -270,7 +281,7 @@ class BatchReader(DatagramReader):
         for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
-            reply = dispatch(document, origin)
+            reply = dispatch(document, origins[place])
             if type(reply) is not Reply:
                 peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
                 self._replies.answer_later(reply, document, peer, slots.uids[place])
@@ -305,6 +316,13 @@ class BatchReader(DatagramReader):
             due = now + HOLD
         self._send_slots(first, count)
         return True
+
+    def _find_peer(self, place: int) -> Peer:
+        """Who has sent the datagram in a slot."""
+        pid, uid, gid = self._slots.credentials(place)
+        return datagram_peer(
+            self._responder.protocol, None if self._is_unix else self._slots.peer(place), uid, gid, pid
+        )
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent without a look at the clients' shares."""

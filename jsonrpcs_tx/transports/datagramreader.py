@@ -44,8 +44,10 @@ class Receiver(Protocol):
 
     protocol: str
 
-    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
-        """Take one datagram: its bytes, the client's address, and the user and group of a Unix client."""
+    def datagram_received(
+        self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
+    ) -> None:
+        """Take one datagram: its bytes, the client's address, and the user, group and process of a Unix client."""
 
 
 class DatagramReader(PersistentReader):
@@ -128,13 +130,13 @@ class DatagramReader(PersistentReader):
             _log.warn("{transport}: cannot read: {reason}", transport=self.receiver.protocol, reason=reason)
 
     def _receive_with_credentials(self) -> tuple[Any, ...]:
-        """Receive a datagram from a Unix socket, with the client's user and group.
+        """Receive a datagram from a Unix socket, with the client's user, group and process.
 
         @raise OSError: there is none, or an error.
         """
         document, ancillary, _, peer = self._socket.recvmsg(MAX_DATAGRAM, socket.CMSG_SPACE(UCRED.size))
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_CREDENTIALS:
-                _, uid, gid = UCRED.unpack(data[: UCRED.size])
-                return document, peer, uid, gid
+                pid, uid, gid = UCRED.unpack(data[: UCRED.size])
+                return document, peer, uid, gid, pid
         return document, peer, NOBODY, NOBODY

@@ -92,6 +92,7 @@ class DirectChannel(Channel):
     _diverted = False
     _held = b""
     _later: Deferred[Reply] | None = None
+    _lost = False
     _origin: Origin | None = None
     _send: Callable[[bytes], None]
 
@@ -159,7 +160,7 @@ class DirectChannel(Channel):
             if self._shut_out:
                 self._leave(data)
                 return
-            self._origin = jsonrpc.origin(self, peer)
+            self._origin = jsonrpc.origin(self, self._is_connected, peer)
         self._handlingRequest = True
         reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
         if type(reply) is Reply:
@@ -172,6 +173,9 @@ class DirectChannel(Channel):
 
     def forget_caller(self) -> None:
         self._origin = None
+
+    def _is_connected(self) -> bool:
+        return not self._lost
 
     def _respond(self, reply: Reply) -> None:
         self._handlingRequest = self._arrives = False
@@ -213,6 +217,7 @@ class DirectChannel(Channel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         later, self._later = self._later, None
         self._diverted, self._held = True, b""
+        self._lost, self._origin = True, None  # the origin leads back here
         super().connectionLost(reason)
         if later is not None:
             later.cancel()

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -11,9 +11,11 @@ from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
 from jsonrpcs_tx.access.authentication import Authenticator, Refused
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.pages import Pages
@@ -28,6 +30,39 @@ MAX_REASON: Final = 127
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
+
+
+class HttpClient:
+    """Finds out who is at the other end of a connection, when that is first asked; see L{Origin}.
+
+    @param transport: of the connection.
+    @param connected: tells whether the client is still there.
+    @param address: the client's, behind proxies or not.
+    @param user: who has authenticated.
+    """
+
+    __slots__ = ("_address", "_connected", "_name", "_peer", "_transport", "_user")
+
+    def __init__(
+        self, name: str, transport: Any, connected: Callable[[], bool], address: str | None, user: str | None
+    ) -> None:
+        self._name = name
+        self._transport = transport
+        self._connected = connected
+        self._address = address
+        self._user = user
+        self._peer: Peer | None = None
+
+    def __call__(self) -> Peer:
+        if self._peer is None:
+            end = self._transport.getPeer()
+            unix = peers.Credentials() if self._address is not None else peers.credentials(self._transport)
+            names = tls.client_names(self._transport)
+            caller = Caller(self._name, self._address, self._user, names, unix.uid, unix.gid)
+            # Behind a proxy the port is the proxy's.
+            port = end.port if self._address is not None and ip_address(end) == self._address else None
+            self._peer = Peer(caller, port, unix.pid, self._connected)
+        return self._peer
 
 
 class JsonRpcResource(resource.Resource):
@@ -112,10 +147,13 @@ class JsonRpcResource(resource.Resource):
             self.proxies.tell_once(request.site)
         return self.proxies.client(peer, request.requestHeaders)
 
-    def origin(self, channel: Any, address: str | None, user: str | None = None) -> Origin:
+    def origin(
+        self, channel: Any, connected: Callable[[], bool], address: str | None, user: str | None = None
+    ) -> Origin:
         """The origin of the requests on a connection.
 
         @param channel: the connection's channel, after the TLS handshake.
+        @param connected: tells whether the client is still there.
         @param address: the client's, see L{client}.
         @param user: who has authenticated, if authentication is required.
         """
@@ -123,10 +161,21 @@ class JsonRpcResource(resource.Resource):
         names = tls.client_names(channel.transport) if "tls" in facts else ()
         uid, gid = None, None
         if address is None and not facts.isdisjoint(("uid", "gid")):
-            uid, gid = peers.credentials(channel.transport)
+            credentials = peers.credentials(channel.transport)
+            uid, gid = credentials.uid, credentials.gid
         transport = "https" if channel.isSecure() else "http"
-        caller = {"address": address, "user": user, "tls_names": names, "uid": uid, "gid": gid}
-        return self.dispatcher.origin(transport, True, id(channel), **caller)
+        client = HttpClient(transport, channel.transport, connected, address, user)
+        return self.dispatcher.origin(
+            transport,
+            True,
+            id(channel),
+            find_peer=client,
+            address=address,
+            user=user,
+            tls_names=names,
+            uid=uid,
+            gid=gid,
+        )
 
     def _authenticate(
         self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None
@@ -149,7 +198,8 @@ class JsonRpcResource(resource.Resource):
     def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
         if request._disconnected:
             return
-        reply = self.dispatcher.dispatch(document, self.origin(request.channel, client, user))
+        origin = self.origin(request.channel, lambda: not request._disconnected, client, user)
+        reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:

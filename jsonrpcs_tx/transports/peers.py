@@ -4,6 +4,7 @@ import socket
 import struct
 from typing import Any, Final
 
+import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 
 _IP_ADDRESSES: Final = (IPv4Address, IPv6Address)
@@ -17,8 +18,23 @@ def ip_address(peer: object) -> str | None:
     return peer.host if isinstance(peer, _IP_ADDRESSES) else None
 
 
-def credentials(transport: Any) -> tuple[int | None, int | None]:
-    """The user and group of a client, as they were when it connected; None and None over anything but a Unix socket.
+@attrs.frozen
+class Credentials:
+    """What the kernel tells of the other end of a Unix socket (unix(7)).
+
+    @ivar pid: the process; None if unknown, as in the other two.
+    @ivar uid: its user.
+    @ivar gid: its group.
+    """
+
+    pid: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+def credentials(transport: Any) -> Credentials:
+    """The client at the other end of a connection, as it was when it connected; all None over anything but a Unix
+    socket.
 
     @param transport: of the connection, with or without TLS.
     """
@@ -26,9 +42,8 @@ def credentials(transport: Any) -> tuple[int | None, int | None]:
         transport = transport.transport
     sock = transport.getHandle() if hasattr(transport, "getHandle") else None
     if sock is None or sock.family != socket.AF_UNIX:
-        return None, None
-    _, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
-    return uid, gid
+        return Credentials()
+    return Credentials(*UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)))
 
 
 def client(transport: Any) -> str:
@@ -36,5 +51,5 @@ def client(transport: Any) -> str:
     host = getattr(transport.getPeer(), "host", None)
     if host is not None:
         return str(host)
-    uid, _ = credentials(transport)
+    uid = credentials(transport).uid
     return "an unknown address" if uid is None else f"a Unix socket, uid {uid}"

@@ -3,12 +3,27 @@
 from functools import lru_cache
 from typing import Any, Final
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded
+from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.transports.datagramreader import NOBODY
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 
 MAX_CALLERS: Final = 1024
 """Size of the cache from clients to their origins, which is used where there are rules."""
+
+
+def datagram_peer(protocol: str, address: Any, uid: int | None, gid: int | None, pid: int | None) -> Peer:
+    """What commands are told of the client that has sent a datagram.
+
+    @param address: as the socket gives it: host and port over UDP.
+    @param uid: the user of a Unix client, where it is known; C{gid} is its group, C{pid} its process.
+    """
+    host, port = address[:2] if isinstance(address, tuple) else (None, None)
+    if uid == NOBODY:
+        uid, gid, pid = None, None, None
+    return Peer(Caller(protocol, host, uid=uid, gid=gid), port, pid or None)  # 0 is one that this process cannot see
 
 
 class Responder:
@@ -25,17 +40,20 @@ class Responder:
         self.dispatcher = dispatcher
         self.protocol = protocol
         self.replies = replies
-        self.origin = Origin(protocol)
+        self.origin = Origin(protocol, find_peer=self._find_peer)
+        self._sender: tuple[Any, int | None, int | None, int | None] = (None, None, None, None)
         self.admits_all = dispatcher.access.trivial
         self._known = lru_cache(MAX_CALLERS)(self._decide)
 
-    def admit(self, peer: Any, uid: int | None, gid: int | None) -> Origin | None:
+    def admit(self, peer: Any, uid: int | None, gid: int | None, pid: int | None) -> Origin | None:
         """Decide whether a client may call anything at all, before any of its document is looked at.
 
         @param peer: its address.
-        @param uid: the user of a Unix client, where it is known; C{gid} is its group.
-        @return: the origin of its documents; None if it may call nothing: then the datagram is dropped, and counted.
+        @param uid: the user of a Unix client, where it is known; C{gid} is its group, C{pid} its process.
+        @return: the origin of its document, to be answered before another one is admitted; None if it may call nothing:
+            then the datagram is dropped, and counted.
         """
+        self._sender = peer, uid, gid, pid
         if self.admits_all:
             return self.origin
         origin, admitted = self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
@@ -49,12 +67,14 @@ class Responder:
         self.admits_all = self.dispatcher.access.trivial
         self._known.cache_clear()
 
-    def datagram_received(self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None) -> None:
+    def datagram_received(
+        self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
+    ) -> None:
         """Answer a datagram, unless its client may call nothing; see L{admit} for the parameters.
 
         A Unix client without an address gets no reply, since there is nowhere to send it.
         """
-        origin = self.admit(peer, uid, gid)
+        origin = self.admit(peer, uid, gid, pid)
         if origin is not None:
             self.answer(document, origin, peer, uid)
 
@@ -72,6 +92,9 @@ class Responder:
             self.replies.answer(reply, document, peer, uid)
 
     def _decide(self, address: str | None, uid: int | None, gid: int | None) -> tuple[Origin, bool]:
-        origin = self.dispatcher.origin(self.protocol, address=address, uid=uid, gid=gid)
+        origin = self.dispatcher.origin(self.protocol, find_peer=self._find_peer, address=address, uid=uid, gid=gid)
         assert origin.caller is not None  # there are rules
         return origin, self.dispatcher.access.admits(origin.caller)
+
+    def _find_peer(self) -> Peer:
+        return datagram_peer(self.protocol, *self._sender)

@@ -51,8 +51,17 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     def forget_caller(self) -> None:
         """Make the origin of the requests, as the rules now want it."""
-        address = getattr(self.transport.getPeer(), "host", None)  # type: ignore[union-attr]
-        self._origin = self.factory.dispatcher.origin("tcp", connection=id(self), address=address)
+        peer = self.transport.getPeer()  # type: ignore[union-attr]
+        self._origin = self.factory.dispatcher.origin(
+            "tcp",
+            connection=id(self),
+            address=getattr(peer, "host", None),
+            port=getattr(peer, "port", None),
+            connected=self._is_connected,
+        )
+
+    def _is_connected(self) -> bool:
+        return bool(self.connected)
 
     def dataReceived(self, data: bytes) -> None:
         self._answer(self._framer.feed(data), b"\n" if data.endswith(b"\n") else b"")
@@ -72,6 +81,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
         """Nothing to do: the connection is closed after the reply anyway."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.connected = 0
         self.setTimeout(None)
         self.factory.connections.discard(self)
         later, self._reply = self._reply, None

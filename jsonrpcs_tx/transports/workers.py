@@ -54,9 +54,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def encode_request(document: bytes, peer: Any, uid: int | None, gid: int | None) -> bytes:
+def encode_request(document: bytes, peer: Any, uid: int | None, gid: int | None, pid: int | None) -> bytes:
     """The message with a request that a worker passes on."""
-    return _encode((document, _pack_peer(peer), uid, gid))
+    return _encode((document, _pack_peer(peer), uid, gid, pid))
 
 
 def encode_reply(reply: WaitingReply) -> bytes:
@@ -84,15 +84,15 @@ def _unpack_peer(peer: Any) -> Any:
     raise ValueError(f"an address {peer!r:.100}")
 
 
-Request: TypeAlias = tuple[bytes, Any, int | None, int | None]
-"""A document with its client's address, user and group."""
+Request: TypeAlias = tuple[bytes, Any, int | None, int | None, int | None]
+"""A document with its client's address, user, group and process."""
 
 PassedOn: TypeAlias = WaitingReply | Request
 """What a worker passes on."""
 
 
 def decode_passed_on(message: bytes) -> PassedOn:
-    """What a worker passes on: a reply, or a request with its client's address, user and group.
+    """What a worker passes on: a reply, or a request with its client's address, user, group and process.
 
     @raise ValueError: it is neither.
     """
@@ -101,16 +101,18 @@ def decode_passed_on(message: bytes) -> PassedOn:
     except RecursionError as error:
         raise ValueError(str(error)) from None
     match value:
-        case [bytes(document), peer, int() | None as uid, int() | None as gid]:
-            return document, _unpack_peer(peer), uid, gid
+        case [bytes(document), peer, int() | None as uid, int() | None as gid, int() | None as pid]:
+            return document, _unpack_peer(peer), uid, gid, pid
         case [1, bytes(body), peer, int() | None as uid, bytes() | None as document]:
             return WaitingReply(body, _unpack_peer(peer), uid, document)
     raise ValueError(f"a message {value!r:.100}")
 
 
-def _encode_setup(settings: Settings, transport: str, retired: Collection[str], rules: Iterable[Rule]) -> bytes:
+def _encode_setup(
+    settings: Settings, transport: str, retired: Collection[str], rules: Iterable[Rule], relays_all: bool
+) -> bytes:
     values = {**attrs.asdict(settings), "rule": [rule.text for rule in rules], "rule_file": ""}
-    return _encode((values, transport, sorted(retired)))
+    return _encode((values, transport, sorted(retired), relays_all))
 
 
 @attrs.frozen
@@ -187,8 +189,9 @@ class Pool:
             one.set_up(setup)
 
     def _setup(self) -> bytes:
-        rules = self._responder.dispatcher.access.rules
-        return _encode_setup(self._settings, self._protocol, self._registry.retired, rules)
+        dispatcher = self._responder.dispatcher
+        rules, relays_all = dispatcher.access.rules, dispatcher.has_around  # what is around calls is in this process
+        return _encode_setup(self._settings, self._protocol, self._registry.retired, rules, relays_all)
 
     def _passed_on(self, what: PassedOn) -> None:
         if isinstance(what, WaitingReply):

@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply, command_of
+from jsonrpcs_tx.rpc.current import command_of
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, KAMAILIO, Dialect
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import Registry, command

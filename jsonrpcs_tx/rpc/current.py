@@ -1,0 +1,51 @@
+"""The call in progress, as the call stack and the context tell it."""
+
+import inspect
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, Final
+
+from twisted.internet import defer
+
+from jsonrpcs_tx.rpc.call import CURRENT, Call
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.envelope import Request
+
+_ANSWER: Final = Dispatcher.answer.__code__
+_RESUME: Final = defer._inlineCallbacks.__code__  # noqa: SLF001 # frames tell nothing else
+"""The function of Twisted that resumes a coroutine, in the context in which that began."""
+
+
+def current_call() -> Call | None:
+    """The call on whose behalf the calling code runs; None outside of one, and once the call is answered.
+
+    It is known in whatever a command calls, after each C{await} of an C{async def}, and in the coroutines that it
+    begins; not in threads, nor in what the reactor calls by itself, such as timers. A command that returns a Deferred
+    has to say so in its annotation; otherwise its call may be known only until it returns.
+    """
+    call = CURRENT.get()
+    for frame in _stack(inspect.currentframe()):
+        if frame.f_code is _RESUME and call is not None:
+            break
+        if frame.f_code is _ANSWER:
+            known = frame.f_locals
+            if known.get("command") is not None and known.get("call") is None:  # a plain command
+                known["self"].follow_calls()
+                call = Call(known["request"], known["origin"])
+            break
+    return None if call is None or call.is_over else call
+
+
+def command_of(frame: FrameType | None) -> str | None:
+    """The command on whose behalf a frame of the call stack runs, as the client has named it; None where none does."""
+    for one in _stack(frame):
+        if one.f_code is _ANSWER:
+            request: Any = one.f_locals["request"]
+            return request.method if type(request) is Request else "invalid request"
+    return None
+
+
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
