@@ -112,23 +112,25 @@ def reply_in(target: Target, method: str, response: "Response") -> bytes:
     @raise Refused: the user and the password are wrong, or rules forbid the call.
     @raise BadReply: there is no reply document.
     """
-    status, body = response.status, response.body
-    says = printable(f"status {status} {response.reason}".strip())
-    coding = response.headers.get("content-encoding", "identity")
+    head, body = response.head, response.body
+    assert head is not None
+    status, coding = head.status, head.headers.get("content-encoding")
+    if status == 200 and coding is None:
+        return body
+    says = printable(f"status {status} {head.reason}".strip())
     if status == 401:
         advice = "set user and password" if target.user is None else "the user or the password is wrong"
         raise Refused(target.url, method, says, advice)
     if 300 <= status < 400:
-        where = printable(response.headers.get("location", "nowhere"))
-        raise BadReply(
-            target.url, method, f"{says}: redirected to {where}", "redirects are not followed: call that URL"
-        )
-    if coding.lower() != "identity":
+        where = printable(head.headers.get("location", "nowhere"))
+        advice = "redirects are not followed: call that URL"
+        raise BadReply(target.url, method, f"{says}: redirected to {where}", advice)
+    if coding is not None and coding.lower() != "identity":
         reason = f"the reply is compressed ({printable(coding)}), which was not asked for"
         raise BadReply(target.url, method, reason, "look for what stands in front of the server")
     if status < 300 or body.lstrip()[:1] in (b"{", b"["):
         return body
-    words = printable(body.decode("latin-1"))
+    words = printable(body[: 4 * _LONGEST].decode("latin-1"))
     if status == 403:
         raise Refused(target.url, method, f"{says}: {words}", "ask the server's owner for access")
     raise BadReply(target.url, method, f"{says}: {words}" if words else says, "look for the path of its JSON-RPC")

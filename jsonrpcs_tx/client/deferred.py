@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks, succeed
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
 from jsonrpcs_tx.client.batches import Array, batching
 from jsonrpcs_tx.client.blocking import MAX_REPLY, TIMEOUT
-from jsonrpcs_tx.client.core import Reply, request
+from jsonrpcs_tx.client.core import request
 from jsonrpcs_tx.client.deferreddatagrams import DatagramLink
 from jsonrpcs_tx.client.deferredfifo import FifoLink
 from jsonrpcs_tx.client.deferredstreams import HttpLink, TcpLink
@@ -63,8 +63,8 @@ class Client:
         if params and named:
             reason = "parameters are given by place and by name"
             raise BadRequest(self.target, method, reason, "use one of them")
-        asked = self._call(method, named or params, self.timeout if timeout is None else timeout)
-        return asked.addCallback(_raised)
+        asked = self._call(method, named or params, self.timeout if timeout is None else timeout, raises=True)
+        return asked if len(self._links) == 1 else asked.addCallback(_raised)
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> Deferred[list[Any]]:
         """Make many calls: all at once, as far as the client lets them, and over TCP and HTTP many with one document if
@@ -102,31 +102,30 @@ class Client:
         except (ValueError, TypeError) as error:
             raise advice.not_json(self.target, method, error) from None
 
-    def _call(self, method: str, params: "Params", timeout: float) -> Deferred[Any]:
-        """@return: fires with the result, the fault, or the L{ClientError}."""
+    def _call(self, method: str, params: "Params", timeout: float, raises: bool = False) -> Deferred[Any]:
+        """@param raises: if there is one target only, a fault or error fails the Deferred.
+        @return: fires with the result, the fault, or the L{ClientError}.
+        """
         try:
             id, document = self._request(method, params)
         except ClientError as error:
-            return succeed(error)
+            return fail(error) if raises else succeed(error)
         if len(self._links) == 1:
-            return self._first.send(Call(id, method, document, timeout)).addCallback(self._judged, self._first, method)
+            return self._first.send(Call(id, method, document, timeout, raises))
         steps = asking(self.target.each, len(document), timeout, self._reads(method), self._seconds)
 
         def do(step: tuple[int, float]) -> Deferred[Any]:
-            link = self._links[step[0]]
-            return link.send(Call(id, method, document, step[1])).addCallback(self._judged, link, method)
+            return self._links[step[0]].send(Call(id, method, document, step[1]))
 
         return _run(steps, do)
-
-    def _judged(self, found: Any, link: Link, method: str) -> Any:
-        return advice.judged(link.target, method, found.outcome) if type(found) is Reply else found
 
     def _ask_array(self, array: Array, timeout: float) -> Deferred[list[Any]]:
         """Ask the first target for many at once.
 
         @return: fires with the outcomes; empty: they have to be asked for one by one, and none has been run.
         """
-        waiting = self._first.send(Call(array.ids[0], array.method, array.document, timeout, array))
+        call = Call(array.ids[0], array.method, array.document, timeout)
+        call.array = array
 
         def judge(found: Any) -> list[Any]:
             if isinstance(found, NotReachable):
@@ -136,7 +135,7 @@ class Client:
             self._takes_arrays = bool(found)
             return [advice.judged(self._first.target, array.method, outcome) for outcome in found]
 
-        return waiting.addCallback(judge)
+        return self._first.send(call).addCallback(judge)
 
 
 @inlineCallbacks

@@ -1,5 +1,6 @@
 """Connections with many calls under way: plain JSON over TCP, and HTTP(S)."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -181,8 +182,16 @@ class _Posting(_Asking):
         """Post a call."""
         self.call = call
         self._response = Response(self.link.max_reply)
+        self._send(post(self.link.head, call.document))
+
+    def _send(self, request: bytes) -> None:
+        """Send a request at once, as far as there is room for it; Twisted would do so in its next turn only."""
         transport: Any = self.transport
-        transport.write(post(self.link.head, call.document))
+        if self.link.target.scheme == "http":
+            with contextlib.suppress(OSError):  # there is no room, or what is wrong is seen once more
+                request = request[transport.getHandle().send(request) :]
+        if request:
+            transport.write(request)
 
     def dataReceived(self, data: bytes) -> None:
         call, response = self.call, self._response

@@ -2,6 +2,7 @@
 
 import re
 from binascii import b2a_base64
+from functools import lru_cache
 
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.client.targets import Target
@@ -9,9 +10,13 @@ from jsonrpcs_tx.client.targets import Target
 MAX_HEAD = 65_536
 """Bytes of a response's head, those of interim responses and of a chunked body's frames included."""
 
+SHORT_HEAD = 1024
+HEADS = 64
+"""Bytes of a head that is not parsed again, and how many of these are remembered."""
+
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
@@ -47,27 +52,81 @@ def post(head: bytes, document: bytes) -> bytes:
     return b"%b%d\r\n\r\n%b" % (head, len(document), document)
 
 
+class Head:
+    """The head of a response. Not to be changed, since the next response may have the same.
+
+    @param data: without the empty line at its end.
+    @ivar status: as a number.
+    @ivar reason: the reason phrase.
+    @ivar headers: by name in lower case; of several with one name the values separated by commas.
+    @ivar reusable: whether the connection takes another request after the response.
+    @ivar length: of the body; None: it is not known in advance.
+    @ivar chunked: whether the body comes in chunks.
+    @raise NotHttp: it is none.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        first, *lines = re.split(rb"\r?\n", data)
+        status = _STATUS.fullmatch(first)
+        if status is None:
+            raise NotHttp("the reply is not HTTP")
+        minor, number, reason = status.groups()
+        self.status = int(number)
+        self.reason = (reason or b"").decode("latin-1")
+        self.headers: dict[str, str] = {}
+        for line in lines:
+            self._note(line)
+        self.chunked = False
+        self.length = self._find_length()
+        is_open = minor == b"1" and "close" not in self.headers.get("connection", "").lower()
+        self.reusable = is_open and (self.chunked or self.length is not None)
+
+    def _note(self, line: bytes) -> None:
+        field = _FIELD.fullmatch(line)
+        if field is None:
+            raise NotHttp("a header of the reply is malformed")
+        name, value = field[1].decode().lower(), field[2].decode("latin-1")
+        self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
+
+    def _find_length(self) -> int | None:
+        coding = self.headers.get("transfer-encoding")
+        length = self.headers.get("content-length")
+        if self.status in (204, 304):
+            return 0
+        if coding is not None:
+            if coding.lower() != "chunked":
+                raise NotHttp(f"the reply has the transfer coding {coding[:40]!r}, which was not asked for")
+            self.chunked = True
+            return None
+        if length is None:
+            return None
+        (one, *others) = set(length.split(", "))
+        if others or not _LENGTH.fullmatch(one):
+            raise NotHttp("the Content-Length of the reply is malformed")
+        return int(one)
+
+
+_short_head = lru_cache(HEADS)(Head)
+
+
 class Response:
     """Takes in a response piece by piece.
 
     @param limit: bytes that the body may have.
-    @ivar status: as a number; 0 before the head has come.
-    @ivar reason: the reason phrase.
-    @ivar headers: by name in lower case; of several with one name the values separated by commas.
+    @ivar head: None before it has come.
     @ivar complete: whether the whole response has come.
     @ivar reusable: whether the connection takes another request after it.
     """
 
+    head: Head | None = None
+    complete = False
+    reusable = False
+
     def __init__(self, limit: int) -> None:
-        self.status = 0
-        self.reason = ""
-        self.headers: dict[str, str] = {}
-        self.complete = False
-        self.reusable = False
         self._limit = limit
         self._room_for_head = MAX_HEAD
         self._input = bytearray()
-        self._body = bytearray()
+        self._body: bytes | bytearray = b""
         self._read = self._read_head
         self._left = 0
 
@@ -83,12 +142,27 @@ class Response:
         @raise NotHttp: it is no response.
         @raise TooLarge: it is larger than it may be.
         """
+        if self.head is None and not self._input and self._take_whole(data):
+            return True
         self._input += data
         while not self.complete and self._read():
             pass
         if self.complete and self._input:
             self.reusable = False  # more than was asked for
         return self.complete
+
+    def _take_whole(self, data: bytes) -> bool:
+        """@return: whether it is a whole response, as an ordinary one is; if not, nothing is taken in."""
+        end = data.find(b"\r\n\r\n")
+        if not 0 <= end < SHORT_HEAD:
+            return False
+        head = _short_head(data[:end])
+        body = data[end + 4 :]
+        if head.status < 200 or head.length != len(body) or len(body) > self._limit:
+            return False
+        self.head, self.reusable, self._body = head, head.reusable, body
+        self.complete = True
+        return True
 
     def end(self) -> None:
         """Nothing more comes: the connection is closed.
@@ -127,48 +201,22 @@ class Response:
         self._room_for_head -= end.end()
         if self._room_for_head < 0:
             raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
-        first, *lines = re.split(rb"\r?\n", bytes(self._input[: end.start()]))
+        head = Head(bytes(self._input[: end.start()]))
         del self._input[: end.end()]
-        status = _STATUS.fullmatch(first)
-        if status is None:
-            raise NotHttp("the reply is not HTTP")
-        minor, number, reason = status.groups()
-        if int(number) < 200:
-            return True  # an interim response, such as 100 Continue
-        self.status = int(number)
-        self.reason = (reason or b"").decode("latin-1")
-        self._note_fields(lines)
-        self.reusable = minor == b"1" and "close" not in self.headers.get("connection", "").lower()
-        self._choose_body()
+        if head.status >= 200:  # not an interim response, such as 100 Continue
+            self._begin_body(head)
         return True
 
-    def _note_fields(self, lines: list[bytes]) -> None:
-        for line in lines:
-            field = _FIELD.fullmatch(line)
-            if field is None:
-                raise NotHttp("a header of the reply is malformed")
-            name, value = field[1].decode().lower(), field[2].decode("latin-1")
-            self.headers[name] = f"{self.headers[name]}, {value}" if name in self.headers else value
-
-    def _choose_body(self) -> None:
-        coding = self.headers.get("transfer-encoding")
-        length = self.headers.get("content-length")
-        if self.status in (204, 304):
-            self.complete = True
-        elif coding is not None:
-            if coding.lower() != "chunked":
-                raise NotHttp(f"the reply has the transfer coding {coding[:40]!r}, which was not asked for")
+    def _begin_body(self, head: Head) -> None:
+        self.head, self.reusable, self._body = head, head.reusable, bytearray()
+        if head.chunked:
             self._read = self._read_chunk_size
-        elif length is not None:
-            same = set(length.split(", "))
-            if len(same) > 1 or not _LENGTH.fullmatch(length.encode("latin-1").split(b", ")[0]):
-                raise NotHttp("the Content-Length of the reply is malformed")
-            self._left = int(same.pop())
-            self._check_size(self._left)
-            self._read = self._read_counted
-        else:
-            self.reusable = False
+        elif head.length is None:
             self._read = self._read_rest
+        else:
+            self._check_size(head.length)
+            self._left = head.length
+            self._read = self._read_counted
 
     def _check_size(self, size: int) -> None:
         if len(self._body) + size > self._limit:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
-from jsonrpcs_tx.client.core import NotReply, reply_to
+from jsonrpcs_tx.client.core import NotReply, Reply, reply_to
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.client.targets import Target
 
@@ -19,20 +19,21 @@ GRAIN: Final = 0.01
 class Call:
     """A document on its way to a server and back.
 
-    @param array: the requests that it has; None: it has one.
+    @ivar array: the requests that it has; None: it has one.
     @ivar id: of the request; of an array, of its first one.
     @ivar method: for messages.
     @ivar seconds: that it may take.
     @ivar deadline: when they are over.
-    @ivar waiting: fires with the L{Reply<core.Reply>}, the outcomes of an array, or the L{ClientError}. It
-        fails only when it is cancelled, and then the reply is dropped.
+    @param raises: whether C{waiting} fails with a fault or error; otherwise it fires with it.
+    @ivar waiting: fires with the result, or the outcomes of an array. When it is cancelled, the reply is dropped.
     """
 
-    __slots__ = ("array", "deadline", "document", "id", "method", "seconds", "waiting", "way")
+    __slots__ = ("array", "deadline", "document", "id", "method", "raises", "seconds", "waiting", "way")
 
-    def __init__(self, id: int, method: str, document: bytes, seconds: float, array: Array | None = None) -> None:
+    def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
         self.id = id
-        self.array = array
+        self.raises = raises
+        self.array: Array | None = None
         self.method = method
         self.document = document
         self.seconds = seconds
@@ -83,12 +84,21 @@ class Link:
             self._queue.append(call)
         return call.waiting
 
-    def finish(self, call: Call, outcome: object) -> None:
-        """Say what came of a call that is under way, unless it is over already."""
+    def finish(self, call: Call, found: object) -> None:
+        """Say what came of a call that is under way, unless it is over already.
+
+        @param found: the L{Reply}, the outcomes of an array, or the L{ClientError}.
+        """
         if self.calls.pop(call.id, None) is None:
             return
         if self._queue:
             self._send_next()
+        outcome = found.outcome if type(found) is Reply else found
+        if isinstance(outcome, Exception):
+            outcome = advice.judged(self.target, call.method, outcome)
+            if call.raises and isinstance(outcome, Exception):
+                call.waiting.errback(outcome)
+                return
         call.waiting.callback(outcome)
 
     def give_up(self, call: Call, error: ClientError) -> None:
