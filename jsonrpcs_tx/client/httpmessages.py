@@ -193,10 +193,10 @@ class Response:
     def _read_head(self) -> bool:
         end = re.search(rb"\r?\n\r?\n", self._input)
         if end is None:
-            if len(self._input) > self._room_for_head:
-                raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
             if len(self._input) >= 5 and not self._input.startswith(b"HTTP/"):
                 raise NotHttp("the reply is not HTTP")
+            if len(self._input) > self._room_for_head:
+                raise NotHttp(f"the head is larger than {MAX_HEAD} bytes")
             return False
         self._room_for_head -= end.end()
         if self._room_for_head < 0:
