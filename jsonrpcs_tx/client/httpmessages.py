@@ -14,6 +14,7 @@ SHORT_HEAD = 1024
 HEADS = 64
 """Bytes of a head that is not parsed again, and how many of these are remembered."""
 
+_END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*(.*?)[ \t]*", re.DOTALL)
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -153,11 +154,11 @@ class Response:
 
     def _take_whole(self, data: bytes) -> bool:
         """@return: whether it is a whole response, as an ordinary one is; if not, nothing is taken in."""
-        end = data.find(b"\r\n\r\n")
-        if not 0 <= end < SHORT_HEAD:
+        end = _END.search(data)
+        if end is None or end.start() > SHORT_HEAD:
             return False
-        head = _short_head(data[:end])
-        body = data[end + 4 :]
+        head = _short_head(data[: end.start()])
+        body = data[end.end() :]
         if head.status < 200 or head.length != len(body) or len(body) > self._limit:
             return False
         self.head, self.reusable, self._body = head, head.reusable, body
@@ -191,7 +192,7 @@ class Response:
         return line
 
     def _read_head(self) -> bool:
-        end = re.search(rb"\r?\n\r?\n", self._input)
+        end = _END.search(self._input)
         if end is None:
             if len(self._input) >= 5 and not self._input.startswith(b"HTTP/"):
                 raise NotHttp("the reply is not HTTP")
