@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.support import PATIENCE, datagram_client, http_request, is_json, tcp_call, unverified, with_reply_name
+from jsonrpcs_tx.client.errors import ClientError
+from tests.support import PATIENCE, call, datagram_client, http_request, is_json, unverified, with_reply_name
 
 
 class Lost(Exception):
@@ -56,7 +57,10 @@ class Tcp:
         return bool(document)
 
     def ask(self, documents: Sequence[bytes]) -> list[bytes]:
-        return [tcp_call(self._address, document) for document in documents]
+        try:
+            return [call("tcp", self._address, document) for document in documents]
+        except ClientError as error:
+            raise Lost(str(error)) from None
 
 
 class Posts:

@@ -59,7 +59,7 @@ class ReplyFifo:
 
     def __init__(self, target: Target) -> None:
         directory = target.reply_dir or "."
-        self.name = f"jsonrpcs{os.urandom(12).hex()}"
+        self.name = f"jsonrpcs{os.urandom(8).hex()}"
         self._path = f"{directory.rstrip('/')}/{self.name}"
         if len(os.fsencode(self._path)) > MAX_PATH:
             raise OSError(errno.ENAMETOOLONG, f"reply_dir is too long: servers take {MAX_PATH} bytes with the name")

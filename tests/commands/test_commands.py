@@ -19,9 +19,11 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
 from jsonrpcs_tx import JsonRpcService, Settings, __version__, log, makeService
+from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.commands.core import KILL_DELAY
 from jsonrpcs_tx.rpc.dispatcher import Origin
-from tests.support import DATA, PATIENCE, TRANSPORTS, Server, tcp_call
+from tests.support import DATA, PATIENCE, TRANSPORTS, Server
+from tests.support.clients import our_target
 from tests.support.logs import observed
 
 INVALID = (500, "Invalid Parameters")
@@ -50,8 +52,8 @@ def process() -> Iterator[InProcess]:
 
 def call(server: Server, method: str, *params: object) -> Any:
     """The result of a command of a server in a process of its own."""
-    document = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
-    return json.loads(tcp_call(server.addresses["tcp"], json.dumps(document).encode()))["result"]
+    with Client(our_target(server, "tcp")) as client:
+        return client.call(method, *params)
 
 
 def recorded() -> Iterator[Any]:

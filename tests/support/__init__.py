@@ -1,7 +1,6 @@
 """What the tests share: a real server in a process of its own, and a client for each transport."""
 
 import contextlib
-import itertools
 import json
 import os
 import re
@@ -18,6 +17,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import attrs
+
+from jsonrpcs_tx.client.blocking import Client
+from jsonrpcs_tx.client.errors import BadReply
+from jsonrpcs_tx.client.targets import parse_target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
@@ -42,7 +45,6 @@ ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
 ECHO_REPLY = b'{"jsonrpc":"2.0","result":["x",1],"id":1}'
 
 _LISTENING = re.compile(r"#info\] listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?$")
-_counter = itertools.count()
 
 
 @attrs.frozen
@@ -189,18 +191,30 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
 
-def call(transport: str, address: Any, document: bytes, reply_dir: Path) -> bytes:
+def call(transport: str, address: Any, document: bytes, reply_dir: Path = Path("/tmp")) -> bytes:
     """Send a document over a transport and return the reply; empty where there is none.
 
     Over the FIFO the document must have no reply_name of its own; see L{with_reply_name}.
     """
-    if transport in ("unix", "udp4", "udp6"):
-        return datagram_call(address, document)
-    if transport == "fifo":
-        return fifo_call(address, reply_dir, document)
-    if transport == "tcp":
-        return tcp_call(address, document)
-    return http_call(transport, address, document).body
+    if transport in ("http", "https"):
+        return http_call(transport, address, document).body
+    target = target_text(transport, address)
+    options = {"reply_dir": str(reply_dir)} if transport == "fifo" else {}
+    with Client(parse_target(target, **options), PATIENCE) as client:
+        try:
+            return client.raw(document)
+        except BadReply:
+            return b""
+
+
+def target_text(transport: str, address: Any) -> str:
+    """An address of a transport as a target of the client."""
+    scheme = transport.rstrip("46")
+    if isinstance(address, str):
+        return f"{scheme}:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    path = "//" if scheme in ("http", "https") else ""
+    return f"{scheme}:{path}{host}:{address[1]}"
 
 
 @contextlib.contextmanager
@@ -216,28 +230,13 @@ def datagram_client(address: Any) -> Iterator[socket.socket]:
 
 
 def datagram_call(address: Any, document: bytes) -> bytes:
-    with datagram_client(address) as client:
-        client.send(document)
-        return client.recv(1_000_000)
-
-
-def tcp_call(address: tuple[str, int], document: bytes) -> bytes:
-    with socket.create_connection(address, PATIENCE) as client:
-        client.sendall(document)
-        client.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: client.recv(65_536), b""))
+    """Send a document to the path of a Unix socket, or over UDP, and return the reply."""
+    return call("unix" if isinstance(address, str) else "udp", address, document)
 
 
 def with_reply_name(document: bytes, name: str) -> bytes:
     """Put a reply_name into a document, broken or not, as its first member, in a batch into the first request."""
     return document.replace(b"{", b'{"reply_name":"%s",' % name.encode(), 1)
-
-
-def fifo_call(path: str, reply_dir: Path, document: bytes) -> bytes:
-    name = f"reply{os.getpid()}_{next(_counter)}"
-    with ReplyFifo(reply_dir / name) as reply:
-        write_fifo(path, with_reply_name(document, name))
-        return reply.read()
 
 
 def write_fifo(path: str, data: bytes) -> None:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from jsonrpcs_tx.client.targets import Target, parse_target
-from tests.support import Server
+from tests.support import TRANSPORTS, Server, target_text
 from tests.support.kamailio import Kamailio
 
-TRANSPORTS = ("unix", "udp4", "udp6", "fifo", "tcp", "http", "https")
+__all__ = ["TRANSPORTS", "kamailio_targets", "leftovers", "our_target", "same_ports"]
 
 
 def our_target(server: Server, transport: str) -> Target:
@@ -15,16 +15,6 @@ def our_target(server: Server, transport: str) -> Target:
     if transport == "https":
         options["tls_ca"] = str(server.directory / "tls.pem")
     return parse_target(target_text(transport, server.addresses[transport]), **options)
-
-
-def target_text(transport: str, address: str | tuple[str, int]) -> str:
-    """An address of a transport as a target."""
-    scheme = transport.rstrip("46")
-    if isinstance(address, str):
-        return f"{scheme}:{address}"
-    host = f"[{address[0]}]" if ":" in address[0] else address[0]
-    path = "//" if scheme in ("http", "https") else ""
-    return f"{scheme}:{path}{host}:{address[1]}"
 
 
 def same_ports(server: Server) -> list[str]:

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from jsonrpcs_tx.client.blocking import Client
+from jsonrpcs_tx.client.errors import ClientError
 from tests.support import DATA, PATIENCE
 from tests.support.programs import need
 
@@ -103,11 +105,8 @@ class Kamailio:
 
     def call(self, document: bytes, patience: float = 2) -> bytes | None:
         """Send a document over the datagram socket; None where no reply comes."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.bind(b"\0" + os.urandom(8).hex().encode())
-            client.settimeout(patience)
-            try:
-                client.sendto(document, self.unix)
-                return client.recv(1_000_000)
-            except OSError:
-                return None
+        try:
+            with Client(f"unix:{self.unix}", patience) as client:
+                return client.raw(document)
+        except ClientError:
+            return None
