@@ -137,12 +137,12 @@ def test_settings_reference() -> None:
 
 @pytest.mark.slow
 def test_embedding_application(tmp_path: Path) -> None:
-    """The .tac file of docs/embedding.md counts over UDP."""
+    """The .tac file of docs/embedding.md counts, called by the program below it."""
     source = embedding("Application(")
     (tmp_path / "counter.tac").write_text(source.replace(":8090", ":0"))
     with Server(tmp_path, command=("-ny", "counter.tac")) as server:
-        document = b'{"jsonrpc":"2.0","method":"counter.add","params":[3],"id":1}'
-        assert [json.loads(server.call("udp4", document))["result"] for _ in range(2)] == [3, 6]
+        program = embedding('call("counter.add"').replace(":8090", f":{server.addresses['udp4'][1]}")
+        assert run(program, tmp_path) == "2 3\n"
 
 
 @pytest.mark.slow

@@ -41,12 +41,13 @@ class DatagramLink:
                 found = accept(self._receive(sock, method, deadline))
                 if found is not None:
                     return found
-        except TimeoutError:
+        except BaseException as error:
             self.close()  # so that a late reply finds nobody
-            raise timed_out(self._target, method, timeout) from None
-        except OSError as error:
-            self.close()
-            raise not_reachable(self._target, method, error) from None
+            if isinstance(error, TimeoutError):
+                raise timed_out(self._target, method, timeout) from None
+            if isinstance(error, OSError):
+                raise not_reachable(self._target, method, error) from None
+            raise
 
     def close(self) -> None:
         """Close the socket, and remove what was made for it."""

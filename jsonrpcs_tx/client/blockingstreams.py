@@ -94,24 +94,27 @@ class HttpLink:
         deadline = monotonic() + timeout
         try:
             response = self._post(method, post(self._head, document), deadline)
-        except TimeoutError:
-            self.close()
-            raise timed_out(self._target, method, timeout) from None
-        except TooLarge:
-            self.close()
-            raise too_large_reply(self._target, method, self._max_reply) from None
-        except CutOff:
-            self.close()
-            raise cut_off(self._target, method) from None
-        except NotHttp as error:
-            self.close()
-            raise wrong_reply(self._target, method, error) from None
+        except BaseException as error:
+            self.close()  # a part of the response may be on its way
+            raise self._named(error, method, timeout) from None
         if not response.reusable:
             self.close()
         found = accept(reply_in(self._target, method, response))
         if found is None:
             raise wrong_reply(self._target, method, "the reply is to another request")
         return found
+
+    def _named(self, error: BaseException, method: str, timeout: float) -> BaseException:
+        """What is raised for an error."""
+        if isinstance(error, TimeoutError):
+            return timed_out(self._target, method, timeout)
+        if isinstance(error, TooLarge):
+            return too_large_reply(self._target, method, self._max_reply)
+        if isinstance(error, CutOff):
+            return cut_off(self._target, method)
+        if isinstance(error, NotHttp):
+            return wrong_reply(self._target, method, error)
+        return error
 
     def close(self) -> None:
         """Close the connection. A later call makes another one."""

@@ -195,7 +195,8 @@ class _Posting(_Asking):
 
     def dataReceived(self, data: bytes) -> None:
         call, response = self.call, self._response
-        if call is None or response is None:
+        if call is None or response is None:  # nobody has asked for it
+            self.link.discard(self)
             return
         target = self.link.target
         try:
@@ -262,7 +263,14 @@ class HttpLink(StreamLink):
         """A connection takes another request."""
         self._idle.append(connection)
 
-    def lost(self, connection: object) -> None:
+    def discard(self, connection: _Posting) -> None:
+        """Close a connection, and use it no more."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+        transport: Any = connection.transport
+        transport.abortConnection()
+
+    def lost(self, connection: Any) -> None:
         if connection in self._idle:
             self._idle.remove(connection)
         super().lost(connection)

@@ -1,6 +1,10 @@
 """The client with Deferreds, beside our server in both dialects and the real Kamailio."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,13 +15,16 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from jsonrpcs_tx.client.deferred import Client, connect
+from jsonrpcs_tx.client.blocking import Client
+from jsonrpcs_tx.client.deferred import Client as DeferredClient
+from jsonrpcs_tx.client.deferred import connect
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.rpc.faults import Fault
-from tests.support import Server
+from tests.support import Server, environment
 from tests.support.clients import TRANSPORTS, kamailio_targets, leftovers, our_target, same_ports
 from tests.support.kamailio import Kamailio
 from tests.support.programs import lacks
@@ -36,7 +43,7 @@ class Case(TestCase):
 
     timeout = 60
 
-    def client(self, target: Target | str, **options: Any) -> Client:
+    def client(self, target: Target | str, **options: Any) -> DeferredClient:
         client = connect(target, **options)
         self.addCleanup(client.close)
         return client
@@ -223,6 +230,7 @@ class Changing(Case):
         self.addCleanup(second.stop)
         for client in (*clients.values(), *idle.values()):
             assert await client.call("jsonrpc.echo", "x") == ["x"]
+            await client.close()
 
     async def test_refused_by_rules(self) -> None:
         """What rules forbid is refused, over each transport."""
@@ -247,6 +255,47 @@ class Changing(Case):
         assert len(leftovers(where)) == 1
         await client.close()
         assert leftovers(where) == []
+
+    async def test_frozen(self) -> None:
+        """A server that is frozen costs no more than the time limit, and is used again when it goes on."""
+        server = Server(self.directory)
+        self.addCleanup(server.stop)
+        self.addCleanup(server.process.send_signal, signal.SIGCONT)
+        clients = {transport: self.client(our_target(server, transport)) for transport in TRANSPORTS}
+        for client in clients.values():
+            assert await client.call("jsonrpc.echo", "x") == ["x"]
+        server.process.send_signal(signal.SIGSTOP)
+        for transport, client in clients.items():
+            calls = [client.call("jsonrpc.echo", "x" * 3000, timeout=0.2) for _ in range(50)]
+            for call in calls:
+                await self.fails(call, TimedOut, r"no reply within 0\.2 s")
+            with Client(our_target(server, transport), timeout=0.1) as waiting:
+                await self.fails(deferToThread(waiting.call, "jsonrpc.echo", "x"), TimedOut, r"no reply within 0\.1 s")
+        assert leftovers(server.reply_dir) == []
+        server.process.send_signal(signal.SIGCONT)
+        for client in clients.values():
+            assert await client.call("jsonrpc.echo", "y") == ["y"]
+            await client.close()
+
+    async def test_program_that_ends(self) -> None:
+        """A program that ends while calls are under way leaves no reply FIFO."""
+        os.mkfifo(self.directory / "rpc.fifo")
+        reading = os.open(self.directory / "rpc.fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        program = """if True:
+            from twisted.internet import reactor
+            from jsonrpcs_tx.client.deferred import connect
+            from jsonrpcs_tx.client.targets import parse_target
+            client = connect(parse_target("fifo:rpc.fifo", reply_dir="."))
+            calls = [client.call("a.b").addErrback(lambda failure: None) for _ in range(5)]
+            reactor.callWhenRunning(reactor.stop)
+            reactor.run()
+        """
+        await deferToThread(
+            subprocess.run, [sys.executable, "-c", program], cwd=self.directory, env=environment(), check=True
+        )
+        assert os.read(reading, 100_000).count(b"a.b") == 5
+        assert leftovers(self.directory) == []
 
 
 class Answering(DatagramProtocol):
