@@ -200,3 +200,19 @@ def test_errors_are_of_one_kind() -> None:
     }
     with pytest.raises(BadRequest, match="by place and by name"):
         Client("unix:/nowhere/x").call("core.uptime", 1, a=2)
+
+
+def test_restart_real(tmp_path: Path) -> None:
+    """Clients survive a restart of Kamailio, which makes its socket and its FIFO anew."""
+    with Kamailio(tmp_path) as kamailio:
+        clients = {transport: Client(target) for transport, target in kamailio_targets(kamailio).items()}
+        for client in clients.values():
+            assert client.call("jsonrpc.echo", "x") == ["x"]
+        kamailio.stop()
+        for client in clients.values():
+            with pytest.raises(NotReachable, match="start the server"):
+                client.call("jsonrpc.echo", "x")
+        kamailio.start()
+        for client in clients.values():
+            with client:
+                assert client.call("jsonrpc.echo", "x") == ["x"]

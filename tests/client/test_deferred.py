@@ -283,17 +283,22 @@ class Changing(Case):
         reading = os.open(self.directory / "rpc.fifo", os.O_RDONLY | os.O_NONBLOCK)
         self.addCleanup(os.close, reading)
         program = """if True:
+            import sys
             from twisted.internet import reactor
             from jsonrpcs_tx.client.deferred import connect
             from jsonrpcs_tx.client.targets import parse_target
+            from twisted.python import log
+            log.startLogging(sys.stderr, setStdout=False)
             client = connect(parse_target("fifo:rpc.fifo", reply_dir="."))
             calls = [client.call("a.b").addErrback(lambda failure: None) for _ in range(5)]
             reactor.callWhenRunning(reactor.stop)
             reactor.run()
         """
-        await deferToThread(
-            subprocess.run, [sys.executable, "-c", program], cwd=self.directory, env=environment(), check=True
+        command = [sys.executable, "-c", program]
+        done = await deferToThread(
+            subprocess.run, command, cwd=self.directory, env=environment(), capture_output=True, check=True
         )
+        assert b"Traceback" not in done.stderr
         assert os.read(reading, 100_000).count(b"a.b") == 5
         assert leftovers(self.directory) == []
 
