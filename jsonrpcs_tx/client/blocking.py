@@ -7,7 +7,7 @@ from time import monotonic
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
 from jsonrpcs_tx.client.batches import Array, batching
-from jsonrpcs_tx.client.core import NotReply, reply_to, request
+from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, reply_to, request
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
 from jsonrpcs_tx.client.routes import asking, only_reads
 from jsonrpcs_tx.client.steps import run
@@ -48,6 +48,8 @@ class Client:
     @param timeout: seconds that a call may take, connecting included.
     @param max_reply: bytes of a reply above which it is given up.
     @param reads: says of a method whether it changes nothing, so that it may be run twice.
+    @param read: reads the document with the reply to a call, such as one with L{read_reply} that decodes numbers in
+        another way. Replies to arrays of requests do not go through it.
     @raise TargetError: the text is no target.
     """
 
@@ -57,11 +59,13 @@ class Client:
         timeout: float = TIMEOUT,
         max_reply: int = MAX_REPLY,
         reads: Callable[[str], bool] = only_reads,
+        read: Callable[[bytes], Reply] = read_reply,
     ) -> None:
         self.target = parse_target(target) if isinstance(target, str) else target
         self.timeout = timeout
         self.max_reply = max_reply
         self._reads = reads
+        self._read = read
         self._id = 0
         self._links: list[Link | None] = [None] * len(self.target.each)
         self._takes_arrays: bool | None = None if self.target.scheme in ARRAY_SCHEMES else False
@@ -165,7 +169,7 @@ class Client:
         target = self.target.each[index]
 
         try:
-            reply = self._link(index).exchange(method, document, timeout, partial(reply_to, id))
+            reply = self._link(index).exchange(method, document, timeout, partial(reply_to, id, read=self._read))
         except NotReply as error:
             return advice.judged(target, method, error)
         except ClientError as error:

@@ -1,6 +1,6 @@
 """Calls as documents: requests are written, replies are read, and each reply finds its call. Does no I/O."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from jsonrpcs_tx.client.documents import NotJson, decode, encode
@@ -79,24 +79,26 @@ def _head(method: str) -> str:
     return f'{{"jsonrpc":"2.0","method":{encode(method)}'
 
 
-def read_reply(document: bytes) -> Reply:
+def read_reply(document: bytes, decode: Callable[[bytes], object] = decode) -> Reply:
     """The reply that a document is.
 
+    @param decode: makes values of JSON, or raises C{NotJson}.
     @raise NotReply: it is none.
     """
-    return reply_of(decoded(document))
+    return reply_of(decoded(document, decode))
 
 
-def reply_to(id: int, document: bytes) -> Reply | None:
+def reply_to(id: int, document: bytes, read: Callable[[bytes], Reply] = read_reply) -> Reply | None:
     """The reply to a request; None: it is to another one.
 
+    @param read: see L{read_reply}.
     @raise NotReply: the document is none.
     """
-    reply = read_reply(document)
+    reply = read(document)
     return reply if reply.answers(id) else None
 
 
-def decoded(document: bytes) -> object:
+def decoded(document: bytes, decode: Callable[[bytes], object] = decode) -> object:
     """A document that should be a reply, or several, decoded.
 
     @raise NotReply: it is not JSON.
@@ -114,7 +116,7 @@ def reply_of(value: object) -> Reply:
 
     @raise NotReply: it is none.
     """
-    if type(value) is dict:
+    if isinstance(value, dict):
         if "error" in value and value["error"] is not None:
             return Reply(value.get("id"), _fault(value["error"]))
         if "result" in value:
@@ -123,7 +125,7 @@ def reply_of(value: object) -> Reply:
 
 
 def _fault(error: object) -> Fault:
-    if type(error) is dict:
+    if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
         if type(code) is int and type(text) is str:
             return Fault(code, text, error.get("data"))

@@ -1,5 +1,6 @@
 """The client that waits, beside our server in both dialects and the real Kamailio."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jsonrpcs_tx.client.blocking import Client
+from jsonrpcs_tx.client.core import Reply, read_reply
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
 from jsonrpcs_tx.client.targets import parse_target
 from jsonrpcs_tx.rpc.faults import Fault
@@ -92,13 +94,36 @@ def test_private_reply_socket(server: Server, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
-def test_reply_too_large(server: Server) -> None:
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_reply_too_large(server: Server, transport: str) -> None:
     """More than a client takes is given up."""
-    with (
-        Client(our_target(server, "http"), max_reply=20) as client,
-        pytest.raises(BadReply, match="larger than 20 bytes"),
-    ):
-        client.call("jsonrpc.echo", "x" * 100)
+    with Client(our_target(server, transport), max_reply=80) as client:
+        with pytest.raises(BadReply, match="the reply is larger than 80 bytes"):
+            client.call("jsonrpc.echo", "x" * 100)
+        assert client.call("jsonrpc.echo", "y") == ["y"]
+
+
+def test_by_name(server: Server) -> None:
+    """Parameters by name go as an object, of which Kamailio takes the values in order."""
+    with Client(our_target(server, "unix")) as client:
+        assert client.call("jsonrpc.echo", first="x", second=5) == ["x", 5]
+        assert client.batch([("jsonrpc.echo", {"timeout": "x"})]) == [["x"]]
+    outcome = Client("unix:/nowhere/x").batch([("jsonrpc.echo", "text")])[0]
+    assert "parameters are a list or a dictionary, not text" in str(outcome)
+
+
+def test_own_reading(server: Server) -> None:
+    """A program may read replies itself: to keep their bytes, and to have its own types of numbers."""
+    documents: list[bytes] = []
+
+    def read(document: bytes) -> Reply:
+        documents.append(document)
+        return read_reply(document, lambda text: json.loads(text, parse_float=str))
+
+    with Client(our_target(server, "unix"), read=read) as client:
+        client.call("core.uptime")
+        assert client.call("jsonrpc.echo", "x", 5) == ["x", 5]
+    assert documents[1] == b'{"jsonrpc":"2.0","result":["x",5],"id":2}'
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
