@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 
 
 def look_up(target: Target, kind: int, flags: int = 0) -> "list[Address]":
-    """The addresses of a target, as the system knows them, however long that takes.
+    """The addresses of a target, as the system knows them, however long that takes. For datagrams those of IPv4 come
+    first: only the first one is asked, and Kamailio mostly listens there, also where the name (localhost) has both.
 
     @param kind: of the socket, such as C{SOCK_STREAM}.
     @raise OSError: there are none.
     """
     found = socket.getaddrinfo(target.host, target.port, type=socket.SocketKind(kind), flags=flags)
-    return [(family, address) for family, _, _, _, address in found]
+    addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
+    if kind == socket.SOCK_DGRAM:
+        addresses.sort(key=lambda one: one[0] != socket.AF_INET)
+    return addresses
 
 
 def numeric(target: Target, kind: int) -> "list[Address]":

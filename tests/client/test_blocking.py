@@ -94,6 +94,16 @@ def test_private_reply_socket(server: Server, tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize("scheme", ["udp:", "tcp:", "http://"])
+def test_name(server: Server, scheme: str) -> None:
+    """The server's host may have a name; one that does not exist is not reachable."""
+    port = server.addresses[{"udp:": "udp4", "tcp:": "tcp", "http://": "http"}[scheme]][1]
+    with Client(f"{scheme}localhost:{port}") as client:
+        assert client.call("jsonrpc.echo", "x") == ["x"]
+    with Client(f"{scheme}no.such.invalid:{port}") as client, pytest.raises((NotReachable, TimedOut)):
+        client.call("jsonrpc.echo", "x", timeout=1)
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_reply_too_large(server: Server, transport: str) -> None:
     """More than a client takes is given up."""

@@ -186,6 +186,16 @@ class Servers(Case):
             client = self.client(f"{target},{our_target(self.ours, 'http')}")
             assert await client.call("jsonrpc.echo", text) == [text]
 
+    async def test_name(self) -> None:
+        """The server's host may have a name; one that does not exist is not reachable."""
+        for scheme, transport in (("udp:", "udp4"), ("tcp:", "tcp"), ("http://", "http")):
+            port = self.ours.addresses[transport][1]
+            client = self.client(f"{scheme}localhost:{port}")
+            assert await gatherResults([client.call("jsonrpc.echo", "x") for _ in range(3)]) == [["x"]] * 3
+            client = self.client(f"{scheme}no.such.invalid:{port}", timeout=1)
+            with pytest.raises((NotReachable, TimedOut)):
+                await client.call("jsonrpc.echo", "x")
+
     async def test_alternatives(self) -> None:
         """Where nobody takes a request, the next target gets it; also one by one after an array."""
         client = self.client(f"http://127.0.0.1:1,unix:/nowhere/x,{our_target(self.ours, 'http')}")
