@@ -76,8 +76,12 @@ class DatagramLink(Link):
                 self._received(data)
 
     def doWrite(self) -> None:
-        while self._unsent and self._try(self._unsent[0]):
-            self._unsent.popleft()
+        while self._unsent:
+            call = self._unsent[0]
+            if call.id in self.calls and not self._try(call):  # otherwise it is over
+                break
+            if self._unsent and self._unsent[0] is call:
+                self._unsent.popleft()
         if self._unsent:
             self._continue()
         elif self._socket is not None:
@@ -126,7 +130,7 @@ class DatagramLink(Link):
         except BadRequest as error:
             self.give_up(call, error)
         except ConnectionError as error:
-            self.doRead()  # what the server has said before it went
+            self.doRead()  # what the server has said before; of a Unix socket the kernel has dropped it
             self._lost(error, call)
             return False
         except OSError as error:

@@ -1,8 +1,10 @@
 """The client with Deferreds, beside our server in both dialects and the real Kamailio."""
 
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -330,6 +332,39 @@ class Answering(DatagramProtocol):
         transport: Any = self.transport
         for document in documents:
             transport.write(document, address)
+
+
+class Gone(Case):
+    """A server at a Unix socket that goes while calls are under way."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+
+    def bind(self) -> socket.socket:
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(str(self.directory / "rpc.sock"))
+        return server
+
+    async def test_what_may_have_run_is_not_sent_again(self) -> None:
+        """Who has asked the server that is gone is told so; who asks then gets its successor."""
+        first = self.bind()
+        client = self.client(f"unix:{self.directory}/rpc.sock", timeout=2)
+        calls = [client.call("a.b", number) for number in range(3)]
+        await until(lambda: select.select([first], [], [], 0)[0])
+        first.close()
+        (self.directory / "rpc.sock").unlink()
+        second = self.bind()
+        calls.append(client.call("a.b", 3))
+        for call in calls[:3]:
+            await self.fails(call, BadReply, "closed before the reply was whole; the command may have been run")
+        await until(lambda: select.select([second], [], [], 0)[0])
+        document, address = second.recvfrom(1000)
+        second.sendto(b'{"result":"second","id":4}', address)
+        assert await calls[3] == "second"
+        assert b"[3]" in document
+        assert not select.select([second], [], [], 0)[0]
 
 
 class Strange(Case):
