@@ -1,5 +1,6 @@
 """The client with Deferreds, beside our server in both dialects and the real Kamailio."""
 
+import atexit
 import os
 import select
 import shutil
@@ -10,8 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -57,25 +59,26 @@ class Case(TestCase):
         return failure.value
 
 
+class Shared:
+    """Servers that stay as they are, for all tests that ask them."""
+
+    def __init__(self) -> None:
+        stack = ExitStack()
+        atexit.register(stack.close)
+        directories = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
+        self.ours = stack.enter_context(Server(directories[0]))
+        self.strict = stack.enter_context(Server(directories[1], "--dialect=jsonrpc2"))
+        self.kamailio = None if lacks("kamailio") else stack.enter_context(Kamailio(directories[2]))
+
+
+shared = cache(Shared)  # trial calls no setUpClass
+
+
 class Servers(Case):
     """Servers that stay as they are."""
 
-    stack: ClassVar[ExitStack]
-    ours: ClassVar[Server]
-    strict: ClassVar[Server]
-    kamailio: ClassVar[Kamailio | None]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.stack = ExitStack()
-        directories = [Path(cls.stack.enter_context(tempfile.TemporaryDirectory())) for _ in range(3)]
-        cls.ours = cls.stack.enter_context(Server(directories[0]))
-        cls.strict = cls.stack.enter_context(Server(directories[1], "--dialect=jsonrpc2"))
-        cls.kamailio = None if lacks("kamailio") else cls.stack.enter_context(Kamailio(directories[2]))
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        cls.stack.close()
+    def setUp(self) -> None:
+        self.ours, self.strict, self.kamailio = shared().ours, shared().strict, shared().kamailio
 
     async def check_calls(self, target: Target | str, unknown: str) -> None:
         """A client gets results, faults, and the replies to many calls."""
