@@ -61,6 +61,7 @@ def makeService(
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
     _add_transports(service)
+    _add_reloads(service)
     return service
 
 
@@ -98,3 +99,10 @@ def _add_transports(service: JsonRpcService) -> None:
     for name in modules:
         for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
             transport.setServiceParent(service)
+
+
+def _add_reloads(service: JsonRpcService) -> None:
+    if service.settings.tls_certificate or service.settings.tls_self_signed:
+        service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
+    if service.settings.rule_file:
+        service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")

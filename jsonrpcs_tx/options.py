@@ -14,11 +14,8 @@ from jsonrpcs_tx import compose
 from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
 from jsonrpcs_tx.errors import SettingError, StartError
-from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
-
-_log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
@@ -95,7 +92,7 @@ def _one_line() -> Iterator[None]:
 
 
 class _DaemonService(MultiService):
-    """Ends with one line where the start fails, and reads certificates and rules again at SIGHUP."""
+    """Ends with one line where the start fails, and has the server read its files again at SIGHUP."""
 
     server: JsonRpcService
 
@@ -106,23 +103,7 @@ class _DaemonService(MultiService):
     def startService(self) -> None:
         with _one_line():
             super().startService()
-        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self._reload))
-
-    def _reload(self) -> None:
-        try:
-            self.server.reload_tls()
-        except StartError as error:
-            _log.error("certificates not reloaded: {error}", error=error)
-        else:
-            _log.info("certificates reloaded")
-        if not self.server.settings.rule_file:
-            return
-        try:
-            count = self.server.reload_rules()
-        except (StartError, SettingError) as error:
-            _log.error("rules not reloaded, the former ones stay: {error}", error=error)
-        else:
-            _log.info("rules reloaded; there are {count}", count=count)
+        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self.server.reloads.run))
 
 
 def makeService(options: Options) -> IService:

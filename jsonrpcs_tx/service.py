@@ -18,6 +18,7 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.call import run_in
@@ -58,6 +59,7 @@ class JsonRpcService(MultiService):
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
+    @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
@@ -66,6 +68,7 @@ class JsonRpcService(MultiService):
         self.settings = settings
         self.reactor = reactor
         self.started = time.time()
+        self.reloads = Reloads()
         self._families: dict[str, object] = {}
         self.registry = Registry()
         self.counters = Counters()
