@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from twisted.application.service import IService, MultiService
@@ -92,7 +93,9 @@ def _one_line() -> Iterator[None]:
 
 
 class _DaemonService(MultiService):
-    """Ends with one line where the start fails, and has the server read its files again at SIGHUP."""
+    """Ends with one line where the start fails. At SIGUSR1 the server opens its files again; at SIGHUP it also reads
+    them again.
+    """
 
     server: JsonRpcService
 
@@ -101,9 +104,24 @@ class _DaemonService(MultiService):
             super().privilegedStartService()
 
     def startService(self) -> None:
+        self._take_signals()  # first, since whoever reads that it serves may send one
         with _one_line():
             super().startService()
-        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self.server.reloads.run))
+
+    def _take_signals(self) -> None:
+        former = signal.getsignal(signal.SIGUSR1)  # twistd's own, which rotates its log
+
+        def reopen(number: int, frame: FrameType | None) -> None:
+            self.server.reactor.callFromThread(self.server.reopens.run)
+            if callable(former):
+                former(number, frame)
+
+        def reload(number: int, frame: FrameType | None) -> None:
+            self.server.reactor.callFromThread(self.server.reopens.run)
+            self.server.reactor.callFromThread(self.server.reloads.run)
+
+        signal.signal(signal.SIGUSR1, reopen)
+        signal.signal(signal.SIGHUP, reload)
 
 
 def makeService(options: Options) -> IService:

@@ -60,6 +60,8 @@ class JsonRpcService(MultiService):
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
+    @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
+        others are read; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
@@ -69,6 +71,7 @@ class JsonRpcService(MultiService):
         self.reactor = reactor
         self.started = time.time()
         self.reloads = Reloads()
+        self.reopens = Reloads("reopened")
         self._families: dict[str, object] = {}
         self.registry = Registry()
         self.counters = Counters()
