@@ -47,6 +47,9 @@ def makeService(
         checker = UsersFile(settings.path(settings.http_users), reactor)
     service = JsonRpcService(settings, reactor, checker)
     service.check_facts(service.dispatcher.access, settings)
+    if service.audit is not None:
+        service.audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
+        service.reopens.add("audit log", service.audit.reopen)
     if settings.list_file:
         try:
             service.destinations.load(settings.path(settings.list_file))
@@ -59,7 +62,7 @@ def makeService(
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, reactor).setServiceParent(service)
     if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
+        Watchdog(settings.watchdog / 1000, reactor, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service)
     _add_reloads(service)
     return service

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -11,6 +12,7 @@ import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
+from jsonrpcs_tx.access.auditlog import JOURNALD, AuditLog
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
@@ -21,6 +23,7 @@ from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
@@ -62,6 +65,7 @@ class JsonRpcService(MultiService):
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
         others are read; programs may add theirs, and run them.
+    @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
@@ -80,7 +84,8 @@ class JsonRpcService(MultiService):
         self.tables = Tables(reactor)
         for definition in settings.htable:
             self.tables.define(definition)
-        self.dispatcher = Dispatcher(
+        self.audit = _audit_log(settings, self.counters, reactor)
+        self.dispatcher = (Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit))(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -326,6 +331,13 @@ def _read_rules(settings: Settings) -> list[Rule]:
     """
     path = settings.rule_file
     return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
+
+
+def _audit_log(settings: Settings, counters: Counters, reactor: Any) -> AuditLog | None:
+    if not settings.audit:
+        return None
+    target = JOURNALD if settings.audit == JOURNALD else settings.path(settings.audit)
+    return AuditLog(target, settings.audit_level == "all", counters, reactor)
 
 
 def _reply_store(settings: Settings) -> ReplyStore | None:

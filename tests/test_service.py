@@ -108,6 +108,8 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "htable": (["a=>size=4;", "b"], ("a=>size=4;", "b")),
     "htable_db": ("t.db", "t.db"),
     "fast_paths": ("no", False),
+    "audit": ("audit.log", "audit.log"),
+    "audit_level": ("all", "all"),
     "watchdog": ("0", 0),
     "debug": ("-1", -1),
 }
@@ -174,6 +176,8 @@ BAD: dict[str, list[Any]] = {
     "htable": ["=>size=4", "a=size=4", "a b"],
     "htable_db": [1],
     "fast_paths": ["perhaps"],
+    "audit": [7, None],
+    "audit_level": ["", "none", 7],
     "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
 }

@@ -24,7 +24,7 @@ class Corex:
         log.set_debug(level)
         return {"old": old, "new": level}
 
-    @command("corex.list_sockets")
+    @command("corex.list_sockets", changes=False)
     def list_sockets(self) -> list[dict[str, Any]]:
         """Lists the network sockets that the server listens on."""
         return [
@@ -42,7 +42,7 @@ class Corex:
             for listener in internet_listeners(self._server)
         ]
 
-    @command("corex.list_aliases")
+    @command("corex.list_aliases", changes=False)
     def list_aliases(self) -> list[dict[str, Any]]:
         """Lists other names of the server; there are none."""
         return []

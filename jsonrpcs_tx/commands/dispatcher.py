@@ -34,7 +34,7 @@ class DispatcherCommands:
         self._clock = clock
         self._reloaded = 0
 
-    @command("dispatcher.list")
+    @command("dispatcher.list", changes=False)
     def list_sets(self, how: str = "") -> dict[str, Any]:
         """Lists the sets with their destinations; short without attributes, full with addresses."""
         sets = [
@@ -90,7 +90,7 @@ class DispatcherCommands:
         self._sets.remove(_number(group), address)
         return "Ok. Dispatcher destination removed."
 
-    @command("dispatcher.hash")
+    @command("dispatcher.hash", changes=False, secret=())
     def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
         """Returns the hash of one or two strings, and the slot, of so many, that it selects."""
         hashed = hash_keys(*filter(None, (key, other))) if key or other else hash_keys("")

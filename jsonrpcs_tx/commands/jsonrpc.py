@@ -9,7 +9,7 @@ from jsonrpcs_tx.rpc.registry import command
 class JsonRpc:
     """Needs nothing of the server."""
 
-    @command("jsonrpc.echo", stateless=True)
+    @command("jsonrpc.echo", stateless=True, changes=False)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
         """Returns a string and a number unchanged."""
         if text is MISSING or number is MISSING:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
+AUDIT_LEVELS: Final = ("changes", "all")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
 
@@ -167,6 +168,12 @@ def _notification(value: object) -> int:
     return _integer(value)
 
 
+def _audit_level(value: object) -> str:
+    if value not in AUDIT_LEVELS:
+        raise ValueError
+    return str(value)
+
+
 def _dialect(value: object) -> str:
     if value not in DIALECTS:
         raise ValueError
@@ -204,6 +211,7 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
+AUDIT_LEVEL: Final = Kind(_audit_level, " or ".join(AUDIT_LEVELS))
 DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")

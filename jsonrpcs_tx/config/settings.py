@@ -339,6 +339,17 @@ class Settings:
         kinds.YES_OR_NO,
         "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
     )
+    audit: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file for the audit log, a line of JSON for each call that changes something or is refused; or journald, for "
+        "systemd's journal; empty: disabled; see docs/operations.md",
+    )
+    audit_level: str = _setting(
+        "changes",
+        kinds.AUDIT_LEVEL,
+        "what the audit log has besides refused calls; changes: calls that may change something; all: every call",
+    )
     watchdog: int = _setting(
         1000,
         kinds.integer(0, 600_000, "milliseconds"),

@@ -9,8 +9,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.access.auditentries import CANCELLED, REFUSED, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.refusallog import RefusalLog
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
@@ -19,7 +21,7 @@ from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding, Mismatch
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
-from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
+from jsonrpcs_tx.rpc.delayed import DelayedCommands, TimedOut, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -60,7 +62,12 @@ class Dispatcher:
     @ivar read: reads a document, see L{Envelope.read}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
+    @ivar refusals: logs who is refused.
+    @ivar slow: counts what has blocked the reactor.
+    @ivar audits: it keeps an audit log, to which only the main process writes.
     """
+
+    audits = False
 
     def __init__(
         self,
@@ -89,6 +96,8 @@ class Dispatcher:
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
+        self.refusals = RefusalLog(clock.seconds, self.counters)
+        self.slow = self._counts.slow
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._direct = True  # plain commands are called as they are, without a Call
         self._follows_calls = False
@@ -162,9 +171,11 @@ class Dispatcher:
         """The counters that are counted up for a transport, in the same order in every process."""
         return [*self._counts.counters(transport), self.delayed.timeouts]
 
-    def stateless(self, request: Decoded) -> bool:
+    def stateless(self, request: Decoded, origin: Origin) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of
         state, or is invalid. Replies are stored by the main process only, which knows whose files are whose.
+
+        @param origin: of the document.
         """
         if type(request) is list:
             return all(map(self._is_stateless, request))
@@ -232,6 +243,20 @@ class Dispatcher:
         except BaseException:
             return self._error_reply(internal)
 
+    def turned_away(
+        self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
+    ) -> None:
+        """Note that a transport has refused a client, before anything that it has sent was run.
+
+        @param code: what it is told, as an HTTP status.
+        @param why: in words that are followed by where the client is; they may hold what it has sent.
+        @param document: what it has sent, as far as that is known.
+        @param user: the name that it has given with a wrong password.
+        @param logged: it is worth a line in the log.
+        """
+        if logged:
+            self.refusals.tell(peer.caller.transport, str(peer), peer.source, why)
+
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
         """Answer every request of a document with an error, without running any: what a transport says that cannot
         take it, or cannot carry its reply.
@@ -260,8 +285,7 @@ class Dispatcher:
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
-            _log.warn("{caller} may not call {method!r:.100}", caller=origin.caller, method=request.method)
-            return self._error(_FORBIDDEN, request)
+            return self._forbid(request, origin)
         command = self._commands.get(request.method)
         if command is None:
             return self._error(self.dialect.method_not_found, request)
@@ -291,6 +315,16 @@ class Dispatcher:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request)
+
+    def _forbid(self, request: Request, origin: Origin) -> Reply:
+        """Answer a request that rules forbid."""
+        peer = origin.peer()
+        caller = peer.caller
+        names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
+        whom = f" to {', '.join(names)}" if names else ""
+        self._counts.forbidden.value += 1
+        self.refusals.tell(caller.transport, str(peer), peer.source, f"{request.method[:100]!r} is forbidden{whom}")
+        return self._error(_FORBIDDEN, request, outcome=REFUSED)
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
@@ -345,7 +379,7 @@ class Dispatcher:
                 error.__traceback__ = None
                 return self._invalid_params(error, command, request)
             if isinstance(error, CancelledError):
-                return self._error(_CANCELLED, request)
+                return self._error(_CANCELLED, request, outcome=CANCELLED)
             assert error is not None
             report(_log, "command {command} failed", error, command=command.name)
         except BaseException as another:
@@ -374,17 +408,18 @@ class Dispatcher:
             error = with_data(kind, getattr(fault, "data", None))
         except BaseException as another:
             report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-        return self._error(error, request, kind)
+        return self._error(error, request, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")
 
-    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
+    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None, outcome: str = "") -> Reply:
         """Answer a request with an error.
 
         @param kind: the error that it counts as; None: as itself.
+        @param outcome: see L{Reply}.
         """
         self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return NO_REPLY
-        return self._error_reply(error, request.id)
+            return Reply(b"", error.code, error.text, True, outcome)
+        return self._error_reply(error, request.id, outcome)
 
-    def _error_reply(self, error: Error, id: Any = None) -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, True)
+    def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
+        return Reply(self._envelope.error(error, id), error.code, error.text, True, outcome)

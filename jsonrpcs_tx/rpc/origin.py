@@ -26,6 +26,20 @@ class Peer(msgspec.Struct, frozen=True):
     pid: int | None = None
     connected: Callable[[], bool] = _stays
 
+    def __str__(self) -> str:
+        """Where it is: its address, or the user and process at the other end of a Unix socket."""
+        caller = self.caller
+        if caller.address is not None:
+            return caller.address
+        facts = (("uid", caller.uid), ("gid", caller.gid), ("pid", self.pid))
+        return " ".join(f"{name}={value}" for name, value in facts if value is not None) or "this machine"
+
+    @property
+    def source(self) -> str:
+        """What limits are for: its address, or the user at the other end of a Unix socket, in all processes."""
+        caller = self.caller
+        return caller.address or (caller.transport if caller.uid is None else f"uid={caller.uid}")
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a document comes from.

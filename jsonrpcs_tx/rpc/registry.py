@@ -2,13 +2,14 @@
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
@@ -37,6 +38,8 @@ class CommandOptions:
     timeout: float | None
     stateless: bool
     deprecated: str | None = None
+    changes: bool = True
+    secret: tuple[str, ...] | None = None
 
 
 def command(
@@ -48,6 +51,8 @@ def command(
     timeout: float | None = None,
     stateless: bool = False,
     deprecated: str | None = None,
+    changes: bool = True,
+    secret: Sequence[str] | None = None,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -74,6 +79,10 @@ def command(
         may run it (setting C{dgram_workers}).
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
+    @param changes: it changes something, whatever the parameters are, so that the audit log has each call of it; False
+        for one that only reads.
+    @param secret: the names of the parameters that the audit log must not show; C{()}: it may show all. Default: those
+        that are named as secrets are, such as C{password}, C{api_key} or C{token}; see L{jsonrpcs_tx.access.secrets}.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
     @raise TypeError: when it decorates: another option is not of its type, or out of range.
     """
@@ -82,7 +91,9 @@ def command(
 
     def decorate(function: _F) -> _F:
         try:
-            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated)
+            options = CommandOptions(
+                name, _usage_of(usage), interval, lock, timeout, stateless, deprecated, changes, _names(secret)
+            )
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         except (TypeError, AttributeError) as error:
@@ -103,6 +114,7 @@ def _check_options(options: CommandOptions) -> None:
             options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
+        ("changes", "True or False", isinstance(options.changes, bool)),
         (
             "deprecated",
             "what to do instead, as a string",
@@ -111,6 +123,15 @@ def _check_options(options: CommandOptions) -> None:
     ):
         if not fits:
             raise TypeError(f"{name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+
+
+def _names(secret: object) -> tuple[str, ...] | None:
+    """@raise TypeError: it is not a sequence of names."""
+    if secret is None:
+        return None
+    if isinstance(secret, list | tuple) and all(isinstance(name, str) for name in secret):
+        return tuple(secret)
+    raise TypeError(f"secret: allowed are names of parameters in a tuple, not {secret!r:.60}")
 
 
 def _usage_of(usage: object) -> Error | None:
@@ -136,6 +157,8 @@ class Command:
     @ivar call_parameter: the parameter in which it gets its L{jsonrpcs_tx.Call}; None without one.
     @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval, nor a
         lock, nor a parameter for its call.
+    @ivar changes: see L{command}.
+    @ivar concealment: says which of its parameters are secret.
     @ivar trusted: its result need not be checked.
     @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
@@ -148,6 +171,8 @@ class Command:
     asynchronous: bool
     options: CommandOptions
     plain: bool
+    changes: bool
+    concealment: Concealment
     trusted: bool
     check_result: Callable[[Any], None]
 
@@ -195,6 +220,7 @@ class Command:
             "help": self.help,
             "deprecated": self.options.deprecated,
             "asynchronous": self.asynchronous,
+            "changes": self.changes,
             "stateless": self.options.stateless,
             "interval": self.options.interval,
             "lock": self.options.lock,
@@ -239,6 +265,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         _check_kind(function)
         hints = hints_of(function)
         hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
+        concealment = _concealment(binding, options.secret)
     except TypeError as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
@@ -250,10 +277,22 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
+        changes=options.changes,
+        concealment=concealment,
         plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )
+
+
+def _concealment(binding: Binding, secret: tuple[str, ...] | None) -> Concealment:
+    """@raise TypeError: a parameter that is said to be secret does not exist."""
+    names = [parameter.name for parameter in binding.parameters]
+    rest = None if binding.rest is None else binding.rest.name
+    for name in secret or ():
+        if name not in (*names, rest):
+            raise TypeError(f"secret: it has no parameter {name}")
+    return Concealment(names, rest, secret)
 
 
 def _check_kind(function: Any) -> None:
@@ -364,8 +403,8 @@ class Registry(Mapping[str, Command]):
         """All commands, sorted by name, as data that JSON can express: a dict for each.
 
         - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
-        - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
-          the decorator has them, see L{command};
+        - C{asynchronous}, C{changes}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or
+          None: as the decorator has them, see L{command};
         - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
         - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
           C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and

@@ -1,0 +1,143 @@
+"""The gate that writes calls to the audit log: all requests pass it, single or in a batch."""
+
+from time import perf_counter_ns
+from typing import Any, Final
+
+from msgspec import UNSET, Raw, UnsetType
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.access.auditentries import FAULT, REFUSED, RESULT, Entry, now
+from jsonrpcs_tx.access.auditlog import AuditLog
+from jsonrpcs_tx.access.secrets import cut, cut_text
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request
+from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.registry import Command
+
+MAX_READ: Final = 65_536
+"""Bytes of the document of a refused client above which its methods are not looked for."""
+
+MAX_REQUESTS: Final = 32
+"""Requests in such a document that have an entry each."""
+
+MAX_NAMES: Final = 16
+"""Names of a certificate that are written."""
+
+MAX_METHOD: Final = 128
+"""Characters of a method's name that are written."""
+
+_LARGE: Final = 2**64
+_UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
+
+
+class AuditingDispatcher(Dispatcher):
+    """A dispatcher that enters each call of a command that changes something, and each refused one, in an audit log.
+
+    @param audit: the log, which may ask for all calls.
+    """
+
+    audits = True
+
+    def __init__(self, *arguments: Any, audit: AuditLog, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._audit = audit
+        self._enters_all = audit.everything
+
+    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        if type(request) is not Request:
+            return super().answer(request, origin)
+        command = self._commands.get(request.method)
+        if not self._enters_all and (command is None or not command.changes):
+            reply = super().answer(request, origin)
+            if type(reply) is Reply and reply.outcome == REFUSED:
+                self._enter(reply, request, command, origin.peer(), perf_counter_ns())
+            return reply
+        peer = origin.peer()  # now, since it is of the document that is being dispatched
+        begun = perf_counter_ns()
+        reply = super().answer(request, origin)
+        if type(reply) is Reply:
+            return self._enter(reply, request, command, peer, begun)
+        return reply.addCallback(self._enter, request, command, peer, begun)
+
+    def stateless(self, request: Decoded, origin: Origin) -> bool:
+        """Whether any process can answer a document: only this one writes to the audit log."""
+        if not super().stateless(request, origin):
+            return False
+        return not any(self._is_entered(one, origin) for one in (request if type(request) is list else (request,)))
+
+    def turned_away(
+        self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
+    ) -> None:
+        """Note that a transport has refused a client, see L{Dispatcher.turned_away}, in an entry for each request."""
+        super().turned_away(peer, code, why, document, user, logged)
+        held_back = self._audit.room_for_refused(peer.source)
+        if held_back is None:
+            return
+        decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
+        for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
+            request = one if type(one) is Request else None
+            command = None if request is None else self._commands.get(request.method)
+            entry = _entry(REFUSED, code, why, request, command, peer)
+            entry.claimed_user = None if user is None else cut_text(user)
+            if held_back:
+                entry.held_back, held_back = held_back, 0
+            self._audit.write(entry)
+
+    def _is_entered(self, request: object, origin: Origin) -> bool:
+        if type(request) is not Request:
+            return False
+        command = self._commands.get(request.method)
+        refused = origin.caller is not None and not self.access.allows(origin.caller, request.method)
+        return self._enters_all or refused or (command is not None and command.changes)
+
+    def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
+        """Enter a call that has ended."""
+        ms = (perf_counter_ns() - begun) // 1000 / 1000
+        if not reply.fault:
+            entry = _entry(RESULT, 200, "", request, command, peer)
+        else:
+            entry = _entry(reply.outcome or FAULT, reply.code, reply.text, request, command, peer)
+        if reply.outcome == REFUSED:
+            held_back = self._audit.room_for_refused(peer.source)
+            if held_back is None:
+                return reply
+            entry.held_back = held_back or UNSET
+        entry.ms = ms
+        self._audit.write(entry)
+        return reply
+
+
+def _entry(outcome: str, code: int, text: str, request: Request | None, command: Command | None, peer: Peer) -> Entry:
+    """An entry of a call.
+
+    @param text: of the fault, or why it was refused.
+    """
+    caller = peer.caller
+    method: str | None = None
+    params: Raw | UnsetType = UNSET
+    id: Any = UNSET
+    if request is not None:
+        method = cut_text(request.method, MAX_METHOD) if command is None else command.name
+        id = request.id
+        if id is not UNSET and (type(id) is not int or abs(id) >= _LARGE):
+            id = cut(id)
+        if request.params is not UNSET:
+            params = _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))
+    return Entry(
+        now(),
+        outcome,
+        code,
+        caller.transport,
+        caller.address,
+        peer.port,
+        caller.uid,
+        caller.gid,
+        peer.pid,
+        None if caller.user is None else cut_text(caller.user),
+        None,
+        tuple(map(cut_text, caller.tls_names[:MAX_NAMES])) if caller.tls_names else (),
+        method,
+        params,
+        id,
+        cut_text(text) if text else "",
+    )
