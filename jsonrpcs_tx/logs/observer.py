@@ -1,6 +1,7 @@
 """The observer that writes the log: of all events, by the levels and within the limits of L{jsonrpcs_tx.log}."""
 
 from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ class Observer:
 
     def __init__(self, write: Callable[[Entry], object]) -> None:
         self._write = write
+        self._lock = RLock()  # threads log as well, and what is cleared away while a line is written may log
         self._missing = 0
         self._why = ""
 
@@ -41,14 +43,15 @@ class Observer:
                 return
             if held_back:
                 entry = attrs.evolve(entry, message=f"{entry.message} (and {held_back:,} more)")
-        try:
-            if self._missing:
-                self._tell(entry)
-            self._write(entry)
-        except (OSError, ValueError) as error:
-            self._missing += 1
-            self._why = getattr(error, "strerror", None) or str(error)
-            log.count_lost()
+        with self._lock:
+            try:
+                if self._missing:
+                    self._tell(entry)
+                self._write(entry)
+            except (OSError, ValueError) as error:
+                self._missing += 1
+                self._why = getattr(error, "strerror", None) or str(error)
+                log.count_lost()
 
     def _tell(self, entry: Entry) -> None:
         """Say how many entries are missing before one that can be written."""
@@ -56,4 +59,4 @@ class Observer:
         fields: dict[str, Any] = {"lost": missing, "reason": self._why}
         words = f"{missing:,} lines of the log are lost here: {self._why}"
         self._write(Entry(entry.seconds, LogLevel.error, __name__, words, fields))
-        self._missing -= missing
+        self._missing = 0

@@ -1,5 +1,6 @@
 """The observer of the daemon's log: levels and limits for everybody, and disks that are full."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -113,6 +114,41 @@ def test_nothing_is_raised(disk: Disk) -> None:
         make_logger("own").failure("{x}", Failure(ValueError("x")), x=1)
         Logger(namespace="program").error("y")
     assert seen == ["{x}", "y"]
+
+
+def test_logging_while_a_line_is_written() -> None:
+    """What is cleared away while a line is written may log itself: both lines are written, and nothing stands still."""
+    written: list[str] = []
+
+    def write(entry: Entry) -> None:
+        if entry.message == "outer":
+            make_logger("own").info("inner")
+        written.append(entry.message)
+
+    with observed(Observer(write)):
+        make_logger("own").info("outer")
+    assert written == ["inner", "outer"]
+
+
+def test_threads(disk: Disk) -> None:
+    """Threads that log at the same time count what is lost together, and each line is written once."""
+    lost = log.lost()
+    disk.full = True
+
+    def work(name: str) -> None:
+        for number in range(500):
+            make_logger("own").info("{name} {number}", name=name, number=number)
+
+    for _ in range(2):
+        threads = [threading.Thread(target=work, args=(str(name),)) for name in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        disk.full = False
+    assert log.lost() == lost + 2000
+    assert disk.messages[0] == "2,000 lines of the log are lost here: No space left on device"
+    assert len(disk.messages) == len(set(disk.messages)) == 2001
 
 
 def test_entry_that_is_refused(disk: Disk) -> None:
