@@ -54,9 +54,12 @@ class AppendFile:
 
         @raise OSError: it can be neither opened nor made; the former file stays in use.
         """
-        former, self._fd = self._fd, self._open()
+        opened = self._open()
+        try:
+            os.dup2(opened, self._fd, inheritable=False)  # at once, for threads that write meanwhile
+        finally:
+            os.close(opened)
         self._cut_off = _is_cut_off(self._fd)
-        os.close(former)
 
     def close(self) -> None:
         """Close the file, after which nothing can be written."""

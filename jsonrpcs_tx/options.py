@@ -9,12 +9,15 @@ from types import FrameType
 from typing import Any
 
 from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver
 from twisted.python import usage
 
 from jsonrpcs_tx import compose
+from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
 from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.logs.daemon import DaemonLog
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
 
@@ -29,6 +32,7 @@ class Options(usage.Options):
     An option takes precedence over C{--config}, which takes precedence over C{--modparams}.
 
     @ivar settings: the settings, once the options are parsed.
+    @ivar log: the log in place of twistd's; None where C{--logger} makes another, and outside twistd.
     """
 
     synopsis = "[options]"
@@ -39,6 +43,7 @@ class Options(usage.Options):
     ]
 
     settings: Settings
+    log: DaemonLog | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +57,8 @@ class Options(usage.Options):
             if self["config"] is not None:
                 values |= read_toml(self["config"])
             self.settings = from_values(values | self.given)
+            if self.parent is not None and not self.parent["logger"]:
+                self.log = DaemonLog(self.settings.log_format, self.parent)
         except (SettingError, ConfigError) as error:
             raise Refusal(f"jsonrpcs: {error}") from None
 
@@ -93,35 +100,52 @@ def _one_line() -> Iterator[None]:
 
 
 class _DaemonService(MultiService):
-    """Ends with one line where the start fails. At SIGUSR1 the server opens its files again; at SIGHUP it also reads
-    them again.
+    """Ends with one line where the start fails, and has twistd log as the settings say, from its first line on.
+
+    @ivar observer: takes the log; None: twistd's own.
     """
 
-    server: JsonRpcService
+    observer: ILogObserver | None = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        if self.observer is not None:
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         with _one_line():
             super().privilegedStartService()
 
     def startService(self) -> None:
-        self._take_signals()  # first, since whoever reads that it serves may send one
         with _one_line():
             super().startService()
 
-    def _take_signals(self) -> None:
-        former = signal.getsignal(signal.SIGUSR1)  # twistd's own, which rotates its log
 
-        def reopen(number: int, frame: FrameType | None) -> None:
-            self.server.reactor.callFromThread(self.server.reopens.run)
-            if callable(former):
-                former(number, frame)
+def _reopen_log(server: JsonRpcService, file: AppendFile | None) -> None:
+    """Have the server open its log again with its other files."""
+    if file is not None:
 
-        def reload(number: int, frame: FrameType | None) -> None:
-            self.server.reactor.callFromThread(self.server.reopens.run)
-            self.server.reactor.callFromThread(self.server.reloads.run)
+        def reopen() -> str:
+            file.reopen()
+            return file.path
 
-        signal.signal(signal.SIGUSR1, reopen)
-        signal.signal(signal.SIGHUP, reload)
+        server.reopens.add("logs", reopen)
+
+
+def _take_signals(server: JsonRpcService) -> None:
+    """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. What
+    comes before the reactor runs is done when it does.
+    """
+
+    def reopen(number: int, frame: FrameType | None) -> None:
+        server.reactor.callFromThread(server.reopens.run)
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        server.reactor.callFromThread(server.reopens.run)
+        server.reactor.callFromThread(server.reloads.run)
+
+    signal.signal(signal.SIGUSR1, reopen)
+    signal.signal(signal.SIGHUP, reload)
 
 
 def makeService(options: Options) -> IService:
@@ -132,8 +156,11 @@ def makeService(options: Options) -> IService:
         sys.path.append(os.getcwd())
     try:
         server = compose.makeService(options.settings)
+        if options.log is not None:
+            parent.observer = options.log.observer()
+            _reopen_log(server, options.log.file)
     except (SettingError, StartError, ValueError, TypeError) as error:
         raise Refusal(f"jsonrpcs: {error}") from None
-    parent.server = server
     server.setServiceParent(parent)
+    _take_signals(server)  # before twistd writes its pid file, by which it gets them
     return parent

@@ -12,6 +12,7 @@ import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 
+from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.auditlog import JOURNALD, AuditLog
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
@@ -118,7 +119,10 @@ class JsonRpcService(MultiService):
         with self._all_or_nothing():
             super().startService()
         _log.info(
-            "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
+            "serving {count} commands, dialect {dialect}, jsonrpcs_tx {version}",
+            count=len(self.registry),
+            dialect=self.settings.dialect,
+            version=__version__,
         )
 
     def stopService(self) -> Deferred[Any]:

@@ -40,11 +40,11 @@ class RefusalLog:
         self._held_back: dict[Hashable, int] = {}
         self._count = counters.counter("log", "refusals_held_back", "refused clients that were not logged, as too many")
 
-    def tell(self, transport: str, client: str, source: str, why: str) -> None:
+    def tell(self, transport: str, client: object, source: str, why: str) -> None:
         """Log that a client is refused.
 
         @param transport: that it uses.
-        @param client: its IP address, or other text that says where it is.
+        @param client: its C{str()} is its IP address, or other text that says where it is.
         @param source: whose limits count for it: its IP address, or other text that it cannot choose.
         @param why: in words, which may hold anything that it has sent.
         """
@@ -58,11 +58,7 @@ class RefusalLog:
         self._networks.take(network)
         self._all.take(None)
         held_back = self._held_back.pop(network, 0)
-        _log.warn(
-            "{transport}: {why} from {client}{more}",
-            transport=transport,
-            why=why,
-            client=client,
-            more=f" (and {held_back:,} more)" if held_back else "",
-            log_throttled=False,  # it was throttled here
-        )
+        line, values = "{transport}: {why} from {client}", {"transport": transport, "why": why, "client": client}
+        if held_back:
+            line, values["log_held_back"] = f"{line} (and {{log_held_back:,}} more)", held_back
+        _log.warn(line, **values, log_throttled=False)  # it was throttled here

@@ -9,8 +9,13 @@ from typing import Any, Final
 import attrs
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
-AUDIT_LEVELS: Final = ("changes", "all")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
+
+AUDIT_LEVELS: Final = ("changes", "all")
+"""What the audit log may have."""
+
+LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
+"""The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
 
 
 @attrs.frozen
@@ -168,16 +173,13 @@ def _notification(value: object) -> int:
     return _integer(value)
 
 
-def _audit_level(value: object) -> str:
-    if value not in AUDIT_LEVELS:
-        raise ValueError
-    return str(value)
+def _one_of(*names: str) -> Kind:
+    def parse(value: object) -> str:
+        if value not in names:
+            raise ValueError
+        return str(value)
 
-
-def _dialect(value: object) -> str:
-    if value not in DIALECTS:
-        raise ValueError
-    return str(value)
+    return Kind(parse, " or ".join((", ".join(names[:-1]), names[-1])))
 
 
 def _matching(pattern: str) -> Callable[[object], str]:
@@ -211,8 +213,9 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
-AUDIT_LEVEL: Final = Kind(_audit_level, " or ".join(AUDIT_LEVELS))
-DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
+AUDIT_LEVEL: Final = _one_of(*AUDIT_LEVELS)
+DIALECT: Final = _one_of(*DIALECTS)
+LOG_FORMAT: Final = _one_of(*LOG_FORMATS)
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")

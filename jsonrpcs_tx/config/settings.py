@@ -362,6 +362,13 @@ class Settings:
         live=True,
     )
 
+    log_format: str = _setting(
+        "text",
+        kinds.LOG_FORMAT,
+        "how twistd jsonrpcs writes its log: text or json, lines for a file (twistd's --logfile) or standard output; "
+        "journald or syslog, entries for the one of this machine (programs have their own log)",
+    )
+
     def __attrs_post_init__(self) -> None:
         """See what is to be opened, and check what one setting requires of another."""
         if isinstance(self.transport, _Default):

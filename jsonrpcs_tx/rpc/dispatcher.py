@@ -216,9 +216,9 @@ class Dispatcher:
             if type(reply) is Reply:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
-            return self._give_up(error, document, request)
+            return self._give_up(error, document, request, origin)
         reply.addCallback(self._finish, request, origin, traffic)
-        return reply.addErrback(self._give_up_later, document, request)
+        return reply.addErrback(self._give_up_later, document, request, origin)
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -229,14 +229,17 @@ class Dispatcher:
             traffic.bytes_sent.value += len(reply.body)
         return reply
 
-    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
-        return self._give_up(failure.value, document, request)
+    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
+        return self._give_up(failure.value, document, request, caller)
 
-    def _give_up(self, error: BaseException | None, document: bytes, request: Decoded | None) -> Reply:
+    def _give_up(
+        self, error: BaseException | None, document: bytes, request: Decoded | None, caller: Caller | Origin
+    ) -> Reply:
         """Answer a document where something other than a command has failed."""
         assert error is not None
         internal = self.dialect.internal_error
-        report(_log, "cannot answer {document!r}", error, document=document[:200])
+        report(_log, "{caller}: cannot answer {document!r}", error, caller=caller, document=document[:200])
         try:
             assert request is not None
             return self._refuse(request, internal)
@@ -255,7 +258,7 @@ class Dispatcher:
         @param logged: it is worth a line in the log.
         """
         if logged:
-            self.refusals.tell(peer.caller.transport, str(peer), peer.source, why)
+            self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
         """Answer every request of a document with an error, without running any: what a transport says that cannot
@@ -288,6 +291,7 @@ class Dispatcher:
             return self._forbid(request, origin)
         command = self._commands.get(request.method)
         if command is None:
+            _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:
@@ -314,7 +318,7 @@ class Dispatcher:
         except BaseException as error:
             if call is not None:
                 call.is_over = True
-            return self._failed(error, command, request)
+            return self._failed(error, command, request, origin if call is None else call.caller)
 
     def _forbid(self, request: Request, origin: Origin) -> Reply:
         """Answer a request that rules forbid."""
@@ -323,15 +327,19 @@ class Dispatcher:
         names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
         whom = f" to {', '.join(names)}" if names else ""
         self._counts.forbidden.value += 1
-        self.refusals.tell(caller.transport, str(peer), peer.source, f"{request.method[:100]!r} is forbidden{whom}")
+        self.refusals.tell(caller.transport, peer, peer.source, f"{request.method[:100]!r} is forbidden{whom}")
         return self._error(_FORBIDDEN, request, outcome=REFUSED)
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
-        _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+        _log.debug("{caller}: invalid request: {reason}", caller=origin, reason=request.reason)
         if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
-            _log.warn("{transport}: received a reply where requests are expected; ignored", transport=origin.transport)
+            _log.warn(
+                "{caller}: received a reply where requests are expected; ignored",
+                caller=origin,
+                transport=origin.transport,
+            )
             return NO_REPLY
         return self._error(request.error, request)
 
@@ -364,9 +372,11 @@ class Dispatcher:
 
     def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
         call.is_over = True
-        return self._failed(failure.value, command, request)
+        return self._failed(failure.value, command, request, call.caller)
 
-    def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
+    def _failed(
+        self, error: BaseException | None, command: Command, request: Request, caller: Caller | Origin
+    ) -> Reply:
         """Answer a request whose command has raised something, which may be a Fault that is not valid.
 
         What it may raise again and again loses its traceback, which would grow each time.
@@ -377,18 +387,20 @@ class Dispatcher:
                 return self._fault(error, command, request)
             if isinstance(error, InvalidParams):
                 error.__traceback__ = None
-                return self._invalid_params(error, command, request)
+                return self._invalid_params(error, command, request, caller)
             if isinstance(error, CancelledError):
                 return self._error(_CANCELLED, request, outcome=CANCELLED)
             assert error is not None
-            report(_log, "command {command} failed", error, command=command.name)
+            report(_log, "{caller}: command {command} failed", error, caller=caller, command=command.name)
         except BaseException as another:
             report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
         return self._error(self.dialect.internal_error, request)
 
-    def _invalid_params(self, invalid: InvalidParams, command: Command, request: Request) -> Reply:
+    def _invalid_params(
+        self, invalid: InvalidParams, command: Command, request: Request, caller: Caller | Origin
+    ) -> Reply:
         """Answer a request whose parameters do not fit the command, or which the command refuses."""
-        _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
+        _log.debug("{caller}: {command}: {reason}", caller=caller, command=command.name, reason=invalid.reason)
         error = self.dialect.invalid_params
         mismatch = isinstance(invalid, Mismatch)
         if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:

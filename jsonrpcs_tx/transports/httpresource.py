@@ -121,7 +121,7 @@ class JsonRpcResource(resource.Resource):
             client = self.client(request)
         except UnknownClient as error:
             self._turn_away(
-                request, ip_address(request.getClientAddress()), f"unknown client, see http_proxy: {error},"
+                request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
             )
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
             return server.NOT_DONE_YET
@@ -196,9 +196,9 @@ class JsonRpcResource(resource.Resource):
         def refused(failure: Failure) -> None:
             refusal = failure.value
             if not isinstance(refusal, Refused):
-                _log.failure("http: a request failed", failure)
+                _log.failure("http: a request of {peer} failed", failure, peer=known_as)
                 refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
-            claimed = name.decode(errors="backslashreplace") if has_tried else None
+            claimed = name.decode(errors="backslashreplace") or None
             why, told = refusal.why or refusal.text, bool(refusal.why)
             if has_tried and not (name or password):
                 why = "malformed Authorization header"
@@ -227,7 +227,7 @@ class JsonRpcResource(resource.Resource):
             self._turn_away(request, client, "outside http_allow")
             refuse(request, http.FORBIDDEN, FOREIGN_NETWORK)
         elif not self._is_own_host(request):
-            self._turn_away(request, client, f"unknown Host {_shown(request.getHeader(b'Host'))}, see http_host,")
+            self._turn_away(request, client, f"unknown Host {_shown(request.getHeader(b'Host'))} (see http_host)")
             refuse(
                 request,
                 http.FORBIDDEN,
@@ -235,7 +235,7 @@ class JsonRpcResource(resource.Resource):
             )
         elif not self.pages.allows(request.requestHeaders):
             origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
-            self._turn_away(request, client, f"web page of foreign Origin {_shown(origin)}, see http_origin,")
+            self._turn_away(request, client, f"web page of foreign Origin {_shown(origin)} (see http_origin)")
             refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
         else:
             return False

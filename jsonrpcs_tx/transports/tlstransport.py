@@ -91,7 +91,7 @@ def _refusal(error: SSL.Error) -> str:
     if not reasons or any(" alert " in reason or reason == "unexpected eof while reading" for reason in reasons):
         return ""
     known = [_REASONS[reason] for reason in reasons if reason in _REASONS]
-    return known[0] if known else f"TLS handshake failed, {reasons[0]},"
+    return known[0] if known else f"TLS handshake failed ({reasons[0]})"
 
 
 def _has_expired(connection: SSL.Connection) -> bool:
