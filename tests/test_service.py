@@ -112,6 +112,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "audit_level": ("all", "all"),
     "watchdog": ("0", 0),
     "debug": ("-1", -1),
+    "log_format": ("json", "json"),
 }
 """Of each setting a value other than its default, as text, and as it comes out."""
 
@@ -180,6 +181,7 @@ BAD: dict[str, list[Any]] = {
     "audit_level": ["", "none", 7],
     "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
+    "log_format": ["xml", ""],
 }
 """Of each setting what it does not take."""
 
