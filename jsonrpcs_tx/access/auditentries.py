@@ -15,8 +15,11 @@ REFUSED: Final = "refused"
 CANCELLED: Final = "cancelled"
 TIMED_OUT: Final = "timed out"
 
-MESSAGE_ID: Final = "4b7f3f0c6c0d4f8f9a53a7f0c9a3d1e2"
-"""What all entries in the journal have in common: C{journalctl MESSAGE_ID=...}."""
+MODULE: Final = "jsonrpcs_tx.access.auditlog"
+"""What all entries in the journal have in common: C{journalctl JSONRPCS_MODULE=...}."""
+
+_FIELDS: Final = {"address": "peer", "tls_names": "tls"}
+"""Facts that have another name in the log, and so in the journal."""
 
 _SHOWN: Final = ("uid", "gid", "pid", "user", "claimed_user")
 _NOTHING: Final = (None, UNSET, "", ())
@@ -101,12 +104,13 @@ def as_line(entry: Entry | Note) -> bytes:
 
 
 def fields(entry: Entry | Note) -> dict[str, str | bytes]:
-    """Fields for the journal: C{MESSAGE} for people, and C{JSONRPC_...} for each fact."""
+    """Fields for the journal: C{MESSAGE} for people, and C{JSONRPCS_...} for each fact, as the log has them too."""
     good = isinstance(entry, Entry) and entry.outcome == RESULT
     return {
         "MESSAGE": _message(entry) if isinstance(entry, Entry) else entry.note,
-        "MESSAGE_ID": MESSAGE_ID,
         "PRIORITY": _NOTICE if good else _WARNING,
+        "SYSLOG_IDENTIFIER": "jsonrpcs",
+        "JSONRPCS_MODULE": MODULE,
         **dict(_facts(entry)),
     }
 
@@ -125,7 +129,8 @@ def _escaped(character: str) -> str:
 
 def _facts(entry: Entry | Note) -> Iterator[tuple[str, str | bytes]]:
     for name, value in msgspec.structs.asdict(entry).items():
+        field = f"JSONRPCS_{_FIELDS.get(name, name).upper()}"
         if isinstance(value, msgspec.Raw):
-            yield f"JSONRPC_{name.upper()}", bytes(value)
+            yield field, bytes(value)
         elif value not in _NOTHING:
-            yield f"JSONRPC_{name.upper()}", value if isinstance(value, str) else _encode(value)
+            yield field, value if isinstance(value, str) else " ".join(value) if name == "tls_names" else _encode(value)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from jsonrpcs_tx.access.auditentries import Entry, Note, as_line
 from jsonrpcs_tx.appendfile import AppendFile
+from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.safefiles import open_to_append
 
@@ -117,7 +118,7 @@ class AuditFile:
 
 
 class _Behind:
-    """A thread that writes what the reactor has no time to wait for. It ends when nothing waits any longer.
+    """Writes, in a thread, what the reactor has no time to wait for, until the disk keeps up again.
 
     @param failed: called in the thread, with the number of lines that are lost, and why.
     """
@@ -126,44 +127,48 @@ class _Behind:
         self._file = file
         self._failed = failed
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._data: list[bytes] = []
         self._size = self._lines = self._in_hand = 0
-        self._reopens = self._over = False
-        self._thread = threading.Thread(target=self._write, name="audit", daemon=True)
-        self._thread.start()
+        self._reopens, self._is_slow = False, True
 
     def add(self, data: bytes, lines: int) -> bool:
         """Have lines written.
 
-        @return: False where the thread has ended: then it has to be written without it.
+        @return: False where the disk keeps up again, and nothing waits: then they are to be written without it.
         @raise OSError: too many wait.
         """
         with self._lock:
-            if self._over:
+            if self._thread is None and not self._is_slow:
                 return False
             if self._size + len(data) > MAX_WAITING:
                 raise OSError(f"the disk is too slow: {MAX_WAITING:,} bytes wait for it")
             self._data.append(data)
             self._size += len(data)
             self._lines += lines
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="audit", daemon=True)
+                self._thread.start()
             return True
 
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.
 
-        @return: see L{add}.
+        @return: False where none waits: then it is to be done without it.
         """
         with self._lock:
-            self._reopens = not self._over
+            self._reopens = self._thread is not None
             return self._reopens
 
     def end(self, seconds: float) -> bool:
-        """Wait for the thread, which ends when it has written all lines.
+        """Wait for the thread.
 
-        @return: whether it has.
+        @return: whether all lines are written.
         """
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+        return thread is None or not thread.is_alive()
 
     @property
     def waiting(self) -> int:
@@ -174,23 +179,24 @@ class _Behind:
     def _write(self) -> None:
         while True:
             with self._lock:
-                data, self._data, self._size = self._data, [], 0
+                data, self._data, self._size = b"".join(self._data), [], 0
                 lines = self._in_hand = self._lines
-                self._lines = 0
-                reopens, self._reopens = self._reopens, False
-                self._over = not lines and not reopens
-            if self._over:
-                return
+                reopens, self._lines, self._reopens = self._reopens, 0, False
+                if not lines and not reopens:
+                    self._thread = None
+                    return
+            begun = monotonic()
             try:
                 if lines:
-                    self._file.write(b"".join(data))
+                    self._file.write(data)
             except OSError as error:
                 self._failed(lines, error)
+            self._is_slow = monotonic() - begun > SLOW
             if reopens:
                 self._reopen()
 
     def _reopen(self) -> None:
         try:
             self._file.reopen()
-        except Exception as error:
-            _log.error("audit: {path} not reopened, the former file stays: {error}", path=self._file.path, error=error)
+        except (OSError, NotAllowed) as error:
+            _log.error("audit log not reopened, the former one stays: {error}", error=error)

@@ -184,7 +184,7 @@ class _JournalSink:
         self.close = self._journal.close
 
     def write(self, entry: Entry | Note) -> None:
-        self._journal.send({"SYSLOG_IDENTIFIER": "jsonrpcs_tx", **fields(entry)})
+        self._journal.send(fields(entry))
 
     def reopen(self) -> str:
         return "the journal needs no reopening"
