@@ -1,5 +1,6 @@
 """What holds up the reactor is told in the log; whatever else goes wrong in a command ends with the command."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,11 @@ def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
         line = server.wait_for_log("held up for more than 0.1 s")
         assert f"by test.hold: deep_within, line 11 of {tmp_path}/badcommands.py" in line
         server.wait_for_log("the reactor goes on")
+        assert datagram_call(server.addresses["udp4"], ECHO) == ECHO_REPLY  # by then a worker has told of it
+        counted = server.call(
+            "tcp", b'{"jsonrpc":"2.0","method":"cnt.get","params":["jsonrpc","slow_commands"],"id":1}'
+        )
+        assert json.loads(counted)["result"] >= 1
 
 
 def test_held_up_by_a_coroutine(tmp_path: Path, commands: str) -> None:
