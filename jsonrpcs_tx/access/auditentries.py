@@ -1,7 +1,7 @@
 """What an audit log says of a call, as a line of JSON and as an entry of systemd's journal."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +24,8 @@ _FIELDS: Final = {"address": "peer", "tls_names": "tls"}
 _SHOWN: Final = ("uid", "gid", "pid", "user", "claimed_user")
 _NOTHING: Final = (None, UNSET, "", ())
 _NOTICE, _WARNING = "5", "4"
-_encode = msgspec.json.Encoder(enc_hook=str).encode
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 
 
 class Entry(msgspec.Struct, omit_defaults=True, gc=False):
@@ -95,12 +96,13 @@ class _Clock:
 now: Final = _Clock()
 
 
-def as_line(entry: Entry | Note) -> bytes:
-    """A line of JSON, in which everything is escaped that is not printable."""
-    written = _encode(entry)  # which has escaped what is below a blank
+def as_lines(entries: Sequence[Entry | Note]) -> bytes:
+    """Lines of JSON, in which everything is escaped that is not printable."""
+    written = _encode_lines(entries)  # which escapes what is below a blank
     if written.isascii() and 0x7F not in written:
-        return written + b"\n"
-    return "".join(one if one.isprintable() else _escaped(one) for one in written.decode()).encode() + b"\n"
+        return written
+    text = written.decode()
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text).encode()
 
 
 def fields(entry: Entry | Note) -> dict[str, str | bytes]:

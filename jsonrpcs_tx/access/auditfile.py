@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
 
-from jsonrpcs_tx.access.auditentries import Entry, Note, as_line
+from jsonrpcs_tx.access.auditentries import Entry, Note, as_lines
 from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.log import make_logger
@@ -15,7 +15,7 @@ from jsonrpcs_tx.safefiles import open_to_append
 
 _log = make_logger(__name__)
 
-PAUSE: Final = 0.0002
+PAUSE: Final = 0.00005
 """Seconds after a line in which others wait for the end of the turn of the reactor, to be written together."""
 
 SLOW: Final = 0.05
@@ -43,7 +43,7 @@ class AuditFile:
         self._reactor = reactor
         self._failed = failed
         self._behind: _Behind | None = None
-        self._waiting: list[bytes] = []
+        self._waiting: list[Entry | Note] = []
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -51,29 +51,29 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        line = as_line(entry)
         if self._waiting:
-            self._waiting.append(line)
+            self._waiting.append(entry)
         elif monotonic() < self._free:
-            self._waiting.append(line)
+            self._waiting.append(entry)
             self._reactor.callLater(0, self.flush)
         else:
-            self._append(line, 1)
+            self._append([entry])
 
     def flush(self) -> None:
-        """Append the lines that wait for the end of the turn."""
-        lines, self._waiting = self._waiting, []
-        if lines:
+        """Append the lines that wait."""
+        entries, self._waiting = self._waiting, []
+        if entries:
             try:
-                self._append(b"".join(lines), len(lines))
+                self._append(entries)
             except OSError as error:
-                self._failed(len(lines), error)
+                self._failed(len(entries), error)
 
-    def _append(self, data: bytes, lines: int) -> None:
+    def _append(self, entries: list[Entry | Note]) -> None:
         """@raise OSError: they are lost."""
+        data = as_lines(entries)
         behind = self._behind
         if behind is not None:
-            if behind.add(data, lines):
+            if behind.add(data, len(entries)):
                 return
             self._behind = None
         begun = monotonic()

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
@@ -56,21 +55,6 @@ def _names_secret(text: str) -> bool:
     return _SURE.search(text) is not None
 
 
-def _is_harmless(written: bytes) -> bool:
-    """Whether parameters, as JSON, need no closer look: they hold no object, and nothing that L{_SURE} finds."""
-    lower = written.decode().lower()  # bytes are far slower to look in
-    return not (
-        "{" in lower
-        or "passw" in lower
-        or "phrase" in lower
-        or "secret" in lower
-        or "token" in lower
-        or "credential" in lower
-        or "api" in lower
-        or "private" in lower
-    )
-
-
 class Concealment:
     """Which parameters of a command are secret.
 
@@ -93,28 +77,36 @@ class Concealment:
         """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
         try:
             if not self._hides and type(params) is list:  # a short way for most
-                try:
-                    written = _encode(params)
-                except UnicodeEncodeError:
-                    return self._shown(params)
-                if len(written) <= MAX_PARAMS and _is_harmless(written):
-                    return written
+                written = _encode(params)
+                small = written.decode().lower()  # bytes are far slower to look in
+                if len(written) <= MAX_PARAMS and not (
+                    "{" in small
+                    or "passw" in small
+                    or "phrase" in small
+                    or "secret" in small
+                    or "token" in small
+                    or "credential" in small
+                    or "api" in small
+                    or "private" in small
+                ):
+                    return written  # no object is in it, and nothing that _SURE finds
             return self._shown(params)
+        except UnicodeEncodeError:  # of a lone surrogate
+            return _encode(cut(self._concealed(params)))
         except Exception as error:
             return _encode(f"(not shown: {type(error).__name__})")
 
     def _shown(self, params: list[Any] | dict[str, Any]) -> bytes:
-        concealed: Any
+        """@raise UnicodeEncodeError: there is a lone surrogate."""
+        concealed = self._concealed(params)
+        written = _encode(concealed)
+        return written if len(written) <= MAX_PARAMS else _encode(cut(concealed))
+
+    def _concealed(self, params: list[Any] | dict[str, Any]) -> list[Any] | dict[str, Any]:
+        """The parameters without the secret ones."""
         if isinstance(params, list):
-            concealed = self._conceal(range(len(params)), params)
-        else:
-            values = self._conceal(list(params), list(params.values()))
-            concealed = dict(zip(params, values, strict=True))
-        with suppress(UnicodeEncodeError):  # of a lone surrogate, which is escaped where parameters are cut
-            written = _encode(concealed)
-            if len(written) <= MAX_PARAMS:
-                return written
-        return _encode(cut(concealed))
+            return self._conceal(range(len(params)), params)
+        return dict(zip(params, self._conceal(list(params), list(params.values())), strict=True))
 
     def _conceal(self, places: Sequence[int | str], values: Sequence[Any]) -> list[Any]:
         """The values without the secret ones.

@@ -1,13 +1,15 @@
 """The gate that writes calls to the audit log: all requests pass it, single or in a batch."""
 
+from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.access.auditentries import FAULT, REFUSED, RESULT, Entry, now
 from jsonrpcs_tx.access.auditlog import AuditLog
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.secrets import cut, cut_text
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request
@@ -20,6 +22,9 @@ MAX_READ: Final = 65_536
 MAX_REQUESTS: Final = 32
 """Requests in such a document that have an entry each."""
 
+MAX_CALLERS: Final = 1024
+"""Callers that are remembered, as entries have them."""
+
 MAX_NAMES: Final = 16
 """Names of a certificate that are written."""
 
@@ -27,6 +32,9 @@ MAX_METHOD: Final = 128
 """Characters of a method's name that are written."""
 
 _LARGE: Final = 2**64
+_answer: Final = Dispatcher.answer
+"""What C{super().answer} is, looked up once, since each request needs it."""
+
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
 
 
@@ -48,13 +56,13 @@ class AuditingDispatcher(Dispatcher):
             return super().answer(request, origin)
         command = self._commands.get(request.method)
         if not self._enters_all and (command is None or not command.changes):
-            reply = super().answer(request, origin)
-            if type(reply) is Reply and reply.outcome == REFUSED:
+            reply = _answer(self, request, origin)
+            if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
                 self._enter(reply, request, command, origin.peer(), perf_counter_ns())
             return reply
         peer = origin.peer()  # now, since it is of the document that is being dispatched
         begun = perf_counter_ns()
-        reply = super().answer(request, origin)
+        reply = _answer(self, request, origin)
         if type(reply) is Reply:
             return self._enter(reply, request, command, peer, begun)
         return reply.addCallback(self._enter, request, command, peer, begun)
@@ -75,12 +83,12 @@ class AuditingDispatcher(Dispatcher):
             return
         decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
         for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
-            request = one if type(one) is Request else None
-            command = None if request is None else self._commands.get(request.method)
-            entry = _entry(REFUSED, code, why, request, command, peer)
+            entry = Entry(now(), REFUSED, code, *_who(peer.caller, peer.port, peer.pid), text=cut_text(why))
+            if type(one) is Request:
+                entry.method, entry.id = cut_text(one.method, MAX_METHOD), _id(one.id)
+                entry.params = _params(one, self._commands.get(one.method))
             entry.claimed_user = None if user is None else cut_text(user)
-            if held_back:
-                entry.held_back, held_back = held_back, 0
+            entry.held_back, held_back = held_back or UNSET, 0
             self._audit.write(entry)
 
     def _is_entered(self, request: object, origin: Origin) -> bool:
@@ -93,51 +101,52 @@ class AuditingDispatcher(Dispatcher):
     def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
         """Enter a call that has ended."""
         ms = (perf_counter_ns() - begun) // 1000 / 1000
-        if not reply.fault:
-            entry = _entry(RESULT, 200, "", request, command, peer)
-        else:
-            entry = _entry(reply.outcome or FAULT, reply.code, reply.text, request, command, peer)
-        if reply.outcome == REFUSED:
-            held_back = self._audit.room_for_refused(peer.source)
-            if held_back is None:
-                return reply
-            entry.held_back = held_back or UNSET
-        entry.ms = ms
-        self._audit.write(entry)
+        held_back: int | UnsetType | None = UNSET
+        outcome, code, text = RESULT, 200, ""
+        if reply.fault:
+            outcome, code, text = reply.outcome or FAULT, reply.code, cut_text(reply.text)
+            if outcome == REFUSED:
+                held_back = self._audit.room_for_refused(peer.source)
+                if held_back is None:
+                    return reply
+        id = request.id
+        self._audit.write(
+            Entry(
+                now(),
+                outcome,
+                code,
+                *_who(peer.caller, peer.port, peer.pid),
+                cut_text(request.method, MAX_METHOD) if command is None else command.name,
+                _params(request, command),
+                id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
+                text,
+                ms,
+                held_back or UNSET,
+            )
+        )
         return reply
 
 
-def _entry(outcome: str, code: int, text: str, request: Request | None, command: Command | None, peer: Peer) -> Entry:
-    """An entry of a call.
+_Who: TypeAlias = tuple[
+    str, str | None, int | None, int | None, int | None, int | None, str | None, None, tuple[str, ...]
+]
 
-    @param text: of the fault, or why it was refused.
-    """
-    caller = peer.caller
-    method: str | None = None
-    params: Raw | UnsetType = UNSET
-    id: Any = UNSET
-    if request is not None:
-        method = cut_text(request.method, MAX_METHOD) if command is None else command.name
-        id = request.id
-        if id is not UNSET and (type(id) is not int or abs(id) >= _LARGE):
-            id = cut(id)
-        if request.params is not UNSET:
-            params = _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))
-    return Entry(
-        now(),
-        outcome,
-        code,
-        caller.transport,
-        caller.address,
-        peer.port,
-        caller.uid,
-        caller.gid,
-        peer.pid,
-        None if caller.user is None else cut_text(caller.user),
-        None,
-        tuple(map(cut_text, caller.tls_names[:MAX_NAMES])) if caller.tls_names else (),
-        method,
-        params,
-        id,
-        cut_text(text) if text else "",
-    )
+
+@lru_cache(MAX_CALLERS)
+def _who(caller: Caller, port: int | None, pid: int | None) -> _Who:
+    """Who has called, as the members of an entry from C{transport} to C{tls_names}."""
+    user = None if caller.user is None else cut_text(caller.user)
+    names = tuple(map(cut_text, caller.tls_names[:MAX_NAMES]))
+    return caller.transport, caller.address, port, caller.uid, caller.gid, pid, user, None, names
+
+
+def _id(id: Any) -> Any:
+    """The id of a request, cut if it is long."""
+    return id if id is UNSET else cut(id)
+
+
+def _params(request: Request, command: Command | None) -> Raw | UnsetType:
+    """The parameters of a request without secrets; none of a method that is not known."""
+    if request.params is UNSET:
+        return UNSET
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))

@@ -17,6 +17,7 @@ MAX_CALLERS: Final = 1024
 """Size of the cache from clients to their origins, which is used where there are rules."""
 
 
+@lru_cache(MAX_CALLERS)
 def datagram_peer(protocol: str, address: Any, uid: int | None, gid: int | None, pid: int | None) -> Peer:
     """What commands are told of the client that has sent a datagram.
 
@@ -24,11 +25,6 @@ def datagram_peer(protocol: str, address: Any, uid: int | None, gid: int | None,
     @param uid: the user of a Unix client, where it is known; C{gid} is its group, C{pid} its process.
     """
     host, port = address[:2] if isinstance(address, tuple) else (None, None)
-    return _peer(protocol, host, port, uid, gid, pid)
-
-
-@lru_cache(MAX_CALLERS)
-def _peer(protocol: str, host: str | None, port: int | None, uid: int | None, gid: int | None, pid: int | None) -> Peer:
     if uid == NOBODY:
         uid, gid, pid = None, None, None
     return Peer(Caller(protocol, host, uid=uid, gid=gid), port, pid or None)  # 0 is one that this process cannot see

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 
 from jsonrpcs_tx.access import auditlog
-from jsonrpcs_tx.access.auditentries import Entry, Note, as_line, fields, now
+from jsonrpcs_tx.access.auditentries import Entry, Note, as_lines, fields, now
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.state.counters import Counters
@@ -81,7 +81,7 @@ def entry(method: str = "shop.sell") -> Entry:
 
 def test_line() -> None:
     """A line has what is known, and nothing else."""
-    assert json.loads(as_line(FULL)) == {
+    assert json.loads(as_lines([FULL])) == {
         "time": "2026-02-03T04:05:06.789Z",
         "outcome": "fault",
         "code": 500,
@@ -101,13 +101,13 @@ def test_line() -> None:
         "ms": 1.5,
         "held_back": 3,
     }
-    assert as_line(BARE) == b'{"time":"2026-02-03T04:05:06.789Z","outcome":"result","code":200,"transport":"fifo"}\n'
+    assert as_lines([BARE]) == b'{"time":"2026-02-03T04:05:06.789Z","outcome":"result","code":200,"transport":"fifo"}\n'
 
 
 def test_zeros_are_known() -> None:
     """Root is a user, and 0 a code and an id."""
     zeros = Entry("t", "fault", 0, "unix", uid=0, gid=0, pid=0, id=0, ms=0.0)
-    assert json.loads(as_line(zeros)) | {"time": ""} == {
+    assert json.loads(as_lines([zeros])) | {"time": ""} == {
         "time": "",
         "outcome": "fault",
         "code": 0,
@@ -129,7 +129,7 @@ def test_time() -> None:
 def test_no_line_is_forged(user: str, id: str) -> None:
     """Whatever is in a text, the entry is one printable line, and reads as it was."""
     hostile = Entry("t", "refused", 403, "http", user=user or "x", id=id)
-    line = as_line(hostile)
+    line = as_lines([hostile])
     assert line.endswith(b"\n")
     assert line[:-1].decode().isprintable()
     assert (json.loads(line)["user"], json.loads(line)["id"]) == (user or "x", id)
@@ -137,7 +137,7 @@ def test_no_line_is_forged(user: str, id: str) -> None:
 
 def test_what_is_escaped() -> None:
     """Control characters of any kind, and what turns the direction of text, are escaped; other letters are not."""
-    line = as_line(Entry("t", "result", 200, "http", user="é\x7f\x9b\u202e\u2028\U000e0001\n"))
+    line = as_lines([Entry("t", "result", 200, "http", user="é\x7f\x9b\u202e\u2028\U000e0001\n")])
     assert rb'"\xc3\xa9' in repr(line).encode()
     assert b"\\u007f\\u009b\\u202e\\u2028\\udb40\\udc01\\n" in line
 
