@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 import attrs
@@ -18,6 +18,7 @@ from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.commands.tls import Tls
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.service import JsonRpcService
 
 ENTRY_POINTS: Final = "jsonrpcs_tx.commands"
@@ -58,10 +59,11 @@ _BUILT_IN: Final = (
 """Each is handed those parts of a server that it uses."""
 
 
-def load_families(wanted: Sequence[str]) -> Iterator[Family]:
+def load_families(wanted: Sequence[str], problems: Problems = FIRST) -> Iterator[Family]:
     """The families that the setting C{load} names: built-in ones first, then those of entry points, which are looked
     for only where C{all} or a name that is not built in asks for them.
 
+    @param problems: takes what is wrong.
     @raise SettingError: there is no family of that name, or it cannot be loaded.
     """
     built_in = {family.name: family for family in _BUILT_IN}
@@ -70,15 +72,21 @@ def load_families(wanted: Sequence[str]) -> Iterator[Family]:
     known = dict.fromkeys([*built_in, *announced])
     for name in wanted:
         if name != "all" and name not in known:
-            raise SettingError("load", name, ", ".join(["all", *known]))
-    for name in known if "all" in wanted else dict.fromkeys(wanted):
+            problems.note(SettingError("load", name, ", ".join(["all", *known])))
+    for name in known if "all" in wanted else [name for name in dict.fromkeys(wanted) if name in known]:
         if name in built_in:
             yield built_in[name]
         else:
-            try:
-                yield _family(name, announced[name].load())
-            except Exception as error:
-                raise SettingError("load", name, f"an entry point that can be imported ({error})") from error
+            with problems.noted():
+                yield _load_announced(announced[name])
+
+
+def _load_announced(entry: EntryPoint) -> Family:
+    """@raise SettingError: it cannot be imported."""
+    try:
+        return _family(entry.name, entry.load())
+    except Exception as error:
+        raise SettingError("load", entry.name, f"an entry point that can be imported ({error})") from error
 
 
 def load_module(name: str) -> Family:

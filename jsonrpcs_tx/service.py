@@ -18,6 +18,7 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
@@ -28,6 +29,7 @@ from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.destinations import DestinationSets
 from jsonrpcs_tx.state.tables import Tables
+from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
@@ -63,7 +65,7 @@ class JsonRpcService(MultiService):
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
+    def __init__(self, settings: Settings, reactor: Any, checker: Any = None, problems: Problems = FIRST) -> None:
         super().__init__()
         self.settings = settings
         self.reactor = reactor
@@ -76,7 +78,9 @@ class JsonRpcService(MultiService):
         self.variables = Variables()
         self.tables = Tables(reactor)
         for definition in settings.htable:
-            self.tables.define(definition)
+            with problems.noted():
+                self.tables.define(definition)
+        self._reply_store = _reply_store(settings, problems)
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
@@ -86,8 +90,8 @@ class JsonRpcService(MultiService):
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=AccessControl(_read_rules(settings)),
-            reply_store=_reply_store(settings),
+            access=AccessControl(_read_rules(settings, problems)),
+            reply_store=self._reply_store,
         )
         self._exec_origin = self._make_exec_origin()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
@@ -102,11 +106,22 @@ class JsonRpcService(MultiService):
             settings.http_notification,
         )
 
+    def check(self, problems: Problems) -> None:
+        """Check all that the start checks before it opens anything.
+
+        @param problems: takes what is wrong.
+        """
+        for child in self:
+            if isinstance(child, Transport | TableStoreService):
+                child.check(problems)
+
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
             super().privilegedStartService()
 
     def startService(self) -> None:
+        if self._reply_store is not None:
+            self._reply_store.remove_leftovers()
         with self._all_or_nothing():
             super().startService()
         _log.info(
@@ -225,15 +240,18 @@ class JsonRpcService(MultiService):
         for transport in self.transports():
             transport.rules_changed()
 
-    def check_facts(self, access: AccessControl, settings: Settings) -> None:
+    def check_facts(self, access: AccessControl, settings: Settings, problems: Problems = FIRST) -> None:
         """Check that the facts that rules ask for can be known.
 
+        @param problems: takes what is wrong.
         @raise SettingError: one cannot.
+        @raise StartError: the same for a rule of the C{rule_file}.
         """
-        authenticates = self.jsonrpc_dispatch.authenticates
+        authenticates = self.jsonrpc_dispatch.authenticates or settings.http_users
         for fact, known, needs in (("user", authenticates, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-            if fact in access.facts and not known:
-                raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
+            for rule in access.rules:
+                if fact in rule.facts and not known:
+                    problems.note(_unknowable(rule, f"{fact}= with the setting {needs}"))
 
     def _make_exec_origin(self) -> Origin:
         return msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
@@ -315,20 +333,35 @@ def _stop(services: Sequence[IService]) -> Deferred[Any]:
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
-def _read_rules(settings: Settings) -> list[Rule]:
+def _unknowable(rule: Rule, allowed: str) -> SettingError | StartError:
+    """The error of a rule that asks for what cannot be known."""
+    if rule.file:
+        return StartError("rule_file", rule.file, f"{rule.text!r:.200}", allowed, rule.line)
+    return SettingError("rule", rule.text, allowed)
+
+
+def _read_rules(settings: Settings, problems: Problems = FIRST) -> list[Rule]:
     """The rules of the settings and of their file.
 
+    @param problems: takes what is wrong.
     @raise SettingError: one of the settings is not a rule.
     @raise StartError: the file cannot be read, or a line is not a rule.
     """
-    path = settings.rule_file
-    return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
+    rules = []
+    for text in settings.rule:
+        with problems.noted():
+            rules.append(read_rule(text))
+    if settings.rule_file:
+        with problems.noted():
+            rules += read_rule_file(os.path.abspath(settings.path(settings.rule_file)), problems)
+    return rules
 
 
-def _reply_store(settings: Settings) -> ReplyStore | None:
+def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:
     if not settings.store_path:
         return None
     try:
         return ReplyStore(os.path.abspath(settings.path(settings.store_path)))
     except ValueError:
-        raise SettingError("store_path", settings.store_path, "a directory that is there") from None
+        problems.note(SettingError("store_path", settings.store_path, "a directory that is there and can be written"))
+        return None

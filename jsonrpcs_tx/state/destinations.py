@@ -19,6 +19,7 @@ import attrs
 import msgspec
 
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
@@ -315,18 +316,20 @@ class DestinationSets(Mapping[int, DestinationSet]):
         self._random = rng
         self._sets: dict[int, DestinationSet] = {}
 
-    def load(self, path: str) -> None:
+    def load(self, path: str, problems: Problems = FIRST) -> None:
         """Replace all sets by those of a list file.
 
+        @param problems: takes the errors of the file.
         @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
             changed.
         """
         try:
             with open(path, encoding="utf-8") as file:
-                found = read_list(file, path)
+                found = read_list(file, path, problems)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
+            problems.note(DestinationError(f"{path}: {reason}", "a readable list of destinations"))
+            return
         self._sets = {id: DestinationSet(id, found[id], self._random) for id in sorted(found)}
 
     def add(self, id: int, destination: Destination) -> None:
@@ -389,11 +392,12 @@ def parse_state(letters: str) -> int:
     return state
 
 
-def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
+def read_list(lines: Iterable[str], name: str, problems: Problems = FIRST) -> dict[int, list[Destination]]:
     """Read a list of destinations: a line each, C{setid uri [flags [priority [attributes]]]}. Blank lines and what
     follows a C{#} are ignored.
 
     @param name: of the file, for messages.
+    @param problems: takes the errors in lines.
     @return: the destinations of each set, in their order.
     @raise DestinationError: a line is bad; the message names it.
     """
@@ -410,7 +414,7 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
             destination = Destination(fields[1], flags, priority, attributes)
             found.setdefault(_number(fields[0]), []).append(destination)
         except DestinationError as error:
-            raise DestinationError(f"{name}: line {number}: {error.reason}", error.allowed) from None
+            problems.note(DestinationError(error.reason, error.allowed, name, number))
     return found
 
 
