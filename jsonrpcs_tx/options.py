@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService, MultiService
@@ -158,10 +158,7 @@ class Options(usage.Options):
         """Check what the start checks, in the directories in which it would."""
         globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
         check_twistd_files(self, problems)
-        server = make_server(self.settings, problems)
-        with problems.noted():
-            _change_directory(self)
-            server.check(problems)
+        _check_in_place(self, make_server(self.settings, problems), problems)
 
     def _report(self, problems: Problems) -> None:
         """Print all problems, and exit if there are any."""
@@ -209,8 +206,8 @@ def check_twistd_files(options: usage.Options, problems: Problems) -> None:
     twistd = options.parent
     if twistd is None:
         return
-    daemon = not (twistd["nodaemon"] or twistd["debug"])
-    log = twistd["logfile"] or (_LOG_FILE if daemon else "-")
+    stays = twistd["nodaemon"] or twistd["debug"]
+    log = twistd["logfile"] or ("-" if stays else _LOG_FILE)
     if log != "-" and not twistd["syslog"] and twistd["logger"] is None:
         with problems.noted():
             _check_writable("--logfile", log)
@@ -235,16 +232,17 @@ def _check_writable(option: str, path: str) -> None:
     raise StartError(f"twistd {option}", path, os.strerror(number), allowed)
 
 
-def _change_directory(options: usage.Options) -> None:
-    """Change to the directory in which the server would run.
+def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Problems) -> None:
+    """Check what the start checks, in the directory that twistd would change to before.
 
-    @raise StartError: it is not there.
+    @param problems: takes what is wrong.
     """
     directory = "." if options.parent is None else options.parent["rundir"]
     try:
-        os.chdir(directory)
+        with chdir(directory):
+            server.check(problems)
     except OSError as error:
-        raise StartError("twistd --rundir", directory, error.strerror, "a directory") from None
+        problems.note(StartError("twistd --rundir", directory, error.strerror, "a directory"))
 
 
 class _DaemonService(MultiService):
@@ -290,6 +288,8 @@ def makeService(options: Options) -> IService:
     try:
         check_twistd_files(options, FIRST)
         server = make_server(options.settings, FIRST)
+        if options.parent is not None and options.parent["chroot"] is None:
+            _check_in_place(options, server, FIRST)  # while errors still go to the terminal
     except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
     parent.server = server

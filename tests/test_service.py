@@ -30,7 +30,7 @@ from twisted.web.server import Site
 
 from jsonrpcs_tx import Fault, JsonRpcService, SettingError, Settings, StartError, command, makeService
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.config.settings import fields, from_values
+from jsonrpcs_tx.config.settings import GROUPS, fields, from_values
 from jsonrpcs_tx.config.toml import write_value
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal
@@ -900,14 +900,16 @@ class PluginTests(TwistdCase):
     arguments = ("jsonrpcs", "--dgram-socket=rpc.sock", "--dgram-socket=udp:127.0.0.1:0", "--fifo-name=rpc.fifo")
 
     def test_help(self) -> None:
-        """--help lists every setting with its default, and twistd lists the plugin."""
+        """--help lists every setting with its default, in groups, and twistd lists the plugin."""
         done = self.twistd("jsonrpcs", "--help")
         assert (done.returncode, done.stderr) == (0, "")
         text = " ".join(done.stdout.split())
         for field in fields():
-            value = "" if field.kind.flag else "="
+            value = "[=no]" if field.kind.flag else "="
             described = f"{option_name(field.name)}{value} {field.help} [default: {field.kind.show(field.daemon)}]"
             assert " ".join(described.split()) in text, field.name
+        headings = [line.removesuffix(":") for line in done.stdout.splitlines() if re.fullmatch(r"\S.*:", line)]
+        assert headings == ["What to do", *GROUPS]
         assert re.search(r"^ +jsonrpcs +JSON-RPC over FIFO", self.twistd("--help").stdout, re.MULTILINE)
 
     def test_foreground(self) -> None:

@@ -113,6 +113,8 @@ def check(settings: Settings, problems: Problems) -> None:
                 _client_authorities(settings)
         return
     files = _Files(settings, path, problems)
+    if files.chain and files.chain[0].has_expired():
+        _log.warn("tls_certificate: {path}: it has expired", path=path)
     if files.chain and files.key is not None:
         with problems.noted():
             _options(files, files.key)
@@ -146,8 +148,6 @@ class _Files:
         self.chain: list[crypto.X509] = []
         with problems.noted():
             self.chain = _certificates("tls_certificate", path)
-            if self.chain[0].has_expired():
-                _log.warn("tls_certificate: {path}: it has expired", path=path)
         self.key_path = settings.path(settings.tls_private_key) if settings.tls_private_key else path
         with problems.noted():
             setting = "tls_private_key" if settings.tls_private_key else "tls_certificate"
