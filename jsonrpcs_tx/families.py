@@ -85,7 +85,7 @@ def _load_announced(entry: EntryPoint) -> Family:
     """@raise SettingError: it cannot be imported."""
     try:
         return _family(entry.name, entry.load())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingError("load", entry.name, f"an entry point that can be imported ({error})") from error
 
 
@@ -100,7 +100,7 @@ def load_module(name: str) -> Family:
         loaded: Any = importlib.import_module(module_name)
         if attribute:
             loaded = getattr(loaded, attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingError("commands", name, f"a module that can be imported ({error})") from error
     return _family(name, loaded)
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import IService, MultiService
@@ -238,11 +238,13 @@ def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Pr
     @param problems: takes what is wrong.
     """
     directory = "." if options.parent is None else options.parent["rundir"]
-    try:
-        with chdir(directory):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(chdir(directory))
+        except OSError as error:
+            problems.note(StartError("twistd --rundir", directory, error.strerror, "a directory"))
+        else:
             server.check(problems)
-    except OSError as error:
-        problems.note(StartError("twistd --rundir", directory, error.strerror, "a directory"))
 
 
 class _DaemonService(MultiService):

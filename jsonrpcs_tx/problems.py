@@ -42,11 +42,14 @@ class AllProblems(Problems):
     """
 
     def __init__(self) -> None:
-        self.found: list[JsonRpcsError] = []
+        self._by_text: dict[str, JsonRpcsError] = {}
+
+    @property
+    def found(self) -> list[JsonRpcsError]:
+        return [*self._by_text.values()]
 
     def note(self, error: JsonRpcsError) -> None:
-        if str(error) not in map(str, self.found):
-            self.found.append(error)
+        self._by_text.setdefault(str(error), error)
 
 
 class _Translated(Problems):

@@ -206,7 +206,7 @@ def plant_modules(directory: Path) -> Planted:
         settings_toml="""transport = 1
         load = ["system", "core", "coer"]
         commands = [
-            "no_such_module",
+            "leaving_commands",
             "broken_commands",
             "empty_commands",
             "taken_commands",
@@ -222,6 +222,7 @@ def plant_modules(directory: Path) -> Planted:
         rules="any deny core.kill\nhttp user=ann allow *\n",
     )
     (directory / "broken_commands.py").write_text("1 / 0\n")
+    (directory / "leaving_commands.py").write_text("raise SystemExit(0)\n")
     (directory / "empty_commands.py").write_text("")
     (directory / "taken_commands.py").write_text(
         'from jsonrpcs_tx import command\n@command("core.echo")\ndef echo(): return 1\n'
@@ -229,7 +230,7 @@ def plant_modules(directory: Path) -> Planted:
     rules = re.escape(f"{directory}/rules")
     return CONFIG, [
         "settings.toml:2: load: 'coer' is not allowed",
-        "settings.toml:4: commands: 'no_such_module' is not allowed",
+        "settings.toml:4: commands: 'leaving_commands' is not allowed; allowed: a module that can be imported (0)",
         r"settings\.toml:5: commands: 'broken_commands' is not allowed.*division by zero.*",
         r"settings\.toml:6: commands: 'empty_commands' is not allowed.*holds no commands.*",
         r"settings\.toml:7: commands: 'taken_commands' is not allowed.*core\.echo.*",

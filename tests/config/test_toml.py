@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx import ConfigError, SettingError, Settings
+from jsonrpcs_tx import ConfigError, SettingError
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.config.settings import Field, fields
+from jsonrpcs_tx.config.settings import Field, fields, from_values
 from jsonrpcs_tx.config.sources import OPTION, Given, Sources
 from jsonrpcs_tx.config.toml import read_toml, show_settings, write_value
 from jsonrpcs_tx.problems import FIRST, AllProblems
@@ -90,7 +90,8 @@ GAPS = st.sampled_from(["", " ", "\n", '\n# ] = [ "\n', "  \n\n"])
 @given(st.dictionaries(st.text(min_size=1), VALUES, max_size=6), st.data())
 def test_any_document(tmp_path_factory: pytest.TempPathFactory, values: dict[str, Any], data: st.DataObject) -> None:
     """Whatever is in a document, and however it is laid out, every value is found, in the line where it was put."""
-    text, lines = "", {}
+    text = ""
+    lines: dict[str, list[int]] = {}
     for name, value in values.items():
         text += data.draw(st.sampled_from(["", "\n", "# x = 1\n", "\t"]))
         begins = text.count("\n") + 1
@@ -130,7 +131,7 @@ def test_syntax_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fifo_mode", "dgram_mode", "http_mode"])
 def test_modes(tmp_path: Path, name: str) -> None:
-    """A mode is octal: a decimal number is refused, even one that would be a mode, since it is another than it looks."""
+    """A mode is octal: a decimal number is refused, even one that would be a mode, which is another than it says."""
     for literal, mode in (("0o660", 0o660), ('"0660"', "0660"), ('"660"', "660"), ("0x1b0", 0o660), ("0", 0)):
         assert read(tmp_path, f"{name} = {literal}")[name].value == mode
     for literal, meant in (("660", '0o660 or "0660"'), ("440", '0o440 or "0440"'), ("+6_00", '0o600 or "0600"')):
@@ -139,7 +140,7 @@ def test_modes(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="allowed: one in octal, such as 0o660"):
         read(tmp_path, f"{name} = 480")
     with pytest.raises(SettingError, match=r'660 is not allowed; .*; did you mean 0o660 or "0660"\?'):
-        Settings(**{name: 660})
+        from_values({name: 660})
 
 
 def acceptable(field: Field) -> st.SearchStrategy[Any]:
