@@ -477,6 +477,12 @@ class TestPrograms:
         assert check(Settings(run_dir=tmp_path, tls_self_signed=True, fifo_name="fifo"), reactor) == []
         assert os.listdir(tmp_path) == []
 
+    def test_interfaces(self, tmp_path: Path) -> None:
+        """An address with a network interface that is not there is an error, and not an exception of another kind."""
+        value = "udp:[fe80::1%none]:0"
+        (error,) = check(Settings(run_dir=tmp_path, dgram_socket=value), reactor)
+        assert str(error).startswith(f"dgram_socket: {value}: ")
+
     def test_tables(self, tmp_path: Path) -> None:
         """A file of hash tables is looked into without SQLite's opening it: damage and bad rows are found."""
         path = tmp_path / "tables.db"
