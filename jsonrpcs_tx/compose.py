@@ -54,6 +54,7 @@ def check(
 
     The parameters are those of L{makeService}.
 
+    @raise ValueError: two of C{commands} have the same name.
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()

@@ -69,7 +69,7 @@ class Options(usage.Options):
         super().__init__()
         self.given: dict[str, Given] = {}
         self.sources = Sources()
-        self._problems: Problems = FIRST
+        self._problems = AllProblems()
 
     def opt_version(self) -> NoReturn:
         """print the versions of jsonrpcs_tx, Twisted and Python, and exit."""
@@ -100,7 +100,6 @@ class Options(usage.Options):
         @raise Refusal: they cannot be used, or the files that they name.
         """
         words = list(sys.argv[1:] if options is None else options)
-        self._problems = AllProblems() if "--check" in words else FIRST
         try:
             super().parseOptions(list(self._prepare(words)))
         except usage.UsageError as error:
@@ -148,7 +147,9 @@ class Options(usage.Options):
         if self["check"]:
             if modparams is not None and config is not None:
                 self._check_server(problems)
-            self._report(problems)
+            self._report(problems.found)
+        elif problems.found:
+            raise problems.found[0]
         if self["show-settings"]:
             sys.stdout.write(show_settings(self.settings, self.sources))
         if self["check"] or self["show-settings"]:
@@ -160,11 +161,10 @@ class Options(usage.Options):
         check_twistd_files(self, problems)
         _check_in_place(self, make_server(self.settings, problems), problems)
 
-    def _report(self, problems: Problems) -> None:
+    def _report(self, found: Sequence[JsonRpcsError]) -> None:
         """Print all problems, and exit if there are any."""
-        found = problems.found if isinstance(problems, AllProblems) else []
         for error in found:
-            sys.stderr.write(f"jsonrpcs: {self.sources.explain(error)}\n")
+            sys.stderr.write(f"{self.refusal(error)}\n")
         number = len(found)
         sys.stderr.write(f"jsonrpcs: {number or 'no'} error{'' if number == 1 else 's'}\n")
         if found:
@@ -173,7 +173,7 @@ class Options(usage.Options):
     def refusal(self, error: Exception) -> Refusal:
         """What ends twistd because of an error."""
         text = self.sources.explain(error) if isinstance(error, JsonRpcsError) else str(error)
-        return Refusal(f"jsonrpcs: {text}")
+        return Refusal(f"jsonrpcs: {' '.join(text.splitlines())}")
 
 
 def _option(field: Field) -> Any:

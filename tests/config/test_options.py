@@ -55,6 +55,7 @@ def test_values_that_look_like_options() -> None:
     assert parse("--fifo-name", "--tls-self-signed").fifo_name == "--tls-self-signed"
     assert parse("--fifo-name", "--no-such", "--tls-self-signed").tls_self_signed is True
     assert parse("--fifo-na", "--x").fifo_name == "--x"
+    assert refusal("--fifo-name", "--check", "--debug=77").startswith("jsonrpcs: debug: '77' is not allowed")
     assert parse("--fifo-name=--tls-self-signed").tls_self_signed is False
 
 
