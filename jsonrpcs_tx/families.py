@@ -47,10 +47,12 @@ _BUILT_IN: Final = (
     Family(
         "dispatcher",
         DispatcherCommands,
-        lambda server: DispatcherCommands(server.destinations, server.settings, server.reactor),
+        lambda server: DispatcherCommands(
+            server.destinations, server.settings, server.reactor, server.compatibility, server.started
+        ),
     ),
     Family("htable", Htable, lambda server: Htable(server.tables)),
-    Family("cfg", Cfg, lambda server: Cfg(server.variables)),
+    Family("cfg", Cfg, lambda server: Cfg(server.variables, server.compatibility)),
     Family("stats", Stats, lambda server: Stats(server.counters)),
     Family("cnt", Cnt, lambda server: Cnt(server.counters)),
     Family("tls", Tls, lambda server: Tls(server.reload_tls)),

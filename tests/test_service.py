@@ -53,6 +53,7 @@ DATAGRAM_PROTOCOLS = [name.rstrip("46") for name in DATAGRAM_TRANSPORTS]
 SAMPLES: dict[str, tuple[Any, Any]] = {
     "transport": ("7", 7),
     "dialect": ("jsonrpc2", "jsonrpc2"),
+    "compatibility": ("5.6", "5.6"),
     "pretty_format": ("1", 1),
     "run_dir": ("/run", "/run"),
     "fifo_name": ("my.fifo", "my.fifo"),
@@ -116,6 +117,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
 BAD: dict[str, list[Any]] = {
     "transport": ["-1", "16", "x", "", 1.0, True, None, [1, 2]],
     "dialect": ["", "Kamailio", "jsonrpc", 2],
+    "compatibility": ["5.5", 6, "kamailio"],
     "pretty_format": ["2", -1, "yes"],
     "run_dir": ["", 1, "a\0b"],
     "fifo_name": [1, "a\0b", ["a", "b"]],

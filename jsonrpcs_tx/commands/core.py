@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 import twisted
 from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import Text
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -37,11 +38,13 @@ class Server(Protocol):
     """The facts of a server that these commands report; L{jsonrpcs_tx.service.JsonRpcService} has them.
 
     @ivar settings: its current settings.
+    @ivar compatibility: the version of Kamailio that it answers like.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
     """
 
     settings: Settings
+    compatibility: Compatibility
     reactor: Any
     started: float
 
@@ -178,13 +181,16 @@ class Core:
     @command("core.sockets_list")
     def sockets_list(self) -> list[dict[str, dict[str, str]]]:
         """Lists the network sockets that the server listens on."""
+        families = self._server.compatibility.socket_families
         return [
             {
                 "socket": {
+                    **({"af": socket_family(listener)} if families else {}),
                     "proto": socket_protocol(listener),
                     "address": listener.host,
                     "ipaddress": listener.host,
                     "port": str(listener.port),
+                    **({"agname": "none"} if families else {}),
                     "mcast": "no",
                     "mhomed": "no",
                     "virtual": "no",
@@ -276,6 +282,11 @@ def internet_listeners(server: Server) -> Iterator[Listener]:
 def socket_protocol(listener: Listener) -> str:
     """Kamailio's word for the protocol below HTTP."""
     return {"http": "tcp", "https": "tls"}.get(listener.protocol, listener.protocol)
+
+
+def socket_family(listener: Listener) -> str:
+    """Kamailio's word for the address family."""
+    return "IPv6" if ":" in listener.host else "IPv4"
 
 
 def _compiler() -> str:

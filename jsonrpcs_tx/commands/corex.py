@@ -3,10 +3,11 @@
 from typing import Any
 
 from jsonrpcs_tx import log
-from jsonrpcs_tx.commands.core import Server, internet_listeners, socket_protocol
+from jsonrpcs_tx.commands.core import Server, internet_listeners, socket_family, socket_protocol
 from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.transports.base import Listener
 
 
 class Corex:
@@ -27,22 +28,43 @@ class Corex:
     @command("corex.list_sockets")
     def list_sockets(self) -> list[dict[str, Any]]:
         """Lists the network sockets that the server listens on."""
-        return [
-            {
-                "PROTO": socket_protocol(listener),
-                "NAME": listener.host,
-                "ADDRLIST": {"ADDR": listener.host},
-                "PORT": str(listener.port),
-                "MCAST": "no",
-                "MHOMED": "no",
-                "VIRTUAL": "no",
-                "SOCKNAME": "-",
-                "ADVERTISE": "-",
-            }
-            for listener in internet_listeners(self._server)
-        ]
+        show = _show_socket if self._server.compatibility.socket_families else _show_socket_briefly
+        return [show(listener) for listener in internet_listeners(self._server)]
 
     @command("corex.list_aliases")
     def list_aliases(self) -> list[dict[str, Any]]:
         """Lists other names of the server; there are none."""
         return []
+
+
+def _show_socket_briefly(listener: Listener) -> dict[str, Any]:
+    return {
+        "PROTO": socket_protocol(listener),
+        "NAME": listener.host,
+        "ADDRLIST": {"ADDR": listener.host},
+        "PORT": str(listener.port),
+        "MCAST": "no",
+        "MHOMED": "no",
+        "VIRTUAL": "no",
+        "SOCKNAME": "-",
+        "ADVERTISE": "-",
+    }
+
+
+def _show_socket(listener: Listener) -> dict[str, Any]:
+    protocol = socket_protocol(listener)
+    host, bracketed = listener.host, f"[{listener.host}]" if ":" in listener.host else listener.host
+    return {
+        "af": socket_family(listener),
+        "proto": protocol,
+        "name": host,
+        "addrlist": {"addr": host},
+        "port": str(listener.port),
+        "sockstr": f"{protocol}:{bracketed}:{listener.port}",
+        "agname": "none",
+        "mcast": "no",
+        "mhomed": "no",
+        "virtual": "no",
+        "sockname": "-",
+        "advertise": "-",
+    }

@@ -95,6 +95,11 @@ class Settings:
         kinds.DIALECT,
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
     )
+    compatibility: str = _setting(
+        "6.1",
+        kinds.COMPATIBILITY,
+        "version of Kamailio to answer like; what differs is in docs/kamailio.md",
+    )
     pretty_format: int = _setting(
         0,
         kinds.integer(0, 1),

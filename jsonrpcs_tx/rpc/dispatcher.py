@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
+from jsonrpcs_tx.compatibility import V6_1, Compatibility
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
 from jsonrpcs_tx.rpc.around import Around
@@ -25,6 +26,7 @@ from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
@@ -50,6 +52,7 @@ class Dispatcher:
     @param clock: tells the time, for least intervals and time limits.
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
+    @param compatibility: the version of Kamailio whose layout that is.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
@@ -69,6 +72,7 @@ class Dispatcher:
         *,
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
+        compatibility: Compatibility = V6_1,
         async_timeout: float = 60,
         async_limit: int = 1000,
         async_limit_client: int = 100,
@@ -87,7 +91,7 @@ class Dispatcher:
         self.read = self._envelope.read
         self._runner = Runner(clock, self.delayed)
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
-        self._writer = ReplyWriter(pretty_format, reply_store)
+        self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._direct = True  # plain commands are called as they are, without a Call

@@ -180,7 +180,7 @@ def kamailio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kamailio]:
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("ours"), *Kamailio.OPTIONS) as running:
+    with Server(tmp_path_factory.mktemp("ours"), *Kamailio.OPTIONS, "--compatibility=5.6") as running:
         yield running
 
 
