@@ -28,6 +28,7 @@ from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
+from jsonrpcs_tx.state.shared import SharedVariables, read_definition
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
@@ -58,6 +59,7 @@ class JsonRpcService(MultiService):
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
+    @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
@@ -78,6 +80,9 @@ class JsonRpcService(MultiService):
         unprobed = not settings.ds_ping_interval and self.compatibility.flags_without_probing
         self.destinations = DestinationSets(ignored_flags=PROBING if unprobed else 0)
         self.variables = Variables()
+        self.shared = SharedVariables()
+        for definition in settings.shvset:
+            self.shared.define(*read_definition(definition))
         self.tables = Tables(reactor)
         for definition in settings.htable:
             self.tables.define(definition)
@@ -87,6 +92,7 @@ class JsonRpcService(MultiService):
             dialect=envelope.DIALECTS[settings.dialect],
             pretty_format=bool(settings.pretty_format),
             compatibility=self.compatibility,
+            exec_delta=settings.rpc_exec_delta,
             async_timeout=settings.async_timeout,
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,

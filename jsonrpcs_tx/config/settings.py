@@ -251,6 +251,12 @@ class Settings:
         kinds.SWITCH,
         "make a self-signed certificate for localhost if there is none yet, in tls.pem unless tls_certificate is set",
     )
+    rpc_exec_delta: int = _setting(
+        0,
+        kinds.integer(0, 86400, "seconds"),
+        "minimum number of seconds between two runs of tls.reload, of core.echo_delta and of commands that ask for it",
+        module="core",
+    )
     async_timeout: float = _setting(
         60.0, kinds.SECONDS, "maximum number of seconds that an asynchronous command may take", live=True
     )
@@ -335,6 +341,13 @@ class Settings:
         kinds.several(kinds.HTABLE),
         "hash table for htable.*, a=>size=4;autoexpire=60;initval=0; may be given more than once",
         module="htable",
+    )
+    shvset: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.SHARED),
+        "shared variable for pv.shvGet and pv.shvSet with its first value, NAME=i:5 or NAME=s:text; may be given more "
+        "than once",
+        module="pv",
     )
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"

@@ -21,6 +21,7 @@ from jsonrpcs_tx.rpc.binding import Binding, Mismatch
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
+from jsonrpcs_tx.rpc.elsewhere import Elsewhere
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -53,6 +54,7 @@ class Dispatcher:
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
     @param compatibility: the version of Kamailio whose layout that is.
+    @param exec_delta: the least interval in seconds of commands with the option C{exec_delta}.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
@@ -73,6 +75,7 @@ class Dispatcher:
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
         compatibility: Compatibility = V6_1,
+        exec_delta: int = 0,
         async_timeout: float = 60,
         async_limit: int = 1000,
         async_limit_client: int = 100,
@@ -89,11 +92,12 @@ class Dispatcher:
         self._commands = registry.table
         self._envelope = Envelope(dialect)
         self.read = self._envelope.read
-        self._runner = Runner(clock, self.delayed)
+        self._runner = Runner(clock, self.delayed, exec_delta)
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
+        self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
         self._follows_calls = False
 
@@ -268,6 +272,7 @@ class Dispatcher:
             return self._error(_FORBIDDEN, request)
         command = self._commands.get(request.method)
         if command is None:
+            self._elsewhere.tell(request.method, origin)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:
