@@ -14,6 +14,11 @@ from jsonrpcs_tx.commands.corex import Corex
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
 from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.commands.mod import Mod
+from jsonrpcs_tx.commands.modparam import Modparam
+from jsonrpcs_tx.commands.pkg import Pkg
+from jsonrpcs_tx.commands.pv import Pv
+from jsonrpcs_tx.commands.shm import Shm
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.commands.tls import Tls
@@ -48,13 +53,20 @@ _BUILT_IN: Final = (
     Family(
         "dispatcher",
         DispatcherCommands,
-        lambda server: DispatcherCommands(server.destinations, server.settings, server.reactor),
+        lambda server: DispatcherCommands(
+            server.destinations, server.settings, server.reactor, server.compatibility, server.started
+        ),
     ),
     Family("htable", Htable, lambda server: Htable(server.tables)),
-    Family("cfg", Cfg, lambda server: Cfg(server.variables)),
+    Family("cfg", Cfg, lambda server: Cfg(server.variables, server.compatibility)),
     Family("stats", Stats, lambda server: Stats(server.counters)),
     Family("cnt", Cnt, lambda server: Cnt(server.counters)),
-    Family("tls", Tls, lambda server: Tls(server.reload_tls)),
+    Family("tls", Tls, lambda server: Tls(server.reload_tls, lambda: server.settings, server.streams)),
+    Family("pkg", Pkg, lambda server: Pkg(server.processes)),
+    Family("shm", Shm, lambda server: Shm()),
+    Family("mod", Mod, lambda server: Mod(lambda: server.families)),
+    Family("modparam", Modparam, lambda server: Modparam(lambda: server.settings, server.change)),
+    Family("pv", Pv, lambda server: Pv(server.shared)),
 )
 """Each is handed those parts of a server that it uses."""
 

@@ -15,6 +15,7 @@ from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.compatibility import COMPATIBILITIES
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
@@ -27,7 +28,8 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.destinations import DestinationSets
+from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
+from jsonrpcs_tx.state.shared import SharedVariables, read_definition
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
@@ -53,11 +55,13 @@ class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
     @ivar settings: the settings now; L{change} changes those that are live.
+    @ivar compatibility: the version of Kamailio that it answers like.
     @ivar registry: the commands, which may be added, replaced and removed at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
+    @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
@@ -68,14 +72,22 @@ class JsonRpcService(MultiService):
     def __init__(self, settings: Settings, reactor: Any, checker: Any = None, problems: Problems = FIRST) -> None:
         super().__init__()
         self.settings = settings
+        self.compatibility = COMPATIBILITIES[settings.compatibility]
         self.reactor = reactor
         self.started = time.time()
         self.reloads = Reloads()
         self._families: dict[str, object] = {}
         self.registry = Registry()
         self.counters = Counters()
-        self.destinations = DestinationSets()
+        unprobed = not settings.ds_ping_interval and self.compatibility.flags_without_probing
+        self.destinations = DestinationSets(ignored_flags=PROBING if unprobed else 0)
         self.variables = Variables()
+        self.shared = SharedVariables()
+        for definition in settings.shvset:
+            try:
+                self.shared.define(*read_definition(definition))
+            except ValueError as error:
+                problems.note(SettingError("shvset", definition, f"a value that it can have ({error})"))
         self.tables = Tables(reactor)
         for definition in settings.htable:
             with problems.noted():
@@ -86,6 +98,8 @@ class JsonRpcService(MultiService):
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
             pretty_format=bool(settings.pretty_format),
+            compatibility=self.compatibility,
+            exec_delta=settings.rpc_exec_delta,
             async_timeout=settings.async_timeout,
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,

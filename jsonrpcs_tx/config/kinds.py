@@ -3,10 +3,12 @@
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
+
+from jsonrpcs_tx.compatibility import COMPATIBILITIES
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
@@ -180,10 +182,15 @@ def _notification(value: object) -> int:
     return _integer(value)
 
 
-def _dialect(value: object) -> str:
-    if value not in DIALECTS:
-        raise ValueError
-    return str(value)
+def _one_of(names: Collection[str]) -> "Kind":
+    """The kind of a value that is one of some names; a number in a file may spell one."""
+
+    def parse(value: object) -> str:
+        if str(value) not in names:
+            raise ValueError
+        return str(value)
+
+    return Kind(parse, " or ".join(names))
 
 
 def _matching(pattern: str) -> Callable[[object], str]:
@@ -201,6 +208,7 @@ _token = _matching(r"(?a:[\w.!%*+`'~-]+)")
 _sip_uri = _matching(r"sips?:[!-~]+")
 _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
 _host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
+_shared = _matching(r"[^\s=]+=(i:[+-]?[0-9]{1,18}|s:.*)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
 
 
@@ -222,7 +230,8 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
-DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
+DIALECT: Final = _one_of(DIALECTS)
+COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
@@ -234,6 +243,7 @@ SIP_METHOD: Final = Kind(_token, "a SIP method")
 SIP_URI: Final = Kind(_sip_uri, "a SIP URI")
 REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semicolons")
 HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
+SHARED: Final = Kind(_shared, "NAME=i:NUMBER or NAME=s:TEXT")
 HOST: Final = Kind(_host, "a host name, *.example.com for all names below one, or * for any")
 PROXY: Final = Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")
 NOTIFICATION: Final = Kind(_notification, "200 or 204")

@@ -77,7 +77,7 @@ _GROUP_OF: Final = {
     "dgram": DATAGRAMS,
     **dict.fromkeys(("tcp", "http", "https", "tls", "max"), CONNECTIONS),
     "rule": ACCESS,
-    **dict.fromkeys(("load", "commands", "async", "store"), COMMANDS),
+    **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
 }
@@ -122,6 +122,11 @@ class Settings:
         "kamailio",
         kinds.DIALECT,
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
+    )
+    compatibility: str = _setting(
+        "6.1",
+        kinds.COMPATIBILITY,
+        "version of Kamailio to answer like; what differs is in docs/kamailio.md",
     )
     pretty_format: int = _setting(
         0,
@@ -281,6 +286,12 @@ class Settings:
         kinds.SWITCH,
         "make a self-signed certificate for localhost if there is none yet, in tls.pem unless tls_certificate is set",
     )
+    rpc_exec_delta: int = _setting(
+        0,
+        kinds.integer(0, 86400, "seconds"),
+        "minimum number of seconds between two runs of tls.reload, of core.echo_delta and of commands that ask for it",
+        module="core",
+    )
     async_timeout: float = _setting(
         60.0, kinds.SECONDS, "maximum number of seconds that an asynchronous command may take", live=True
     )
@@ -365,6 +376,13 @@ class Settings:
         kinds.several(kinds.HTABLE),
         "hash table for htable.*, a=>size=4;autoexpire=60;initval=0; may be given more than once",
         module="htable",
+    )
+    shvset: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.SHARED),
+        "shared variable for pv.shvGet and pv.shvSet with its first value, NAME=i:5 or NAME=s:text; may be given more "
+        "than once",
+        module="pv",
     )
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
