@@ -28,6 +28,10 @@ Writer: TypeAlias = Callable[[Entry], object]
 IDENTIFIER: Final = "jsonrpcs"
 """Of the program, for syslog and the journal, unless twistd's C{--prefix} gives another."""
 
+FILE: Final = "twistd.log"
+"""Where a daemon logs, in its working directory, unless it is told."""
+
+_OPTION: Final = "twistd --logfile"
 _LINES: Final = {"text": text_line, "json": json_line}
 _SYSTEM: Final = {"journald": JOURNAL, "syslog": syslog.SOCKET}
 
@@ -38,52 +42,64 @@ class DaemonLog:
     @param log_format: the setting.
     @param twistd: twistd's own options: C{logfile}, C{nodaemon}, C{debug}, C{uid}, C{gid}, C{syslog} and C{prefix}.
         C{--syslog} is another way to say C{log_format = "syslog"}.
-    @ivar file: the file that the observer appends to; None where it does not write to one.
-    @raise SettingError: the format goes with one of these options no more than the options with each other.
+    @raise SettingError: the format does not go with one of these options.
+    @ivar path: of the file that the log goes to; C{-}: standard output; empty: neither.
+    @ivar file: the file, once it is open.
     """
 
     def __init__(self, log_format: str, twistd: Mapping[str, Any]) -> None:
-        self._twistd = twistd
-        self.file: AppendFile | None = None
         if twistd["syslog"]:
             if log_format in ("json", "journald"):
                 raise SettingError("log_format", log_format, "syslog with twistd's --syslog")
             log_format = "syslog"
         if twistd["logfile"] and log_format not in _LINES:
             raise SettingError("log_format", log_format, f"{' or '.join(_LINES)} with twistd's --logfile")
+        self._twistd = twistd
         self._format = log_format
-        self._identifier = IDENTIFIER if twistd["prefix"] == "twisted" else twistd["prefix"]
+        self._in_foreground = twistd["nodaemon"] or twistd["debug"]
+        usual = "-" if self._in_foreground else FILE
+        self.path: str = (twistd["logfile"] or usual) if log_format in _LINES else ""
+        self.file: AppendFile | None = None
+
+    def check(self) -> None:
+        """Check that there is something that takes the log, which is not opened.
+
+        @raise StartError: there is nothing.
+        """
+        if self.path == "-" and not self._in_foreground:
+            allowed = "a file, or -n to stay in the foreground"
+            raise StartError(_OPTION, self.path, "a daemon has no standard output", allowed)
+        if not self.path:
+            path = _SYSTEM[self._format]
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+                try:
+                    probe.connect(path)
+                except OSError as error:
+                    raise StartError("log_format", path, error.strerror, f"{self._format} where it runs") from None
 
     def observer(self) -> ILogObserver:
         """Open the log, and make the observer that writes it, which twistd starts with its first line. From then on,
         an error that nothing handles is one entry as well, before it ends the process.
 
-        @raise StartError: the file cannot be opened, or nothing takes the entries.
+        @raise StartError: the file cannot be opened.
         """
-        write = self._write_lines() if self._format in _LINES else self._write_entries()
+        write = self._write_lines() if self.path else self._write_entries()
         sys.excepthook = _log_last_error
         return Observer(write)
 
     def _write_lines(self) -> Writer:
         line = _LINES[self._format]
-        path, foreground = self._twistd["logfile"], self._twistd["nodaemon"] or self._twistd["debug"]
-        if path == "-" and not foreground:
-            raise StartError(
-                "logfile", path, "a daemon has no standard output", "a file, or -n to run in the foreground"
-            )
-        if path == "-" or (foreground and not path):
+        if self.path == "-":
             output = -1 if sys.__stdout__ is None else sys.__stdout__.fileno()  # twistd puts the log in its place
             return lambda entry: _write_all(output, line(entry))
-        path = path or "twistd.log"
         try:
-            is_new = not os.path.exists(path)
-            file = self.file = AppendFile(path)
+            is_new = not os.path.exists(self.path)
+            file = self.file = AppendFile(self.path)
             if is_new:
                 self._give_away(file.path)
         except OSError as error:
-            raise StartError(
-                "logfile", os.path.abspath(path), error.strerror, "a file that can be written to"
-            ) from None
+            path = os.path.abspath(self.path)
+            raise StartError(_OPTION, path, error.strerror, "a path that the process can write") from None
         return lambda entry: file.write(line(entry))
 
     def _give_away(self, path: str) -> None:
@@ -95,25 +111,18 @@ class DaemonLog:
             os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
 
     def _write_entries(self) -> Writer:
-        self._check_listener(_SYSTEM[self._format])
-        name = self._identifier
+        prefix = self._twistd["prefix"]
+        identifier = IDENTIFIER if prefix == "twisted" else prefix  # which is twistd's default
         if self._format == "journald":
             journal = Journal()
-            return lambda entry: journal.send(journal_fields(entry, name))
+            return lambda entry: journal.send(journal_fields(entry, identifier))
         daemon = syslog.Syslog()
 
         def write(entry: Entry) -> None:
-            for line in syslog_lines(entry, name):
+            for line in syslog_lines(entry, identifier):
                 daemon.send(line)
 
         return write
-
-    def _check_listener(self, path: str) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.connect(path)
-            except OSError as error:
-                raise StartError("log_format", path, error.strerror, f"{self._format} where it runs") from None
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -31,6 +31,9 @@ _DETAILS: Final = re.compile(
 )
 """What Twisted says of its ports and itself at level info, and is of use only to whoever looks for an error in it."""
 
+_STALE: Final = re.compile(r"Removing stale pidfile .*")
+"""What twistd calls an error, and is none: a server was killed, and another one starts in its place."""
+
 _UNHANDLED: Final = "Unhandled error in Deferred:"
 """What Twisted logs before the failure itself, which is then an event without words."""
 
@@ -77,10 +80,15 @@ class Entry:
 
 
 def level_of(event: LogEvent) -> Any:
-    """The level that an event has in the log: details of Twisted's are debug, what has no level is info."""
+    """The level that an event has in the log, which for some of Twisted's is another than Twisted gives them; what has
+    no level is info.
+    """
     level = event.get("log_level") or LogLevel.info
-    if level is LogLevel.info and _is_of_twisted(event) and _DETAILS.fullmatch(formatEvent(event)):
-        return LogLevel.debug
+    if _is_of_twisted(event):
+        if level is LogLevel.info and _DETAILS.fullmatch(formatEvent(event)):
+            return LogLevel.debug
+        if level is LogLevel.critical and _STALE.fullmatch(formatEvent(event)):
+            return LogLevel.warn
     return level
 
 

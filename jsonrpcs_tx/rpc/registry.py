@@ -38,6 +38,7 @@ class CommandOptions:
     timeout: float | None
     stateless: bool
     deprecated: str | None = None
+    exec_delta: bool = False
     changes: bool = True
     secret: tuple[str, ...] | None = None
 
@@ -51,6 +52,7 @@ def command(
     timeout: float | None = None,
     stateless: bool = False,
     deprecated: str | None = None,
+    exec_delta: bool = False,
     changes: bool = True,
     secret: Sequence[str] | None = None,
 ) -> Callable[[_F], _F]:
@@ -71,7 +73,7 @@ def command(
     @param usage: the fault for a parameter that is missing or is not the string that is wanted; default: the
         dialect's Invalid Parameters.
     @param interval: the least time in seconds between two runs; a call that comes earlier is answered with 500
-        "Command Executed Too Fast" (Kamailio's C{RPC_EXEC_DELTA}).
+        "Command Executed Too Fast".
     @param lock: commands with the same lock never overlap: one that comes while another is in progress waits for it
         over HTTP(S), and is refused with 500 elsewhere.
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
@@ -79,6 +81,7 @@ def command(
         may run it (setting C{dgram_workers}).
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
+    @param exec_delta: the setting C{rpc_exec_delta} is its least interval (Kamailio's C{RPC_EXEC_DELTA}).
     @param changes: it changes something, whatever the parameters are, so that the audit log has each call of it; False
         for one that only reads.
     @param secret: the names of the parameters that the audit log must not show; C{()}: it may show all. Default: those
@@ -92,7 +95,16 @@ def command(
     def decorate(function: _F) -> _F:
         try:
             options = CommandOptions(
-                name, _usage_of(usage), interval, lock, timeout, stateless, deprecated, changes, _names(secret)
+                name,
+                _usage_of(usage),
+                interval,
+                lock,
+                timeout,
+                stateless,
+                deprecated,
+                exec_delta,
+                changes,
+                _names(secret),
             )
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
@@ -115,6 +127,7 @@ def _check_options(options: CommandOptions) -> None:
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
         ("changes", "True or False", isinstance(options.changes, bool)),
+        ("exec_delta", "True or False", isinstance(options.exec_delta, bool)),
         (
             "deprecated",
             "what to do instead, as a string",
@@ -142,6 +155,10 @@ def _usage_of(usage: object) -> Error | None:
         with suppress(Exception):  # of a subclass, anything
             return with_data(error_of(usage), usage.data)
     raise TypeError(f"usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
+
+
+def _is_limited(options: CommandOptions) -> bool:
+    return options.exec_delta or options.interval > 0 or options.lock is not None
 
 
 def _is_number(value: object) -> bool:
@@ -279,7 +296,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         options=options,
         changes=options.changes,
         concealment=concealment,
-        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated or parameter),
+        plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )

@@ -213,9 +213,9 @@ def test_log_that_cannot_be_opened(tmp_path: Path) -> None:
     for arguments, words in (
         (
             ("--logfile=no/such/log", "jsonrpcs"),
-            f"logfile: {tmp_path}/no/such/log: No such file or directory; allowed: ",
+            f"twistd --logfile: {tmp_path}/no/such/log: No such file or directory; allowed: ",
         ),
-        (("--logfile=-", "--pidfile=", "jsonrpcs"), "logfile: -: a daemon has no standard output; allowed: "),
+        (("--logfile=-", "--pidfile=", "jsonrpcs"), "twistd --logfile: -: a daemon has no standard output; allowed: "),
     ):
         done = run_twistd(tmp_path, *([] if "-" in arguments[0][-1] else ["-n"]), *arguments)
         assert (done.returncode, done.stdout) == (1, "")

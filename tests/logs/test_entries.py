@@ -211,6 +211,13 @@ def test_details(events: list[LogEvent], message: str, level: Any) -> None:
     assert entries(events)[0].level is level
 
 
+def test_stale_pidfile(events: list[LogEvent]) -> None:
+    """That a pid file was left behind is a warning."""
+    legacy.msg("Removing stale pidfile /run/twistd.pid", isError=True)
+    legacy.msg("Something else", isError=True)
+    assert [entry.level for entry in entries(events)] == [LogLevel.warn, LogLevel.critical]
+
+
 def test_events_without_anything() -> None:
     """Events that lack what events have are no entries, or have defaults."""
     assert entry_of({}) is None

@@ -212,7 +212,7 @@ def test_bug(clock: Clock, log: list[LogEvent], error: BaseException, later: boo
     assert answer == (dialect.internal_error.code, dialect.internal_error.text)
     (event,) = log
     assert event["log_level"] is LogLevel.critical
-    assert formatEvent(event).startswith("datagram: command m failed")
+    assert formatEvent(event).startswith(f"{'http' if later else 'datagram'}: command m failed")
     assert event["log_failure"].value is error
     assert "test_dispatcher.py" in event["log_failure"].getTraceback()
 
@@ -245,7 +245,9 @@ def test_result_that_is_no_json(clock: Clock, log: list[LogEvent], value: object
         else Caller(clock, returner(value)).call("later")
     )
     assert answer == BUG
-    assert [formatEvent(event).partition("\n")[0] for event in log] == ["datagram: command later failed"]
+    assert [formatEvent(event).partition("\n")[0] for event in log] == [
+        f"{'http' if later else 'datagram'}: command later failed"
+    ]
 
 
 @pytest.mark.parametrize("value", ["é", 0, -1, 2**70, 1.5, True, False, None, [], {}, [{"a": [None]}]])
@@ -580,7 +582,7 @@ def test_pretty_format(clock: Clock) -> None:
     caller = Caller(clock, returner(succeed([1])), pretty_format=True)
     replies: list[Reply] = []
     caller.start("later").addCallback(replies.append)
-    assert replies[0].body == b'{\n\t"jsonrpc":\t"2.0",\n\t"result":\t[1],\n\t"id":\t1\n}'
+    assert replies[0].body == b'{\n\t"jsonrpc":\t"2.0",\n\t"result":\t[\n\t\t1\n\t],\n\t"id":\t1\n}'
     assert caller.send("{").body.startswith(b'{\n\t"jsonrpc":\t"2.0",\n\t"error":\t{\n\t\t"code":\t-32700,\n')
 
 
