@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -16,13 +16,14 @@ from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
-from jsonrpcs_tx.rpc.binding import Binding, Mismatch
+from jsonrpcs_tx.rpc.binding import Binding
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
-from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.errors import Error, error_of
+from jsonrpcs_tx.rpc.failures import told
+from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command, Registry
@@ -40,7 +41,6 @@ _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
 """The ordinary types of results, known not to be delayed without another look."""
 
 _FORBIDDEN: Final = Error(403, "Forbidden")
-_CANCELLED: Final = Error(500, "Command Cancelled")
 
 
 class Dispatcher:
@@ -333,48 +333,9 @@ class Dispatcher:
         return self._failed(failure.value, command, request)
 
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
-        """Answer a request whose command has raised something, which may be a Fault that is not valid.
-
-        What it may raise again and again loses its traceback, which would grow each time.
-        """
-        try:
-            if isinstance(error, Fault):
-                error.__traceback__ = None
-                return self._fault(error, command, request)
-            if isinstance(error, InvalidParams):
-                error.__traceback__ = None
-                return self._invalid_params(error, command, request)
-            if isinstance(error, CancelledError):
-                return self._error(_CANCELLED, request)
-            assert error is not None
-            report(_log, "command {command} failed", error, command=command.name)
-        except BaseException as another:
-            report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
-        return self._error(self.dialect.internal_error, request)
-
-    def _invalid_params(self, invalid: InvalidParams, command: Command, request: Request) -> Reply:
-        """Answer a request whose parameters do not fit the command, or which the command refuses."""
-        _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
-        error = self.dialect.invalid_params
-        mismatch = isinstance(invalid, Mismatch)
-        if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:
-            error = command.options.usage
-        kind = Error(error.code, error.text)
-        if self.dialect.reason_in_text:
-            if invalid.reason and not mismatch:
-                error = explained(error, invalid.reason)
-        elif error.data is UNSET:
-            error = with_data(error, invalid.data())
-        return self._error(error, request, kind)
-
-    def _fault(self, fault: Fault, command: Command, request: Request) -> Reply:
-        """Answer a request whose command has raised a fault; without the data of it that JSON cannot say."""
-        error = kind = error_of(fault)
-        try:
-            error = with_data(kind, getattr(fault, "data", None))
-        except BaseException as another:
-            report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-        return self._error(error, request, kind)
+        """Answer a request whose command has raised something."""
+        answer = told(error, command, self.dialect)
+        return self._error(answer.error, request, answer.kind)
 
     def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
         """Answer a request with an error.
