@@ -22,7 +22,7 @@ from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.call import run_in
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
@@ -89,7 +89,7 @@ class JsonRpcService(MultiService):
             access=AccessControl(_read_rules(settings)),
             reply_store=_reply_store(settings),
         )
-        self._exec_origin = self._make_exec_origin()
+        self._make_origins()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch = JsonRpcResource(
             self.dispatcher,
@@ -221,7 +221,7 @@ class JsonRpcService(MultiService):
                 needed = f"rules with one that allows something over {listener.protocol}, since others reach {listener}"
                 raise SettingError("rule", [rule.text for rule in rules], needed)
         self.dispatcher.access.replace(rules)
-        self._exec_origin = self._make_exec_origin()
+        self._make_origins()
         for transport in self.transports():
             transport.rules_changed()
 
@@ -235,8 +235,9 @@ class JsonRpcService(MultiService):
             if fact in access.facts and not known:
                 raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
 
-    def _make_exec_origin(self) -> Origin:
-        return msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
+    def _make_origins(self) -> None:
+        self._call_origin = self.dispatcher.origin("exec", asynchronous=True)
+        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
 
     def reload_tls(self) -> int:
         """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.
@@ -291,6 +292,20 @@ class JsonRpcService(MultiService):
         reply = run_in(None, self.dispatcher.dispatch, data, self._exec_origin)  # apart from a call in progress
         assert type(reply) is Reply  # the origin is not asynchronous
         return reply
+
+    def call(self, method: str, /, *params: Any, **named: Any) -> Deferred[Any]:
+        """Call a command from within the program, whether the server runs or not. Rules for C{exec} hold.
+
+        @param method: its name.
+        @param params: its parameters by place: Python values, each taken as the JSON that says it.
+        @param named: its parameters by name, in every dialect, in place of C{params}.
+        @return: fires with what the command returns. It fails with a L{jsonrpcs_tx.Fault}: the one that the command
+            raised, or one with the code and text that clients are told, and why. Cancelling it cancels the command.
+        @raise TypeError: there are parameters by place and by name.
+        """
+        if params and named:
+            raise TypeError(f"call of {method}: allowed are parameters by place or by name, not both")
+        return self.dispatcher.call(method, named or params, self._call_origin)
 
     def transports(self) -> list[Transport]:
         """The transports, in the order in which they are started."""

@@ -232,6 +232,13 @@ class Binding:
             raise Mismatch(str(self._most + 1), " is one too many", self._names())
         return self.positional(values)
 
+    def exactly(self, params: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """The arguments for values in their order or by name, as many as the function takes.
+
+        @raise Mismatch: there are too few or too many, or one does not fit or is not known.
+        """
+        return self.named(params) if isinstance(params, dict) else self.positional_exactly(params)
+
     def named(self, members: dict[str, Any]) -> Iterable[Any]:
         """The arguments for values by the names of parameters (specification, section 4.2).
 

@@ -1,11 +1,11 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -22,8 +22,8 @@ from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of
-from jsonrpcs_tx.rpc.failures import told
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command, Registry
@@ -33,12 +33,16 @@ from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.rpc.replywriter import ReplyWriter, join
 from jsonrpcs_tx.rpc.results import SAFE
 from jsonrpcs_tx.rpc.runner import Runner
+from jsonrpcs_tx.rpc.structures import as_json
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 _log = make_logger(__name__)
 
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
 """The ordinary types of results, known not to be delayed without another look."""
+
+_NO_ID: Final[Any] = None
+"""The id of a request that the program makes itself, and whose result it wants."""
 
 _FORBIDDEN: Final = Error(403, "Forbidden")
 
@@ -260,8 +264,7 @@ class Dispatcher:
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
-            _log.warn("{caller} may not call {method!r:.100}", caller=origin.caller, method=request.method)
-            return self._error(_FORBIDDEN, request)
+            return self._error(self._forbidden(origin.caller, request.method), request)
         command = self._commands.get(request.method)
         if command is None:
             return self._error(self.dialect.method_not_found, request)
@@ -291,6 +294,48 @@ class Dispatcher:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request)
+
+    def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
+        """Call a command with Python values for a Python value, without a document.
+
+        @param method: its name.
+        @param params: by place, or by name in every dialect. Each is taken as the JSON that says it, a dataclass as an
+            object for example.
+        @param origin: may always be answered later.
+        @return: fires with what the command returns, or fails with a L{Fault}: what the command raised, or what stands
+            for that, which is its cause. Cancelling it cancels the command.
+        """
+        traffic = self._traffic[origin.transport]
+        traffic.requests.value += 1
+        self._requests.value += 1
+        if origin.caller is not None and not self.access.allows(origin.caller, method):
+            return self._fail(fault_of(self._forbidden(origin.caller, method)))
+        command = self._commands.get(method)
+        if command is None:
+            return self._fail(fault_of(self.dialect.method_not_found, method))
+        try:
+            values = as_json(params)
+        except InvalidParams as error:
+            return self._fail(raised(error, command, self.dialect))
+        call = Call(Request("2.0", method, values, _NO_ID), origin)
+
+        def over(outcome: Any) -> Any:
+            call.is_over = True
+            if isinstance(outcome, Failure):
+                return self._fail(raised(outcome.value, command, self.dialect))
+            traffic.replies.value += 1
+            return outcome
+
+        bind = partial(command.binding.exactly, values)
+        return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+
+    def _fail(self, what: Raised) -> Deferred[Any]:
+        self._counts.error(what.kind)
+        return fail(what.fault)
+
+    def _forbidden(self, caller: Caller, method: str) -> Error:
+        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=method)
+        return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""

@@ -1,4 +1,4 @@
-"""What a client is told of a command that failed: the error for what the command raised."""
+"""What is told of a command that failed: to a client as an error, and to the program as a fault."""
 
 from typing import Final, NamedTuple
 
@@ -54,6 +54,41 @@ def told(error: BaseException | None, command: Command, dialect: Dialect) -> Tol
     except BaseException as another:
         report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
     return Told(dialect.internal_error, dialect.internal_error)
+
+
+class Raised(NamedTuple):
+    """What a call from within raises.
+
+    @ivar kind: what it is counted as.
+    """
+
+    fault: Fault
+    kind: Error
+
+
+def raised(error: BaseException | None, command: Command, dialect: Dialect) -> Raised:
+    """What a call from within raises for what its command has raised.
+
+    @return: a fault as it is; else one with the code and text that clients are told, with the reason for which
+        parameters are refused, and the exception as its cause.
+    """
+    answer = told(error, command, dialect)
+    if isinstance(error, Fault):
+        return Raised(error, answer.kind)
+    code, text, data = answer.kind.code, answer.kind.text, None
+    if isinstance(error, InvalidParams) and error.reason:
+        text, data = f"{text}: {error.reason}", error.data()
+    fault = Fault(code, text, data)
+    fault.__cause__ = error
+    return Raised(fault, answer.kind)
+
+
+def fault_of(error: Error, what: str = "") -> Raised:
+    """What a call from within raises for an error of the server's own.
+
+    @param what: what it is about, for the text.
+    """
+    return Raised(Fault(error.code, f"{error.text}: {what}" if what else error.text), error)
 
 
 def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialect) -> Told:

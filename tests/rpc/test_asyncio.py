@@ -1,6 +1,7 @@
 """Commands that await asyncio, where its loop runs, and where it does not."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
@@ -233,10 +234,8 @@ async def test_catches_its_cancellation() -> None:
     @command("stubborn", timeout=2)
     async def stubborn() -> None:
         while not over.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await over.wait()
-            except asyncio.CancelledError:
-                pass
 
     served = Served(stubborn)
     with logged() as lines:
@@ -380,7 +379,7 @@ async def test_context() -> None:
 
     served = Served(one, two, plain, waits)
     found = await asyncio.gather(served.call("one"), served.call("two"))
-    assert found == [["one"] * 5, ["two"] * 5]
+    assert [*found] == [["one"] * 5, ["two"] * 5]
     waiting = asyncio.ensure_future(served.call("released"))
     await turns()
     assert await served.call("plain") == "plain"
