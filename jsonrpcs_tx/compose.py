@@ -1,12 +1,12 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 import attrs
 
-from jsonrpcs_tx import transports
+from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import SettingError
@@ -25,7 +25,12 @@ from jsonrpcs_tx.watchdog import Watchdog
 
 
 def makeService(
-    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
+    settings: Settings,
+    reactor: Any = None,
+    commands: Iterable[object] = (),
+    checker: Any = None,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
 ) -> JsonRpcService:
     """Make a server. It listens when it is started, by itself or by the application that it is a part of.
 
@@ -35,18 +40,23 @@ def makeService(
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
         needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
         C{http_users}, if that is set.
+    @param transports: those of the program's own, by name, each with what it may know of a caller, such as
+        C{{"chat": ["user"]}}; see L{JsonRpcService.add_transport}.
+    @param site_authenticates: the site that C{jsonrpc_dispatch} is mounted in says who has authenticated, by
+        L{jsonrpcs_tx.JsonRpcResource.for_user}, so that rules may ask for C{user=} without a checker.
     @raise StartError: the file of users, or that of rules, cannot be used.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table, the list of destinations or the directory of stored replies is not allowed.
-    @raise ValueError: two commands have the same name.
+    @raise ValueError: two commands have the same name, or the name or a fact of a transport is not allowed.
     """
     if reactor is None:
         from twisted.internet import reactor
     set_debug(settings.debug)
     if checker is None and settings.http_users:
         checker = UsersFile(settings.path(settings.http_users), reactor)
-    service = JsonRpcService(settings, reactor, checker)
-    service.check_facts(service.dispatcher.access, settings)
+    service = JsonRpcService(settings, reactor, checker, site_authenticates)
+    for name, facts in (transports or {}).items():
+        service.add_transport(name, facts)
     if settings.list_file:
         try:
             service.destinations.load(settings.path(settings.list_file))
@@ -55,6 +65,7 @@ def makeService(
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
     _load_commands(service, commands)
+    service.reload_rules()
     _add_tables(service)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, reactor).setServiceParent(service)
@@ -67,7 +78,7 @@ def makeService(
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     """Make a server for a worker process: without transports, and with only those sources of commands that the settings
-    name and that hold one that is declared free of state.
+    name and that hold one that is declared free of state. It has no rules yet.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -97,7 +108,7 @@ def _add_transports(service: JsonRpcService) -> None:
     parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
-        for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
+        for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
             transport.setServiceParent(service)
 
 

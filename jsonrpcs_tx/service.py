@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,7 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
@@ -63,7 +64,7 @@ class JsonRpcService(MultiService):
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
+    def __init__(self, settings: Settings, reactor: Any, checker: Any = None, site_authenticates: bool = False) -> None:
         super().__init__()
         self.settings = settings
         self.reactor = reactor
@@ -86,7 +87,6 @@ class JsonRpcService(MultiService):
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=AccessControl(_read_rules(settings)),
             reply_store=_reply_store(settings),
         )
         self._make_origins()
@@ -100,6 +100,7 @@ class JsonRpcService(MultiService):
             Hosts(settings.http_host),
             Proxies(settings.http_proxy),
             settings.http_notification,
+            site_authenticates,
         )
 
     def privilegedStartService(self) -> None:
@@ -155,7 +156,7 @@ class JsonRpcService(MultiService):
                 raise SettingError(name, value, f"a change of {', '.join(live)}; all else is set at the start")
         settings = attrs.evolve(self.settings, **values)
         if not values.keys().isdisjoint(("rule", "rule_file")):
-            self._change_rules(_read_rules(settings), settings)
+            self._change_rules(_read_rules(settings, self.dispatcher.access.transports), settings)
         self.settings = settings
         if "debug" in values:
             set_debug(self.settings.debug)
@@ -204,18 +205,20 @@ class JsonRpcService(MultiService):
         """Read the file of the setting C{rule_file} again. What is being answered goes on; from then on the new rules
         decide, also for clients that are connected, and for the rest of a batch.
 
+        A server reads its rules for the first time when its commands are loaded.
+
         @return: the number of rules that there are now, with those of the setting C{rule}.
         @raise StartError: the file cannot be read, or a line is not a rule, and it says which; then the former rules
             stay, as they do after the next one.
         @raise SettingError: a rule asks for what cannot be known, or a listener that other machines reach would be
             without a rule.
         """
-        self._change_rules(_read_rules(self.settings), self.settings)
+        self._change_rules(_read_rules(self.settings, self.dispatcher.access.transports), self.settings)
         return len(self.dispatcher.access.rules)
 
     def _change_rules(self, rules: Sequence[Rule], settings: Settings) -> None:
         access = AccessControl(rules)
-        self.check_facts(access, settings)
+        self._check_facts(access, settings)
         for listener in self.listeners():
             if listener.port is not None and not access.covers(listener.protocol, listener.host):
                 needed = f"rules with one that allows something over {listener.protocol}, since others reach {listener}"
@@ -225,14 +228,26 @@ class JsonRpcService(MultiService):
         for transport in self.transports():
             transport.rules_changed()
 
-    def check_facts(self, access: AccessControl, settings: Settings) -> None:
-        """Check that the facts that rules ask for can be known.
+    def add_transport(self, name: str, facts: Sequence[str] = ()) -> None:
+        """Add a transport of the program's own by its name. Rules may name it from then on, and C{any} means it as
+        well; L{jsonrpcs_tx.Dispatcher.origin} makes the origin of its callers.
+
+        @param facts: what it may know of a caller, for rules: some of C{address}, C{user}, C{tls}, C{uid} and C{gid}.
+        @raise ValueError: the name is taken or not allowed, or a fact is not known.
+        """
+        access = self.dispatcher.access
+        access.transports = with_own({name: facts}, access.transports)
+        self._change_rules([read_rule(rule.text, access.transports) for rule in access.rules], self.settings)
+
+    def _check_facts(self, access: AccessControl, settings: Settings) -> None:
+        """Check that the facts that rules ask for can be known: transports of the program's own know them.
 
         @raise SettingError: one cannot.
         """
-        authenticates = self.jsonrpc_dispatch.authenticates
-        for fact, known, needs in (("user", authenticates, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-            if fact in access.facts and not known:
+        knows_users = self.jsonrpc_dispatch.knows_users
+        for fact, known, needs in (("user", knows_users, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
+            asking = [rule for rule in access.rules if fact in rule.facts]
+            if not known and any(rule.transports <= PROTOCOLS.keys() for rule in asking):
                 raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
 
     def _make_origins(self) -> None:
@@ -330,14 +345,18 @@ def _stop(services: Sequence[IService]) -> Deferred[Any]:
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
-def _read_rules(settings: Settings) -> list[Rule]:
+def _read_rules(settings: Settings, known: Mapping[str, Protocol]) -> list[Rule]:
     """The rules of the settings and of their file.
 
+    @param known: the transports by name.
     @raise SettingError: one of the settings is not a rule.
     @raise StartError: the file cannot be read, or a line is not a rule.
     """
     path = settings.rule_file
-    return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
+    return [
+        *(read_rule(text, known) for text in settings.rule),
+        *(read_rule_file(os.path.abspath(settings.path(path)), known) if path else []),
+    ]
 
 
 def _reply_store(settings: Settings) -> ReplyStore | None:

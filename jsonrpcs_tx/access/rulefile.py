@@ -1,10 +1,12 @@
 """Rules from a file: one on each line; empty lines, and lines that start with C{#}, are skipped."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
@@ -13,8 +15,10 @@ MAX_SIZE: Final = 1_048_576
 """Bytes of the largest file."""
 
 
-def read_rule_file(path: str) -> list[Rule]:
+def read_rule_file(path: str, known: Mapping[str, Protocol] = PROTOCOLS) -> list[Rule]:
     """Read a file of rules.
+
+    @param known: the transports by name.
 
     @raise StartError: of the setting C{rule_file}: the file cannot be read, or a line is not a rule; it says which.
     """
@@ -34,7 +38,7 @@ def read_rule_file(path: str) -> list[Rule]:
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith(b"#"):
             try:
-                rules.append(read_rule(line.decode().strip()))
+                rules.append(read_rule(line.decode().strip(), known))
             except UnicodeDecodeError:
                 raise StartError("rule_file", path, f"line {number}: it is not UTF-8", "a rule") from None
             except SettingError as error:

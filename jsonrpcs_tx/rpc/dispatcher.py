@@ -13,7 +13,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.protocols import CONNECTIONLESS
+from jsonrpcs_tx.protocols import CONNECTIONLESS, PROTOCOLS
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding
@@ -111,13 +111,20 @@ class Dispatcher:
     ) -> Origin:
         """The origin of documents from one caller.
 
+        @param transport: its name: a built-in one, or one that the program has added
+            (L{jsonrpcs_tx.service.JsonRpcService.add_transport}).
         @param connection: what tells its connection from others.
         @param find_peer: finds out all that is known of the caller, see L{Origin}; default: all is given here.
         @param port: its port.
         @param pid: its process.
         @param connected: tells whether it is still there.
-        @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, only what rules ask for is needed.
+        @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, a built-in transport gives only
+            what rules ask for.
+        @raise ValueError: there is no transport of that name.
         """
+        if transport not in self.access.transports:
+            names = ", ".join(self.access.transports)
+            raise ValueError(f"transport {transport!r:.50}: allowed are {names}, and what add_transport has added")
         user, address = facts.get("user"), facts.get("address")
         client: Hashable = connection  # of those on this machine, who all have the same address
         if user:
@@ -132,7 +139,9 @@ class Dispatcher:
             def find_peer() -> Peer:
                 return Peer(Caller(transport, **facts), **known)
 
-        caller = None if self.access.trivial else Caller(transport, **facts)
+        # Built-in transports make their origins again when rules come; a program may hold its own for ever.
+        unasked = self.access.trivial and transport in PROTOCOLS
+        caller = None if unasked else Caller(transport, **facts)
         return Origin(transport, asynchronous, caller, client, find_peer=find_peer)
 
     def around(self, function: Around) -> None:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
-from jsonrpcs_tx.access.authentication import Authenticator, Refused
+from jsonrpcs_tx.access.authentication import Authenticator, Refused, user_of
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
@@ -81,6 +81,7 @@ class JsonRpcResource(resource.Resource):
     @param hosts: the names by which the server may be called.
     @param proxies: the proxies that are believed about their clients.
     @param notification: HTTP status where there is no reply, 200 or 204.
+    @param site_authenticates: the site that it is mounted in says who has authenticated, see L{for_user}.
     @ivar max_body: may be set at any time.
     @ivar http_status: whether the status and reason phrase tell of faults.
     @ivar pages: the web pages that may call.
@@ -98,20 +99,39 @@ class JsonRpcResource(resource.Resource):
         hosts: Hosts | None = None,
         proxies: Proxies | None = None,
         notification: int = http.OK,
+        site_authenticates: bool = False,
     ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
         self.http_status = dispatcher.dialect.http_status
         self.max_body = max_body
         self.hosts = Hosts() if hosts is None else hosts
-        self.pages = Pages(origins, self.hosts, credentials=authenticator is not None)
+        self.pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
         self.proxies = Proxies() if proxies is None else proxies
         self.notification = notification
         self._authenticator = authenticator
+        self._site_authenticates = site_authenticates
         self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
+
+    def for_user(self, user: bytes | str | None) -> resource.IResource:
+        """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
+
+        @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of L{twisted.cred}; empty,
+            C{ANONYMOUS} or None: no user.
+        @raise TypeError: it is not a name.
+        @raise ValueError: the server has not been told that the site authenticates, see L{jsonrpcs_tx.makeService}, or
+            has a checker, which every request has to pass.
+        """
+        if not self._site_authenticates or self._authenticator is not None:
+            raise ValueError("for_user: allowed with makeService(..., site_authenticates=True), without a checker")
+        return _ForUser(self, None if user is None else user_of(user))
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done. They are cancelled if the client goes away."""
+        return self.render_for(request, None)
+
+    def render_for(self, request: server.Request, user: str | None) -> int:
+        """Answer a request of a user that the site has authenticated, or of none; see L{render}."""
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -127,7 +147,7 @@ class JsonRpcResource(resource.Resource):
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
         if self._authenticator is None:
-            self._dispatch(request, document, client, None)
+            self._dispatch(request, document, client, user)
         else:
             self._authenticate(self._authenticator, request, document, client)
         return server.NOT_DONE_YET
@@ -136,6 +156,11 @@ class JsonRpcResource(resource.Resource):
     def authenticates(self) -> bool:
         """Whether requests need a name and a password."""
         return self._authenticator is not None
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether anybody says who a client is: a checker, or the site that it is mounted in."""
+        return self._site_authenticates or self.authenticates
 
     def client(self, request: server.Request) -> str | None:
         """The IP address of the client, behind proxies or not; None over a Unix socket.
@@ -288,6 +313,20 @@ class JsonRpcResource(resource.Resource):
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
         request.write(reply.body)
         request.finish()
+
+
+class _ForUser(resource.Resource):
+    """The resource for one user."""
+
+    isLeaf = True
+
+    def __init__(self, answers: JsonRpcResource, user: str | None) -> None:
+        super().__init__()
+        self._answers = answers
+        self._user = user
+
+    def render(self, request: server.Request) -> int:
+        return self._answers.render_for(request, self._user)
 
 
 def status(reply: Reply) -> tuple[int, bytes]:
