@@ -245,7 +245,10 @@ class JsonRpcService(MultiService):
         @raise SettingError: one cannot.
         """
         knows_users = self.jsonrpc_dispatch.knows_users
-        for fact, known, needs in (("user", knows_users, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
+        for fact, known, needs in (
+            ("user", knows_users, "http_users, a checker or site_authenticates"),
+            ("tls", settings.tls_ca, "tls_ca"),
+        ):
             asking = [rule for rule in access.rules if fact in rule.facts]
             if not known and any(rule.transports <= PROTOCOLS.keys() for rule in asking):
                 raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")

@@ -352,7 +352,9 @@ def _parameter(name: str, hints: Mapping[str, Any], default: object = inspect.Pa
 
 def place_of(what: Any) -> str:
     """Where a function or class is defined, for messages: its name, file and line, as far as they are known."""
-    what = inspect.unwrap(what)
+    if inspect.ismodule(what):
+        return f"{what.__name__} ({getattr(what, '__file__', 'built in')})"
+    what = inspect.unwrap(getattr(what, "fget", what))
     name = f"{what.__module__}.{what.__qualname__}" if hasattr(what, "__qualname__") else repr(what)
     code = getattr(what, "__code__", None)
     if code is not None:

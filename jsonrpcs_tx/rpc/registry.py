@@ -4,11 +4,13 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
@@ -75,13 +77,19 @@ def command(
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
-    @raise TypeError: when it decorates: another option is not of its type, or out of range.
+    @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is no
+        function.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
-        raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
+        if callable(name):
+            raise TypeError(f"{place_of(name)}: @command without a name; allowed is @command(NAME)")
+        place = place_outside(__name__)
+        raise ValueError(f"command name {name!r:.100}: {place}: allowed is printable ASCII without blanks")
 
     def decorate(function: _F) -> _F:
         try:
+            if not callable(function) and not isinstance(function, classmethod | staticmethod):
+                raise TypeError(f"a {type(function).__name__} is no command; allowed is a function or a method")
             options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated)
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
@@ -239,7 +247,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         _check_kind(function)
         hints = hints_of(function)
         hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
     return Command(
@@ -271,7 +279,16 @@ def _options(value: object) -> tuple[CommandOptions, ...]:
 
 
 def _declared(holders: Iterable[object]) -> dict[str, tuple[CommandOptions, ...]]:
-    """The names of the commands' functions that modules or classes hold, later ones over earlier ones."""
+    """The names of the commands' functions that modules or classes hold, later ones over earlier ones.
+
+    @raise TypeError: one is the function of a property.
+    """
+    for value in (value for holder in holders for value in vars(holder).values()):
+        if isinstance(value, property | cached_property):
+            function = value.fget if isinstance(value, property) else value.func
+            for option in _options(function):
+                reason = "a property is no command; allowed is a function or a method"
+                raise TypeError(f"command {option.name}: {place_of(function)}: {reason}")
     return {name: _options(value) for holder in holders for name, value in vars(holder).items() if _options(value)}
 
 
@@ -290,19 +307,22 @@ def commands_of(source: object) -> list[Command]:
 
     @param source: a decorated function, or a module, class instance or other object with such functions or methods. A
         method that overrides a decorated one is that command; a function under several names is one.
-    @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client.
+    @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client or is a
+        property.
     """
     if inspect.isclass(source):
-        raise TypeError(f"{place_of(source)} is a class: allowed is an instance of it, {source.__name__}(...)")
+        names = [option.name for options in _declared(source.__mro__).values() for option in options]
+        holds = f"holds {', '.join(names)}; " if names else ""
+        raise TypeError(f"{place_of(source)} is a class: {holds}allowed is an instance of it, {source.__name__}(...)")
     if _options(source):
         functions: list[tuple[Any, tuple[CommandOptions, ...]]] = [(source, _options(source))]
     else:
-        holders = [source] if inspect.ismodule(source) else reversed(type(source).__mro__)
+        holders = [source] if inspect.ismodule(source) else [*reversed(type(source).__mro__)]
         named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
         functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
     found = [_make(function, option) for function, options in functions for option in options]
     if not found:
-        raise TypeError(f"{source!r} holds no commands: no function in it is decorated with @command(NAME)")
+        raise TypeError(f"{place_of(source)} holds no commands: no function in it is decorated with @command(NAME)")
     return found
 
 

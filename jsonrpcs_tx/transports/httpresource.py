@@ -113,7 +113,7 @@ class JsonRpcResource(resource.Resource):
         self._site_authenticates = site_authenticates
         self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
 
-    def for_user(self, user: bytes | str | None) -> resource.IResource:
+    def for_user(self, user: bytes | str | tuple[()] | None) -> resource.Resource:
         """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
 
         @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of L{twisted.cred}; empty,
