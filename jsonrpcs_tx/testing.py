@@ -74,10 +74,13 @@ class TestClient:
         @param port: its port.
         @param pid: its process.
         @param facts: what is known of it, see L{jsonrpcs_tx.Caller}, such as C{user="ann"}.
+        @raise ValueError: there is no transport of that name.
+        @raise TypeError: there is no such fact.
         """
         other = TestClient(service=self.service)
         other._peer = Peer(Caller(transport, **facts), port, pid)
         other._open = self._open
+        other._origin()  # raises what is wrong with it now
         return other
 
     def call(self, method: str, /, *params: object, **named: object) -> Any:
