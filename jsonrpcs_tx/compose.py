@@ -11,6 +11,7 @@ from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.families import load_families, load_module
+from jsonrpcs_tx.interfaces import Checker, Reactor
 from jsonrpcs_tx.log import set_debug
 from jsonrpcs_tx.protocols import PROTOCOLS
 from jsonrpcs_tx.rpc.registry import declares_stateless
@@ -26,9 +27,9 @@ from jsonrpcs_tx.watchdog import Watchdog
 
 def makeService(
     settings: Settings,
-    reactor: Any = None,
+    reactor: Reactor | None = None,
     commands: Iterable[object] = (),
-    checker: Any = None,
+    checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
 ) -> JsonRpcService:
@@ -49,12 +50,15 @@ def makeService(
         of a table, the list of destinations or the directory of stored replies is not allowed.
     @raise ValueError: two commands have the same name, or the name or a fact of a transport is not allowed.
     """
+    chosen: Any = reactor
     if reactor is None:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
+
+        chosen = installed
     set_debug(settings.debug)
     if checker is None and settings.http_users:
-        checker = UsersFile(settings.path(settings.http_users), reactor)
-    service = JsonRpcService(settings, reactor, checker, site_authenticates)
+        checker = UsersFile(settings.path(settings.http_users), chosen)
+    service = JsonRpcService(settings, chosen, checker, site_authenticates)
     for name, facts in (transports or {}).items():
         service.add_transport(name, facts)
     if settings.list_file:
@@ -68,9 +72,9 @@ def makeService(
     service.reload_rules()
     _add_tables(service)
     if settings.ds_ping_interval:
-        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
+        ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
+        Watchdog(settings.watchdog / 1000, chosen).setServiceParent(service)
     _add_transports(service)
     _add_reloads(service)
     return service

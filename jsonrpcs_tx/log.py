@@ -111,7 +111,7 @@ class Throttle:
         self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._kinds: dict[Hashable, _Kind] = {}
-        self.held_back = 0
+        self.held_back: int = 0
 
     def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.

@@ -32,7 +32,7 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
-    optParameters = [
+    optParameters: list[Any] = [
         ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
         ["modparams", None, None, 'kamailio.cfg to read settings from: its lines modparam("jsonrpcs", ...)'],
     ]

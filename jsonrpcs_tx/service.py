@@ -17,6 +17,7 @@ from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
@@ -34,7 +35,7 @@ from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.httpresource import MountableResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -64,21 +65,23 @@ class JsonRpcService(MultiService):
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None, site_authenticates: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Any, checker: Checker | None = None, site_authenticates: bool = False
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: Settings = settings
         self.reactor = reactor
-        self.started = time.time()
-        self.reloads = Reloads()
+        self.started: float = time.time()
+        self.reloads: Reloads = Reloads()
         self._families: dict[str, object] = {}
-        self.registry = Registry()
-        self.counters = Counters()
-        self.destinations = DestinationSets()
-        self.variables = Variables()
-        self.tables = Tables(reactor)
+        self.registry: Registry = Registry()
+        self.counters: Counters = Counters()
+        self.destinations: DestinationSets = DestinationSets()
+        self.variables: Variables = Variables()
+        self.tables: Tables = Tables(reactor)
         for definition in settings.htable:
             self.tables.define(definition)
-        self.dispatcher = Dispatcher(
+        self.dispatcher: Dispatcher = Dispatcher(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -91,7 +94,7 @@ class JsonRpcService(MultiService):
         )
         self._make_origins()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
-        self.jsonrpc_dispatch = JsonRpcResource(
+        self.jsonrpc_dispatch: MountableResource = MountableResource(
             self.dispatcher,
             settings.http_allow,
             settings.http_origin,

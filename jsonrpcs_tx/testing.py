@@ -14,6 +14,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.client.core import read_reply, request
 from jsonrpcs_tx.compose import makeService
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.rpc.dispatcher import Reply
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin, Peer
@@ -45,7 +46,7 @@ class TestClient:
         self,
         *commands: object,
         service: JsonRpcService | None = None,
-        clock: Any = None,
+        clock: Reactor | None = None,
         transports: Mapping[str, Sequence[str]] | None = None,
         **settings: Any,
     ) -> None:
@@ -55,7 +56,7 @@ class TestClient:
         elif commands or settings or transports or clock is not None:
             raise TypeError("a service has its commands and settings; allowed are these, or a service")
         self.service = service
-        self.clock = service.reactor
+        self.clock: Any = service.reactor
         self._peer: Peer | None = None
         self._open: list[Deferred[Any]] = []
 

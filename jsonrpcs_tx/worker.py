@@ -76,9 +76,11 @@ class Relay:
         self._link = link
         outgoing = reply_socket(sock, reactor, alone=False)
         # What is counted is published first, so that whoever gets a reply finds it counted.
-        self.replies = DatagramReplies(protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish)
+        self.replies: DatagramReplies = DatagramReplies(
+            protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish
+        )
         self._responder = Responder(dispatcher, protocol, self.replies)
-        self.reader = DatagramReader(sock, self, reactor, after=publish)
+        self.reader: DatagramReader = DatagramReader(sock, self, reactor, after=publish)
 
     def datagram_received(
         self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None

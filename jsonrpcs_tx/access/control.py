@@ -48,8 +48,8 @@ class AccessControl:
         """Decide by other rules from now on. Whoever holds a caller that was made before has to make it again, since
         other facts may be asked for.
         """
-        self.rules = tuple(rules)
-        self.trivial = not self.rules
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        self.trivial: bool = not self.rules
         self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self.rules))
         self._patterns.cache_clear()
         self._known.cache_clear()

@@ -65,7 +65,7 @@ class UsersFile:
     @raise StartError: the file cannot be read, or has a bad line; the message says which.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces: tuple[Any, ...] = (IUsernamePassword,)
 
     def __init__(self, path: str, clock: IReactorTime, in_thread: Callable[..., Deferred[Any]] = deferToThread) -> None:
         self._path = path

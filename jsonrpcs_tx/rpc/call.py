@@ -37,7 +37,7 @@ class Call:
         self._origin = origin
         self._peer = origin.peer()
         self.deadline: float | None = None
-        self.is_over = False
+        self.is_over: bool = False
 
     @property
     def method(self) -> str:

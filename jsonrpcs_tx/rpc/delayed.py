@@ -5,7 +5,7 @@ answered at the deadline, and its slot is free, whatever it does; it is counted 
 """
 
 from asyncio import Future
-from collections import Counter
+from collections import Counter as Tally
 from collections.abc import Awaitable, Hashable
 from types import CoroutineType
 from typing import Any, Final
@@ -18,7 +18,7 @@ from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.coroutines import begin
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.shares import Shares
-from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.state.counters import Counter, Counters
 
 _log = make_logger(__name__)
 
@@ -74,10 +74,10 @@ class DelayedCommands:
 
     def __init__(self, clock: IReactorTime, counters: Counters, timeout: float, limit: int, client_limit: int) -> None:
         self.timeout = timeout
-        self.slots = Shares(limit, client_limit)
+        self.slots: Shares = Shares(limit, client_limit)
         self.clock = clock
-        self._overdue: Counter[str] = Counter()
-        self.timeouts = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
+        self._overdue: Tally[str] = Tally()
+        self.timeouts: Counter = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
         for name, help, read in (
             ("async_in_flight", "asynchronous commands in progress", lambda: self.slots.taken),
             ("async_overdue", "commands that go on after their time limit or without a client", self._overdue.total),

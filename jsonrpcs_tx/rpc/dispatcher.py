@@ -6,12 +6,12 @@ from typing import Any, Final
 
 from msgspec import UNSET
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
+from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS, PROTOCOLS
 from jsonrpcs_tx.rpc.around import Around
@@ -69,7 +69,7 @@ class Dispatcher:
     def __init__(
         self,
         registry: Registry,
-        clock: IReactorTime,
+        clock: Reactor,
         *,
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
@@ -80,16 +80,19 @@ class Dispatcher:
         access: AccessControl | None = None,
         reply_store: ReplyStore | None = None,
     ) -> None:
+        timer: Any = clock  # whichever it is, it has what IReactorTime has
         self.dialect = dialect
-        self.access = AccessControl() if access is None else access
-        self.counters = Counters() if counters is None else counters
-        self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
-        self.batches = Batches(clock)
+        self.access: AccessControl = AccessControl() if access is None else access
+        self.counters: Counters = Counters() if counters is None else counters
+        self.delayed: DelayedCommands = DelayedCommands(
+            timer, self.counters, async_timeout, async_limit, async_limit_client
+        )
+        self.batches: Batches = Batches(timer)
         self.registry = registry
         self._commands = registry.table
         self._envelope = Envelope(dialect)
-        self.read = self._envelope.read
-        self._runner = Runner(clock, self.delayed)
+        self.read: Callable[[bytes], Decoded] = self._envelope.read
+        self._runner = Runner(timer, self.delayed)
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(pretty_format, reply_store)
         self._counts = RequestCounts(self.counters, dialect)

@@ -19,7 +19,7 @@ class ReplyWriter:
     def __init__(self, pretty_format: bool, store: ReplyStore | None) -> None:
         self._pretty_format = pretty_format
         self._store = store
-        self.idle = not pretty_format and store is None
+        self.idle: bool = not pretty_format and store is None
 
     def write(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
         """Lay a reply out, unless it is that of a batch, and store it if its request asks for that.

@@ -29,7 +29,7 @@ class Runner:
     """
 
     def __init__(self, clock: IReactorTime, delayed: DelayedCommands) -> None:
-        self.arounds = Arounds()
+        self.arounds: Arounds = Arounds()
         self._clock = clock
         self._delayed = delayed
         self._deprecations = Deprecations()

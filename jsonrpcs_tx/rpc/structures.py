@@ -89,8 +89,8 @@ class Structure:
         survey = _Survey(info)
         if survey.unknown is not None:
             raise TypeError(f"{survey.unknown!r} is not known")
-        self.json_types = frozenset(_json_types(info))
-        self.allowed = _describe(info)
+        self.json_types: frozenset[str] = frozenset(_json_types(info))
+        self.allowed: str = _describe(info)
         self._unbounded = survey.unbounded
         self._hashes = survey.hashes
         # Of a structure msgspec keeps how it is read; of another annotation it would find that out at each call.

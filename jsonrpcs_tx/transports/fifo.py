@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
@@ -102,7 +102,7 @@ class FifoReader(PersistentReader):
         self._replies = replies
         self.forget_caller()
         self.timeout = timeout
-        self.framer = Framer(max_request)
+        self.framer: Framer = Framer(max_request)
         self._clock: IReactorTime = reactor
         self._deadline: Any = None
         self._awaited = 0
@@ -117,7 +117,7 @@ class FifoReader(PersistentReader):
 
     def forget_caller(self) -> None:
         """Make the origin of all documents, as the rules now want it."""
-        self.origin = self._dispatcher.origin(FIFO)
+        self.origin: Origin = self._dispatcher.origin(FIFO)
 
     def doRead(self) -> None:
         if self._rest is not None:  # nothing more is read before all is answered

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -103,15 +103,16 @@ class JsonRpcResource(resource.Resource):
     ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
-        self.http_status = dispatcher.dialect.http_status
+        self.http_status: bool = dispatcher.dialect.http_status
         self.max_body = max_body
-        self.hosts = Hosts() if hosts is None else hosts
-        self.pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
-        self.proxies = Proxies() if proxies is None else proxies
+        self.hosts: Hosts = Hosts() if hosts is None else hosts
+        self.pages: Pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
+        self.proxies: Proxies = Proxies() if proxies is None else proxies
         self.notification = notification
         self._authenticator = authenticator
         self._site_authenticates = site_authenticates
-        self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
+        networks = [*map(ipaddress.ip_network, allow)]
+        self.allows: Callable[[str], bool] = lru_cache(4096)(partial(is_in, networks=networks))
 
     def for_user(self, user: bytes | str | tuple[()] | None) -> resource.Resource:
         """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
@@ -313,6 +314,15 @@ class JsonRpcResource(resource.Resource):
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
         request.write(reply.body)
         request.finish()
+
+
+if TYPE_CHECKING:
+
+    class MountableResource(JsonRpcResource, resource.IResource):
+        """The resource as type checkers see it that do not know zope.interface: it may be mounted."""
+
+else:
+    MountableResource = JsonRpcResource
 
 
 class _ForUser(resource.Resource):

@@ -228,8 +228,8 @@ class WorkerProcess(ProcessProtocol):
         passed_on: Callable[[PassedOn], None],
         changed: Callable[[], None],
     ) -> None:
-        self.pid = 0
-        self.ready = False
+        self.pid: int = 0
+        self.ready: bool = False
         self._number = number
         self._job = job
         self._setup = setup
