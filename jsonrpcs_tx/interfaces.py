@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 
 class TellsTime(Protocol):
-    """What has the methods of C{IReactorTime}: a reactor, or L{twisted.internet.task.Clock}."""
+    """What has the methods of C{IReactorTime}: a reactor, or C{twisted.internet.task.Clock}."""
 
     def seconds(self) -> float:
         """The time in seconds, from any beginning."""

@@ -33,7 +33,7 @@ class TestClient:
 
     @param commands: functions, modules and objects with commands, as for L{jsonrpcs_tx.makeService}.
     @param service: a server whose commands are called, in place of one that is made here.
-    @param clock: tells the time to time limits; default: a L{Clock}, which only L{clock} lets go on.
+    @param clock: tells the time to time limits; default: a C{Clock}, which only L{clock} lets go on.
     @param transports: those of the program's own, see L{jsonrpcs_tx.makeService}.
     @param settings: of the server that is made, such as C{dialect="jsonrpc2"} and C{rule=["http user=ann allow *"]}.
     @ivar service: the server; it is not started.

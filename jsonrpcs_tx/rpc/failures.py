@@ -15,6 +15,7 @@ from jsonrpcs_tx.rpc.registry import Command
 
 _log = make_logger(__name__)
 
+_ASYNCIO: Final = "use its reactor (twistd --reactor=asyncio)"
 _CANCELLED: Final = Error(500, "Command Cancelled")
 
 
@@ -48,7 +49,7 @@ def told(error: BaseException | None, command: Command, dialect: Dialect) -> Tol
         assert error is not None
         report(_log, "command {command} failed", error, command=command.name)
         if needs_asyncio(error):
-            kind = Error(500, f"{command.name} awaits asyncio: it needs asyncio's reactor (twistd --reactor=asyncio)")
+            kind = Error(500, f"{command.name} awaits asyncio, whose loop does not run: {_ASYNCIO}")
             _log.error("{text}", text=kind.text)
             return Told(kind, kind)
     except BaseException as another:

@@ -381,15 +381,17 @@ class Registry(Mapping[str, Command]):
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
 
     def describe(self) -> list[dict[str, Any]]:
-        """All commands, sorted by name, as data that JSON can express: a dict for each.
+        """All commands, sorted by name, as data that JSON can express.
 
-        - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
-        - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
-          the decorator has them, see L{command};
-        - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
-        - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
-          C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and
-          C{default}, if JSON can express that.
+        @return: a dict for each, with
+
+          - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
+          - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
+            the decorator has them, see L{command};
+          - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
+          - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
+            C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and
+            C{default}, if JSON can express that.
         """
         return [self.table[name].describe() for name in sorted(self.table)]
 

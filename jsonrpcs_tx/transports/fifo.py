@@ -182,7 +182,7 @@ class FifoReader(PersistentReader):
     def _answer(self, end: float = inf) -> None:
         """Answer the documents that are there.
 
-        @param end: when to leave the rest for later, by L{monotonic}.
+        @param end: when to leave the rest for later, by C{monotonic}.
         """
         documents = self._documents
         try:

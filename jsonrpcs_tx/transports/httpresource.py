@@ -117,7 +117,7 @@ class JsonRpcResource(resource.Resource):
     def for_user(self, user: bytes | str | tuple[()] | None) -> resource.Resource:
         """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
 
-        @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of L{twisted.cred}; empty,
+        @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of C{twisted.cred}; empty,
             C{ANONYMOUS} or None: no user.
         @raise TypeError: it is not a name.
         @raise ValueError: the server has not been told that the site authenticates, see L{jsonrpcs_tx.makeService}, or

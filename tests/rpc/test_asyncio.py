@@ -451,6 +451,6 @@ def test_without_its_loop(where: str) -> None:
         reply.addCallback(replies.append)
         later.callback(None)
     other.close()
-    text = "shop.fetch awaits asyncio: it needs asyncio's reactor (twistd --reactor=asyncio)"
+    text = "shop.fetch awaits asyncio, whose loop does not run: use its reactor (twistd --reactor=asyncio)"
     assert json.loads(replies[0].body)["error"] == {"code": 500, "message": text}
     assert [line for line in lines if text in line]
