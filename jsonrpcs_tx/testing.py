@@ -67,19 +67,20 @@ class TestClient:
         self.close()
 
     def called_by(
-        self, transport: str, *, port: int | None = None, pid: int | None = None, **facts: Any
+        self, transport: str, *, port: int | None = None, pid: int | None = None, context: Any = None, **facts: Any
     ) -> "TestClient":
         """A client of the same server for another caller.
 
         @param transport: over which it calls: asynchronous commands need HTTP, HTTPS, or one of the program's own.
         @param port: its port.
         @param pid: its process.
+        @param context: what commands find in C{call.context}.
         @param facts: what is known of it, see L{jsonrpcs_tx.Caller}, such as C{user="ann"}.
         @raise ValueError: there is no transport of that name.
         @raise TypeError: there is no such fact.
         """
         other = TestClient(service=self.service)
-        other._peer = Peer(Caller(transport, **facts), port, pid)
+        other._peer = Peer(Caller(transport, **facts), port, pid, context=context)
         other._open = self._open
         other._origin()  # raises what is wrong with it now
         return other

@@ -41,6 +41,11 @@ class Shop:
         """Returns who calls."""
         return [str(call.caller), call.port, call.pid, call.connected]
 
+    @command("shop.context")
+    def context(self, call: Call) -> Any:
+        """Returns what the program has given with the caller."""
+        return call.context
+
     @command("shop.restock", timeout=5)
     async def restock(self) -> int:
         """Orders items."""
@@ -95,6 +100,7 @@ def test_callers() -> None:
             other.call("shop.price", "apple")
     with pytest.raises(Fault, match="403 Forbidden"):
         client.called_by("http", user="eve").call("shop.who")
+    assert client.called_by("http", user="ann", context="lobby").call("shop.context") == "lobby"
     assert client.called_by("unix", uid=7, pid=99).call("shop.who")[2:] == [99, True]
     with pytest.raises(ValueError, match="transport 'chat'"):
         client.called_by("chat")

@@ -110,6 +110,13 @@ class Call:
         return self._peer.pid
 
     @property
+    def context(self) -> Any:
+        """What the program has given for its commands with the caller, to L{jsonrpcs_tx.Dispatcher.origin} or
+        L{jsonrpcs_tx.JsonRpcResource.for_user}: its session, for example; None by default.
+        """
+        return self._peer.context
+
+    @property
     def connected(self) -> bool:
         """Whether the client is still there, as far as the server knows: False once its connection is closed. Over
         datagrams, the FIFO and from the program itself it is always True.

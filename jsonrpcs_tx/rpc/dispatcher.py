@@ -110,6 +110,7 @@ class Dispatcher:
         port: int | None = None,
         pid: int | None = None,
         connected: Callable[[], bool] | None = None,
+        context: Any = None,
         **facts: Any,
     ) -> Origin:
         """The origin of documents from one caller.
@@ -121,6 +122,7 @@ class Dispatcher:
         @param port: its port.
         @param pid: its process.
         @param connected: tells whether it is still there.
+        @param context: anything that commands are to find in C{call.context}, such as the caller's session.
         @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, a built-in transport gives only
             what rules ask for.
         @raise ValueError: there is no transport of that name.
@@ -135,7 +137,7 @@ class Dispatcher:
         elif address and not is_loopback(address):
             client = ("address", address)
         if find_peer is None:
-            known: dict[str, Any] = {"port": port, "pid": pid}
+            known: dict[str, Any] = {"port": port, "pid": pid, "context": context}
             if connected is not None:
                 known["connected"] = connected
 

@@ -39,18 +39,26 @@ class HttpClient:
     @param connected: tells whether the client is still there.
     @param address: the client's, behind proxies or not.
     @param user: who has authenticated.
+    @param context: what the site has given for its commands.
     """
 
-    __slots__ = ("_address", "_connected", "_name", "_peer", "_transport", "_user")
+    __slots__ = ("_address", "_connected", "_context", "_name", "_peer", "_transport", "_user")
 
     def __init__(
-        self, name: str, transport: Any, connected: Callable[[], bool], address: str | None, user: str | None
+        self,
+        name: str,
+        transport: Any,
+        connected: Callable[[], bool],
+        address: str | None,
+        user: str | None,
+        context: Any = None,
     ) -> None:
         self._name = name
         self._transport = transport
         self._connected = connected
         self._address = address
         self._user = user
+        self._context = context
         self._peer: Peer | None = None
 
     def __call__(self) -> Peer:
@@ -61,7 +69,7 @@ class HttpClient:
             caller = Caller(self._name, self._address, self._user, names, unix.uid, unix.gid)
             # Behind a proxy the port is the proxy's.
             port = end.port if self._address is not None and ip_address(end) == self._address else None
-            self._peer = Peer(caller, port, unix.pid, self._connected)
+            self._peer = Peer(caller, port, unix.pid, self._connected, self._context)
         return self._peer
 
 
@@ -114,24 +122,25 @@ class JsonRpcResource(resource.Resource):
         networks = [*map(ipaddress.ip_network, allow)]
         self.allows: Callable[[str], bool] = lru_cache(4096)(partial(is_in, networks=networks))
 
-    def for_user(self, user: bytes | str | tuple[()] | None) -> resource.Resource:
+    def for_user(self, user: bytes | str | tuple[()] | None, context: Any = None) -> resource.Resource:
         """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
 
         @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of C{twisted.cred}; empty,
             C{ANONYMOUS} or None: no user.
+        @param context: anything that commands are to find in C{call.context}, such as the user's session.
         @raise TypeError: it is not a name.
         @raise ValueError: the server has not been told that the site authenticates, see L{jsonrpcs_tx.makeService}, or
             has a checker, which every request has to pass.
         """
         if not self._site_authenticates or self._authenticator is not None:
             raise ValueError("for_user: allowed with makeService(..., site_authenticates=True), without a checker")
-        return _ForUser(self, None if user is None else user_of(user))
+        return _ForUser(self, None if user is None else user_of(user), context)
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done. They are cancelled if the client goes away."""
         return self.render_for(request, None)
 
-    def render_for(self, request: server.Request, user: str | None) -> int:
+    def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
         """Answer a request of a user that the site has authenticated, or of none; see L{render}."""
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
@@ -148,7 +157,7 @@ class JsonRpcResource(resource.Resource):
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
         if self._authenticator is None:
-            self._dispatch(request, document, client, user)
+            self._dispatch(request, document, client, user, context)
         else:
             self._authenticate(self._authenticator, request, document, client)
         return server.NOT_DONE_YET
@@ -174,7 +183,12 @@ class JsonRpcResource(resource.Resource):
         return self.proxies.client(peer, request.requestHeaders)
 
     def origin(
-        self, channel: Any, connected: Callable[[], bool], address: str | None, user: str | None = None
+        self,
+        channel: Any,
+        connected: Callable[[], bool],
+        address: str | None,
+        user: str | None = None,
+        context: Any = None,
     ) -> Origin:
         """The origin of the requests on a connection.
 
@@ -182,6 +196,7 @@ class JsonRpcResource(resource.Resource):
         @param connected: tells whether the client is still there.
         @param address: the client's, see L{client}.
         @param user: who has authenticated, if authentication is required.
+        @param context: what the site has given for its commands.
         """
         facts = self.dispatcher.access.facts
         names = tls.client_names(channel.transport) if "tls" in facts else ()
@@ -190,7 +205,7 @@ class JsonRpcResource(resource.Resource):
             credentials = peers.credentials(channel.transport)
             uid, gid = credentials.uid, credentials.gid
         transport = "https" if channel.isSecure() else "http"
-        client = HttpClient(transport, channel.transport, connected, address, user)
+        client = HttpClient(transport, channel.transport, connected, address, user, context)
         return self.dispatcher.origin(
             transport,
             True,
@@ -221,10 +236,12 @@ class JsonRpcResource(resource.Resource):
 
         asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
 
-    def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
+    def _dispatch(
+        self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
+    ) -> None:
         if request._disconnected:
             return
-        origin = self.origin(request.channel, lambda: not request._disconnected, client, user)
+        origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
@@ -330,13 +347,14 @@ class _ForUser(resource.Resource):
 
     isLeaf = True
 
-    def __init__(self, answers: JsonRpcResource, user: str | None) -> None:
+    def __init__(self, answers: JsonRpcResource, user: str | None, context: Any) -> None:
         super().__init__()
+        self._context = context
         self._answers = answers
         self._user = user
 
     def render(self, request: server.Request) -> int:
-        return self._answers.render_for(request, self._user)
+        return self._answers.render_for(request, self._user, self._context)
 
 
 def status(reply: Reply) -> tuple[int, bytes]:

@@ -92,21 +92,30 @@ def test_portal() -> None:
 
 
 def test_handler() -> None:
-    """A handler of the site says by itself who calls, without twisted.cred; nobody is nobody."""
+    """A handler of the site says by itself who calls, without twisted.cred; nobody is nobody. Commands find what it
+    gives with the user.
+    """
+
+    @command("shop.session")
+    def session(call: Call) -> Any:
+        return call.context
+
     server = service()
+    server.registry.add(session)
 
     class Handler(Resource):
         isLeaf = True
 
         def render(self, request: Any) -> int:
             user = request.getUser() or None
-            result = server.jsonrpc_dispatch.for_user(user).render(request)
+            result = server.jsonrpc_dispatch.for_user(user, {"session": 7}).render(request)
             assert isinstance(result, int)
             return result
 
     site = Site(Handler(), timeout=None)
     assert ask(site, "shop.who", "zo\u00eb") == (200, "zo\u00eb")
     assert ask(site, "shop.who") == (200, None)
+    assert ask(site, "shop.session", "ann") == (200, {"session": 7})
 
 
 @pytest.mark.parametrize("nobody", [None, b"", "", ANONYMOUS])
