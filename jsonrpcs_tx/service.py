@@ -239,8 +239,10 @@ class JsonRpcService(MultiService):
         @raise ValueError: the name is taken or not allowed, or a fact is not known.
         """
         access = self.dispatcher.access
-        access.transports = with_own({name: facts}, access.transports)
-        self._change_rules([read_rule(rule.text, access.transports) for rule in access.rules], self.settings)
+        known = with_own({name: facts}, access.transports)
+        rules = [read_rule(rule.text, known) for rule in access.rules]
+        access.transports = known
+        self._change_rules(rules, self.settings)
 
     def _check_facts(self, access: AccessControl, settings: Settings) -> None:
         """Check that the facts that rules ask for can be known: transports of the program's own know them.
