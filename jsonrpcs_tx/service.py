@@ -289,7 +289,7 @@ class JsonRpcService(MultiService):
         """
         knows_users = self.jsonrpc_dispatch.knows_users or settings.http_users
         for fact, known, needs in (
-            ("user", knows_users, "http_users, a checker or site_authenticates"),
+            ("user", knows_users, "http_users, or in a program a checker or site_authenticates"),
             ("tls", settings.tls_ca, "tls_ca"),
         ):
             for rule in access.rules:
