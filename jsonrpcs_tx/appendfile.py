@@ -18,7 +18,7 @@ class AppendFile:
     """
 
     def __init__(self, path: str, mode: int = 0o640) -> None:
-        self.path = os.path.abspath(path)
+        self.path: str = os.path.abspath(path)
         self._mode = mode
         self._fd = self._open()
         self._cut_off = False
