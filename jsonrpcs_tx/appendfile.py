@@ -22,7 +22,7 @@ class AppendFile:
     """
 
     def __init__(self, path: str, mode: int = 0o640, opener: Callable[[str, int, int], int] = os.open) -> None:
-        self.path = os.path.abspath(path)
+        self.path: str = os.path.abspath(path)
         self._mode = mode
         self._opener = opener
         self._fd = self._open()

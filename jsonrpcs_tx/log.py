@@ -77,7 +77,7 @@ def set_debug(level: int) -> None:
 
 
 def is_logged(level: Any) -> bool:
-    """Whether events of one of the levels of L{LogLevel} are logged."""
+    """Whether events of one of the levels of C{LogLevel} are logged."""
     return bool(level >= _least)
 
 
@@ -115,7 +115,7 @@ class Throttle:
         self._buckets = TokenBuckets(burst, rate, seconds, MAX_KINDS)
         self._buckets_of_new_sources = TokenBuckets(burst, rate, seconds, MAX_KINDS)
         self._kinds: dict[Hashable, _Kind] = {}
-        self.held_back = 0
+        self.held_back: int = 0
 
     def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
@@ -176,7 +176,7 @@ class _Logger(Logger):
     def emit(self, level: Any, format: str | None = None, **values: Any) -> None:  # noqa: A002 # as Twisted names it
         """Log an event.
 
-        @param level: one of L{LogLevel}.
+        @param level: one of C{LogLevel}.
         @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
             C{log_throttled} the event is never held back, for example because it was throttled before. Observers find
             the values by their names in C{log_fields}, those that say whom the event is about as L{party} has them.

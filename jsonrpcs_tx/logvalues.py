@@ -99,7 +99,7 @@ class PrintableFailure(Failure):
         self.__dict__.update(failure.__dict__)
 
     def printTraceback(self, file: Any = None, elideFrameworkCode: bool = False, detail: str = "default") -> None:
-        """Write the traceback to a file, see L{Failure.printTraceback}."""
+        """Write the traceback to a file, see C{Failure.printTraceback}."""
         text = StringIO()
         super().printTraceback(text, elideFrameworkCode, detail)
         lines, message = text.getvalue(), self.getErrorMessage()

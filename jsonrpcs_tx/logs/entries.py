@@ -52,7 +52,7 @@ class Entry:
     """An event in the words of the log.
 
     @ivar seconds: when it was, since 1970.
-    @ivar level: one of L{LogLevel}.
+    @ivar level: one of C{LogLevel}.
     @ivar module: which module has logged it; C{-} if it does not say.
     @ivar message: one line; of programs and Twisted also more.
     @ivar fields: what the message says as values, by name: numbers, texts and None.

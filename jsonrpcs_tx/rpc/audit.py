@@ -1,20 +1,25 @@
 """The gate that writes calls to the audit log: all requests pass it, single or in a batch."""
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.auditentries import FAULT, REFUSED, RESULT, Entry, now
+from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, REFUSED, RESULT, TIMED_OUT, Entry, now
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.secrets import cut, cut_text
+from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request
+from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command
+from jsonrpcs_tx.rpc.structures import as_json
 
 MAX_READ: Final = 65_536
 """Bytes of the document of a refused client above which its methods are not looked for."""
@@ -35,6 +40,7 @@ _LARGE: Final = 2**64
 _answer: Final = Dispatcher.answer
 """What C{super().answer} is, looked up once, since each request needs it."""
 
+_DONE: Final = Reply(b"")
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
 
 
@@ -66,6 +72,31 @@ class AuditingDispatcher(Dispatcher):
         if type(reply) is Reply:
             return self._enter(reply, request, command, peer, begun)
         return reply.addCallback(self._enter, request, command, peer, begun)
+
+    def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
+        command = self._commands.get(method)
+        refused = origin.caller is not None and not self.access.allows(origin.caller, method)
+        if not (self._enters_all or refused or (command is not None and command.changes)):
+            return super().call(method, params, origin)
+        try:
+            request = Request("2.0", method, as_json(params))
+        except InvalidParams:
+            request = Request("2.0", method)
+        peer = origin.peer()
+        begun = perf_counter_ns()
+
+        def over(outcome: Any) -> Any:
+            """Enter the call, as if its client had had a reply."""
+            reply = _DONE
+            if isinstance(outcome, Failure):
+                fault: Any = outcome.value
+                how = TIMED_OUT if isinstance(fault, TimedOut) else ""
+                how = CANCELLED if isinstance(fault.__cause__, CancelledError) else REFUSED if refused else how
+                reply = Reply(b"", getattr(fault, "code", 0), getattr(fault, "text", ""), True, how)
+            self._enter(reply, request, command, peer, begun)
+            return outcome
+
+        return super().call(method, params, origin).addBoth(over)
 
     def stateless(self, request: Decoded, origin: Origin) -> bool:
         """Whether any process can answer a document: only this one writes to the audit log."""

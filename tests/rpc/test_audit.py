@@ -259,6 +259,35 @@ def test_from_within(served: Served) -> None:
     ]
 
 
+def test_calls_with_python_values(tmp_path: Path) -> None:
+    """So are those that give Python values, and get them, with how they have ended."""
+    served = Served(tmp_path, rule=["any deny shop.break"])
+    served.service.call("shop.sell", "pear", 3)
+    served.service.call("shop.login", user="ann", password="sesame")  # of the test
+    failing = [
+        served.service.call("shop.login", "ann", "wrong"),
+        served.service.call("shop.break"),
+        served.service.call("shop.sell", object()),
+        served.service.call("no.such"),
+        served.service.call("shop.forgetful"),
+    ]
+    left = served.service.call("shop.forgetful")
+    left.cancel()
+    served.service.call("shop.look", "x")
+    served.clock.advance(5)
+    for one in (*failing, left):
+        one.addErrback(lambda failure: failure.trap(Fault))
+    assert served.entered("transport", "method", "outcome", "code", "params") == [
+        ("exec", "shop.sell", "result", 200, ["pear", 3]),
+        ("exec", "shop.login", "result", 200, {"user": "ann", "password": "(hidden)"}),
+        ("exec", "shop.login", "fault", 401, ["ann", "(hidden)"]),
+        ("exec", "shop.break", "refused", 403, []),
+        ("exec", "shop.sell", "fault", 500, None),
+        ("exec", "shop.forgetful", "cancelled", 500, []),
+        ("exec", "shop.forgetful", "timed out", 504, []),
+    ]
+
+
 def test_functions_around(served: Served) -> None:
     """What a function around calls makes of them is what is entered."""
 
