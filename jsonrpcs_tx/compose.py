@@ -89,7 +89,8 @@ def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
 def _add_tables(service: JsonRpcService) -> None:
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
-    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
+    interval = service.settings.htable_db_interval
+    TableStoreService(service.tables, path, interval, service.reactor).setServiceParent(service)
 
 
 def _add_transports(service: JsonRpcService) -> None:

@@ -334,6 +334,12 @@ class Settings:
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
+    htable_db_interval: int = _setting(
+        60,
+        kinds.integer(0, 86400, "seconds"),
+        "seconds after which changed hash tables are stored in htable_db, so that a crash undoes no more than that; 0: "
+        "only at the stop and by htable.store",
+    )
     fast_paths: bool = _setting(
         True,
         kinds.YES_OR_NO,
