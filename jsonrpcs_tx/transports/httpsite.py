@@ -332,3 +332,6 @@ class JsonRpcSite(server.Site):
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""
+
+    def _updateLogDateTime(self) -> None:
+        """Keep no time for the access log, for which Twisted would wake up every second."""
