@@ -61,7 +61,7 @@ def makeService(
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
     _add_transports(service)
-    _add_reloads(service)
+    _add_reloads(service, checker)
     return service
 
 
@@ -102,8 +102,19 @@ def _add_transports(service: JsonRpcService) -> None:
             transport.setServiceParent(service)
 
 
-def _add_reloads(service: JsonRpcService) -> None:
+def _add_reloads(service: JsonRpcService, checker: Any) -> None:
     if service.settings.tls_certificate or service.settings.tls_self_signed:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
         service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")
+    if isinstance(checker, UsersFile):
+        service.reloads.add("users", lambda: f"there are {checker.reload()}")
+    if service.settings.list_file:
+        service.reloads.add("destinations", lambda: _reload_destinations(service))
+
+
+def _reload_destinations(service: JsonRpcService) -> str:
+    changed, sets = service.reload_destinations(), service.destinations
+    if not changed:
+        return "the list is the same, so they stay as they are"
+    return f"there are {sum(map(len, sets.values()))} in {len(sets)} sets"

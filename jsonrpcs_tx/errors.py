@@ -12,14 +12,23 @@ class StartError(JsonRpcsError):
     @param value: of the setting, or the path or address that it stands for.
     @param reason: what is wrong, in words.
     @param allowed: what is allowed, in words.
+    @param consequence: what follows in a running server, in words.
     """
 
-    def __init__(self, setting: str, value: object, reason: object, allowed: str) -> None:
+    def __init__(
+        self,
+        setting: str,
+        value: object,
+        reason: object,
+        allowed: str,
+        consequence: str = "the former ones stay",
+    ) -> None:
         super().__init__(setting, value, reason, allowed)
         self.setting = setting
         self.value = value
         self.reason = reason
         self.allowed = allowed
+        self.consequence = consequence
 
     def __str__(self) -> str:
         return f"{self.setting}: {self.value}: {self.reason}; allowed: {self.allowed}"

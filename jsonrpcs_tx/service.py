@@ -26,7 +26,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.destinations import DestinationSets
+from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
@@ -212,6 +212,19 @@ class JsonRpcService(MultiService):
         """
         self._change_rules(_read_rules(self.settings), self.settings)
         return len(self.dispatcher.access.rules)
+
+    def reload_destinations(self) -> bool:
+        """Read the file of the setting C{list_file} again. If it has other contents than when it was last read, all
+        destinations are as it has them, with the states that it gives them. If not, they stay as they are.
+
+        @return: whether it had.
+        @raise StartError: the file cannot be read, or has a bad line, and it says which; then the former ones stay.
+        """
+        path = self.settings.path(self.settings.list_file)
+        try:
+            return self.destinations.reload(path)
+        except DestinationError as error:
+            raise StartError("list_file", path, error.reason.removeprefix(f"{path}: "), error.allowed) from None
 
     def _change_rules(self, rules: Sequence[Rule], settings: Settings) -> None:
         access = AccessControl(rules)

@@ -149,6 +149,22 @@ class UsersFile:
         check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
         return check
 
+    def reload(self) -> int:
+        """Read the file again, whether it seems to have changed or not. Passwords that were right are still remembered,
+        if their lines are the same.
+
+        @return: how many users there are.
+        @raise StartError: the file has a bad line, and the former users stay; or it cannot be read, and nobody gets in.
+        """
+        try:
+            self._read()
+        except OSError as error:
+            self._users, self._identity = {}, None
+            raise self._explain(error) from None
+        except NotAllowed as error:
+            raise self._explain(error) from None
+        return len(self._users)
+
     def _read_again(self) -> None:
         """Read the file, if it has changed since it was read."""
         try:
@@ -182,7 +198,7 @@ class UsersFile:
 
     def _explain(self, error: OSError | NotAllowed) -> StartError:
         if isinstance(error, OSError):
-            return StartError("http_users", self._path, error.strerror, "a file that can be read")
+            return StartError("http_users", self._path, error.strerror, "a file that can be read", "nobody gets in")
         return StartError("http_users", self._path, error.reason, error.allowed)
 
     def _stand_in(self, name: bytes) -> Hash:
