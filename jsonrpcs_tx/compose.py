@@ -1,6 +1,7 @@
 """Settings in, a server with all its parts out."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -9,10 +10,12 @@ import attrs
 from jsonrpcs_tx import transports
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.families import load_families, load_module
 from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
 from jsonrpcs_tx.protocols import PROTOCOLS
+from jsonrpcs_tx.rights import obstacles, owned_by
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.destinations import DestinationError
@@ -25,7 +28,12 @@ from jsonrpcs_tx.watchdog import Watchdog
 
 
 def makeService(
-    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
+    settings: Settings,
+    reactor: Any = None,
+    commands: Iterable[object] = (),
+    checker: Any = None,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
 ) -> JsonRpcService:
     """Make a server. It listens when it is started, by itself or by the application that it is a part of.
 
@@ -35,7 +43,11 @@ def makeService(
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
         needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
         C{http_users}, if that is set.
-    @raise StartError: the file of users, or that of rules, cannot be used.
+    @param uid: name or number of the user that the process becomes once it has opened what needs root, as with C{twistd
+        --uid}: files that the server makes are given to it. None: the process's user stays the same.
+    @param gid: its group; None: the user's own.
+    @raise StartError: the file of users, or that of rules, cannot be used, or not by the user that the process becomes;
+        or there is no such user.
     @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
         of a table, the list of destinations or the directory of stored replies is not allowed.
     @raise ValueError: two commands have the same name.
@@ -43,15 +55,21 @@ def makeService(
     if reactor is None:
         from twisted.internet import reactor
     set_debug(settings.debug)
-    if checker is None and settings.http_users:
-        checker = UsersFile(settings.path(settings.http_users), reactor)
-    service = JsonRpcService(settings, reactor, checker)
-    service.check_facts(service.dispatcher.access, settings)
-    if settings.list_file:
-        try:
-            service.destinations.load(settings.path(settings.list_file))
-        except DestinationError as error:
-            raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
+    user = _user_to_become(uid, gid)
+    if user is not None:
+        settings = owned_by(settings, user)
+        for problem in obstacles(settings, user):
+            raise problem
+    with nullcontext() if user is None else user.rights():  # files are read as they will be read again
+        if checker is None and settings.http_users:
+            checker = UsersFile(settings.path(settings.http_users), reactor)
+        service = JsonRpcService(settings, reactor, checker, user)
+        service.check_facts(service.dispatcher.access, settings)
+        if settings.list_file:
+            try:
+                service.destinations.load(settings.path(settings.list_file))
+            except DestinationError as error:
+                raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
     _load_commands(service, commands)
@@ -77,6 +95,14 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     return service
 
 
+def _user_to_become(uid: str | int | None, gid: str | int | None) -> User | None:
+    try:
+        return user_to_become(uid, gid)
+    except UnknownOwner as error:
+        name = "uid" if gid is None else "uid, gid"
+        raise StartError(name, error.shown, error.reason, "a user of this machine, if root starts the server") from None
+
+
 def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
     for family in load_families(service.settings.load):
         service.add_family(family.name, family.make(service))
@@ -95,7 +121,7 @@ def _add_tables(service: JsonRpcService) -> None:
 
 def _add_transports(service: JsonRpcService) -> None:
     settings = service.settings
-    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor)
+    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
@@ -103,7 +129,7 @@ def _add_transports(service: JsonRpcService) -> None:
 
 
 def _add_reloads(service: JsonRpcService, checker: Any) -> None:
-    if service.settings.tls_certificate or service.settings.tls_self_signed:
+    if service.settings.certificate:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
         service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")

@@ -18,6 +18,7 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
@@ -58,15 +59,17 @@ class JsonRpcService(MultiService):
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
+    @ivar user: the one that the process becomes after the start; None: it stays the same.
     @ivar started: when it was made, in seconds since 1970.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
+    def __init__(self, settings: Settings, reactor: Any, checker: Any = None, user: User | None = None) -> None:
         super().__init__()
         self.settings = settings
         self.reactor = reactor
+        self.user = user
         self.started = time.time()
         self.reloads = Reloads()
         self._families: dict[str, object] = {}
@@ -105,6 +108,18 @@ class JsonRpcService(MultiService):
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
             super().privilegedStartService()
+            if self.user is not None:
+                self._check_files(self.user)
+
+    def _check_files(self, user: User) -> None:
+        """@raise StartError: the user cannot remove a file that was made."""
+        for transport in self.transports():
+            if transport.file is not None:
+                path = os.path.abspath(transport.file.path)
+                reason = user.obstacle_to_removal(path)
+                if reason is not None:
+                    allowed = "a directory that this user can write, so that the file can be removed at the stop"
+                    raise StartError(transport.setting, path, reason, allowed)
 
     def startService(self) -> None:
         with self._all_or_nothing():

@@ -17,6 +17,9 @@ from jsonrpcs_tx.protocols import ALL_BITS, PROTOCOLS
 HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
 
+SELF_SIGNED_NAME: Final = "tls.pem"
+"""The file of the certificate that is made with C{tls_self_signed}, unless C{tls_certificate} names another."""
+
 StrPath: TypeAlias = str | os.PathLike[str]
 """What a path may be given as; settings have it as a string."""
 
@@ -406,6 +409,11 @@ class Settings:
         @param bit: theirs, see L{jsonrpcs_tx.protocols.Protocol}.
         """
         return not self.transport or bool(self.transport & bit)
+
+    @property
+    def certificate(self) -> StrPath:
+        """The file with the certificate of HTTPS, as the settings have it; empty: there is none, so HTTPS is off."""
+        return self.tls_certificate or (SELF_SIGNED_NAME if self.tls_self_signed else "")
 
     def path(self, name: StrPath) -> str:
         """A path as the process sees it: relative ones start from C{run_dir}."""

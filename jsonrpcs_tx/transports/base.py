@@ -4,6 +4,7 @@ import attrs
 from twisted.application.service import Service
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.transports.files import OwnFile
 
 
 @attrs.frozen
@@ -32,11 +33,15 @@ class Transport(Service):
     L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
 
     @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}.
+    @ivar setting: the one that its address comes from, for messages.
     @ivar listener: the address that is listened on; None while there is none.
+    @ivar file: the FIFO or Unix socket that the transport has made for it; None: it has made none.
     """
 
     protocol: str
+    setting = ""
     listener: Listener | None = None
+    file: OwnFile | None = None
 
     def startService(self) -> None:
         self.privilegedStartService()

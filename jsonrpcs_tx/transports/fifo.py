@@ -26,7 +26,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
@@ -470,12 +470,12 @@ class FifoService(Transport):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
 
     protocol = FIFO
+    setting = "fifo_name"
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._reactor = reactor
-        self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
         self._fds: list[int] = []
         self._reader: FifoReader | None = None
@@ -497,7 +497,7 @@ class FifoService(Transport):
 
         @raise StartError: it cannot be made, or there is no directory for the replies.
         """
-        if self._file is not None:
+        if self.file is not None:
             return
         settings = self._settings
         path, reply_dir = settings.path(settings.fifo_name), settings.path(settings.fifo_reply_dir)
@@ -508,8 +508,8 @@ class FifoService(Transport):
         self._fds.append(directory)
         ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
-            self._file = make_fifo("fifo_name", path, ownership)
-            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self.file = make_fifo("fifo_name", path, ownership)
+            self._fds.append(self.file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
@@ -533,8 +533,8 @@ class FifoService(Transport):
         super().startService()
         assert self._reader is not None
         self._reader.startReading()
-        assert self._file is not None
-        self._keeper.keep(self._file)
+        assert self.file is not None
+        self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all that came before is answered, and the FIFO is gone."""
@@ -552,9 +552,9 @@ class FifoService(Transport):
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
 
 
 def make_transports(parts: Parts) -> Iterator[FifoService]:

@@ -18,7 +18,7 @@ from jsonrpcs_tx.transports import proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.files import FileKeeper, OwnFile
+from jsonrpcs_tx.transports.files import FileKeeper
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 from jsonrpcs_tx.transports.unixstreams import UnixPort
 
@@ -52,7 +52,7 @@ class StreamService(Transport):
         self.protocol = protocol
         self.connections: Connections = factory.connections
         self._access = access
-        self._setting = setting
+        self.setting = setting
         self._endpoint = endpoint
         self._factory: IProtocolFactory = factory
         self._own_factory = factory
@@ -62,7 +62,6 @@ class StreamService(Transport):
         self._group: ReadGroup | None = None
         self._acceptor: Acceptor | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
-        self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
 
     def privilegedStartService(self) -> None:
@@ -102,14 +101,17 @@ class StreamService(Transport):
 
     def startService(self) -> None:
         super().startService()
-        if self._file is not None:
-            self._keeper.keep(self._file)
+        if self.file is not None:
+            self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None] | None:
         """@return: a Deferred that fires with None when the port and all connections are closed."""
         super().stopService()
         self._keeper.stop()
         listening, self._listening, self.listener = self._listening, None, None
+        if self.file is not None:  # now, since a start that fails never gets to where the port is closed
+            self.file.remove()
+            self.file = None
         if listening is None:
             return None
         if self._acceptor is not None:
@@ -128,12 +130,12 @@ class StreamService(Transport):
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
             allowed = f"a loopback address, or a rule for {self.protocol}"
-            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
+            raise StartError(self.setting, self._endpoint, "reaches beyond this machine", allowed)
         if self._fast:
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
             self._acceptor = Acceptor(port, self._endpoint, self.connections, self._reactor)
-        self._file = port.file if isinstance(port, UnixPort) else None
+        self.file = port.file if isinstance(port, UnixPort) else None
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):
@@ -147,4 +149,4 @@ class StreamService(Transport):
         if isinstance(failure.value, StartError):
             return failure.value
         reason = failure.getErrorMessage()
-        return StartError(self._setting, self._endpoint, reason, "an endpoint that can be listened on")
+        return StartError(self.setting, self._endpoint, reason, "an endpoint that can be listened on")
