@@ -1,6 +1,6 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from importlib import import_module
 from typing import Any
@@ -79,6 +79,7 @@ def makeService(
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
     _add_transports(service)
+    _add_checks(service)
     _add_reloads(service, checker)
     return service
 
@@ -116,16 +117,40 @@ def _add_tables(service: JsonRpcService) -> None:
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
     interval = service.settings.htable_db_interval
-    TableStoreService(service.tables, path, interval, service.reactor).setServiceParent(service)
+    store = TableStoreService(service.tables, path, interval, service.reactor)
+    store.setServiceParent(service)
+    if path:
+        service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
 def _add_transports(service: JsonRpcService) -> None:
     settings = service.settings
-    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor, service.user)
+    parts = Parts(
+        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
+    )
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
             transport.setServiceParent(service)
+
+
+def _add_checks(service: JsonRpcService) -> None:
+    def listeners() -> Iterator[str]:
+        return (problem for transport in service.transports() if (problem := transport.problem()) is not None)
+
+    def workers() -> Iterator[str]:
+        for transport in service.transports():
+            if transport.missing_workers():
+                yield f"{transport.listener}: {transport.missing_workers()} worker processes do not run"
+
+    def destinations() -> Iterator[str]:
+        for id, found in service.destinations.items():
+            if not any(one.live for one in found):
+                yield f"set {id}: none of {len(found)} destinations is live"
+
+    service.health.add("listeners", listeners)
+    service.health.add("workers", workers)
+    service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
 
 
 def _add_reloads(service: JsonRpcService, checker: Any) -> None:

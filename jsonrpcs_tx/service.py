@@ -10,6 +10,7 @@ import attrs
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import deferLater
 
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
@@ -17,6 +18,7 @@ from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.reloads import Reloads
@@ -33,6 +35,7 @@ from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.proxies import Proxies
@@ -61,8 +64,10 @@ class JsonRpcService(MultiService):
     @ivar reactor: the reactor that it runs in.
     @ivar user: the one that the process becomes after the start; None: it stays the same.
     @ivar started: when it was made, in seconds since 1970.
+    @ivar health: whether all is well; programs may add checks.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
+    @ivar health_resource: the one that tells the health, likewise.
     """
 
     def __init__(self, settings: Settings, reactor: Any, checker: Any = None, user: User | None = None) -> None:
@@ -71,6 +76,7 @@ class JsonRpcService(MultiService):
         self.reactor = reactor
         self.user = user
         self.started = time.time()
+        self.health = Health()
         self.reloads = Reloads()
         self._families: dict[str, object] = {}
         self.registry = Registry()
@@ -104,6 +110,7 @@ class JsonRpcService(MultiService):
             Proxies(settings.http_proxy),
             settings.http_notification,
         )
+        self.health_resource = HealthResource(self.jsonrpc_dispatch, self.health.report)
 
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
@@ -122,6 +129,7 @@ class JsonRpcService(MultiService):
                     raise StartError(transport.setting, path, reason, allowed)
 
     def startService(self) -> None:
+        self.health.stopping = False
         with self._all_or_nothing():
             super().startService()
         _log.info(
@@ -132,10 +140,19 @@ class JsonRpcService(MultiService):
         """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
         effects.
 
-        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is. With
+        C{health_drain}, all this begins so much later, and until then everything is answered.
 
         @return: a Deferred that fires when everything has stopped.
         """
+        self.health.stopping = True
+        seconds = self.settings.health_drain
+        if not self.running or not seconds:
+            return self._stop()
+        _log.info("stopping in {seconds} s; the health says so now", seconds=seconds)
+        return deferLater(self.reactor, seconds, self._stop)
+
+    def _stop(self) -> Deferred[Any]:
         Service.stopService(self)
         transports = self.transports()
         others = [child for child in self if child not in transports]

@@ -343,6 +343,23 @@ class Settings:
         "seconds after which changed hash tables are stored in htable_db, so that a crash undoes no more than that; 0: "
         "only at the stop and by htable.store",
     )
+    health: str = _setting(
+        "/health",
+        kinds.HEALTH_PATH,
+        "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
+        "disabled",
+    )
+    health_destinations: bool = _setting(
+        False,
+        kinds.YES_OR_NO,
+        "whether a set without a live destination makes the health fail; no: it is only told",
+    )
+    health_drain: int = _setting(
+        0,
+        kinds.integer(0, 3600, "seconds"),
+        "seconds at the stop in which the health fails and everything else is still answered, so that load balancers "
+        "send no more",
+    )
     fast_paths: bool = _setting(
         True,
         kinds.YES_OR_NO,

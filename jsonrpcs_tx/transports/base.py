@@ -66,3 +66,15 @@ class Transport(Service):
     def workers(self) -> list[int]:
         """The process ids of its worker processes."""
         return []
+
+    def missing_workers(self) -> int:
+        """How many worker processes should run, but do not."""
+        return 0
+
+    def problem(self) -> str | None:
+        """Why clients do not reach it, in words; None where they do, as far as it can tell."""
+        if self.listener is None:
+            return f"{self.setting}: nothing is listened on"
+        if self.file is not None and not self.file.is_there():
+            return f"{self.listener}: the file is gone"
+        return None

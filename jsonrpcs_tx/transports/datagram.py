@@ -64,6 +64,9 @@ class DatagramService(Transport):
     def workers(self) -> list[int]:
         return [] if self._pool is None else self._pool.pids()
 
+    def missing_workers(self) -> int:
+        return 0 if self._pool is None else self._settings.dgram_workers - len(self._pool.pids())
+
     def privilegedStartService(self) -> None:
         """Bind the socket, while the process may still do so.
 

@@ -7,6 +7,7 @@ import attrs
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 
 
@@ -17,6 +18,7 @@ class Parts:
     @ivar settings: all settings.
     @ivar dispatcher: answers the documents.
     @ivar resource: answers requests over HTTP and HTTPS.
+    @ivar health: answers requests for the health over HTTP and HTTPS.
     @ivar reactor: the reactor that the server runs in.
     @ivar user: the one that the process becomes after the start; None: it stays the same.
     """
@@ -24,5 +26,6 @@ class Parts:
     settings: Settings
     dispatcher: Dispatcher
     resource: JsonRpcResource
+    health: HealthResource
     reactor: Any
     user: User | None = None

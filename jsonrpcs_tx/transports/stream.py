@@ -1,6 +1,7 @@
 """Listening for connections on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
@@ -60,6 +61,7 @@ class StreamService(Transport):
         self._reactor = reactor
         self._fast = fast
         self._group: ReadGroup | None = None
+        self._port_is_open: Callable[[], bool] = bool
         self._acceptor: Acceptor | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
         self._keeper = FileKeeper(self, reactor)
@@ -88,6 +90,10 @@ class StreamService(Transport):
             factory = proxyprotocol.ProxyFactory(factory, self._own_factory, self._reactor)
         listening: Deferred[IListeningPort] = serverFromString(self._reactor, endpoint).listen(factory)
         return listening
+
+    def problem(self) -> str | None:
+        # The reactor closes a port whose descriptor fails.
+        return super().problem() or (None if self._port_is_open() else f"{self.listener}: the port is closed")
 
     def settings_changed(self, settings: Settings) -> None:
         """Apply a change of settings to a running server."""
@@ -127,6 +133,7 @@ class StreamService(Transport):
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
+        self._port_is_open = lambda: bool(getattr(port, "connected", True))
         if not self._access.covers(self.protocol, getattr(host, "host", None)):
             port.stopListening()
             allowed = f"a loopback address, or a rule for {self.protocol}"
