@@ -279,8 +279,9 @@ def test_log_in_a_closed_directory(directory: Path) -> None:
     (directory / "log").mkdir(mode=0o700)
     run = run_twistd(directory, "-n", "--uid", "nobody", "--logfile=log/server.log", *options(directory))
     assert run.returncode != 0
-    assert f"jsonrpcs: logfile: {directory}/log/server.log: {USER} may not enter {directory}/log; allowed: " in (
-        run.stdout + run.stderr
+    assert (
+        f"jsonrpcs: twistd --logfile: {directory}/log/server.log: {USER} may not enter {directory}/log; allowed: "
+        in (run.stdout + run.stderr)
     )
 
 

@@ -27,7 +27,7 @@ def test_one_fails() -> None:
         raise error
 
     reloads.add("locks", lambda: fail(StartError("lock", "x", "rusty", "oil")))
-    reloads.add("users", lambda: fail(StartError("users", "x", "gone", "a file", "nobody gets in")))
+    reloads.add("users", lambda: fail(StartError("users", "x", "gone", "a file", consequence="nobody gets in")))
     reloads.add("disks", lambda: fail(OSError(5, "broken")))
     reloads.add("keys", lambda: "there are 3")
     throttle.clear()

@@ -94,7 +94,7 @@ class StateKeeper:
     def answered(self, group: DestinationSet, destination: Destination) -> None:
         """A probe was answered."""
         tally = self._tally(destination)
-        tally.failed = 0
+        tally.failed = destination.unanswered = 0
         tally.answered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE or tally.answered >= self._settings.ds_inactive_threshold:
@@ -106,6 +106,7 @@ class StateKeeper:
         tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
+        destination.unanswered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE:
             state |= TRYING

@@ -4,6 +4,7 @@ import attrs
 from twisted.application.service import Service
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports.files import OwnFile
 
 
@@ -42,6 +43,12 @@ class Transport(Service):
     setting = ""
     listener: Listener | None = None
     file: OwnFile | None = None
+
+    def check(self, problems: Problems) -> None:
+        """Check all that can be checked without opening or changing anything; L{privilegedStartService} does so first.
+
+        @param problems: takes what is wrong.
+        """
 
     def startService(self) -> None:
         self.privilegedStartService()
