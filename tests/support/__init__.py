@@ -134,6 +134,11 @@ class Server:
                 raise AssertionError(f"nothing like {pattern!r} in the log:\n" + "\n".join(self.log))
             return found[0]
 
+    def children(self) -> list[int]:
+        """The process ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def call(self, transport: str, document: bytes) -> bytes:
         """Send a document and return the reply; empty where there is none."""
         return call(transport, self.addresses[transport], document, self.reply_dir)
