@@ -1,0 +1,269 @@
+"""The command line, described as data: its sub-commands, arguments and options, with the words that explain them.
+
+The parser, C{--help}, the manual and the completion are made from it, so that none of them knows an option of its own.
+"""
+
+from collections.abc import Callable
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from typing import Final
+
+PROGRAM: "Final" = "jsonrpcs"
+
+SUMMARY: "Final" = "Calls commands of Kamailio, and of every server that speaks as its module jsonrpcs does."
+
+METHOD: "Final" = "method"
+TARGET: "Final" = "target"
+FILE: "Final" = "file"
+DIRECTORY: "Final" = "directory"
+PARAMETER: "Final" = "parameter"
+SUBCOMMAND: "Final" = "subcommand"
+"""What a value is, for completion: the name of a method, a target or a profile, a file, a directory, a parameter of the
+method before, the name of a sub-command."""
+
+
+class Option:
+    """An option.
+
+    @ivar name: without the dashes.
+    @ivar help: what it does: one sentence.
+    @ivar value: what its value is called; empty: it takes no value.
+    @ivar short: its letter; empty: it has none.
+    @ivar several: whether it may be given several times, each with another value.
+    @ivar convert: makes the value of text, or raises C{ValueError} with what is allowed.
+    @ivar kind: what completes the value, such as L{TARGET}; empty: nothing does.
+    """
+
+    __slots__ = ("convert", "help", "kind", "name", "several", "short", "value")
+
+    def __init__(
+        self,
+        name: str,
+        help: str,
+        value: str = "",
+        *,
+        short: str = "",
+        several: bool = False,
+        convert: Callable[[str], object] = str,
+        kind: str = "",
+    ) -> None:
+        self.name = name
+        self.help = help
+        self.value = value
+        self.short = short
+        self.several = several
+        self.convert = convert
+        self.kind = kind
+
+    @property
+    def attribute(self) -> str:
+        """Its name in L{Arguments<jsonrpcs_tx.cli.parser.Arguments>}."""
+        return self.name.replace("-", "_")
+
+    @property
+    def usage(self) -> str:
+        """How it is written: C{-n, --interval SECONDS}."""
+        names = f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+        return f"{names} {self.value}" if self.value else names
+
+
+class Argument:
+    """A word that is no option.
+
+    @ivar name: what the help calls it.
+    @ivar help: what it is: one sentence.
+    @ivar optional: whether it may be left out.
+    @ivar several: whether it takes all words that are left.
+    @ivar kind: what completes it, such as L{METHOD}; empty: nothing does.
+    """
+
+    __slots__ = ("help", "kind", "name", "optional", "several")
+
+    def __init__(self, name: str, help: str, *, optional: bool = False, several: bool = False, kind: str = "") -> None:
+        self.name = name
+        self.help = help
+        self.optional = optional
+        self.several = several
+        self.kind = kind
+
+    @property
+    def usage(self) -> str:
+        """How a usage line has it: C{METHOD}, C{[PATTERN]}, C{[PARAMETER...]}."""
+        shown = f"{self.name}..." if self.several else self.name
+        return f"[{shown}]" if self.optional else shown
+
+
+class SubCommand:
+    """A sub-command.
+
+    @ivar name: what is written for it.
+    @ivar module: of this package, whose function C{run} takes the L{Arguments<jsonrpcs_tx.cli.parser.Arguments>} and
+        returns the exit code.
+    @ivar summary: what it does: one sentence.
+    @ivar arguments: in their order.
+    @ivar options: those that it takes, besides L{GENERAL}.
+    @ivar details: what else there is to know: paragraphs.
+    @ivar examples: pairs of what is written, and what that does.
+    """
+
+    __slots__ = ("arguments", "details", "examples", "module", "name", "options", "summary")
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        summary: str,
+        arguments: tuple[Argument, ...],
+        options: tuple[Option, ...],
+        details: tuple[str, ...] = (),
+        examples: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.summary = summary
+        self.arguments = arguments
+        self.options = options
+        self.details = details
+        self.examples = examples
+
+    @property
+    def usage(self) -> str:
+        """How it is written: C{jsonrpcs watch [OPTION...] METHOD [PARAMETER...]}."""
+        return " ".join((PROGRAM, self.name, "[OPTION...]", *(argument.usage for argument in self.arguments)))
+
+
+def seconds(text: str) -> float:
+    """A time in seconds, above 0.
+
+    @raise ValueError: it is none.
+    """
+    allowed = "seconds above 0, at most 86400"
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(allowed) from None
+    if not 0 < value <= 86_400:
+        raise ValueError(allowed)
+    return value
+
+
+def count(text: str) -> int:
+    """A number of times, at least 1.
+
+    @raise ValueError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise ValueError("a whole number from 1 on")
+    return int(text)
+
+
+GENERAL: "Final" = (
+    Option("help", "Show what there is, or what a sub-command takes, and end.", short="h"),
+    Option("version", "Show the version, and end.", short="V"),
+)
+"""Options that every sub-command takes."""
+
+WHERE: "Final" = (
+    Option(
+        "to",
+        "Where the server is: a URL, several of the same server separated by commas, or the name of a profile. "
+        "If given several times, each server is called.",
+        "TARGET",
+        short="t",
+        several=True,
+        kind=TARGET,
+    ),
+    Option("all", "Call every server that `jsonrpcs targets` lists.", short="a"),
+    Option("timeout", "Seconds that a call may take, connecting included (5).", "SECONDS", convert=seconds),
+    Option("user", "The user for HTTP(S); without a file the password is asked for.", "NAME"),
+    Option("password-file", "A file with the password on its first line; only you may read it.", "FILE", kind=FILE),
+    Option("tls-ca", "A PEM file with the CAs to trust in place of the system's.", "FILE", kind=FILE),
+    Option("tls-certificate", "A PEM file with the certificate to show to the server.", "FILE", kind=FILE),
+    Option("tls-private-key", "A PEM file with its key, if that is in another file.", "FILE", kind=FILE),
+    Option("reply-dir", "The server's fifo_reply_dir (/tmp).", "DIRECTORY", kind=DIRECTORY),
+)
+"""Options that say which server is called, and how."""
+
+OUTPUT: "Final" = (
+    Option("json", "Print the result as JSON, on one line.", short="j"),
+    Option("yaml", "Print the result as YAML.", short="y"),
+    Option("raw", "Print the bytes of the reply.", short="r"),
+    Option(
+        "format",
+        "Print the values of the result in this form, as kamcmd does: each %v stands for the next value, and \\n for a "
+        "new line.",
+        "FORMAT",
+        short="f",
+    ),
+)
+"""Options that say how results are printed. Without any, they are printed for people."""
+
+_PARAMS = Option("params", "The parameters as one JSON array or object; - reads it from the standard input.", "JSON")
+_CALLED = (
+    Argument("METHOD", "The method, such as htable.dump.", kind=METHOD),
+    Argument("PARAMETER", "A parameter of the method.", optional=True, several=True, kind=PARAMETER),
+)
+
+CALL: "Final" = SubCommand(
+    "call",
+    "call",
+    "Call a method. The word `call` may be left out, unless the method is called as a sub-command is.",
+    _CALLED,
+    (_PARAMS, *WHERE, *OUTPUT),
+    (
+        "Parameters have the types that the catalogue of Kamailio's commands, or the server itself, says that the "
+        "method takes. Where neither knows the method, a number is a number, and all else is text.",
+        "s:1001 is text whatever it looks like, i:1001 is a whole number, f:1.5 a number, and json:[1,2] any JSON.",
+    ),
+    (
+        ("jsonrpcs core.uptime", "calls the server that is found on this machine"),
+        ("jsonrpcs --to udp:127.0.0.1:8090 htable.sets a 1001 5", "calls one over UDP"),
+        ("jsonrpcs --all dispatcher.reload", "calls all that are known"),
+    ),
+)
+"""What a word that is no sub-command's name means."""
+
+SUBCOMMANDS: "Final" = (
+    CALL,
+    SubCommand(
+        "methods",
+        "methods",
+        "List the methods of a server.",
+        (Argument("PATTERN", "Only those with this in the name; * and ? stand for any characters.", optional=True),),
+        (*WHERE, *OUTPUT),
+        examples=(
+            ("jsonrpcs methods dispatcher", "lists the methods of the dispatcher"),
+            (r"jsonrpcs methods -f '%v\n'", "lists the names alone"),
+        ),
+    ),
+    SubCommand(
+        "help",
+        "helping",
+        "Show what a method does and takes, or a sub-command.",
+        (Argument("NAME", "A method or a sub-command.", optional=True, kind=METHOD),),
+        WHERE,
+        ("If no server can be asked, the catalogue of Kamailio's commands answers.",),
+        (("jsonrpcs help dispatcher.set_state", "shows its parameters"),),
+    ),
+    SubCommand(
+        "targets",
+        "listing",
+        "List the servers that are known, and which of them answer.",
+        (),
+        (*WHERE, *(option for option in OUTPUT if option.name != "raw")),
+        (
+            "Known are the profiles, and what is found on this machine: the sockets and FIFOs at Kamailio's usual "
+            "places, and those that its kamailio.cfg names.",
+        ),
+    ),
+)
+"""The sub-commands, in the order in which the help lists them."""
+
+
+def find(name: str) -> SubCommand | None:
+    """The sub-command of a name; None: there is none."""
+    for subcommand in SUBCOMMANDS:
+        if subcommand.name == name:
+            return subcommand
+    return None
