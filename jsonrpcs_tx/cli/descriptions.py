@@ -257,6 +257,60 @@ SUBCOMMANDS: "Final" = (
             "places, and those that its kamailio.cfg names.",
         ),
     ),
+    SubCommand(
+        "watch",
+        "watch",
+        "Call a method again and again, and mark what changes.",
+        _CALLED,
+        (
+            Option("interval", "Seconds between two calls (2).", "SECONDS", short="n", convert=seconds),
+            Option("count", "End after so many calls.", "NUMBER", short="c", convert=count),
+            Option("changes", "Show only what has changed."),
+            _PARAMS,
+            *WHERE,
+            OUTPUT[0],
+        ),
+        ("Of a number that has changed, the difference and the rate per second are shown. Ctrl-C ends it.",),
+        (("jsonrpcs watch -n 2 stats.fetchn all", "shows all statistics every two seconds"),),
+    ),
+    SubCommand(
+        "check",
+        "check",
+        "Call a method and tell in one line whether all is well, for monitoring.",
+        _CALLED,
+        (
+            Option("expect", "What has to be, else it is critical.", "CONDITION", short="e", several=True),
+            Option("warn", "What has to be, else it is a warning.", "CONDITION", short="w", several=True),
+            _PARAMS,
+            *WHERE,
+        ),
+        (
+            "Exit codes are those of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown.",
+            "A condition is PATH OPERATOR VALUE, such as uptime>60. The operator is one of = != < <= > >= and ~, which "
+            "means that the text contains it. A path is the way to a value, its parts separated by dots: names, "
+            "numbers from 0 on in lists, and * for all of them, each of which has to be so. Without a path, it is the "
+            "whole result.",
+        ),
+        (
+            ("jsonrpcs check core.uptime --expect 'uptime>60'", "is critical for a minute after a restart"),
+            (
+                "jsonrpcs check dispatcher.list --expect 'RECORDS.*.SET.TARGETS.*.DEST.FLAGS~A'",
+                "is critical if a destination is not active",
+            ),
+        ),
+    ),
+    SubCommand(
+        "batch",
+        "batch",
+        "Make the calls of a file, and print each result as a line of JSON.",
+        (Argument("FILE", "A file with a call on each line; - is the standard input.", kind=FILE),),
+        (Option("keep-going", "Go on after a call that has failed.", short="k"), *WHERE),
+        (
+            "A line is a method with its parameters, as they are written in a shell, or a JSON-RPC request. Empty "
+            "lines and those that begin with # are skipped. A file is read as a whole before the first call is made.",
+        ),
+        (("jsonrpcs batch --keep-going bans.txt", "makes all calls, and exits with the worst code"),),
+    ),
 )
 """The sub-commands, in the order in which the help lists them."""
 

@@ -10,23 +10,24 @@ TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"'}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\"}
 _PART = re.compile(r"%%v|%v|\\.", re.DOTALL)
 
 
 def formatter(form: str) -> "Callable[[object], str]":
     r"""What makes text of a result: the form, again and again until no value is left.
 
-    Each C{%v} in it stands for the next plain value, C{%%v} for C{%v}, C{\n} for a new line, C{\t} for a tab.
+    Each C{%v} in it stands for the next plain value, C{%%v} for C{%v}, C{\n} for a new line, C{\t} for a tab. Other
+    escapes stay as they are.
 
     kamcmd does so as well, but has the names and the braces of structures among the values.
 
-    @raise UsageError: it has no C{%v}, or an unknown escape.
+    @raise UsageError: it has no C{%v}.
     """
     parts: list[str | None] = []  # None: a value
     at = 0
     for found in _PART.finditer(form):
-        parts += [form[at : found.start()], _part(form, found[0])]
+        parts += [form[at : found.start()], _part(found[0])]
         at = found.end()
     parts.append(form[at:])
     if None not in parts:
@@ -58,10 +59,7 @@ def plain_values(result: object) -> list[str]:
     return values
 
 
-def _part(form: str, found: str) -> str | None:
+def _part(found: str) -> str | None:
     if found[0] == "%":
         return None if found == "%v" else "%v"
-    if found[1] not in _ESCAPES:
-        allowed = r"\n, \t, \r, \\ and \""
-        raise UsageError(f"--format: {found} in {form!r} has no meaning; allowed: {allowed}")
-    return _ESCAPES[found[1]]
+    return _ESCAPES.get(found[1], found)

@@ -24,6 +24,7 @@ def prepare() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr] # as the words of a command line
     for stream in (sys.stdout, sys.stderr):
         if stream.encoding.lower() != "utf-8" or stream.errors != "backslashreplace":
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr] # they are TextIOWrappers
