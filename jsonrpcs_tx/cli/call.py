@@ -9,11 +9,16 @@ from jsonrpcs_tx.cli.where import servers
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jsonrpcs_tx.cli.parser import Arguments
 
 
-def run(arguments: "Arguments") -> int:
-    """Call a method, and print the result or what went wrong."""
+def run(arguments: "Arguments", keep: "Callable[[object], None] | None" = None) -> int:
+    """Call a method, and print the result or what went wrong.
+
+    @param keep: is called with the result of a single server.
+    """
     write = output.writer(arguments)
     method, *words = arguments.words
     params = given_params(arguments)
@@ -28,6 +33,8 @@ def run(arguments: "Arguments") -> int:
         finally:
             if caller.reply:
                 output.write_raw(caller.reply)
+    if keep is not None:
+        keep(result)
     if not arguments.raw:
         sys.stdout.write(write(result))
     return DONE

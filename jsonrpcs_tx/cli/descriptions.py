@@ -18,9 +18,13 @@ TARGET: "Final" = "target"
 FILE: "Final" = "file"
 DIRECTORY: "Final" = "directory"
 PARAMETER: "Final" = "parameter"
-SUBCOMMAND: "Final" = "subcommand"
+TOPIC: "Final" = "topic"
+SHELL: "Final" = "shell"
 """What a value is, for completion: the name of a method, a target or a profile, a file, a directory, a parameter of the
-method before, the name of a sub-command."""
+method before, a method or a sub-command, one of L{SHELLS}."""
+
+SHELLS: "Final" = ("bash", "zsh", "fish")
+"""Those whose words can be completed."""
 
 
 class Option:
@@ -105,9 +109,10 @@ class SubCommand:
     @ivar options: those that it takes, besides L{GENERAL}.
     @ivar details: what else there is to know: paragraphs.
     @ivar examples: pairs of what is written, and what that does.
+    @ivar in_shell: whether only the shell has it.
     """
 
-    __slots__ = ("arguments", "details", "examples", "module", "name", "options", "summary")
+    __slots__ = ("arguments", "details", "examples", "in_shell", "module", "name", "options", "summary")
 
     def __init__(
         self,
@@ -118,6 +123,7 @@ class SubCommand:
         options: tuple[Option, ...],
         details: tuple[str, ...] = (),
         examples: tuple[tuple[str, str], ...] = (),
+        in_shell: bool = False,
     ) -> None:
         self.name = name
         self.module = module
@@ -126,11 +132,13 @@ class SubCommand:
         self.options = options
         self.details = details
         self.examples = examples
+        self.in_shell = in_shell
 
     @property
     def usage(self) -> str:
         """How it is written: C{jsonrpcs watch [OPTION...] METHOD [PARAMETER...]}."""
-        return " ".join((PROGRAM, self.name, "[OPTION...]", *(argument.usage for argument in self.arguments)))
+        words = (self.name, "[OPTION...]", *(argument.usage for argument in self.arguments))
+        return " ".join(words if self.in_shell else (PROGRAM, *words))
 
 
 def seconds(text: str) -> float:
@@ -241,7 +249,7 @@ SUBCOMMANDS: "Final" = (
         "help",
         "helping",
         "Show what a method does and takes, or a sub-command.",
-        (Argument("NAME", "A method or a sub-command.", optional=True, kind=METHOD),),
+        (Argument("NAME", "A method or a sub-command.", optional=True, kind=TOPIC),),
         WHERE,
         ("If no server can be asked, the catalogue of Kamailio's commands answers.",),
         (("jsonrpcs help dispatcher.set_state", "shows its parameters"),),
@@ -311,13 +319,77 @@ SUBCOMMANDS: "Final" = (
         ),
         (("jsonrpcs batch --keep-going bans.txt", "makes all calls, and exits with the worst code"),),
     ),
+    SubCommand(
+        "shell",
+        "shell",
+        "Open a shell, in which methods and sub-commands are called, and Tab completes them. On a terminal, `jsonrpcs` "
+        "alone does so as well.",
+        (),
+        (*WHERE, *(option for option in OUTPUT if option.name != "raw")),
+        (
+            "In the shell, a line is a command line without the word `jsonrpcs`. The options that it was opened with "
+            "hold for each line that does not have them itself. `help` and ? show help, Ctrl-C cancels a call, and "
+            "Ctrl-D leaves.",
+            "`_` shows the last result, or a part of it: `_ RECORDS.*.SET.ID`. `_ --save FILE` writes it to a file. "
+            "`to TARGET` calls another server from then on.",
+            "Lines are kept in $XDG_STATE_HOME/jsonrpcs/history (~/.local/state). Those that begin with a blank, or "
+            "have a password in them, are not.",
+        ),
+        (("jsonrpcs --to udp:127.0.0.1:8090", "opens a shell for a server"),),
+    ),
+    SubCommand(
+        "completion",
+        "completion",
+        "Print a script that makes a shell complete the words of `jsonrpcs`.",
+        (
+            Argument("SHELL", "One of bash, zsh and fish.", kind=SHELL),
+            Argument("WORD", "What the script passes on, to be completed.", optional=True, several=True),
+        ),
+        (),
+        (
+            "Methods and values, such as the names of tables, are asked from the server, for a second at most, and "
+            "kept for a minute in $XDG_CACHE_HOME/jsonrpcs (~/.cache). A server whose password has to be typed in, or "
+            "is printed by a command, is not asked.",
+        ),
+        (
+            ('eval "$(jsonrpcs completion bash)"', "in ~/.bashrc; for zsh the same in ~/.zshrc, after compinit"),
+            ("jsonrpcs completion fish | source", "in ~/.config/fish/config.fish"),
+        ),
+    ),
 )
 """The sub-commands, in the order in which the help lists them."""
 
+IN_SHELL: "Final" = (
+    SubCommand(
+        "_",
+        "shell",
+        "Show the last result.",
+        (Argument("PATH", "Only what this leads to, such as RECORDS.*.SET.ID.", optional=True),),
+        (
+            Option("save", "Write it to a new file, as JSON unless an option says otherwise.", "FILE", kind=FILE),
+            *(option for option in OUTPUT if option.name != "raw"),
+        ),
+        in_shell=True,
+    ),
+    SubCommand(
+        "to",
+        "shell",
+        "Call another server from now on; without a target, tell which one is called.",
+        (Argument("TARGET", "A URL, or the name of a profile.", optional=True, kind=TARGET),),
+        WHERE[2:],
+        in_shell=True,
+    ),
+    SubCommand("exit", "shell", "Leave the shell.", (), (), in_shell=True),
+)
+"""Further sub-commands, which the shell has."""
 
-def find(name: str) -> SubCommand | None:
-    """The sub-command of a name; None: there is none."""
-    for subcommand in SUBCOMMANDS:
+
+def find(name: str, in_shell: bool = False) -> SubCommand | None:
+    """The sub-command of a name; None: there is none.
+
+    @param in_shell: whether it may be one that only the shell has.
+    """
+    for subcommand in (*SUBCOMMANDS, *IN_SHELL) if in_shell else SUBCOMMANDS:
         if subcommand.name == name:
             return subcommand
     return None

@@ -4,6 +4,7 @@ import sys
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from jsonrpcs_tx.cli.parser import Arguments
@@ -54,13 +55,34 @@ def _die(number: int) -> int:
 
 def _run(words: list[str]) -> int:
     from jsonrpcs_tx.cli import terminal
-    from jsonrpcs_tx.cli.exits import FAULT, exit_code
     from jsonrpcs_tx.cli.parser import parse
-    from jsonrpcs_tx.errors import JsonRpcsError
 
     terminal.prepare()
+
+    def do() -> int:
+        arguments = parse(words)
+        if arguments.subcommand is None and not (arguments.help or arguments.version) and _is_on_terminal():
+            arguments = parse([*words, "shell"])
+        return follow(arguments)
+
+    return guarded(do)
+
+
+def _is_on_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def guarded(do: "Callable[[], int]") -> int:
+    """Do something. What goes wrong is one line on the standard error.
+
+    @return: the exit code.
+    """
+    from jsonrpcs_tx.cli import terminal
+    from jsonrpcs_tx.cli.exits import FAULT, exit_code
+    from jsonrpcs_tx.errors import JsonRpcsError
+
     try:
-        code = _follow(parse(words))
+        code = do()
         sys.stdout.flush()
     except JsonRpcsError as error:
         terminal.complain(error)
@@ -73,7 +95,7 @@ def _run(words: list[str]) -> int:
     return code
 
 
-def _follow(arguments: "Arguments") -> int:
+def follow(arguments: "Arguments") -> int:
     """Do what a command line says."""
     if arguments.version:
         from jsonrpcs_tx._version import __version__

@@ -3,7 +3,7 @@
 The standard library's parser takes as long to import as a whole call.
 """
 
-from jsonrpcs_tx.cli.descriptions import CALL, GENERAL, PROGRAM, SUBCOMMANDS, Option, SubCommand, find
+from jsonrpcs_tx.cli.descriptions import CALL, GENERAL, IN_SHELL, PROGRAM, SUBCOMMANDS, Option, SubCommand, find
 from jsonrpcs_tx.cli.exits import UsageError
 
 _HELP = f"see {PROGRAM} --help"
@@ -41,15 +41,29 @@ class Arguments:
         self.expect: list[str] = []
         self.warn: list[str] = []
         self.keep_going = False
+        self.save: str | None = None
 
 
-def parse(words: list[str]) -> Arguments:
+def parse(words: list[str], in_shell: bool = False) -> Arguments:
     """Read a command line.
+
+    @param words: without the name of the program.
+    @param in_shell: whether it was written in the program's own shell.
+    @raise UsageError: it cannot be followed.
+    """
+    arguments, given = read(words, in_shell)
+    if arguments.subcommand is not None and not (arguments.help or arguments.version):
+        _check(arguments.subcommand, arguments.words, given)
+    return arguments
+
+
+def read(words: list[str], in_shell: bool = False) -> tuple[Arguments, list[Option]]:
+    """Read the beginning of a command line, in which there may be more to come.
 
     Options may stand anywhere before C{--}. What begins with a dash and is a number is none.
 
-    @param words: without the name of the program.
-    @raise UsageError: it cannot be followed.
+    @return: what it says so far, and the options in it.
+    @raise UsageError: there is no such option, or its value is missing or not allowed.
     """
     arguments = Arguments()
     given: list[Option] = []
@@ -64,19 +78,17 @@ def parse(words: list[str]) -> Arguments:
         else:
             given += _short(word, rest, arguments)
     if arguments.words:
-        subcommand = find(arguments.words[0])
+        subcommand = find(arguments.words[0], in_shell)
         if subcommand is not None:
             del arguments.words[0]
         arguments.subcommand = subcommand or CALL
-        if not (arguments.help or arguments.version):
-            _check(arguments.subcommand, arguments.words, given)
-    return arguments
+    return arguments, given
 
 
 def known_options() -> dict[str, Option]:
     """All options, by their names with the dashes: long ones and letters."""
     options = {}
-    for option in (*GENERAL, *(option for subcommand in SUBCOMMANDS for option in subcommand.options)):
+    for option in (*GENERAL, *(option for subcommand in (*SUBCOMMANDS, *IN_SHELL) for option in subcommand.options)):
         options[f"--{option.name}"] = option
         if option.short:
             options[f"-{option.short}"] = option

@@ -1,6 +1,7 @@
 """Passwords: from files, commands and terminals, never from the words of a command line, which everybody can list."""
 
 import sys
+from functools import cache
 
 from jsonrpcs_tx.cli.exits import UsageError
 
@@ -43,6 +44,17 @@ def of_profile(profile: "Profile") -> dict[str, str]:
     return {"user": profile.user, "password": value}
 
 
+def are_known() -> bool:
+    """Whether a password was asked for, and not forgotten."""
+    return bool(_printed.cache_info().currsize or _asked.cache_info().currsize)
+
+
+def forget() -> None:
+    """Ask again when a password is needed next; until then it is asked for once."""
+    _printed.cache_clear()
+    _asked.cache_clear()
+
+
 def _of_file(path: str) -> str:
     import os
 
@@ -51,6 +63,7 @@ def _of_file(path: str) -> str:
     return read_password(os.path.expanduser(path))
 
 
+@cache
 def _printed(profile: "Profile", command: str) -> str:
     """The first line that a command prints."""
     import subprocess
@@ -77,6 +90,7 @@ def _reason(error: Exception) -> str:
     return str(error) if code is None else f"it has ended with exit code {code}"
 
 
+@cache
 def _asked(server: str, user: str) -> str:
     """What somebody types in at the terminal."""
     from getpass import getpass

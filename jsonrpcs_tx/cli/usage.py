@@ -6,6 +6,7 @@ import textwrap
 from jsonrpcs_tx.cli.descriptions import (
     CALL,
     GENERAL,
+    IN_SHELL,
     OUTPUT,
     PROGRAM,
     SUBCOMMANDS,
@@ -26,6 +27,21 @@ def text(subcommand: SubCommand | None) -> str:
     @param subcommand: of which; None: of the program.
     """
     return _of_program() if subcommand is None or subcommand is CALL else _of_subcommand(subcommand)
+
+
+def in_shell() -> str:
+    """What the shell shows for C{help}."""
+    shell = next(one for one in SUBCOMMANDS if one.name == "shell")
+    others = [one for one in SUBCOMMANDS if one is not shell]
+    parts = [
+        *(_paragraphs(details) for details in shell.details),
+        "A line is one of:\n"
+        + _list(
+            [("METHOD [PARAMETER...]", "Call a method."), *((one.name, one.summary) for one in (*others, *IN_SHELL))]
+        ),
+        "`help NAME` shows what a method or a sub-command takes, `methods` lists the methods of the server.\n",
+    ]
+    return "\n".join(parts)
 
 
 def _of_program() -> str:

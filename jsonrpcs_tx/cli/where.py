@@ -20,6 +20,10 @@ _OPTIONS = ("tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
 """Options of a target that the command line has as well."""
 
 
+_ASKED = ("password_command", "password_prompt")
+"""How a profile gets a password that takes somebody's time."""
+
+
 class Server:
     """A server that is to be called.
 
@@ -73,6 +77,21 @@ def server(arguments: "Arguments") -> Server:
         assert arguments.subcommand is not None
         raise UsageError(f"{arguments.subcommand.name}: {len(found)} servers are named; allowed: one")
     return found[0]
+
+
+def asks_password(arguments: "Arguments") -> bool:
+    """Whether somebody would have to type a password in, or a command would be run for it.
+
+    @raise UsageError: the configuration cannot be used.
+    """
+    if arguments.user is not None or arguments.password_file is not None:
+        return arguments.password_file is None
+    from jsonrpcs_tx.cli import configuration
+
+    settings = configuration.read()
+    name = (arguments.to or [os.environ.get(VARIABLE) or settings.default])[0]
+    profile = settings.profiles.get(name)
+    return profile is not None and profile.password is not None and profile.password[0] in _ASKED
 
 
 def known(arguments: "Arguments") -> list[Server]:
