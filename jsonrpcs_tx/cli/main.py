@@ -75,7 +75,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:  # of the standard output or a file; those of a call are ClientErrors
-        terminal.complain(f"{error.filename}: {error.strerror}" if error.filename else error)
+        terminal.complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
         return FAULT
     return code
 

@@ -1,9 +1,14 @@
 """A server that answers nonsense."""
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.support import target_text
 
 OWN = b'{"jsonrpc":"2.0","result":"own","id":1}'
 
@@ -51,3 +56,18 @@ class Hostile:
 def http(body: bytes = OWN, status: bytes = b"200 OK", headers: bytes = b"") -> bytes:
     """A response with a Content-Length."""
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n%b" % (status, len(body), headers, body)
+
+
+def frozen(scheme: str, directory: Path) -> tuple[str, Any]:
+    """A server that takes requests and never answers."""
+    if scheme == "fifo":
+        path = directory / "fifo"
+        os.mkfifo(path)
+        return f"fifo:{path}", os.fdopen(os.open(path, os.O_RDWR), "rb")
+    family = socket.AF_UNIX if scheme == "unix" else socket.AF_INET
+    kind = socket.SOCK_DGRAM if scheme in ("unix", "udp") else socket.SOCK_STREAM
+    server = socket.socket(family, kind)
+    server.bind(str(directory / "s") if scheme == "unix" else ("127.0.0.1", 0))
+    if kind == socket.SOCK_STREAM:
+        server.listen()
+    return target_text(scheme, server.getsockname()), server
