@@ -3,9 +3,8 @@
 import sys
 from time import monotonic
 
-from jsonrpcs_tx.cli import parameters
 from jsonrpcs_tx.cli.exits import CallError, UsageError
-from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.errors import ClientError, Refused
 from jsonrpcs_tx.rpc.faults import Fault
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
@@ -55,13 +54,18 @@ class Caller:
         deadline = monotonic() + self.server.timeout
         try:
             if params is None:
-                params = parameters.values(method, words, self.signatures)
+                params = self._typed(method, words) if words else ()
             return self._outcome(method, params, max(deadline - monotonic(), 0.001))
         except Fault as fault:
             suggestion = self.suggestion(method) if fault.text.lower() == _UNKNOWN_METHOD else ""
             raise CallError(fault, f"{self.server.name}: {method}: {fault}{suggestion}") from None
         except ClientError as error:
             raise CallError(error, str(error)) from None
+
+    def _typed(self, method: str, words: "Sequence[str]") -> list[object]:
+        from jsonrpcs_tx.cli.parameters import values  # many calls have none
+
+        return values(method, words, self.signatures)
 
     def suggestion(self, method: str) -> str:
         """The names that may have been meant where a server has no such method, as the end of a message; empty: none
@@ -95,8 +99,8 @@ class Caller:
         if method not in self._signatures:
             try:
                 told = self._outcome("system.methodSignature", [method], self.server.timeout)
-            except Fault:
-                told = None  # Kamailio does not know them
+            except (Fault, Refused):
+                told = None  # Kamailio does not know them, and rules may allow the method alone
             self._signatures[method] = list(filter(_is_signature, told)) if isinstance(told, list) else []
         return self._signatures[method]
 
@@ -118,7 +122,9 @@ def given_params(arguments: "Arguments") -> "Params | None":
         return None
     if len(arguments.words) > 1:
         raise UsageError("--params: there are parameters as words as well; allowed: one of them")
-    return parameters.document(sys.stdin.read() if arguments.params == "-" else arguments.params)
+    from jsonrpcs_tx.cli.parameters import document
+
+    return document(sys.stdin.read() if arguments.params == "-" else arguments.params)
 
 
 def _is_signature(one: object) -> bool:

@@ -56,8 +56,9 @@ def _change(before: dict[str, object], path: str, value: object, passed: float) 
     if _is_number(old) and _is_number(value):
         from decimal import Decimal
 
-        difference = Decimal(write(value)) - Decimal(write(old))
-        rate = f"  {difference / Decimal(passed):+.3g}/s" if passed > 0 else ""
+        numbers = [one if type(one) is int else Decimal(write(one)) for one in (old, value)]
+        difference = numbers[1] - numbers[0]
+        rate = f"  {Decimal(difference) / Decimal(passed):+.3g}/s" if passed > 0 else ""
         return f"{difference:+}{rate}"
     return f"was {shown(old)}"
 

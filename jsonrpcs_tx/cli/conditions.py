@@ -27,7 +27,6 @@ class Condition:
         found = _CONDITION.fullmatch(text.strip())
         if found is None:
             raise UsageError(f"{text!r}: there is no operator; allowed: PATH OPERATOR VALUE, such as uptime>60")
-        self.text = text.strip()
         self._path, self._operator, self._value = found.groups()
         self._number = _number(self._value)
         if self._operator in ("<", "<=", ">", ">=") and self._number is None:
@@ -43,7 +42,7 @@ class Condition:
                 shown = _text(value)
                 shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
                 return (
-                    f"{self._path or 'the result'} is {printable(shown)}, not {printable(self.text[len(self._path) :])}"
+                    f"{self._path or 'the result'} is {printable(shown)}, not {printable(self._operator + self._value)}"
                 )
         return None
 

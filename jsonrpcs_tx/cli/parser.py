@@ -127,8 +127,8 @@ def _option(name: str) -> Option:
         from jsonrpcs_tx.catalogue import nearest
 
         near = nearest(name, tuple(known_options()), 1)
-        advice = f"did you mean {near[0]}?" if near else _HELP
-        raise UsageError(f"{name}: no such option; {advice} Write s:{name} if it is a parameter.")
+        advice = f"did you mean {near[0]}, or s:{name} for text?" if near else f"{_HELP}, or write s:{name} for text"
+        raise UsageError(f"{name}: no such option; {advice}")
     return option
 
 

@@ -75,10 +75,7 @@ def _printed(profile: "Profile", command: str) -> str:
     except subprocess.TimeoutExpired:
         raise UsageError(f"{place}: it takes longer than {COMMAND_SECONDS} s; allowed: less") from None
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        code = getattr(error, "returncode", None)
-        raise UsageError(
-            f"{place}: {error if code is None else f'exit code {code}'}; allowed: one that prints it"
-        ) from None
+        raise UsageError(f"{place}: {_reason(error)}; allowed: one that prints the password") from None
     if not password:
         raise UsageError(f"{place}: it prints nothing; allowed: one that prints the password")
     return password

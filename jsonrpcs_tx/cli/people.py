@@ -43,23 +43,28 @@ class People:
             lines.append(f"{title} {_scalar(item)}")
 
     def _add_list(self, lines: list[str], indent: str, items: list[object]) -> None:
-        columns = _columns(items)
+        name, records = _unwrapped(items)
+        columns = _columns(records)
         if columns:
-            self._add_table(lines, indent, columns, items)
+            if name is not None:
+                lines.append(f"{indent}{self._painted(NAME, printable(name))}:")
+                indent += INDENT
+            self._add_table(lines, indent, columns, records)
             return
         for item in items:
             if item and isinstance(item, dict | list):
-                at = len(lines)
-                self._add(lines, indent + INDENT, item)
-                lines[at] = f"{indent}- {lines[at][len(indent) + len(INDENT) :]}"
+                inner: list[str] = []
+                self._add(inner, indent + INDENT, item)
+                lines.append(f"{indent}- {inner[0][len(indent) + len(INDENT) :]}")
+                lines += inner[1:]
             else:
                 lines.append(f"{indent}{_scalar(item)}")
 
-    def _add_table(self, lines: list[str], indent: str, columns: list[str], records: list[object]) -> None:
-        rows = [[_scalar(record[name]) for name in columns] for record in map(_record, records)]
+    def _add_table(self, lines: list[str], indent: str, columns: list[str], records: list[dict[str, object]]) -> None:
+        rows = [[_scalar(record[name]) for name in columns] for record in records]
         titles = [printable(name) for name in columns]
         widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
-        numeric = [all(_is_number(_record(record)[name]) for record in records) for name in columns]
+        numeric = [all(_is_number(record[name]) for record in records) for name in columns]
         lines.append(indent + self._painted(BOLD, _row(titles, widths, numeric)))
         lines += [indent + _row(row, widths, numeric) for row in rows]
 
@@ -67,26 +72,30 @@ class People:
         return f"{colour}{text}{END}" if self._colours else text
 
 
-def _columns(items: list[object]) -> list[str]:
-    """The names of the columns, if a list of records is a table: all have the same names, and plain values."""
-    records = [_record(item) for item in items]
-    first = records[0]
-    if not first or any(record.keys() != first.keys() or not _is_flat(record) for record in records):
+def _unwrapped(items: list[object]) -> "tuple[str | None, list[dict[str, object]]]":
+    """The records in a list: its items, or what each of them holds as its only member of one name, as Kamailio's lists
+    do.
+
+    @return: the name, None if there is none, and the records; no records if an item is none.
+    """
+    records = [item for item in items if isinstance(item, dict)]
+    if len(records) < len(items):
+        return None, []
+    names = {name for record in records for name in record}
+    if len(names) == 1:
+        name = next(iter(names))
+        inner = [record[name] for record in records if isinstance(record.get(name), dict)]
+        if len(inner) == len(items):
+            return name, inner
+    return None, records
+
+
+def _columns(records: list[dict[str, object]]) -> list[str]:
+    """The names of the columns, if records make a table: all have the same names, and plain values."""
+    first = records[0] if records else {}
+    if any(record.keys() != first.keys() or not _is_flat(record) for record in records):
         return []
     return list(first)
-
-
-def _record(item: object) -> dict[str, object]:
-    """An item of a list as a record: itself, or what it holds as its only member, as Kamailio's lists do. Empty: it is
-    none.
-    """
-    if not isinstance(item, dict):
-        return {}
-    if len(item) == 1:
-        only = next(iter(item.values()))
-        if isinstance(only, dict):
-            return only
-    return item
 
 
 def _is_flat(record: dict[str, object]) -> bool:

@@ -1,14 +1,17 @@
 """Results as YAML 1.2: block style, with text in double quotes where it could be taken for something else. No I/O."""
 
 import re
+from decimal import Decimal
 
-from jsonrpcs_tx.cli.jsonlines import json_line
+from jsonrpcs_tx.client.documents import write
 
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 """Text that needs no quotes, unless it is one of L{_WORDS}."""
 
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 """What YAML 1.1 or 1.2 takes for no text, in lower case."""
+
+_EXPONENT = re.compile("[eE]")
 
 _LONGEST_KEY = 128
 """Characters of a key that need no question mark in front; YAML allows 1024 bytes."""
@@ -42,6 +45,17 @@ def _add(lines: list[str], indent: str, value: object) -> None:
 
 
 def _scalar(value: object) -> str:
-    if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _WORDS:
-        return value
-    return json_line(value).removesuffix("\n")
+    if isinstance(value, str):
+        is_plain = _PLAIN.fullmatch(value) and value.lower() not in _WORDS
+        return value if is_plain else "".join(map(_escaped, write(value)))
+    written = write(value)
+    if "." not in written and isinstance(value, float | Decimal):
+        return _EXPONENT.sub(".0e", written)  # or YAML 1.1 takes it for text
+    return written
+
+
+def _escaped(character: str) -> str:
+    """A character in double quotes."""
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
