@@ -27,6 +27,7 @@ class HistoryFile(History):
         super().__init__()
         self._path = path
         self._is_usable = True
+        self._complaint = ""
 
     def load_history_strings(self) -> Iterable[str]:
         """@return: the lines, the newest first."""
@@ -71,10 +72,15 @@ class HistoryFile(History):
         with open(os.open(path, flags, 0o600), "wb") as file:
             file.write(data)
 
+    def tell(self) -> None:
+        """Say if lines cannot be kept, but only once. Not while a line is being written."""
+        if self._complaint:
+            complain(self._complaint)
+            self._complaint = ""
+
     def _give_up(self, error: Exception) -> None:
-        """Say once that lines are not kept."""
         reason = error.strerror if isinstance(error, OSError) else error
-        complain(f"{self._path}: {reason}; lines are not kept when the shell is left")
+        self._complaint = f"{self._path}: {reason}; lines are not kept when the shell is left"
         self._is_usable = False
 
 

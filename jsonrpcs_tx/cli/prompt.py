@@ -23,8 +23,9 @@ class Prompt:
     """
 
     def __init__(self, complete: Callable[[list[str]], Words]) -> None:
+        self._history = HistoryFile(usual_path())
         self._session: PromptSession[str] = PromptSession(
-            history=HistoryFile(usual_path()),
+            history=self._history,
             completer=_Completer(complete),
             complete_while_typing=False,
             complete_in_thread=True,
@@ -40,7 +41,9 @@ class Prompt:
         @raise EOFError: Ctrl-D was typed.
         @raise KeyboardInterrupt: Ctrl-C was typed.
         """
-        return self._session.prompt([("bold", name), ("", "> ")])
+        line = self._session.prompt([("bold", name), ("", "> ")])
+        self._history.tell()
+        return line
 
 
 def _usage() -> StyleAndTextTuples:

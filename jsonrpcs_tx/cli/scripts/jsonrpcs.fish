@@ -5,13 +5,18 @@ function __jsonrpcs_complete
     set -l program $given[1]
     set -e given[1]
     set -l found ($program completion fish -- $given "$current" 2>/dev/null </dev/null)
+    set -l prefix (string match -r -- '^--[^=]*=' "$current")
+    set -l path (string replace -r -- '^--[^=]*=' '' "$current")
     switch "$found[1]"
         case :file
-            __fish_complete_path (string replace -r -- '^--[^=]*=' '' "$current")
+            set found (__fish_complete_path "$path")
         case :directory
-            __fish_complete_directories (string replace -r -- '^--[^=]*=' '' "$current")
+            set found (__fish_complete_directories "$path")
         case '*'
-            printf '%s\n' $found
+            set prefix
+    end
+    for one in $found
+        printf '%s\n' "$prefix$one"
     end
 end
 complete -c jsonrpcs -f -k -a '(__jsonrpcs_complete)'
