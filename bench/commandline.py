@@ -47,7 +47,8 @@ class Way:
     def run(self) -> None:
         """Make the call once."""
         before, began = _cpu(), time.perf_counter()
-        subprocess.run(self.argv, env=self.environment, stdout=subprocess.DEVNULL, check=True)
+        nowhere = subprocess.DEVNULL
+        subprocess.run(self.argv, env=self.environment, stdout=nowhere, stderr=nowhere, check=True)
         self.wall.append(time.perf_counter() - began)
         self.cpu.append(_cpu() - before)
 
