@@ -34,7 +34,7 @@ class StartError(JsonRpcsError):
         self.reason = reason
         self.allowed = allowed
         self.line = line
-        self.file = None if line is None else str(value)
+        self.file: str | None = None if line is None else str(value)
 
     def __str__(self) -> str:
         line = "" if self.line is None else f"line {self.line}: "
