@@ -103,7 +103,7 @@ class Throttle:
         self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._kinds: dict[Hashable, _Kind] = {}
-        self.held_back = 0
+        self.held_back: int = 0
 
     def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
@@ -164,7 +164,7 @@ class _Logger(Logger):
     def emit(self, level: Any, format: str | None = None, **values: Any) -> None:  # noqa: A002 # as Twisted names it
         """Log an event.
 
-        @param level: one of L{LogLevel}.
+        @param level: one of C{LogLevel}.
         @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
             C{log_throttled} the event is never held back, for example because it was throttled before.
         """
@@ -217,7 +217,7 @@ class _PrintableFailure(Failure):
         self.__dict__.update(failure.__dict__)
 
     def printTraceback(self, file: Any = None, elideFrameworkCode: bool = False, detail: str = "default") -> None:
-        """Write the traceback to a file, see L{Failure.printTraceback}."""
+        """Write the traceback to a file, see C{Failure.printTraceback}."""
         text = StringIO()
         super().printTraceback(text, elideFrameworkCode, detail)
         lines, message = text.getvalue(), self.getErrorMessage()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.parser import Arguments
     from jsonrpcs_tx.cli.where import Server
 
+_LONGEST = 100
+"""Characters of what a server says that are shown."""
+
 
 def run(arguments: "Arguments") -> int:
     """Print the servers, each with what it says of its version.
@@ -49,5 +52,5 @@ def _row(server: "Server") -> dict[str, object]:
         "known from": server.origin,
         "answers": answers,
         "ms": milliseconds,
-        "says": says,
+        "says": says[:_LONGEST],
     }

@@ -96,6 +96,9 @@ def guarded(do: "Callable[[], int]") -> int:
         return exit_code(error)
     except BrokenPipeError:
         raise
+    except RecursionError:
+        terminal.complain("the result is nested too deeply to be printed in this way; --raw and --json print it")
+        return FAULT
     except OSError as error:  # of the standard output or a file; those of a call are ClientErrors
         terminal.complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
         return FAULT

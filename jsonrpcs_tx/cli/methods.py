@@ -22,13 +22,13 @@ def run(arguments: "Arguments") -> int:
     if arguments.raw:
         output.write_raw(caller.reply)
         return DONE
-    listed = [str(name) for name in names] if isinstance(names, list) else []
-    found = [name for name in listed if _matches(name, *arguments.words)]
     is_for_people = not (arguments.json or arguments.yaml or arguments.format)
-    if found:
-        sys.stdout.write(write([described(name) for name in found] if is_for_people else found))
-    elif not is_for_people:
-        sys.stdout.write(write([]))
+    if isinstance(names, list):
+        names = [name for name in map(str, names) if _matches(name, *arguments.words)]
+        if is_for_people:
+            names = [described(name) for name in names]
+    if names or not is_for_people:
+        sys.stdout.write(write(names))
     return DONE
 
 

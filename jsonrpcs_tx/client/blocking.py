@@ -56,7 +56,7 @@ class Client:
         reads: Callable[[str], bool] | None = None,
         read: Callable[[bytes], Reply] = read_reply,
     ) -> None:
-        self.target = parse_target(target) if isinstance(target, str) else target
+        self.target: Target = parse_target(target) if isinstance(target, str) else target
         self.timeout = timeout
         self.max_reply = max_reply
         self._reads = reads

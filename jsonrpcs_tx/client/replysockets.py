@@ -19,7 +19,7 @@ class ReplySocket:
 
     def __init__(self, path: str, directory: str | None = None) -> None:
         self._directory: str | None = None
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self.socket.connect(path)  # first, since it fails where there is no server
             if directory is None and _is_of_this_network(path):

@@ -4,6 +4,7 @@ import attrs
 from twisted.application.service import Service
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.problems import Problems
 
 
 @attrs.frozen
@@ -31,12 +32,18 @@ class Transport(Service):
     L{privilegedStartService} opens the address, while the process may still do so, and raises
     L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
 
-    @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}.
+    @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
     @ivar listener: the address that is listened on; None while there is none.
     """
 
     protocol: str
     listener: Listener | None = None
+
+    def check(self, problems: Problems) -> None:
+        """Check all that can be checked without opening or changing anything; L{privilegedStartService} does so first.
+
+        @param problems: takes what is wrong.
+        """
 
     def startService(self) -> None:
         self.privilegedStartService()

@@ -1,7 +1,9 @@
 """Profiles, and servers that are found on this machine."""
 
+import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Server
-from tests.support.cli import Done, Short, jsonrpcs
+from tests.support.cli import Done, Short, command, jsonrpcs, plain_environment
 from tests.support.users import write
 
 pytestmark = pytest.mark.slow
@@ -197,6 +199,26 @@ def test_no_password(home: Home, setting: str, message: str) -> None:
     home.write(f'[profiles.a]\ntarget = "http://127.0.0.1:1"\nuser = "ann"\n{setting}\n')
     done = home.run("--to", "a", "core.version")
     assert (done.code, message in done.err) == (2, True)
+
+
+def test_password_is_asked_for(home: Home, guarded: Server) -> None:
+    """A password can be typed in at the terminal, which does not show it."""
+    host, port = guarded.addresses["http"]
+    home.write(f'[profiles.a]\ntarget = "http://{host}:{port}"\nuser = "ann"\npassword_prompt = true\n')
+    words = command("--to", "a", "core.version")
+    process, terminal = os.forkpty()
+    if not process:
+        os.execve(words[0], words, plain_environment(XDG_CONFIG_HOME=str(home.directory)))
+    shown = b""
+    while b"Password of ann for a: " not in shown:
+        shown += os.read(terminal, 1000)
+    os.write(terminal, b"ann\n")
+    with contextlib.suppress(OSError):  # Linux's way to say that the other end is closed
+        while data := os.read(terminal, 1000):
+            shown += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert re.fullmatch(rb"Password of ann for a: \r\njsonrpcs_tx [^\r\n]+\r\n", shown)
 
 
 def test_nothing_is_found(home: Home) -> None:

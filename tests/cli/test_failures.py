@@ -38,6 +38,28 @@ def test_bad_replies(answer: Answer, code: int, message: str) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_deep_result() -> None:
+    """A result that is nested too deeply to be laid out is told, and can be printed in other ways."""
+    hostile = Hostile(b'{"jsonrpc":"2.0","result":' + b"[" * 700 + b"]" * 700 + b',"id":1}')
+    to = ["--to", f"tcp:127.0.0.1:{hostile.port}", "a.b"]
+    done = jsonrpcs(*to)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("jsonrpcs: the result is nested too deeply to be printed in this way; --raw")
+    assert jsonrpcs(*to, "--json").out == "[" * 700 + "]" * 700 + "\n"
+    hostile.close()
+
+
+def test_hostile_lists() -> None:
+    """A server that answers questions about itself with nonsense harms nobody."""
+    hostile = Hostile(http(b'{"jsonrpc":"2.0","result":[5,null,{"\\u001b":[]},"a\\u009bb"],"id":1}'))
+    to = ["--to", f"http://127.0.0.1:{hostile.port}"]
+    for words in (["methods"], ["help", "a.b"], ["targets"], ["a.b", "5"], ["check", "a.b"], ["watch", "a.b", "-c1"]):
+        done = jsonrpcs(*to, *words)
+        assert (done.code, done.err.count("\n")) in ((0, 0), (1, 1)), done
+        assert (done.out + done.err).replace("\n", "").isprintable()
+    hostile.close()
+
+
 def test_forbidden(strict: Server) -> None:
     """What rules forbid, and a user who is not known, are code 5."""
     done = jsonrpcs("--to", f"unix:{strict.addresses['unix']}", "core.kill")

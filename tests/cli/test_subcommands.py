@@ -29,7 +29,7 @@ def test_methods(server: Server) -> None:
     assert {"core.uptime", "htable.get"} <= set(every)
     found = jsonrpcs(*to, "UPTIME").out
     assert found == "method       what it does\ncore.uptime  Tells since when the server has been running.\n"
-    assert json.loads(jsonrpcs(*to, "core.u*", "--json").out) == ["core.uptime"]
+    assert json.loads(jsonrpcs(*to, "core.up*", "--json").out) == ["core.uptime"]
     assert (jsonrpcs(*to, "nothing").out, jsonrpcs(*to, "nothing", "--json").out) == ("", "[]\n")
 
 
