@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from jsonrpcs_tx.buckets import TokenBuckets
+from jsonrpcs_tx.printable import printable
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -79,15 +80,6 @@ def set_debug(level: int) -> None:
         _least = LogLevel.error
     else:
         _least = LogLevel.critical
-
-
-def printable(text: str) -> str:
-    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
