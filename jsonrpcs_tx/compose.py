@@ -1,17 +1,18 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
 import attrs
 
-from jsonrpcs_tx import transports
+from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
 from jsonrpcs_tx.families import load_families, load_module
+from jsonrpcs_tx.interfaces import Checker, Reactor
 from jsonrpcs_tx.log import set_debug
 from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
@@ -29,9 +30,11 @@ from jsonrpcs_tx.watchdog import Watchdog
 
 def makeService(
     settings: Settings,
-    reactor: Any = None,
+    reactor: Reactor | None = None,
     commands: Iterable[object] = (),
-    checker: Any = None,
+    checker: Checker | None = None,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
     uid: str | int | None = None,
     gid: str | int | None = None,
 ) -> JsonRpcService:
@@ -43,6 +46,10 @@ def makeService(
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
         needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
         C{http_users}, if that is set.
+    @param transports: those of the program's own, by name, each with what it may know of a caller, such as
+        C{{"chat": ["user"]}}; see L{JsonRpcService.add_transport}.
+    @param site_authenticates: the site that C{jsonrpc_dispatch} is mounted in says who has authenticated, by
+        L{jsonrpcs_tx.JsonRpcResource.for_user}, so that rules may ask for C{user=} without a checker.
     @param uid: name or number of the user that the process becomes once it has opened what needs root, as with C{twistd
         --uid}: files that the server makes are given to it. None: the process's user stays the same.
     @param gid: its group; None: the user's own.
@@ -50,16 +57,18 @@ def makeService(
         user that the process becomes; or there is no such user.
     @raise SettingError: a module or family that a setting names is not there, has no commands, or has one whose name is
         taken; or the definition of a table or the directory of stored replies is not allowed.
-    @raise ValueError: two of C{commands} have the same name.
+    @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
-    return assemble(settings, reactor, commands, checker, FIRST, uid, gid)
+    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
 
 
 def check(
     settings: Settings,
-    reactor: Any = None,
+    reactor: Reactor | None = None,
     commands: Iterable[object] = (),
-    checker: Any = None,
+    checker: Checker | None = None,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
     uid: str | int | None = None,
     gid: str | int | None = None,
 ) -> list[JsonRpcsError]:
@@ -70,26 +79,31 @@ def check(
 
     The parameters are those of L{makeService}.
 
-    @raise ValueError: two of C{commands} have the same name.
+    @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()
-    assemble(settings, reactor, commands, checker, problems, uid, gid).check(problems)
+    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
     return problems.found
 
 
 def assemble(
     settings: Settings,
-    reactor: Any,
+    reactor: Reactor | None,
     commands: Iterable[object],
-    checker: Any,
+    checker: Checker | None,
     problems: Problems,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
     uid: str | int | None = None,
     gid: str | int | None = None,
 ) -> JsonRpcService:
     """Make a server, see L{makeService}; where problems are collected, without the parts that cannot be made."""
+    chosen: Any = reactor
     if reactor is None:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
+
+        chosen = installed
     set_debug(settings.debug)
     user = None
     with problems.noted():
@@ -98,22 +112,25 @@ def assemble(
         settings = owned_by(settings, user)
         for problem in obstacles(settings, user):
             problems.note(problem)
-    with nullcontext() if user is None else user.rights():  # files are read as they will be read again
+    with _rights(user):
         if checker is None and settings.http_users:
-            checker = UsersFile(settings.path(settings.http_users), reactor, problems=problems)
-        service = JsonRpcService(settings, reactor, checker, problems, user)
-        service.check_facts(service.dispatcher.access, settings, problems)
+            checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
+        service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
+        for name, facts in (transports or {}).items():
+            service.add_transport(name, facts)
         _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
     _load_commands(service, problems)
     for source in commands:
         service.registry.add(source)
+    with _rights(user):
+        service.reload_rules(problems)
     _add_tables(service)
     if settings.ds_ping_interval:
-        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
+        ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
+        Watchdog(settings.watchdog / 1000, chosen).setServiceParent(service)
     _add_transports(service, problems)
     _add_checks(service)
     _add_reloads(service, checker)
@@ -122,7 +139,7 @@ def assemble(
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     """Make a server for a worker process: without transports, and with only those sources of commands that the settings
-    name and that hold one that is declared free of state.
+    name and that hold one that is declared free of state. It has no rules yet.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -174,6 +191,11 @@ def _of_setting(setting: str, name: str) -> Iterator[None]:
         raise SettingError(setting, name, f"commands that can be added ({type(error).__name__}: {error})") from error
 
 
+def _rights(user: User | None) -> AbstractContextManager[None]:
+    """The rights of the user that the process becomes: its files are read as they will be read again."""
+    return nullcontext() if user is None else user.rights()
+
+
 def _add_tables(service: JsonRpcService) -> None:
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
@@ -192,7 +214,7 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():
-            for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
+            for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
                 transport.setServiceParent(service)
 
 

@@ -44,7 +44,7 @@ class StartError(JsonRpcsError):
         self.allowed = allowed
         self.consequence = consequence
         self.line = line
-        self.file = None if line is None else str(value)
+        self.file: str | None = None if line is None else str(value)
 
     def __str__(self) -> str:
         line = "" if self.line is None else f"line {self.line}: "

@@ -59,11 +59,11 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
-    optParameters = [
+    optParameters: list[Any] = [
         ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
         ["modparams", None, None, 'kamailio.cfg to read settings from: its lines modparam("jsonrpcs", ...)'],
     ]
-    optFlags = [
+    optFlags: list[Any] = [
         ["check", None, "report everything that would keep the server from starting, open nothing, and exit: 0 or 1"],
         ["show-settings", None, "print the settings and where each comes from, in TOML that --config takes, and exit"],
     ]
@@ -73,7 +73,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Given] = {}
-        self.sources = Sources()
+        self.sources: Sources = Sources()
         self._problems = AllProblems()
 
     def opt_version(self) -> NoReturn:
@@ -100,7 +100,7 @@ class Options(usage.Options):
         return f"\n{self.longdesc}\n\n" + grouped_usage(own, width or int(os.environ.get("COLUMNS", "80")))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the words of a command line; see L{usage.Options}.
+        """Parse the words of a command line; see C{usage.Options}.
 
         @raise Refusal: they cannot be used, or the files that they name.
         """

@@ -67,7 +67,7 @@ class UsersFile:
     @raise StartError: the file cannot be read, or has a bad line; the message says which.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces: tuple[Any, ...] = (IUsernamePassword,)
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class UsersFile:
 
         @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
             all those without C{client} count as one client.
-        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, which is
+        @return: a Deferred that fires with the name, or fails with C{UnauthorizedLogin}, which is
             L{TooManyPasswords} if the password was not looked at. Cancelling it gives up the turn, unless somebody else
             waits for the same password; a thread that has started is not stopped.
         """

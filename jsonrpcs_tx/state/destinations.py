@@ -67,7 +67,8 @@ class NoDestination(JsonRpcsError, LookupError):
 class NoSet(NoDestination, KeyError):
     """There is no such set; a KeyError, as every mapping raises, so that C{get} does what it says."""
 
-    __str__ = LookupError.__str__
+    def __str__(self) -> str:
+        return LookupError.__str__(self)
 
 
 class Attributes(msgspec.Struct, frozen=True, gc=False):

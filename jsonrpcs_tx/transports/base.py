@@ -33,7 +33,7 @@ class Transport(Service):
     L{privilegedStartService} opens the address, while the process may still do so, and raises
     L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
 
-    @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}.
+    @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
     @ivar setting: the one that its address comes from, for messages.
     @ivar listener: the address that is listened on; None while there is none.
     @ivar file: the FIFO or Unix socket that the transport has made for it; None: it has made none.

@@ -123,7 +123,7 @@ class DatagramService(Transport):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.listener = None
+        self.listener: Listener | None = None
         self._close()
 
     def _open(self) -> socket.socket:
@@ -170,7 +170,7 @@ class UdpService(DatagramService):
             sock.close()
             raise
         host, port = sock.getsockname()[:2]
-        self.listener = Listener("udp", host, port)
+        self.listener: Listener | None = Listener("udp", host, port)
         return sock
 
     def _error(self, error: OSError) -> StartError:
@@ -221,7 +221,7 @@ class UnixDatagramService(DatagramService):
         except StartError:
             sock.close()
             raise
-        self.listener = Listener("unix", path)
+        self.listener: Listener | None = Listener("unix", path)
         return sock
 
     def _close(self) -> None:

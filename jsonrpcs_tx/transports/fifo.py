@@ -24,7 +24,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import FIRST, Problems
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
@@ -106,7 +106,7 @@ class FifoReader(PersistentReader):
         self._replies = replies
         self.forget_caller()
         self.timeout = timeout
-        self.framer = Framer(max_request)
+        self.framer: Framer = Framer(max_request)
         self._clock: IReactorTime = reactor
         self._deadline: Any = None
         self._awaited = 0
@@ -121,7 +121,7 @@ class FifoReader(PersistentReader):
 
     def forget_caller(self) -> None:
         """Make the origin of all documents, as the rules now want it."""
-        self.origin = self._dispatcher.origin(FIFO)
+        self.origin: Origin = self._dispatcher.origin(FIFO)
 
     def doRead(self) -> None:
         if self._rest is not None:  # nothing more is read before all is answered
@@ -186,7 +186,7 @@ class FifoReader(PersistentReader):
     def _answer(self, end: float = inf) -> None:
         """Answer the documents that are there.
 
-        @param end: when to leave the rest for later, by L{monotonic}.
+        @param end: when to leave the rest for later, by C{monotonic}.
         """
         documents = self._documents
         try:

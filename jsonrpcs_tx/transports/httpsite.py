@@ -99,11 +99,11 @@ class Channel(http.HTTPChannel):
 
     site: "JsonRpcSite"
     transport: Any
-    used_at = 0.0
+    used_at: float = 0.0
     _arrives = False
     _closing = False
     _over = False
-    half_closed = False
+    half_closed: bool = False
     _asked: frozenset[int] = frozenset()
 
     @property
@@ -195,7 +195,7 @@ class Channel(http.HTTPChannel):
             self.persistent = False
         if self._waitingForTransport and self.persistent:
             # HTTPChannel itself would go on to the next request, however much the client leaves unread.
-            self.paused = True
+            self.paused: bool = True
         super().requestDone(request)
         if self._waitingForTransport:
             self.site.connections.unread.add(self)
@@ -316,18 +316,18 @@ class JsonRpcSite(server.Site):
     """
 
     noisy = False
-    protocol = Channel  # type: ignore[assignment] # always HTTP/1.1, so there is nothing to negotiate
+    protocol: Any = Channel  # always HTTP/1.1, so there is nothing to negotiate
     requestFactory = _Request
 
     def __init__(
         self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, health: HealthResource
     ) -> None:
-        self.prefix = settings.http_path.encode()
+        self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
         root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.connections = Connections(settings.max_connections, reactor)
+        self.connections: Connections = Connections(settings.max_connections, reactor)
 
     @property
     def max_body(self) -> int:
@@ -336,7 +336,7 @@ class JsonRpcSite(server.Site):
 
     def settings_changed(self, settings: Settings) -> None:
         """Apply C{max_connections} at once, and C{http_timeout} to new connections."""
-        self.timeOut = settings.http_timeout
+        self.timeOut: float = settings.http_timeout
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:

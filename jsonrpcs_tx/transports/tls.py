@@ -67,7 +67,7 @@ class CurrentContext:
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
         assert options.certificate is not None  # context_factory sets it
-        self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
+        self.names: list[str] = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
         self._context = context
 
     def getContext(self) -> SSL.Context:
