@@ -13,6 +13,9 @@ from jsonrpcs_tx.compatibility import COMPATIBILITIES
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
+AUDIT_LEVELS: Final = ("changes", "all")
+"""What the audit log may have."""
+
 LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
 """The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
 
@@ -237,6 +240,7 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
+AUDIT_LEVEL: Final = _one_of(AUDIT_LEVELS)
 DIALECT: Final = _one_of(DIALECTS)
 COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
 LOG_FORMAT: Final = _one_of(LOG_FORMATS)

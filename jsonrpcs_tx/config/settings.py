@@ -79,7 +79,7 @@ _GROUP_OF: Final = {
     "fifo": FIFO_GROUP,
     "dgram": DATAGRAMS,
     **dict.fromkeys(("tcp", "http", "https", "tls", "max"), CONNECTIONS),
-    "rule": ACCESS,
+    **dict.fromkeys(("rule", "audit"), ACCESS),
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
@@ -417,6 +417,17 @@ class Settings:
         True,
         kinds.SWITCH,
         "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
+    )
+    audit: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file for the audit log, a line of JSON for each call that changes something or is refused; or journald, for "
+        "systemd's journal; empty: disabled; see docs/operations.md",
+    )
+    audit_level: str = _setting(
+        "changes",
+        kinds.AUDIT_LEVEL,
+        "what the audit log has besides refused calls; changes: calls that may change something; all: every call",
     )
     watchdog: int = _setting(
         1000,
