@@ -12,6 +12,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
+from jsonrpcs_tx.printable import printable
+
 MAX_VALUE: Final = 500
 """Characters of one value in a message; for bytes, bytes."""
 
@@ -20,15 +22,6 @@ MAX_TEXT: Final = 16_384
 
 _ANY_SIZE: Final = 2**64
 """Integers below it are shown as numbers; larger ones may be too long to be formatted."""
-
-
-def printable(text: str) -> str:
-    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
 
 
 def printable_lines(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jsonrpcs_tx.errors import JsonRpcsError
+from jsonrpcs_tx.errors import JsonRpcsError, StartError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -23,7 +23,8 @@ class Reloads:
 
         @param name: what it is, in the plural, as the log gives it: C{rules}.
         @param function: does it, and returns what came of it: C{"5 of them"}. It raises L{JsonRpcsError} or C{OSError}
-            where that cannot be used, and then leaves what there was.
+            where that cannot be used, and then leaves what there was, unless the C{consequence} of a L{StartError} says
+            otherwise.
         """
         self._functions[name] = function
 
@@ -38,7 +39,9 @@ class Reloads:
                 outcome = function()
             except (JsonRpcsError, OSError) as error:
                 well = False
-                _log.error("{name} not {done}, the former ones stay: {error}", name=name, done=self._done, error=error)
+                consequence = error.consequence if isinstance(error, StartError) else "the former ones stay"
+                message = "{name} not {done}, {consequence}: {error}"
+                _log.error(message, name=name, done=self._done, consequence=consequence, error=error)
             else:
                 _log.info("{name} {done}: {outcome}", name=name, done=self._done, outcome=outcome)
         return well

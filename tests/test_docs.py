@@ -19,7 +19,8 @@ from twisted.internet import reactor
 from fuzz.targets import TARGETS
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
-from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
+from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call, is_json
+from tests.support.cli import command, plain_environment
 from tests.support.pages import Block, blocks
 from tests.support.programs import lacks
 
@@ -29,7 +30,7 @@ PAGES = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"))
 
 
 def shell_blocks() -> list[Block]:
-    return [block for block in blocks(README) if block.language == "sh" and block.printed]
+    return [block for block in blocks(README) if block.language == "sh" and is_json(block.printed.encode())]
 
 
 def start_command() -> tuple[str, ...]:
@@ -82,6 +83,23 @@ def test_readme_commands(readme_server: ReadmeServer, block: Block) -> None:
         shown.pop("id"), printed.pop("id")
     assert printed == shown
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_readme_program(readme_server: ReadmeServer) -> None:
+    """The program jsonrpcs prints what the README shows."""
+    block = next(block for block in blocks(README) if block.language == "sh" and "bin/jsonrpcs " in block.text)
+    script = block.text.replace("venv/bin/jsonrpcs", command()[0])
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=readme_server.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        env=plain_environment(),
+    )
+    assert done.stdout == block.printed
 
 
 @pytest.mark.slow

@@ -14,7 +14,8 @@ from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger
-from jsonrpcs_tx.logvalues import MAX_VALUE, printable
+from jsonrpcs_tx.logvalues import MAX_VALUE
+from jsonrpcs_tx.printable import printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
 
 _HOSTILE = "\x1b[2J\r2026-01-01 [jsonrpcs_tx.service#info] serving\n\u202egnp.exe\u2028\x00\x9b\x85\udc80"

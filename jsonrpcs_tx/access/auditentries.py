@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from jsonrpcs_tx.logvalues import printable
+from jsonrpcs_tx.printable import printable
 
 RESULT: Final = "result"
 FAULT: Final = "fault"

@@ -5,7 +5,6 @@ import mmap
 import os
 import socket
 
-from jsonrpcs_tx.client.advice import too_large_request
 from jsonrpcs_tx.client.replysockets import ReplySocket
 from jsonrpcs_tx.client.targets import Target
 
@@ -83,6 +82,8 @@ class DatagramSocket:
             self._socket.send(document)
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
+                from jsonrpcs_tx.client.advice import too_large_request
+
                 raise too_large_request(self._target, method, len(document)) from None
             if error.errno == errno.ENOBUFS:
                 raise BlockingIOError from None

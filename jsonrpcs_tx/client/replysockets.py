@@ -1,6 +1,5 @@
 """Sockets over Unix datagrams that a server can reply to."""
 
-import contextlib
 import os
 import socket
 import stat
@@ -36,8 +35,10 @@ class ReplySocket:
         self.socket.close()
         private, self._directory = self._directory, None
         if private is not None:
+            from contextlib import suppress  # most have an abstract name
+
             for remove, name in ((os.unlink, f"{private}/reply"), (os.rmdir, private)):
-                with contextlib.suppress(OSError):  # the socket is not there, or somebody has removed it
+                with suppress(OSError):  # the socket is not there, or somebody has removed it
                     remove(name)
 
     def _bind_in(self, directory: str | None, beside: str) -> None:

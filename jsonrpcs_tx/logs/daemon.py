@@ -1,7 +1,6 @@
 """The log of ``twistd jsonrpcs``, in place of the one that twistd makes: its file, or what else takes it."""
 
 import os
-import pwd
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -40,7 +39,7 @@ class DaemonLog:
     """The log of a process of twistd.
 
     @param log_format: the setting.
-    @param twistd: twistd's own options: C{logfile}, C{nodaemon}, C{debug}, C{uid}, C{gid}, C{syslog} and C{prefix}.
+    @param twistd: twistd's own options: C{logfile}, C{nodaemon}, C{debug}, C{syslog} and C{prefix}.
         C{--syslog} is another way to say C{log_format = "syslog"}.
     @raise SettingError: the format does not go with one of these options.
     @ivar path: of the file that the log goes to; C{-}: standard output; empty: neither.
@@ -93,22 +92,11 @@ class DaemonLog:
             output = -1 if sys.__stdout__ is None else sys.__stdout__.fileno()  # twistd puts the log in its place
             return lambda entry: _write_all(output, line(entry))
         try:
-            is_new = not os.path.exists(self.path)
             file = self.file = AppendFile(self.path)
-            if is_new:
-                self._give_away(file.path)
         except OSError as error:
             path = os.path.abspath(self.path)
             raise StartError(_OPTION, path, error.strerror, "a path that the process can write") from None
         return lambda entry: file.write(line(entry))
-
-    def _give_away(self, path: str) -> None:
-        """Have a file that was made before twistd changes its user belong to that user, who opens it again."""
-        uid, gid = self._twistd["uid"], self._twistd["gid"]
-        if uid is not None and gid is None:
-            gid = pwd.getpwuid(uid).pw_gid  # as twistd does
-        if (uid, gid) != (None, None):
-            os.chown(path, -1 if uid is None else uid, -1 if gid is None else gid)
 
     def _write_entries(self) -> Writer:
         prefix = self._twistd["prefix"]

@@ -8,7 +8,8 @@ import attrs
 from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.logvalues import PrintableFailure, printable, printable_lines, shown
+from jsonrpcs_tx.logvalues import PrintableFailure, printable_lines, shown
+from jsonrpcs_tx.printable import printable
 
 LEVELS: Final[Mapping[Any, str]] = {
     LogLevel.debug: "debug",

@@ -15,8 +15,10 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
+from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 
 _log = make_logger(__name__)
@@ -29,17 +31,25 @@ MAX_DISCARDED: Final = 16
 
 
 class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg."""
+    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+
+    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    """
 
     isLeaf = True
 
-    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, health_path: bytes, health: HealthResource) -> None:
         super().__init__()
         self._prefix = prefix
         self._jsonrpc = jsonrpc
+        self._health_path = health_path
+        self._health = health
 
     def render(self, request: "_Request") -> int:
-        if request.path.startswith(self._prefix):
+        is_below = request.path.startswith(self._prefix)
+        if request.path == self._health_path and (not is_below or self._health.answers(request)):
+            return self._health.render(request)
+        if is_below:
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -311,8 +321,9 @@ class Channel(http.HTTPChannel):
 class JsonRpcSite(server.Site):
     """The site behind a port of the server.
 
-    @param settings: C{http_path}, C{http_timeout} and C{max_connections} are used.
+    @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
+    @param health: answers those for the health.
     @param scheme: C{http} or C{https}.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
@@ -323,12 +334,18 @@ class JsonRpcSite(server.Site):
     requestFactory = _Request
 
     def __init__(
-        self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, scheme: str = "http"
+        self,
+        settings: Settings,
+        jsonrpc: JsonRpcResource,
+        reactor: IReactorTime,
+        health: HealthResource,
+        scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme
         self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
-        root = _Root(self.prefix, jsonrpc)
+        self._tells_health = bool(settings.health)
+        root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
 
@@ -343,7 +360,11 @@ class JsonRpcSite(server.Site):
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted."""
+        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
+        call no more than C{http_allow} lets it.
+        """
+        if address is UNKNOWN and self._tells_health:
+            return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
 
@@ -359,3 +380,6 @@ class JsonRpcSite(server.Site):
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""
+
+    def _updateLogDateTime(self) -> None:
+        """Keep no time for the access log, for which Twisted would wake up every second."""
