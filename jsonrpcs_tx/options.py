@@ -368,7 +368,7 @@ def make_server(options: Options, problems: Problems) -> JsonRpcService:
     if os.path.realpath(twistd["rundir"]) != os.getcwd():
         run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
         settings = attrs.evolve(settings, run_dir=run_dir)
-    server = compose.assemble(settings, None, (), None, problems, twistd["uid"], twistd["gid"])
+    server = compose.assemble(settings, None, (), None, problems, uid=twistd["uid"], gid=twistd["gid"])
     if server.user is not None:
         check_log_of(server.user, options, problems)
     return server
