@@ -1,14 +1,28 @@
-"""The real server that the tests of one module share, and the order in which pytest runs them."""
+"""How pytest runs the tests, and the real server that they share."""
 
+import functools
+import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.log import throttle
 from tests.support import Server
 from tests.support.clocks import steady
+
+# pytest asks for Twisted's version before each test, and would read it from a file each time.
+importlib.metadata.version = functools.cache(importlib.metadata.version)
+
+hypothesis.settings.register_profile("quick", max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples of each property while somebody works; the whole suite tries them all."""
+    if config.option.markexpr == "not slow":
+        hypothesis.settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -292,6 +292,14 @@ def commands_of(source: object) -> list[Command]:
         method that overrides a decorated one is that command; a function under several names is one.
     @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client.
     """
+    return [_make(function, options) for function, options in _functions_of(source)]
+
+
+def _functions_of(source: object) -> list[tuple[Any, CommandOptions]]:
+    """The functions that L{commands_of} makes commands of, each with what one of its decorators says.
+
+    @raise TypeError: it holds no command, or is a class.
+    """
     if inspect.isclass(source):
         raise TypeError(f"{place_of(source)} is a class: allowed is an instance of it, {source.__name__}(...)")
     if _options(source):
@@ -300,7 +308,7 @@ def commands_of(source: object) -> list[Command]:
         holders = [source] if inspect.ismodule(source) else reversed(type(source).__mro__)
         named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
         functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
-    found = [_make(function, option) for function, options in functions for option in options]
+    found = [(function, option) for function, options in functions for option in options]
     if not found:
         raise TypeError(f"{source!r} holds no commands: no function in it is decorated with @command(NAME)")
     return found
@@ -357,7 +365,7 @@ class Registry(Mapping[str, Command]):
 
     def names_of(self, source: object) -> list[str]:
         """The names under which the commands of a source are in the table; those that others have replaced are not."""
-        declared = {new.name: new.function for new in commands_of(source)}
+        declared = {options.name: function for function, options in _functions_of(source)}
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
 
     def describe(self) -> list[dict[str, Any]]:

@@ -103,9 +103,16 @@ class ReadGroupTests(TestCase):
         port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1")
         group = group_reads(port, "test", reactor)
         assert group is not None
-        self.addCleanup(group.close)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.end(group)))
         self.addCleanup(port.stopListening)
         return port, group
+
+    async def end(self, group: ReadGroup) -> None:
+        """Close a group after its connections."""
+        for connection in tuple(group._connections.values()):
+            connection.abortConnection()
+        await until(lambda: not group._connections)
+        group.close()
 
     async def connect(self, port: Any) -> Client:
         client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
