@@ -380,7 +380,7 @@ def garbage(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def odd_requests(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Heads that are no good: a length of 4300 digits, two of them, none at all, forms that smuggle."""
+    """Malformed heads: a length of 4300 digits, two of them, none at all, forms that smuggle."""
     for head in itertools.cycle(
         (
             b"Content-Length: " + b"9" * 4300,

@@ -107,7 +107,7 @@ class _DaemonService(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
+    """The service of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory."""
     give_back_large_blocks()
     parent = _DaemonService()
     if options.settings.commands and os.getcwd() not in sys.path:

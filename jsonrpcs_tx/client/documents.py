@@ -18,7 +18,8 @@ class NotJson(ValueError):
 def encode(value: object) -> str:
     """A value as JSON, without blanks. A C{Decimal} is written as the number that it is.
 
-    @raise ValueError: JSON cannot say it: NaN, an infinity, a lone surrogate, a structure that holds itself or is too
+    @raise ValueError: JSON cannot express it: NaN, an infinity, a lone surrogate, a structure that holds itself or is
+        too
         deep.
     @raise TypeError: JSON has no such type.
     """

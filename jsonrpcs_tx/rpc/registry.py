@@ -55,7 +55,7 @@ def command(
     anything that msgspec converts: C{list[int]}, dataclasses, C{Annotated[int, Meta(ge=1)]}, or a union of these.
     Without an annotation, any string, number or boolean is taken; C{object} takes anything. A default makes a
     parameter optional, C{*args} takes the rest. One that is annotated with L{jsonrpcs_tx.Call} gets the call; clients
-    do not see it. The function returns what JSON can say (str, int, float, bool, None, list, dict, and what msgspec
+    do not see it. The function returns what JSON can express (str, int, float, bool, None, list, dict, and what msgspec
     makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
     L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
     The first paragraph of its docstring is what C{system.methodHelp} answers.
@@ -137,7 +137,7 @@ class Command:
     @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval, nor a
         lock, nor a parameter for its call.
     @ivar trusted: its result need not be checked.
-    @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
+    @ivar check_result: checks that JSON can express its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -257,7 +257,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
 
 
 def _check_kind(function: Any) -> None:
-    """@raise TypeError: what it returns is no result, but something to be iterated."""
+    """@raise TypeError: what it returns is not a result, but something to iterate over."""
     function = inspect.unwrap(function)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError('it yields; a command returns its result, or is an "async def" that awaits')

@@ -122,11 +122,11 @@ class Structure:
 def to_text(value: Any) -> str:
     """What a value is written as that msgspec leaves to us.
 
-    @raise TypeError: it is of no such type, and JSON cannot say it.
+    @raise TypeError: it is of no such type, and JSON cannot express it.
     """
     if isinstance(value, pathlib.PurePath) or type(value) in _TEXTS:
         return str(value)
-    raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot say it")
+    raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot express it")
 
 
 def holds_bytes(annotation: Any) -> bool:

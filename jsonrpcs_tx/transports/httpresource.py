@@ -33,7 +33,7 @@ _ALLOWED_METHODS: Final = (b"POST", b"GET")
 
 
 class HttpClient:
-    """Finds out who is at the other end of a connection, when that is first asked; see L{Origin}.
+    """Finds out who is at the other end of a connection, when somebody first asks; see L{Origin}.
 
     @param transport: of the connection.
     @param connected: tells whether the client is still there.

@@ -310,7 +310,7 @@ class WorkerProcess(ProcessProtocol):
         self._failures += 1
         how = "ended" if reason.check(error.ProcessDone) else f"ended: {reason.getErrorMessage()}"
         _log.warn(
-            "worker {number} {how}; the request in its hands, if any, has no reply; another is started in {delay:g} s",
+            "worker {number} {how}; the request that it had, if any, gets no reply; another starts in {delay:g} s",
             number=self._number,
             how=how,
             delay=delay,

@@ -211,7 +211,7 @@ def test_set_state_of_all(service: JsonRpcService) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"[%s", b"[%s,]", b"[%s]]", b'["\xff",%s]'])
-def test_too_many_values_of_no_json(broken: bytes) -> None:
+def test_too_many_values_in_broken_json(broken: bytes) -> None:
     """What is not JSON is a parse error, however many values it holds."""
     read = Envelope().read(broken % b",".join([b"[1]"] * MAX_VALUES))
     assert isinstance(read, Malformed)

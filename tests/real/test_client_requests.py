@@ -50,7 +50,7 @@ Check = Callable[[Reply], object]
 
 @attrs.frozen
 class Case:
-    """What a client sends, how, and what it demands; a check that returns False has failed, too.
+    """What a client sends, how, and what it demands; a check that returns False has failed as well.
 
     @ivar request: with C{HOST} for the address that it is sent to.
     """
@@ -102,7 +102,7 @@ def over_unix(server: Server, request: bytes) -> Reply:
 
 
 def over(transport: str) -> Send:
-    """UDP is connected, too."""
+    """UDP sockets are connected as well."""
     return lambda server, request: Reply(server.call(transport, request))
 
 

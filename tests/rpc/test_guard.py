@@ -87,7 +87,7 @@ def test_batch(server: Server) -> None:
 
 @pytest.mark.slow
 def test_stray_bytes_and_store_path(server: Server) -> None:
-    """A document that is no UTF-8 and asks to be stored is answered with a parse error, and the next one as ever."""
+    """A document that is not UTF-8 and asks to be stored is answered with a parse error, and the next one as usual."""
     document = b'{"jsonrpc":"2.0","method":"core.version","store_path":"\xff","id":1}'
     for transport in ("unix", "udp4", "fifo", "tcp"):
         assert b"-32700" in server.call(transport, document)
@@ -106,7 +106,7 @@ def test_log_names_the_type(server: Server) -> None:
 
 @pytest.mark.slow
 def test_reply_name_beyond_the_locale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reply FIFO whose name is not ASCII gets its reply in an ASCII locale, too, and does not end the reading."""
+    """A reply FIFO whose name is not ASCII gets its reply even in an ASCII locale, and reading goes on."""
     for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
         monkeypatch.setenv(name, value)
     with Server(tmp_path) as server:

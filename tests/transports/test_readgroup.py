@@ -242,7 +242,7 @@ class ReadGroupTests(TestCase):
             assert len(read) == count
 
     async def test_other_ports(self) -> None:
-        """A port that is none of TCP is left alone."""
+        """A port other than TCP is left alone."""
         port = await UNIXServerEndpoint(reactor, os.path.abspath(self.mktemp())).listen(Factory.forProtocol(Echo))
         assert group_reads(port, "test", reactor) is None
         stopped: Deferred[None] = port.stopListening()
@@ -270,7 +270,7 @@ class ReadGroupTests(TestCase):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["poll", "select", "asyncio"])
 def test_reactors(tmp_path: Path, name: str) -> None:
-    """Other reactors than the usual one can read a group, too."""
+    """Reactors other than the usual one can read a group as well."""
     listens = ("--http-listen=tcp:0:interface=127.0.0.1", "--https-listen=tcp:0:interface=127.0.0.1")
     command = ("-n", f"--reactor={name}", "jsonrpcs", "--transport=1", "--fifo-name=", "--tls-self-signed", *listens)
     with Server(tmp_path, command=command) as server:
