@@ -52,5 +52,5 @@ def test_family_is_removed_and_replaced() -> None:
     assert (result(server, "shop.open"), result(server, "shop.close")) == (b'"market"', b"")
     server.remove_family("shop")
     assert result(server, "shop.open") == b""
-    with pytest.raises(ValueError, match="family shop: there is none"):
+    with pytest.raises(ValueError, match="family shop: there is no such family"):
         server.remove_family("shop")

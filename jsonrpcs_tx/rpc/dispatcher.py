@@ -257,7 +257,7 @@ class Dispatcher:
             return self._writer.write(self._error(error, refused), refused, origin)
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
-        """Answer one request, single or of a batch: may it be called, which command is it, and what does that return?
+        """Answer one request, single or of a batch: check that it may be called, find its command, and run that.
 
         @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}.
         """
@@ -391,4 +391,4 @@ class Dispatcher:
         return self._error_reply(error, request.id)
 
     def _error_reply(self, error: Error, id: Any = None) -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, True)
+        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True)

@@ -31,8 +31,7 @@ def write(value: Any) -> bytes:
 
 def check_result(value: Any, bytes_too: bool = False) -> None:
     """Check that JSON can express a result. msgspec also writes what it cannot: bytes as Base64, NaN as null, two keys
-    of
-    different types alike, and C{Raw} verbatim.
+    of different types alike, and C{Raw} verbatim.
 
     @param value: what a command returned, and msgspec could write, so that it is finite.
     @param bytes_too: it may hold bytes, which go out as Base64.

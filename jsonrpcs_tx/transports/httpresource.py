@@ -167,8 +167,8 @@ class JsonRpcResource(resource.Resource):
         client = HttpClient(transport, channel.transport, connected, address, user)
         return self.dispatcher.origin(
             transport,
-            True,
-            id(channel),
+            asynchronous=True,
+            connection=id(channel),
             find_peer=client,
             address=address,
             user=user,
