@@ -17,8 +17,10 @@ from twisted.logger import capturedLogs
 from fuzz import process, rights, streams
 from fuzz.common import CUT, Target, check_message, scratch
 from jsonrpcs_tx import Dispatcher, Fault, Registry
-from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config.files import ConfigError, read_modparams
 from jsonrpcs_tx.config.settings import Settings, from_values
+from jsonrpcs_tx.config.sources import Given
+from jsonrpcs_tx.config.toml import read_toml
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name, store_path
@@ -147,10 +149,11 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 def modparams(text: bytes) -> None:
     """A kamailio.cfg gives settings, or an error that names the file or the setting."""
     try:
-        values = read_modparams(scratch(text))
+        given = read_modparams(scratch(text))
     except ConfigError as error:
-        check_message(error, "modparams: ")
+        check_message(error)
         return
+    values = _values_of(given)
     for name, value in values.items():
         for one in value if type(value) is list else [value]:
             assert type(one) in (str, int), (name, one)
@@ -160,11 +163,20 @@ def modparams(text: bytes) -> None:
 def toml(text: bytes) -> None:
     """A TOML file gives settings, or an error that names the file or the setting."""
     try:
-        values = read_toml(scratch(text))
+        given = read_toml(scratch(text))
     except ConfigError as error:
-        check_message(error, "config: ")
+        check_message(error)
     else:
-        _check_settings(values)
+        _check_settings(_values_of(given))
+
+
+def _values_of(given: dict[str, Given] | None) -> dict[str, Any]:
+    """What a file gives; each value has a place in it."""
+    assert given is not None  # the first error is raised
+    for one in given.values():
+        assert all(place.line > 0 for place in one.places)
+        assert len(one.places) == (len(one.value) or 1 if type(one.value) is list else 1)
+    return {name: one.value for name, one in given.items()}
 
 
 def _check_settings(values: Mapping[str, Any]) -> None:

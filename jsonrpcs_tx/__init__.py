@@ -11,7 +11,7 @@ from jsonrpcs_tx._version import __version__
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from jsonrpcs_tx.access.caller import Caller
-    from jsonrpcs_tx.compose import makeService
+    from jsonrpcs_tx.compose import check, makeService
     from jsonrpcs_tx.config.files import ConfigError
     from jsonrpcs_tx.config.settings import Settings
     from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
@@ -51,6 +51,7 @@ __all__ = [
     "Variable",
     "VariableError",
     "__version__",
+    "check",
     "command",
     "commands_of",
     "current_call",
@@ -81,6 +82,7 @@ _HOMES = {
     "UnknownVariable": "state.variables",
     "Variable": "state.variables",
     "VariableError": "state.variables",
+    "check": "compose",
     "command": "rpc.registry",
     "commands_of": "rpc.registry",
     "current_call": "rpc.current",

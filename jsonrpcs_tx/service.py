@@ -15,9 +15,11 @@ from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.compatibility import COMPATIBILITIES
 from jsonrpcs_tx.config.settings import Settings, fields
 from jsonrpcs_tx.errors import SettingError, StartError
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
@@ -26,8 +28,10 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.destinations import DestinationSets
+from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
+from jsonrpcs_tx.state.shared import SharedVariables, read_definition
 from jsonrpcs_tx.state.tables import Tables
+from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
@@ -51,11 +55,13 @@ class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
     @ivar settings: the settings now; L{change} changes those that are live.
+    @ivar compatibility: the version of Kamailio that it answers like.
     @ivar registry: the commands, which may be added, replaced and removed at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
+    @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
@@ -63,31 +69,43 @@ class JsonRpcService(MultiService):
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
+    def __init__(self, settings: Settings, reactor: Any, checker: Any = None, problems: Problems = FIRST) -> None:
         super().__init__()
         self.settings = settings
+        self.compatibility = COMPATIBILITIES[settings.compatibility]
         self.reactor = reactor
         self.started = time.time()
         self.reloads = Reloads()
         self._families: dict[str, object] = {}
         self.registry = Registry()
         self.counters = Counters()
-        self.destinations = DestinationSets()
+        unprobed = not settings.ds_ping_interval and self.compatibility.flags_without_probing
+        self.destinations = DestinationSets(ignored_flags=PROBING if unprobed else 0)
         self.variables = Variables()
+        self.shared = SharedVariables()
+        for definition in settings.shvset:
+            try:
+                self.shared.define(*read_definition(definition))
+            except ValueError as error:
+                problems.note(SettingError("shvset", definition, f"a value that it can have ({error})"))
         self.tables = Tables(reactor)
         for definition in settings.htable:
-            self.tables.define(definition)
+            with problems.noted():
+                self.tables.define(definition)
+        self._reply_store = _reply_store(settings, problems)
         self.dispatcher = Dispatcher(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
             pretty_format=bool(settings.pretty_format),
+            compatibility=self.compatibility,
+            exec_delta=settings.rpc_exec_delta,
             async_timeout=settings.async_timeout,
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=AccessControl(_read_rules(settings)),
-            reply_store=_reply_store(settings),
+            access=AccessControl(_read_rules(settings, problems)),
+            reply_store=self._reply_store,
         )
         self._exec_origin = self._make_exec_origin()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
@@ -102,11 +120,22 @@ class JsonRpcService(MultiService):
             settings.http_notification,
         )
 
+    def check(self, problems: Problems) -> None:
+        """Check all that the start checks before it opens anything.
+
+        @param problems: takes what is wrong.
+        """
+        for child in self:
+            if isinstance(child, Transport | TableStoreService):
+                child.check(problems)
+
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
             super().privilegedStartService()
 
     def startService(self) -> None:
+        if self._reply_store is not None:
+            self._reply_store.remove_leftovers()
         with self._all_or_nothing():
             super().startService()
         _log.info(
@@ -225,15 +254,18 @@ class JsonRpcService(MultiService):
         for transport in self.transports():
             transport.rules_changed()
 
-    def check_facts(self, access: AccessControl, settings: Settings) -> None:
+    def check_facts(self, access: AccessControl, settings: Settings, problems: Problems = FIRST) -> None:
         """Check that the facts that rules ask for can be known.
 
+        @param problems: takes what is wrong.
         @raise SettingError: one cannot.
+        @raise StartError: the same for a rule of the C{rule_file}.
         """
-        authenticates = self.jsonrpc_dispatch.authenticates
+        authenticates = self.jsonrpc_dispatch.authenticates or settings.http_users
         for fact, known, needs in (("user", authenticates, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-            if fact in access.facts and not known:
-                raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
+            for rule in access.rules:
+                if fact in rule.facts and not known:
+                    problems.note(_unknowable(rule, f"{fact}= with the setting {needs}"))
 
     def _make_exec_origin(self) -> Origin:
         return msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
@@ -315,20 +347,35 @@ def _stop(services: Sequence[IService]) -> Deferred[Any]:
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
-def _read_rules(settings: Settings) -> list[Rule]:
+def _unknowable(rule: Rule, allowed: str) -> SettingError | StartError:
+    """The error of a rule that asks for what cannot be known."""
+    if rule.file:
+        return StartError("rule_file", rule.file, f"{rule.text!r:.200}", allowed, rule.line)
+    return SettingError("rule", rule.text, allowed)
+
+
+def _read_rules(settings: Settings, problems: Problems = FIRST) -> list[Rule]:
     """The rules of the settings and of their file.
 
+    @param problems: takes what is wrong.
     @raise SettingError: one of the settings is not a rule.
     @raise StartError: the file cannot be read, or a line is not a rule.
     """
-    path = settings.rule_file
-    return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
+    rules = []
+    for text in settings.rule:
+        with problems.noted():
+            rules.append(read_rule(text))
+    if settings.rule_file:
+        with problems.noted():
+            rules += read_rule_file(os.path.abspath(settings.path(settings.rule_file)), problems)
+    return rules
 
 
-def _reply_store(settings: Settings) -> ReplyStore | None:
+def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:
     if not settings.store_path:
         return None
     try:
         return ReplyStore(os.path.abspath(settings.path(settings.store_path)))
     except ValueError:
-        raise SettingError("store_path", settings.store_path, "a directory that is there") from None
+        problems.note(SettingError("store_path", settings.store_path, "a directory that is there and can be written"))
+        return None

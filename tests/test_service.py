@@ -30,7 +30,8 @@ from twisted.web.server import Site
 
 from jsonrpcs_tx import Fault, JsonRpcService, SettingError, Settings, StartError, command, makeService
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.config.settings import fields, from_values
+from jsonrpcs_tx.config.settings import GROUPS, fields, from_values
+from jsonrpcs_tx.config.toml import write_value
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal
 from jsonrpcs_tx.options import makeService as make_twistd_service
@@ -53,6 +54,7 @@ DATAGRAM_PROTOCOLS = [name.rstrip("46") for name in DATAGRAM_TRANSPORTS]
 SAMPLES: dict[str, tuple[Any, Any]] = {
     "transport": ("7", 7),
     "dialect": ("jsonrpc2", "jsonrpc2"),
+    "compatibility": ("5.6", "5.6"),
     "pretty_format": ("1", 1),
     "run_dir": ("/run", "/run"),
     "fifo_name": ("my.fifo", "my.fifo"),
@@ -90,6 +92,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "tls_private_key": ("k.pem", "k.pem"),
     "tls_ca": ("ca.pem", "ca.pem"),
     "tls_self_signed": ("yes", True),
+    "rpc_exec_delta": ("3", 3),
     "async_timeout": ("0.5", 0.5),
     "async_limit": ("5", 5),
     "async_limit_client": ("2", 2),
@@ -106,6 +109,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "ds_inactive_threshold": ("4", 4),
     "ds_ping_reply_codes": ("class=4;code=501", "class=4;code=501"),
     "htable": (["a=>size=4;", "b"], ("a=>size=4;", "b")),
+    "shvset": ("a=i:5", ("a=i:5",)),
     "htable_db": ("t.db", "t.db"),
     "fast_paths": ("no", False),
     "watchdog": ("0", 0),
@@ -116,6 +120,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
 BAD: dict[str, list[Any]] = {
     "transport": ["-1", "16", "x", "", 1.0, True, None, [1, 2]],
     "dialect": ["", "Kamailio", "jsonrpc", 2],
+    "compatibility": ["5.5", 6, "kamailio"],
     "pretty_format": ["2", -1, "yes"],
     "run_dir": ["", 1, "a\0b"],
     "fifo_name": [1, "a\0b", ["a", "b"]],
@@ -156,6 +161,7 @@ BAD: dict[str, list[Any]] = {
     "tls_private_key": [1],
     "tls_ca": [1],
     "tls_self_signed": ["maybe", "", 2],
+    "rpc_exec_delta": ["-1", "x"],
     "async_timeout": ["0", "1e9"],
     "async_limit": ["0", 100_001, "x"],
     "async_limit_client": ["0", 100_001, "x"],
@@ -172,6 +178,7 @@ BAD: dict[str, list[Any]] = {
     "ds_inactive_threshold": ["0"],
     "ds_ping_reply_codes": ["class=7", "code=99", "200", "class=4,code=501"],
     "htable": ["=>size=4", "a=size=4", "a b"],
+    "shvset": ["a", "a=x:5", "a=i:x", "=i:5"],
     "htable_db": [1],
     "fast_paths": ["perhaps"],
     "watchdog": ["-1", 600_001, "x"],
@@ -285,7 +292,9 @@ class SettingsTests(DirectoryCase):
     def test_toml(self) -> None:
         """Each setting is taken from TOML, as text and as TOML's own types."""
         for column in (0, 1):
-            lines = [f"{name} = {json.dumps(sample[column])}" for name, sample in SAMPLES.items()]
+            known = {field.name: field.kind for field in fields()}
+            write = write_value if column else lambda value, kind: json.dumps(value)
+            lines = [f"{name} = {write(sample[column], known[name])}" for name, sample in SAMPLES.items()]
             path = self.write("settings.toml", "\n".join(lines))
             assert values_of(parse("--config", path)) == {name: value for name, (_, value) in SAMPLES.items()}
         path = self.write("octal.toml", "fifo_mode = 0o600\ndgram_socket = 'one.sock'")
@@ -324,7 +333,9 @@ class SettingsTests(DirectoryCase):
                     from_values({name: value})
                 error = caught.value
                 assert (error.name, error.allowed) == (name, allowed[name])
-                assert str(error) == f"{name}: {error.value!r} is not allowed; allowed: {allowed[name]}"
+                assert str(error).partition("; did you")[0] == (
+                    f"{name}: {error.value!r} is not allowed; allowed: {allowed[name]}"
+                )
                 if not isinstance(value, list):
                     assert error.value == value
 
@@ -415,7 +426,7 @@ class SettingsTests(DirectoryCase):
             assert self.refusal(f"--{option}", missing).startswith(f"jsonrpcs: {option}: {missing}: No such file")
         for text in ("fifo_name = ", "= 1", "[", "a = 1\na = 2"):
             path = self.write("bad.toml", text)
-            assert self.refusal("--config", path).startswith(f"jsonrpcs: config: {path}: ")
+            assert re.match(f"jsonrpcs: {re.escape(path)}:[12]: ", self.refusal("--config", path))
         (self.directory / "bad.toml").write_bytes(b"a = '\xff'")
         assert "allowed: TOML" in self.refusal("--config", path)
 
@@ -490,15 +501,12 @@ class ModparamTests(DirectoryCase):
     def test_errors(self) -> None:
         """A line of jsonrpcs that cannot be taken is an error with the file, the line and the name."""
         for line, name, problem in (
-            ('modparam("jsonrpcs", "fifo_nmae", "x")', "fifo_nmae", "no such setting; allowed: transport, "),
+            ('modparam("jsonrpcs", "fifo_nmae", "x")', "fifo_nmae", "no such setting; did you mean fifo_name?"),
             ('modparam("jsonrpcs", "debug", UNDEFINED)', "debug", "UNDEFINED has no value; allowed: "),
+            ('modparam("jsonrpcs", "transport", 99)', "transport", "99 is not allowed; allowed: 0 to 15"),
         ):
             path = self.write("kamailio.cfg", f"# one\n/* two\n three */\n{line}\n")
-            assert self.refusal("--modparams", path).startswith(
-                f"jsonrpcs: modparams: {path}: line 4: {name}: {problem}"
-            )
-        path = self.write("kamailio.cfg", 'modparam("jsonrpcs", "transport", 99)')
-        assert self.refusal("--modparams", path) == "jsonrpcs: transport: 99 is not allowed; allowed: 0 to 15"
+            assert self.refusal("--modparams", path).startswith(f"jsonrpcs: {path}:4: {name}: {problem}")
 
 
 class LoadTests(DirectoryCase):
@@ -898,14 +906,16 @@ class PluginTests(TwistdCase):
     arguments = ("jsonrpcs", "--dgram-socket=rpc.sock", "--dgram-socket=udp:127.0.0.1:0", "--fifo-name=rpc.fifo")
 
     def test_help(self) -> None:
-        """--help lists every setting with its default, and twistd lists the plugin."""
+        """--help lists every setting with its default, in groups, and twistd lists the plugin."""
         done = self.twistd("jsonrpcs", "--help")
         assert (done.returncode, done.stderr) == (0, "")
         text = " ".join(done.stdout.split())
         for field in fields():
-            value = "" if field.kind.flag else "="
+            value = "[=no]" if field.kind.flag else "="
             described = f"{option_name(field.name)}{value} {field.help} [default: {field.kind.show(field.daemon)}]"
             assert " ".join(described.split()) in text, field.name
+        headings = [line.removesuffix(":") for line in done.stdout.splitlines() if re.fullmatch(r"\S.*:", line)]
+        assert headings == ["What to do", *GROUPS]
         assert re.search(r"^ +jsonrpcs +JSON-RPC over FIFO", self.twistd("--help").stdout, re.MULTILINE)
 
     def test_foreground(self) -> None:

@@ -61,6 +61,8 @@ class Rule:
     @ivar allow: patterns of methods.
     @ivar deny: the same, for what is denied.
     @ivar text: the rule as it was written.
+    @ivar file: the file that it comes from; empty: it comes from a setting.
+    @ivar line: the number of its line in the file.
     """
 
     transports: frozenset[str]
@@ -73,6 +75,8 @@ class Rule:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     text: str = attrs.field(default="", eq=False)
+    file: str = attrs.field(default="", eq=False)
+    line: int = attrs.field(default=0, eq=False)
 
     @property
     def facts(self) -> frozenset[str]:

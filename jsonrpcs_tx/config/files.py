@@ -1,11 +1,11 @@
-"""Settings from files: TOML of our own, and the ``modparam`` lines of a kamailio.cfg."""
+"""Settings from the ``modparam`` lines of a kamailio.cfg."""
 
 import re
-import tomllib
-from typing import Any
 
 from jsonrpcs_tx.config.settings import fields
+from jsonrpcs_tx.config.sources import Given, Place, add_value
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.problems import FIRST, Problems
 
 _OWN_MODULE = "jsonrpcs"
 
@@ -18,56 +18,40 @@ _DIRECTIVE = re.compile(r"\s*[#!]!(?P<word>\w+)(?:\s+(?P<name>[^\s]+)(?:\s+(?P<v
 
 
 class ConfigError(NotAllowed):
-    """A file of settings cannot be used; C{reason} names the file, the line and what was wrong."""
+    """A file of settings cannot be used."""
 
 
-def read_toml(path: str) -> dict[str, Any]:
-    """The values of a TOML file, by the names of settings.
-
-    @raise ConfigError: it cannot be read, or is not TOML.
-    """
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"config: {path}: {error.strerror}", "a readable TOML file") from None
-    except (ValueError, RecursionError) as error:  # not only TOMLDecodeError: too many digits, too deep
-        raise ConfigError(f"config: {path}: {error}", "TOML, name = value") from None
-
-
-def read_modparams(path: str) -> dict[str, Any]:
+def read_modparams(path: str, problems: Problems = FIRST) -> dict[str, Given] | None:
     """The values of the lines C{modparam("jsonrpcs", "name", value)} of a kamailio.cfg, by the names of settings.
 
     Parameters of the modules C{dispatcher} and C{htable} are read as well if they are settings here. Everything else in
     the file is skipped. Kamailio's C{#!ifdef}, C{#!ifndef}, C{#!else}, C{#!endif} and
     C{#!define} are followed.
 
-    @raise ConfigError: the file cannot be read, a line for jsonrpcs names an unknown parameter, or a value is
-        missing.
+    @param problems: takes the errors.
+    @return: the values, and also those of lines for jsonrpcs that name no parameter of it; None: the file cannot be
+        read.
+    @raise ConfigError: the file cannot be read, or a value is missing.
     """
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             text = file.read()
     except OSError as error:
-        raise ConfigError(f"modparams: {path}: {error.strerror}", "a readable kamailio.cfg") from None
+        problems.note(ConfigError(f"modparams: {path}: {error.strerror}", "a readable kamailio.cfg"))
+        return None
     known = {(field.module, field.name): field for field in fields()}
-    values: dict[str, Any] = {}
+    values: dict[str, Given] = {}
     lines, defines = _active_lines(_without_comments(text))
     active = "\n".join(lines)
     for match in _MODPARAM.finditer(active):
         modules, name = match["modules"].split("|"), match["name"]
-        place = f"modparams: {path}: line {active.count(chr(10), 0, match.start()) + 1}: {name}"
+        place = Place("modparam", path, active.count("\n", 0, match.start()) + 1)
         field = next((known[module, name] for module in modules if (module, name) in known), None)
-        if field is None:
-            if _OWN_MODULE not in modules:
-                continue
-            allowed = ", ".join(name for module, name in known if module == _OWN_MODULE)
-            raise ConfigError(f"{place}: no such setting", allowed)
-        value = _value(match["value"], defines, place)
-        if field.kind.several:
-            values.setdefault(name, []).append(value)
-        else:
-            values[name] = value
+        if field is None and _OWN_MODULE not in modules:
+            continue
+        with problems.noted():
+            value = _value(name, match["value"], defines, place)
+            add_value(values, name, value, place, field is not None and field.kind.several)
     return values
 
 
@@ -106,7 +90,7 @@ def _active_lines(text: str) -> tuple[list[str], dict[str, str]]:
     return active, defines
 
 
-def _value(literal: str, defines: dict[str, str], place: str) -> str | int:
+def _value(name: str, literal: str, defines: dict[str, str], place: Place) -> str | int:
     literal = defines.get(literal, literal)
     if literal[:1] == '"':
         return re.sub(r"\\(.)", r"\1", literal[1:-1])
@@ -117,4 +101,5 @@ def _value(literal: str, defines: dict[str, str], place: str) -> str | int:
     try:
         return int(literal, 0)
     except ValueError:
-        raise ConfigError(f"{place}: {literal} has no value", "a number, a string or a define") from None
+        allowed = "a number, a string or a define"
+        raise ConfigError(f"{name}: {literal} has no value", allowed, place.file, place.line) from None

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
+from jsonrpcs_tx.compatibility import V6_1, Compatibility
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS
 from jsonrpcs_tx.rpc.around import Around
@@ -20,11 +21,13 @@ from jsonrpcs_tx.rpc.binding import Binding, Mismatch
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
+from jsonrpcs_tx.rpc.elsewhere import Elsewhere
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
@@ -50,6 +53,8 @@ class Dispatcher:
     @param clock: tells the time, for least intervals and time limits.
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
+    @param compatibility: the version of Kamailio whose layout that is.
+    @param exec_delta: the least interval in seconds of commands with the option C{exec_delta}.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
@@ -69,6 +74,8 @@ class Dispatcher:
         *,
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
+        compatibility: Compatibility = V6_1,
+        exec_delta: int = 0,
         async_timeout: float = 60,
         async_limit: int = 1000,
         async_limit_client: int = 100,
@@ -85,11 +92,12 @@ class Dispatcher:
         self._commands = registry.table
         self._envelope = Envelope(dialect)
         self.read = self._envelope.read
-        self._runner = Runner(clock, self.delayed)
+        self._runner = Runner(clock, self.delayed, exec_delta)
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
-        self._writer = ReplyWriter(pretty_format, reply_store)
+        self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
+        self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
         self._follows_calls = False
 
@@ -268,6 +276,7 @@ class Dispatcher:
             return self._error(_FORBIDDEN, request)
         command = self._commands.get(request.method)
         if command is None:
+            self._elsewhere.tell(request.method, origin)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:

@@ -37,6 +37,7 @@ class CommandOptions:
     timeout: float | None
     stateless: bool
     deprecated: str | None = None
+    exec_delta: bool = False
 
 
 def command(
@@ -48,6 +49,7 @@ def command(
     timeout: float | None = None,
     stateless: bool = False,
     deprecated: str | None = None,
+    exec_delta: bool = False,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -66,7 +68,7 @@ def command(
     @param usage: the fault for a parameter that is missing or is not the string that is wanted; default: the
         dialect's Invalid Parameters.
     @param interval: the least time in seconds between two runs; a call that comes earlier is answered with 500
-        "Command Executed Too Fast" (Kamailio's C{RPC_EXEC_DELTA}).
+        "Command Executed Too Fast".
     @param lock: commands with the same lock never overlap: one that comes while another is in progress waits for it
         over HTTP(S), and is refused with 500 elsewhere.
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
@@ -74,6 +76,7 @@ def command(
         may run it (setting C{dgram_workers}).
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
+    @param exec_delta: the setting C{rpc_exec_delta} is its least interval (Kamailio's C{RPC_EXEC_DELTA}).
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
     @raise TypeError: when it decorates: another option is not of its type, or out of range.
     """
@@ -82,7 +85,7 @@ def command(
 
     def decorate(function: _F) -> _F:
         try:
-            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated)
+            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated, exec_delta)
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         except (TypeError, AttributeError) as error:
@@ -103,6 +106,7 @@ def _check_options(options: CommandOptions) -> None:
             options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
+        ("exec_delta", "True or False", isinstance(options.exec_delta, bool)),
         (
             "deprecated",
             "what to do instead, as a string",
@@ -121,6 +125,10 @@ def _usage_of(usage: object) -> Error | None:
         with suppress(Exception):  # of a subclass, anything
             return with_data(error_of(usage), usage.data)
     raise TypeError(f"usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
+
+
+def _is_limited(options: CommandOptions) -> bool:
+    return options.exec_delta or options.interval > 0 or options.lock is not None
 
 
 def _is_number(value: object) -> bool:
@@ -250,7 +258,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
-        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated or parameter),
+        plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )

@@ -93,7 +93,7 @@ class StateKeeper:
     def answered(self, group: DestinationSet, destination: Destination) -> None:
         """A probe was answered."""
         tally = self._tally(destination)
-        tally.failed = 0
+        tally.failed = destination.unanswered = 0
         tally.answered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE or tally.answered >= self._settings.ds_inactive_threshold:
@@ -105,6 +105,7 @@ class StateKeeper:
         tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
+        destination.unanswered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE:
             state |= TRYING

@@ -1,5 +1,6 @@
 """Keeps hash tables in a SQLite file, from one run of a program to the next."""
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.safefiles import weak_place
 from jsonrpcs_tx.state.tables import Contents, Row, StorageError, Table, Tables
 
@@ -31,6 +33,12 @@ _SCHEMA: Final = f"""
         WITHOUT ROWID;
     PRAGMA journal_mode = WAL;
 """
+_SELECT: Final = "SELECT key, value, expires FROM item WHERE htable = ?"
+
+_FORMATS: Final = slice(18, 20)
+_ROLLBACK_FORMATS: Final = b"\1\1"
+"""Where the header of a SQLite file says whether it has a write-ahead log, and that it has none."""
+
 _BUSY_TIMEOUT: Final = 1.0
 """Seconds to wait at the start, and in all at the stop, for another process that writes to the file."""
 
@@ -106,9 +114,7 @@ class TableStore:
         """What was stored of a table, which is not changed; see L{reload}."""
         name = table.definition.name
         try:
-            return table.read(
-                self._connection.execute("SELECT key, value, expires FROM item WHERE htable = ?", (name,))
-            )
+            return table.read(self._connection.execute(_SELECT, (name,)))
         except (sqlite3.Error, ValueError) as error:
             raise StorageError(f"table {name} not read: {error}") from error
 
@@ -153,17 +159,27 @@ def _check(path: str) -> None:
 
     @raise ValueError: it is not.
     """
+    _check_header(path)
+    with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT)) as connection:
+        _check_pages(connection)
+
+
+def _check_header(path: str) -> None:
+    """@raise ValueError: a file is not one of hash tables."""
     with open(path, "rb") as file:
         header = file.read(72)
     if not header.startswith(_MAGIC) or header[68:] != _APPLICATION_ID.to_bytes(4, "big"):
         raise ValueError("not a file of hash tables")
-    with closing(sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT)) as connection:
-        ((version,),) = connection.execute("PRAGMA user_version")
-        if version != _VERSION:
-            raise ValueError(f"made by another version ({version}, not {_VERSION})")
-        ((problem,),) = connection.execute("PRAGMA quick_check(1)")
-        if problem != "ok":
-            raise ValueError(f"damaged ({' '.join(problem.split())})")
+
+
+def _check_pages(connection: sqlite3.Connection) -> None:
+    """@raise ValueError: a file was made by another version, or is damaged."""
+    ((version,),) = connection.execute("PRAGMA user_version")
+    if version != _VERSION:
+        raise ValueError(f"made by another version ({version}, not {_VERSION})")
+    ((problem,),) = connection.execute("PRAGMA quick_check(1)")
+    if problem != "ok":
+        raise ValueError(f"damaged ({' '.join(problem.split())})")
 
 
 def _make(path: str) -> None:
@@ -289,6 +305,42 @@ class TableStoreService(Service):
         self._store: TableStore | None = None
         self._thread: StoreThread | None = None
         self._sweep_call: Any = None
+
+    def check(self, problems: Problems) -> None:
+        """Check that the file can be used, and that its rows can be read, as far as that shows without opening it.
+
+        @param problems: takes what is wrong.
+        """
+        if not self._path:
+            return
+        with problems.noted(), _start_errors(self._path):
+            path = os.path.realpath(self._path)
+            _check_place(path)
+            for needed in (path, os.path.dirname(path)):
+                if os.path.exists(needed) and not os.access(needed, os.W_OK, effective_ids=True):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if os.path.exists(path) and os.path.getsize(path):
+                _check_header(path)
+                if not os.path.exists(f"{path}-wal"):  # otherwise a server uses it, or one that crashed left the rest
+                    self._check_copy(path)
+
+    def _check_copy(self, path: str) -> None:
+        """Check what is in a file in a copy in memory: SQLite makes files beside those that it opens.
+
+        @raise ValueError: it is damaged, or has invalid rows.
+        @raise sqlite3.Error: it is damaged.
+        """
+        with open(path, "rb") as file:
+            data = bytearray(file.read())
+        data[_FORMATS] = _ROLLBACK_FORMATS  # it has no write-ahead log, but is marked as having one
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.deserialize(bytes(data))
+            _check_pages(connection)
+            for table in self._tables.values():
+                try:
+                    table.read(connection.execute(_SELECT, (table.definition.name,)))
+                except ValueError as error:
+                    raise ValueError(f"table {table.definition.name} not read: {error}") from None
 
     def startService(self) -> None:
         """Read the tables.

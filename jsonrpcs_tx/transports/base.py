@@ -4,6 +4,7 @@ import attrs
 from twisted.application.service import Service
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.problems import Problems
 
 
 @attrs.frozen
@@ -37,6 +38,12 @@ class Transport(Service):
 
     protocol: str
     listener: Listener | None = None
+
+    def check(self, problems: Problems) -> None:
+        """Check all that can be checked without opening or changing anything; L{privilegedStartService} does so first.
+
+        @param problems: takes what is wrong.
+        """
 
     def startService(self) -> None:
         self.privilegedStartService()

@@ -11,12 +11,13 @@ from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix, check_unix
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
@@ -69,6 +70,7 @@ class DatagramService(Transport):
         """
         if self._socket is not None:
             return
+        self.check(FIRST)
         sock = self._open()
         sock.setblocking(False)  # noqa: FBT003 # Python's own way
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -132,12 +134,24 @@ class UdpService(DatagramService):
 
     protocol = "udp"
 
-    def _open(self) -> socket.socket:
+    def check(self, problems: Problems) -> None:
+        with problems.noted():
+            self._check_access(self._resolve()[4][0])
+
+    def _resolve(self) -> tuple[Any, ...]:
+        """The address as C{getaddrinfo} gives it.
+
+        @raise StartError: it names a network interface that is not there.
+        """
         address = network_address("udp", self._address)
         assert address is not None
-        family, kind, protocol, _, resolved = socket.getaddrinfo(
-            *address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-        )[0]
+        try:
+            return socket.getaddrinfo(*address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+        except OSError as error:
+            raise self._error(error) from None
+
+    def _open(self) -> socket.socket:
+        family, kind, protocol, _, resolved = self._resolve()
         sock = socket.socket(family, kind, protocol)
         try:
             if family == socket.AF_INET6:
@@ -146,14 +160,16 @@ class UdpService(DatagramService):
             self._check_access(sock.getsockname()[0])
         except OSError as error:
             sock.close()
-            allowed = "a free address of this machine"
-            raise StartError("dgram_socket", self._address, error.strerror, allowed) from None
+            raise self._error(error) from None
         except StartError:
             sock.close()
             raise
         host, port = sock.getsockname()[:2]
         self.listener = Listener("udp", host, port)
         return sock
+
+    def _error(self, error: OSError) -> StartError:
+        return StartError("dgram_socket", self._address, error.strerror, "a free address of this machine")
 
     def _check_access(self, host: str) -> None:
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
@@ -181,15 +197,23 @@ class UnixDatagramService(DatagramService):
         self._keeper.stop()
         return super().stopService()
 
-    def _open(self) -> socket.socket:
-        settings = self._settings
+    def check(self, problems: Problems) -> None:
+        check_unix("dgram_socket", self._path(), self._ownership(), problems)
+
+    def _path(self) -> str:
         # A client sees the path that was bound, and socat takes replies from the path only that it was given.
-        path = os.path.abspath(settings.path(self._address))
-        ownership = Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+        return os.path.abspath(self._settings.path(self._address))
+
+    def _ownership(self) -> Ownership:
+        settings = self._settings
+        return Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+
+    def _open(self) -> socket.socket:
+        path = self._path()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first datagram can come
         try:
-            self._file = bind_unix("dgram_socket", path, sock, ownership)
+            self._file = bind_unix("dgram_socket", path, sock, self._ownership())
         except StartError:
             sock.close()
             raise

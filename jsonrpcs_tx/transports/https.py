@@ -7,6 +7,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports import tls, twistedprivates
 from jsonrpcs_tx.transports.http import reactor_for
 from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
@@ -39,6 +40,12 @@ class HttpsService(StreamService):
             self._context.reload()
             self._site.jsonrpc.hosts.add(self._context.names)
         return True
+
+    def check(self, problems: Problems) -> None:
+        with problems.noted():
+            twistedprivates.require("https_listen", twistedprivates.TLS)
+        tls.check(self._settings, problems)
+        super().check(problems)
 
     def privilegedStartService(self) -> None:
         """Read the certificate and bind the port.

@@ -14,7 +14,8 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.transports import proxyprotocol
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.transports import endpoints, proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
@@ -65,6 +66,22 @@ class StreamService(Transport):
         self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
 
+    def check(self, problems: Problems) -> None:
+        endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
+        try:
+            host = endpoints.host_of(endpoint, self._reactor, problems)
+        except Exception:  # each kind of endpoint raises its own errors
+            problems.note(self._error(Failure()))
+        else:
+            with problems.noted():
+                self._check_access(host)
+
+    def _check_access(self, host: str | None) -> None:
+        """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
+        if not self._access.covers(self.protocol, host):
+            allowed = f"a loopback address, or a rule for {self.protocol}"
+            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
+
     def privilegedStartService(self) -> None:
         """Bind the port, while the process may still do so.
 
@@ -72,6 +89,7 @@ class StreamService(Transport):
         """
         if self._listening is not None:
             return
+        self.check(FIRST)
         failures: list[Failure] = []
         try:
             listening = self._listen()
@@ -125,10 +143,11 @@ class StreamService(Transport):
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
-        if not self._access.covers(self.protocol, getattr(host, "host", None)):
+        try:
+            self._check_access(getattr(host, "host", None))
+        except StartError:
             port.stopListening()
-            allowed = f"a loopback address, or a rule for {self.protocol}"
-            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
+            raise
         if self._fast:
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):

@@ -54,6 +54,8 @@ class Kamailio:
             f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
             'modparam("htable", "htable", "a=>size=4;")',
+            'modparam("pv", "shvset", "number=i:5")',
+            'modparam("pv", "shvset", "text=s:hello")',
             'modparam("dispatcher", "reload_delta", 0)',
             f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
             'modparam("jsonrpcs", "transport", 7)',
@@ -68,7 +70,10 @@ class Kamailio:
         self._log = directory / "kamailio.log"
         self.start()
 
-    OPTIONS = ("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}")
+    OPTIONS = (
+        *("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}"),
+        *("--shvset=number=i:5", "--shvset=text=s:hello"),
+    )
     """The options with which this server has the same."""
 
     def __enter__(self) -> "Kamailio":
