@@ -19,24 +19,34 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.rpc.call import Call
     from jsonrpcs_tx.rpc.current import current_call
     from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+    from jsonrpcs_tx.rpc.envelope import JSONRPC2, KAMAILIO
     from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
-    from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
+    from jsonrpcs_tx.rpc.registry import Command, Registry, command, commands_of
     from jsonrpcs_tx.service import JsonRpcService
+    from jsonrpcs_tx.state.counters import Counter
     from jsonrpcs_tx.state.destinations import DestinationError, NoDestination
     from jsonrpcs_tx.state.tables import StorageError
     from jsonrpcs_tx.state.variables import UnknownVariable, Variable, VariableError
+    from jsonrpcs_tx.transports.base import Listener, Transport
+    from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 
 __all__ = [
+    "JSONRPC2",
+    "KAMAILIO",
     "MISSING",
     "Call",
     "Caller",
+    "Command",
     "ConfigError",
+    "Counter",
     "DestinationError",
     "Dispatcher",
     "Fault",
     "InvalidParams",
+    "JsonRpcResource",
     "JsonRpcService",
     "JsonRpcsError",
+    "Listener",
     "NoDestination",
     "NotAllowed",
     "Origin",
@@ -47,6 +57,7 @@ __all__ = [
     "StartError",
     "StorageError",
     "Text",
+    "Transport",
     "UnknownVariable",
     "Variable",
     "VariableError",
@@ -61,13 +72,19 @@ __all__ = [
 _HOMES = {
     "Call": "rpc.call",
     "Caller": "access.caller",
+    "Command": "rpc.registry",
     "ConfigError": "config.files",
+    "Counter": "state.counters",
     "DestinationError": "state.destinations",
     "Dispatcher": "rpc.dispatcher",
     "Fault": "rpc.faults",
     "InvalidParams": "rpc.faults",
+    "JSONRPC2": "rpc.envelope",
+    "JsonRpcResource": "transports.httpresource",
     "JsonRpcService": "service",
     "JsonRpcsError": "errors",
+    "KAMAILIO": "rpc.envelope",
+    "Listener": "transports.base",
     "MISSING": "rpc.binding",
     "NoDestination": "state.destinations",
     "NotAllowed": "errors",
@@ -79,6 +96,7 @@ _HOMES = {
     "StartError": "errors",
     "StorageError": "state.tables",
     "Text": "rpc.binding",
+    "Transport": "transports.base",
     "UnknownVariable": "state.variables",
     "Variable": "state.variables",
     "VariableError": "state.variables",

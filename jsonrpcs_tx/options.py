@@ -7,9 +7,10 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from typing import Any, Final, NoReturn
 
+import attrs
 from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python import usage
@@ -26,6 +27,8 @@ from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
 from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
@@ -36,6 +39,8 @@ _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
 
 _LOG_FILE: Final = "twistd.log"
 """Where twistd logs as a daemon, unless it is told."""
+
+_log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
@@ -54,11 +59,11 @@ class Options(usage.Options):
 
     synopsis = "[options]"
     longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
-    optParameters = [
+    optParameters: list[Any] = [
         ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
         ["modparams", None, None, 'kamailio.cfg to read settings from: its lines modparam("jsonrpcs", ...)'],
     ]
-    optFlags = [
+    optFlags: list[Any] = [
         ["check", None, "report everything that would keep the server from starting, open nothing, and exit: 0 or 1"],
         ["show-settings", None, "print the settings and where each comes from, in TOML that --config takes, and exit"],
     ]
@@ -68,7 +73,7 @@ class Options(usage.Options):
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Given] = {}
-        self.sources = Sources()
+        self.sources: Sources = Sources()
         self._problems = AllProblems()
 
     def opt_version(self) -> NoReturn:
@@ -95,7 +100,7 @@ class Options(usage.Options):
         return f"\n{self.longdesc}\n\n" + grouped_usage(own, width or int(os.environ.get("COLUMNS", "80")))
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse the words of a command line; see L{usage.Options}.
+        """Parse the words of a command line; see C{usage.Options}.
 
         @raise Refusal: they cannot be used, or the files that they name.
         """
@@ -159,7 +164,7 @@ class Options(usage.Options):
         """Check what the start checks, in the directories in which it would."""
         globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
         check_twistd_files(self, problems)
-        _check_in_place(self, make_server(self.settings, problems), problems)
+        _check_in_place(self, make_server(self, problems), problems)
 
     def _report(self, found: Sequence[JsonRpcsError]) -> None:
         """Print all problems, and exit if there are any."""
@@ -197,23 +202,53 @@ def _print_warning(event: LogEvent) -> None:
         sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
 
 
+def _twistd_files(options: usage.Options) -> tuple[str, str]:
+    """The paths of twistd's log and pid file; empty: there is none."""
+    twistd = options.parent
+    if twistd is None:
+        return "", ""
+    stays = twistd["nodaemon"] or twistd["debug"]
+    log = twistd["logfile"] or ("-" if stays else _LOG_FILE)
+    if log == "-" or twistd["syslog"] or twistd["logger"] is not None:
+        log = ""
+    return log and os.path.abspath(log), twistd["pidfile"] or ""
+
+
 def check_twistd_files(options: usage.Options, problems: Problems) -> None:
     """Check that twistd can write its log and its pid file.
 
     @param options: those of C{twistd jsonrpcs}.
     @param problems: takes what is wrong.
     """
-    twistd = options.parent
-    if twistd is None:
-        return
-    stays = twistd["nodaemon"] or twistd["debug"]
-    log = twistd["logfile"] or ("-" if stays else _LOG_FILE)
-    if log != "-" and not twistd["syslog"] and twistd["logger"] is None:
-        with problems.noted():
-            _check_writable("--logfile", log)
-    if twistd["pidfile"]:
-        with problems.noted():
-            _check_writable("--pidfile", twistd["pidfile"])
+    for option, path in zip(("--logfile", "--pidfile"), _twistd_files(options), strict=True):
+        if path:
+            with problems.noted():
+                _check_writable(option, path)
+
+
+def check_log_of(user: User, options: usage.Options, problems: Problems) -> None:
+    """Check that the user that the process becomes can open the log again.
+
+    @param problems: takes what is wrong.
+    """
+    log, _ = _twistd_files(options)
+    reason = user.obstacle(log, os.F_OK) if log else None
+    if reason is None and os.path.isfile(log) and os.stat(log).st_uid != os.geteuid():
+        reason = user.obstacle(log, os.R_OK | os.W_OK)  # it cannot be handed over
+    if reason is not None:
+        problems.note(StartError("twistd --logfile", log, reason, "a file that this user can read and write"))
+
+
+def hand_over_twistd_files(options: usage.Options, user: User) -> None:
+    """Give what twistd has made as root to the user that the process becomes."""
+    log, pid = _twistd_files(options)
+    for path in filter(None, (log, pid)):
+        with suppress(OSError):
+            user.take(path)
+    if os.path.isfile(pid):
+        reason = user.obstacle_to_removal(pid)
+        if reason is not None:
+            _log.warn("{path} stays behind at the stop: {reason}", path=pid, reason=reason)
 
 
 def _check_writable(option: str, path: str) -> None:
@@ -258,6 +293,8 @@ class _DaemonService(MultiService):
 
     def privilegedStartService(self) -> None:
         with self._one_line():
+            if self.server.user is not None:
+                hand_over_twistd_files(self._options, self.server.user)
             super().privilegedStartService()
 
     def startService(self) -> None:
@@ -273,14 +310,24 @@ class _DaemonService(MultiService):
             raise self._options.refusal(error) from None
 
 
-def make_server(settings: Settings, problems: Problems) -> JsonRpcService:
-    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory.
+def make_server(options: Options, problems: Problems) -> JsonRpcService:
+    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other
+    files in that to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """
+    settings, twistd = options.settings, options.parent
     if settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    return compose.assemble(settings, None, (), None, problems)
+    if twistd is None:
+        return compose.assemble(settings, None, (), None, problems)
+    if os.path.realpath(twistd["rundir"]) != os.getcwd():
+        run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
+        settings = attrs.evolve(settings, run_dir=run_dir)
+    server = compose.assemble(settings, None, (), None, problems, twistd["uid"], twistd["gid"])
+    if server.user is not None:
+        check_log_of(server.user, options, problems)
+    return server
 
 
 def makeService(options: Options) -> IService:
@@ -289,7 +336,7 @@ def makeService(options: Options) -> IService:
     parent = _DaemonService(options)
     try:
         check_twistd_files(options, FIRST)
-        server = make_server(options.settings, FIRST)
+        server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
     except (JsonRpcsError, ValueError, TypeError) as error:

@@ -1,5 +1,6 @@
 """Rules from a file: one on each line; empty lines, and lines that start with C{#}, are skipped."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import attrs
@@ -8,6 +9,7 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
@@ -16,10 +18,11 @@ MAX_SIZE: Final = 1_048_576
 """Bytes of the largest file."""
 
 
-def read_rule_file(path: str, problems: Problems = FIRST) -> list[Rule]:
+def read_rule_file(path: str, problems: Problems = FIRST, known: Mapping[str, Protocol] = PROTOCOLS) -> list[Rule]:
     """Read a file of rules.
 
     @param problems: takes the errors in lines.
+    @param known: the transports by name.
     @raise StartError: of the setting C{rule_file}: the file cannot be read, or a line is not a rule; it says which.
     """
     try:
@@ -38,7 +41,7 @@ def read_rule_file(path: str, problems: Problems = FIRST) -> list[Rule]:
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith(b"#"):
             try:
-                rules.append(attrs.evolve(read_rule(line.decode().strip()), file=path, line=number))
+                rules.append(attrs.evolve(read_rule(line.decode().strip(), known), file=path, line=number))
             except UnicodeDecodeError:
                 problems.note(StartError("rule_file", path, "it is not UTF-8", "a rule", number))
             except SettingError as error:

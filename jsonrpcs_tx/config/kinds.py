@@ -166,6 +166,10 @@ def _http_path(value: object) -> str:
     return _string(value)
 
 
+def _http_path_or_none(value: object) -> str:
+    return _http_path(value) if value != "" else ""
+
+
 def _origin(value: object) -> str:
     if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
         raise ValueError
@@ -236,6 +240,7 @@ PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
+HEALTH_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
 RULE: Final = Kind(_string, "a rule, see docs/access.md")

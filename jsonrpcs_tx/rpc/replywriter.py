@@ -19,7 +19,7 @@ class ReplyWriter:
     def __init__(self, layout: Layout | None, store: ReplyStore | None) -> None:
         self._layout = layout
         self._store = store
-        self.idle = layout is None and store is None
+        self.idle: bool = layout is None and store is None
 
     def write(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
         """Lay a reply out, unless it is that of a batch, and store it if its request asks for that.

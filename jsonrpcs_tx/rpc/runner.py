@@ -30,7 +30,7 @@ class Runner:
     """
 
     def __init__(self, clock: IReactorTime, delayed: DelayedCommands, exec_delta: int) -> None:
-        self.arounds = Arounds()
+        self.arounds: Arounds = Arounds()
         self._exec_delta = exec_delta
         self._clock = clock
         self._delayed = delayed

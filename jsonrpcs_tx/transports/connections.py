@@ -72,12 +72,12 @@ class Connections:
         self._clock = clock
         self._open: OrderedDict[Connection, int] = OrderedDict()  # in order of use, the latest last
         self._gone: Deferred[None] | None = None
-        self.accepted = 0
+        self.accepted: int = 0
         self.rejected = 0
-        self.late = 0
+        self.late: int = 0
         self.changed: Callable[[], None] | None = None
-        self.departures = Departures(clock)
-        self.unread = UnreadReplies(clock)
+        self.departures: Departures = Departures(clock)
+        self.unread: UnreadReplies = UnreadReplies(clock)
 
     @property
     def limit(self) -> int:

@@ -41,6 +41,7 @@ class UnixPort(unix.Port):
         reactor: Any,
         bind: Callable[[], tuple[socket.socket, OwnFile | None]],
     ) -> None:
+        self.socket: socket.socket
         super().__init__(os.fsencode(path), factory, backlog, reactor=reactor)
         self._path = path
         self._bind = bind
@@ -53,7 +54,7 @@ class UnixPort(unix.Port):
         self.factory.doStart()  # type: ignore[union-attr] # it has one
         self.socket.listen(self.backlog)
         self.connected = True
-        self.fileno = self.socket.fileno  # type: ignore[method-assign] # as Port itself does
+        self.fileno: Callable[[], int] = self.socket.fileno  # as Port itself does
         self.numberAccepts = 100
         self.startReading()
 

@@ -239,7 +239,8 @@ def plant_modules(directory: Path) -> Planted:
         "settings.toml:10: htable: 'a' is not allowed; allowed: each table once",
         "settings.toml:11: htable_db: ./text: not a file of hash tables",
         "settings.toml:13: tls_private_key: ./other.key: not the key of ./cert.pem",
-        rf"{rules}:2: rule_file: 'http user=ann allow \*'; allowed: user= with the setting http_users",
+        rf"{rules}:2: rule_file: 'http user=ann allow \*'; allowed: user= with the setting http_users, or in a program "
+        "a checker or site_authenticates",
     ]
 
 
@@ -473,9 +474,9 @@ class TestPrograms:
             run_dir=tmp_path, rule_file="rules", fifo_name="none/fifo", dgram_socket="udp:0.0.0.0:0", load="coer"
         )
         found = check(settings, reactor)
-        assert [type(error) for error in found] == [StartError, StartError, SettingError, StartError, StartError]
+        assert [type(error) for error in found] == [SettingError, StartError, StartError, StartError, StartError]
         rules = str(tmp_path / "rules")
-        assert [(error.file, error.line) for error in found[:3]] == [(rules, 2), (rules, 3), (None, None)]
+        assert [(error.file, error.line) for error in found[:3]] == [(None, None), (rules, 2), (rules, 3)]
         with pytest.raises(JsonRpcsError) as caught:
             makeService(settings, reactor)
         assert str(caught.value) == str(found[0])

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonrpcs_tx.client.blocking import Client
@@ -28,12 +29,15 @@ def free_port() -> int:
 class Kamailio:
     """Kamailio in a directory of its own, with the settings that the tests' servers have.
 
+    @param more: further lines of its configuration.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
-    def __init__(self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/") -> None:
+    def __init__(
+        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+    ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
         # Its paths have a limit that pytest's directories exceed.
@@ -63,6 +67,7 @@ class Kamailio:
             f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',
             f'modparam("jsonrpcs", "fifo_reply_dir", "{reply_dir}")',
             f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
+            *more,
             "request_route { exit; }",
             "event_route[xhttp:request] { jsonrpc_dispatch(); }",
         ]
