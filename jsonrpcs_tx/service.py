@@ -12,6 +12,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import deferLater
 
+from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
@@ -74,6 +75,8 @@ class JsonRpcService(MultiService):
     @ivar started: when it was made, in seconds since 1970.
     @ivar health: whether all is well; programs may add checks.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
+    @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
+        others are read; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the one that tells the health, likewise.
     """
@@ -95,6 +98,7 @@ class JsonRpcService(MultiService):
         self.started: float = time.time()
         self.health: Health = Health()
         self.reloads: Reloads = Reloads()
+        self.reopens: Reloads = Reloads("reopened")
         self._families: dict[str, object] = {}
         self.registry: Registry = Registry()
         self.counters: Counters = Counters()
@@ -175,7 +179,10 @@ class JsonRpcService(MultiService):
         with self._all_or_nothing():
             super().startService()
         _log.info(
-            "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
+            "serving {count} commands, dialect {dialect}, jsonrpcs_tx {version}",
+            count=len(self.registry),
+            dialect=self.settings.dialect,
+            version=__version__,
         )
 
     def stopService(self) -> Deferred[Any]:

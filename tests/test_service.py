@@ -118,6 +118,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "fast_paths": ("no", False),
     "watchdog": ("0", 0),
     "debug": ("-1", -1),
+    "log_format": ("json", "json"),
 }
 """Of each setting a value other than its default, as text, and as it comes out."""
 
@@ -191,6 +192,7 @@ BAD: dict[str, list[Any]] = {
     "fast_paths": ["perhaps"],
     "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
+    "log_format": ["xml", ""],
 }
 """Of each setting what it does not take."""
 

@@ -48,6 +48,9 @@ class Server(Protocol):
     reactor: Any
     started: float
 
+    def change(self, **values: Any) -> None:
+        """Change live settings."""
+
     @property
     def families(self) -> list[str]:
         """The names of the families of commands that are loaded, in order."""

@@ -430,6 +430,13 @@ class Settings:
         live=True,
     )
 
+    log_format: str = _setting(
+        "text",
+        kinds.LOG_FORMAT,
+        "how twistd jsonrpcs writes its log: text or json, lines for a file (twistd's --logfile) or standard output; "
+        "journald or syslog, entries for the one of this machine (programs have their own log)",
+    )
+
     def __new__(cls, **values: Any) -> "Settings":
         """Look for names that are not settings: those say what was probably meant.
 

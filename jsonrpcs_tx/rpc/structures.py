@@ -136,7 +136,7 @@ def as_json(params: Sequence[Any] | Mapping[str, Any]) -> Any:
     """Parameters that a program gives as Python values, in the JSON that says them; a Decimal as it is.
 
     @return: a list or a dict.
-    @raise InvalidParams: JSON cannot say one.
+    @raise InvalidParams: JSON cannot express one.
     """
     try:
         if isinstance(params, Mapping):

@@ -253,7 +253,7 @@ class JsonRpcResource(resource.Resource):
         def refused(failure: Failure) -> None:
             refusal = failure.value
             if not isinstance(refusal, Refused):
-                _log.failure("http: a request failed", failure)
+                _log.failure("http: a request of {peer} failed", failure, peer=known_as)
                 refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
             if not request._disconnected and not request.finished:
                 refuse_caller(request, refusal)

@@ -10,13 +10,16 @@ from twisted.web import http, resource, server
 from zope.interface import implementer, implementer_only
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
-from jsonrpcs_tx.transports.refusals import closing_response, refuse
+from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
+
+_log = make_logger(__name__)
 
 ABORT_TIME: Final = 15.0
 """Seconds in which the client of an idle connection that is being closed has to close its side."""
@@ -82,7 +85,9 @@ class _Request(server.Request):
         self._discarded = 0
         site = self.channel.site
         headers = site.jsonrpc.pages.reply_headers(self.requestHeaders)
-        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {site.max_body} bytes", headers)
+        reason = f"allowed: a body of {site.max_body} bytes"
+        log_refusal(self.getClientAddress(), http.REQUEST_ENTITY_TOO_LARGE, reason)
+        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, reason, headers)
         self.channel.transport.write(words)
         self.requestHeaders.removeHeader(b"Expect")
 
@@ -168,6 +173,11 @@ class Channel(http.HTTPChannel):
         elif self.busy:
             self.setTimeout(self.site.timeOut)
         else:
+            _log.debug(
+                "http: {peer} was idle for {seconds:g} s; closed",
+                peer=self.transport.getPeer(),
+                seconds=self.site.timeOut,
+            )
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
 
@@ -247,6 +257,7 @@ class Channel(http.HTTPChannel):
 
     def _refuse(self, code: int, reason: str) -> None:
         """Answer a request that cannot be read, and close the connection."""
+        log_refusal(self.transport.getPeer(), code, reason)
         self.transport.write(closing_response(code, reason))
         self.loseConnection()
 
