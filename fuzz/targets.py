@@ -17,7 +17,8 @@ from twisted.logger import capturedLogs
 from fuzz import process, rights, streams
 from fuzz.common import CUT, Target, check_message, scratch
 from jsonrpcs_tx import Dispatcher, Fault, Registry
-from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config.files import ConfigError, read_toml
+from jsonrpcs_tx.config.modparams import read_modparams
 from jsonrpcs_tx.config.settings import Settings, from_values
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
@@ -147,7 +148,7 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 def modparams(text: bytes) -> None:
     """A kamailio.cfg gives settings, or an error that names the file or the setting."""
     try:
-        values = read_modparams(scratch(text))
+        values = read_modparams(scratch(text)).values
     except ConfigError as error:
         check_message(error, "modparams: ")
         return

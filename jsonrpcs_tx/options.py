@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,11 +11,15 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from jsonrpcs_tx import compose
-from jsonrpcs_tx.config.files import ConfigError, read_modparams, read_toml
+from jsonrpcs_tx.config import modparams
+from jsonrpcs_tx.config.files import ConfigError, read_toml
 from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
+
+_log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
@@ -28,6 +32,8 @@ class Options(usage.Options):
     An option takes precedence over C{--config}, which takes precedence over C{--modparams}.
 
     @ivar settings: the settings, once the options are parsed.
+    @ivar own: what was given otherwise than by C{--modparams}.
+    @ivar taken: what was taken from the file of C{--modparams}; None without one.
     """
 
     synopsis = "[options]"
@@ -38,21 +44,43 @@ class Options(usage.Options):
     ]
 
     settings: Settings
+    taken: modparams.Taken | None
 
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Any] = {}
+        self.own: dict[str, Any] = {}
+        self.taken = None
 
     def postOptions(self) -> None:
-        values = {field.name: field.daemon for field in fields() if field.daemon != field.default}
+        defaults = {field.name: field.daemon for field in fields() if field.daemon != field.default}
         try:
+            self.own = (read_toml(self["config"]) if self["config"] is not None else {}) | self.given
             if self["modparams"] is not None:
-                values |= read_modparams(self["modparams"])
-            if self["config"] is not None:
-                values |= read_toml(self["config"])
-            self.settings = from_values(values | self.given)
+                self.taken = _take(self["modparams"], self.own, defaults)
+                defaults = {**defaults, **modparams.DEFAULTS, **self.taken.values}
+            self.settings = from_values(defaults | self.own)
         except (SettingError, ConfigError) as error:
-            raise Refusal(f"jsonrpcs: {error}") from None
+            raise self.refusal(error) from None
+
+    def refusal(self, error: Exception) -> Refusal:
+        """What to end with because of an error; it says where in a kamailio.cfg the setting is that is wrong."""
+        place = ""
+        if isinstance(error, SettingError) and self.taken is not None and error.name not in self.own:
+            place = self.taken.place(error.name, error.value)
+        return Refusal(f"jsonrpcs: {place}{error}")
+
+
+def _take(path: str, own: Mapping[str, Any], defaults: Mapping[str, Any]) -> modparams.Taken:
+    """What a kamailio.cfg says.
+
+    @param own: settings that are given otherwise; they say how to read it, and which families are loaded.
+    @param defaults: settings without it.
+    """
+    how = from_values({name: value for name, value in own.items() if name.startswith("modparams_")})
+    taken = modparams.read_modparams(path, how.modparams_version, how.modparams_define, how.modparams_modules)
+    load = own.get("load", taken.values.get("load", defaults["load"]))
+    return taken.of_families(from_values({"load": load}).load)
 
 
 def _option(field: Field) -> Any:
@@ -81,6 +109,8 @@ def _option(field: Field) -> Any:
 
 for _field in fields():
     setattr(Options, f"opt_{_field.name}", _option(_field))
+
+Options.opt_A = Options.opt_modparams_define  # type: ignore[attr-defined] # made above
 
 
 @contextmanager
@@ -115,7 +145,16 @@ def makeService(options: Options) -> IService:
     try:
         server = compose.makeService(options.settings)
     except (SettingError, StartError, ValueError, TypeError) as error:
-        raise Refusal(f"jsonrpcs: {error}") from None
+        raise options.refusal(error) from None
+    if options.taken is not None:
+        _log_taken(options.taken)
     parent.server = server
     server.setServiceParent(parent)
     return parent
+
+
+def _log_taken(taken: modparams.Taken) -> None:
+    _log.info("took {count} settings from {path}", count=len(taken.parameters), path=taken.path)
+    for one in taken.unknown:
+        message = "{path}: line {line}: ignored {name}, an unknown parameter of {module}"
+        _log.warn(message, path=one.path, line=one.line, name=one.name, module=one.module)

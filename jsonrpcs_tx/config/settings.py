@@ -21,6 +21,10 @@ StrPath: TypeAlias = str | os.PathLike[str]
 """What a path may be given as; settings have it as a string."""
 
 
+OWN_MODULE: Final = "jsonrpcs"
+"""Kamailio's module whose parameters most settings are."""
+
+
 class _Default:
     """Marks the default of a setting that says what to open, until it is known whether any such setting was given."""
 
@@ -42,7 +46,7 @@ def _setting(
     kind: kinds.Kind,
     help: str,
     *,
-    module: str = "jsonrpcs",
+    module: str = OWN_MODULE,
     live: bool = False,
     by_clients: bool = True,
     daemon: Any = None,
@@ -334,6 +338,26 @@ class Settings:
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
+    modparams_version: str = _setting(
+        "5.6.3",
+        kinds.VERSION,
+        "version of the Kamailio that the file of --modparams is for: KAMAILIO_5_6 and so on are defined in it",
+        module="",
+    )
+    modparams_define: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.DEFINE),
+        "define for the file of --modparams, NAME or NAME=VALUE, as kamailio -A takes it; as an option also -A; may be "
+        "given more than once",
+        module="",
+    )
+    modparams_modules: Sequence[str] = _setting(
+        ("core", "dispatcher", "htable"),
+        kinds.several(kinds.MODULE),
+        "module besides jsonrpcs whose parameters are taken from the file of --modparams, core for its run_dir; may be "
+        "given more than once; empty: no others",
+        module="",
+    )
     fast_paths: bool = _setting(
         True,
         kinds.YES_OR_NO,
@@ -420,7 +444,7 @@ _ADDRESSES: Final = {
 class Field:
     """What is known about a setting besides its value.
 
-    @ivar module: Kamailio's module whose C{modparam} it is.
+    @ivar module: Kamailio's module whose C{modparam} it is; empty: a kamailio.cfg cannot set it.
     @ivar live: it can be changed while a server runs.
     @ivar variable: C{cfg.*} can change it.
     @ivar daemon: its default for C{twistd jsonrpcs}.

@@ -48,9 +48,8 @@ def test_definition(text: str, definition: Definition) -> None:
         ("", "a name"),
         ("=>size=4", "a name"),
         ("x y=>size=4;", "a name"),
-        ("a=>foo=1;", "'foo=1'"),
-        ("a=>colour=1;", "size, autoexpire, initval, updateexpire"),
-        ("a=>size=4;;", "''"),
+        ("a=>=1;", "'=1'"),
+        ("a=>size=4;;", "size, autoexpire, initval, updateexpire, not ''"),
         ("a=>size=4;size=5;", "once"),
         ("a=>size;", "not ''"),
         ("a=>size=abc;", "not 'abc'"),
@@ -68,6 +67,15 @@ def test_bad_definition(text: str, says: str) -> None:
         read_definition(text)
     assert str(caught.value).startswith(f"htable: {text!r} is not allowed; allowed: ")
     assert says in caught.value.allowed
+
+
+def test_unknown_attributes() -> None:
+    """An attribute that only other versions of Kamailio have is ignored with a warning that names those there are."""
+    with capturedLogs() as events:
+        assert read_definition("a=>size=5;colour=1;foo;autoexpire=2") == Definition("a", 5, 2)
+    warnings = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
+    known = "known: size, autoexpire, initval, updateexpire"
+    assert warnings == [f"htable: a: unknown attribute {name} is ignored; {known}" for name in ("colour", "foo")]
 
 
 def test_name_twice(tables: Tables) -> None:
