@@ -17,7 +17,7 @@ import attrs
 
 from jsonrpcs_tx.config.kamailiolexer import DIRECTIVE, MOST_TEXT, SIGN, STRING, VARIABLE, WORD, Lexer, Place, Token
 from jsonrpcs_tx.config.kamailiowords import KEYWORDS, NUMBERS
-from jsonrpcs_tx.config.posixregex import IGNORE_CASE, Pattern
+from jsonrpcs_tx.config.posixregex import Pattern, PatternError
 from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 from jsonrpcs_tx.errors import NotAllowed
 
@@ -36,6 +36,9 @@ _LARGEST: Final = 2**31 - 1
 _NOTHING: Final[Token] = ("end", "the end of the file")
 
 
+_LONGEST_MESSAGE: Final = 600
+
+
 class KamailioCfgError(NotAllowed):
     """A kamailio.cfg cannot be used.
 
@@ -44,7 +47,8 @@ class KamailioCfgError(NotAllowed):
     """
 
     def __init__(self, path: str, line: int, reason: str, allowed: str) -> None:
-        super().__init__(f"{path}: line {line}: {reason}" if line else f"{path}: {reason}", allowed)
+        place = f"{path}: line {line}" if line else path
+        super().__init__(_shown(f"{place}: {reason}"), _shown(allowed))
         self.path = path
         self.line = line
 
@@ -279,9 +283,9 @@ class _Reader:
             matching = [module for module in known if module.lower() == modules.lower()]
         else:
             try:
-                pattern = Pattern(f"^({modules})$", IGNORE_CASE)
+                pattern = Pattern(f"^({modules})$", True, False, self._preprocessor.effort)
                 matching = [module for module in known if pattern.spans(module) is not None]
-            except ValueError as error:
+            except PatternError as error:
                 raise Refused(f"{modules!r} {error}", "a POSIX extended regular expression for modules") from None
         if not matching:
             raise Refused(f"no module matches {modules!r}", f"one that is loaded before: {', '.join(known)}")
@@ -325,3 +329,9 @@ def _number(text: str) -> int | None:
 def _decoded(text: str) -> str:
     """A text of bytes as a string."""
     return text.encode("latin-1").decode(errors="surrogateescape")
+
+
+def _shown(text: str) -> str:
+    """A part of a message, as one printable line that is not too long."""
+    cut = text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode()

@@ -16,13 +16,16 @@ from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 MOST_INCLUDES: Final = 10_000
 MOST_INCLUDES_DEEP: Final = 100
 
-MOST_TEXT: Final = 256 * 2**20
+MOST_TEXT: Final = 128 * 2**20
 """Bytes of all files, each as often as it is included."""
 
-MOST_EXPANSIONS: Final = 1_000_000
+MOST_TOKENS: Final = 10_000_000
+"""Of those that are more than words, numbers and punctuation between statements."""
+
+MOST_EXPANSIONS: Final = 250_000
 """Times that a define is replaced by its value."""
 
-MOST_EXPANDED: Final = 2**30
+MOST_EXPANDED: Final = 2**28
 """Characters that are put together for that: the value, and the rest of the line that it is in."""
 
 WORD: Final = "word"
@@ -210,6 +213,7 @@ class Lexer:
         self._sources: list[_Source] = []
         self._text_left = MOST_TEXT
         self._includes_left = MOST_INCLUDES
+        self._tokens_left = MOST_TOKENS
         self._expansions_left = MOST_EXPANSIONS
         self._expanded_left = MOST_EXPANDED
         self._start = 0
@@ -277,6 +281,9 @@ class Lexer:
                 token = self._special(source, kind, match)
             if token is not None:
                 yield token
+            self._tokens_left -= 1
+            if self._tokens_left < 0:
+                raise Refused("there are too many tokens", f"up to {MOST_TOKENS:,}")
             if self._sources[-1] is not source or self._preprocessor.skipping:
                 return
 
@@ -540,9 +547,9 @@ def _file_name(text: str) -> str:
     """
     allowed = f"a name in double quotes, up to {_LONGEST_FILE_NAME - 1} bytes, without blanks"
     if len(text) < 3 or text[0] != '"' or text[-1] != '"' or len(text) > _LONGEST_FILE_NAME + 1:
-        raise Refused(f"the name of a file is {text[:200]}", allowed)
+        raise Refused(f"the name of a file is {text!r}", allowed)
     inner = text[1:-1]
     if re.fullmatch(r"(?:[^\\]|\\.)*", inner, re.DOTALL) is None:
-        raise Refused(f"the name of a file is {text}", allowed)
+        raise Refused(f"the name of a file is {text!r}", allowed)
     name = re.sub(r"\\(.)", lambda match: {"n": "\n", "r": "\r", "t": "\t"}.get(match[1], match[1]), inner)
     return name.encode("latin-1").decode(errors="surrogateescape")

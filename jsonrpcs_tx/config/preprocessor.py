@@ -11,11 +11,11 @@ from typing import Final
 import attrs
 
 from jsonrpcs_tx.config import expressions
-from jsonrpcs_tx.config.posixregex import IGNORE_CASE, NEWLINE, Pattern
+from jsonrpcs_tx.config.posixregex import Effort, Pattern, PatternError, Spans
 
 MOST_DEFINES: Final = 2048
 MOST_CONDITIONS: Final = 512
-MOST_SUBSTITUTIONS: Final = 2048
+MOST_SUBSTITUTIONS: Final = 1000
 
 MOST_REPLACED: Final = 1022
 """Bytes that Kamailio has room for where it replaces one match."""
@@ -24,7 +24,7 @@ LONGEST_VALUE: Final = 65_536
 """Characters of a string after substitutions."""
 
 MOST_WORK: Final = 100_000_000
-"""Characters in all that patterns of substitutions are looked for in."""
+"""Characters in all that substitutions are looked for in, each time with 20 more."""
 
 NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
@@ -49,56 +49,58 @@ class Refused(Exception):
 class _Substitution:
     """A C{#!subst}.
 
-    @ivar literal: the pattern, where it stands for itself.
+    @ivar pattern: what is replaced; a string stands for itself.
     @ivar replacement: texts, and numbers of groups.
+    @ivar everywhere: all matches are replaced, not the first one only.
     """
 
-    pattern: Pattern
-    literal: str
+    pattern: Pattern | str
     replacement: tuple[str | int, ...]
     everywhere: bool
 
     def apply(self, text: str) -> str:
-        """The text with one match replaced, or all of them.
+        """The text after the substitution.
 
-        @raise Refused: a match is empty, the replacement too long, or the text.
+        @raise Refused: a match is empty, the replacement too long, or it takes too much time.
         """
-        if self.literal and self.literal not in text:
-            return text
         done: list[str] = []
         start = 0
-        while True:
-            spans = self._spans(text, start)
-            if spans is None:
-                break
+        while (spans := self._spans(text, start)) is not None:
             found, end = spans[0]
             if found == end:
                 raise Refused("a #!subst matches nothing at all, and Kamailio ignores it", "one that matches something")
             replaced = "".join(
-                part if isinstance(part, str) else text[start + max(spans[part][0], 0) : start + max(spans[part][1], 0)]
-                for part in self.replacement
+                part if isinstance(part, str) else _group(text, spans, part) for part in self.replacement
             )
             if len(replaced) > MOST_REPLACED:
                 raise Refused("a #!subst has a replacement too long for Kamailio", f"up to {MOST_REPLACED} bytes")
-            done += (text[start : start + found], replaced)
-            start += end
+            done += (text[start:found], replaced)
+            start = end
             if not self.everywhere:
                 break
-        done.append(text[start:])
-        return "".join(done)
+        return "".join((*done, text[start:])) if start else text
 
-    def _spans(self, text: str, start: int) -> list[tuple[int, int]] | None:
-        at_beginning = not start or text[start - 1] in "\r\n"
+    def _spans(self, text: str, start: int) -> Spans | None:
+        if isinstance(self.pattern, str):
+            found = text.find(self.pattern, start)
+            return None if found < 0 else [(found, found + len(self.pattern))]
         try:
-            return self.pattern.spans(text[start:], at_beginning)
-        except ValueError as error:
-            raise Refused(f"the pattern of a #!subst {error}", "a shorter text") from None
+            return self.pattern.spans(text, start, after_line=not start or text[start - 1] in "\r\n")
+        except PatternError as error:
+            raise Refused(f"the pattern of a #!subst {error}", "simpler patterns, or shorter strings") from None
+
+
+def _group(text: str, spans: Spans, number: int) -> str:
+    """What a group has matched; nothing, if there is none of that number."""
+    start, end = spans[number] if number < len(spans) else (-1, -1)
+    return "" if start < 0 else text[start:end]
 
 
 class Preprocessor:
     """The state of the preprocessor.
 
     @ivar defines: the values of defines by name; None for one without a value.
+    @ivar effort: what regular expressions may cost.
     @ivar skipping: whether what is read now is left out by a condition.
 
     @param version: of Kamailio, C{(5, 6, 3)}.
@@ -109,6 +111,7 @@ class Preprocessor:
         self.version = version
         self.defines: dict[str, str | None] = {}
         self.skipping = False
+        self.effort = Effort()
         self._environment = environment
         self._substitutions: list[_Substitution] = []
         self._conditions: list[bool] = []
@@ -202,12 +205,14 @@ class Preprocessor:
             raise Refused(f"substitution {text!r} has the unknown flag {unknown[0]!r}", form)
         if len(self._substitutions) >= MOST_SUBSTITUTIONS:
             raise Refused("there are too many substitutions", f"up to {MOST_SUBSTITUTIONS:,}")
-        try:
-            compiled = Pattern(pattern, ("i" in flags and IGNORE_CASE) | ("s" not in flags and NEWLINE))
-        except ValueError as error:
-            raise Refused(f"the pattern {pattern!r} {error}", "a POSIX extended regular expression") from None
-        literal = pattern if "i" not in flags and re.fullmatch(r"[\w@%:/, -]+", pattern, re.ASCII) else ""
-        self._substitutions.append(_Substitution(compiled, literal, replacement, "g" in flags))
+        if "i" not in flags and re.fullmatch(r"[\w@%:/, -]+", pattern, re.ASCII):
+            compiled: Pattern | str = pattern
+        else:
+            try:
+                compiled = Pattern(pattern, "i" in flags, "s" not in flags, self.effort)
+            except PatternError as error:
+                raise Refused(f"the pattern {pattern!r} {error}", "a POSIX extended regular expression") from None
+        self._substitutions.append(_Substitution(compiled, replacement, "g" in flags))
 
     def _replacement(self, text: str, separator: str) -> tuple[tuple[str | int, ...], str | None]:
         """The parts of a replacement, and what follows its separator; None without one."""
@@ -252,7 +257,7 @@ class Preprocessor:
         @raise Refused: it gets too long, or a substitution cannot be applied.
         """
         for substitution in self._substitutions:
-            self._work += len(text)
+            self._work += len(text) + 20
             text = substitution.apply(text)
             if len(text) > LONGEST_VALUE:
                 raise Refused("substitutions make a string too long", f"up to {LONGEST_VALUE:,} characters")

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.state.tables import LEAST, MOST, MOST_SECONDS, Definition, Table, Tables, read_definition
+from tests.support.logs import warnings
 
 WALL = 1_700_000_000.0
 
@@ -73,9 +75,10 @@ def test_unknown_attributes() -> None:
     """An attribute that only other versions of Kamailio have is ignored with a warning that names those there are."""
     with capturedLogs() as events:
         assert read_definition("a=>size=5;colour=1;foo;autoexpire=2") == Definition("a", 5, 2)
-    warnings = [formatEvent(event) for event in events if event["log_level"] is LogLevel.warn]
     known = "known: size, autoexpire, initval, updateexpire"
-    assert warnings == [f"htable: a: unknown attribute {name} is ignored; {known}" for name in ("colour", "foo")]
+    assert warnings(events) == [
+        f"htable: a: unknown attribute {name} is ignored; {known}" for name in ("colour", "foo")
+    ]
 
 
 def test_name_twice(tables: Tables) -> None:
