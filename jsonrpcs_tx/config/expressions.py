@@ -12,7 +12,8 @@ from typing import Any, Final
 Value = str | float
 
 MOST_TOKENS: Final = 1000
-"""Of an expression; each takes a level of Python's stack at most."""
+MOST_DEEP: Final = 50
+"""Parentheses, signs and operators that wait for what follows them."""
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<number>[0-9][0-9.]*)|(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_]\w*)"""
@@ -83,6 +84,7 @@ class _Evaluation:
         self._assigned: dict[str, Value] = {}
         self._tokens: list[tuple[str, str]] = []
         self._at = 0
+        self._deep = 0
         position = 0
         text = text.rstrip()
         while position < len(text):
@@ -100,10 +102,7 @@ class _Evaluation:
     def value(self) -> Value:
         if self._kind() == "end":
             raise ExpressionError("is empty")
-        try:
-            value = self._operation(0, True)
-        except RecursionError:
-            raise ExpressionError("is nested too deep") from None
+        value = self._operation(0, True)
         if self._kind() != "end":
             raise ExpressionError(f"{self._text()!r} is not expected")
         return value
@@ -125,7 +124,9 @@ class _Evaluation:
             name = self._tokens[self._at - 1]
             self._at += 1
             decided = needed and ((sign == "&&" and not _truth(left)) or (sign == "||" and _truth(left)))
+            self._deep += 1
             right = self._operation(_LEVEL_OF[sign] + (sign not in _RIGHT), needed and not decided)
+            self._deep -= 1
             if sign == "=":
                 if name[0] != "name":
                     raise ExpressionError("only a name can be assigned to; use == to compare")
@@ -135,6 +136,14 @@ class _Evaluation:
         return left
 
     def _operand(self, needed: bool) -> Value:
+        self._deep += 1
+        if self._deep > MOST_DEEP:
+            raise ExpressionError("is nested too deep")
+        value = self._read_operand(needed)
+        self._deep -= 1
+        return value
+
+    def _read_operand(self, needed: bool) -> Value:
         kind, text = self._tokens[self._at]
         self._at += 1
         if kind == "number":
@@ -170,15 +179,16 @@ class _Evaluation:
 
 def _number(text: str) -> float:
     try:
-        return _single(float(text))
+        number = float(text)
     except ValueError:
         raise ExpressionError(f"{text!r} is not a number") from None
+    return _single(number)
 
 
 def _single(number: float) -> float:
     """A number as a float of 32 bits."""
     try:
-        return float(struct.unpack("f", struct.pack("f", number))[0])
+        return float(struct.unpack("<f", struct.pack("<f", number))[0])
     except OverflowError:
         raise ExpressionError("a number is too large") from None
 

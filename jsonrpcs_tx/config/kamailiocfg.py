@@ -25,7 +25,7 @@ CORE: Final = "core"
 """What stands for the module of the core's own parameters."""
 
 FRAGMENT: Final = ("jsonrpcs", "dispatcher", "htable")
-"""The modules that count as loaded as long as a file loads none, so that C{modparam} lines alone are a file, too."""
+"""The modules that count as loaded in a file that loads none, so that C{modparam} lines alone are a file."""
 
 DEFAULT_VERSION: Final = "5.6.3"
 
@@ -85,19 +85,28 @@ def read(
     @param version: of Kamailio, C{5.6.3}: which C{KAMAILIO_...} are defined, and which directives there are.
     @param defines: more defines, as C{kamailio -A} takes them: C{NAME} or C{NAME=VALUE}.
     @param environment: for C{$env(NAME)} and C{#!defenv}.
-    @param fragment: the modules that count as loaded until the first C{loadmodule}.
+    @param fragment: the modules that count as loaded if the file loads none.
     @return: by the name of each module that is loaded or has parameters, and L{CORE}, its parameters in their order.
         Of a parameter that is set more than once, most modules take the last value.
     @raise KamailioCfgError: a file cannot be read, or something that matters is wrong or cannot be evaluated.
     """
-    name = os.fspath(path)
+    return _reader(path, version, defines, environment, fragment).read(os.fspath(path))
+
+
+def _reader(
+    path: str | os.PathLike[str],
+    version: str = DEFAULT_VERSION,
+    defines: Iterable[str] = (),
+    environment: Mapping[str, str] = os.environ,
+    fragment: Collection[str] = FRAGMENT,
+) -> "_Reader":
     try:
         preprocessor = Preprocessor(read_version(version), environment)
         for define, value in _defines(defines):
             preprocessor.define(define, value)
     except Refused as refused:
-        raise KamailioCfgError(name, 0, refused.reason, refused.allowed) from None
-    return _Reader(preprocessor, fragment).read(name)
+        raise KamailioCfgError(os.fspath(path), 0, refused.reason, refused.allowed) from None
+    return _Reader(preprocessor, fragment)
 
 
 def read_version(text: str) -> tuple[int, int, int]:
@@ -144,6 +153,7 @@ class _Reader:
         self._loaded: dict[str, None] = {}
         self._found: dict[str, list[Parameter]] = {}
         self._place = Place("", 0)
+        self._before: Place | None = None
 
     def _open(self, path: str) -> bytes:
         self._opened += 1
@@ -256,6 +266,9 @@ class _Reader:
         name = text.rpartition("/")[2].removesuffix(".so")
         if not name:
             raise Refused(f"{statement}: {text!r} names no module", _FORMS[statement])
+        if self._before is not None:
+            reason = f"modparam before a module is loaded, as one is at {self._place}"
+            raise KamailioCfgError(self._before.path, self._before.line, reason, "loadmodule first")
         if name in self._loaded:
             raise Refused(f"{statement}: {name} is already loaded", "each module once")
         self._loaded[name] = None
@@ -273,6 +286,8 @@ class _Reader:
         if statement == "modparamx":
             modules = self._preprocessor.with_variables(modules)
             name = self._preprocessor.with_variables(name)
+        if not self._loaded and self._before is None:
+            self._before = self._place
         for module in self._matching(modules):
             self._add(module, name, value)
 

@@ -169,11 +169,11 @@ class _Source:
         return any(name == active and rest < left for active, rest in self.active)
 
     def extend(self) -> bool:
-        """Have more of the file in C{text}, at least as much again; False at its end."""
+        """Have more lines of the file in C{text}, at least as much again; False at its end."""
         if not self.spliced:
             return False
         end = self.offset(len(self.text))
-        more = self.whole[end : max(end + len(self.text), self.whole.find("\n", end) + 1)]
+        more = self.whole[end : self.whole.find("\n", end + len(self.text)) + 1 or None]
         if not more:
             return False
         self.text += more

@@ -40,6 +40,9 @@ _CLASSES: Final = {
 }
 _SETS: Final = {"w": _WORD, "W": _ALL - _WORD, "s": _SPACE, "S": _ALL - _SPACE}
 _EDGES: Final = {"b": "\\b", "B": "\\B", "<": "\\b(?=\\w)", ">": "\\b(?<=\\w)", "`": "\\A", "'": "\\Z"}
+_BEGINNINGS: Final = ("\\A", "(?m:^)")
+"""What C{^} means: the beginning of the text, or of a line."""
+
 _INTERVAL: Final = re.compile(r"\{([0-9]{1,5})?(?:(,)([0-9]{1,5})?)?\}")
 
 _REPEATING: Final = "*+?{"
@@ -157,7 +160,7 @@ class _Parser:
 
     def _anchor(self, character: str) -> str:
         if character == "^":
-            return "(?m:^)" if self._by_lines else "\\A"
+            return _BEGINNINGS[self._by_lines]
         return "(?m:$)" if self._by_lines else "\\Z"
 
     def _group(self) -> _Node:
@@ -336,7 +339,7 @@ class Pattern:
         nowhere = (-1,) * self._places
         while True:
             if found is None:
-                self._follow(threads, 0, nowhere, text, position, start if not after_line else -1)
+                self._follow(threads, 0, nowhere, text, position, after_line if position == start else None)
             self._effort.spend(len(threads) + 1)
             for address, places in threads.items():
                 if self._code[address][0] == "end" and (found is None or places[0] == found[0]):
@@ -350,7 +353,7 @@ class Pattern:
             for address, places in before.items():
                 name, characters, _ = self._code[address]
                 if name == "set" and character in characters and (found is None or places[0] <= found[0]):  # type: ignore[operator]
-                    self._follow(threads, address + 1, places, text, position, -1)
+                    self._follow(threads, address + 1, places, text, position, None)
             if not threads and found is not None:
                 break
         if found is None:
@@ -364,9 +367,12 @@ class Pattern:
         places: tuple[int, ...],
         text: str,
         position: int,
-        no_line: int,
+        begins: bool | None,
     ) -> None:
-        """Add a thread at an address, or those that it comes to from there without another character."""
+        """Add a thread at an address, and those that it comes to from there without another character.
+
+        @param begins: see L{_holds}.
+        """
         waiting = [(address, places)]
         steps = 0
         while waiting:
@@ -384,11 +390,15 @@ class Pattern:
                 changed = list(places)
                 changed[one] = position  # type: ignore[call-overload]
                 waiting.append((address + 1, tuple(changed)))
-            elif name == "edge" and self._holds(str(one), text, position, no_line):
+            elif name == "edge" and self._holds(str(one), text, position, begins):
                 waiting.append((address + 1, places))
         self._effort.spend(steps * (1 + self._places // 16))
 
-    def _holds(self, condition: str, text: str, position: int, no_line: int) -> bool:
-        if position == no_line and condition in ("(?m:^)", "\\A"):
-            return False
+    def _holds(self, condition: str, text: str, position: int, begins: bool | None) -> bool:
+        """Whether there is an edge.
+
+        @param begins: whether there is one for C{^}; None: that depends on the text.
+        """
+        if begins is not None and condition in _BEGINNINGS:
+            return begins
         return self._edges[condition](text, position) is not None

@@ -26,8 +26,6 @@ LONGEST_VALUE: Final = 65_536
 MOST_WORK: Final = 100_000_000
 """Characters in all that substitutions are looked for in, each time with 20 more."""
 
-NAME: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
 _ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)\(([^()$]+)\)|\((\w+)\(([^()$]+)\)\)|(\$))", re.ASCII)
 
@@ -154,7 +152,7 @@ class Preprocessor:
         @raise Refused: it is not, or the name is defined already.
         """
         name, equals, variable = text.partition("=")
-        if not NAME.fullmatch(name) or (equals and not variable):
+        if not name or (equals and not variable):
             raise Refused(f"#!defenv {text!r} is wrong", "NAME or NAME=VARIABLE")
         value = self._variable_of_environment(variable or name)
         if value is None:

@@ -78,6 +78,8 @@ def test_value(text: str, value: float | str) -> None:
         ("99999999999 & 1", "more than 32 bits"),
         ("9" * 50, "too large"),
         ("(" * 400 + "1" + ")" * 400, "nested too deep"),
+        ("1**" * 100 + "1", "nested too deep"),
+        ("-" * 100 + "1", "nested too deep"),
         ("1+" * 600 + "1", "too long"),
     ],
 )

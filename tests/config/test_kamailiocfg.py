@@ -91,12 +91,13 @@ def test_by_module(tmp_path: Path) -> None:
 
 
 def test_fragment(tmp_path: Path) -> None:
-    """As long as no module is loaded, those that are settings here are."""
-    text = 'modparam("htable|jsonrpcs", "x", 1)\nloadmodule "jsonrpcs.so"\nmodparam(".*", "y", 2)\n'
-    found = read(tmp_path, text)
+    """In a file that loads no module, those that are settings here count as loaded."""
+    found = read(tmp_path, 'modparam("htable|jsonrpcs", "x", 1)\nmodparam("jsonrpcs", "y", 2)\n')
     assert [(one.module, one.name) for one in found] == [("jsonrpcs", "x"), ("jsonrpcs", "y"), ("htable", "x")]
     assert "no module matches 'tm'" in refusal(tmp_path, 'modparam("tm", "x", 1)').reason
     assert [one.module for one in read(tmp_path, 'modparam("tm", "x", 1)', fragment=("tm",))] == ["tm"]
+    error = refusal(tmp_path, '\nmodparam("jsonrpcs", "x", 1)\nloadmodule "jsonrpcs.so"\n')
+    assert (error.line, "before a module is loaded" in error.reason) == (2, True)
 
 
 def test_lines(tmp_path: Path) -> None:

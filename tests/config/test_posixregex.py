@@ -107,7 +107,7 @@ def test_refused(pattern: str, reason: str) -> None:
     """What the C library does not take is refused with a reason."""
     with pytest.raises(PatternError, match=re.escape(reason)):
         spans(pattern, "")
-    with pytest.raises(ValueError, match="^$"):
+    with pytest.raises(ValueError, match=r"^$"):
         spans_of_library(pattern, "", 0)
 
 
@@ -172,12 +172,12 @@ def test_from_a_start() -> None:
     assert pattern.spans("a\na", 1, after_line=False) == [(2, 3), NOWHERE]
 
 
-@pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a|b)*a" + "(a|b)" * 15, "(x+x+)+y", "((a?){200}){20}b"])
+@pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a|b)*a" + "(a|b)" * 15, "(x+x+)+y", "((a?){50}){20}b"])
 def test_effort(pattern: str) -> None:
     """A pattern that would take forever elsewhere takes time by its length, and is given up where that is too long."""
     effort = Effort(300_000)
+    compiled = Pattern(pattern, False, False, effort)
     began = time.process_time()
     with pytest.raises(PatternError, match="too much time"):
-        for _ in range(10_000):
-            Pattern(pattern, False, False, effort).spans("a" * 500 + "x" * 500)
+        compiled.spans("a" * 100_000 + "x" * 100_000)
     assert time.process_time() - began < 5

@@ -140,6 +140,7 @@ TAKEN: Final[Mapping[str, tuple[str, list[tuple[str, int | str]]]]] = {
     "defenv of another name": ("#!defenv T=SEVEN\n" + _transport("T"), [(_T, 7)]),
     "defenv and more": ("#!defenv T=SEVEN " + _transport("T"), [(_T, 7)]),
     "defenvs": ("#!defenvs T=BLANKS\n" + _fifo("T"), [(_F, "a b")]),
+    "defenv of an odd name": ("#!defenv 9-x=SEVEN\n#!trydefenv /*\n" + _transport(7), [(_T, 7)]),
     "trydefenv": ("#!trydefenv NOT_SET\n#!ifdef NOT_SET\n" + WRONG + "#!endif\n", []),
     "trydefenvs": ("#!trydefenvs T=MODULE\n" + 'modparam(T, "transport", 7)', [(_T, 7)]),
     # conditions
@@ -280,6 +281,7 @@ REFUSED: Final[Mapping[str, tuple[str, int, str]]] = {
     "define in a comment": ("//!define T 7\n" + _transport("T"), 9, "'T' has no value"),
     "define of a word of Kamailio as value": ("#!define debug 7\n" + _transport("debug"), 9, "'debug' has no value"),
     "environment variable not set": ("#!defenv NOT_SET\n", 8, "the environment variable NOT_SET is not set"),
+    "environment variable without a name": ("#!defenv T=\n", 8, "is wrong"),
     "environment variable with more": ("#!defenv T=SEVEN;\n", 8, "SEVEN; is not set"),
     "defenv twice": ("#!define SEVEN\n#!defenv SEVEN\n", 9, "SEVEN is already defined"),
     "trydefenv of a define": ("#!define SEVEN\n#!trydefenv SEVEN\n", 9, "SEVEN is already defined"),
@@ -324,7 +326,6 @@ REFUSED_HERE: Final[Mapping[str, tuple[str, int, str]]] = {
     "name with a digit first": ("#!define 9T 7\n", 8, "#!define has no name"),
     "name on the next line": ("#!define \nT 7\n", 8, "#!define has no name"),
     "condition on the next line": ("#!ifdef \nNO\n#!endif\n", 8, "#!ifdef has no name"),
-    "name of a variable": ("#!defenv 9-x=SEVEN\n", 8, "is wrong"),
     "else alone": ("#!else\n", 8, "#!else without"),
     "ifexp": ("#!ifexp 1 == 1\n", 8, "#!ifexp needs Kamailio 5.7"),
     "comment not closed": ("/* abc", 8, "a comment is not closed"),
