@@ -146,16 +146,17 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 
 
 def modparams(text: bytes) -> None:
-    """A kamailio.cfg gives settings, or an error that names the file or the setting."""
+    """A kamailio.cfg gives settings, each with its line, or an error that names the file or the setting."""
     try:
-        values = read_modparams(scratch(text)).values
+        taken = read_modparams(scratch(text))
     except ConfigError as error:
         check_message(error, "modparams: ")
         return
-    for name, value in values.items():
-        for one in value if type(value) is list else [value]:
-            assert type(one) in (str, int), (name, one)
-    _check_settings(values)
+    for name, parameters in taken.parameters.items():
+        for one in parameters:
+            assert type(one.value) in (str, int), (name, one)
+            assert 1 <= one.line <= text.count(b"\n") + 1, one
+    _check_settings(taken.values)
 
 
 def toml(text: bytes) -> None:

@@ -139,7 +139,7 @@ def _content(path: str, regular: bool = True) -> bytes:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK * regular)) as file:
         if regular and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise Refused(f"{path} is not a regular file", "a regular file")
-        return file.read(MOST_TEXT + 1)
+        return file.read(MOST_TEXT + 1) or b""  # nothing, where it would have to wait
 
 
 class _Reader:

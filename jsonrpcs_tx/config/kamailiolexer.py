@@ -22,7 +22,7 @@ MOST_TEXT: Final = 128 * 2**20
 MOST_TOKENS: Final = 10_000_000
 """Of those that are more than words, numbers and punctuation between statements."""
 
-MOST_EXPANSIONS: Final = 250_000
+MOST_EXPANSIONS: Final = 100_000
 """Times that a define is replaced by its value."""
 
 MOST_EXPANDED: Final = 2**28

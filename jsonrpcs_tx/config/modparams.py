@@ -9,10 +9,16 @@ import attrs
 from jsonrpcs_tx.config import kamailiocfg
 from jsonrpcs_tx.config.files import ConfigError
 from jsonrpcs_tx.config.kamailiocfg import CORE, KamailioCfgError, Parameter
-from jsonrpcs_tx.config.settings import OWN_MODULE, Field, fields
+from jsonrpcs_tx.config.settings import OWN_MODULE, Field, Settings, fields
 
-DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({"pretty_format": 1})
-"""Defaults with a kamailio.cfg that differ from those without: in Kamailio's code C{pretty_format} is 1."""
+_PLAIN: Final = Settings()
+
+DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"pretty_format": 1, "fifo_name": _PLAIN.fifo_name, "dgram_socket": _PLAIN.dgram_socket}
+)
+"""What holds with a kamailio.cfg that says nothing of it, as in Kamailio: in its code C{pretty_format} is 1, and there
+are the FIFO and the socket, whatever other addresses are given.
+"""
 
 _NUMBER, _STRING, _EITHER = (int,), (str,), (int, str)
 

@@ -124,6 +124,22 @@ def test_pretty_format(tmp_path: Path) -> None:
     assert alone.settings.pretty_format == 0
 
 
+def test_transports(tmp_path: Path) -> None:
+    """FIFO and socket are there unless something says otherwise; other addresses come on top."""
+    both = (6, "kamailio_rpc.fifo", ("kamailio_rpc.sock",))
+
+    def transports(*lines: str, options: tuple[str, ...] = ()) -> tuple[object, ...]:
+        found = settings(tmp_path, *lines, options=options)
+        return found.transport, found.fifo_name, found.dgram_socket
+
+    assert transports() == both
+    assert transports('modparam("jsonrpcs", "fifo_name", "a")') == (6, "a", both[2])
+    assert transports('modparam("jsonrpcs", "dgram_socket", "a")') == (6, both[1], ("a",))
+    assert transports('modparam("jsonrpcs", "transport", 2)')[0] == 2
+    assert transports(options=("--http-listen=tcp:0",)) == (7, *both[1:])
+    assert transports(options=("--fifo-name=",))[0] == 4
+
+
 def test_other_modules(tmp_path: Path) -> None:
     """Parameters of other modules are taken from those that are named, and not from others, right or wrong."""
     lines = (

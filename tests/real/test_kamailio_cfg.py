@@ -368,8 +368,9 @@ class Writer:
     def write(self) -> Path:
         """Write a file."""
         rng = self.random
-        transport = rng.choice([0, 2, 4, 6, 7])
-        values: list[tuple[str, str, str | int]] = [("jsonrpcs", "transport", transport)]
+        values: list[tuple[str, str, str | int]] = []
+        if not self.chance(4):
+            values.append(("jsonrpcs", "transport", rng.choice([0, 2, 4, 6, 7])))
         root: list[str | int] = ["root", 1]
         options: list[tuple[str, str | int]] = [
             ("fifo_name", self.choose("a.fifo", "rpc-1.fifo", "x_y")),
