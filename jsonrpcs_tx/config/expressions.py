@@ -66,14 +66,10 @@ def evaluate(text: str, defines: Mapping[str, str | None]) -> Value:
 
     @param defines: what names stand for: their values as strings, without quotes around them; 1 for one without a
         value. Names that are not among them are 0.
+    @return: for C{#!ifexp} true if it is a number other than 0, or a string that is not empty.
     @raise ExpressionError: it has none.
     """
     return _Evaluation(text, defines).value()
-
-
-def is_true(value: Value) -> bool:
-    """Whether C{#!ifexp} takes a value as true: a number other than 0, a string that is not empty."""
-    return bool(value)
 
 
 class _Evaluation:

@@ -11,32 +11,28 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
-
-import attrs
 
 from jsonrpcs_tx.config.kamailiolexer import DIRECTIVE, MOST_TEXT, SIGN, STRING, VARIABLE, WORD, Lexer, Place, Token
 from jsonrpcs_tx.config.kamailiowords import KEYWORDS, NUMBERS
-from jsonrpcs_tx.config.posixregex import Pattern, PatternError
 from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 from jsonrpcs_tx.errors import NotAllowed
 
-CORE: Final = "core"
+CORE = "core"
 """What stands for the module of the core's own parameters."""
 
-FRAGMENT: Final = ("jsonrpcs", "dispatcher", "htable")
+FRAGMENT = ("jsonrpcs", "dispatcher", "htable")
 """The modules that count as loaded in a file that loads none, so that C{modparam} lines alone are a file."""
 
-DEFAULT_VERSION: Final = "5.6.3"
+DEFAULT_VERSION = "5.6.3"
 
-_RUN_DIR: Final = ("run_dir", "rundir")
-_BEGINNINGS: Final = frozenset(("modparam", "modparamx", "loadmodule", "loadmodulex", *_RUN_DIR))
-_NUMBER: Final = re.compile(r"(0x[0-9a-fA-F]+)|(0[0-7]+)|([01]+)b|(0|[1-9][0-9]*)")
-_LARGEST: Final = 2**31 - 1
-_NOTHING: Final[Token] = ("end", "the end of the file")
+_RUN_DIR = ("run_dir", "rundir")
+_BEGINNINGS = frozenset(("modparam", "modparamx", "loadmodule", "loadmodulex", *_RUN_DIR))
+_NUMBER = re.compile(r"(0x[0-9a-fA-F]+)|(0[0-7]+)|([01]+)b|(0|[1-9][0-9]*)")
+_LARGEST = 2**31 - 1
+_NOTHING = ("end", "the end of the file")
 
 
-_LONGEST_MESSAGE: Final = 600
+_LONGEST_MESSAGE = 600
 
 
 class KamailioCfgError(NotAllowed):
@@ -53,9 +49,8 @@ class KamailioCfgError(NotAllowed):
         self.line = line
 
 
-@attrs.frozen
 class Parameter:
-    """A parameter that a kamailio.cfg sets.
+    """A parameter that a kamailio.cfg sets. Immutable.
 
     @ivar module: the module; L{CORE} for C{run_dir}.
     @ivar name: of the parameter.
@@ -64,11 +59,35 @@ class Parameter:
     @ivar line: the number of the line, from 1 on.
     """
 
+    __slots__ = ("line", "module", "name", "path", "value")
+
     module: str
     name: str
     value: int | str
     path: str
     line: int
+
+    def __init__(self, module: str, name: str, value: int | str, path: str, line: int) -> None:
+        for attribute, given in (("module", module), ("name", name), ("value", value), ("path", path), ("line", line)):
+            object.__setattr__(self, attribute, given)
+
+    def __setattr__(self, name: str, *value: object) -> None:
+        raise AttributeError(f"{name}: a parameter cannot be changed")
+
+    __delattr__ = __setattr__
+
+    @property
+    def _parts(self) -> tuple[object, ...]:
+        return self.module, self.name, self.value, self.path, self.line
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Parameter and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash(self._parts)
+
+    def __repr__(self) -> str:
+        return f"<Parameter {self.module} {self.name}={self.value!r} at {self.path}: line {self.line}>"
 
 
 def read(
@@ -90,23 +109,7 @@ def read(
         Of a parameter that is set more than once, most modules take the last value.
     @raise KamailioCfgError: a file cannot be read, or something that matters is wrong or cannot be evaluated.
     """
-    return _reader(path, version, defines, environment, fragment).read(os.fspath(path))
-
-
-def _reader(
-    path: str | os.PathLike[str],
-    version: str = DEFAULT_VERSION,
-    defines: Iterable[str] = (),
-    environment: Mapping[str, str] = os.environ,
-    fragment: Collection[str] = FRAGMENT,
-) -> "_Reader":
-    try:
-        preprocessor = Preprocessor(read_version(version), environment)
-        for define, value in _defines(defines):
-            preprocessor.define(define, value)
-    except Refused as refused:
-        raise KamailioCfgError(os.fspath(path), 0, refused.reason, refused.allowed) from None
-    return _Reader(preprocessor, fragment)
+    return _Reader(os.fspath(path), version, defines, environment, fragment).read()
 
 
 def read_version(text: str) -> tuple[int, int, int]:
@@ -143,36 +146,54 @@ def _content(path: str, regular: bool = True) -> bytes:
 
 
 class _Reader:
-    """Reads one configuration: the statements, out of the tokens."""
+    """Reads one configuration: the statements, out of the tokens.
 
-    def __init__(self, preprocessor: Preprocessor, fragment: Collection[str]) -> None:
-        self._preprocessor = preprocessor
+    @ivar preprocessor: what it knows so far.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        version: str,
+        defines: Iterable[str],
+        environment: Mapping[str, str],
+        fragment: Collection[str],
+    ) -> None:
+        """See L{read}."""
+        if "\0" in path:
+            raise KamailioCfgError(path, 0, "is not the name of a file", "a readable kamailio.cfg")
+        self._path = path
         self._fragment = fragment
-        self._lexer = Lexer(preprocessor, self._open, _BEGINNINGS, KEYWORDS)
         self._opened = 0
         self._loaded: dict[str, None] = {}
         self._found: dict[str, list[Parameter]] = {}
         self._place = Place("", 0)
         self._before: Place | None = None
+        try:
+            self.preprocessor = Preprocessor(read_version(version), environment)
+            for name, value in _defines(defines):
+                self.preprocessor.define(name, value)
+        except Refused as refused:
+            raise KamailioCfgError(path, 0, refused.reason, refused.allowed) from None
+        self._lexer = Lexer(self.preprocessor, self._open, _BEGINNINGS, KEYWORDS)
+        self._tokens = self._lexer.tokens(path)
 
     def _open(self, path: str) -> bytes:
         self._opened += 1
         return _content(path, regular=self._opened > 1)
 
-    def read(self, path: str) -> dict[str, list[Parameter]]:
+    def read(self) -> dict[str, list[Parameter]]:
+        path = self._path
         try:
-            self._read(path)
+            self._read()
         except OSError as error:
             raise KamailioCfgError(path, 0, str(error.strerror), "a readable kamailio.cfg") from None
-        except ValueError:  # a NUL in the name
-            raise KamailioCfgError(repr(path), 0, "is not the name of a file", "a readable kamailio.cfg") from None
         except Refused as refused:
             place = self._lexer.place
             raise KamailioCfgError(place.path or path, place.line, refused.reason, refused.allowed) from None
         return self._found
 
-    def _read(self, path: str) -> None:
-        self._tokens = self._lexer.tokens(path)
+    def _read(self) -> None:
         blocks = 0
         for kind, text in self._tokens:
             if text == "{":
@@ -190,8 +211,8 @@ class _Reader:
                 self._lexer.reading = False
         if blocks:
             raise Refused("a block is not closed", "one } for each {")
-        if self._preprocessor.open_conditions:
-            reason = f"{self._preprocessor.open_conditions} of #!ifdef, #!ifndef and #!ifexp are not ended"
+        if self.preprocessor.open_conditions:
+            reason = f"{self.preprocessor.open_conditions} of #!ifdef, #!ifndef and #!ifexp are not ended"
             raise Refused(reason, "#!endif for each, with nothing but blanks after it on a line that ends")
 
     def _statement(self, kind: str, text: str) -> None:
@@ -225,9 +246,9 @@ class _Reader:
         """A value; where pseudo-variables are allowed, with theirs."""
         kind, text = self._next()
         if kind == STRING:
-            return self._preprocessor.with_variables(text) if statement == "modparamx" else text
+            return self.preprocessor.with_variables(text) if statement == "modparamx" else text
         if kind == VARIABLE and statement == "modparamx":
-            return self._preprocessor.with_variables(text)
+            return self.preprocessor.with_variables(text)
         negative = (kind, text) == (SIGN, "-")
         if negative:
             kind, text = self._next()
@@ -243,13 +264,13 @@ class _Reader:
     def _substitution(self, directive: str) -> None:
         text = self._string(directive)
         if directive == "subst":
-            self._preprocessor.add_substitution(text)
+            self.preprocessor.add_substitution(text)
         else:
-            self._preprocessor.define_and_substitute(text, directive == "substdefs")
+            self.preprocessor.define_and_substitute(text, directive == "substdefs")
 
     def _load_module(self, statement: str) -> None:
         kind, text = self._next()
-        parentheses = (kind, text) == (SIGN, "(") and self._preprocessor.has_expressions
+        parentheses = (kind, text) == (SIGN, "(") and self.preprocessor.has_expressions
         if parentheses:
             kind, text = self._next()
         if kind != STRING:
@@ -262,7 +283,7 @@ class _Reader:
             if sign != (SIGN, ")"):
                 raise Refused(f"{statement}: ')' is missing before {sign[1]!r}", _FORMS[statement])
         if statement == "loadmodulex":
-            text = self._preprocessor.with_variables(text)
+            text = self.preprocessor.with_variables(text)
         name = text.rpartition("/")[2].removesuffix(".so")
         if not name:
             raise Refused(f"{statement}: {text!r} names no module", _FORMS[statement])
@@ -273,7 +294,7 @@ class _Reader:
             raise Refused(f"{statement}: {name} is already loaded", "each module once")
         self._loaded[name] = None
         self._found.setdefault(_decoded(name), [])
-        self._preprocessor.define(f"MOD_{name}")
+        self.preprocessor.define(f"MOD_{name}")
 
     def _set_parameter(self, statement: str) -> None:
         self._sign("(", statement)
@@ -284,8 +305,8 @@ class _Reader:
         value = self._value(statement)
         self._sign(")", statement)
         if statement == "modparamx":
-            modules = self._preprocessor.with_variables(modules)
-            name = self._preprocessor.with_variables(name)
+            modules = self.preprocessor.with_variables(modules)
+            name = self.preprocessor.with_variables(name)
         if not self._loaded and self._before is None:
             self._before = self._place
         for module in self._matching(modules):
@@ -298,9 +319,9 @@ class _Reader:
             matching = [module for module in known if module.lower() == modules.lower()]
         else:
             try:
-                pattern = Pattern(f"^({modules})$", True, False, self._preprocessor.effort)
+                pattern = self.preprocessor.pattern(f"^({modules})$", ignore_case=True)
                 matching = [module for module in known if pattern.spans(module) is not None]
-            except PatternError as error:
+            except ValueError as error:
                 raise Refused(f"{modules!r} {error}", "a POSIX extended regular expression for modules") from None
         if not matching:
             raise Refused(f"no module matches {modules!r}", f"one that is loaded before: {', '.join(known)}")
@@ -312,7 +333,7 @@ class _Reader:
         self._found.setdefault(parameter.module, []).append(parameter)
 
 
-_FORMS: Final = {
+_FORMS = {
     "modparam": 'modparam("module", "name", value)',
     "modparamx": 'modparamx("module", "name", value)',
     "loadmodule": 'loadmodule "name.so"',

@@ -7,40 +7,37 @@ Files are read by a function that is handed in. Texts are bytes decoded as Latin
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Final
-
-import attrs
 
 from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 
-MOST_INCLUDES: Final = 10_000
-MOST_INCLUDES_DEEP: Final = 100
+MOST_INCLUDES = 10_000
+MOST_INCLUDES_DEEP = 100
 
-MOST_TEXT: Final = 128 * 2**20
+MOST_TEXT = 128 * 2**20
 """Bytes of all files, each as often as it is included."""
 
-MOST_TOKENS: Final = 10_000_000
+MOST_TOKENS = 10_000_000
 """Of those that are more than words, numbers and punctuation between statements."""
 
-MOST_EXPANSIONS: Final = 100_000
+MOST_EXPANSIONS = 100_000
 """Times that a define is replaced by its value."""
 
-MOST_EXPANDED: Final = 2**28
+MOST_EXPANDED = 2**28
 """Characters that are put together for that: the value, and the rest of the line that it is in."""
 
-WORD: Final = "word"
-STRING: Final = "string"
-VARIABLE: Final = "variable"
-SIGN: Final = "sign"
-DIRECTIVE: Final = "directive"
+WORD = "word"
+STRING = "string"
+VARIABLE = "variable"
+SIGN = "sign"
+DIRECTIVE = "directive"
 
 Token = tuple[str, str]
 """The kind of a token and its text: a word or number, the value of a string, a pseudo-variable, one character of
 punctuation, or the name of a directive that takes a string (C{subst}, C{substdef}, C{substdefs})."""
 
-_BLANK: Final = r"[ \t\b\r]"
-_SKIPPED: Final = r"[^\w\"'#/$@{}!\\]+"
-_TOKENS: Final = (
+_BLANK = r"[ \t\b\r]"
+_SKIPPED = r"[^\w\"'#/$@{}!\\]+"
+_TOKENS = (
     r"|(?P<word>\w+)"
     r"|(?P<string>\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\"|'[^']*+')"
     r"|(?P<directive>[\#!]!\w+)"
@@ -51,20 +48,20 @@ _TOKENS: Final = (
     r"|(?P<unclosed>[\"'])"
     r"|(?P<sign>.)"
 )
-_FLAGS: Final = re.ASCII | re.DOTALL
-_SEEKING: Final = re.compile(rf"(?P<skipped>{_SKIPPED}|\\\n){_TOKENS}", _FLAGS)
+_FLAGS = re.ASCII | re.DOTALL
+_SEEKING = re.compile(rf"(?P<skipped>{_SKIPPED}|\\\n){_TOKENS}", _FLAGS)
 """Between statements: runs of blanks and punctuation at once."""
-_READING: Final = re.compile(rf"(?P<skipped>(?:{_BLANK}|\n|\\\n)+){_TOKENS}", _FLAGS)
+_READING = re.compile(rf"(?P<skipped>(?:{_BLANK}|\n|\\\n)+){_TOKENS}", _FLAGS)
 """Within a statement."""
 
-_PASSED: Final = frozenset(("skipped", "comment", "select"))
-_NEXT_STRING: Final = re.compile(rf"(?:{_BLANK}|\n)*+(\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\")?+(\")?+", _FLAGS)
-_STRING_ESCAPE: Final = re.compile(r"\\(?:([nrat\"\\])|x([0-9a-fA-F]{1,2})|([0-7]{2,3})|(\n))", _FLAGS)
-_ESCAPES: Final = {"n": "\n", "r": "\r", "a": "\a", "t": "\t"}
-_COMMENT_EDGE: Final = re.compile(r"/\*|\*/")
-_PARENTHESIS: Final = re.compile(r"[()]")
-_CONDITION: Final = re.compile(rf"[\#!]!(?:(ifdef|ifndef|ifexp){_BLANK}+|(else|endif){_BLANK}*\n)", _FLAGS)
-_DEFINES: Final = {
+_PASSED = frozenset(("skipped", "comment", "select"))
+_NEXT_STRING = re.compile(rf"(?:{_BLANK}|\n)*+(\"[^\"\\]*+(?:\\.[^\"\\]*+)*+\")?+(\")?+", _FLAGS)
+_STRING_ESCAPE = re.compile(r"\\(?:([nrat\"\\])|x([0-9a-fA-F]{1,2})|([0-7]{2,3})|(\n))", _FLAGS)
+_ESCAPES = {"n": "\n", "r": "\r", "a": "\a", "t": "\t"}
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_PARENTHESIS = re.compile(r"[()]")
+_CONDITION = re.compile(rf"[\#!]!(?:(ifdef|ifndef|ifexp){_BLANK}+|(else|endif){_BLANK}*\n)", _FLAGS)
+_DEFINES = {
     "define": "define",
     "def": "define",
     "trydefine": "trydef",
@@ -72,27 +69,26 @@ _DEFINES: Final = {
     "redefine": "redefine",
     "redef": "redefine",
 }
-_EXPRESSIONS: Final = {"defexp": False, "defexps": True}
-_ENVIRONMENT: Final = {
+_EXPRESSIONS = {"defexp": False, "defexps": True}
+_ENVIRONMENT = {
     "defenvs": (True, True),
     "defenv": (False, True),
     "trydefenvs": (True, False),
     "trydefenv": (False, False),
 }
-_SUBSTITUTIONS: Final = ("substdefs", "substdef", "subst")
-_INCLUDES: Final = ("include_file", "import_file")
-_DEFINED: Final = re.compile(rf"{_BLANK}+([A-Za-z_]\w*)(-)?{_BLANK}*((?:[^\n](?:\\\n|[^\n])*+)?)", _FLAGS)
-_CONDITION_NAME: Final = re.compile(r"([A-Za-z_]\w*)(-)?[^\n]*", _FLAGS)
-_ARGUMENT: Final = re.compile(r"[ \t]*([^ \t\r\n]+)", _FLAGS)
-_FILE_NAME: Final = re.compile(r"[ \t\r\n]*([^ \t\r\n]+)", _FLAGS)
-_EVENT: Final = re.compile(r"\s*\[[^\]\n]*\]", _FLAGS)
-_LONGEST_FILE_NAME: Final = 126
+_SUBSTITUTIONS = ("substdefs", "substdef", "subst")
+_INCLUDES = ("include_file", "import_file")
+_DEFINED = re.compile(rf"{_BLANK}+([A-Za-z_]\w*)(-)?{_BLANK}*((?:[^\n](?:\\\n|[^\n])*+)?)", _FLAGS)
+_CONDITION_NAME = re.compile(r"([A-Za-z_]\w*)(-)?[^\n]*", _FLAGS)
+_ARGUMENT = re.compile(r"[ \t]*([^ \t\r\n]+)", _FLAGS)
+_FILE_NAME = re.compile(r"[ \t\r\n]*([^ \t\r\n]+)", _FLAGS)
+_EVENT = re.compile(r"\s*\[[^\]\n]*\]", _FLAGS)
+_LONGEST_FILE_NAME = 126
 
 Open = Callable[[str], bytes]
 """Reads a file; raises OSError, or Refused for one that is not to be read."""
 
 
-@attrs.frozen
 class Place:
     """Where something stands.
 
@@ -100,8 +96,11 @@ class Place:
     @ivar line: its number, from 1 on.
     """
 
-    path: str
-    line: int
+    __slots__ = ("line", "path")
+
+    def __init__(self, path: str, line: int) -> None:
+        self.path = path
+        self.line = line
 
     def __str__(self) -> str:
         return f"{self.path}: line {self.line}"

@@ -3,9 +3,7 @@
 They are those of Kamailio 5.6.3, which was asked for each.
 """
 
-from typing import Final
-
-NUMBERS: Final = {
+NUMBERS = {
     **dict.fromkeys(("yes", "true", "on", "enable"), 1),
     **dict.fromkeys(("no", "false", "off", "disable"), 0),
     **dict.fromkeys(("inet", "INET", "ipv4", "IPv4", "IPV4"), 2),
@@ -13,7 +11,7 @@ NUMBERS: Final = {
 }
 """The words that are numbers, with their values."""
 
-_WORDS: Final = """
+_WORDS = """
 ADVERTISE INET INET6 IPV4 IPV6 IPv4 IPv6 NAME SCTP SSLV2 SSLV23 SSLV3 SSLv2 SSLv23 SSLv3 TCP TLS TLSV1 TLSv1 UDP WS
 WSS add_local_rport add_rport add_tcp_alias advertise advertised_address advertised_port af alias and async_nonblock
 async_usleep async_workers async_workers_group auto_aliases auto_bind_ipv6 avpflags bind_ipv6_link_local bool
@@ -57,5 +55,5 @@ udp4_raw udp4_raw_mtu udp4_raw_ttl udp_mtu udp_mtu_try_proto uid uri uri_host_ex
 use_dns_failover use_dst_blocklist user user_agent_header userphone verbose_startup version_table virtual
 wait_worker1_mode wait_worker1_time wait_worker1_usleep wdir while workdir ws wss xavp_via_fields xavp_via_params yes
 """
-KEYWORDS: Final = frozenset(_WORDS.split())
+KEYWORDS = frozenset(_WORDS.split())
 """All of them."""

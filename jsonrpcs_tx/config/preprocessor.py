@@ -6,28 +6,26 @@ those of the Core Cookbook, chapter "Config Pre-Processor Directives"; details a
 
 import re
 from collections.abc import Mapping
-from typing import Final
 
-import attrs
+TYPE_CHECKING = False  # that of typing, which takes time to import, as does what is imported below where it is needed
+if TYPE_CHECKING:
+    from jsonrpcs_tx.config.posixregex import Effort, Pattern, Spans
 
-from jsonrpcs_tx.config import expressions
-from jsonrpcs_tx.config.posixregex import Effort, Pattern, PatternError, Spans
+MOST_DEFINES = 2048
+MOST_CONDITIONS = 512
+MOST_SUBSTITUTIONS = 1000
 
-MOST_DEFINES: Final = 2048
-MOST_CONDITIONS: Final = 512
-MOST_SUBSTITUTIONS: Final = 1000
-
-MOST_REPLACED: Final = 1022
+MOST_REPLACED = 1022
 """Bytes that Kamailio has room for where it replaces one match."""
 
-LONGEST_VALUE: Final = 65_536
+LONGEST_VALUE = 65_536
 """Characters of a string after substitutions."""
 
-MOST_WORK: Final = 100_000_000
+MOST_WORK = 100_000_000
 """Characters in all that substitutions are looked for in, each time with 20 more."""
 
-_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
-_VARIABLE: Final = re.compile(r"\$(?:(\w+)\(([^()$]+)\)|\((\w+)\(([^()$]+)\)\)|(\$))", re.ASCII)
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
+_VARIABLE = re.compile(r"\$(?:(\w+)\(([^()$]+)\)|\((\w+)\(([^()$]+)\)\)|(\$))", re.ASCII)
 
 
 class Refused(Exception):
@@ -43,18 +41,17 @@ class Refused(Exception):
         self.allowed = allowed
 
 
-@attrs.frozen
 class _Substitution:
-    """A C{#!subst}.
+    """A C{#!subst}."""
 
-    @ivar pattern: what is replaced; a string stands for itself.
-    @ivar replacement: texts, and numbers of groups.
-    @ivar everywhere: all matches are replaced, not the first one only.
-    """
-
-    pattern: Pattern | str
-    replacement: tuple[str | int, ...]
-    everywhere: bool
+    def __init__(self, pattern: "Pattern | str", replacement: tuple[str | int, ...], everywhere: bool) -> None:
+        """@param pattern: what is replaced; a string stands for itself.
+        @param replacement: texts, and numbers of groups.
+        @param everywhere: all matches are replaced, not the first one only.
+        """
+        self._pattern = pattern
+        self._replacement = replacement
+        self._everywhere = everywhere
 
     def apply(self, text: str) -> str:
         """The text after the substitution.
@@ -68,27 +65,27 @@ class _Substitution:
             if found == end:
                 raise Refused("a #!subst matches nothing at all, and Kamailio ignores it", "one that matches something")
             replaced = "".join(
-                part if isinstance(part, str) else _group(text, spans, part) for part in self.replacement
+                part if isinstance(part, str) else _group(text, spans, part) for part in self._replacement
             )
             if len(replaced) > MOST_REPLACED:
                 raise Refused("a #!subst has a replacement too long for Kamailio", f"up to {MOST_REPLACED} bytes")
             done += (text[start:found], replaced)
             start = end
-            if not self.everywhere:
+            if not self._everywhere:
                 break
         return "".join((*done, text[start:])) if start else text
 
-    def _spans(self, text: str, start: int) -> Spans | None:
-        if isinstance(self.pattern, str):
-            found = text.find(self.pattern, start)
-            return None if found < 0 else [(found, found + len(self.pattern))]
+    def _spans(self, text: str, start: int) -> "Spans | None":
+        if isinstance(self._pattern, str):
+            found = text.find(self._pattern, start)
+            return None if found < 0 else [(found, found + len(self._pattern))]
         try:
-            return self.pattern.spans(text, start, after_line=not start or text[start - 1] in "\r\n")
-        except PatternError as error:
+            return self._pattern.spans(text, start, after_line=not start or text[start - 1] in "\r\n")
+        except ValueError as error:
             raise Refused(f"the pattern of a #!subst {error}", "simpler patterns, or shorter strings") from None
 
 
-def _group(text: str, spans: Spans, number: int) -> str:
+def _group(text: str, spans: "Spans", number: int) -> str:
     """What a group has matched; nothing, if there is none of that number."""
     start, end = spans[number] if number < len(spans) else (-1, -1)
     return "" if start < 0 else text[start:end]
@@ -98,7 +95,6 @@ class Preprocessor:
     """The state of the preprocessor.
 
     @ivar defines: the values of defines by name; None for one without a value.
-    @ivar effort: what regular expressions may cost.
     @ivar skipping: whether what is read now is left out by a condition.
 
     @param version: of Kamailio, C{(5, 6, 3)}.
@@ -109,7 +105,7 @@ class Preprocessor:
         self.version = version
         self.defines: dict[str, str | None] = {}
         self.skipping = False
-        self.effort = Effort()
+        self._effort: Effort | None = None
         self._environment = environment
         self._substitutions: list[_Substitution] = []
         self._conditions: list[bool] = []
@@ -175,6 +171,8 @@ class Preprocessor:
         self.define(name, f'"{shown}"' if quoted else shown)
 
     def _evaluate(self, text: str) -> str | float:
+        from jsonrpcs_tx.config import expressions
+
         try:
             return expressions.evaluate(text, self.defines)
         except expressions.ExpressionError as error:
@@ -207,10 +205,21 @@ class Preprocessor:
             compiled: Pattern | str = pattern
         else:
             try:
-                compiled = Pattern(pattern, "i" in flags, "s" not in flags, self.effort)
-            except PatternError as error:
+                compiled = self.pattern(pattern, ignore_case="i" in flags, by_lines="s" not in flags)
+            except ValueError as error:
                 raise Refused(f"the pattern {pattern!r} {error}", "a POSIX extended regular expression") from None
         self._substitutions.append(_Substitution(compiled, replacement, "g" in flags))
+
+    def pattern(self, text: str, ignore_case: bool, by_lines: bool = False) -> "Pattern":
+        """A regular expression. All that are made here share an effort.
+
+        @raise ValueError: see L{jsonrpcs_tx.config.posixregex.Pattern}.
+        """
+        from jsonrpcs_tx.config.posixregex import Effort, Pattern
+
+        if self._effort is None:
+            self._effort = Effort()
+        return Pattern(text, ignore_case, by_lines, self._effort)
 
     def _replacement(self, text: str, separator: str) -> tuple[tuple[str | int, ...], str | None]:
         """The parts of a replacement, and what follows its separator; None without one."""
@@ -316,7 +325,7 @@ class Preprocessor:
         if len(self._conditions) >= MOST_CONDITIONS:
             raise Refused("conditions are nested too deep", f"up to {MOST_CONDITIONS}")
         if directive == "ifexp":
-            holds = not self.skipping and expressions.is_true(self._evaluate(text))
+            holds = not self.skipping and bool(self._evaluate(text))
         else:
             holds = (text in self.defines) == (directive == "ifdef")
         self._conditions.append(holds)
@@ -348,7 +357,7 @@ class Preprocessor:
         return len(self._conditions)
 
 
-_VARIABLES: Final = "$env(NAME) of a variable that is set, $def(NAME), $defn(NAME) of a define with a value"
+_VARIABLES = "$env(NAME) of a variable that is set, $def(NAME), $defn(NAME) of a define with a value"
 
 
 def _until(text: str, separator: str) -> tuple[str, str | None]:

@@ -232,9 +232,9 @@ def check_tables(server: Running, target: str, settings: Settings) -> None:
 def check_defines(server: Running, target: str, path: Path, given: Sequence[str]) -> None:
     """All defines at the end of the file have the values that they have here."""
     theirs = {one["name"]: one["value"] for one in server.call(target, "core.ppdefines_full")}
-    reader = kamailiocfg._reader(path, defines=given, environment=ENVIRONMENT)
-    reader.read(str(path))
-    ours = {name: value or "none" for name, value in reader._preprocessor.defines.items()}
+    reader = kamailiocfg._Reader(str(path), kamailiocfg.DEFAULT_VERSION, given, ENVIRONMENT, ())
+    reader.read()
+    ours = {name: value or "none" for name, value in reader.preprocessor.defines.items()}
     assert theirs == ours
 
 
