@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "docs", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "reference", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
@@ -34,9 +34,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict: the package, tests, bench and fuzz."""
+    """mypy --strict: the package, tests, bench and fuzz. pyright, and mypy without its plugin: what programs see."""
     session.install("-e", ".[dev]")
     session.run("mypy")
+    session.run("pytest", "tests/test_types.py")
 
 
 @nox.session
@@ -44,6 +45,13 @@ def docs(session: nox.Session) -> None:
     """The tests that hold the documentation against the code."""
     session.install("-e", ".[dev]")
     session.run("pytest", "tests/test_docs.py", "tests/test_architecture.py")
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """The API reference, built by pydoctor from the docstrings into C{build/reference}; a warning is an error."""
+    session.install("-e", ".[dev]")
+    session.run("pydoctor", *session.posargs)
 
 
 @nox.session

@@ -20,9 +20,12 @@ from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.access.users import read_users
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.protocols import with_own
 
 ADDED: Final = "bus"
 """The name of a transport that a program has added."""
+
+TRANSPORTS: Final = with_own({ADDED: ("user", "uid")})
 
 CALLERS: Final = (
     Caller("exec"),
@@ -40,15 +43,16 @@ CALLERS: Final = (
     Caller("https", "192.0.2.7", user="ann", tls_names=("Ops.example.COM", "b")),
     Caller("https", "2001:db8::1", tls_names=("ops.example.com",)),
     Caller(ADDED),
+    Caller(ADDED, user="ann", uid=0),
 )
 
 METHODS: Final = ("core.kill", "core.ps", "stats.fetch", "Core.kill", "x", "*", "core.\nkill")
 
 KNOWN_OVER: Final = {
     "network": {"udp", "tcp", "http", "https"},
-    "user": {"http", "https"},
+    "user": {"http", "https", ADDED},
     "tls": {"https"},
-    "uid": {"unix", "http", "https"},
+    "uid": {"unix", "http", "https", ADDED},
     "gid": {"unix", "http", "https"},
 }
 """The transports whose callers can have what a condition asks for."""
@@ -99,7 +103,7 @@ class _Oracle:
 
     def closes(self, transport: str) -> bool:
         """Whether it allows anything to somebody over a transport."""
-        could = transport == ADDED or all(transport in KNOWN_OVER[kind] for kind in self.conditions)
+        could = all(transport in KNOWN_OVER[kind] for kind in self.conditions)
         return bool(self.allow) and (transport in self.transports or (not self.transports and could))
 
 
@@ -144,7 +148,7 @@ def rules(data: bytes) -> None:
     read: list[tuple[Rule, _Oracle]] = []
     for line in data.decode(errors="surrogateescape").split("\n")[:MAX_RULES]:
         try:
-            rule = read_rule(line)
+            rule = read_rule(line, TRANSPORTS)
         except SettingError as error:
             check_message(error)
             continue

@@ -17,10 +17,11 @@ from twisted.logger import capturedLogs
 from fuzz import process, rights, streams
 from fuzz.common import CUT, Target, check_message, scratch
 from jsonrpcs_tx import Dispatcher, Fault, Registry
-from jsonrpcs_tx.config.files import ConfigError, read_toml
 from jsonrpcs_tx.config.modparams import read_modparams
 from jsonrpcs_tx.config.settings import Settings, from_values
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.config.sources import Given
+from jsonrpcs_tx.config.toml import read_toml
+from jsonrpcs_tx.errors import ConfigError, SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name, store_path
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
@@ -146,27 +147,36 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 
 
 def modparams(text: bytes) -> None:
-    """A kamailio.cfg gives settings, each with its line, or an error that names the file or the setting."""
+    """A kamailio.cfg gives settings, or an error that names the file or the setting."""
     try:
-        taken = read_modparams(scratch(text))
+        given = read_modparams(scratch(text)).given
     except ConfigError as error:
-        check_message(error, "modparams: ")
+        check_message(error)
         return
-    for name, parameters in taken.parameters.items():
-        for one in parameters:
-            assert type(one.value) in (str, int), (name, one)
-            assert 1 <= one.line <= text.count(b"\n") + 1, one
-    _check_settings(taken.values)
+    values = _values_of(given)
+    for name, value in values.items():
+        for one in value if type(value) is list else [value]:
+            assert type(one) in (str, int), (name, one)
+    _check_settings(values)
 
 
 def toml(text: bytes) -> None:
     """A TOML file gives settings, or an error that names the file or the setting."""
     try:
-        values = read_toml(scratch(text))
+        given = read_toml(scratch(text))
     except ConfigError as error:
-        check_message(error, "config: ")
+        check_message(error)
     else:
-        _check_settings(values)
+        _check_settings(_values_of(given))
+
+
+def _values_of(given: dict[str, Given] | None) -> dict[str, Any]:
+    """What a file gives; each value has a place in it."""
+    assert given is not None  # the first error is raised
+    for one in given.values():
+        assert all(place.line > 0 for place in one.places)
+        assert len(one.places) == (len(one.value) or 1 if type(one.value) is list else 1)
+    return {name: one.value for name, one in given.items()}
 
 
 def _check_settings(values: Mapping[str, Any]) -> None:

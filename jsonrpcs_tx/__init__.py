@@ -11,32 +11,41 @@ from jsonrpcs_tx._version import __version__
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from jsonrpcs_tx.access.caller import Caller
-    from jsonrpcs_tx.compose import makeService
-    from jsonrpcs_tx.config.files import ConfigError
+    from jsonrpcs_tx.compose import check, makeService
     from jsonrpcs_tx.config.settings import Settings
-    from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
+    from jsonrpcs_tx.errors import ConfigError, JsonRpcsError, NotAllowed, SettingError, StartError
     from jsonrpcs_tx.rpc.binding import MISSING, Text
     from jsonrpcs_tx.rpc.call import Call
     from jsonrpcs_tx.rpc.current import current_call
     from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+    from jsonrpcs_tx.rpc.envelope import JSONRPC2, KAMAILIO
     from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
-    from jsonrpcs_tx.rpc.registry import Registry, command, commands_of
+    from jsonrpcs_tx.rpc.registry import Command, Registry, command, commands_of
     from jsonrpcs_tx.service import JsonRpcService
+    from jsonrpcs_tx.state.counters import Counter
     from jsonrpcs_tx.state.destinations import DestinationError, NoDestination
     from jsonrpcs_tx.state.tables import StorageError
     from jsonrpcs_tx.state.variables import UnknownVariable, Variable, VariableError
+    from jsonrpcs_tx.transports.base import Listener, Transport
+    from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 
 __all__ = [
+    "JSONRPC2",
+    "KAMAILIO",
     "MISSING",
     "Call",
     "Caller",
+    "Command",
     "ConfigError",
+    "Counter",
     "DestinationError",
     "Dispatcher",
     "Fault",
     "InvalidParams",
+    "JsonRpcResource",
     "JsonRpcService",
     "JsonRpcsError",
+    "Listener",
     "NoDestination",
     "NotAllowed",
     "Origin",
@@ -47,10 +56,12 @@ __all__ = [
     "StartError",
     "StorageError",
     "Text",
+    "Transport",
     "UnknownVariable",
     "Variable",
     "VariableError",
     "__version__",
+    "check",
     "command",
     "commands_of",
     "current_call",
@@ -60,13 +71,19 @@ __all__ = [
 _HOMES = {
     "Call": "rpc.call",
     "Caller": "access.caller",
-    "ConfigError": "config.files",
+    "Command": "rpc.registry",
+    "ConfigError": "errors",
+    "Counter": "state.counters",
     "DestinationError": "state.destinations",
     "Dispatcher": "rpc.dispatcher",
     "Fault": "rpc.faults",
     "InvalidParams": "rpc.faults",
+    "JSONRPC2": "rpc.envelope",
+    "JsonRpcResource": "transports.httpresource",
     "JsonRpcService": "service",
     "JsonRpcsError": "errors",
+    "KAMAILIO": "rpc.envelope",
+    "Listener": "transports.base",
     "MISSING": "rpc.binding",
     "NoDestination": "state.destinations",
     "NotAllowed": "errors",
@@ -78,9 +95,11 @@ _HOMES = {
     "StartError": "errors",
     "StorageError": "state.tables",
     "Text": "rpc.binding",
+    "Transport": "transports.base",
     "UnknownVariable": "state.variables",
     "Variable": "state.variables",
     "VariableError": "state.variables",
+    "check": "compose",
     "command": "rpc.registry",
     "commands_of": "rpc.registry",
     "current_call": "rpc.current",

@@ -1,21 +1,25 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
 import attrs
 
-from jsonrpcs_tx import transports
+from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
 from jsonrpcs_tx.families import load_families, load_module
+from jsonrpcs_tx.interfaces import Checker, Reactor
 from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
+from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
+from jsonrpcs_tx.rights import obstacles, owned_by
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
-from jsonrpcs_tx.state.destinations import DestinationError
 from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
@@ -25,7 +29,14 @@ from jsonrpcs_tx.watchdog import Watchdog
 
 
 def makeService(
-    settings: Settings, reactor: Any = None, commands: Iterable[object] = (), checker: Any = None
+    settings: Settings,
+    reactor: Reactor | None = None,
+    commands: Iterable[object] = (),
+    checker: Checker | None = None,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
 ) -> JsonRpcService:
     """Make a server. It listens when it is started, by itself or by the application that it is a part of.
 
@@ -35,39 +46,100 @@ def makeService(
     @param checker: a twisted.cred ICredentialsChecker of the names and passwords that every request over HTTP(S) then
         needs, see L{jsonrpcs_tx.access.authentication.Authenticator}; default: one for the file of the setting
         C{http_users}, if that is set.
-    @raise StartError: the file of users, or that of rules, cannot be used.
-    @raise SettingError: a module or family that a setting names is not there, or has no commands; or the definition
-        of a table, the list of destinations or the directory of stored replies is not allowed.
-    @raise ValueError: two commands have the same name.
+    @param transports: those of the program's own, by name, each with what it may know of a caller, such as
+        C{{"chat": ["user"]}}; see L{JsonRpcService.add_transport}.
+    @param site_authenticates: the site that C{jsonrpc_dispatch} is mounted in says who has authenticated, by
+        L{jsonrpcs_tx.JsonRpcResource.for_user}, so that rules may ask for C{user=} without a checker.
+    @param uid: name or number of the user that the process becomes once it has opened what needs root, as with C{twistd
+        --uid}: files that the server makes are given to it. None: the process's user stays the same.
+    @param gid: its group; None: the user's own.
+    @raise StartError: the file of users, that of rules or the list of destinations cannot be used, or a file not by the
+        user that the process becomes; or there is no such user.
+    @raise SettingError: a module or family that a setting names is not there, has no commands, or has one whose name is
+        taken; or the definition of a table or the directory of stored replies is not allowed.
+    @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
+    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
+
+
+def check(
+    settings: Settings,
+    reactor: Reactor | None = None,
+    commands: Iterable[object] = (),
+    checker: Checker | None = None,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
+) -> list[JsonRpcsError]:
+    """Look for all that would keep a server from starting, without opening or changing anything.
+
+    All files that the settings name are read, and modules with commands are imported. What only opening tells is not
+    found: that an address is in use, or is not one of this machine.
+
+    The parameters are those of L{makeService}.
+
+    @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
+    @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
+    """
+    problems = AllProblems()
+    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
+    return problems.found
+
+
+def assemble(
+    settings: Settings,
+    reactor: Reactor | None,
+    commands: Iterable[object],
+    checker: Checker | None,
+    problems: Problems,
+    transports: Mapping[str, Sequence[str]] | None = None,
+    site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
+) -> JsonRpcService:
+    """Make a server, see L{makeService}; where problems are collected, without the parts that cannot be made."""
+    chosen: Any = reactor
     if reactor is None:
-        from twisted.internet import reactor
+        from twisted.internet import reactor as installed
+
+        chosen = installed
     set_debug(settings.debug)
-    if checker is None and settings.http_users:
-        checker = UsersFile(settings.path(settings.http_users), reactor)
-    service = JsonRpcService(settings, reactor, checker)
-    service.check_facts(service.dispatcher.access, settings)
-    if settings.list_file:
-        try:
-            service.destinations.load(settings.path(settings.list_file))
-        except DestinationError as error:
-            raise SettingError("list_file", settings.list_file, f"a list of destinations ({error})") from None
+    user = None
+    with problems.noted():
+        user = _user_to_become(uid, gid)
+    if user is not None:
+        settings = owned_by(settings, user)
+        for problem in obstacles(settings, user):
+            problems.note(problem)
+    with _rights(user):
+        if checker is None and settings.http_users:
+            checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
+        service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
+        for name, facts in (transports or {}).items():
+            service.add_transport(name, facts)
+        _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
-    _load_commands(service, commands)
+    _load_commands(service, problems)
+    for source in commands:
+        service.registry.add(source)
+    with _rights(user):
+        service.reload_rules(problems)
     _add_tables(service)
     if settings.ds_ping_interval:
-        ProbingService(service.destinations, settings, reactor).setServiceParent(service)
+        ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, reactor).setServiceParent(service)
-    _add_transports(service)
-    _add_reloads(service)
+        Watchdog(settings.watchdog / 1000, chosen).setServiceParent(service)
+    _add_transports(service, problems)
+    _add_checks(service)
+    _add_reloads(service, checker)
     return service
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     """Make a server for a worker process: without transports, and with only those sources of commands that the settings
-    name and that hold one that is declared free of state.
+    name and that hold one that is declared free of state. It has no rules yet.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -77,32 +149,107 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     return service
 
 
-def _load_commands(service: JsonRpcService, sources: Iterable[object]) -> None:
-    for family in load_families(service.settings.load):
-        service.add_family(family.name, family.make(service))
-    for family in map(load_module, service.settings.commands):
-        service.registry.add(family.make(service))
-    for source in sources:
-        service.registry.add(source)
+def _user_to_become(uid: str | int | None, gid: str | int | None) -> User | None:
+    try:
+        return user_to_become(uid, gid)
+    except UnknownOwner as error:
+        name = "uid" if gid is None else "uid, gid"
+        raise StartError(name, error.shown, error.reason, "a user of this machine, if root starts the server") from None
+
+
+def _load_destinations(service: JsonRpcService, problems: Problems) -> None:
+    name = service.settings.list_file
+    if not name:
+        return
+    path = service.settings.path(name)
+
+    def explain(error: JsonRpcsError) -> JsonRpcsError:
+        assert isinstance(error, NotAllowed)
+        reason = error.reason.removeprefix(f"{path}: ")
+        return StartError("list_file", path, reason, error.allowed, error.line)
+
+    service.destinations.load(path, problems.translated(explain))
+
+
+def _load_commands(service: JsonRpcService, problems: Problems) -> None:
+    for family in load_families(service.settings.load, problems):
+        with problems.noted(), _of_setting("load", family.name):
+            service.add_family(family.name, family.make(service))
+    for name in service.settings.commands:
+        with problems.noted(), _of_setting("commands", name):
+            service.registry.add(load_module(name).make(service))
+
+
+@contextmanager
+def _of_setting(setting: str, name: str) -> Iterator[None]:
+    """Say which value of a setting has commands that cannot be added."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:
+        raise SettingError(setting, name, f"commands that can be added ({type(error).__name__}: {error})") from error
+
+
+def _rights(user: User | None) -> AbstractContextManager[None]:
+    """The rights of the user that the process becomes: its files are read as they will be read again."""
+    return nullcontext() if user is None else user.rights()
 
 
 def _add_tables(service: JsonRpcService) -> None:
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
-    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
+    interval = service.settings.htable_db_interval
+    store = TableStoreService(service.tables, path, interval, service.reactor)
+    store.setServiceParent(service)
+    if path:
+        service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
-def _add_transports(service: JsonRpcService) -> None:
+def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor)
+    parts = Parts(
+        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
+    )
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
-        for transport in import_module(f"{transports.__name__}.{name}").make_transports(parts):
-            transport.setServiceParent(service)
+        with problems.noted():
+            for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
+                transport.setServiceParent(service)
 
 
-def _add_reloads(service: JsonRpcService) -> None:
-    if service.settings.tls_certificate or service.settings.tls_self_signed:
+def _add_checks(service: JsonRpcService) -> None:
+    def listeners() -> Iterator[str]:
+        return (problem for transport in service.transports() if (problem := transport.problem()) is not None)
+
+    def workers() -> Iterator[str]:
+        for transport in service.transports():
+            if transport.missing_workers():
+                yield f"{transport.listener}: {transport.missing_workers()} worker processes do not run"
+
+    def destinations() -> Iterator[str]:
+        for id, found in service.destinations.items():
+            if not any(one.live for one in found):
+                yield f"set {id}: none of {len(found)} destinations is live"
+
+    service.health.add("listeners", listeners)
+    service.health.add("workers", workers)
+    service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
+
+
+def _add_reloads(service: JsonRpcService, checker: Any) -> None:
+    if service.settings.certificate:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
         service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")
+    if isinstance(checker, UsersFile):
+        service.reloads.add("users", lambda: f"there are {checker.reload()}")
+    if service.settings.list_file:
+        service.reloads.add("destinations", lambda: _reload_destinations(service))
+
+
+def _reload_destinations(service: JsonRpcService) -> str:
+    changed, sets = service.reload_destinations(), service.destinations
+    if not changed:
+        return "the list is the same, so they stay as they are"
+    return f"there are {sum(map(len, sets.values()))} in {len(sets)} sets"

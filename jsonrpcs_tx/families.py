@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 import attrs
@@ -14,10 +14,16 @@ from jsonrpcs_tx.commands.corex import Corex
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
 from jsonrpcs_tx.commands.htable import Htable
 from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.commands.mod import Mod
+from jsonrpcs_tx.commands.modparam import Modparam
+from jsonrpcs_tx.commands.pkg import Pkg
+from jsonrpcs_tx.commands.pv import Pv
+from jsonrpcs_tx.commands.shm import Shm
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.commands.tls import Tls
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.service import JsonRpcService
 
 ENTRY_POINTS: Final = "jsonrpcs_tx.commands"
@@ -43,25 +49,33 @@ _BUILT_IN: Final = (
     Family("system", System, lambda server: System(server.registry)),
     Family("core", Core, Core),
     Family("corex", Corex, Corex),
-    Family("jsonrpc", JsonRpc, lambda server: JsonRpc()),
+    Family("jsonrpc", JsonRpc, lambda server: JsonRpc(server.health.report)),
     Family(
         "dispatcher",
         DispatcherCommands,
-        lambda server: DispatcherCommands(server.destinations, server.settings, server.reactor),
+        lambda server: DispatcherCommands(
+            server.destinations, server.settings, server.reactor, server.compatibility, server.started
+        ),
     ),
     Family("htable", Htable, lambda server: Htable(server.tables)),
-    Family("cfg", Cfg, lambda server: Cfg(server.variables)),
+    Family("cfg", Cfg, lambda server: Cfg(server.variables, server.compatibility)),
     Family("stats", Stats, lambda server: Stats(server.counters)),
     Family("cnt", Cnt, lambda server: Cnt(server.counters)),
-    Family("tls", Tls, lambda server: Tls(server.reload_tls)),
+    Family("tls", Tls, lambda server: Tls(server.reload_tls, lambda: server.settings, server.streams)),
+    Family("pkg", Pkg, lambda server: Pkg(server.processes)),
+    Family("shm", Shm, lambda server: Shm()),
+    Family("mod", Mod, lambda server: Mod(lambda: server.families)),
+    Family("modparam", Modparam, lambda server: Modparam(lambda: server.settings, server.change)),
+    Family("pv", Pv, lambda server: Pv(server.shared)),
 )
 """Each is handed those parts of a server that it uses."""
 
 
-def load_families(wanted: Sequence[str]) -> Iterator[Family]:
+def load_families(wanted: Sequence[str], problems: Problems = FIRST) -> Iterator[Family]:
     """The families that the setting C{load} names: built-in ones first, then those of entry points, which are looked
     for only where C{all} or a name that is not built in asks for them.
 
+    @param problems: takes what is wrong.
     @raise SettingError: there is no family of that name, or it cannot be loaded.
     """
     built_in = {family.name: family for family in _BUILT_IN}
@@ -70,15 +84,21 @@ def load_families(wanted: Sequence[str]) -> Iterator[Family]:
     known = dict.fromkeys([*built_in, *announced])
     for name in wanted:
         if name != "all" and name not in known:
-            raise SettingError("load", name, ", ".join(["all", *known]))
-    for name in known if "all" in wanted else dict.fromkeys(wanted):
+            problems.note(SettingError("load", name, ", ".join(["all", *known])))
+    for name in known if "all" in wanted else [name for name in dict.fromkeys(wanted) if name in known]:
         if name in built_in:
             yield built_in[name]
         else:
-            try:
-                yield _family(name, announced[name].load())
-            except Exception as error:
-                raise SettingError("load", name, f"an entry point that can be imported ({error})") from error
+            with problems.noted():
+                yield _load_announced(announced[name])
+
+
+def _load_announced(entry: EntryPoint) -> Family:
+    """@raise SettingError: it cannot be imported."""
+    try:
+        return _family(entry.name, entry.load())
+    except (Exception, SystemExit) as error:
+        raise SettingError("load", entry.name, f"an entry point that can be imported ({error})") from error
 
 
 def load_module(name: str) -> Family:
@@ -92,7 +112,7 @@ def load_module(name: str) -> Family:
         loaded: Any = importlib.import_module(module_name)
         if attribute:
             loaded = getattr(loaded, attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingError("commands", name, f"a module that can be imported ({error})") from error
     return _family(name, loaded)
 

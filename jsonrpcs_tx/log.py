@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.reflect import safe_str
 
 from jsonrpcs_tx.buckets import TokenBuckets
+from jsonrpcs_tx.printable import printable
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -81,15 +82,6 @@ def set_debug(level: int) -> None:
         _least = LogLevel.critical
 
 
-def printable(text: str) -> str:
-    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
-
-
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
     """Log an error with its traceback. This raises nothing, whatever the error is.
 
@@ -111,7 +103,7 @@ class Throttle:
         self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
         self._kinds: dict[Hashable, _Kind] = {}
-        self.held_back = 0
+        self.held_back: int = 0
 
     def take(self, key: Hashable, source: Hashable = None) -> int | None:
         """Ask whether a message may be logged.
@@ -172,7 +164,7 @@ class _Logger(Logger):
     def emit(self, level: Any, format: str | None = None, **values: Any) -> None:  # noqa: A002 # as Twisted names it
         """Log an event.
 
-        @param level: one of L{LogLevel}.
+        @param level: one of C{LogLevel}.
         @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
             C{log_throttled} the event is never held back, for example because it was throttled before.
         """
@@ -225,7 +217,7 @@ class _PrintableFailure(Failure):
         self.__dict__.update(failure.__dict__)
 
     def printTraceback(self, file: Any = None, elideFrameworkCode: bool = False, detail: str = "default") -> None:
-        """Write the traceback to a file, see L{Failure.printTraceback}."""
+        """Write the traceback to a file, see C{Failure.printTraceback}."""
         text = StringIO()
         super().printTraceback(text, elideFrameworkCode, detail)
         lines, message = text.getvalue(), self.getErrorMessage()

@@ -1,23 +1,44 @@
 """``twistd jsonrpcs``: the options, made from the settings, and the service for them."""
 
+import errno
 import os
+import platform
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, chdir, contextmanager, suppress
+from typing import Any, Final, NoReturn
 
+import attrs
 from twisted.application.service import IService, MultiService
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python import usage
+from zope.interface import provider
 
 from jsonrpcs_tx import compose
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config import modparams
-from jsonrpcs_tx.config.files import ConfigError, read_toml
-from jsonrpcs_tx.config.settings import Field, Settings, fields, from_values
-from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.config.kinds import BOOLEANS
+from jsonrpcs_tx.config.settings import Field, Settings, fields
+from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
+from jsonrpcs_tx.config.toml import read_toml, show_settings
+from jsonrpcs_tx.config.usage import example
+from jsonrpcs_tx.config.usage import usage as grouped_usage
+from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
+from twisted import __version__ as twisted_version
+
+_FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
+"""The options that need no value."""
+
+_LOG_FILE: Final = "twistd.log"
+"""Where twistd logs as a daemon, unless it is told."""
 
 _log = make_logger(__name__)
 
@@ -27,84 +48,152 @@ class Refusal(SystemExit, Exception):
 
 
 class Options(usage.Options):
-    """The options of C{twistd jsonrpcs}: one for each setting, and the files that settings are read from.
+    """The options of C{twistd jsonrpcs}: one for each setting, the files that settings are read from, and what to do
+    instead of starting.
 
     An option takes precedence over C{--config}, which takes precedence over C{--modparams}.
 
     @ivar settings: the settings, once the options are parsed.
-    @ivar own: what was given otherwise than by C{--modparams}.
+    @ivar sources: where they come from.
     @ivar taken: what was taken from the file of C{--modparams}; None without one.
     """
 
     synopsis = "[options]"
     longdesc = "A JSON-RPC management server that speaks what Kamailio's jsonrpcs module speaks."
-    optParameters = [
+    optParameters: list[Any] = [
         ["config", "c", None, "TOML file with settings: dgram_socket = [...]"],
         ["modparams", None, None, 'kamailio.cfg to read settings from: its lines modparam("jsonrpcs", ...)'],
     ]
+    optFlags: list[Any] = [
+        ["check", None, "report everything that would keep the server from starting, open nothing, and exit: 0 or 1"],
+        ["show-settings", None, "print the settings and where each comes from, in TOML that --config takes, and exit"],
+    ]
 
     settings: Settings
-    taken: modparams.Taken | None
+    taken: modparams.Taken | None = None
 
     def __init__(self) -> None:
         super().__init__()
-        self.given: dict[str, Any] = {}
-        self.own: dict[str, Any] = {}
-        self.taken = None
+        self.given: dict[str, Given] = {}
+        self.sources: Sources = Sources()
+        self._problems = AllProblems()
 
-    def postOptions(self) -> None:
-        defaults = {field.name: field.daemon for field in fields() if field.daemon != field.default}
+    def opt_version(self) -> NoReturn:
+        """print the versions of jsonrpcs_tx, Twisted and Python, and exit."""
+        sys.stdout.write(f"jsonrpcs_tx {__version__}, Twisted {twisted_version}, Python {platform.python_version()}\n")
+        raise SystemExit(0)
+
+    def opt_example_config(self) -> NoReturn:
+        """print a file for --config with every setting, its help and its default, and exit."""
+        sys.stdout.write(example())
+        raise SystemExit(0)
+
+    def opt_help(self) -> NoReturn:
+        """print this, and exit."""
+        sys.stdout.write(f"{self}\n")
+        raise SystemExit(0)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """The options with their help, in groups."""
+        settings = {field.option for field in fields()}
+        names = [name for name in self.longOpt if name.rstrip("=") not in settings]
+        short = {"config=": "-c, "}
+        own = [(f"{short.get(name, '')}--{name}", self.docs[name.rstrip("=")].rstrip(".")) for name in names]
+        return f"\n{self.longdesc}\n\n" + grouped_usage(own, width or int(os.environ.get("COLUMNS", "80")))
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse the words of a command line; see C{usage.Options}.
+
+        @raise Refusal: they cannot be used, or the files that they name.
+        """
+        words = list(sys.argv[1:] if options is None else options)
         try:
-            self.own = (read_toml(self["config"]) if self["config"] is not None else {}) | self.given
-            if self["modparams"] is not None:
-                self.taken = _take(self["modparams"], self.own, defaults)
-                defaults = {**defaults, **modparams.DEFAULTS, **self.taken.values}
-            self.settings = from_values(defaults | self.own)
-        except (SettingError, ConfigError) as error:
+            super().parseOptions(list(self._prepare(words)))
+        except usage.UsageError as error:
+            raise Refusal(f"jsonrpcs: {error}") from None
+        except JsonRpcsError as error:
             raise self.refusal(error) from None
 
+    def _prepare(self, words: Iterable[str]) -> Iterator[str]:
+        """The words of a command line as getopt takes them: without unknown options, and with a value after every flag.
+
+        @raise UnknownSetting: there is an unknown option.
+        """
+        takes_value = {name.rstrip("="): name.endswith("=") for name in self.longOpt}
+        rest = deque(words)
+        while rest:
+            word = rest.popleft()
+            written, equals, value = word.removeprefix("--").partition("=")
+            if not word.startswith("--") or not written:
+                yield word
+                if word == "-c" and rest:
+                    yield rest.popleft()
+                continue
+            begun = [name for name in takes_value if name.startswith(written)]
+            name = begun[0] if len(begun) == 1 else written
+            if not begun:
+                meant = nearest(written, tuple(takes_value), 1)
+                self._problems.note(UnknownSetting(f"--{written}", value, *(f"--{name}" for name in meant)))
+                while not equals and rest and not rest[0].startswith("-"):
+                    rest.popleft()
+            elif name in _FLAGS and not equals:
+                has_value = rest and rest[0].lower() in BOOLEANS
+                yield f"{word}={rest.popleft() if has_value else 'yes'}"
+            else:
+                yield word
+                if takes_value.get(name) and not equals and rest:
+                    yield rest.popleft()
+
+    def postOptions(self) -> None:
+        problems = self._problems
+        config = {} if self["config"] is None else read_toml(self["config"], problems)
+        self.sources = Sources(config or {}, self.given)
+        defaults = {field.name: field.daemon for field in fields() if field.daemon != field.default}
+        if self["modparams"] is not None:
+            self.taken = modparams.take(self["modparams"], self.sources, defaults, problems)
+            self.sources = Sources(self.taken.given, self.sources.given)
+            defaults |= modparams.DEFAULTS
+        self.settings = self.sources.settings(problems, defaults)
+        if self["check"]:
+            if config is not None:
+                self._check_server(problems)
+            self._report(problems.found)
+        elif problems.found:
+            raise problems.found[0]
+        if self["show-settings"]:
+            sys.stdout.write(show_settings(self.settings, self.sources))
+        if self["check"] or self["show-settings"]:
+            raise SystemExit(0)
+
+    def _check_server(self, problems: Problems) -> None:
+        """Check what the start checks, in the directories in which it would."""
+        globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
+        check_twistd_files(self, problems)
+        _check_in_place(self, make_server(self, problems), problems)
+
+    def _report(self, found: Sequence[JsonRpcsError]) -> None:
+        """Print all problems, and exit if there are any."""
+        for error in found:
+            sys.stderr.write(f"{self.refusal(error)}\n")
+        number = len(found)
+        sys.stderr.write(f"jsonrpcs: {number or 'no'} error{'' if number == 1 else 's'}\n")
+        if found:
+            raise SystemExit(1)
+
     def refusal(self, error: Exception) -> Refusal:
-        """What to end with because of an error; it says where in a kamailio.cfg the setting is that is wrong."""
-        place = ""
-        if isinstance(error, SettingError) and self.taken is not None and error.name not in self.own:
-            place = self.taken.place(error.name, error.value)
-        return Refusal(f"jsonrpcs: {place}{error}")
-
-
-def _take(path: str, own: Mapping[str, Any], defaults: Mapping[str, Any]) -> modparams.Taken:
-    """What a kamailio.cfg says.
-
-    @param own: settings that are given otherwise; they say how to read it, and which families are loaded.
-    @param defaults: settings without it.
-    """
-    how = from_values({name: value for name, value in own.items() if name.startswith("modparams_")})
-    taken = modparams.read_modparams(path, how.modparams_version, how.modparams_define, how.modparams_modules)
-    load = own.get("load", taken.values.get("load", defaults["load"]))
-    return taken.of_families(from_values({"load": load}).load)
+        """What ends twistd because of an error."""
+        text = self.sources.explain(error) if isinstance(error, JsonRpcsError) else str(error)
+        return Refusal(f"jsonrpcs: {' '.join(text.splitlines())}")
 
 
 def _option(field: Field) -> Any:
     """The method by which usage.Options takes an option."""
-    if field.kind.flag:
 
-        def take_flag(self: Options) -> None:
-            self.given[field.name] = True
+    def take(self: Options, value: str) -> None:
+        add_value(self.given, field.name, value, OPTION, field.kind.several)
 
-        method: Any = take_flag
-    elif field.kind.several:
-
-        def take_one_more(self: Options, value: str) -> None:
-            self.given.setdefault(field.name, []).append(value)
-
-        method = take_one_more
-    else:
-
-        def take(self: Options, value: str) -> None:
-            self.given[field.name] = value
-
-        method = take
-    method.__doc__ = f"{field.help} [default: {field.kind.show(field.daemon)}]"
-    return method
+    take.__doc__ = field.help
+    return take
 
 
 for _field in fields():
@@ -113,12 +202,91 @@ for _field in fields():
 Options.opt_A = Options.opt_modparams_define  # type: ignore[attr-defined] # made above
 
 
-@contextmanager
-def _one_line() -> Iterator[None]:
-    try:
-        yield
-    except StartError as error:
-        raise Refusal(f"jsonrpcs: {error}") from None
+@provider(ILogObserver)
+def _print_warning(event: LogEvent) -> None:
+    """Print what the package warns of."""
+    if event["log_level"] >= LogLevel.warn and event.get("log_namespace", "").startswith("jsonrpcs_tx"):
+        sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
+
+
+def _twistd_files(options: usage.Options) -> tuple[str, str]:
+    """The paths of twistd's log and pid file; empty: there is none."""
+    twistd = options.parent
+    if twistd is None:
+        return "", ""
+    stays = twistd["nodaemon"] or twistd["debug"]
+    log = twistd["logfile"] or ("-" if stays else _LOG_FILE)
+    if log == "-" or twistd["syslog"] or twistd["logger"] is not None:
+        log = ""
+    return log and os.path.abspath(log), twistd["pidfile"] or ""
+
+
+def check_twistd_files(options: usage.Options, problems: Problems) -> None:
+    """Check that twistd can write its log and its pid file.
+
+    @param options: those of C{twistd jsonrpcs}.
+    @param problems: takes what is wrong.
+    """
+    for option, path in zip(("--logfile", "--pidfile"), _twistd_files(options), strict=True):
+        if path:
+            with problems.noted():
+                _check_writable(option, path)
+
+
+def check_log_of(user: User, options: usage.Options, problems: Problems) -> None:
+    """Check that the user that the process becomes can open the log again.
+
+    @param problems: takes what is wrong.
+    """
+    log, _ = _twistd_files(options)
+    reason = user.obstacle(log, os.F_OK) if log else None
+    if reason is None and os.path.isfile(log) and os.stat(log).st_uid != os.geteuid():
+        reason = user.obstacle(log, os.R_OK | os.W_OK)  # it cannot be handed over
+    if reason is not None:
+        problems.note(StartError("twistd --logfile", log, reason, "a file that this user can read and write"))
+
+
+def hand_over_twistd_files(options: usage.Options, user: User) -> None:
+    """Give what twistd has made as root to the user that the process becomes."""
+    log, pid = _twistd_files(options)
+    for path in filter(None, (log, pid)):
+        with suppress(OSError):
+            user.take(path)
+    if os.path.isfile(pid):
+        reason = user.obstacle_to_removal(pid)
+        if reason is not None:
+            _log.warn("{path} stays behind at the stop: {reason}", path=pid, reason=reason)
+
+
+def _check_writable(option: str, path: str) -> None:
+    """@raise StartError: a file cannot be made or written."""
+    path = os.path.abspath(path)
+    directory = os.path.dirname(path)
+    if os.path.isdir(path):
+        number = errno.EISDIR
+    elif not os.path.isdir(directory):
+        number = errno.ENOENT
+    elif not os.access(path if os.path.lexists(path) else directory, os.W_OK, effective_ids=True):
+        number = errno.EACCES
+    else:
+        return
+    allowed = f"a path that the process can write, twistd {option}=PATH; or another working directory"
+    raise StartError(f"twistd {option}", path, os.strerror(number), allowed)
+
+
+def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Problems) -> None:
+    """Check what the start checks, in the directory that twistd would change to before.
+
+    @param problems: takes what is wrong.
+    """
+    directory = "." if options.parent is None else options.parent["rundir"]
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(chdir(directory))
+        except OSError as error:
+            problems.note(StartError("twistd --rundir", directory, error.strerror, "a directory"))
+        else:
+            server.check(problems)
 
 
 class _DaemonService(MultiService):
@@ -126,25 +294,59 @@ class _DaemonService(MultiService):
 
     server: JsonRpcService
 
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self._options = options
+
     def privilegedStartService(self) -> None:
-        with _one_line():
+        with self._one_line():
+            if self.server.user is not None:
+                hand_over_twistd_files(self._options, self.server.user)
             super().privilegedStartService()
 
     def startService(self) -> None:
-        with _one_line():
+        with self._one_line():
             super().startService()
         signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self.server.reloads.run))
 
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except StartError as error:
+            raise self._options.refusal(error) from None
+
+
+def make_server(options: Options, problems: Problems) -> JsonRpcService:
+    """The server of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too; other files
+    in that to which twistd changes at the start.
+
+    @param problems: takes what is wrong.
+    """
+    settings, twistd = options.settings, options.parent
+    if settings.commands and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    if twistd is None:
+        return compose.assemble(settings, None, (), None, problems)
+    if os.path.realpath(twistd["rundir"]) != os.getcwd():
+        run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
+        settings = attrs.evolve(settings, run_dir=run_dir)
+    server = compose.assemble(settings, None, (), None, problems, twistd["uid"], twistd["gid"])
+    if server.user is not None:
+        check_log_of(server.user, options, problems)
+    return server
+
 
 def makeService(options: Options) -> IService:
-    """The service of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too."""
+    """The service of C{twistd jsonrpcs}."""
     give_back_large_blocks()
-    parent = _DaemonService()
-    if options.settings.commands and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    parent = _DaemonService(options)
     try:
-        server = compose.makeService(options.settings)
-    except (SettingError, StartError, ValueError, TypeError) as error:
+        check_twistd_files(options, FIRST)
+        server = make_server(options, FIRST)
+        if options.parent is not None and options.parent["chroot"] is None:
+            _check_in_place(options, server, FIRST)  # while errors still go to the terminal
+    except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
     if options.taken is not None:
         _log_taken(options.taken)
@@ -154,7 +356,7 @@ def makeService(options: Options) -> IService:
 
 
 def _log_taken(taken: modparams.Taken) -> None:
-    _log.info("took {count} settings from {path}", count=len(taken.parameters), path=taken.path)
+    _log.info("took {count} settings from {path}", count=len(taken.given), path=taken.path)
     for one in taken.unknown:
         message = "{path}: line {line}: ignored {name}, an unknown parameter of {module}"
         _log.warn(message, path=one.path, line=one.line, name=one.name, module=one.module)

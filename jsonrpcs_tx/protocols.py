@@ -1,13 +1,19 @@
 """The transports by name, and what the rest of the package needs to know of each: one table."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 import attrs
 
-ADDRESS: Final = "a network"
-"""The fact that a caller's IP address is known, in the words of messages about rules."""
+FACTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"address": "a network", "user": "user", "tls": "tls", "uid": "uid", "gid": "gid"}
+)
+"""What a transport may know of a caller, and what it is in messages about rules."""
+
+_OWN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
+_RESERVED: Final = ("allow", "any", "deny")
 
 
 @attrs.frozen
@@ -18,7 +24,7 @@ class Protocol:
     @ivar module: the one in C{transports/} whose C{make_transports} makes its services from
         L{jsonrpcs_tx.transports.parts.Parts}; empty: there are none.
     @ivar bit: its value in the setting C{transport}; 0: it cannot be turned off.
-    @ivar facts: what it may know of a caller: some of L{ADDRESS}, C{user}, C{tls}, C{uid} and C{gid}.
+    @ivar facts: what it may know of a caller: some of L{FACTS}.
     @ivar stores: replies may be stored to files, see L{jsonrpcs_tx.rpc.replystore}.
     @ivar connectionless: whoever sends a request names the place of the reply, which may be anybody's.
     """
@@ -34,11 +40,11 @@ class Protocol:
 _TABLE: Final = (
     Protocol("exec"),
     Protocol("unix", "datagram", bit=4, facts=("uid", "gid"), stores=True, connectionless=True),
-    Protocol("udp", "datagram", bit=4, facts=(ADDRESS,), stores=True, connectionless=True),
+    Protocol("udp", "datagram", bit=4, facts=("address",), stores=True, connectionless=True),
     Protocol("fifo", "fifo", bit=2, stores=True, connectionless=True),
-    Protocol("http", "http", bit=1, facts=(ADDRESS, "user", "uid", "gid")),  # uid and gid on a Unix socket
-    Protocol("https", "https", bit=1, facts=(ADDRESS, "user", "tls", "uid", "gid")),
-    Protocol("tcp", "tcp", bit=8, facts=(ADDRESS,), stores=True),
+    Protocol("http", "http", bit=1, facts=("address", "user", "uid", "gid")),  # uid and gid on a Unix socket
+    Protocol("https", "https", bit=1, facts=("address", "user", "tls", "uid", "gid")),
+    Protocol("tcp", "tcp", bit=8, facts=("address",), stores=True),
 )
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType({protocol.name: protocol for protocol in _TABLE})
@@ -53,6 +59,30 @@ STORING: Final = frozenset(protocol.name for protocol in _TABLE if protocol.stor
 CONNECTIONLESS: Final = frozenset(protocol.name for protocol in _TABLE if protocol.connectionless)
 
 
-def knowing(fact: str) -> tuple[str, ...]:
+def knowing(fact: str, known: Mapping[str, Protocol] = PROTOCOLS) -> tuple[str, ...]:
     """The transports that may know a fact of a caller."""
-    return tuple(sorted(protocol.name for protocol in _TABLE if fact in protocol.facts))
+    return tuple(sorted(protocol.name for protocol in known.values() if fact in protocol.facts))
+
+
+def with_own(own: Mapping[str, Sequence[str]], known: Mapping[str, Protocol] = PROTOCOLS) -> Mapping[str, Protocol]:
+    """The transports with a program's own.
+
+    @param own: the facts that each may know of a caller, by its name.
+    @raise ValueError: a name is taken or not allowed, or a fact is not known.
+    """
+    for name, facts in own.items():
+        if name in known:
+            raise ValueError(f"transport {name}: there is one of that name already")
+        if not isinstance(name, str) or not _OWN_NAME.fullmatch(name) or name in _RESERVED:
+            raise ValueError(
+                f"transport {name!r:.50}: allowed are 1 to 32 letters, digits, '-' and '_' after a first letter, "
+                f"but not {', '.join(_RESERVED)}"
+            )
+        if isinstance(facts, str) or not all(fact in FACTS for fact in facts):
+            raise ValueError(f"transport {name}: facts {facts!r:.100}; allowed is a list of {', '.join(FACTS)}")
+    return MappingProxyType({**known, **{name: Protocol(name, facts=tuple(facts)) for name, facts in own.items()}})
+
+
+def own_of(known: Mapping[str, Protocol]) -> dict[str, tuple[str, ...]]:
+    """The transports of a program among all, as L{with_own} takes them."""
+    return {name: protocol.facts for name, protocol in known.items() if name not in PROTOCOLS}

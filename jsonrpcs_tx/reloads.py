@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jsonrpcs_tx.errors import JsonRpcsError
+from jsonrpcs_tx.errors import JsonRpcsError, StartError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -19,7 +19,8 @@ class Reloads:
 
         @param name: what it is, in the plural, as the log gives it: C{rules}.
         @param function: does it, and returns what came of it: C{"5 of them"}. It raises L{JsonRpcsError} or C{OSError}
-            where that cannot be used, and then leaves what there was.
+            where that cannot be used, and then leaves what there was, unless the C{consequence} of a L{StartError} says
+            otherwise.
         """
         self._functions[name] = function
 
@@ -34,7 +35,9 @@ class Reloads:
                 outcome = function()
             except (JsonRpcsError, OSError) as error:
                 well = False
-                _log.error("{name} not reloaded, the former ones stay: {error}", name=name, error=error)
+                consequence = error.consequence if isinstance(error, StartError) else "the former ones stay"
+                message = "{name} not reloaded, {consequence}: {error}"
+                _log.error(message, name=name, consequence=consequence, error=error)
             else:
                 _log.info("{name} reloaded: {outcome}", name=name, outcome=outcome)
         return well

@@ -2,38 +2,48 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 import attrs
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import deferLater
 
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.compatibility import COMPATIBILITIES, Compatibility
 from jsonrpcs_tx.config.settings import Settings, fields
-from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.health import Health
+from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.call import run_in
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.destinations import DestinationSets
+from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
+from jsonrpcs_tx.state.shared import SharedVariables, read_definition
 from jsonrpcs_tx.state.tables import Tables
+from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.httpresource import MountableResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -51,47 +61,73 @@ class JsonRpcService(MultiService):
     """A JSON-RPC server. Made by L{jsonrpcs_tx.makeService}; it listens from its start to its stop.
 
     @ivar settings: the settings now; L{change} changes those that are live.
+    @ivar compatibility: the version of Kamailio that it answers like.
     @ivar registry: the commands, which may be added, replaced and removed at any time.
     @ivar dispatcher: answers documents with them.
     @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
+    @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
+    @ivar user: the one that the process becomes after the start; None: it stays the same.
     @ivar started: when it was made, in seconds since 1970.
+    @ivar health: whether all is well; programs may add checks.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
+    @ivar health_resource: the one that tells the health, likewise.
     """
 
-    def __init__(self, settings: Settings, reactor: Any, checker: Any = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,
+        checker: Checker | None = None,
+        problems: Problems = FIRST,
+        site_authenticates: bool = False,
+        user: User | None = None,
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings: Settings = settings
+        self.compatibility: Compatibility = COMPATIBILITIES[settings.compatibility]
         self.reactor = reactor
-        self.started = time.time()
-        self.reloads = Reloads()
+        self.user: User | None = user
+        self.started: float = time.time()
+        self.health: Health = Health()
+        self.reloads: Reloads = Reloads()
         self._families: dict[str, object] = {}
-        self.registry = Registry()
-        self.counters = Counters()
-        self.destinations = DestinationSets()
-        self.variables = Variables()
-        self.tables = Tables(reactor)
+        self.registry: Registry = Registry()
+        self.counters: Counters = Counters()
+        unprobed = not settings.ds_ping_interval and self.compatibility.flags_without_probing
+        self.destinations: DestinationSets = DestinationSets(ignored_flags=PROBING if unprobed else 0)
+        self.variables: Variables = Variables()
+        self.shared: SharedVariables = SharedVariables()
+        for definition in settings.shvset:
+            try:
+                self.shared.define(*read_definition(definition))
+            except ValueError as error:
+                problems.note(SettingError("shvset", definition, f"a value that it can have ({error})"))
+        self.tables: Tables = Tables(reactor)
         for definition in settings.htable:
-            self.tables.define(definition)
-        self.dispatcher = Dispatcher(
+            with problems.noted():
+                self.tables.define(definition)
+        self._reply_store = _reply_store(settings, problems)
+        self.dispatcher: Dispatcher = Dispatcher(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
             pretty_format=bool(settings.pretty_format),
+            compatibility=self.compatibility,
+            exec_delta=settings.rpc_exec_delta,
             async_timeout=settings.async_timeout,
             async_limit=settings.async_limit,
             async_limit_client=settings.async_limit_client,
             counters=self.counters,
-            access=AccessControl(_read_rules(settings)),
-            reply_store=_reply_store(settings),
+            reply_store=self._reply_store,
         )
-        self._exec_origin = self._make_exec_origin()
+        self._make_origins()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
-        self.jsonrpc_dispatch = JsonRpcResource(
+        self.jsonrpc_dispatch: MountableResource = MountableResource(
             self.dispatcher,
             settings.http_allow,
             settings.http_origin,
@@ -100,13 +136,42 @@ class JsonRpcService(MultiService):
             Hosts(settings.http_host),
             Proxies(settings.http_proxy),
             settings.http_notification,
+            site_authenticates,
         )
+        self.health_resource = HealthResource(self.jsonrpc_dispatch, self.health.report)
+
+    def check(self, problems: Problems) -> None:
+        """Check all that the start checks before it opens anything.
+
+        @param problems: takes what is wrong.
+        """
+        for child in self:
+            if isinstance(child, Transport):
+                child.check(problems)
+            elif isinstance(child, TableStoreService):
+                with nullcontext() if self.user is None else self.user.rights():  # with which it starts
+                    child.check(problems)
 
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
             super().privilegedStartService()
+            if self.user is not None:
+                self._check_files(self.user)
+
+    def _check_files(self, user: User) -> None:
+        """@raise StartError: the user cannot remove a file that was made."""
+        for transport in self.transports():
+            if transport.file is not None:
+                path = os.path.abspath(transport.file.path)
+                reason = user.obstacle_to_removal(path)
+                if reason is not None:
+                    allowed = "a directory that this user can write, so that the file can be removed at the stop"
+                    raise StartError(transport.setting, path, reason, allowed)
 
     def startService(self) -> None:
+        self.health.stopping = False
+        if self._reply_store is not None:
+            self._reply_store.remove_leftovers()
         with self._all_or_nothing():
             super().startService()
         _log.info(
@@ -117,10 +182,19 @@ class JsonRpcService(MultiService):
         """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
         effects.
 
-        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is. With
+        C{health_drain}, all this begins so much later, and until then everything is answered.
 
         @return: a Deferred that fires when everything has stopped.
         """
+        self.health.stopping = True
+        seconds = self.settings.health_drain
+        if not self.running or not seconds:
+            return self._stop()
+        _log.info("stopping in {seconds} s; the health says so now", seconds=seconds)
+        return deferLater(self.reactor, seconds, self._stop)
+
+    def _stop(self) -> Deferred[Any]:
         Service.stopService(self)
         transports = self.transports()
         others = [child for child in self if child not in transports]
@@ -155,7 +229,7 @@ class JsonRpcService(MultiService):
                 raise SettingError(name, value, f"a change of {', '.join(live)}; all else is set at the start")
         settings = attrs.evolve(self.settings, **values)
         if not values.keys().isdisjoint(("rule", "rule_file")):
-            self._change_rules(_read_rules(settings), settings)
+            self._change_rules(_read_rules(settings, self.dispatcher.access.transports), settings)
         self.settings = settings
         if "debug" in values:
             set_debug(self.settings.debug)
@@ -200,43 +274,81 @@ class JsonRpcService(MultiService):
         for command in self.registry.names_of(self._families.pop(name)):
             self.registry.remove(command)
 
-    def reload_rules(self) -> int:
+    def reload_rules(self, problems: Problems = FIRST) -> int:
         """Read the file of the setting C{rule_file} again. What is being answered goes on; from then on the new rules
         decide, also for clients that are connected, and for the rest of a batch.
 
+        A server reads its rules for the first time when its commands are loaded.
+
+        @param problems: takes what is wrong.
         @return: the number of rules that there are now, with those of the setting C{rule}.
         @raise StartError: the file cannot be read, or a line is not a rule, and it says which; then the former rules
             stay, as they do after the next one.
         @raise SettingError: a rule asks for what cannot be known, or a listener that other machines reach would be
             without a rule.
         """
-        self._change_rules(_read_rules(self.settings), self.settings)
+        rules = _read_rules(self.settings, self.dispatcher.access.transports, problems)
+        self._change_rules(rules, self.settings, problems)
         return len(self.dispatcher.access.rules)
 
-    def _change_rules(self, rules: Sequence[Rule], settings: Settings) -> None:
+    def reload_destinations(self) -> bool:
+        """Read the file of the setting C{list_file} again. If it has other contents than when it was last read, all
+        destinations are as it has them, with the states that it gives them. If not, they stay as they are.
+
+        @return: whether it had.
+        @raise StartError: the file cannot be read, or has a bad line, and it says which; then the former ones stay.
+        """
+        path = self.settings.path(self.settings.list_file)
+        try:
+            return self.destinations.reload(path)
+        except NotAllowed as error:
+            reason = error.reason.removeprefix(f"{path}: ")
+            raise StartError("list_file", path, reason, error.allowed, error.line) from None
+
+    def _change_rules(self, rules: Sequence[Rule], settings: Settings, problems: Problems = FIRST) -> None:
         access = AccessControl(rules)
-        self.check_facts(access, settings)
+        self._check_facts(access, settings, problems)
         for listener in self.listeners():
             if listener.port is not None and not access.covers(listener.protocol, listener.host):
                 needed = f"rules with one that allows something over {listener.protocol}, since others reach {listener}"
                 raise SettingError("rule", [rule.text for rule in rules], needed)
         self.dispatcher.access.replace(rules)
-        self._exec_origin = self._make_exec_origin()
+        self._make_origins()
         for transport in self.transports():
             transport.rules_changed()
 
-    def check_facts(self, access: AccessControl, settings: Settings) -> None:
-        """Check that the facts that rules ask for can be known.
+    def add_transport(self, name: str, facts: Sequence[str] = ()) -> None:
+        """Add a transport of the program's own by its name. Rules may name it from then on, and C{any} means it as
+        well; L{jsonrpcs_tx.Dispatcher.origin} makes the origin of its callers.
 
-        @raise SettingError: one cannot.
+        @param facts: what it may know of a caller, for rules: some of C{address}, C{user}, C{tls}, C{uid} and C{gid}.
+        @raise ValueError: the name is taken or not allowed, or a fact is not known.
         """
-        authenticates = self.jsonrpc_dispatch.authenticates
-        for fact, known, needs in (("user", authenticates, "http_users"), ("tls", settings.tls_ca, "tls_ca")):
-            if fact in access.facts and not known:
-                raise SettingError("rule", f"{fact}=", f"{fact}= with the setting {needs}")
+        access = self.dispatcher.access
+        known = with_own({name: facts}, access.transports)
+        rules = [attrs.evolve(read_rule(rule.text, known), file=rule.file, line=rule.line) for rule in access.rules]
+        access.transports = known
+        self._change_rules(rules, self.settings)
 
-    def _make_exec_origin(self) -> Origin:
-        return msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
+    def _check_facts(self, access: AccessControl, settings: Settings, problems: Problems) -> None:
+        """Check that the facts that rules ask for can be known: transports of the program's own know them.
+
+        @param problems: takes what is wrong.
+        @raise SettingError: one cannot.
+        @raise StartError: the same for a rule of the C{rule_file}.
+        """
+        knows_users = self.jsonrpc_dispatch.knows_users or settings.http_users
+        for fact, known, needs in (
+            ("user", knows_users, "http_users, or in a program a checker or site_authenticates"),
+            ("tls", settings.tls_ca, "tls_ca"),
+        ):
+            for rule in access.rules:
+                if fact in rule.facts and not known and rule.transports <= PROTOCOLS.keys():
+                    problems.note(_unknowable(rule, f"{fact}= with the setting {needs}"))
+
+    def _make_origins(self) -> None:
+        self._call_origin = self.dispatcher.origin("exec", asynchronous=True)
+        self._exec_origin = msgspec.structs.replace(self.dispatcher.origin("exec"), at_once=True)
 
     def reload_tls(self) -> int:
         """Read the certificates, keys and authorities of HTTPS again, for connections that are opened from now on.
@@ -292,6 +404,20 @@ class JsonRpcService(MultiService):
         assert type(reply) is Reply  # the origin is not asynchronous
         return reply
 
+    def call(self, method: str, /, *params: Any, **named: Any) -> Deferred[Any]:
+        """Call a command from within the program, whether the server runs or not. Rules for C{exec} hold.
+
+        @param method: its name.
+        @param params: its parameters by place: Python values, each taken as the JSON that says it.
+        @param named: its parameters by name, in every dialect, in place of C{params}.
+        @return: fires with what the command returns. It fails with a L{jsonrpcs_tx.Fault}: the one that the command
+            raised, or one with the code and text that clients are told, and why. Cancelling it cancels the command.
+        @raise TypeError: there are parameters by place and by name.
+        """
+        if params and named:
+            raise TypeError(f"call of {method}: allowed are parameters by place or by name, not both")
+        return self.dispatcher.call(method, named or params, self._call_origin)
+
     def transports(self) -> list[Transport]:
         """The transports, in the order in which they are started."""
         return [child for child in self if isinstance(child, Transport)]
@@ -315,20 +441,36 @@ def _stop(services: Sequence[IService]) -> Deferred[Any]:
     return DeferredList([maybeDeferred(service.stopService) for service in reversed(services)])
 
 
-def _read_rules(settings: Settings) -> list[Rule]:
+def _unknowable(rule: Rule, allowed: str) -> SettingError | StartError:
+    """The error of a rule that asks for what cannot be known."""
+    if rule.file:
+        return StartError("rule_file", rule.file, f"{rule.text!r:.200}", allowed, rule.line)
+    return SettingError("rule", rule.text, allowed)
+
+
+def _read_rules(settings: Settings, known: Mapping[str, Protocol], problems: Problems = FIRST) -> list[Rule]:
     """The rules of the settings and of their file.
 
+    @param known: the transports by name.
+    @param problems: takes what is wrong.
     @raise SettingError: one of the settings is not a rule.
     @raise StartError: the file cannot be read, or a line is not a rule.
     """
-    path = settings.rule_file
-    return [*map(read_rule, settings.rule), *(read_rule_file(os.path.abspath(settings.path(path))) if path else [])]
+    rules = []
+    for text in settings.rule:
+        with problems.noted():
+            rules.append(read_rule(text, known))
+    if settings.rule_file:
+        with problems.noted():
+            rules += read_rule_file(os.path.abspath(settings.path(settings.rule_file)), problems, known)
+    return rules
 
 
-def _reply_store(settings: Settings) -> ReplyStore | None:
+def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:
     if not settings.store_path:
         return None
     try:
         return ReplyStore(os.path.abspath(settings.path(settings.store_path)))
     except ValueError:
-        raise SettingError("store_path", settings.store_path, "a directory that is there") from None
+        problems.note(SettingError("store_path", settings.store_path, "a directory that is there and can be written"))
+        return None

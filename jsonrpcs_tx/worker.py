@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +27,7 @@ from zope.interface import provider
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.protocols import with_own
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -75,9 +76,11 @@ class Relay:
         self._link = link
         outgoing = reply_socket(sock, reactor, alone=False)
         # What is counted is published first, so that whoever gets a reply finds it counted.
-        self.replies = DatagramReplies(protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish)
+        self.replies: DatagramReplies = DatagramReplies(
+            protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish
+        )
         self._responder = Responder(dispatcher, protocol, self.replies)
-        self.reader = DatagramReader(sock, self, reactor, after=publish)
+        self.reader: DatagramReader = DatagramReader(sock, self, reactor, after=publish)
 
     def datagram_received(
         self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
@@ -112,16 +115,17 @@ class Relay:
 class Worker:
     """One worker, from the first message of the main process to its end.
 
-    @param setup: the settings, the name of the transport, the commands that are not to be run here any more, and
-        whether none is.
+    @param setup: the settings, the name of the transport, the commands that are not to be run here any more,
+        whether none is, and the program's own transports.
     @param line: this end of the link to the main process.
     """
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
-        values, protocol, retired, relays_all = msgspec.msgpack.decode(setup)
+        values, protocol, retired, relays_all, own = msgspec.msgpack.decode(setup)
         server = compose.make_stateless(settings.from_values(values), reactor)
         self._dispatcher = server.dispatcher
         self._registry = server.registry
+        self._set_rules(server.settings.rule, own)
         self._retire(retired)
         counts = SharedCounts(COUNTS_FD, server.dispatcher.counted(protocol))
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
@@ -142,12 +146,17 @@ class Worker:
         self._link.send(READY)
 
     def _settings_changed(self, setup: bytes) -> None:
-        values, _, retired, self._relay.relays_all = msgspec.msgpack.decode(setup)
+        values, _, retired, self._relay.relays_all, own = msgspec.msgpack.decode(setup)
         changed = settings.from_values(values)
         self._relay.replies.queue.timeout = changed.dgram_timeout / 1000
-        self._dispatcher.access.replace(map(read_rule, changed.rule))
+        self._set_rules(changed.rule, own)
         self._relay.rules_changed()
         self._retire(retired)
+
+    def _set_rules(self, rules: Iterable[str], own: Mapping[str, Sequence[str]]) -> None:
+        access = self._dispatcher.access
+        access.transports = with_own(own)
+        access.replace(read_rule(text, access.transports) for text in rules)
 
     def _retire(self, names: Iterable[str]) -> None:
         """Pass on requests for commands that were removed or replaced in the main process."""

@@ -1,6 +1,8 @@
 """What README.md and docs/ show is what happens: their commands and programs are run as they stand."""
 
 import ast
+import base64
+import contextlib
 import json
 import os
 import re
@@ -11,14 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import attrs
 import pytest
 from twisted.internet import reactor
 
 from fuzz.targets import TARGETS
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
-from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
+from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call, is_json
+from tests.support.cli import command, plain_environment
+from tests.support.pages import Block, blocks
 from tests.support.programs import lacks
 
 README = REPOSITORY / "README.md"
@@ -26,23 +29,8 @@ DOCS = REPOSITORY / "docs"
 PAGES = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"))
 
 
-@attrs.frozen
-class Block:
-    """A fenced block, and the one that shows what it prints."""
-
-    language: str
-    text: str
-    printed: str
-
-
-def blocks(path: Path) -> list[Block]:
-    """The blocks of a Markdown file, each with the block of output that follows it at once."""
-    fence = re.compile(r"^```(\w+)\n(.*?)^```\n(?:```(?:json|text)\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-    return [Block(*(part or "" for part in match.groups())) for match in fence.finditer(path.read_text())]
-
-
 def shell_blocks() -> list[Block]:
-    return [block for block in blocks(README) if block.language == "sh" and block.printed]
+    return [block for block in blocks(README) if block.language == "sh" and is_json(block.printed.encode())]
 
 
 def start_command() -> tuple[str, ...]:
@@ -95,6 +83,23 @@ def test_readme_commands(readme_server: ReadmeServer, block: Block) -> None:
         shown.pop("id"), printed.pop("id")
     assert printed == shown
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_readme_program(readme_server: ReadmeServer) -> None:
+    """The program jsonrpcs prints what the README shows."""
+    block = next(block for block in blocks(README) if block.language == "sh" and "bin/jsonrpcs " in block.text)
+    script = block.text.replace("venv/bin/jsonrpcs", command()[0])
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=readme_server.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        env=plain_environment(),
+    )
+    assert done.stdout == block.printed
 
 
 @pytest.mark.slow
@@ -152,14 +157,56 @@ def test_embedding_dispatch(tmp_path: Path) -> None:
     served = source.replace('"tcp:8088:interface=127.0.0.1").listen(site)', '"tcp:0:interface=127.0.0.1").listen(site)'
                             ".addCallback(lambda port: print(port.getHost().port, flush=True))")  # fmt: skip
     assert served != source
+    with program(served, tmp_path) as port:
+        reply = http_call("http", ("127.0.0.1", port), b'{"jsonrpc":"2.0","method":"core.echo","params":["x"],"id":1}')
+        assert (reply.status, reply.body) == (200, b'{"jsonrpc":"2.0","result":["x"],"id":1}')
+
+
+@pytest.mark.slow
+def test_embedding_site_users(tmp_path: Path) -> None:
+    """The site of docs/embedding.md hands over its users, for rules and for commands."""
+    source = embedding("HTTPAuthSessionWrapper(")
+    listen = "Site(root, parsePOSTFormSubmission=False))"
+    served = source.replace(":8088:", ":0:").replace(
+        listen, f"{listen}.addCallback(lambda port: print(port.getHost().port, flush=True))"
+    )
+    with program(served, tmp_path) as port:
+        ask = b'{"jsonrpc":"2.0","method":"site.whoami","id":1}'
+        for user, status, result in (("ann", 200, "ann"), ("bob", 200, "bob"), ("eve", 401, None)):
+            login = base64.b64encode(f"{user}:sesame".encode()).decode()
+            reply = http_call("http", ("127.0.0.1", port), ask, headers={"Authorization": f"Basic {login}"})
+            assert reply.status == status
+            assert result is None or json.loads(reply.body)["result"] == result
+        everything = b'{"jsonrpc":"2.0","method":"system.listMethods","id":1}'
+        login = base64.b64encode(b"bob:sesame").decode()
+        reply = http_call("http", ("127.0.0.1", port), everything, headers={"Authorization": f"Basic {login}"})
+        assert reply.status == 403
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reactor_name", ["asyncio", "epoll"])
+def test_embedding_asyncio(tmp_path: Path, reactor_name: str) -> None:
+    """The command of docs/embedding.md that awaits asyncio runs on its loop, and elsewhere says what to do."""
+    (tmp_path / "fetching.py").write_text(embedding("asyncio.timeout("))
+    options = ("--http-listen=tcp:0:interface=127.0.0.1", "--commands=fetching")
+    with Server(tmp_path, command=(f"--reactor={reactor_name}", "-n", "jsonrpcs", *options)) as server:
+        reply = json.loads(server.call("http", b'{"jsonrpc":"2.0","method":"shop.fetch","params":["x"],"id":1}'))
+        if reactor_name == "asyncio":
+            assert reply["result"] == ["the price of x", "the stock", "shop.fetch"]
+        else:
+            assert "(twistd --reactor=asyncio)" in reply["error"]["message"]
+            server.wait_for_log("use its reactor")
+
+
+@contextlib.contextmanager
+def program(source: str, directory: Path) -> Iterator[int]:
+    """Run a program that serves and prints its port first, and give that."""
     process = subprocess.Popen(
-        [sys.executable, "-c", served], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", source], cwd=directory, env=environment(), stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-        reply = http_call("http", ("127.0.0.1", port), b'{"jsonrpc":"2.0","method":"core.echo","params":["x"],"id":1}')
-        assert (reply.status, reply.body) == (200, b'{"jsonrpc":"2.0","result":["x"],"id":1}')
+        yield int(process.stdout.readline())
     finally:
         process.terminate()
         process.communicate(timeout=PATIENCE)
@@ -171,9 +218,11 @@ def embedding(containing: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [block for block in blocks(DOCS / "embedding.md") if block.printed])
+@pytest.mark.parametrize(
+    "block", [block for page in ("embedding", "commands") for block in blocks(DOCS / f"{page}.md") if block.printed]
+)
 def test_embedding_prints(tmp_path: Path, block: Block) -> None:
-    """Each program of docs/embedding.md prints what the page shows below it."""
+    """Each program of docs/embedding.md and docs/commands.md prints what the page shows below it."""
     assert run(block.text, tmp_path) == block.printed
 
 
@@ -184,12 +233,6 @@ def test_client_prints(tmp_path: Path, server: Server, block: Block) -> None:
     assert (
         run(block.text.replace("/run/kamailio/kamailio_rpc.sock", server.addresses["unix"]), tmp_path) == block.printed
     )
-
-
-@pytest.mark.slow
-def test_embedding_tests(tmp_path: Path) -> None:
-    """The test without sockets of docs/embedding.md passes."""
-    assert run(embedding("Clock()"), tmp_path) == ""
 
 
 def run(source: str, directory: Path) -> str:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, MAX_VALUE, RATE, Throttle, make_logger, printable
+from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, MAX_VALUE, RATE, Throttle, make_logger
+from jsonrpcs_tx.printable import printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
 
 _HOSTILE = "\x1b[2J\r2026-01-01 [jsonrpcs_tx.service#info] serving\n\u202egnp.exe\u2028\x00\x9b\x85\udc80"

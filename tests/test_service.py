@@ -30,7 +30,8 @@ from twisted.web.server import Site
 
 from jsonrpcs_tx import Fault, JsonRpcService, SettingError, Settings, StartError, command, makeService
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.config.settings import fields, from_values
+from jsonrpcs_tx.config.settings import GROUPS, fields, from_values
+from jsonrpcs_tx.config.toml import write_value
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal
 from jsonrpcs_tx.options import makeService as make_twistd_service
@@ -53,6 +54,7 @@ DATAGRAM_PROTOCOLS = [name.rstrip("46") for name in DATAGRAM_TRANSPORTS]
 SAMPLES: dict[str, tuple[Any, Any]] = {
     "transport": ("7", 7),
     "dialect": ("jsonrpc2", "jsonrpc2"),
+    "compatibility": ("5.6", "5.6"),
     "pretty_format": ("1", 1),
     "run_dir": ("/run", "/run"),
     "fifo_name": ("my.fifo", "my.fifo"),
@@ -90,6 +92,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "tls_private_key": ("k.pem", "k.pem"),
     "tls_ca": ("ca.pem", "ca.pem"),
     "tls_self_signed": ("yes", True),
+    "rpc_exec_delta": ("3", 3),
     "async_timeout": ("0.5", 0.5),
     "async_limit": ("5", 5),
     "async_limit_client": ("2", 2),
@@ -106,7 +109,12 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "ds_inactive_threshold": ("4", 4),
     "ds_ping_reply_codes": ("class=4;code=501", "class=4;code=501"),
     "htable": (["a=>size=4;", "b"], ("a=>size=4;", "b")),
+    "shvset": ("a=i:5", ("a=i:5",)),
     "htable_db": ("t.db", "t.db"),
+    "htable_db_interval": ("0", 0),
+    "health": ("/alive", "/alive"),
+    "health_destinations": ("yes", True),
+    "health_drain": ("5", 5),
     "modparams_version": ("6.1.4", "6.1.4"),
     "modparams_define": (["WITH_RPC", "N=1"], ("WITH_RPC", "N=1")),
     "modparams_modules": (["htable"], ("htable",)),
@@ -119,6 +127,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
 BAD: dict[str, list[Any]] = {
     "transport": ["-1", "16", "x", "", 1.0, True, None, [1, 2]],
     "dialect": ["", "Kamailio", "jsonrpc", 2],
+    "compatibility": ["5.5", 6, "kamailio"],
     "pretty_format": ["2", -1, "yes"],
     "run_dir": ["", 1, "a\0b"],
     "fifo_name": [1, "a\0b", ["a", "b"]],
@@ -159,6 +168,7 @@ BAD: dict[str, list[Any]] = {
     "tls_private_key": [1],
     "tls_ca": [1],
     "tls_self_signed": ["maybe", "", 2],
+    "rpc_exec_delta": ["-1", "x"],
     "async_timeout": ["0", "1e9"],
     "async_limit": ["0", 100_001, "x"],
     "async_limit_client": ["0", 100_001, "x"],
@@ -175,7 +185,12 @@ BAD: dict[str, list[Any]] = {
     "ds_inactive_threshold": ["0"],
     "ds_ping_reply_codes": ["class=7", "code=99", "200", "class=4,code=501"],
     "htable": ["=>size=4", "a=size=4", "a b"],
+    "shvset": ["a", "a=x:5", "a=i:x", "=i:5"],
     "htable_db": [1],
+    "htable_db_interval": ["-1", 86_401, "x"],
+    "health": ["alive", "/a?b", 1],
+    "health_destinations": ["maybe"],
+    "health_drain": ["-1", 3601, "x"],
     "modparams_version": ["6.1", "6", "x.y.z", 6],
     "modparams_define": ["=1", 1],
     "modparams_modules": ["tm", 1],
@@ -291,7 +306,9 @@ class SettingsTests(DirectoryCase):
     def test_toml(self) -> None:
         """Each setting is taken from TOML, as text and as TOML's own types."""
         for column in (0, 1):
-            lines = [f"{name} = {json.dumps(sample[column])}" for name, sample in SAMPLES.items()]
+            known = {field.name: field.kind for field in fields()}
+            write = write_value if column else lambda value, kind: json.dumps(value)
+            lines = [f"{name} = {write(sample[column], known[name])}" for name, sample in SAMPLES.items()]
             path = self.write("settings.toml", "\n".join(lines))
             assert values_of(parse("--config", path)) == {name: value for name, (_, value) in SAMPLES.items()}
         path = self.write("octal.toml", "fifo_mode = 0o600\ndgram_socket = 'one.sock'")
@@ -305,12 +322,13 @@ class SettingsTests(DirectoryCase):
             text, value = SAMPLES[field.name]
             for one in text if isinstance(text, list) else [value if isinstance(value, int) else text]:
                 written = int(one) if isinstance(one, int) else f'"{one}"'
-                lines.append(f'modparam("{field.module}", "{field.name}", {written})' if field.module else "")
-        lines += [f'modparam("jsonrpcs", "load", "{family}")' for family in ("dispatcher", "htable")]
+                modparam = f'modparam("{field.module}", "{field.name}", {written})'
+                lines.append(f"{field.name} = {written}" if field.module == "core" else modparam * bool(field.module))
+        lines += [f'modparam("jsonrpcs", "load", "{family}")' for family in ("dispatcher", "htable", "pv")]
         settings = parse("--modparams", self.write("kamailio.cfg", "\n".join(lines)))
         expected = {name: value for name, (_, value) in SAMPLES.items()}
         expected["dgram_socket"] = expected["dgram_socket"][-1:]  # one, as in Kamailio
-        expected["load"] += ("dispatcher", "htable")  # whose parameters would not count otherwise
+        expected["load"] += ("dispatcher", "htable", "pv")  # whose parameters would not count otherwise
         for field in fields():
             if not field.module:
                 expected[field.name] = field.default
@@ -338,7 +356,9 @@ class SettingsTests(DirectoryCase):
                     from_values({name: value})
                 error = caught.value
                 assert (error.name, error.allowed) == (name, allowed[name])
-                assert str(error) == f"{name}: {error.value!r} is not allowed; allowed: {allowed[name]}"
+                assert str(error).partition("; did you")[0] == (
+                    f"{name}: {error.value!r} is not allowed; allowed: {allowed[name]}"
+                )
                 if not isinstance(value, list):
                     assert error.value == value
 
@@ -425,11 +445,11 @@ class SettingsTests(DirectoryCase):
     def test_bad_files(self) -> None:
         """A file of settings that is not there, or cannot be read as what it should be, is named."""
         missing = str(self.directory / "none")
-        for option in ("config", "modparams"):
-            assert self.refusal(f"--{option}", missing).startswith(f"jsonrpcs: {option}: {missing}: No such file")
+        assert self.refusal("--config", missing).startswith(f"jsonrpcs: config: {missing}: No such file")
+        assert self.refusal("--modparams", missing).startswith(f"jsonrpcs: {missing}: No such file")
         for text in ("fifo_name = ", "= 1", "[", "a = 1\na = 2"):
             path = self.write("bad.toml", text)
-            assert self.refusal("--config", path).startswith(f"jsonrpcs: config: {path}: ")
+            assert re.match(f"jsonrpcs: {re.escape(path)}:[12]: ", self.refusal("--config", path))
         (self.directory / "bad.toml").write_bytes(b"a = '\xff'")
         assert "allowed: TOML" in self.refusal("--config", path)
 
@@ -831,14 +851,16 @@ class PluginTests(TwistdCase):
     arguments = ("jsonrpcs", "--dgram-socket=rpc.sock", "--dgram-socket=udp:127.0.0.1:0", "--fifo-name=rpc.fifo")
 
     def test_help(self) -> None:
-        """--help lists every setting with its default, and twistd lists the plugin."""
+        """--help lists every setting with its default, in groups, and twistd lists the plugin."""
         done = self.twistd("jsonrpcs", "--help")
         assert (done.returncode, done.stderr) == (0, "")
         text = " ".join(done.stdout.split())
         for field in fields():
-            value = "" if field.kind.flag else "="
+            value = "[=no]" if field.kind.flag else "="
             described = f"{option_name(field.name)}{value} {field.help} [default: {field.kind.show(field.daemon)}]"
             assert " ".join(described.split()) in text, field.name
+        headings = [line.removesuffix(":") for line in done.stdout.splitlines() if re.fullmatch(r"\S.*:", line)]
+        assert headings == ["What to do", *GROUPS]
         assert re.search(r"^ +jsonrpcs +JSON-RPC over FIFO", self.twistd("--help").stdout, re.MULTILINE)
 
     def test_foreground(self) -> None:

@@ -84,7 +84,7 @@ class Authenticator:
         checked.addBoth(told)
         if not answer.called:
             late = self._clock.callLater(CHECK_SECONDS, too_late)
-        return answer.addCallback(_user).addErrback(self._refuse, name, client, is_guess=bool(name or password))
+        return answer.addCallback(user_of).addErrback(self._refuse, name, client, is_guess=bool(name or password))
 
     def _refuse(self, failure: Failure, name: bytes, client: str, is_guess: bool) -> None:
         """Log and count a refused client. Browsers first ask without a name and a password; that is not a guess.
@@ -126,8 +126,10 @@ class _TooLate(Exception):
     """A checker has not answered in time."""
 
 
-def _user(avatar: object) -> str | None:
-    """The name of a user, from what a checker returned. Different names stay different.
+def user_of(avatar: object) -> str | None:
+    """The name of a user, from what a checker returned: an avatar ID. Different names stay different.
+
+    @return: None for no user: the name is empty, or C{ANONYMOUS}.
 
     @raise TypeError: it is not a name.
     """

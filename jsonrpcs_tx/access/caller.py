@@ -8,7 +8,7 @@ from jsonrpcs_tx.addresses import address_of
 class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     """What a transport knows of a caller. If possible, one is made for each connection, not for each request.
 
-    @ivar transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}, or the name of one that a program has added.
+    @ivar transport: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
     @ivar address: IP address; None for callers without one, such as those of a Unix socket, who are on this machine.
     @ivar user: the user that HTTP authentication has verified; None without authentication.
     @ivar tls_names: the names in the client's certificate, which was verified.

@@ -1,6 +1,6 @@
 """What a caller may call: the decisions of all rules together, remembered."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -8,6 +8,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.patterns import matches
 from jsonrpcs_tx.access.rules import Rule
 from jsonrpcs_tx.addresses import address_of
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 
 MAX_CALLERS: Final = 4096
 """Callers whose fitting rules are remembered."""
@@ -28,13 +29,17 @@ class AccessControl:
     L{MAX_DECISIONS} and L{MAX_METHOD}.
 
     @param rules: all rules; their order does not matter.
+    @param transports: those that callers may use, by name.
+    @ivar transports: the same; rules name them.
     @ivar rules: the rules.
-    @ivar trivial: whether there are no rules: callers on this machine may call everything, and others nothing.
+    @ivar trivial: whether there are no rules: callers on this machine, and those over transports of the program's own,
+        may call everything, and others nothing.
     @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. No
         transport needs to find out anything else.
     """
 
-    def __init__(self, rules: Iterable[Rule] = ()) -> None:
+    def __init__(self, rules: Iterable[Rule] = (), transports: Mapping[str, Protocol] = PROTOCOLS) -> None:
+        self.transports = transports
         self._patterns = lru_cache(MAX_CALLERS)(self._find_patterns)
         self._known = lru_cache(MAX_DECISIONS)(self._decide)
         self.replace(rules)
@@ -43,8 +48,8 @@ class AccessControl:
         """Decide by other rules from now on. Whoever holds a caller that was made before has to make it again, since
         other facts may be asked for.
         """
-        self.rules = tuple(rules)
-        self.trivial = not self.rules
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        self.trivial: bool = not self.rules
         self.facts: frozenset[str] = frozenset().union(*(rule.facts for rule in self.rules))
         self._patterns.cache_clear()
         self._known.cache_clear()
@@ -70,7 +75,7 @@ class AccessControl:
     def covers(self, transport: str, address: str | None) -> bool:
         """Whether a listener may be opened: only callers on this machine reach it, or a rule allows others something.
 
-        @param transport: one of L{jsonrpcs_tx.access.rules.TRANSPORTS}.
+        @param transport: one of C{transports}.
         @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all addresses; None: a file.
         @raise ValueError: the address is not an IP address.
         """
@@ -83,7 +88,8 @@ class AccessControl:
         rules = [rule for rule in self.rules if rule.fits(caller)]
         allow = tuple(pattern for rule in rules for pattern in rule.allow)
         deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        by_default = caller.is_local() and not any(rule.allow and rule.is_for(caller.transport) for rule in self.rules)
+        inside = caller.is_local() or (self.trivial and caller.transport not in PROTOCOLS)  # the program lets it in
+        by_default = inside and not any(rule.allow and rule.is_for(caller.transport) for rule in self.rules)
         return allow or (_ALL if by_default else ()), deny
 
     def _decide(self, caller: Caller, method: str) -> bool:

@@ -59,7 +59,7 @@ class TooManyPasswords(UnauthorizedLogin):
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = max(1, math.ceil(seconds))
+        self.seconds: int = max(1, math.ceil(seconds))
         super().__init__(f"too many passwords; allowed: again after {self.seconds} s")
 
 

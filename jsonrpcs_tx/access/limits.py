@@ -73,7 +73,7 @@ class Turns:
         self._running = 0
         self._starting = False
         self._lanes: dict[Hashable, deque[_Turn]] = {}  # without empty ones; the next one first
-        self.waiting = 0
+        self.waiting: int = 0
 
     def run(self, lane: Hashable, task: Callable[[], Any], first: bool = False) -> Deferred[Any]:
         """Run a task when it is its turn.

@@ -1,10 +1,15 @@
 """Rules from a file: one on each line; empty lines, and lines that start with C{#}, are skipped."""
 
+from collections.abc import Mapping
 from typing import Final
+
+import attrs
 
 from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
@@ -13,9 +18,11 @@ MAX_SIZE: Final = 1_048_576
 """Bytes of the largest file."""
 
 
-def read_rule_file(path: str) -> list[Rule]:
+def read_rule_file(path: str, problems: Problems = FIRST, known: Mapping[str, Protocol] = PROTOCOLS) -> list[Rule]:
     """Read a file of rules.
 
+    @param problems: takes the errors in lines.
+    @param known: the transports by name.
     @raise StartError: of the setting C{rule_file}: the file cannot be read, or a line is not a rule; it says which.
     """
     try:
@@ -34,9 +41,9 @@ def read_rule_file(path: str) -> list[Rule]:
     for number, line in enumerate(data.splitlines(), 1):
         if line.strip() and not line.lstrip().startswith(b"#"):
             try:
-                rules.append(read_rule(line.decode().strip()))
+                rules.append(attrs.evolve(read_rule(line.decode().strip(), known), file=path, line=number))
             except UnicodeDecodeError:
-                raise StartError("rule_file", path, f"line {number}: it is not UTF-8", "a rule") from None
+                problems.note(StartError("rule_file", path, "it is not UTF-8", "a rule", number))
             except SettingError as error:
-                raise StartError("rule_file", path, f"line {number}: {error.value!r:.200}", error.allowed) from None
+                problems.note(StartError("rule_file", path, f"{error.value!r:.200}", error.allowed, number))
     return rules

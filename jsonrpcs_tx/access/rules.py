@@ -10,7 +10,7 @@ A rule is one line: whom it is for, then what they are allowed, what they are de
 
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
 order. A rule fits a caller if one condition of each kind that it has fits. C{any}, or no transport, means every
-transport that can know what the rule asks for, and every transport that a program adds. In methods, users and TLS names
+transport that can know what the rule asks for, those of the program's own included. In methods, users and TLS names
 C{*} stands for any number of characters, or for none. Case matters, except for ASCII letters in TLS names.
 
 The rules decide together; their order does not matter:
@@ -37,9 +37,8 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.patterns import matches
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
-from jsonrpcs_tx.protocols import ADDRESS, PROTOCOLS, knowing
+from jsonrpcs_tx.protocols import FACTS, PROTOCOLS, Protocol, knowing
 
-TRANSPORTS: Final = tuple(sorted(PROTOCOLS))
 FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
 """What a rule looks like, in words."""
 
@@ -51,8 +50,7 @@ _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowerca
 class Rule:
     """Whom a rule is for, and what it allows or denies. Made by L{read_rule}.
 
-    @ivar transports: those of L{TRANSPORTS} that it is for.
-    @ivar added: whether it is also for every transport that a program has added.
+    @ivar transports: the names of those that it is for.
     @ivar networks: those that it is for; empty: all, and callers without an address.
     @ivar users: patterns of HTTP users; empty: everybody, as in the next three.
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
@@ -61,10 +59,11 @@ class Rule:
     @ivar allow: patterns of methods.
     @ivar deny: the same, for what is denied.
     @ivar text: the rule as it was written.
+    @ivar file: the file that it comes from; empty: it comes from a setting.
+    @ivar line: the number of its line in the file.
     """
 
     transports: frozenset[str]
-    added: bool = False
     networks: tuple[Network, ...] = ()
     users: tuple[str, ...] = ()
     tls_names: tuple[str, ...] = ()
@@ -73,6 +72,8 @@ class Rule:
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
     text: str = attrs.field(default="", eq=False)
+    file: str = attrs.field(default="", eq=False)
+    line: int = attrs.field(default=0, eq=False)
 
     @property
     def facts(self) -> frozenset[str]:
@@ -96,7 +97,7 @@ class Rule:
 
     def is_for(self, transport: str) -> bool:
         """Whether it is for some callers over a transport."""
-        return transport in self.transports or (self.added and transport not in TRANSPORTS)
+        return transport in self.transports
 
     def opens(self, transport: str) -> bool:
         """Whether it allows anything, over a transport, to some caller who is not on this machine."""
@@ -104,16 +105,17 @@ class Rule:
         return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
 
-def read_rule(text: str) -> Rule:
+def read_rule(text: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Rule:
     """Read a rule, as the documentation of this module describes it.
 
     @param text: one line. Names of users and groups of this machine are looked up now.
+    @param known: the transports by name; see L{jsonrpcs_tx.protocols.with_own}.
     @raise SettingError: of the setting C{rule}: the text is not a rule, a user or group does not exist, or the rule
         could fit no caller, since a transport does not know what it asks for.
     """
     try:
-        whom, methods = _split(text.split())
-        return attrs.evolve(_build(_read_conditions(whom), methods), text=text)
+        whom, methods = _split(text.split(), known)
+        return attrs.evolve(_build(_read_conditions(whom, known), methods, known), text=text)
     except ValueError as error:
         raise SettingError("rule", text, str(error)) from None
 
@@ -131,7 +133,7 @@ class _Conditions:
     facts: dict[str, list[str]]
 
 
-def _split(words: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+def _split(words: Iterable[str], known: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Split the words of a rule into whom it is for, and the patterns after C{allow} and C{deny}.
 
     @raise ValueError: something is missing, or a pattern is not allowed; the message says
@@ -151,22 +153,22 @@ def _split(words: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
         if not patterns:
             raise ValueError(f"methods after {keyword}, such as core.* or *")
         for pattern in patterns:
-            _check_method(pattern)
+            _check_method(pattern, known)
     return whom, methods
 
 
-def _check_method(pattern: str) -> None:
-    if _is_condition(pattern):
+def _check_method(pattern: str, known: Iterable[str]) -> None:
+    if _is_condition(pattern, known):
         raise ValueError(f"{pattern} before allow and deny: {FORM}")
     if not re.fullmatch(r"[!-~]+", pattern) or re.search(r"[][?]", pattern):
         raise ValueError(f"methods in printable ASCII, * for any characters, without '?', '[', ']'; not {pattern!r}")
 
 
-def _read_conditions(words: Iterable[str]) -> _Conditions:
+def _read_conditions(words: Iterable[str], known: Iterable[str]) -> _Conditions:
     conditions = _Conditions(set(), [], {"user": [], "tls": [], "uid": [], "gid": []})
     for word in words:
         fact, _, value = word.partition("=")
-        if word == "any" or word in TRANSPORTS:
+        if word == "any" or word in known:
             conditions.transports.add(word)
         elif fact in conditions.facts and value:
             conditions.facts[fact].append(value)
@@ -174,18 +176,16 @@ def _read_conditions(words: Iterable[str]) -> _Conditions:
             try:
                 conditions.networks.append(_network(word))
             except ValueError as error:
-                allowed = f"any, {', '.join(TRANSPORTS)}, user=, tls=, uid=, gid= or a network"
+                allowed = f"any, {', '.join(sorted(known))}, user=, tls=, uid=, gid= or a network"
                 raise ValueError(f"{allowed}; {error}") from None
     return conditions
 
 
-def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rule:
+def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]], known: Mapping[str, Protocol]) -> Rule:
     named, networks, facts = conditions.transports, conditions.networks, conditions.facts
-    open_ended = not named or "any" in named
-    possible = _possible_transports(conditions)
+    possible = _possible_transports(conditions, known)
     return Rule(
-        transports=frozenset(possible if open_ended else named),
-        added=open_ended,
+        transports=frozenset(possible if not named or "any" in named else named),
         networks=tuple(networks),
         users=tuple(facts["user"]),
         tls_names=tuple(map(_lower, facts["tls"])),
@@ -196,25 +196,26 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]]) -> Rul
     )
 
 
-def _possible_transports(conditions: _Conditions) -> set[str]:
-    """The transports of L{TRANSPORTS} that know all that a rule asks for.
+def _possible_transports(conditions: _Conditions, known: Mapping[str, Protocol]) -> set[str]:
+    """The transports that know all that a rule asks for.
 
     @raise ValueError: one that the rule names does not, or no transport does.
     """
-    possible = set(TRANSPORTS)
+    possible = {*known}
     facts = [fact for fact, values in conditions.facts.items() if values]
-    for asked in (ADDRESS, *facts) if conditions.networks else facts:
-        possible &= set(knowing(asked))
+    for asked in ("address", *facts) if conditions.networks else facts:
+        able = knowing(asked, known)
+        possible &= {*able}
         for transport in sorted(conditions.transports - {"any"} - possible):
-            raise ValueError(f"{asked} with {' or '.join(knowing(asked))}, not with {transport}")
+            raise ValueError(f"{FACTS[asked]} with {' or '.join(able)}, not with {transport}")
     if conditions.networks and not {"uid", "gid"}.isdisjoint(facts):
         raise ValueError("a network, or uid= and gid=, not both: callers over a Unix socket have no address")
     return possible
 
 
-def _is_condition(word: str) -> bool:
+def _is_condition(word: str, known: Iterable[str]) -> bool:
     """Whether a word says whom a rule is for. Taken for a method, it would leave the rule open to all others."""
-    if word == "any" or word in TRANSPORTS or "=" in word:
+    if word == "any" or word in known or "=" in word:
         return True
     try:
         ipaddress.ip_network(word, strict=False)

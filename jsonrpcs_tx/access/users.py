@@ -9,13 +9,15 @@ A line of the file is C{name:hash}; empty lines and lines that start with C{#} a
 
 from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.problems import FIRST, Problems
 
 
-def read_users(lines: bytes) -> dict[bytes, Hash]:
+def read_users(lines: bytes, problems: Problems = FIRST) -> dict[bytes, Hash]:
     """Read what is in a file of users.
 
+    @param problems: takes the errors.
     @return: the hashes by the names of users.
-    @raise NotAllowed: a line is not a user's, or a user comes twice; C{reason} says which line.
+    @raise NotAllowed: a line is not a user's, or a user comes twice; C{line} says which.
     """
     users: dict[bytes, Hash] = {}
     for number, line in enumerate(lines.splitlines(), 1):
@@ -31,9 +33,9 @@ def read_users(lines: bytes) -> dict[bytes, Hash]:
                 raise NotAllowed(f"{name!r} again", "one line for each user")
             users[key] = read_hash(text)
         except UnicodeDecodeError:
-            raise NotAllowed(f"line {number}: not UTF-8", ALLOWED) from None
+            problems.note(NotAllowed("not UTF-8", ALLOWED, line=number))
         except NotAllowed as error:
-            raise NotAllowed(f"line {number}: {error.reason}", error.allowed) from None
+            problems.note(NotAllowed(error.reason, error.allowed, line=number))
     return users
 
 

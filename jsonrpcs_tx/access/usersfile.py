@@ -23,6 +23,7 @@ from jsonrpcs_tx.access.passwords import Hash, read_hash
 from jsonrpcs_tx.access.users import read_users
 from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
@@ -62,12 +63,19 @@ class UsersFile:
     @param path: of the file.
     @param clock: tells the time.
     @param in_thread: calls a function with arguments in a thread; returns a Deferred of what it returns or raises.
+    @param problems: takes the errors of the file.
     @raise StartError: the file cannot be read, or has a bad line; the message says which.
     """
 
-    credentialInterfaces = (IUsernamePassword,)
+    credentialInterfaces: tuple[Any, ...] = (IUsernamePassword,)
 
-    def __init__(self, path: str, clock: IReactorTime, in_thread: Callable[..., Deferred[Any]] = deferToThread) -> None:
+    def __init__(
+        self,
+        path: str,
+        clock: IReactorTime,
+        in_thread: Callable[..., Deferred[Any]] = deferToThread,
+        problems: Problems = FIRST,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._in_thread = in_thread
@@ -80,16 +88,16 @@ class UsersFile:
         self._users: Mapping[bytes, Hash] = {}
         self._identity: tuple[int, ...] | None = None
         try:
-            self._read()
+            self._read(problems.translated(self._explain))
         except (OSError, NotAllowed) as error:
-            raise self._explain(error) from None
+            problems.note(self._explain(error))
 
     def requestAvatarId(self, credentials: Any) -> Deferred[bytes | tuple[()]]:
         """Check a name and a password.
 
         @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
             all those without C{client} count as one client.
-        @return: a Deferred that fires with the name, or fails with L{UnauthorizedLogin}, which is
+        @return: a Deferred that fires with the name, or fails with C{UnauthorizedLogin}, which is
             L{TooManyPasswords} if the password was not looked at. Cancelling it gives up the turn, unless somebody else
             waits for the same password; a thread that has started is not stopped.
         """
@@ -149,6 +157,22 @@ class UsersFile:
         check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
         return check
 
+    def reload(self) -> int:
+        """Read the file again, whether it seems to have changed or not. Passwords that were right are still remembered,
+        if their lines are the same.
+
+        @return: how many users there are.
+        @raise StartError: the file has a bad line, and the former users stay; or it cannot be read, and nobody gets in.
+        """
+        try:
+            self._read()
+        except OSError as error:
+            self._users, self._identity = {}, None
+            raise self._explain(error) from None
+        except NotAllowed as error:
+            raise self._explain(error) from None
+        return len(self._users)
+
     def _read_again(self) -> None:
         """Read the file, if it has changed since it was read."""
         try:
@@ -163,9 +187,10 @@ class UsersFile:
         except NotAllowed as error:
             _log.error("the former users stay: {reason}", reason=self._explain(error))
 
-    def _read(self) -> None:
+    def _read(self, problems: Problems = FIRST) -> None:
         """Read the file, and remember which it was, so that a bad one is read once.
 
+        @param problems: takes the bad lines.
         @raise OSError: it cannot be read.
         @raise NotAllowed: it has a bad line, or is not an ordinary file.
         """
@@ -178,12 +203,14 @@ class UsersFile:
             weakness = weak_place(self._path)
             if weakness is not None:
                 _log.warn("others could replace {path}: {weakness}", path=self._path, weakness=weakness)
-            self._users = read_users(file.read())
+            self._users = read_users(file.read(), problems)
 
-    def _explain(self, error: OSError | NotAllowed) -> StartError:
-        if isinstance(error, OSError):
-            return StartError("http_users", self._path, error.strerror, "a file that can be read")
-        return StartError("http_users", self._path, error.reason, error.allowed)
+    def _explain(self, error: Exception) -> StartError:
+        if isinstance(error, NotAllowed):
+            return StartError("http_users", self._path, error.reason, error.allowed, error.line)
+        assert isinstance(error, OSError)
+        allowed, consequence = "a file that can be read", "nobody gets in"
+        return StartError("http_users", self._path, error.strerror, allowed, consequence=consequence)
 
     def _stand_in(self, name: bytes) -> Hash:
         """The hash that an unknown name is checked against: always the same one, with costs like the others'."""

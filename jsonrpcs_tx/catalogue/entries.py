@@ -25,17 +25,21 @@ class Parameter:
 
     __slots__ = ("name", "optional", "repeated", "source", "type", "values")
 
+    name: str
+    type: str
+    source: str
+
     def __init__(self, notation: str) -> None:
         """@param notation: C{name:type}, with C{=value,value} or C{@source}, with C{...} if repeated, in brackets if
         optional.
         """
-        self.optional = notation.startswith("[")
+        self.optional: bool = notation.startswith("[")
         notation = notation.strip("[]")
-        self.repeated = notation.endswith("...")
+        self.repeated: bool = notation.endswith("...")
         notation = notation.removesuffix("...")
         notation, _, self.source = notation.partition("@")
         notation, _, values = notation.partition("=")
-        self.values = tuple(values.split(",")) if values else ()
+        self.values: tuple[str, ...] = tuple(values.split(",")) if values else ()
         self.name, _, self.type = notation.partition(":")
 
     def __str__(self) -> str:
@@ -58,13 +62,17 @@ class Entry:
 
     __slots__ = ("array", "delta", "effect", "help", "method", "modules", "parameters")
 
+    method: str
+    effect: str
+    help: str
+
     def __init__(self, line: str) -> None:
         """@param line: A line of the catalogue, without its end."""
         self.method, modules, flags, self.effect, parameters, self.help = line.split("\t")
-        self.modules = tuple(modules.split(","))
-        self.array = "array" in flags
-        self.delta = "delta" in flags
-        self.parameters = tuple(Parameter(notation) for notation in parameters.split())
+        self.modules: tuple[str, ...] = tuple(modules.split(","))
+        self.array: bool = "array" in flags
+        self.delta: bool = "delta" in flags
+        self.parameters: tuple[Parameter, ...] = tuple(Parameter(notation) for notation in parameters.split())
 
     def parameter(self, position: int) -> Parameter | None:
         """The parameter at a position from 0 on, where the last one may stand for any number; None if there is none."""

@@ -38,8 +38,8 @@ class Array:
 
     def __init__(self, ids: Sequence[int], requests: Sequence[bytes]) -> None:
         self.ids = ids
-        self.method = f"{len(ids)} calls"
-        self.document = b"[" + b",".join(requests) + b"]"
+        self.method: str = f"{len(ids)} calls"
+        self.document: bytes = b"[" + b",".join(requests) + b"]"
 
     def outcomes(self, document: bytes) -> list[object]:
         """What it was answered with.

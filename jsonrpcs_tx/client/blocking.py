@@ -1,16 +1,10 @@
 """A client that waits for each reply, for scripts and the command line. Imports nothing that is slow to import."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from time import monotonic
 
-from jsonrpcs_tx.client import advice
-from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
-from jsonrpcs_tx.client.batches import Array, batching
 from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, reply_to, request
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
-from jsonrpcs_tx.client.routes import asking, only_reads
-from jsonrpcs_tx.client.steps import run
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.rpc.faults import Fault
 
@@ -18,7 +12,7 @@ TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol, Self, TypeVar
 
-    from jsonrpcs_tx.client.batches import Calls
+    from jsonrpcs_tx.client.batches import Array, Calls
     from jsonrpcs_tx.client.core import Params
 
     T = TypeVar("T")
@@ -47,7 +41,8 @@ class Client:
     @param target: where the server is: a L{Target}, or text for L{parse_target}.
     @param timeout: seconds that a call may take, connecting included.
     @param max_reply: bytes of a reply above which it is given up.
-    @param reads: says of a method whether it changes nothing, so that it may be run twice.
+    @param reads: says of a method whether it changes nothing, so that it may be run twice; None: the catalogue of
+        Kamailio's commands does.
     @param read: reads the document with the reply to a call, such as one with L{read_reply} that decodes numbers in
         another way. Replies to arrays of requests do not go through it.
     @raise TargetError: the text is no target.
@@ -58,17 +53,17 @@ class Client:
         target: Target | str,
         timeout: float = TIMEOUT,
         max_reply: int = MAX_REPLY,
-        reads: Callable[[str], bool] = only_reads,
+        reads: Callable[[str], bool] | None = None,
         read: Callable[[bytes], Reply] = read_reply,
     ) -> None:
-        self.target = parse_target(target) if isinstance(target, str) else target
+        self.target: Target = parse_target(target) if isinstance(target, str) else target
         self.timeout = timeout
         self.max_reply = max_reply
         self._reads = reads
         self._read = read
         self._id = 0
         self._links: list[Link | None] = [None] * len(self.target.each)
-        self._takes_arrays: bool | None = None if self.target.scheme in ARRAY_SCHEMES else False
+        self._takes_arrays: bool | None = None
 
     def __enter__(self) -> "Self":
         return self
@@ -103,6 +98,9 @@ class Client:
         @return: for each call, in order, its result, the L{Fault} that it was answered with, or the L{ClientError}
             that kept it from an answer. None of them is raised.
         """
+        from jsonrpcs_tx.client.batches import SCHEMES, Array, batching
+        from jsonrpcs_tx.client.steps import run
+
         limit = self._limit(timeout)
 
         def do(step: "Array | Calls") -> list[object]:
@@ -111,7 +109,7 @@ class Client:
             return [self._call(method, params, limit) for method, params in step]
 
         calls = list(calls)
-        if self._takes_arrays is False:
+        if self._takes_arrays is False or self.target.scheme not in SCHEMES:
             return do(calls)
         outcomes: list[Any] = run(batching(calls, self._request, self._takes_arrays), do)
         return outcomes
@@ -148,7 +146,9 @@ class Client:
         try:
             return self._id, request(method, params, self._id)
         except (ValueError, TypeError) as error:
-            raise advice.not_json(self.target, method, error) from None
+            from jsonrpcs_tx.client.advice import not_json  # after a mistake only
+
+            raise not_json(self.target, method, error) from None
 
     def _call(self, method: str, params: "Params", timeout: float) -> object:
         """@return: the result, the fault, or the L{ClientError}."""
@@ -159,24 +159,26 @@ class Client:
         targets = self.target.each
         if len(targets) == 1:
             return self._ask(0, id, method, document, timeout)
+        from jsonrpcs_tx.client.routes import asking, only_reads
+        from jsonrpcs_tx.client.steps import run
+
+        may_repeat = (self._reads or only_reads)(method)
         return run(
-            asking(targets, len(document), timeout, self._reads(method), monotonic),
+            asking(targets, len(document), timeout, may_repeat, monotonic),
             lambda step: self._ask(step[0], id, method, document, step[1]),
         )
 
     def _ask(self, index: int, id: int, method: str, document: bytes, timeout: float) -> object:
         """Ask one target."""
-        target = self.target.each[index]
-
         try:
-            reply = self._link(index).exchange(method, document, timeout, partial(reply_to, id, read=self._read))
+            reply = self._link(index).exchange(method, document, timeout, lambda reply: reply_to(id, reply, self._read))
         except NotReply as error:
-            return advice.judged(target, method, error)
+            return _judged(self.target.each[index], method, error)
         except ClientError as error:
             return error
-        return advice.judged(target, method, reply.outcome)
+        return _judged(self.target.each[index], method, reply.outcome)
 
-    def _ask_array(self, array: Array, timeout: float) -> list[object]:
+    def _ask_array(self, array: "Array", timeout: float) -> list[object]:
         """Ask the first target for many at once.
 
         @return: the outcomes; empty: they have to be asked for one by one, and none has been run.
@@ -190,7 +192,16 @@ class Client:
         except ClientError as error:
             return [error] * len(array.ids)
         self._takes_arrays = bool(found)
-        return [advice.judged(self.target, array.method, outcome) for outcome in found]
+        return [_judged(self.target, array.method, outcome) for outcome in found]
+
+
+def _judged(target: Target, method: str, outcome: object) -> object:
+    """The outcome of a call, or the error that it means."""
+    if not isinstance(outcome, Exception):
+        return outcome
+    from jsonrpcs_tx.client.advice import judged  # most calls do well without
+
+    return judged(target, method, outcome)
 
 
 def _link(target: Target, max_reply: int) -> "Link":

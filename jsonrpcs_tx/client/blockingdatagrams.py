@@ -4,15 +4,15 @@ import socket
 from collections.abc import Callable
 from time import monotonic
 
-from jsonrpcs_tx.client.advice import not_reachable, timed_out, too_large_reply
 from jsonrpcs_tx.client.datagrams import DatagramSocket
-from jsonrpcs_tx.client.names import resolve
 from jsonrpcs_tx.client.polling import READ, WRITE, wait
 from jsonrpcs_tx.client.targets import Target
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from typing import TypeVar
+
+    from jsonrpcs_tx.client.names import Address
 
     T = TypeVar("T")
 
@@ -43,11 +43,17 @@ class DatagramLink:
                     return found
         except BaseException as error:
             self.close()  # so that a late reply finds nobody
-            if isinstance(error, TimeoutError):
-                raise timed_out(self._target, method, timeout) from None
-            if isinstance(error, OSError):
-                raise not_reachable(self._target, method, error) from None
-            raise
+            raise self._named(error, method, timeout) from None
+
+    def _named(self, error: BaseException, method: str, timeout: float) -> BaseException:
+        """What is raised for an error."""
+        from jsonrpcs_tx.client.advice import not_reachable, timed_out  # after a failure only
+
+        if isinstance(error, TimeoutError):
+            return timed_out(self._target, method, timeout)
+        if isinstance(error, OSError):
+            return not_reachable(self._target, method, error)
+        return error
 
     def close(self) -> None:
         """Close the socket, and remove what was made for it."""
@@ -62,9 +68,16 @@ class DatagramLink:
                 return _send(self._socket, method, document, deadline)
             except ConnectionError:
                 self.close()
-        address = None if self._target.scheme == "unix" else resolve(self._target, socket.SOCK_DGRAM, deadline)[0]
-        self._socket = DatagramSocket(self._target, address, self._max_reply)
+        self._socket = DatagramSocket(self._target, self._address(deadline), self._max_reply)
         return _send(self._socket, method, document, deadline)
+
+    def _address(self, deadline: float) -> "Address | None":
+        """Where to send over UDP; None: to the path of the target."""
+        if self._target.scheme == "unix":
+            return None
+        from jsonrpcs_tx.client.names import resolve
+
+        return resolve(self._target, socket.SOCK_DGRAM, deadline)[0]
 
     def _receive(self, sock: DatagramSocket, method: str, deadline: float) -> bytes:
         while True:
@@ -74,6 +87,8 @@ class DatagramLink:
             except BlockingIOError:
                 continue
             if data is None:
+                from jsonrpcs_tx.client.advice import too_large_reply
+
                 raise too_large_reply(self._target, method, sock.max_reply)
             return data
 

@@ -31,8 +31,8 @@ class Reply:
     __slots__ = ("id", "outcome")
 
     def __init__(self, id: object, outcome: object) -> None:
-        self.id = id
-        self.outcome = outcome
+        self.id: object = id
+        self.outcome: object = outcome
 
     @property
     def fault(self) -> Fault | None:

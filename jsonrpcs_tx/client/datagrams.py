@@ -5,12 +5,13 @@ import mmap
 import os
 import socket
 
-from jsonrpcs_tx.client.advice import too_large_request
 from jsonrpcs_tx.client.replysockets import ReplySocket
 from jsonrpcs_tx.client.targets import Target
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jsonrpcs_tx.client.names import Address
 
 MAX_DATAGRAM = 1_048_576
@@ -46,7 +47,7 @@ class DatagramSocket:
 
     def __init__(self, target: Target, address: "Address | None", max_reply: int) -> None:
         self._target = target
-        self.max_reply = min(max_reply, MAX_DATAGRAM)
+        self.max_reply: int = min(max_reply, MAX_DATAGRAM)
         self._buffer = memoryview(mmap.mmap(-1, self.max_reply))  # takes memory as far as it is used
         self._reply_socket: ReplySocket | None = None
         if address is None:
@@ -56,7 +57,7 @@ class DatagramSocket:
             self._socket = socket.socket(address[0], socket.SOCK_DGRAM)
             self._socket.connect(address[1])
         self._socket.setblocking(False)
-        self.fileno = self._socket.fileno
+        self.fileno: Callable[[], int] = self._socket.fileno
 
     def close(self) -> None:
         """Close it, and remove what was made for it."""
@@ -81,6 +82,8 @@ class DatagramSocket:
             self._socket.send(document)
         except OSError as error:
             if error.errno == errno.EMSGSIZE:
+                from jsonrpcs_tx.client.advice import too_large_request
+
                 raise too_large_request(self._target, method, len(document)) from None
             if error.errno == errno.ENOBUFS:
                 raise BlockingIOError from None

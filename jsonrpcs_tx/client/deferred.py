@@ -17,6 +17,7 @@ from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
 from jsonrpcs_tx.client.routes import asking, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.client.underway import Call, Link
+from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.rpc.faults import Fault
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def connect(
     max_reply: int = MAX_REPLY,
     under_way: int = UNDER_WAY,
     reads: Callable[[str], bool] = only_reads,
-    reactor: Any = None,
+    reactor: Reactor | None = None,
 ) -> Client:
     """A client. It opens what it needs with the first call.
 

@@ -180,7 +180,7 @@ class _Posting(_Asking):
 
     def ask(self, call: Call) -> None:
         """Post a call."""
-        self.call = call
+        self.call: Call | None = call
         self._response = Response(self.link.max_reply)
         self._send(post(self.link.head, call.document))
 
@@ -256,7 +256,7 @@ class HttpLink(StreamLink):
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
         super().__init__(target, reactor, max_reply, limit)
-        self.head = post_head(target)
+        self.head: bytes = post_head(target)
         self._idle: list[_Posting] = []
 
     def keep(self, connection: _Posting) -> None:

@@ -22,15 +22,20 @@ def encode(value: object) -> str:
         deep.
     @raise TypeError: JSON has no such type.
     """
-    try:
-        text = _write(value)
-    except _HasDecimal:
-        text = _with_decimals(value)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    text = write(value)
     if not text.isascii():
         text.encode()  # a lone surrogate
     return text
+
+
+def write(value: object) -> str:
+    """The same, but with lone surrogates, which replies may have, and which are to be escaped."""
+    try:
+        return _write(value)
+    except _HasDecimal:
+        return _with_decimals(value)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def decode(document: bytes) -> object:

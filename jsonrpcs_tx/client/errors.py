@@ -16,9 +16,9 @@ class ClientError(JsonRpcsError):
     """
 
     def __init__(self, target: object, method: str, reason: object, advice: str = "") -> None:
-        self.target = str(target)
+        self.target: str = str(target)
         self.method = method
-        self.reason = str(reason)
+        self.reason: str = str(reason)
         self.advice = advice
         super().__init__(self.target, method, self.reason, advice)
 

@@ -29,7 +29,7 @@ class ServerFifo:
     """
 
     def __init__(self, target: Target) -> None:
-        self.fd = os.open(target.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.fd: int = os.open(target.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISFIFO(os.fstat(self.fd).st_mode):
             self.close()
             raise OSError(errno.EINVAL, "it is no FIFO")
@@ -59,11 +59,11 @@ class ReplyFifo:
 
     def __init__(self, target: Target) -> None:
         directory = target.reply_dir or "."
-        self.name = f"jsonrpcs{os.urandom(8).hex()}"
+        self.name: str = f"jsonrpcs{os.urandom(8).hex()}"
         self._path = f"{directory.rstrip('/')}/{self.name}"
         if len(os.fsencode(self._path)) > MAX_PATH:
             raise OSError(errno.ENAMETOOLONG, f"reply_dir is too long: servers take {MAX_PATH} bytes with the name")
-        self.fd = -1
+        self.fd: int = -1
         try:
             os.mkfifo(self._path, 0o600)
         except OSError as error:

@@ -72,15 +72,15 @@ class Head:
         if status is None:
             raise NotHttp("the reply is not HTTP")
         minor, number, reason = status.groups()
-        self.status = int(number)
-        self.reason = (reason or b"").decode("latin-1")
+        self.status: int = int(number)
+        self.reason: str = (reason or b"").decode("latin-1")
         self.headers: dict[str, str] = {}
         for line in lines:
             self._note(line)
-        self.chunked = False
-        self.length = self._find_length()
+        self.chunked: bool = False
+        self.length: int | None = self._find_length()
         is_open = minor == b"1" and "close" not in self.headers.get("connection", "").lower()
-        self.reusable = is_open and (self.chunked or self.length is not None)
+        self.reusable: bool = is_open and (self.chunked or self.length is not None)
 
     def _note(self, line: bytes) -> None:
         field = _FIELD.fullmatch(line)
@@ -120,8 +120,8 @@ class Response:
     """
 
     head: Head | None = None
-    complete = False
-    reusable = False
+    complete: bool = False
+    reusable: bool = False
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

@@ -1,6 +1,5 @@
 """Sockets over Unix datagrams that a server can reply to."""
 
-import contextlib
 import os
 import socket
 import stat
@@ -20,7 +19,7 @@ class ReplySocket:
 
     def __init__(self, path: str, directory: str | None = None) -> None:
         self._directory: str | None = None
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             self.socket.connect(path)  # first, since it fails where there is no server
             if directory is None and _is_of_this_network(path):
@@ -36,8 +35,10 @@ class ReplySocket:
         self.socket.close()
         private, self._directory = self._directory, None
         if private is not None:
+            from contextlib import suppress  # most have an abstract name
+
             for remove, name in ((os.unlink, f"{private}/reply"), (os.rmdir, private)):
-                with contextlib.suppress(OSError):  # the socket is not there, or somebody has removed it
+                with suppress(OSError):  # the socket is not there, or somebody has removed it
                     remove(name)
 
     def _bind_in(self, directory: str | None, beside: str) -> None:

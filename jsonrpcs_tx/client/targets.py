@@ -105,10 +105,11 @@ class Target:
         del parts["self"]
         vars(self).update(parts)
 
-    def __setattr__(self, name: str, *value: object) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name}: a target cannot be changed")
 
-    __delattr__ = __setattr__
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
     def __eq__(self, other: object) -> bool:
         return type(other) is Target and vars(self) == vars(other)

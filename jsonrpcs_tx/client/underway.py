@@ -31,13 +31,13 @@ class Call:
     __slots__ = ("array", "deadline", "document", "id", "method", "raises", "seconds", "waiting", "way")
 
     def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
-        self.id = id
-        self.raises = raises
+        self.id: int = id
+        self.raises: bool = raises
         self.array: Array | None = None
-        self.method = method
-        self.document = document
-        self.seconds = seconds
-        self.deadline = inf
+        self.method: str = method
+        self.document: bytes = document
+        self.seconds: float = seconds
+        self.deadline: float = inf
         self.way: Any = None
         self.waiting: Deferred[Any] = Deferred(self._cancel)
 

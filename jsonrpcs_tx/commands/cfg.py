@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
@@ -26,8 +27,9 @@ _Done = dict[str, Any]
 class Cfg:
     """A group is named C{group}, or C{group[id]} for an instance of it."""
 
-    def __init__(self, variables: Variables) -> None:
+    def __init__(self, variables: Variables, compatibility: Compatibility) -> None:
         self._variables = variables
+        self._compatibility = compatibility
 
     @command("cfg.list")
     def list_variables(self, group: str = "") -> list[str]:
@@ -36,12 +38,14 @@ class Cfg:
         return [f"{known.name}: {name}" for known in found for name in known]
 
     @command("cfg.help")
-    def help(self, group: str, name: str) -> str:
+    def help(self, group: str, name: str) -> str | dict[str, str]:
         """Returns what a variable does, and its type."""
         with _failing("Failed to get the variable description"):
             variable = self._variables[group].variable(name)
-        # Kamailio gives the type alone: over JSON-RPC the first of its two lines gets lost.
-        return f"{variable.help} (parameter type is {_TYPES[variable.kind]})".lstrip()
+        if self._compatibility.help_as_record:
+            return {"desc": variable.help, "type": _TYPES[variable.kind]}
+        # The description is the first of two lines, which gets lost over JSON-RPC.
+        return f"(parameter type is {_TYPES[variable.kind]})"
 
     @command("cfg.get", usage=_GET_USAGE)
     def get(self, group: str, name: str = "") -> Value | dict[str, Value]:

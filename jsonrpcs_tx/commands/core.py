@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 
 import twisted
 from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import Text
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -37,11 +38,13 @@ class Server(Protocol):
     """The facts of a server that these commands report; L{jsonrpcs_tx.service.JsonRpcService} has them.
 
     @ivar settings: its current settings.
+    @ivar compatibility: the version of Kamailio that it answers like.
     @ivar reactor: the reactor that it runs in.
     @ivar started: when it was made, in seconds since 1970.
     """
 
     settings: Settings
+    compatibility: Compatibility
     reactor: Any
     started: float
 
@@ -120,6 +123,26 @@ class Core:
             for number, (pid, description) in enumerate(self._server.processes())
         ]
 
+    @command("core.psa")
+    def psa(self) -> list[dict[str, Any]]:
+        """Lists the processes of the server with their numbers, states and ranks."""
+        return [
+            {"index": number, "pid": pid, "status": 1, "rank": number, "description": description}
+            for number, (pid, description) in enumerate(self._server.processes())
+        ]
+
+    @command("core.ppdefines")
+    def defines(self) -> list[str]:
+        """Lists what a kamailio.cfg could test with ifdef: the version that is answered like, and what is loaded."""
+        major, minor = self._server.compatibility.version.split(".")
+        versions = [f"KAMAILIO_{major}", f"KAMAILIO_{major}_{minor}"]
+        return [*versions, "JSONRPCS_TX", *(f"MOD_{name}" for name in self._server.families)]
+
+    @command("core.ppdefines_full")
+    def defines_in_full(self) -> list[dict[str, Any]]:
+        """Lists the same with types and values; they have none."""
+        return [{"name": name, "type": 0, "value": "none"} for name in self.defines()]
+
     @command("core.pwd")
     def pwd(self) -> list[str]:
         """Returns the working directory."""
@@ -138,6 +161,11 @@ class Core:
     @command("core.echo", stateless=True)
     def echo(self, *strings: Text) -> list[str]:
         """Returns its parameters as strings."""
+        return list(strings)
+
+    @command("core.echo_delta", exec_delta=True)
+    def echo_delta(self, *strings: Text) -> list[str]:
+        """Returns its parameters as strings, but not again within rpc_exec_delta seconds."""
         return list(strings)
 
     @command("core.prints", stateless=True)
@@ -165,6 +193,21 @@ class Core:
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}
 
+    @command("core.sfmalloc")
+    def sfmalloc(self, size: int = 0) -> None:
+        """Is refused: it is about memory that Kamailio manages itself."""
+        raise Fault(500, "Not Available: the C library manages the memory here; see core.shmmem and pkg.stats")
+
+    @command("core.aliases_list")
+    def aliases_list(self) -> dict[str, Any]:
+        """Lists other names of the server; there are none."""
+        return {"myself_callbacks": "no", "aliases": []}
+
+    @command("core.udp4_raw_info")
+    def udp4_raw_info(self) -> dict[str, int]:
+        """Returns how raw sockets are used for UDP: not at all."""
+        return {"udp4_raw": 0, "udp4_raw_mtu": 1500, "udp4_raw_ttl": -1}
+
     @command("core.shmmem")
     def shmmem(self, unit: str = "b") -> dict[str, int]:
         """Returns the memory of the machine and of this process, in b, k, m or g bytes."""
@@ -178,13 +221,16 @@ class Core:
     @command("core.sockets_list")
     def sockets_list(self) -> list[dict[str, dict[str, str]]]:
         """Lists the network sockets that the server listens on."""
+        families = self._server.compatibility.socket_families
         return [
             {
                 "socket": {
+                    **({"af": socket_family(listener)} if families else {}),
                     "proto": socket_protocol(listener),
                     "address": listener.host,
                     "ipaddress": listener.host,
                     "port": str(listener.port),
+                    **({"agname": "none"} if families else {}),
                     "mcast": "no",
                     "mhomed": "no",
                     "virtual": "no",
@@ -195,8 +241,8 @@ class Core:
 
     @command("core.tcp_info")
     def tcp_info(self) -> dict[str, int]:
-        """Returns how many connections are open and how many there may be."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        """Returns how many connections are open, and how many there may be at each address."""
+        most = self._most_connections()
         opened = [
             (stream.protocol, protocol) for stream in self._server.streams() for _, protocol in stream.connections
         ]
@@ -236,7 +282,7 @@ class Core:
     @command("core.tcp_options")
     def tcp_options(self) -> dict[str, int]:
         """Returns how connections are handled, in Kamailio's terms; the server opens none itself."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = self._most_connections()
         timeout = int(self._server.settings.http_timeout)
         return {
             "connect_timeout": 0,
@@ -264,6 +310,10 @@ class Core:
             "new_conn_alias_flags": 0,
         }
 
+    def _most_connections(self) -> int:
+        """How many connections may be open at each address; the process may have too few descriptors for so many."""
+        return min(self._server.settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
     def _uptime(self) -> int:
         return max(0, int(time.time() - self._server.started))
 
@@ -276,6 +326,11 @@ def internet_listeners(server: Server) -> Iterator[Listener]:
 def socket_protocol(listener: Listener) -> str:
     """Kamailio's word for the protocol below HTTP."""
     return {"http": "tcp", "https": "tls"}.get(listener.protocol, listener.protocol)
+
+
+def socket_family(listener: Listener) -> str:
+    """Kamailio's word for the address family."""
+    return "IPv6" if ":" in listener.host else "IPv4"
 
 
 def _compiler() -> str:

@@ -1,13 +1,12 @@
 """The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
 
 import re
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-from msgspec import UNSET, UnsetType
 from twisted.internet.interfaces import IReactorTime
 
-from jsonrpcs_tx.addresses import is_address
+from jsonrpcs_tx.commands.destinationview import DestinationView, overload_of
+from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -21,26 +20,55 @@ from jsonrpcs_tx.state.destinations import (
     parse_state,
 )
 
-_PROTOCOLS: Final = {"udp": 1, "tcp": 2, "tls": 3, "sctp": 4, "ws": 5, "wss": 6}
-"""Kamailio's numbers of protocols."""
-
 
 class DispatcherCommands:
     """Destinations are named by their set and their URI."""
 
-    def __init__(self, sets: DestinationSets, settings: Settings, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        sets: DestinationSets,
+        settings: Settings,
+        clock: IReactorTime,
+        compatibility: Compatibility,
+        started: float,
+    ) -> None:
         self._sets = sets
         self._settings = settings
         self._clock = clock
+        self._view = DestinationView(compatibility.destination_details, started)
         self._reloaded = 0
 
     @command("dispatcher.list")
     def list_sets(self, how: str = "") -> dict[str, Any]:
         """Lists the sets with their destinations; short without attributes, full with addresses."""
+        member = self._view.member
         sets = [
-            {"SET": {"ID": id, "TARGETS": [_member(one, how) for one in found]}} for id, found in self._sets.items()
+            {"SET": {"ID": id, "TARGETS": [member(id, place, one, how) for place, one in enumerate(found)]}}
+            for id, found in self._sets.items()
         ]
         return {"NRSETS": len(sets), "RECORDS": sets}
+
+    @command("dispatcher.oclist")
+    def list_overload(self, group: int) -> list[dict[str, Any]]:
+        """Lists the overload control of the destinations of a set, as their attributes say."""
+        if group not in self._sets:
+            raise Fault(404, "Destination Group Not Found")
+        return [
+            {
+                "group": group,
+                "uri": one.uri,
+                "flags": one.state,
+                "priority": one.priority,
+                "ocrate": overload_of(one).ocrate,
+                "ocidx": 0,
+                "ocseq": 0,
+                "octime_sec": 0,
+                "octime_usec": 0,
+                "ocmin": overload_of(one).ocmin,
+                "ocmax": overload_of(one).ocmax,
+            }
+            for one in self._sets[group]
+        ]
 
     @command("dispatcher.set_state")
     def set_state(self, state: Text, group: int, address: str) -> str:
@@ -133,35 +161,3 @@ def _number(value: int | str) -> int:
     if not -(2**31) <= value < 2**31:
         raise InvalidParams
     return value
-
-
-class _Shown(msgspec.Struct, gc=False):
-    """A destination in a list; UNSET members are left out. There may be many, so the garbage collector skips them."""
-
-    URI: str
-    FLAGS: str
-    PRIORITY: int
-    HOST: str | UnsetType = UNSET
-    IPADDR: str | UnsetType = UNSET
-    PORT: int | UnsetType = UNSET
-    PROTOID: int | UnsetType = UNSET
-    DNSTIME_SEC: int | UnsetType = UNSET
-    DNSTIME_USEC: int | UnsetType = UNSET
-    ATTRS: Attributes | UnsetType = UNSET
-
-
-class _Member(msgspec.Struct, gc=False):
-    DEST: _Shown
-
-
-def _member(destination: Destination, how: str) -> _Member:
-    shown = _Shown(destination.uri, destination.letters, destination.priority)
-    if how == "full":
-        shown.HOST = destination.host
-        shown.IPADDR = destination.host if is_address(destination.host) else ""
-        shown.PORT = destination.port
-        shown.PROTOID = _PROTOCOLS.get(destination.protocol, 0)
-        shown.DNSTIME_SEC = shown.DNSTIME_USEC = 0
-    if destination.attributes is not None and how != "short":
-        shown.ATTRS = destination.attributes
-    return _Member(shown)

@@ -20,6 +20,7 @@ _SETX_USAGE: Final = Error(500, "Not enough parameters (htable name, key name, v
 _NO_TABLE: Final = "No such htable"
 _SETX_NO_TABLE: Final = "Failed to set the item"
 """What setxs and setxi say if there is no such table."""
+_NO_DMQ: Final = "Not Available: tables are not replicated over SIP (dmq) here"
 _SET: Final = "Ok. Key set to new value."
 _STRING_FLAG: Final = 2
 """Kamailio's flag of a value that is a string."""
@@ -128,6 +129,17 @@ class Htable:
         """Lists the tables: their slots, their items, and the items in the emptiest and in the fullest slot."""
         return [_statistics(table) for table in reversed(list(self._tables.values()))]
 
+    @command("htable.dmqsync")
+    def dmq_sync(self, table: str = "") -> None:
+        """Is refused: tables are not replicated over SIP."""
+        raise Fault(500, _NO_DMQ)
+
+    @command("htable.dmqresync")
+    def dmq_resync(self, table: str = "") -> None:
+        """Is refused: tables are not replicated over SIP."""
+        raise Fault(500, _NO_DMQ)
+
+    @command("htable.stored", usage=_NAME_EXPECTED)
     @command("htable.store", usage=_NAME_EXPECTED)
     def store(self, table: str = MISSING) -> str:
         """Stores a table in the database, in place of what was stored of it before."""

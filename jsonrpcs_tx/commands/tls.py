@@ -1,21 +1,37 @@
-"""The commands ``tls.*``: the certificate of HTTPS."""
+"""The commands ``tls.*``: the certificate, the settings and the connections of HTTPS, as Kamailio's tls module gives
+its own.
+"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.tls import CIPHERS
+from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 
 
 class Tls:
     """
     @param reload: reads the files of TLS again, see L{jsonrpcs_tx.service.JsonRpcService.reload_tls}.
+    @param settings: returns the current settings.
+    @param streams: returns the services that take connections.
     """
 
-    def __init__(self, reload: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        reload: Callable[[], int],
+        settings: Callable[[], Settings],
+        streams: Callable[[], Iterable[StreamService]],
+    ) -> None:
         self._reload = reload
+        self._settings = settings
+        self._streams = streams
 
-    @command("tls.reload")
+    @command("tls.reload", exec_delta=True)
     def reload(self) -> str:
         """Reads the certificate, the key and the authorities again; open connections keep the former ones."""
         try:
@@ -25,3 +41,100 @@ class Tls:
         if not reloaded:
             raise Fault(500, "No TLS configuration: HTTPS is off")
         return "Ok. TLS configuration reloaded."
+
+    @command("tls.list")
+    def list_connections(self) -> list[dict[str, Any]]:
+        """Lists the open connections of HTTPS."""
+        return [self._show(number, protocol) for number, protocol in self._connections()]
+
+    @command("tls.info")
+    def info(self) -> dict[str, int]:
+        """Returns how many connections there may be, how many are open, and how many bytes wait to be sent."""
+        opened = [protocol for _, protocol in self._connections()]
+        return {
+            "max_connections": self._settings().max_connections,
+            "opened_connections": len(opened),
+            "clear_text_write_queued_bytes": sum(unsent_bytes(protocol.transport) for protocol in opened),
+        }
+
+    @command("tls.options")
+    def options(self) -> dict[str, Any]:
+        """Returns how HTTPS is set up, in Kamailio's terms."""
+        settings = self._settings()
+        client_certificates = int(bool(settings.tls_ca))
+        return {
+            "force_run": 0,
+            "method": "TLSv1.2+",
+            "verify_certificate": client_certificates,
+            "verify_depth": 9,
+            "require_certificate": client_certificates,
+            "verify_client": "require" if client_certificates else "off",
+            "private_key": settings.tls_private_key or settings.tls_certificate or None,
+            "ca_list": settings.tls_ca or None,
+            "certificate": settings.tls_certificate or None,
+            "cipher_list": CIPHERS,
+            "session_cache": 0,
+            "session_id": None,
+            "config": None,
+            "log": 3,
+            "debug": 3,
+            "connection_timeout": int(settings.http_timeout),
+            "disable_compression": 1,
+            "ssl_release_buffers": -1,
+            "ssl_freelist_max": -1,
+            "ssl_max_send_fragment": -1,
+            "ssl_read_ahead": 0,
+            "send_close_notify": 1,
+            "low_mem_threshold1": 0,
+            "low_mem_threshold2": 0,
+            "ct_wq_max": MAX_UNREAD,
+            "con_ct_wq_max": MAX_UNREAD,
+            "ct_wq_blk_size": 0,
+        }
+
+    @command("tls.domains")
+    def domains(self) -> list[dict[str, Any]]:
+        """Lists the addresses of HTTPS with their files; all have the same."""
+        settings = self._settings()
+        return [
+            {
+                "type": "server",
+                "address": stream.listener.host,
+                "port": stream.listener.port,
+                "certificate": settings.certificate,
+                "private_key": settings.tls_private_key or settings.certificate,
+                "ca_list": settings.tls_ca or None,
+            }
+            for stream in self._streams()
+            if stream.protocol == "https" and stream.listener is not None
+        ]
+
+    @command("tls.kill")
+    def kill(self, id: int) -> str:
+        """Closes a connection of HTTPS, by the id that tls.list gives; a request in progress is answered first."""
+        for number, protocol in self._connections():
+            if number == id:
+                protocol.close()
+                return "Ok. Connection closed."
+        raise Fault(404, "Connection Not Found")
+
+    def _connections(self) -> Iterator[tuple[int, Any]]:
+        return (one for stream in self._streams() if stream.protocol == "https" for one in stream.connections)
+
+    def _show(self, number: int, protocol: Any) -> dict[str, Any]:
+        transport = protocol.transport
+        peer, host, tls = transport.getPeer(), transport.getHost(), transport.getHandle()
+        cipher = tls.get_cipher_name()
+        return {
+            "id": number,
+            "timeout": int(self._settings().http_timeout),
+            "src_ip": getattr(peer, "host", ""),
+            "src_port": getattr(peer, "port", 0),
+            "dst_ip": getattr(host, "host", ""),
+            "dst_port": getattr(host, "port", 0),
+            "cipher": cipher or "none",
+            "ct_wq_size": unsent_bytes(transport),
+            "enc_rd_buf": 0,
+            "flags": 0,
+            "state": "established" if cipher else "tls_accept",
+        }

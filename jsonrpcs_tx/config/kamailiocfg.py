@@ -2,57 +2,60 @@
 
 This imports neither Twisted nor anything slow, so that a command line can ask a kamailio.cfg where to connect to.
 
-Read are C{loadmodule}, C{modparam}, C{modparamx}, the core's C{run_dir} and all that the preprocessor does. Everything
-else is gone past, without a look at whether Kamailio would take it: routing blocks, and the other parameters of the
-core. C{kamailio -c} tells about those.
+Read are C{loadmodule}, C{modparam}, C{modparamx}, the core's C{run_dir} and C{rpc_exec_delta}, and all that the
+preprocessor does. Everything else is gone past, without a look at whether Kamailio would take it: routing blocks, and the
+other parameters of the core. C{kamailio -c} tells about those.
 """
 
 import os
 import re
 import stat
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from jsonrpcs_tx.config.kamailiolexer import DIRECTIVE, MOST_TEXT, SIGN, STRING, VARIABLE, WORD, Lexer, Place, Token
 from jsonrpcs_tx.config.kamailiowords import KEYWORDS, NUMBERS
 from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
-from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.errors import ConfigError
 
 CORE = "core"
 """What stands for the module of the core's own parameters."""
 
-FRAGMENT = ("jsonrpcs", "dispatcher", "htable")
+FRAGMENT = ("jsonrpcs", "dispatcher", "htable", "pv")
 """The modules that count as loaded in a file that loads none, so that C{modparam} lines alone are a file."""
 
-DEFAULT_VERSION = "5.6.3"
+DEFAULT_VERSION = "6.1.4"
 
-_RUN_DIR = ("run_dir", "rundir")
-_BEGINNINGS = frozenset(("modparam", "modparamx", "loadmodule", "loadmodulex", *_RUN_DIR))
+_CORE_NAMES = {"run_dir": "run_dir", "rundir": "run_dir", "rpc_exec_delta": "rpc_exec_delta"}
+"""The core's parameters that are read, as they are written, and their names."""
+
+_BEGINNINGS = frozenset(("modparam", "modparamx", "loadmodule", "loadmodulex", *_CORE_NAMES))
+_NEW = frozenset(("rpc_exec_delta",))
+"""Those that Kamailio before 5.7 does not know."""
+
 _NUMBER = re.compile(r"(0x[0-9a-fA-F]+)|(0[0-7]+)|([01]+)b|(0|[1-9][0-9]*)")
 _LARGEST = 2**31 - 1
 _NOTHING = ("end", "the end of the file")
 
 
+_READABLE = "a readable kamailio.cfg"
 _LONGEST_MESSAGE = 600
 
 
-class KamailioCfgError(NotAllowed):
-    """A kamailio.cfg cannot be used.
+class KamailioCfgError(ConfigError):
+    """A kamailio.cfg, or a file that it includes, cannot be used."""
 
-    @ivar path: the file that is wrong, one that is included for example.
-    @ivar line: the number of its line; 0 where it could not be read.
-    """
+    def __init__(self, reason: str, allowed: str, file: str, line: int | None = None) -> None:
+        super().__init__(_shown(reason), _shown(allowed), file, line)
 
-    def __init__(self, path: str, line: int, reason: str, allowed: str) -> None:
-        place = f"{path}: line {line}" if line else path
-        super().__init__(_shown(f"{place}: {reason}"), _shown(allowed))
-        self.path = path
-        self.line = line
+
+def _raise(error: KamailioCfgError) -> None:
+    raise error
 
 
 class Parameter:
     """A parameter that a kamailio.cfg sets. Immutable.
 
-    @ivar module: the module; L{CORE} for C{run_dir}.
+    @ivar module: the module; L{CORE} for the core.
     @ivar name: of the parameter.
     @ivar value: a number of 32 bits, or a string. Bytes that are not UTF-8 are escaped as in names of files.
     @ivar path: the file that sets it.
@@ -96,20 +99,23 @@ def read(
     defines: Iterable[str] = (),
     environment: Mapping[str, str] = os.environ,
     fragment: Collection[str] = FRAGMENT,
+    note: Callable[[KamailioCfgError], None] = _raise,
 ) -> dict[str, list[Parameter]]:
     """Read a kamailio.cfg, and the files that it includes.
 
     Files are looked for as Kamailio does: from the working directory, then beside the file that names them.
 
-    @param version: of Kamailio, C{5.6.3}: which C{KAMAILIO_...} are defined, and which directives there are.
+    @param version: of Kamailio, C{6.1.4}: which C{KAMAILIO_...} are defined, and which directives there are.
     @param defines: more defines, as C{kamailio -A} takes them: C{NAME} or C{NAME=VALUE}.
     @param environment: for C{$env(NAME)} and C{#!defenv}.
     @param fragment: the modules that count as loaded if the file loads none.
+    @param note: takes what is wrong. If it raises nothing, reading goes on after the statement, or ends where nobody
+        can tell what follows.
     @return: by the name of each module that is loaded or has parameters, and L{CORE}, its parameters in their order.
         Of a parameter that is set more than once, most modules take the last value.
     @raise KamailioCfgError: a file cannot be read, or something that matters is wrong or cannot be evaluated.
     """
-    return _Reader(os.fspath(path), version, defines, environment, fragment).read()
+    return _Reader(os.fspath(path), version, defines, environment, fragment, note).read()
 
 
 def read_version(text: str) -> tuple[int, int, int]:
@@ -158,13 +164,14 @@ class _Reader:
         defines: Iterable[str],
         environment: Mapping[str, str],
         fragment: Collection[str],
+        note: Callable[[KamailioCfgError], None] = _raise,
     ) -> None:
         """See L{read}."""
-        if "\0" in path:
-            raise KamailioCfgError(path, 0, "is not the name of a file", "a readable kamailio.cfg")
         self._path = path
         self._fragment = fragment
+        self._note = note
         self._opened = 0
+        self._ended = False
         self._loaded: dict[str, None] = {}
         self._found: dict[str, list[Parameter]] = {}
         self._place = Place("", 0)
@@ -174,26 +181,38 @@ class _Reader:
             for name, value in _defines(defines):
                 self.preprocessor.define(name, value)
         except Refused as refused:
-            raise KamailioCfgError(path, 0, refused.reason, refused.allowed) from None
-        self._lexer = Lexer(self.preprocessor, self._open, _BEGINNINGS, KEYWORDS)
-        self._tokens = self._lexer.tokens(path)
+            raise KamailioCfgError(refused.reason, refused.allowed, path) from None
+        self._beginnings = _BEGINNINGS if self.preprocessor.has_expressions else _BEGINNINGS - _NEW
+        self._lexer = Lexer(self.preprocessor, self._open, self._beginnings, KEYWORDS)
+        self._tokens = self._all_tokens()
 
     def _open(self, path: str) -> bytes:
         self._opened += 1
         return _content(path, regular=self._opened > 1)
 
+    def _all_tokens(self) -> Iterator[Token]:
+        try:
+            yield from self._lexer.tokens(self._path)
+        except Refused:
+            self._ended = True
+            raise
+
     def read(self) -> dict[str, list[Parameter]]:
-        path = self._path
         try:
             self._read()
         except OSError as error:
-            raise KamailioCfgError(path, 0, str(error.strerror), "a readable kamailio.cfg") from None
+            self._note(KamailioCfgError(str(error.strerror), _READABLE, self._path))
         except Refused as refused:
-            place = self._lexer.place
-            raise KamailioCfgError(place.path or path, place.line, refused.reason, refused.allowed) from None
+            self._refuse(refused, self._lexer.place)
         return self._found
 
+    def _refuse(self, refused: Refused, place: Place) -> None:
+        self._note(KamailioCfgError(refused.reason, refused.allowed, place.path or self._path, place.line))
+
     def _read(self) -> None:
+        if "\0" in self._path:
+            self._note(KamailioCfgError("is not the name of a file", _READABLE, self._path))
+            return
         blocks = 0
         for kind, text in self._tokens:
             if text == "{":
@@ -202,25 +221,35 @@ class _Reader:
                 blocks -= 1
                 if blocks < 0:
                     raise Refused("} without {", "one for each {")
-            elif kind == DIRECTIVE or text in _BEGINNINGS:
-                if blocks:
-                    raise Refused(f"{text} is within a block", "one outside of { }")
+            elif kind == DIRECTIVE or text in self._beginnings:
                 self._place = self._lexer.place
-                self._lexer.reading = True
-                self._statement(kind, text)
-                self._lexer.reading = False
+                self._try_statement(kind, text, blocks)
+        if self._ended:
+            return
         if blocks:
             raise Refused("a block is not closed", "one } for each {")
         if self.preprocessor.open_conditions:
             reason = f"{self.preprocessor.open_conditions} of #!ifdef, #!ifndef and #!ifexp are not ended"
             raise Refused(reason, "#!endif for each, with nothing but blanks after it on a line that ends")
 
+    def _try_statement(self, kind: str, text: str, blocks: int) -> None:
+        try:
+            if blocks:
+                raise Refused(f"{text} is within a block", "one outside of { }")
+            self._lexer.reading = True
+            self._statement(kind, text)
+        except Refused as refused:
+            self._refuse(refused, self._lexer.place)
+        finally:
+            self._lexer.reading = False
+
     def _statement(self, kind: str, text: str) -> None:
         if kind == DIRECTIVE:
             self._substitution(text)
-        elif text in _RUN_DIR:
+        elif text in _CORE_NAMES:
             self._sign("=", text)
-            self._add(CORE, _RUN_DIR[0], self._string(text))
+            name = _CORE_NAMES[text]
+            self._add(CORE, name, self._string(text) if name == "run_dir" else self._value(text, text))
         elif text.startswith("loadmodule"):
             self._load_module(text)
         else:
@@ -242,8 +271,8 @@ class _Reader:
             raise Refused(f"{statement}: {text!r} is not a string", _FORMS[statement])
         return text
 
-    def _value(self, statement: str) -> int | str:
-        """A value; where pseudo-variables are allowed, with theirs."""
+    def _value(self, statement: str, name: str) -> int | str:
+        """The value of a parameter; where pseudo-variables are allowed, with theirs."""
         kind, text = self._next()
         if kind == STRING:
             return self.preprocessor.with_variables(text) if statement == "modparamx" else text
@@ -254,9 +283,9 @@ class _Reader:
             kind, text = self._next()
         number = _number(text) if kind == WORD else None
         if number is None:
-            raise Refused(f"{statement}: {text!r} has no value", "a number, a string or a define of one")
+            raise Refused(f"{name}: {text!r} has no value", "a number, a string or a define of one")
         if number > _LARGEST + negative:
-            raise Refused(f"{statement}: {text} has more than 32 bits", f"-{_LARGEST + 1} to {_LARGEST}")
+            raise Refused(f"{name}: {text} has more than 32 bits", f"-{_LARGEST + 1} to {_LARGEST}")
         return -number if negative else number
 
     # Statements
@@ -289,7 +318,8 @@ class _Reader:
             raise Refused(f"{statement}: {text!r} names no module", _FORMS[statement])
         if self._before is not None:
             reason = f"modparam before a module is loaded, as one is at {self._place}"
-            raise KamailioCfgError(self._before.path, self._before.line, reason, "loadmodule first")
+            self._note(KamailioCfgError(reason, "loadmodule first", self._before.path, self._before.line))
+            self._before = None
         if name in self._loaded:
             raise Refused(f"{statement}: {name} is already loaded", "each module once")
         self._loaded[name] = None
@@ -302,7 +332,7 @@ class _Reader:
         self._sign(",", statement)
         name = self._string(statement)
         self._sign(",", statement)
-        value = self._value(statement)
+        value = self._value(statement, name)
         self._sign(")", statement)
         if statement == "modparamx":
             modules = self.preprocessor.with_variables(modules)
@@ -340,6 +370,7 @@ _FORMS = {
     "loadmodulex": 'loadmodulex "name.so"',
     "run_dir": 'run_dir = "/path"',
     "rundir": 'rundir = "/path"',
+    "rpc_exec_delta": "rpc_exec_delta = NUMBER",
     "subst": '#!subst "/pattern/replacement/"',
     "substdef": '#!substdef "/NAME/value/"',
     "substdefs": '#!substdefs "/NAME/value/"',

@@ -3,10 +3,12 @@
 import ipaddress
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import attrs
+
+from jsonrpcs_tx.compatibility import COMPATIBILITIES
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
@@ -19,8 +21,9 @@ class Kind:
     @ivar parse: makes the value from a string or from a value of the right type; raises ValueError or TypeError.
     @ivar allowed: what is allowed, in words.
     @ivar several: it may be given more than once; the value is a tuple.
-    @ivar flag: as an option it takes no value, and means True.
+    @ivar flag: as an option it needs no value, and then means True.
     @ivar show: writes a value as C{parse} takes it.
+    @ivar meant: what a value that is not allowed was probably meant to be; empty where nobody can tell.
     """
 
     parse: Callable[[Any], Any]
@@ -28,6 +31,7 @@ class Kind:
     several: bool = False
     flag: bool = False
     show: Callable[[Any], str] = str
+    meant: Callable[[object], str] = lambda value: ""
 
 
 def _integer(value: object) -> int:
@@ -64,9 +68,20 @@ def _mode(value: object) -> int:
     return mode
 
 
+def octal(value: object) -> str:
+    """What a decimal number that was written for a mode was probably meant to be: C{0o660 or "0660"} for 660; empty
+    where it is no such number.
+    """
+    digits = str(value) if type(value) is int else ""
+    return f'0o{digits} or "0{digits}"' if re.fullmatch("[0-7]{3}", digits) else ""
+
+
+BOOLEANS: Final = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+"""The words for yes and no, in lower case."""
+
+
 def _boolean(value: object) -> bool:
-    words = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
-    return words[str(value).lower()]
+    return BOOLEANS[str(value).lower()]
 
 
 def _string(value: object) -> str:
@@ -151,6 +166,10 @@ def _http_path(value: object) -> str:
     return _string(value)
 
 
+def _http_path_or_none(value: object) -> str:
+    return _http_path(value) if value != "" else ""
+
+
 def _origin(value: object) -> str:
     if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
         raise ValueError
@@ -167,10 +186,15 @@ def _notification(value: object) -> int:
     return _integer(value)
 
 
-def _dialect(value: object) -> str:
-    if value not in DIALECTS:
-        raise ValueError
-    return str(value)
+def _one_of(names: Collection[str]) -> "Kind":
+    """The kind of a value that is one of some names; a number in a file may spell one."""
+
+    def parse(value: object) -> str:
+        if str(value) not in names:
+            raise ValueError
+        return str(value)
+
+    return Kind(parse, " or ".join(names))
 
 
 def _matching(pattern: str) -> Callable[[object], str]:
@@ -188,10 +212,11 @@ _token = _matching(r"(?a:[\w.!%*+`'~-]+)")
 _sip_uri = _matching(r"sips?:[!-~]+")
 _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
 _host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
+_shared = _matching(r"[^\s=]+=(i:[+-]?[0-9]{1,18}|s:.*)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
-_version = _matching(r"(?a:\d{1,3}\.\d{1,3}\.\d{1,3})")
+_version = _matching(r"(?a:\d{1,3}\.\d{1,3}\.\d{1,3})?")
 _define = _matching(r"(?s:[^=]+(=.*)?)")
-_module = _matching("core|dispatcher|htable")
+_module = _matching("core|dispatcher|htable|pv")
 
 
 def several(kind: Kind) -> Kind:
@@ -200,18 +225,25 @@ def several(kind: Kind) -> Kind:
 
 
 SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
-MODE: Final = Kind(_mode, "a file mode in octal, 0001 to 0777 (0 is taken as 0600)", show=lambda mode: f"{mode:04o}")
+MODE: Final = Kind(
+    _mode,
+    "a file mode in octal, 0001 to 0777 (0 is taken as 0600)",
+    show=lambda mode: f"{mode:04o}",
+    meant=octal,
+)
 FILE: Final = Kind(_path, "a path, or empty")
 OWNER: Final = Kind(_owner, "a name or a number")
 SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
-DIALECT: Final = Kind(_dialect, " or ".join(DIALECTS))
+DIALECT: Final = _one_of(DIALECTS)
+COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
+HEALTH_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
 RULE: Final = Kind(_string, "a rule, see docs/access.md")
@@ -219,10 +251,10 @@ SIP_METHOD: Final = Kind(_token, "a SIP method")
 SIP_URI: Final = Kind(_sip_uri, "a SIP URI")
 REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semicolons")
 HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
-YES_OR_NO: Final = Kind(_boolean, SWITCH.allowed, show=SWITCH.show)
+SHARED: Final = Kind(_shared, "NAME=i:NUMBER or NAME=s:TEXT")
 HOST: Final = Kind(_host, "a host name, *.example.com for all names below one, or * for any")
-VERSION: Final = Kind(_version, "three numbers, such as 5.6.3")
+VERSION: Final = Kind(_version, "three numbers, such as 5.6.3, or empty")
 DEFINE: Final = Kind(_define, "NAME or NAME=VALUE")
-MODULE: Final = Kind(_module, "core, dispatcher or htable")
+MODULE: Final = Kind(_module, "core, dispatcher, htable or pv")
 PROXY: Final = Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")
 NOTIFICATION: Final = Kind(_notification, "200 or 204")

@@ -7,9 +7,11 @@ from typing import Any, Final
 import attrs
 
 from jsonrpcs_tx.config import kamailiocfg
-from jsonrpcs_tx.config.files import ConfigError
-from jsonrpcs_tx.config.kamailiocfg import CORE, KamailioCfgError, Parameter
-from jsonrpcs_tx.config.settings import OWN_MODULE, Field, Settings, fields
+from jsonrpcs_tx.config.kamailiocfg import CORE, Parameter
+from jsonrpcs_tx.config.settings import OWN_MODULE, Settings, fields
+from jsonrpcs_tx.config.sources import Given, Place, Sources, add_value
+from jsonrpcs_tx.errors import ConfigError
+from jsonrpcs_tx.problems import FIRST, Problems
 
 _PLAIN: Final = Settings()
 
@@ -20,10 +22,13 @@ DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
 are the FIFO and the socket, whatever other addresses are given.
 """
 
+VERSIONS: Final[Mapping[str, str]] = MappingProxyType({"5.6": "5.6.3", "6.1": "6.1.4"})
+"""The versions of Kamailio that files are for without C{modparams_version}, by C{compatibility}."""
+
 _NUMBER, _STRING, _EITHER = (int,), (str,), (int, str)
 
 _TYPES: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
-    CORE: {"run_dir": _STRING},
+    CORE: {"run_dir": _STRING, "rpc_exec_delta": _NUMBER},
     OWN_MODULE: {
         **dict.fromkeys(("dgram_group", "dgram_user", "fifo_group", "fifo_user"), _EITHER),
         **dict.fromkeys(("dgram_socket", "fifo_name", "fifo_reply_dir"), _STRING),
@@ -68,10 +73,11 @@ _TYPES: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
             _NUMBER,
         ),
     },
+    "pv": dict.fromkeys(("avp_aliases", "shvset", "varset"), _STRING),
 }
-"""The parameters of Kamailio 5.6.3 with the types of their values, by module."""
+"""The parameters of Kamailio 5.6.3, and the newer C{rpc_exec_delta}, with the types of their values, by module."""
 
-_ONE_BY_ONE: Final = frozenset((("htable", "htable"),))
+_ONE_BY_ONE: Final = frozenset((("htable", "htable"), ("pv", "shvset")))
 """Kamailio's parameters that add something each time they are set; of all others the last value counts."""
 
 
@@ -80,90 +86,86 @@ class Taken:
     """What a kamailio.cfg says about settings.
 
     @ivar path: the file.
-    @ivar parameters: by the names of settings, what sets each, with file and line: one parameter, or as many as the
-        setting has values.
+    @ivar given: the values by the names of settings, with their places. Names that are no settings are among them where
+        a line for jsonrpcs has one.
     @ivar unknown: parameters that nobody knows, of modules that may have got them after Kamailio 5.6.
     """
 
     path: str
-    parameters: Mapping[str, tuple[Parameter, ...]]
+    given: dict[str, Given]
     unknown: tuple[Parameter, ...] = ()
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """The values by the names of settings, as L{jsonrpcs_tx.config.settings.from_values} takes them."""
-        known = {field.name: field for field in fields()}
-        return {
-            name: [one.value for one in parameters] if known[name].kind.several else parameters[-1].value
-            for name, parameters in self.parameters.items()
-        }
-
-    def place(self, name: str, value: object) -> str:
-        """Where a setting is given a value, as the start of a message; empty, if that is not in the file."""
-        ones = self.parameters.get(name, ())
-        place = next((one for one in ones if one.value == value), ones[-1] if ones else None)
-        return f"modparams: {place.path}: line {place.line}: " if place is not None else ""
 
     def of_families(self, load: Iterable[str]) -> "Taken":
         """Without the parameters of modules whose commands are not loaded.
 
         @param load: the setting C{load}.
         """
-        wanted = {*load, OWN_MODULE, CORE}
-        if "all" in wanted:
+        if "all" in load:
             return self
-        kept = {name: ones for name, ones in self.parameters.items() if ones[-1].module in wanted}
-        return attrs.evolve(self, parameters=kept)
+        left_out = {field.name for field in fields() if field.module not in {*load, OWN_MODULE}}
+        return attrs.evolve(self, given={name: one for name, one in self.given.items() if name not in left_out})
+
+
+def take(path: str, otherwise: Sources, defaults: Mapping[str, Any], problems: Problems = FIRST) -> Taken:
+    """Take settings from a kamailio.cfg, as those settings say that are given otherwise: C{modparams_...}, and C{load}.
+
+    @param otherwise: what is given and takes precedence.
+    @param defaults: the values of settings that are given nowhere.
+    @param problems: takes what is wrong.
+    @raise JsonRpcsError: see L{read_modparams}; or one of these settings has a value that is not allowed.
+    """
+    names = ("compatibility", "modparams_version", "modparams_define", "modparams_modules")
+    how = otherwise.only(names).settings(problems, {})
+    version = how.modparams_version or VERSIONS[how.compatibility]
+    taken = read_modparams(path, problems, version, how.modparams_define, how.modparams_modules)
+    return taken.of_families(Sources(taken.given, otherwise.given).only(("load",)).settings(problems, defaults).load)
 
 
 def read_modparams(
     path: str,
+    problems: Problems = FIRST,
     version: str = kamailiocfg.DEFAULT_VERSION,
     defines: Iterable[str] = (),
-    modules: Collection[str] = (CORE, "dispatcher", "htable"),
+    modules: Collection[str] = (CORE, "dispatcher", "htable", "pv"),
 ) -> Taken:
     """Take settings from a kamailio.cfg: from its lines C{modparam("jsonrpcs", "name", value)}, and from those of other
     modules where they are settings here.
 
+    @param problems: takes what is wrong.
     @param version: of the Kamailio that the file is for.
     @param defines: C{NAME} or C{NAME=VALUE}, as C{kamailio -A} takes them.
-    @param modules: the others whose parameters are taken; C{core} for its C{run_dir}.
-    @raise ConfigError: the file cannot be read as Kamailio reads it, or one of these modules has no such parameter, or
-        none for a value of that type.
+    @param modules: the others whose parameters are taken; C{core} for its own.
+    @raise ConfigError: the file cannot be read as Kamailio reads it, a value has a type that the parameter does not
+        take, or a module other than jsonrpcs has no such parameter.
     """
-    try:
-        read = kamailiocfg.read(path, version, defines)
-        found = [one for module in _TYPES if module in {*modules, OWN_MODULE} for one in read.get(module, ())]
-        return _taken(path, found, every_name_known=kamailiocfg.read_version(version) < (5, 7, 0))
-    except KamailioCfgError as error:
-        raise ConfigError(f"modparams: {error.reason}", error.allowed) from None
-
-
-def _taken(path: str, found: Iterable[Parameter], every_name_known: bool) -> Taken:
-    known = {field.name: field for field in fields() if field.module}
-    parameters: dict[str, tuple[Parameter, ...]] = {}
+    read = kamailiocfg.read(path, version, defines, note=problems.note)
+    every_name_known = kamailiocfg.read_version(version) < (5, 7, 0)
+    given: dict[str, Given] = {}
     unknown: list[Parameter] = []
-    for parameter in found:
-        field = known.get(parameter.name)
-        if parameter.module != CORE and field is not None and field.module != parameter.module:
-            field = None
-        types = _TYPES[parameter.module].get(parameter.name)
-        if field is None and types is None:
-            if parameter.module == OWN_MODULE or every_name_known:
-                raise _refused(parameter, "no such setting", ", ".join(_names(parameter.module, known.values())))
+    for parameter in (one for module in _TYPES if module in {*modules, OWN_MODULE} for one in read.get(module, ())):
+        module, name = parameter.module, parameter.name
+        types = _TYPES[module].get(name)
+        if types is not None and not isinstance(parameter.value, types):
+            problems.note(_refused(parameter, f"{parameter.value!r} has the wrong type", _words(types)))
+        elif _is_setting(module, name):
+            if types is not None and (module, name) not in _ONE_BY_ONE:
+                given.pop(name, None)
+            add_value(given, name, parameter.value, Place("modparam", parameter.path, parameter.line), _several(name))
+        elif types is None and module != OWN_MODULE and not every_name_known:
             unknown.append(parameter)
-        elif types is not None and not isinstance(parameter.value, types):
-            raise _refused(parameter, f"{parameter.value!r} has the wrong type", _words(types))
-        elif field is not None:
-            adds = field.kind.several and (types is None or (parameter.module, parameter.name) in _ONE_BY_ONE)
-            before = parameters.get(field.name, ()) if adds else ()
-            parameters[field.name] = (*before, parameter)
-    return Taken(path, parameters, tuple(unknown))
+        elif types is None:
+            problems.note(_refused(parameter, f"no such parameter of {module}", ", ".join(_TYPES[module])))
+    return Taken(path, given, tuple(unknown))
 
 
-def _names(module: str, known: Iterable[Field]) -> list[str]:
-    """The parameters that a module has."""
-    return list(dict.fromkeys([*(field.name for field in known if field.module == module), *_TYPES[module]]))
+def _is_setting(module: str, name: str) -> bool:
+    """Whether a parameter becomes a setting. What is none at all does, of jsonrpcs: then it is told what was meant."""
+    modules = {field.module for field in fields() if field.name == name}
+    return module in modules or (module == CORE and name in _TYPES[CORE]) or (module == OWN_MODULE and not modules)
+
+
+def _several(name: str) -> bool:
+    return any(field.kind.several for field in fields() if field.name == name)
 
 
 def _words(types: tuple[type, ...]) -> str:
@@ -171,5 +173,4 @@ def _words(types: tuple[type, ...]) -> str:
 
 
 def _refused(parameter: Parameter, reason: str, allowed: str) -> ConfigError:
-    place = f"{parameter.path}: line {parameter.line}: {parameter.name}"
-    return ConfigError(f"modparams: {place}: {reason}", allowed)
+    return ConfigError(f"{parameter.name}: {reason}", allowed, parameter.path, parameter.line)

@@ -4,18 +4,22 @@ Names and defaults are those of the parameters of Kamailio's jsonrpcs module whe
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import SettingError, UnknownSetting
 from jsonrpcs_tx.log import LEAST_DEBUG, MOST_DEBUG
 from jsonrpcs_tx.protocols import ALL_BITS, PROTOCOLS
 
 HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
+
+SELF_SIGNED_NAME: Final = "tls.pem"
+"""The file of the certificate that is made with C{tls_self_signed}, unless C{tls_certificate} names another."""
 
 StrPath: TypeAlias = str | os.PathLike[str]
 """What a path may be given as; settings have it as a string."""
@@ -50,14 +54,41 @@ def _setting(
     live: bool = False,
     by_clients: bool = True,
     daemon: Any = None,
+    group: str = "",
 ) -> Any:
     """The definition of a setting; see L{Field}.
 
     @param by_clients: clients can change it, if it is live.
     @param daemon: its default for C{twistd jsonrpcs}, where that differs.
+    @param group: one of L{GROUPS}; default: by its name, see L{_GROUP_OF}.
     """
     metadata = {"kind": kind, "help": help, "module": module, "live": live, "variable": live and by_clients}
-    return attrs.field(default=default, metadata={**metadata, "daemon": default if daemon is None else daemon})
+    metadata |= {"daemon": default if daemon is None else daemon, "group": group}
+    return attrs.field(default=default, metadata=metadata)
+
+
+GENERAL: Final = "General"
+FIFO_GROUP: Final = "FIFO"
+DATAGRAMS: Final = "Datagrams"
+CONNECTIONS: Final = "TCP, HTTP and HTTPS"
+ACCESS: Final = "Who may call what"
+COMMANDS: Final = "Commands"
+DESTINATIONS: Final = "Destinations, as in Kamailio's dispatcher"
+TABLES: Final = "Hash tables, as in Kamailio's htable"
+
+GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, DESTINATIONS, TABLES)
+"""What settings are for, in the order in which help and documentation list them."""
+
+_GROUP_OF: Final = {
+    "fifo": FIFO_GROUP,
+    "dgram": DATAGRAMS,
+    **dict.fromkeys(("tcp", "http", "https", "tls", "max"), CONNECTIONS),
+    "rule": ACCESS,
+    **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
+    **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
+    "htable": TABLES,
+}
+"""The group of the settings whose names begin with a word; the others are L{GENERAL}, unless they say their group."""
 
 
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
@@ -68,7 +99,7 @@ def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
         try:
             return kind.parse(value)
         except (ValueError, TypeError, KeyError, OverflowError):
-            raise SettingError(field.name, value, kind.allowed) from None
+            raise SettingError(field.name, value, kind.allowed, kind.meant(value)) from None
 
     def convert(value: Any, field: Any) -> object:
         if value is field.default:
@@ -85,7 +116,7 @@ def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
 class Settings:
     """The settings of a server. A value may also be given as a string, as options and files do.
 
-    @raise SettingError: a value is not allowed.
+    @raise SettingError: a value is not allowed, or there is no setting of a name.
     """
 
     transport: int = _setting(
@@ -98,6 +129,11 @@ class Settings:
         "kamailio",
         kinds.DIALECT,
         "kamailio: answer as Kamailio does; jsonrpc2: follow the JSON-RPC 2.0 specification to the letter",
+    )
+    compatibility: str = _setting(
+        "6.1",
+        kinds.COMPATIBILITY,
+        "version of Kamailio to answer like; what differs is in docs/kamailio.md",
     )
     pretty_format: int = _setting(
         0,
@@ -174,11 +210,13 @@ class Settings:
         ("127.0.0.0/8", "::1/128"),
         kinds.several(kinds.NETWORK),
         "network whose clients may call over HTTP(S), others are disconnected at once; may be given more than once",
+        group=ACCESS,
     )
     http_origin: Sequence[str] = _setting(
         (),
         kinds.several(kinds.ORIGIN),
         "origin of web pages that may call, besides the server's own; may be given more than once",
+        group=ACCESS,
     )
     http_host: Sequence[str] = _setting(
         (),
@@ -186,12 +224,14 @@ class Settings:
         "name that clients of HTTP(S) may call the server by, as their Host header has it, besides IP addresses, "
         "localhost, the machine's own name and those in the certificate; given more than once, all may be used; see "
         "docs/access.md",
+        group=ACCESS,
     )
     http_proxy: Sequence[str] = _setting(
         (),
         kinds.several(kinds.PROXY),
         "network of proxies whose headers Forwarded and X-Forwarded-For say who calls over HTTP(S); given more than "
         "once, all count; see docs/access.md",
+        group=ACCESS,
     )
     http_notification: int = _setting(
         200,
@@ -200,7 +240,10 @@ class Settings:
         "most clients take, or 204",
     )
     http_users: StrPath = _setting(
-        "", kinds.FILE, "file of users and hashed passwords; only these may then call over HTTP(S), see docs/access.md"
+        "",
+        kinds.FILE,
+        "file of users and hashed passwords; only these may then call over HTTP(S), see docs/access.md",
+        group=ACCESS,
     )
     rule: Sequence[str] = _setting(
         (),
@@ -249,6 +292,12 @@ class Settings:
         False,
         kinds.SWITCH,
         "make a self-signed certificate for localhost if there is none yet, in tls.pem unless tls_certificate is set",
+    )
+    rpc_exec_delta: int = _setting(
+        0,
+        kinds.integer(0, 86400, "seconds"),
+        "minimum number of seconds between two runs of tls.reload, of core.echo_delta and of commands that ask for it",
+        module="core",
     )
     async_timeout: float = _setting(
         60.0, kinds.SECONDS, "maximum number of seconds that an asynchronous command may take", live=True
@@ -335,13 +384,44 @@ class Settings:
         "hash table for htable.*, a=>size=4;autoexpire=60;initval=0; may be given more than once",
         module="htable",
     )
+    shvset: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.SHARED),
+        "shared variable for pv.shvGet and pv.shvSet with its first value, NAME=i:5 or NAME=s:text; may be given more "
+        "than once",
+        module="pv",
+    )
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
+    htable_db_interval: int = _setting(
+        60,
+        kinds.integer(0, 86400, "seconds"),
+        "seconds after which changed hash tables are stored in htable_db, so that a crash undoes no more than that; 0: "
+        "only at the stop and by htable.store",
+    )
+    health: str = _setting(
+        "/health",
+        kinds.HEALTH_PATH,
+        "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
+        "disabled",
+    )
+    health_destinations: bool = _setting(
+        False,
+        kinds.SWITCH,
+        "whether a set without a live destination makes the health fail; no: it is only told",
+    )
+    health_drain: int = _setting(
+        0,
+        kinds.integer(0, 3600, "seconds"),
+        "seconds at the stop in which the health fails and everything else is still answered, so that load balancers "
+        "send no more",
+    )
     modparams_version: str = _setting(
-        "5.6.3",
+        "",
         kinds.VERSION,
-        "version of the Kamailio that the file of --modparams is for: KAMAILIO_5_6 and so on are defined in it",
+        "version of the Kamailio that the file of --modparams is for: KAMAILIO_5_6 and so on are defined in it; empty: "
+        "6.1.4 or 5.6.3, as compatibility says",
         module="",
     )
     modparams_define: Sequence[str] = _setting(
@@ -352,15 +432,15 @@ class Settings:
         module="",
     )
     modparams_modules: Sequence[str] = _setting(
-        ("core", "dispatcher", "htable"),
+        ("core", "dispatcher", "htable", "pv"),
         kinds.several(kinds.MODULE),
-        "module besides jsonrpcs whose parameters are taken from the file of --modparams, core for its run_dir; may be "
-        "given more than once; empty: no others",
+        "module besides jsonrpcs whose parameters are taken from the file of --modparams; may be given more than once; "
+        "empty: no others",
         module="",
     )
     fast_paths: bool = _setting(
         True,
-        kinds.YES_OR_NO,
+        kinds.SWITCH,
         "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
     )
     watchdog: int = _setting(
@@ -374,6 +454,17 @@ class Settings:
         "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error",
         live=True,
     )
+
+    def __new__(cls, **values: Any) -> "Settings":
+        """Look for names that are not settings: those say what was probably meant.
+
+        @raise UnknownSetting: there is one.
+        """
+        known = tuple(field.name for field in attrs.fields(cls))
+        for name, value in values.items():
+            if name not in known:
+                raise UnknownSetting(name, value, *nearest(name, known, 1))
+        return object.__new__(cls)
 
     def __attrs_post_init__(self) -> None:
         """See what is to be opened, and check what one setting requires of another."""
@@ -425,6 +516,11 @@ class Settings:
         """
         return not self.transport or bool(self.transport & bit)
 
+    @property
+    def certificate(self) -> StrPath:
+        """The file with the certificate of HTTPS, as the settings have it; empty: there is none, so HTTPS is off."""
+        return self.tls_certificate or (SELF_SIGNED_NAME if self.tls_self_signed else "")
+
     def path(self, name: StrPath) -> str:
         """A path as the process sees it: relative ones start from C{run_dir}."""
         return os.path.join(self.run_dir, name)
@@ -440,6 +536,11 @@ _ADDRESSES: Final = {
 """The settings that say where to listen, and the transports that they are for."""
 
 
+def listening() -> Collection[str]:
+    """The names of the settings that say where to listen."""
+    return _ADDRESSES.keys()
+
+
 @attrs.frozen
 class Field:
     """What is known about a setting besides its value.
@@ -448,6 +549,7 @@ class Field:
     @ivar live: it can be changed while a server runs.
     @ivar variable: C{cfg.*} can change it.
     @ivar daemon: its default for C{twistd jsonrpcs}.
+    @ivar group: what it is for: one of L{GROUPS}.
     """
 
     name: str
@@ -458,6 +560,7 @@ class Field:
     live: bool
     variable: bool
     daemon: Any
+    group: str
 
     @property
     def option(self) -> str:
@@ -472,7 +575,14 @@ class Field:
 def fields() -> Iterator[Field]:
     """All settings, in the order of their definition."""
     for field in attrs.fields(Settings):
-        yield Field(field.name, field.default, **field.metadata)
+        group = field.metadata["group"] or _GROUP_OF.get(field.name.partition("_")[0], GENERAL)
+        yield Field(field.name, field.default, **{**field.metadata, "group": group})
+
+
+def grouped() -> Iterator[tuple[str, list[Field]]]:
+    """All settings by what they are for: each group with its settings."""
+    known = [*fields()]
+    return ((group, [field for field in known if field.group == group]) for group in GROUPS)
 
 
 def from_values(values: Mapping[str, Any]) -> Settings:
@@ -480,8 +590,4 @@ def from_values(values: Mapping[str, Any]) -> Settings:
 
     @raise SettingError: a name is unknown, or a value is not allowed.
     """
-    known = {field.name for field in fields()}
-    for name, value in values.items():
-        if name not in known:
-            raise SettingError(name, value, "one of the settings " + ", ".join(sorted(known)))
     return Settings(**values)

@@ -232,6 +232,13 @@ class Binding:
             raise Mismatch(str(self._most + 1), " is one too many", self._names())
         return self.positional(values)
 
+    def exactly(self, params: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """The arguments for values in their order or by name, as many as the function takes.
+
+        @raise Mismatch: there are too few or too many, or one does not fit or is not known.
+        """
+        return self.named(params) if isinstance(params, dict) else self.positional_exactly(params)
+
     def named(self, members: dict[str, Any]) -> Iterable[Any]:
         """The arguments for values by the names of parameters (specification, section 4.2).
 
@@ -345,7 +352,9 @@ def _parameter(name: str, hints: Mapping[str, Any], default: object = inspect.Pa
 
 def place_of(what: Any) -> str:
     """Where a function or class is defined, for messages: its name, file and line, as far as they are known."""
-    what = inspect.unwrap(what)
+    if inspect.ismodule(what):
+        return f"{what.__name__} ({getattr(what, '__file__', 'built in')})"
+    what = inspect.unwrap(getattr(what, "fget", what))
     name = f"{what.__module__}.{what.__qualname__}" if hasattr(what, "__qualname__") else repr(what)
     code = getattr(what, "__code__", None)
     if code is not None:

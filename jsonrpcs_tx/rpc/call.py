@@ -37,7 +37,7 @@ class Call:
         self._origin = origin
         self._peer = origin.peer()
         self.deadline: float | None = None
-        self.is_over = False
+        self.is_over: bool = False
 
     @property
     def method(self) -> str:
@@ -108,6 +108,13 @@ class Call:
         process may have its number by now.
         """
         return self._peer.pid
+
+    @property
+    def context(self) -> Any:
+        """What the program has given for its commands with the caller, to L{jsonrpcs_tx.Dispatcher.origin} or
+        L{jsonrpcs_tx.JsonRpcResource.for_user}: its session, for example; None by default.
+        """
+        return self._peer.context
 
     @property
     def connected(self) -> bool:

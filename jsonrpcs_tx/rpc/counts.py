@@ -1,5 +1,7 @@
 """What is counted of requests and replies."""
 
+from collections.abc import Mapping
+
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
@@ -18,9 +20,9 @@ class RequestCounts:
         def jsonrpc(name: str, help: str) -> Counter:
             return counters.counter("jsonrpc", name, help)
 
-        self.traffic = _TrafficByTransport(counters)
-        self.requests = counters.counter("core", "rcv_requests", "requests received")
-        self.ignored = jsonrpc("replies_ignored", "replies received where requests are expected; not answered")
+        self.traffic: Mapping[str, Traffic] = _TrafficByTransport(counters)
+        self.requests: Counter = counters.counter("core", "rcv_requests", "requests received")
+        self.ignored: Counter = jsonrpc("replies_ignored", "replies received where requests are expected; not answered")
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
         self._faults = jsonrpc("faults", "errors of commands")
         self._kinds = {

@@ -6,14 +6,22 @@ from types import FrameType
 from typing import Any, Final
 
 from twisted.internet import defer
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
+from twisted.internet.base import ReactorBase
 
-from jsonrpcs_tx.rpc.call import CURRENT, Call
+from jsonrpcs_tx.rpc.call import CURRENT, Call, run_in
+from jsonrpcs_tx.rpc.coroutines import RESUME
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Request
 
 _ANSWER: Final = Dispatcher.answer.__code__
-_RESUME: Final = defer._inlineCallbacks.__code__  # noqa: SLF001 # frames tell nothing else
-"""The function of Twisted that resumes a coroutine, in the context in which that began."""
+_CALL: Final = Dispatcher.call.__code__
+_RUN: Final = run_in.__code__
+_RESUME: Final = (defer._inlineCallbacks.__code__, RESUME)  # noqa: SLF001 # frames tell nothing else
+"""The functions that resume a coroutine, in the context in which that began: Twisted's, and ours under asyncio."""
+
+_REACTOR: Final = (ReactorBase.runUntilCurrent.__code__, AsyncioSelectorReactor._readOrWrite.__code__)  # noqa: SLF001
+"""The functions of the reactor that call what was asked of it. Under asyncio they run in the context of any call."""
 
 
 def current_call() -> Call | None:
@@ -25,7 +33,9 @@ def current_call() -> Call | None:
     """
     call = CURRENT.get()
     for frame in _stack(inspect.currentframe()):
-        if frame.f_code is _RESUME and call is not None:
+        if frame.f_code in _REACTOR:
+            return None
+        if frame.f_code is _RUN or (frame.f_code in _RESUME and call is not None):
             break
         if frame.f_code is _ANSWER:
             known = frame.f_locals
@@ -42,6 +52,8 @@ def command_of(frame: FrameType | None) -> str | None:
         if one.f_code is _ANSWER:
             request: Any = one.f_locals["request"]
             return request.method if type(request) is Request else "invalid request"
+        if one.f_code is _CALL:
+            return str(one.f_locals["method"])
     return None
 
 

@@ -4,24 +4,31 @@ A command cannot be stopped against its will: one that catches its cancellation 
 answered at the deadline, and its slot is free, whatever it does; it is counted as long as it goes on.
 """
 
-from collections import Counter
+from asyncio import Future
+from collections import Counter as Tally
 from collections.abc import Awaitable, Hashable
 from types import CoroutineType
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.rpc.coroutines import begin
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.shares import Shares
-from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.state.counters import Counter, Counters
 
 _log = make_logger(__name__)
 
 MAX_OVERDUE: Final = 100
 """Runs of one command that may go on after their deadline or without their client; then no more are begun."""
+
+CLEANUP: Final = 1.0
+"""Seconds that a command may go on after its cancellation before the log tells of it: asyncio cancels in later turns of
+its loop, and what a command has opened may take a while to close.
+"""
 
 
 def is_delayed(result: object) -> bool:
@@ -31,7 +38,7 @@ def is_delayed(result: object) -> bool:
 
 def as_deferred(result: Any) -> Deferred[Any]:
     """A Deferred that fires with what a command's result becomes; cancelling it cancels the command."""
-    return result if isinstance(result, Deferred) else Deferred.fromCoroutine(_wait_for(result))
+    return result if isinstance(result, Deferred) else begin(_wait_for(result))
 
 
 def abandon(result: Any) -> None:
@@ -42,6 +49,8 @@ def abandon(result: Any) -> None:
             result.cancel()
         elif isinstance(result, CoroutineType):
             result.close()
+        elif isinstance(result, Future):
+            result.cancel()
     except BaseException as error:
         report(_log, "a command that was refused could not be ended", error)
 
@@ -65,10 +74,10 @@ class DelayedCommands:
 
     def __init__(self, clock: IReactorTime, counters: Counters, timeout: float, limit: int, client_limit: int) -> None:
         self.timeout = timeout
-        self.slots = Shares(limit, client_limit)
+        self.slots: Shares = Shares(limit, client_limit)
         self.clock = clock
-        self._overdue: Counter[str] = Counter()
-        self.timeouts = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
+        self._overdue: Tally[str] = Tally()
+        self.timeouts: Counter = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
         for name, help, read in (
             ("async_in_flight", "asynchronous commands in progress", lambda: self.slots.taken),
             ("async_overdue", "commands that go on after their time limit or without a client", self._overdue.total),
@@ -96,17 +105,27 @@ class DelayedCommands:
         """
         return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
 
-    def goes_on(self, command: str, why: str) -> None:
-        """Note that a command goes on although nobody waits for it any more."""
-        self._overdue[command] += 1
-        _log.warn("command {command} goes on {why}: it catches its cancellation", command=command, why=why)
+    def goes_on(self, command: str, why: str) -> IDelayedCall:
+        """Note that a command goes on although nobody waits for it any more. To clean up it has L{CLEANUP} seconds.
 
-    def gone_on(self, command: str, seconds: float) -> None:
-        """Note that such a command has ended at last."""
+        @return: what tells the log when they are over.
+        """
+        self._overdue[command] += 1
+        message = "command {command} goes on {why}: it catches its cancellation"
+        return self.clock.callLater(CLEANUP, _log.warn, message, command=command, why=why)
+
+    def gone_on(self, command: str, seconds: float, warning: IDelayedCall) -> None:
+        """Note that such a command has ended at last.
+
+        @param warning: what L{goes_on} returned.
+        """
         self._overdue[command] -= 1
         if not self._overdue[command]:
             del self._overdue[command]
-        _log.info("command {command} has ended after {seconds:.3g} s", command=command, seconds=seconds)
+        if warning.active():
+            warning.cancel()
+        else:
+            _log.info("command {command} has ended after {seconds:.3g} s", command=command, seconds=seconds)
 
 
 class _Failed:
@@ -142,7 +161,8 @@ class _Run:
         self._client = client
         self._result = result
         self._started = commands.clock.seconds()
-        self._ended = self._overdue = False
+        self._ended = False
+        self._overdue: IDelayedCall | None = None
 
     def wait(self, seconds: float) -> Deferred[Any]:
         """Take a slot, and wait; see L{DelayedCommands.wait}."""
@@ -158,8 +178,8 @@ class _Run:
         self._ended = True
         if isinstance(outcome, Failure):
             outcome = _Failed(outcome)
-        if self._overdue:
-            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started)
+        if self._overdue is not None:
+            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started, self._overdue)
         elif self._deadline is not None:
             self._free().callback(outcome.failure if type(outcome) is _Failed else outcome)
         return outcome
@@ -182,8 +202,7 @@ class _Run:
         except BaseException as error:
             report(_log, "command {command} could not be cancelled", error, command=self._command)
         if not self._ended:
-            self._overdue = True
-            self._commands.goes_on(self._command, why)
+            self._overdue = self._commands.goes_on(self._command, why)
 
     def _free(self) -> Deferred[Any]:
         """Free the slot: once, when the answer is due.

@@ -1,30 +1,34 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.addresses import is_loopback
+from jsonrpcs_tx.compatibility import V6_1, Compatibility
+from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.protocols import CONNECTIONLESS
+from jsonrpcs_tx.protocols import CONNECTIONLESS, PROTOCOLS
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
-from jsonrpcs_tx.rpc.binding import Binding, Mismatch
+from jsonrpcs_tx.rpc.binding import Binding
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
+from jsonrpcs_tx.rpc.elsewhere import Elsewhere
 from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
-from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
+from jsonrpcs_tx.rpc.errors import Error, error_of
+from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
@@ -32,6 +36,7 @@ from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.rpc.replywriter import ReplyWriter, join
 from jsonrpcs_tx.rpc.results import SAFE
 from jsonrpcs_tx.rpc.runner import Runner
+from jsonrpcs_tx.rpc.structures import as_json
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 _log = make_logger(__name__)
@@ -39,8 +44,10 @@ _log = make_logger(__name__)
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
 """The ordinary types of results, known not to be delayed without another look."""
 
+_NO_ID: Final[Any] = None
+"""The id of a request that the program makes itself, and whose result it wants."""
+
 _FORBIDDEN: Final = Error(403, "Forbidden")
-_CANCELLED: Final = Error(500, "Command Cancelled")
 
 
 class Dispatcher:
@@ -50,6 +57,8 @@ class Dispatcher:
     @param clock: tells the time, for least intervals and time limits.
     @param dialect: how JSON-RPC is spoken.
     @param pretty_format: reply in Kamailio's layout for people; else compactly.
+    @param compatibility: the version of Kamailio whose layout that is.
+    @param exec_delta: the least interval in seconds of commands with the option C{exec_delta}.
     @param async_timeout: the most seconds that an asynchronous command may take.
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
@@ -65,10 +74,12 @@ class Dispatcher:
     def __init__(
         self,
         registry: Registry,
-        clock: IReactorTime,
+        clock: Reactor,
         *,
         dialect: Dialect = KAMAILIO,
         pretty_format: bool = False,
+        compatibility: Compatibility = V6_1,
+        exec_delta: int = 0,
         async_timeout: float = 60,
         async_limit: int = 1000,
         async_limit_client: int = 100,
@@ -76,20 +87,24 @@ class Dispatcher:
         access: AccessControl | None = None,
         reply_store: ReplyStore | None = None,
     ) -> None:
+        timer: Any = clock  # whichever it is, it has what IReactorTime has
         self.dialect = dialect
-        self.access = AccessControl() if access is None else access
-        self.counters = Counters() if counters is None else counters
-        self.delayed = DelayedCommands(clock, self.counters, async_timeout, async_limit, async_limit_client)
-        self.batches = Batches(clock)
+        self.access: AccessControl = AccessControl() if access is None else access
+        self.counters: Counters = Counters() if counters is None else counters
+        self.delayed: DelayedCommands = DelayedCommands(
+            timer, self.counters, async_timeout, async_limit, async_limit_client
+        )
+        self.batches: Batches = Batches(timer)
         self.registry = registry
         self._commands = registry.table
         self._envelope = Envelope(dialect)
-        self.read = self._envelope.read
-        self._runner = Runner(clock, self.delayed)
+        self.read: Callable[[bytes], Decoded] = self._envelope.read
+        self._runner = Runner(timer, self.delayed, exec_delta)
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
-        self._writer = ReplyWriter(pretty_format, reply_store)
+        self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
+        self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
         self._follows_calls = False
 
@@ -103,17 +118,26 @@ class Dispatcher:
         port: int | None = None,
         pid: int | None = None,
         connected: Callable[[], bool] | None = None,
+        context: Any = None,
         **facts: Any,
     ) -> Origin:
         """The origin of documents from one caller.
 
+        @param transport: its name: a built-in one, or one that the program has added
+            (L{jsonrpcs_tx.service.JsonRpcService.add_transport}).
         @param connection: what tells its connection from others.
         @param find_peer: finds out all that is known of the caller, see L{Origin}; default: all is given here.
         @param port: its port.
         @param pid: its process.
         @param connected: tells whether it is still there.
-        @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, only what rules ask for is needed.
+        @param context: anything that commands are to find in C{call.context}, such as the caller's session.
+        @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, a built-in transport gives only
+            what rules ask for.
+        @raise ValueError: there is no transport of that name.
         """
+        if transport not in self.access.transports:
+            names = ", ".join(self.access.transports)
+            raise ValueError(f"transport {transport!r:.50}: allowed are {names}, and what add_transport has added")
         user, address = facts.get("user"), facts.get("address")
         client: Hashable = connection  # of those on this machine, who all have the same address
         if user:
@@ -121,14 +145,16 @@ class Dispatcher:
         elif address and not is_loopback(address):
             client = ("address", address)
         if find_peer is None:
-            known: dict[str, Any] = {"port": port, "pid": pid}
+            known: dict[str, Any] = {"port": port, "pid": pid, "context": context}
             if connected is not None:
                 known["connected"] = connected
 
             def find_peer() -> Peer:
                 return Peer(Caller(transport, **facts), **known)
 
-        caller = None if self.access.trivial else Caller(transport, **facts)
+        # Built-in transports make their origins again when rules come; a program may hold its own for ever.
+        unasked = self.access.trivial and transport in PROTOCOLS
+        caller = None if unasked else Caller(transport, **facts)
         return Origin(transport, asynchronous, caller, client, find_peer=find_peer)
 
     def around(self, function: Around) -> None:
@@ -260,10 +286,10 @@ class Dispatcher:
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
-            _log.warn("{caller} may not call {method!r:.100}", caller=origin.caller, method=request.method)
-            return self._error(_FORBIDDEN, request)
+            return self._error(self._forbidden(origin.caller, request.method), request)
         command = self._commands.get(request.method)
         if command is None:
+            self._elsewhere.tell(request.method, origin)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:
@@ -291,6 +317,48 @@ class Dispatcher:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request)
+
+    def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
+        """Call a command with Python values for a Python value, without a document.
+
+        @param method: its name.
+        @param params: by place, or by name in every dialect. Each is taken as the JSON that says it, a dataclass as an
+            object for example.
+        @param origin: may always be answered later.
+        @return: fires with what the command returns, or fails with a L{Fault}: what the command raised, or what stands
+            for that, which is its cause. Cancelling it cancels the command.
+        """
+        traffic = self._traffic[origin.transport]
+        traffic.requests.value += 1
+        self._requests.value += 1
+        if origin.caller is not None and not self.access.allows(origin.caller, method):
+            return self._fail(fault_of(self._forbidden(origin.caller, method)))
+        command = self._commands.get(method)
+        if command is None:
+            return self._fail(fault_of(self.dialect.method_not_found, method))
+        try:
+            values = as_json(params)
+        except InvalidParams as error:
+            return self._fail(raised(error, command, self.dialect))
+        call = Call(Request("2.0", method, values, _NO_ID), origin)
+
+        def over(outcome: Any) -> Any:
+            call.is_over = True
+            if isinstance(outcome, Failure):
+                return self._fail(raised(outcome.value, command, self.dialect))
+            traffic.replies.value += 1
+            return outcome
+
+        bind = partial(command.binding.exactly, values)
+        return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+
+    def _fail(self, what: Raised) -> Deferred[Any]:
+        self._counts.error(what.kind)
+        return fail(what.fault)
+
+    def _forbidden(self, caller: Caller, method: str) -> Error:
+        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=method)
+        return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
@@ -333,48 +401,9 @@ class Dispatcher:
         return self._failed(failure.value, command, request)
 
     def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
-        """Answer a request whose command has raised something, which may be a Fault that is not valid.
-
-        What it may raise again and again loses its traceback, which would grow each time.
-        """
-        try:
-            if isinstance(error, Fault):
-                error.__traceback__ = None
-                return self._fault(error, command, request)
-            if isinstance(error, InvalidParams):
-                error.__traceback__ = None
-                return self._invalid_params(error, command, request)
-            if isinstance(error, CancelledError):
-                return self._error(_CANCELLED, request)
-            assert error is not None
-            report(_log, "command {command} failed", error, command=command.name)
-        except BaseException as another:
-            report(_log, "the fault of command {command} cannot be answered", another, command=command.name)
-        return self._error(self.dialect.internal_error, request)
-
-    def _invalid_params(self, invalid: InvalidParams, command: Command, request: Request) -> Reply:
-        """Answer a request whose parameters do not fit the command, or which the command refuses."""
-        _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
-        error = self.dialect.invalid_params
-        mismatch = isinstance(invalid, Mismatch)
-        if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:
-            error = command.options.usage
-        kind = Error(error.code, error.text)
-        if self.dialect.reason_in_text:
-            if invalid.reason and not mismatch:
-                error = explained(error, invalid.reason)
-        elif error.data is UNSET:
-            error = with_data(error, invalid.data())
-        return self._error(error, request, kind)
-
-    def _fault(self, fault: Fault, command: Command, request: Request) -> Reply:
-        """Answer a request whose command has raised a fault; without the data of it that JSON cannot say."""
-        error = kind = error_of(fault)
-        try:
-            error = with_data(kind, getattr(fault, "data", None))
-        except BaseException as another:
-            report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-        return self._error(error, request, kind)
+        """Answer a request whose command has raised something."""
+        answer = told(error, command, self.dialect)
+        return self._error(answer.error, request, answer.kind)
 
     def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
         """Answer a request with an error.

@@ -20,8 +20,8 @@ class Fault(JsonRpcsError):
 
     def __init__(self, code: int, text: str, data: "Any" = None) -> None:
         super().__init__(code, text, *(() if data is None else (data,)))
-        self.code = int(code)
-        self.text = writable(text)
+        self.code: int = int(code)
+        self.text: str = writable(text)
         self.data = data
 
     def __str__(self) -> str:

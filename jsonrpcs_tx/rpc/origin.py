@@ -1,6 +1,7 @@
 """Where a document comes from."""
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import msgspec
 
@@ -19,12 +20,14 @@ class Peer(msgspec.Struct, frozen=True):
     @ivar pid: the process at the other end of a Unix socket; None if unknown.
     @ivar connected: tells whether the client is still there. Over datagrams and the FIFO nothing says that it has left,
         so it always is.
+    @ivar context: anything that the program wants its commands to know of the caller, such as its session.
     """
 
     caller: Caller
     port: int | None = None
     pid: int | None = None
     connected: Callable[[], bool] = _stays
+    context: Any = None
 
 
 class Origin(msgspec.Struct, frozen=True):

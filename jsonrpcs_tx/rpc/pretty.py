@@ -1,7 +1,8 @@
 """Kamailio's layout of JSON for people (its setting ``pretty_format`` 1), made from compact JSON.
 
-Each member of an object stands on a line of its own, indented with tabs and with a tab after the colon; the values of
-an array stand on one line. kamctl reads that layout with grep and awk.
+Each member of an object stands on a line of its own, indented with tabs and with a tab after the colon. Since version
+6 the same goes for the elements of an array; before, they stood on one line, which is the layout that kamctl reads with
+grep and awk.
 """
 
 import re
@@ -13,44 +14,58 @@ MAX_LENGTH: Final = 350_000
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{},:]|[^\[\]{},:"]+')
 
 
-def layout(compact_json: bytes, in_array: bool = False) -> bytes:
-    """Lay out a document; one longer than L{MAX_LENGTH} stays compact.
+class Layout:
+    """How documents are laid out.
 
-    @param compact_json: valid JSON without blanks between its tokens.
-    @param in_array: it is a value of an array, for L{layout_array}.
+    @param elements_on_lines: each element of an array is on a line of its own, else all are on one.
     """
-    if len(compact_json) > MAX_LENGTH:
-        return compact_json
-    out: list[bytes] = []
-    inside: list[bool] = [False] if in_array else []  # of each open bracket, whether it is an object's
-    opened = False
-    for token in _TOKEN.findall(compact_json):
-        if opened and token != b"}":
-            out.append(b"\t" * len(inside))
-        opened = token == b"{"
-        if opened:
-            out.append(b"{\n")
-            inside.append(True)
-        elif token == b"[":
-            out.append(token)
-            inside.append(False)
-        elif token == b"}":
-            inside.pop()
-            if out[-1] != b"{\n":
-                out.append(b"\n")
-            out.append(b"\t" * len(inside) + token)
-        elif token == b"]":
-            inside.pop()
-            out.append(token)
-        elif token == b",":
-            out.append(b",\n" + b"\t" * len(inside) if inside[-1] else b", ")
-        elif token == b":":
-            out.append(b":\t")
-        else:
-            out.append(token)
-    return b"".join(out)
 
+    def __init__(self, elements_on_lines: bool) -> None:
+        self._elements_on_lines = elements_on_lines
 
-def layout_array(values: list[bytes]) -> bytes:
-    """Lay out an array of values that L{layout} has laid out."""
-    return b"[" + b", ".join(values) + b"]"
+    def document(self, compact_json: bytes) -> bytes:
+        """Lay out a document; one longer than L{MAX_LENGTH} stays compact.
+
+        @param compact_json: valid JSON without blanks between its tokens.
+        """
+        return self._lay_out(compact_json, [])
+
+    def element(self, compact_json: bytes) -> bytes:
+        """Lay out a value for L{array}; one longer than L{MAX_LENGTH} stays compact."""
+        return self._lay_out(compact_json, [self._elements_on_lines])
+
+    def array(self, elements: list[bytes]) -> bytes:
+        """Lay out an array of values that L{element} has laid out."""
+        if self._elements_on_lines:
+            return b"[\n\t" + b",\n\t".join(elements) + b"\n]"
+        return b"[" + b", ".join(elements) + b"]"
+
+    def _lay_out(self, compact_json: bytes, lines: list[bool]) -> bytes:
+        """@param lines: of each open bracket, whether what is in it stands on lines of its own."""
+        if len(compact_json) > MAX_LENGTH:
+            return compact_json
+        out: list[bytes] = []
+        opened = False  # the token before was a bracket that begins a line
+        for token in _TOKEN.findall(compact_json):
+            if token in b"]}":
+                if lines.pop():
+                    if not opened:
+                        out.append(b"\n")
+                    out.append(b"\t" * len(lines))
+                out.append(token)
+                opened = False
+                continue
+            if opened:
+                out.append(b"\t" * len(lines))
+                opened = False
+            out.append(token)
+            if token in b"{[":
+                opened = token == b"{" or self._elements_on_lines
+                lines.append(opened)
+                if opened:
+                    out.append(b"\n")
+            elif token == b",":
+                out.append(b"\n" + b"\t" * len(lines) if lines[-1] else b" ")
+            elif token == b":":
+                out.append(b"\t")
+        return b"".join(out)

@@ -4,11 +4,13 @@ import inspect
 import math
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
@@ -37,6 +39,7 @@ class CommandOptions:
     timeout: float | None
     stateless: bool
     deprecated: str | None = None
+    exec_delta: bool = False
 
 
 def command(
@@ -48,6 +51,7 @@ def command(
     timeout: float | None = None,
     stateless: bool = False,
     deprecated: str | None = None,
+    exec_delta: bool = False,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -66,7 +70,7 @@ def command(
     @param usage: the fault for a parameter that is missing or is not the string that is wanted; default: the
         dialect's Invalid Parameters.
     @param interval: the least time in seconds between two runs; a call that comes earlier is answered with 500
-        "Command Executed Too Fast" (Kamailio's C{RPC_EXEC_DELTA}).
+        "Command Executed Too Fast".
     @param lock: commands with the same lock never overlap: one that comes while another is in progress waits for it
         over HTTP(S), and is refused with 500 elsewhere.
     @param timeout: the most time in seconds that an asynchronous command may take, in place of the server's setting.
@@ -74,15 +78,22 @@ def command(
         may run it (setting C{dgram_workers}).
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
+    @param exec_delta: the setting C{rpc_exec_delta} is its least interval (Kamailio's C{RPC_EXEC_DELTA}).
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
-    @raise TypeError: when it decorates: another option is not of its type, or out of range.
+    @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is no
+        function.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
-        raise ValueError(f"command name {name!r}: allowed is printable ASCII without blanks")
+        if callable(name):
+            raise TypeError(f"{place_of(name)}: @command without a name; allowed is @command(NAME)")
+        place = place_outside(__name__)
+        raise ValueError(f"command name {name!r:.100}: {place}: allowed is printable ASCII without blanks")
 
     def decorate(function: _F) -> _F:
         try:
-            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated)
+            if not callable(function) and not isinstance(function, classmethod | staticmethod):
+                raise TypeError(f"a {type(function).__name__} is no command; allowed is a function or a method")
+            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated, exec_delta)
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         except (TypeError, AttributeError) as error:
@@ -103,6 +114,7 @@ def _check_options(options: CommandOptions) -> None:
             options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
+        ("exec_delta", "True or False", isinstance(options.exec_delta, bool)),
         (
             "deprecated",
             "what to do instead, as a string",
@@ -121,6 +133,10 @@ def _usage_of(usage: object) -> Error | None:
         with suppress(Exception):  # of a subclass, anything
             return with_data(error_of(usage), usage.data)
     raise TypeError(f"usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
+
+
+def _is_limited(options: CommandOptions) -> bool:
+    return options.exec_delta or options.interval > 0 or options.lock is not None
 
 
 def _is_number(value: object) -> bool:
@@ -239,7 +255,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         _check_kind(function)
         hints = hints_of(function)
         hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
     return Command(
@@ -250,7 +266,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
-        plain=not (asynchronous or options.interval or options.lock is not None or options.deprecated or parameter),
+        plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )
@@ -271,7 +287,16 @@ def _options(value: object) -> tuple[CommandOptions, ...]:
 
 
 def _declared(holders: Iterable[object]) -> dict[str, tuple[CommandOptions, ...]]:
-    """The names of the commands' functions that modules or classes hold, later ones over earlier ones."""
+    """The names of the commands' functions that modules or classes hold, later ones over earlier ones.
+
+    @raise TypeError: one is the function of a property.
+    """
+    for value in (value for holder in holders for value in vars(holder).values()):
+        if isinstance(value, property | cached_property):
+            function = value.fget if isinstance(value, property) else value.func
+            for option in _options(function):
+                reason = "a property is no command; allowed is a function or a method"
+                raise TypeError(f"command {option.name}: {place_of(function)}: {reason}")
     return {name: _options(value) for holder in holders for name, value in vars(holder).items() if _options(value)}
 
 
@@ -290,19 +315,22 @@ def commands_of(source: object) -> list[Command]:
 
     @param source: a decorated function, or a module, class instance or other object with such functions or methods. A
         method that overrides a decorated one is that command; a function under several names is one.
-    @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client.
+    @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client or is a
+        property.
     """
     if inspect.isclass(source):
-        raise TypeError(f"{place_of(source)} is a class: allowed is an instance of it, {source.__name__}(...)")
+        names = [option.name for options in _declared(source.__mro__).values() for option in options]
+        holds = f"holds {', '.join(names)}; " if names else ""
+        raise TypeError(f"{place_of(source)} is a class: {holds}allowed is an instance of it, {source.__name__}(...)")
     if _options(source):
         functions: list[tuple[Any, tuple[CommandOptions, ...]]] = [(source, _options(source))]
     else:
-        holders = [source] if inspect.ismodule(source) else reversed(type(source).__mro__)
+        holders = [source] if inspect.ismodule(source) else [*reversed(type(source).__mro__)]
         named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
         functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
     found = [_make(function, option) for function, options in functions for option in options]
     if not found:
-        raise TypeError(f"{source!r} holds no commands: no function in it is decorated with @command(NAME)")
+        raise TypeError(f"{place_of(source)} holds no commands: no function in it is decorated with @command(NAME)")
     return found
 
 
@@ -361,15 +389,17 @@ class Registry(Mapping[str, Command]):
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
 
     def describe(self) -> list[dict[str, Any]]:
-        """All commands, sorted by name, as data that JSON can express: a dict for each.
+        """All commands, sorted by name, as data that JSON can express.
 
-        - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
-        - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
-          the decorator has them, see L{command};
-        - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
-        - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
-          C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and
-          C{default}, if JSON can express that.
+        @return: a dict for each, with
+
+          - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
+          - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
+            the decorator has them, see L{command};
+          - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
+          - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
+            C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and
+            C{default}, if JSON can express that.
         """
         return [self.table[name].describe() for name in sorted(self.table)]
 

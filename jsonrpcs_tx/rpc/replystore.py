@@ -42,16 +42,15 @@ class _Refused(Exception):
 class ReplyStore:
     """Writes replies to files in a directory.
 
-    @param directory: its absolute path. Files that a crash has left there are removed.
-    @raise ValueError: there is no such directory.
+    @param directory: its absolute path.
+    @raise ValueError: there is no such directory, or the process may not write to it.
     """
 
     def __init__(self, directory: str) -> None:
-        if not os.path.isdir(directory):
-            raise ValueError(f"{directory} is not a directory")
+        if not os.path.isdir(directory) or not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            raise ValueError(f"{directory} is not a directory that can be written")
         self._directory = directory
         self._owners: dict[str, Caller | None] = {}
-        self._remove_leftovers()
 
     def put(self, path: str, id: Id, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool]:
         """Write a reply to the file that its request names.
@@ -109,7 +108,8 @@ class ReplyStore:
         if caller is not None and name in names and self._owners.get(name) != caller:
             raise _Refused("there is a file of that name; allowed: a new name, or one that this caller stored before")
 
-    def _remove_leftovers(self) -> None:
+    def remove_leftovers(self) -> None:
+        """Remove temporary files that a crash has left in the directory."""
         latest = time.time() - _LEFTOVER_AGE
         with contextlib.suppress(OSError), os.scandir(self._directory) as entries:
             for entry in entries:

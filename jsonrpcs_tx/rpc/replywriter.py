@@ -1,9 +1,9 @@
 """What is done with a reply before its client gets it: its layout, and where it is stored."""
 
 from jsonrpcs_tx.protocols import STORING
-from jsonrpcs_tx.rpc import pretty
 from jsonrpcs_tx.rpc.envelope import Decoded, Envelope, Request, store_path
 from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 
@@ -11,23 +11,23 @@ from jsonrpcs_tx.rpc.replystore import ReplyStore
 class ReplyWriter:
     """Lays replies out, and stores those whose requests ask for that.
 
-    @param pretty_format: lay out for people, as Kamailio does; else replies stay compact.
+    @param layout: how replies are laid out for people; None: they stay compact.
     @param store: where replies are stored; None: nowhere.
     @ivar idle: all replies go out unchanged, so that L{write} need not be called.
     """
 
-    def __init__(self, pretty_format: bool, store: ReplyStore | None) -> None:
-        self._pretty_format = pretty_format
+    def __init__(self, layout: Layout | None, store: ReplyStore | None) -> None:
+        self._layout = layout
         self._store = store
-        self.idle = not pretty_format and store is None
+        self.idle: bool = layout is None and store is None
 
     def write(self, reply: Reply, request: Decoded, origin: Origin) -> Reply:
         """Lay a reply out, unless it is that of a batch, and store it if its request asks for that.
 
         @return: what the client gets.
         """
-        if self._pretty_format and type(request) is not list:
-            reply = Reply(pretty.layout(reply.body), reply.code, reply.text, reply.fault)
+        if self._layout is not None and type(request) is not list:
+            reply = Reply(self._layout.document(reply.body), reply.code, reply.text, reply.fault)
         if self._store is None or not reply.body or reply.fault or origin.transport not in STORING:
             return reply
         path = store_path(request)
@@ -39,14 +39,14 @@ class ReplyWriter:
 
     def write_member(self, reply: Reply) -> Reply:
         """Lay out a reply of a batch: each by itself, since all at once would take long."""
-        return Reply(pretty.layout(reply.body, in_array=True)) if self._pretty_format and reply.body else reply
+        return reply if self._layout is None or not reply.body else Reply(self._layout.element(reply.body))
 
     def join_members(self, replies: list[Reply]) -> Reply:
         """Join replies that L{write_member} has laid out."""
-        if not self._pretty_format:
+        if self._layout is None:
             return join(replies)
         bodies = [reply.body for reply in replies if reply.body]
-        return Reply(pretty.layout_array(bodies)) if bodies else NO_REPLY
+        return Reply(self._layout.array(bodies)) if bodies else NO_REPLY
 
 
 def join(replies: list[Reply]) -> Reply:

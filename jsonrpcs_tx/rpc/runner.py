@@ -25,11 +25,13 @@ class Runner:
 
     @param clock: tells the time.
     @param delayed: the asynchronous commands in progress, and their limits.
+    @param exec_delta: the least interval in seconds of commands with the option C{exec_delta}.
     @ivar arounds: the functions around every call.
     """
 
-    def __init__(self, clock: IReactorTime, delayed: DelayedCommands) -> None:
-        self.arounds = Arounds()
+    def __init__(self, clock: IReactorTime, delayed: DelayedCommands, exec_delta: int) -> None:
+        self.arounds: Arounds = Arounds()
+        self._exec_delta = exec_delta
         self._clock = clock
         self._delayed = delayed
         self._deprecations = Deprecations()
@@ -122,7 +124,7 @@ class Runner:
 
         @raise Fault: the one before has not passed.
         """
-        interval = command.options.interval
+        interval = self._exec_delta if command.options.exec_delta else command.options.interval
         if interval:
             now = self._clock.seconds()
             last = self._last_runs.get(command)

@@ -15,7 +15,7 @@ class Shares:
     def __init__(self, limit: int, client_limit: int) -> None:
         self.limit = limit
         self.client_limit = client_limit
-        self.taken = 0
+        self.taken: int = 0
         self._clients: dict[Hashable, int] = {}
 
     @property

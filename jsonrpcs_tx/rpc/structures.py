@@ -3,12 +3,15 @@
 import ipaddress
 import pathlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect
+
+from jsonrpcs_tx.rpc.faults import InvalidParams
 
 MAX_DEPTH: Final = 100
 """Arrays and objects within each other in one parameter whose annotation sets no limit of its own."""
@@ -86,8 +89,8 @@ class Structure:
         survey = _Survey(info)
         if survey.unknown is not None:
             raise TypeError(f"{survey.unknown!r} is not known")
-        self.json_types = frozenset(_json_types(info))
-        self.allowed = _describe(info)
+        self.json_types: frozenset[str] = frozenset(_json_types(info))
+        self.allowed: str = _describe(info)
         self._unbounded = survey.unbounded
         self._hashes = survey.hashes
         # Of a structure msgspec keeps how it is read; of another annotation it would find that out at each call.
@@ -127,6 +130,24 @@ def to_text(value: Any) -> str:
     if isinstance(value, pathlib.PurePath) or type(value) in _TEXTS:
         return str(value)
     raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot say it")
+
+
+def as_json(params: Sequence[Any] | Mapping[str, Any]) -> Any:
+    """Parameters that a program gives as Python values, in the JSON that says them; a Decimal as it is.
+
+    @return: a list or a dict.
+    @raise InvalidParams: JSON cannot say one.
+    """
+    try:
+        if isinstance(params, Mapping):
+            return {name: _to_builtins(value) for name, value in params.items()}
+        return [_to_builtins(value) for value in params]
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidParams(str(error)) from None
+
+
+def _to_builtins(value: Any) -> Any:
+    return msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True, enc_hook=to_text)
 
 
 def holds_bytes(annotation: Any) -> bool:

@@ -159,6 +159,12 @@ class Traffic:
 
     __slots__ = ("bytes_received", "bytes_sent", "dropped", "replies", "requests")
 
+    requests: Counter
+    replies: Counter
+    bytes_received: Counter
+    bytes_sent: Counter
+    dropped: Counter
+
     def __init__(self, counters: Counters, transport: str) -> None:
         self.requests = counters.counter(transport, "requests", "requests that arrived, each one of a batch counted")
         self.replies = counters.counter(transport, "replies", "documents that were answered")

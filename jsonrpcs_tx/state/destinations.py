@@ -12,13 +12,16 @@ import re
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
-from itertools import accumulate
+from io import StringIO
+from itertools import accumulate, count
 from typing import Final
 
 import attrs
 import msgspec
 
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.safefiles import open_regular
 from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
@@ -46,6 +49,9 @@ _URI = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[;?][^\s\0-\x1f\x7f]*)?"
 )
 _TRANSPORT = re.compile(r";transport=(\w+)", re.IGNORECASE)
+_RATES: Final = frozenset(("ocmin", "ocmax", "ocrate"))
+_NUMBERS: Final = frozenset(("maxload", "weight", "rweight")) | _RATES
+_TEXTS: Final = frozenset(("duid", "socket", "sockname", "ping_socket", "obproxy"))
 _UNSIGNED = re.compile("[0-9]{1,10}")
 _NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
 
@@ -61,15 +67,18 @@ class NoDestination(JsonRpcsError, LookupError):
 class NoSet(NoDestination, KeyError):
     """There is no such set; a KeyError, as every mapping raises, so that C{get} does what it says."""
 
-    __str__ = LookupError.__str__
+    def __str__(self) -> str:
+        return LookupError.__str__(self)
 
 
-class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
-    """What is known about a destination besides its address. As JSON it is what Kamailio shows.
+class Attributes(msgspec.Struct, frozen=True, gc=False):
+    """What is known about a destination besides its address.
 
     @ivar body: all as one word, C{name=value} separated by semicolons.
     @ivar weight: its share of a hundred slots.
     @ivar rweight: its share, relative to those of the others.
+    @ivar ocmin: the least, C{ocmax} the most, and C{ocrate} the present rate of calls that overload control turns away,
+        in per cent.
     """
 
     body: str
@@ -80,10 +89,14 @@ class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
     socket: str | None = None
     sockname: str | None = None
     obproxy: str | None = None
+    ping_socket: str | None = None
+    ocmin: int = 0
+    ocmax: int = 100
+    ocrate: int = 0
 
     @classmethod
     def parse(cls, body: str) -> "Attributes":
-        """Read attributes. Unknown ones are in the body only.
+        """Read attributes. Unknown ones are in the body only. Rates beyond 100 count as not given, as in Kamailio.
 
         @raise DestinationError: a number is invalid or not within 0 to 2147483647, or the body is longer than
             L{MOST_ATTRIBUTES}.
@@ -93,13 +106,22 @@ class Attributes(msgspec.Struct, frozen=True, gc=False, rename="upper"):
         found: dict[str, str | int] = {}
         for part in filter(None, body.split(";")):
             name, _, value = part.partition("=")
-            if name in ("maxload", "weight", "rweight"):
+            if name in _NUMBERS:
                 if not _UNSIGNED.fullmatch(value) or int(value) >= 2**31:
                     raise DestinationError(f"{name} {value!r:.60}", "0 to 2147483647")
                 found[name] = int(value)
-            elif name in ("duid", "socket", "sockname", "obproxy"):
+            elif name in _TEXTS:
                 found[name] = value
+        if not _RATES.isdisjoint(found):
+            found |= _rates(**{name: value for name, value in found.items() if name in _RATES})  # type: ignore[arg-type]
         return cls(body, **found)  # type: ignore[arg-type] # the names say which are numbers
+
+
+def _rates(ocmin: int = 0, ocmax: int = 100, ocrate: int = 0) -> dict[str, int]:
+    """The rates of overload control, each within its limits."""
+    ocmax = ocmax if 0 < ocmax <= 100 else 100
+    ocmin = ocmin if ocmin <= ocmax else 0
+    return {"ocmin": ocmin, "ocmax": ocmax, "ocrate": min(max(ocrate if ocrate <= 100 else 0, ocmin), ocmax)}
 
 
 @attrs.define(eq=False)
@@ -109,6 +131,8 @@ class Destination:
     @ivar uri: its SIP URI.
     @ivar state: the bits of its state; changed by L{DestinationSet.set_state} only.
     @ivar priority: higher ones come first.
+    @ivar unanswered: the probes in a row that were not answered.
+    @ivar number: tells it from all others of this process; they are counted from 1.
     @ivar flags: the state that it was loaded or added with.
     @ivar host: the host of the URI, an IPv6 address without its brackets.
     @ivar port: the port of the URI; 5060 where it has none, 5061 for C{sips:}.
@@ -119,6 +143,8 @@ class Destination:
     state: int = 0
     priority: int = 0
     attributes: Attributes | None = None
+    unanswered: int = attrs.field(default=0, init=False)
+    number: int = attrs.field(factory=count(1).__next__, init=False)
     flags: int = attrs.field(init=False)
     host: str = attrs.field(init=False)
     port: int = attrs.field(init=False)
@@ -307,31 +333,57 @@ class _Lookup:
 class DestinationSets(Mapping[int, DestinationSet]):
     """All sets, by number.
 
+    @param ignored_flags: bits of the flags with which destinations are loaded and added that count for nothing.
     @ivar pinging: whether destinations are probed, if probing is set up at all; a number, as C{ping_active} has it.
     """
 
-    def __init__(self, rng: random.Random | None = None) -> None:
+    def __init__(self, rng: random.Random | None = None, ignored_flags: int = 0) -> None:
         self.pinging = 1
         self._random = rng
+        self._list: bytes | None = None
+        self._ignored_flags = ignored_flags
         self._sets: dict[int, DestinationSet] = {}
 
-    def load(self, path: str) -> None:
+    def load(self, path: str, problems: Problems = FIRST) -> None:
         """Replace all sets by those of a list file.
 
+        @param problems: takes the errors of the file.
         @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
             changed.
         """
+        with problems.noted():
+            self._load(path, _read_file(path), problems)
+
+    def reload(self, path: str) -> bool:
+        """Replace all sets by those of a list file, unless it is the one that was loaded. Then everything stays as it
+        is now, states included.
+
+        @return: whether they were replaced.
+        @raise DestinationError: see L{load}.
+        """
+        data = _read_file(path)
+        if data == self._list:
+            return False
+        self._load(path, data, FIRST)
+        return True
+
+    def _load(self, path: str, data: bytes, problems: Problems) -> None:
         try:
-            with open(path, encoding="utf-8") as file:
-                found = read_list(file, path)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
-        self._sets = {id: DestinationSet(id, found[id], self._random) for id in sorted(found)}
+            found = read_list(StringIO(data.decode(), newline=None), path, problems)
+        except UnicodeDecodeError as error:
+            problems.note(DestinationError(f"{path}: {error}", "a readable list of destinations"))
+            return
+        self._sets = {id: DestinationSet(id, map(self._admit, found[id]), self._random) for id in sorted(found)}
+        self._list = data
 
     def add(self, id: int, destination: Destination) -> None:
         """Add a destination to a set, which is made if it does not exist."""
-        self._sets.setdefault(id, DestinationSet(id, rng=self._random)).add(destination)
+        self._sets.setdefault(id, DestinationSet(id, rng=self._random)).add(self._admit(destination))
+
+    def _admit(self, destination: Destination) -> Destination:
+        destination.flags &= ~self._ignored_flags
+        destination.state &= ~self._ignored_flags
+        return destination
 
     def remove(self, id: int, uri: str) -> bool:
         """Remove a destination from a set, and the set with its last one.
@@ -375,6 +427,19 @@ class DestinationSets(Mapping[int, DestinationSet]):
         return len(self._sets)
 
 
+def _read_file(path: str) -> bytes:
+    """The contents of a list file.
+
+    @raise DestinationError: it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except (OSError, NotAllowed) as error:
+        reason = error.reason if isinstance(error, NotAllowed) else error.strerror
+        raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
+
+
 def parse_state(letters: str) -> int:
     """The bits of a state from Kamailio's letters, in either case: C{a} or 1 active, C{i} or 0 inactive, C{d} or 2
     disabled, C{t} or 3 trying; then C{p} for probing, which a disabled one never is. Other letters are ignored.
@@ -389,11 +454,12 @@ def parse_state(letters: str) -> int:
     return state
 
 
-def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
+def read_list(lines: Iterable[str], name: str, problems: Problems = FIRST) -> dict[int, list[Destination]]:
     """Read a list of destinations: a line each, C{setid uri [flags [priority [attributes]]]}. Blank lines and what
     follows a C{#} are ignored.
 
     @param name: of the file, for messages.
+    @param problems: takes the errors in lines.
     @return: the destinations of each set, in their order.
     @raise DestinationError: a line is bad; the message names it.
     """
@@ -410,7 +476,7 @@ def read_list(lines: Iterable[str], name: str) -> dict[int, list[Destination]]:
             destination = Destination(fields[1], flags, priority, attributes)
             found.setdefault(_number(fields[0]), []).append(destination)
         except DestinationError as error:
-            raise DestinationError(f"{name}: line {number}: {error.reason}", error.allowed) from None
+            problems.note(DestinationError(error.reason, error.allowed, name, number))
     return found
 
 

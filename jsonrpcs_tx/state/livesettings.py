@@ -15,7 +15,15 @@ def add_variables(variables: Variables, settings: Callable[[], Settings], change
     @param settings: returns the current settings.
     @param change: sets a setting, given by its name; raises SettingError.
     """
-    level = Variable("debug", log.debug(), least=log.LEAST_DEBUG, most=log.MOST_DEBUG, get=log.debug, set=log.set_debug)
+    level = Variable(
+        "debug",
+        log.debug(),
+        "debug level",
+        least=log.LEAST_DEBUG,
+        most=log.MOST_DEBUG,
+        get=log.debug,
+        set=log.set_debug,
+    )
     variables.add("core", [level])
     live = [field for field in fields() if field.variable and field.name != "debug"]
     variables.add("jsonrpcs", [_variable(field, settings, change) for field in live])

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -48,15 +49,21 @@ class Memory:
     fragments: int
 
 
-def memory() -> Memory:
-    """The current use of memory, from C{/proc}."""
+def memory(pid: int | None = None) -> Memory:
+    """The current use of memory, from C{/proc}.
+
+    @param pid: of another process of the same user; all are 0 for one that has ended, but for C{total} and C{free}.
+    """
+    process = "self" if pid in (None, os.getpid()) else pid
     page = resource.getpagesize()
-    with open("/proc/self/statm", "rb") as file:
-        resident, shared = (int(field) * page for field in file.read().split()[1:3])
-    with open("/proc/self/maps", "rb") as file:
-        mappings = sum(1 for _ in file)
+    resident = shared = mappings = 0
+    with suppress(FileNotFoundError, ProcessLookupError):
+        with open(f"/proc/{process}/statm", "rb") as file:
+            resident, shared = (int(field) * page for field in file.read().split()[1:3])
+        with open(f"/proc/{process}/maps", "rb") as file:
+            mappings = sum(1 for _ in file)
     total = os.sysconf("SC_PHYS_PAGES") * page
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if process == "self" else 0
     return Memory(
         total=total,
         free=total - resident,

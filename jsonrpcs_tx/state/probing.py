@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -93,7 +94,7 @@ class StateKeeper:
     def answered(self, group: DestinationSet, destination: Destination) -> None:
         """A probe was answered."""
         tally = self._tally(destination)
-        tally.failed = 0
+        tally.failed = destination.unanswered = 0
         tally.answered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE or tally.answered >= self._settings.ds_inactive_threshold:
@@ -105,6 +106,7 @@ class StateKeeper:
         tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
+        destination.unanswered += 1
         state = destination.state & ~NEVER_PINGED
         if not state & INACTIVE:
             state |= TRYING
@@ -156,8 +158,9 @@ class SipProber(DatagramProtocol):
             Cancelling it gives the request up, and it fires with None.
         @raise OSError: it cannot be sent.
         """
-        branch = b"z9hG4bK" + secrets.token_hex(8).encode()
-        request = self._request(uri, branch.decode(), host)
+        unique = secrets.token_hex(24)
+        branch = b"z9hG4bK" + unique[:16].encode()
+        request = self._request(uri, branch.decode(), tag=unique[16:24], call_id=unique[24:])
         self.transport.write(request, (host, port))  # first, since an error must leave nothing behind
         done: Deferred[int | None] = Deferred(lambda canceled: canceled.callback(None))
 
@@ -196,16 +199,20 @@ class SipProber(DatagramProtocol):
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 
-    def _request(self, uri: str, branch: str, host: str) -> bytes:
+    @cached_property
+    def _address(self) -> str:
+        """The address that the requests come from."""
         own = self.transport.getHost()
-        address = f"[{own.host}]:{own.port}" if ":" in own.host else f"{own.host}:{own.port}"
+        return f"[{own.host}]:{own.port}" if ":" in own.host else f"{own.host}:{own.port}"
+
+    def _request(self, uri: str, branch: str, tag: str, call_id: str) -> bytes:
         lines = [
             f"{self._method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {address};rport;branch={branch}",
+            f"Via: SIP/2.0/UDP {self._address};rport;branch={branch}",
             "Max-Forwards: 70",
-            f"From: <{self._from}>;tag={secrets.token_hex(4)}",
+            f"From: <{self._from}>;tag={tag}",
             f"To: <{uri}>",
-            f"Call-ID: {secrets.token_hex(12)}",
+            f"Call-ID: {call_id}",
             f"CSeq: 1 {self._method}",
             f"User-Agent: jsonrpcs_tx/{__version__}",
             "Content-Length: 0",

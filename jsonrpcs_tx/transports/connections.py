@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
@@ -18,6 +19,9 @@ CLOSE_TIME: Final = 3.0
 
 IDLE_GRACE: Final = 1.0
 """Seconds after which an idle connection may be closed to make room for one that waits."""
+
+
+_numbers: Final = count(1)
 
 
 class Connection(Protocol):
@@ -51,11 +55,11 @@ class Connection(Protocol):
 
 
 class Connections:
-    """The open connections of a factory, each with a number.
+    """The open connections of a factory, each with a number that no other of the process has.
 
     @param limit: how many may be open.
     @param clock: tells the time.
-    @ivar accepted: how many there have been, which is the number of the latest.
+    @ivar accepted: how many there have been.
     @ivar rejected: how many were closed on arrival, because their clients may not call.
     @ivar late: how many were cut off because their clients did not take a reply in time.
     @ivar changed: called when there may be room for another.
@@ -68,12 +72,12 @@ class Connections:
         self._clock = clock
         self._open: OrderedDict[Connection, int] = OrderedDict()  # in order of use, the latest last
         self._gone: Deferred[None] | None = None
-        self.accepted = 0
+        self.accepted: int = 0
         self.rejected = 0
-        self.late = 0
+        self.late: int = 0
         self.changed: Callable[[], None] | None = None
-        self.departures = Departures(clock)
-        self.unread = UnreadReplies(clock)
+        self.departures: Departures = Departures(clock)
+        self.unread: UnreadReplies = UnreadReplies(clock)
 
     @property
     def limit(self) -> int:
@@ -92,7 +96,7 @@ class Connections:
     def add(self, protocol: Connection) -> None:
         """Note a new connection."""
         self.accepted += 1
-        self._open[protocol] = self.accepted
+        self._open[protocol] = next(_numbers)
         protocol.used_at = self._clock.seconds()
 
     def used(self, protocol: Connection) -> None:

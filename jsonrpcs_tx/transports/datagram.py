@@ -11,12 +11,13 @@ from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, bind_unix, check_unix
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
@@ -33,6 +34,8 @@ SEND_BUFFER: Final = 1_048_576
 
 class DatagramService(Transport):
     """Opens a socket, answers what comes to it, and closes it."""
+
+    setting = "dgram_socket"
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -62,6 +65,9 @@ class DatagramService(Transport):
     def workers(self) -> list[int]:
         return [] if self._pool is None else self._pool.pids()
 
+    def missing_workers(self) -> int:
+        return 0 if self._pool is None else self._settings.dgram_workers - len(self._pool.pids())
+
     def privilegedStartService(self) -> None:
         """Bind the socket, while the process may still do so.
 
@@ -69,6 +75,7 @@ class DatagramService(Transport):
         """
         if self._socket is not None:
             return
+        self.check(FIRST)
         sock = self._open()
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
@@ -116,7 +123,7 @@ class DatagramService(Transport):
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.listener = None
+        self.listener: Listener | None = None
         self._close()
 
     def _open(self) -> socket.socket:
@@ -132,12 +139,24 @@ class UdpService(DatagramService):
 
     protocol = "udp"
 
-    def _open(self) -> socket.socket:
+    def check(self, problems: Problems) -> None:
+        with problems.noted():
+            self._check_access(self._resolve()[4][0])
+
+    def _resolve(self) -> tuple[Any, ...]:
+        """The address as C{getaddrinfo} gives it.
+
+        @raise StartError: it names a network interface that is not there.
+        """
         address = network_address("udp", self._address)
         assert address is not None
-        family, kind, protocol, _, resolved = socket.getaddrinfo(
-            *address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
-        )[0]
+        try:
+            return socket.getaddrinfo(*address, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+        except OSError as error:
+            raise self._error(error) from None
+
+    def _open(self) -> socket.socket:
+        family, kind, protocol, _, resolved = self._resolve()
         sock = socket.socket(family, kind, protocol)
         try:
             if family == socket.AF_INET6:
@@ -146,14 +165,16 @@ class UdpService(DatagramService):
             self._check_access(sock.getsockname()[0])
         except OSError as error:
             sock.close()
-            allowed = "a free address of this machine"
-            raise StartError("dgram_socket", self._address, error.strerror, allowed) from None
+            raise self._error(error) from None
         except StartError:
             sock.close()
             raise
         host, port = sock.getsockname()[:2]
-        self.listener = Listener("udp", host, port)
+        self.listener: Listener | None = Listener("udp", host, port)
         return sock
+
+    def _error(self, error: OSError) -> StartError:
+        return StartError("dgram_socket", self._address, error.strerror, "a free address of this machine")
 
     def _check_access(self, host: str) -> None:
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
@@ -166,7 +187,6 @@ class UnixDatagramService(DatagramService):
     """Answers over a Unix datagram socket, which is made again if somebody removes it."""
 
     protocol = "unix"
-    _file: OwnFile | None = None
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         super().__init__(settings, address, dispatcher, reactor)
@@ -174,32 +194,40 @@ class UnixDatagramService(DatagramService):
 
     def startService(self) -> None:
         super().startService()
-        assert self._file is not None
-        self._keeper.keep(self._file)
+        assert self.file is not None
+        self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         self._keeper.stop()
         return super().stopService()
 
-    def _open(self) -> socket.socket:
-        settings = self._settings
+    def check(self, problems: Problems) -> None:
+        check_unix("dgram_socket", self._path(), self._ownership(), problems)
+
+    def _path(self) -> str:
         # A client sees the path that was bound, and socat takes replies from the path only that it was given.
-        path = os.path.abspath(settings.path(self._address))
-        ownership = Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+        return os.path.abspath(self._settings.path(self._address))
+
+    def _ownership(self) -> Ownership:
+        settings = self._settings
+        return Ownership("dgram", settings.dgram_mode, settings.dgram_user, settings.dgram_group)
+
+    def _open(self) -> socket.socket:
+        path = self._path()
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first datagram can come
         try:
-            self._file = bind_unix("dgram_socket", path, sock, ownership)
+            self.file = bind_unix("dgram_socket", path, sock, self._ownership())
         except StartError:
             sock.close()
             raise
-        self.listener = Listener("unix", path)
+        self.listener: Listener | None = Listener("unix", path)
         return sock
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
 
 
 def make_transports(parts: Parts) -> Iterator[DatagramService]:

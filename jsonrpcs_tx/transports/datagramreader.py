@@ -85,7 +85,7 @@ class DatagramReader(PersistentReader):
     def read(self, most: int, end: float = inf) -> None:
         """Read what has come, at most so many datagrams; none after one at which L{pause} is called.
 
-        @param end: when to leave the rest for later, by L{monotonic}.
+        @param end: when to leave the rest for later, by C{monotonic}.
         """
         receive, datagram_received = self._receive, self.receiver.datagram_received
         for _ in range(most):

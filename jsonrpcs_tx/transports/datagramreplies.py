@@ -52,7 +52,7 @@ class DatagramReplies:
         self._refuse = dispatcher.refuse
         self._not_json = dispatcher.dialect.parse_error.code
         self._dropped = dispatcher.traffic(protocol).dropped
-        self.queue = WaitingReplies(self._try, self.drop, timeout, clock)
+        self.queue: WaitingReplies[WaitingReply] = WaitingReplies(self._try, self.drop, timeout, clock)
         self._wait = self.queue.add if wait is None else wait
         self._before = before
         self._batches: set[Deferred[Any]] = set()

@@ -19,14 +19,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx import owners
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, make_fifo, replaced
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, check_fifo, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
@@ -59,6 +61,8 @@ MAX_NAMES: Final = 1024
 """Names of reply FIFOs that need not be looked at again."""
 
 _TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+
+_OWNER_READS_AND_WRITES: Final = 0o600
 
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """With which a reply FIFO is opened."""
@@ -102,7 +106,7 @@ class FifoReader(PersistentReader):
         self._replies = replies
         self.forget_caller()
         self.timeout = timeout
-        self.framer = Framer(max_request)
+        self.framer: Framer = Framer(max_request)
         self._clock: IReactorTime = reactor
         self._deadline: Any = None
         self._awaited = 0
@@ -117,7 +121,7 @@ class FifoReader(PersistentReader):
 
     def forget_caller(self) -> None:
         """Make the origin of all documents, as the rules now want it."""
-        self.origin = self._dispatcher.origin(FIFO)
+        self.origin: Origin = self._dispatcher.origin(FIFO)
 
     def doRead(self) -> None:
         if self._rest is not None:  # nothing more is read before all is answered
@@ -182,7 +186,7 @@ class FifoReader(PersistentReader):
     def _answer(self, end: float = inf) -> None:
         """Answer the documents that are there.
 
-        @param end: when to leave the rest for later, by L{monotonic}.
+        @param end: when to leave the rest for later, by C{monotonic}.
         """
         documents = self._documents
         try:
@@ -470,12 +474,12 @@ class FifoService(Transport):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
 
     protocol = FIFO
+    setting = "fifo_name"
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._reactor = reactor
-        self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
         self._fds: list[int] = []
         self._reader: FifoReader | None = None
@@ -492,24 +496,50 @@ class FifoService(Transport):
         if self._reader is not None:
             self._reader.forget_caller()
 
+    def check(self, problems: Problems) -> None:
+        with problems.noted():
+            os.close(self._open_reply_dir())
+        ownership = self._ownership()
+        check_fifo("fifo_name", self._path(), ownership, problems)
+        usable = not ownership.mode or ownership.mode & _OWNER_READS_AND_WRITES == _OWNER_READS_AND_WRITES
+        if not usable and not owners.has_capability(owners.CAP_DAC_OVERRIDE):
+            problems.note(self._unusable_mode(os.strerror(errno.EACCES)))
+
+    def _unusable_mode(self, reason: str | None) -> StartError:
+        return StartError("fifo_mode", self._path(), reason, "a mode with which the server may read and write it")
+
+    def _path(self) -> str:
+        return self._settings.path(self._settings.fifo_name)
+
+    def _ownership(self) -> Ownership:
+        settings = self._settings
+        return Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
+
+    def _open_reply_dir(self) -> int:
+        """@return: a descriptor of the directory for the replies.
+        @raise StartError: there is no such directory.
+        """
+        reply_dir = self._settings.path(self._settings.fifo_reply_dir)
+        try:
+            return os.open(reply_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StartError("fifo_reply_dir", reply_dir, error.strerror, "a directory") from None
+
     def privilegedStartService(self) -> None:
         """Make the FIFO, while the process may still do so.
 
         @raise StartError: it cannot be made, or there is no directory for the replies.
         """
-        if self._file is not None:
+        if self.file is not None:
             return
-        settings = self._settings
-        path, reply_dir = settings.path(settings.fifo_name), settings.path(settings.fifo_reply_dir)
-        try:
-            directory = os.open(reply_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StartError("fifo_reply_dir", reply_dir, error.strerror, "a directory") from None
+        self.check(FIRST)
+        settings, path = self._settings, self._path()
+        reply_dir = settings.path(settings.fifo_reply_dir)
+        directory = self._open_reply_dir()
         self._fds.append(directory)
-        ownership = Ownership("fifo", settings.fifo_mode, settings.fifo_user, settings.fifo_group)
         try:
-            self._file = make_fifo("fifo_name", path, ownership)
-            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self.file = make_fifo("fifo_name", path, self._ownership())
+            self._fds.append(self.file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
@@ -518,8 +548,7 @@ class FifoService(Transport):
             raise replaced("fifo_name", path) from None
         except OSError as error:
             self._close()
-            allowed = "a mode with which the server may read and write it"
-            raise StartError("fifo_mode", path, error.strerror, allowed) from None
+            raise self._unusable_mode(error.strerror) from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
@@ -533,8 +562,8 @@ class FifoService(Transport):
         super().startService()
         assert self._reader is not None
         self._reader.startReading()
-        assert self._file is not None
-        self._keeper.keep(self._file)
+        assert self.file is not None
+        self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all that came before is answered, and the FIFO is gone."""
@@ -552,9 +581,9 @@ class FifoService(Transport):
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
 
 
 def make_transports(parts: Parts) -> Iterator[FifoService]:

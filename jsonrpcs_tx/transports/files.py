@@ -6,17 +6,19 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import owners
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.filewatch import FileWatch
 
 _log = make_logger(__name__)
 
@@ -27,7 +29,13 @@ MAX_SOCKET_PATH = 107
 """Bytes of a path that a Unix socket's address has room for (unix(7))."""
 
 LOOK_INTERVAL = 2.0
-"""Seconds between two checks whether a file is still there."""
+"""Seconds between two checks whether a file is still there, where it cannot be watched."""
+
+SLOW_LOOK_INTERVAL = 60.0
+"""The same where it is watched: a directory above its own may have been renamed."""
+
+LOOK_DELAY = 1.0
+"""Seconds after which a file is made again that was removed, so that nobody can keep a server busy with that."""
 
 
 @attrs.frozen
@@ -44,6 +52,24 @@ class Ownership:
     mode: int
     user: str | int = ""
     group: str | int = ""
+
+    def check(self, path: str, problems: Problems) -> None:
+        """Check that a file can be given its owner.
+
+        @param path: of the file, for messages.
+        @param problems: takes what is wrong: the user or group does not exist, or the process may not give files to it.
+        """
+        uid = gid = -1
+        with problems.noted():
+            uid = _number(owners.uid_of, self.user, f"{self.prefix}_user")
+        with problems.noted():
+            gid = _number(owners.gid_of, self.group, f"{self.prefix}_group")
+        if not owners.may_give(uid, gid):
+            problems.note(self._not_given(path, os.strerror(errno.EPERM)))
+
+    def _not_given(self, path: str, reason: str | None) -> StartError:
+        settings, values = f"{self.prefix}_user, {self.prefix}_group", f"{self.user!r}, {self.group!r}"
+        return StartError(settings, values, f"{path}: {reason}", "owners that the process may give it")
 
     def apply(self, fd: int, path: str) -> None:
         """Give a file that was just made its owner and its mode.
@@ -64,9 +90,7 @@ class Ownership:
                 os.chown(_same(fd), uid, gid)
             os.chmod(_same(fd), mode)
         except OSError as error:
-            settings, values = f"{self.prefix}_user, {self.prefix}_group", f"{self.user!r}, {self.group!r}"
-            allowed = "owners that the process may give it"
-            raise StartError(settings, values, f"{path}: {error.strerror}", allowed) from None
+            raise self._not_given(path, error.strerror) from None
 
 
 def _number(number_of: Callable[[str | int], int], owner: str | int, setting: str) -> int:
@@ -150,6 +174,36 @@ def _directory_of(path: str) -> Iterator[tuple[int, str]]:
         os.close(fd)
 
 
+def check_fifo(setting: str, path: str, ownership: Ownership, problems: Problems) -> None:
+    """Check that L{make_fifo} can make a FIFO, as far as that shows without making it.
+
+    @param problems: takes what is wrong.
+    """
+    _check(setting, path, _FIFO, problems)
+    ownership.check(path, problems)
+
+
+def check_unix(setting: str, path: str, ownership: Ownership, problems: Problems) -> None:
+    """Check that L{bind_unix} can bind a socket, as far as that shows without doing it.
+
+    @param problems: takes what is wrong.
+    """
+    if len(os.fsencode(_address(path))) > MAX_SOCKET_PATH:
+        problems.note(StartError(setting, path, "too long", f"{MAX_SOCKET_PATH} bytes"))
+    else:
+        _check(setting, path, _SOCKET, problems)
+    ownership.check(path, problems)
+
+
+def _check(setting: str, path: str, kind: "_Kind", problems: Problems) -> None:
+    """Check that a file of a kind can be made at a path: in the place of one of that kind, or of none."""
+    with problems.noted(), _reported(setting, path), _directory_of(path) as (directory, name):
+        with contextlib.suppress(FileNotFoundError):
+            _check_type(setting, path, os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode, kind)
+        if not os.access(_same(directory), os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
     """Make a FIFO, in the place of one that no process reads any longer.
 
@@ -211,11 +265,15 @@ def _clear(setting: str, path: str, directory: int, kind: "_Kind") -> None:
         mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
-    if not kind.is_type(mode):
-        raise StartError(setting, path, f"not {kind.name}", f"a new path, or {kind.name}'s")
+    _check_type(setting, path, mode, kind)
     if kind.is_alive(path):
         raise StartError(setting, path, "in use by a running server", "a path of its own for each")
     os.unlink(name, dir_fd=directory)
+
+
+def _check_type(setting: str, path: str, mode: int, kind: "_Kind") -> None:
+    if not kind.is_type(mode):
+        raise StartError(setting, path, f"not {kind.name}", f"a new path, or {kind.name}'s")
 
 
 def _fifo_has_reader(path: str) -> bool:
@@ -286,29 +344,46 @@ class FileKeeper:
     """Restarts a service when somebody has removed its file, as cleaners of directories do.
 
     @param service: its C{startService} makes the file.
+    @param reactor: tells when to look; it watches the file as well, if it can.
     """
 
-    def __init__(self, service: Service, clock: IReactorTime) -> None:
+    def __init__(self, service: Service, reactor: Any) -> None:
         self._service = service
-        self._clock = clock
+        self._reactor = reactor
         self._file: OwnFile | None = None
+        self._watch: FileWatch | None = None
         self._next: IDelayedCall | None = None
 
     def keep(self, file: OwnFile) -> None:
         """Watch a file from now on."""
         self._file = file
-        self._next = self._clock.callLater(LOOK_INTERVAL, self._look)
+        if hasattr(self._reactor, "addReader"):
+            with contextlib.suppress(OSError):
+                self._watch = FileWatch(file.path, self._look_soon, self._reactor)
+        self._look_later()
 
     def stop(self) -> None:
         """Stop watching."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
 
+    def _look_later(self) -> None:
+        assert self._file is not None
+        watched = self._watch is not None and self._file.is_there()
+        self._next = self._reactor.callLater(SLOW_LOOK_INTERVAL if watched else LOOK_INTERVAL, self._look)
+
+    def _look_soon(self) -> None:
+        if self._next is not None and self._next.getTime() > self._reactor.seconds() + LOOK_DELAY:
+            self._next.reset(LOOK_DELAY)
+
     def _look(self) -> None:
         assert self._file is not None
         if self._file.is_there() or os.path.lexists(self._file.path):  # what another has put there is not touched
-            self.keep(self._file)
+            self._look_later()
         else:
             _log.warn("{path} was removed; it is made again", path=self._file.path)
             self._restart()
@@ -320,6 +395,6 @@ class FileKeeper:
 
         def failed(failure: Failure) -> None:
             _log.error("{reason}", reason=failure.getErrorMessage())
-            self._next = self._clock.callLater(LOOK_INTERVAL, self._restart)
+            self._next = self._reactor.callLater(LOOK_INTERVAL, self._restart)
 
         maybeDeferred(self._service.stopService).addCallback(start).addErrback(failed)

@@ -229,7 +229,7 @@ class DirectSite(JsonRpcSite):
     @ivar heads: the size of the body by head, for heads that were seen before; see L{ordinary_size}.
     """
 
-    protocol = DirectChannel
+    protocol: Any = DirectChannel
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)

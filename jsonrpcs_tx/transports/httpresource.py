@@ -4,13 +4,13 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 
-from jsonrpcs_tx.access.authentication import Authenticator, Refused
+from jsonrpcs_tx.access.authentication import Authenticator, Refused, user_of
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
@@ -39,18 +39,26 @@ class HttpClient:
     @param connected: tells whether the client is still there.
     @param address: the client's, behind proxies or not.
     @param user: who has authenticated.
+    @param context: what the site has given for its commands.
     """
 
-    __slots__ = ("_address", "_connected", "_name", "_peer", "_transport", "_user")
+    __slots__ = ("_address", "_connected", "_context", "_name", "_peer", "_transport", "_user")
 
     def __init__(
-        self, name: str, transport: Any, connected: Callable[[], bool], address: str | None, user: str | None
+        self,
+        name: str,
+        transport: Any,
+        connected: Callable[[], bool],
+        address: str | None,
+        user: str | None,
+        context: Any = None,
     ) -> None:
         self._name = name
         self._transport = transport
         self._connected = connected
         self._address = address
         self._user = user
+        self._context = context
         self._peer: Peer | None = None
 
     def __call__(self) -> Peer:
@@ -61,7 +69,7 @@ class HttpClient:
             caller = Caller(self._name, self._address, self._user, names, unix.uid, unix.gid)
             # Behind a proxy the port is the proxy's.
             port = end.port if self._address is not None and ip_address(end) == self._address else None
-            self._peer = Peer(caller, port, unix.pid, self._connected)
+            self._peer = Peer(caller, port, unix.pid, self._connected, self._context)
         return self._peer
 
 
@@ -81,6 +89,7 @@ class JsonRpcResource(resource.Resource):
     @param hosts: the names by which the server may be called.
     @param proxies: the proxies that are believed about their clients.
     @param notification: HTTP status where there is no reply, 200 or 204.
+    @param site_authenticates: the site that it is mounted in says who has authenticated, see L{for_user}.
     @ivar max_body: may be set at any time.
     @ivar http_status: whether the status and reason phrase tell of faults.
     @ivar pages: the web pages that may call.
@@ -98,20 +107,41 @@ class JsonRpcResource(resource.Resource):
         hosts: Hosts | None = None,
         proxies: Proxies | None = None,
         notification: int = http.OK,
+        site_authenticates: bool = False,
     ) -> None:
         super().__init__()
         self.dispatcher = dispatcher
-        self.http_status = dispatcher.dialect.http_status
+        self.http_status: bool = dispatcher.dialect.http_status
         self.max_body = max_body
-        self.hosts = Hosts() if hosts is None else hosts
-        self.pages = Pages(origins, self.hosts, credentials=authenticator is not None)
-        self.proxies = Proxies() if proxies is None else proxies
+        self.hosts: Hosts = Hosts() if hosts is None else hosts
+        self.pages: Pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
+        self.proxies: Proxies = Proxies() if proxies is None else proxies
         self.notification = notification
         self._authenticator = authenticator
-        self.allows = lru_cache(4096)(partial(is_in, networks=[*map(ipaddress.ip_network, allow)]))
+        self._site_authenticates = site_authenticates
+        networks = [*map(ipaddress.ip_network, allow)]
+        self.allows: Callable[[str], bool] = lru_cache(4096)(partial(is_in, networks=networks))
+
+    def for_user(self, user: bytes | str | tuple[()] | None, context: Any = None) -> resource.Resource:
+        """The same resource for a client that the site has authenticated itself. Its realm or its handler returns it.
+
+        @param user: its name for C{user=} in rules, in UTF-8 where it is bytes: an avatar ID of C{twisted.cred}; empty,
+            C{ANONYMOUS} or None: no user.
+        @param context: anything that commands are to find in C{call.context}, such as the user's session.
+        @raise TypeError: it is not a name.
+        @raise ValueError: the server has not been told that the site authenticates, see L{jsonrpcs_tx.makeService}, or
+            has a checker, which every request has to pass.
+        """
+        if not self._site_authenticates or self._authenticator is not None:
+            raise ValueError("for_user: allowed with makeService(..., site_authenticates=True), without a checker")
+        return _ForUser(self, None if user is None else user_of(user), context)
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its commands are done. They are cancelled if the client goes away."""
+        return self.render_for(request, None)
+
+    def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
+        """Answer a request of a user that the site has authenticated, or of none; see L{render}."""
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -126,16 +156,41 @@ class JsonRpcResource(resource.Resource):
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
-        if self._authenticator is None:
-            self._dispatch(request, document, client, None)
-        else:
-            self._authenticate(self._authenticator, request, document, client)
+        self.identify(request, client, lambda found: self._dispatch(request, document, client, found or user, context))
         return server.NOT_DONE_YET
+
+    def identify(self, request: server.Request, client: str | None, then: Callable[[str | None], None]) -> None:
+        """Find out which user sends a request, or refuse it.
+
+        @param client: see L{client}.
+        @param then: called with the user's name, now or when the password is checked; with None where none is needed.
+        """
+        if self._authenticator is None:
+            then(None)
+        else:
+            self._authenticate(self._authenticator, request, client, then)
+
+    def is_stranger(self, request: server.Request, client: str | None) -> bool:
+        """Whether a request would not be answered as it is, but for its method and its body: it has no name and
+        password where these are needed, or it comes from outside the allowed networks, for a foreign host or from a web
+        page of a foreign origin.
+        """
+        return (
+            (client is not None and not self.allows(client))
+            or not self._is_own_host(request)
+            or not self.pages.allows(request.requestHeaders)
+            or (self.authenticates and not request.requestHeaders.hasHeader(b"Authorization"))
+        )
 
     @property
     def authenticates(self) -> bool:
         """Whether requests need a name and a password."""
         return self._authenticator is not None
+
+    @property
+    def knows_users(self) -> bool:
+        """Whether anybody says who a client is: a checker, or the site that it is mounted in."""
+        return self._site_authenticates or self.authenticates
 
     def client(self, request: server.Request) -> str | None:
         """The IP address of the client, behind proxies or not; None over a Unix socket.
@@ -148,7 +203,12 @@ class JsonRpcResource(resource.Resource):
         return self.proxies.client(peer, request.requestHeaders)
 
     def origin(
-        self, channel: Any, connected: Callable[[], bool], address: str | None, user: str | None = None
+        self,
+        channel: Any,
+        connected: Callable[[], bool],
+        address: str | None,
+        user: str | None = None,
+        context: Any = None,
     ) -> Origin:
         """The origin of the requests on a connection.
 
@@ -156,6 +216,7 @@ class JsonRpcResource(resource.Resource):
         @param connected: tells whether the client is still there.
         @param address: the client's, see L{client}.
         @param user: who has authenticated, if authentication is required.
+        @param context: what the site has given for its commands.
         """
         facts = self.dispatcher.access.facts
         names = tls.client_names(channel.transport) if "tls" in facts else ()
@@ -164,7 +225,7 @@ class JsonRpcResource(resource.Resource):
             credentials = peers.credentials(channel.transport)
             uid, gid = credentials.uid, credentials.gid
         transport = "https" if channel.isSecure() else "http"
-        client = HttpClient(transport, channel.transport, connected, address, user)
+        client = HttpClient(transport, channel.transport, connected, address, user, context)
         return self.dispatcher.origin(
             transport,
             True,
@@ -178,9 +239,13 @@ class JsonRpcResource(resource.Resource):
         )
 
     def _authenticate(
-        self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None
+        self,
+        authenticator: Authenticator,
+        request: server.Request,
+        client: str | None,
+        then: Callable[[str | None], None],
     ) -> None:
-        """Check the name and password of a request, then answer it. The check is cancelled if the client goes away."""
+        """Check the name and password of a request, then go on. The check is cancelled if the client goes away."""
         known_as = peers.client(request.channel.transport) if client is None else client
         asked = authenticator.check(request.getUser(), request.getPassword(), known_as)
         request.notifyFinish().addErrback(lambda _: asked.cancel())
@@ -193,12 +258,16 @@ class JsonRpcResource(resource.Resource):
             if not request._disconnected and not request.finished:
                 refuse_caller(request, refusal)
 
-        asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
+        def identified(user: str | None) -> None:
+            if not request._disconnected:
+                then(user)
 
-    def _dispatch(self, request: server.Request, document: bytes, client: str | None, user: str | None) -> None:
-        if request._disconnected:
-            return
-        origin = self.origin(request.channel, lambda: not request._disconnected, client, user)
+        asked.addCallback(identified).addErrback(refused)
+
+    def _dispatch(
+        self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
+    ) -> None:
+        origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
@@ -288,6 +357,30 @@ class JsonRpcResource(resource.Resource):
             request.setHeader(b"Content-Length", b"%d" % len(reply.body))
         request.write(reply.body)
         request.finish()
+
+
+if TYPE_CHECKING:
+
+    class MountableResource(JsonRpcResource, resource.IResource):
+        """The resource as type checkers see it that do not know zope.interface: it may be mounted."""
+
+else:
+    MountableResource = JsonRpcResource
+
+
+class _ForUser(resource.Resource):
+    """The resource for one user."""
+
+    isLeaf = True
+
+    def __init__(self, answers: JsonRpcResource, user: str | None, context: Any) -> None:
+        super().__init__()
+        self._context = context
+        self._answers = answers
+        self._user = user
+
+    def render(self, request: server.Request) -> int:
+        return self._answers.render_for(request, self._user, self._context)
 
 
 def status(reply: Reply) -> tuple[int, bytes]:

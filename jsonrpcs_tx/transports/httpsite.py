@@ -12,8 +12,10 @@ from zope.interface import implementer, implementer_only
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import ip_address
+from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.refusals import closing_response, refuse
 
 ABORT_TIME: Final = 15.0
@@ -24,17 +26,25 @@ MAX_DISCARDED: Final = 16
 
 
 class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg."""
+    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+
+    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    """
 
     isLeaf = True
 
-    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, health_path: bytes, health: HealthResource) -> None:
         super().__init__()
         self._prefix = prefix
         self._jsonrpc = jsonrpc
+        self._health_path = health_path
+        self._health = health
 
     def render(self, request: "_Request") -> int:
-        if request.path.startswith(self._prefix):
+        is_below = request.path.startswith(self._prefix)
+        if request.path == self._health_path and (not is_below or self._health.answers(request)):
+            return self._health.render(request)
+        if is_below:
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -89,11 +99,11 @@ class Channel(http.HTTPChannel):
 
     site: "JsonRpcSite"
     transport: Any
-    used_at = 0.0
+    used_at: float = 0.0
     _arrives = False
     _closing = False
     _over = False
-    half_closed = False
+    half_closed: bool = False
     _asked: frozenset[int] = frozenset()
 
     @property
@@ -185,7 +195,7 @@ class Channel(http.HTTPChannel):
             self.persistent = False
         if self._waitingForTransport and self.persistent:
             # HTTPChannel itself would go on to the next request, however much the client leaves unread.
-            self.paused = True
+            self.paused: bool = True
         super().requestDone(request)
         if self._waitingForTransport:
             self.site.connections.unread.add(self)
@@ -298,22 +308,26 @@ class Channel(http.HTTPChannel):
 class JsonRpcSite(server.Site):
     """The site behind a port of the server.
 
-    @param settings: C{http_path}, C{http_timeout} and C{max_connections} are used.
+    @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
+    @param health: answers those for the health.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
     """
 
     noisy = False
-    protocol = Channel  # type: ignore[assignment] # always HTTP/1.1, so there is nothing to negotiate
+    protocol: Any = Channel  # always HTTP/1.1, so there is nothing to negotiate
     requestFactory = _Request
 
-    def __init__(self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime) -> None:
-        self.prefix = settings.http_path.encode()
+    def __init__(
+        self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, health: HealthResource
+    ) -> None:
+        self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
-        root = _Root(self.prefix, jsonrpc)
+        self._tells_health = bool(settings.health)
+        root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
-        self.connections = Connections(settings.max_connections, reactor)
+        self.connections: Connections = Connections(settings.max_connections, reactor)
 
     @property
     def max_body(self) -> int:
@@ -322,13 +336,20 @@ class JsonRpcSite(server.Site):
 
     def settings_changed(self, settings: Settings) -> None:
         """Apply C{max_connections} at once, and C{http_timeout} to new connections."""
-        self.timeOut = settings.http_timeout
+        self.timeOut: float = settings.http_timeout
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted."""
+        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
+        call no more than C{http_allow} lets it.
+        """
+        if address is UNKNOWN and self._tells_health:
+            return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""
+
+    def _updateLogDateTime(self) -> None:
+        """Keep no time for the access log, for which Twisted would wake up every second."""

@@ -52,7 +52,7 @@ class Link(PersistentReader):
         self._queue: deque[bytes] = deque()
         self._drained: Callable[[], None] | None = None
         self._over = False
-        self.max_message = min(MAX_MESSAGE, sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD)
+        self.max_message: int = min(MAX_MESSAGE, sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _OVERHEAD)
         self.startReading()
 
     @property

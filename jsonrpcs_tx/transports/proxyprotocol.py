@@ -112,7 +112,7 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
     factory: "ProxyFactory"
     wrappedProtocol: Any
     busy = False
-    used_at = 0.0
+    used_at: float = 0.0
 
     @property
     def idle(self) -> bool:
@@ -129,7 +129,7 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
         Protocol.makeConnection(self, transport)
         self.factory.registerProtocol(self)
         self.factory.connections.add(self)
-        self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
+        self.callLater: Any = self.factory.reactor.callLater  # TimeoutMixin asks for it
         self.setTimeout(self.factory.site.timeOut)
 
     def dataReceived(self, data: bytes) -> None:
@@ -168,7 +168,11 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
         """Close the connection at once."""
         self.transport.abortConnection()  # type: ignore[union-attr] # it is one over TCP
 
-    close = retire = abort
+    def close(self) -> None:
+        self.abort()
+
+    def retire(self) -> None:
+        self.abort()
 
     def readConnectionLost(self) -> None:
         """The client has closed its sending side."""
@@ -201,7 +205,7 @@ class ProxyFactory(WrappingFactory):
     def __init__(self, wrapped: Any, site: Any, reactor: Any) -> None:
         super().__init__(wrapped)
         self.site = site
-        self.connections = site.connections
+        self.connections: Any = site.connections
         self.reactor = reactor
 
     def buildProtocol(self, addr: IAddress | None) -> ProxiedConnection:

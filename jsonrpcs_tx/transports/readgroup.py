@@ -33,7 +33,7 @@ class ReadGroup(abstract.FileDescriptor):
 
     def __init__(self, name: str, reactor: Any) -> None:
         super().__init__(reactor)
-        self.reading = False
+        self.reading: bool = False
         self._name = name
         self._epoll = select.epoll()
         self._connections: dict[int, tcp.Connection] = {}

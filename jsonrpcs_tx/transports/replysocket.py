@@ -42,7 +42,7 @@ class UdpReplySocket:
         self._socket = sock
         self._own = sock.getsockname()[:2]
         self._family = sock.family
-        self.special_ports = frozenset((*range(RESERVED_PORTS), self._own[1]))
+        self.special_ports: frozenset[Any] = frozenset((*range(RESERVED_PORTS), self._own[1]))
         self._is_of_this_machine = lru_cache(_KNOWN_ADDRESSES)(self._find_whether_local)
 
     def send(self, body: bytes, peer: Any, uid: int | None) -> bool:
@@ -94,8 +94,8 @@ class UnixReplySocket:
         self._socket = sock
         self._own = sock.getsockname()
         self._alone = alone
-        self.room = SendRoom(sock, clock)
-        self.trusted = frozenset((0, os.geteuid()))
+        self.room: SendRoom = SendRoom(sock, clock)
+        self.trusted: frozenset[int] = frozenset((0, os.geteuid()))
 
     def send(self, body: bytes, peer: Any, uid: int | None) -> bool:
         """See L{UdpReplySocket.send}."""

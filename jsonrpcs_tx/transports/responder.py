@@ -40,9 +40,9 @@ class Responder:
         self.dispatcher = dispatcher
         self.protocol = protocol
         self.replies = replies
-        self.origin = Origin(protocol, find_peer=self._find_peer)
+        self.origin: Origin = Origin(protocol, find_peer=self._find_peer)
         self._sender: tuple[Any, int | None, int | None, int | None] = (None, None, None, None)
-        self.admits_all = dispatcher.access.trivial
+        self.admits_all: bool = dispatcher.access.trivial
         self._known = lru_cache(MAX_CALLERS)(self._decide)
 
     def admit(self, peer: Any, uid: int | None, gid: int | None, pid: int | None) -> Origin | None:

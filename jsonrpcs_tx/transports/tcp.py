@@ -30,7 +30,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     factory: "TcpFactory"
     _reply: Deferred[Reply] | None = None
-    used_at = 0.0
+    used_at: float = 0.0
 
     @property
     def busy(self) -> bool:
@@ -45,7 +45,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
     def connectionMade(self) -> None:
         self.forget_caller()
         self._framer = Framer(self.factory.settings.fifo_max_request)
-        self.callLater = self.factory.reactor.callLater  # type: ignore[method-assign] # TimeoutMixin asks for it
+        self.callLater: Any = self.factory.reactor.callLater  # TimeoutMixin asks for it
         self.setTimeout(self.factory.settings.http_timeout)
         self.factory.connections.add(self)
 
@@ -131,14 +131,14 @@ class TcpFactory(Factory):
     @param dispatcher: answers the documents.
     """
 
-    protocol = TcpProtocol  # type: ignore[assignment] # it names its factory
+    protocol: Any = TcpProtocol  # it names its factory
     noisy = False
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
-        self.settings = settings
+        self.settings: Settings = settings
         self.dispatcher = dispatcher
         self.reactor = reactor
-        self.connections = Connections(settings.max_connections, reactor)
+        self.connections: Connections = Connections(settings.max_connections, reactor)
 
     def admits(self, address: object) -> bool:
         """Whether a connection from an address is accepted: all are, and rules say what they may call."""

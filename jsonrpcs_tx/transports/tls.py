@@ -25,11 +25,12 @@ from zope.interface import implementer
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.safefiles import open_regular
 
 _log = make_logger(__name__)
 
-SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
 
 PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
@@ -50,8 +51,10 @@ class CurrentContext:
     @raise StartError: see L{context_factory}.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, user: User | None = None) -> None:
+        """@param user: the one that the process becomes, and to whom a certificate that is made is given."""
         self._settings = settings
+        self._user = user
         self.reload()
 
     def reload(self) -> None:
@@ -60,11 +63,11 @@ class CurrentContext:
 
         @raise StartError: a file cannot be used; the former certificate stays in use.
         """
-        options = context_factory(self._settings)
+        options = context_factory(self._settings, self._user)
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
         assert options.certificate is not None  # context_factory sets it
-        self.names = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
+        self.names: list[str] = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
         self._context = context
 
     def getContext(self) -> SSL.Context:
@@ -83,25 +86,85 @@ def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
     raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
-def context_factory(settings: Settings) -> CertificateOptions:
+def context_factory(settings: Settings, user: User | None = None) -> CertificateOptions:
     """The server's side of TLS 1.2 and up.
 
     With C{tls_self_signed}, a certificate is made first if its file does not exist.
 
+    @param user: see L{CurrentContext}.
     @raise StartError: a file cannot be used, or the key is not the certificate's.
     """
-    path = settings.path(settings.tls_certificate or SELF_SIGNED_NAME)
-    if settings.tls_self_signed and not settings.tls_private_key and not os.path.exists(path):
-        make_self_signed(path)
-    chain = _certificates("tls_certificate", path)
-    key_path = settings.path(settings.tls_private_key) if settings.tls_private_key else path
-    key = _private_key("tls_private_key" if settings.tls_private_key else "tls_certificate", key_path)
+    path = settings.path(settings.certificate)
+    if _makes_self_signed(settings, path):
+        make_self_signed(path, user)
+    files = _Files(settings, path, FIRST)
+    assert files.key is not None  # any problem was raised
+    return _options(files, files.key)
+
+
+def check(settings: Settings, problems: Problems) -> None:
+    """Check the files of L{context_factory}, and make none.
+
+    @param problems: takes what is wrong.
+    """
+    path = settings.path(settings.certificate)
+    if _makes_self_signed(settings, path):
+        if not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK, effective_ids=True):
+            problems.note(_not_made(path, "its directory cannot be written"))
+        if settings.tls_ca:
+            with problems.noted():
+                _client_authorities(settings)
+        return
+    files = _Files(settings, path, problems)
+    if files.chain and files.chain[0].has_expired():
+        _log.warn("tls_certificate: {path}: it has expired", path=path)
+    if files.chain and files.key is not None:
+        with problems.noted():
+            _options(files, files.key)
+
+
+def _makes_self_signed(settings: Settings, path: str) -> bool:
+    return settings.tls_self_signed and not settings.tls_private_key and not os.path.exists(path)
+
+
+class _Files:
+    """What is in the files of TLS.
+
+    @param path: of the certificate.
+    @param problems: takes what is wrong.
+    @ivar path: of the certificate.
+    @ivar chain: the certificates; empty: they cannot be used.
+    @ivar key_path: of the private key.
+    @ivar key: the private key; None: it cannot be used.
+    @ivar authorities: whose clients are let in; None: all clients are.
+    """
+
+    key: crypto.PKey | None = None
+    authorities: list[Certificate] | None = None
+
+    def __init__(self, settings: Settings, path: str, problems: Problems) -> None:
+        self.path = path
+        self.chain: list[crypto.X509] = []
+        with problems.noted():
+            self.chain = _certificates("tls_certificate", path)
+        self.key_path = settings.path(settings.tls_private_key) if settings.tls_private_key else path
+        with problems.noted():
+            setting = "tls_private_key" if settings.tls_private_key else "tls_certificate"
+            self.key = _private_key(setting, self.key_path)
+        if settings.tls_ca:
+            self.authorities = []
+            with problems.noted():
+                self.authorities = _client_authorities(settings)
+
+
+def _options(files: _Files, key: crypto.PKey) -> CertificateOptions:
+    """@raise StartError: the key is not the certificate's."""
     options = CertificateOptions(
         privateKey=key,
-        certificate=chain[0],
-        extraCertChain=chain[1:],
+        certificate=files.chain[0],
+        extraCertChain=files.chain[1:],
         raiseMinimumTo=TLSVersion.TLSv1_2,
-        trustRoot=trustRootFromCertificates(_client_authorities(settings)) if settings.tls_ca else None,
+        trustRoot=None if files.authorities is None else trustRootFromCertificates(files.authorities),
         acceptableCiphers=AcceptableCiphers.fromOpenSSLCipherString(CIPHERS),
         enableSessionTickets=True,
     )
@@ -109,7 +172,7 @@ def context_factory(settings: Settings) -> CertificateOptions:
         context = options.getContext()
         context.check_privatekey()
     except SSL.Error:
-        raise StartError("tls_private_key", key_path, f"not the key of {path}", "its private key") from None
+        raise StartError("tls_private_key", files.key_path, f"not the key of {files.path}", "its private key") from None
     return options
 
 
@@ -171,10 +234,15 @@ def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName 
     return [name for kind in kinds for name in alternative.get_values_for_type(kind)]
 
 
-def make_self_signed(path: str) -> None:
+def _not_made(path: str, reason: str | None) -> StartError:
+    return StartError("tls_certificate", path, reason, "a file that can be created")
+
+
+def make_self_signed(path: str, user: User | None = None) -> None:
     """Make a certificate for localhost, this machine's name and the loopback addresses. It goes into one file with its
     key, which only the owner may read.
 
+    @param user: the owner; None: the process's user.
     @raise StartError: the file cannot be made.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -201,7 +269,9 @@ def make_self_signed(path: str) -> None:
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StartError("tls_certificate", path, error.strerror, "a file that can be created") from None
+        raise _not_made(path, error.strerror) from None
     with os.fdopen(fd, "wb") as file:
         file.write(pem)
+        if user is not None and not os.geteuid():  # once it has become that user, it owns what it makes
+            os.chown(fd, user.uid, user.gid)
     _log.info("made a self-signed certificate for localhost: {path}", path=path)

@@ -12,7 +12,8 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.transports.files import Ownership, OwnFile, bind_unix
+from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.files import Ownership, OwnFile, bind_unix, check_unix
 from jsonrpcs_tx.transports.twistedprivates import reserve_descriptor
 
 BACKLOG: Final = 50
@@ -40,6 +41,7 @@ class UnixPort(unix.Port):
         reactor: Any,
         bind: Callable[[], tuple[socket.socket, OwnFile | None]],
     ) -> None:
+        self.socket: socket.socket
         super().__init__(os.fsencode(path), factory, backlog, reactor=reactor)
         self._path = path
         self._bind = bind
@@ -52,7 +54,7 @@ class UnixPort(unix.Port):
         self.factory.doStart()  # type: ignore[union-attr] # it has one
         self.socket.listen(self.backlog)
         self.connected = True
-        self.fileno = self.socket.fileno  # type: ignore[method-assign] # as Port itself does
+        self.fileno: Callable[[], int] = self.socket.fileno  # as Port itself does
         self.numberAccepts = 100
         self.startReading()
 
@@ -89,6 +91,16 @@ class UnixFiles:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
+    def check(self, address: str, mode: int, problems: Problems) -> None:
+        """Check that L{listenUNIX} can make a socket, as far as that shows without making it.
+
+        @param problems: takes what is wrong.
+        """
+        check_unix(self._setting, self._path(address), self._ownership_of(mode), problems)
+
+    def _ownership_of(self, mode: int) -> Ownership:
+        return attrs.evolve(self._ownership, mode=mode) if self._own_mode else self._ownership
+
     def listenUNIX(
         self, address: str, factory: IProtocolFactory, backlog: int = BACKLOG, mode: int = 0o666, wantPID: bool = False
     ) -> UnixPort:
@@ -96,8 +108,7 @@ class UnixFiles:
 
         @raise jsonrpcs_tx.errors.StartError: the socket cannot be made, see L{bind_unix}.
         """
-        ownership = attrs.evolve(self._ownership, mode=mode) if self._own_mode else self._ownership
-        path = self._path(address)
+        ownership, path = self._ownership_of(mode), self._path(address)
 
         def bind() -> tuple[socket.socket, OwnFile]:
             sock = socket.socket(socket.AF_UNIX)

@@ -56,7 +56,7 @@ class UnreadReplies:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: dict[Any, tuple[int, float]] = {}  # the bytes for each, and when they last changed
-        self.cut_off = 0
+        self.cut_off: int = 0
 
     def add(self, protocol: Any) -> None:
         """Note that replies wait for a client, if they are L{LARGE}. If all that wait exceed L{MAX_UNREAD}, the clients

@@ -95,7 +95,7 @@ class WaitingReplies(Generic[_Reply]):
         self._send = send
         self._drop = drop
         self.timeout = timeout
-        self.size = 0
+        self.size: int = 0
         self._clock = clock
         self._limit = limit
         self._share = share

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -14,9 +14,10 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.rules import Rule
+from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.protocols import own_of
 from jsonrpcs_tx.state.counters import Counter, Counters
 from jsonrpcs_tx.transports import link, sharedcounts
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -109,10 +110,10 @@ def decode_passed_on(message: bytes) -> PassedOn:
 
 
 def _encode_setup(
-    settings: Settings, transport: str, retired: Collection[str], rules: Iterable[Rule], relays_all: bool
+    settings: Settings, transport: str, retired: Collection[str], access: AccessControl, relays_all: bool
 ) -> bytes:
-    values = {**attrs.asdict(settings), "rule": [rule.text for rule in rules], "rule_file": ""}
-    return _encode((values, transport, sorted(retired), relays_all))
+    values = {**attrs.asdict(settings), "rule": [rule.text for rule in access.rules], "rule_file": ""}
+    return _encode((values, transport, sorted(retired), relays_all, own_of(access.transports)))
 
 
 @attrs.frozen
@@ -190,8 +191,8 @@ class Pool:
 
     def _setup(self) -> bytes:
         dispatcher = self._responder.dispatcher
-        rules, relays_all = dispatcher.access.rules, dispatcher.has_around  # what is around calls is in this process
-        return _encode_setup(self._settings, self._protocol, self._registry.retired, rules, relays_all)
+        access, relays_all = dispatcher.access, dispatcher.has_around  # what is around calls is in this process
+        return _encode_setup(self._settings, self._protocol, self._registry.retired, access, relays_all)
 
     def _passed_on(self, what: PassedOn) -> None:
         if isinstance(what, WaitingReply):
@@ -227,8 +228,8 @@ class WorkerProcess(ProcessProtocol):
         passed_on: Callable[[PassedOn], None],
         changed: Callable[[], None],
     ) -> None:
-        self.pid = 0
-        self.ready = False
+        self.pid: int = 0
+        self.ready: bool = False
         self._number = number
         self._job = job
         self._setup = setup

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.cfg import Cfg
+from jsonrpcs_tx.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry
@@ -31,7 +32,7 @@ class Service(SimpleNamespace):
     @ivar log: the changes that the program was told of.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compatibility: Compatibility = V6_1) -> None:
         self.log: list[tuple[str, Any, Any]] = []
         self.variables = Variables()
         self.variables.add("core", [Variable("debug", 2)])
@@ -44,7 +45,7 @@ class Service(SimpleNamespace):
             ],
             self.changed,
         )
-        self._dispatcher = Dispatcher(Registry(Cfg(self.variables)), Clock())
+        self._dispatcher = Dispatcher(Registry(Cfg(self.variables, compatibility)), Clock())
 
     def changed(self, name: str, old: Any, new: Any) -> None:
         if new == 13:
@@ -84,8 +85,9 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
-def test_conformance(service: Service) -> None:
+def test_conformance() -> None:
     """Each recorded request is answered as its kind demands."""
+    service = Service(V5_6)
     for step in json.loads((DATA / "cfg.json").read_text())["steps"]:
         reply = service.dispatch(step["request"].encode())
         if step["kind"] == "exact":
@@ -255,11 +257,13 @@ def test_very_long_numbers(service: Service, name: str, digits: int) -> None:
             assert reply["error"]["code"] in (400, 500)
 
 
-def test_help(call: Call) -> None:
-    """The help of a variable precedes its type; the reference loses it and gives the type alone."""
-    assert call("help", "foo", "bar") == "bars of foo (parameter type is integer)"
-    assert call("help", "foo", "title") == "a title (parameter type is string)"
-    assert call("help", "foo", "ratio") == "(parameter type is double)"
+def test_help(call: Call, service: Service) -> None:
+    """A variable has a description and a type; before version 6 the type alone is told."""
+    assert call("help", "foo", "bar") == {"desc": "bars of foo", "type": "integer"}
+    assert call("help", "foo", "title") == {"desc": "a title", "type": "string"}
+    assert call("help", "foo", "ratio") == {"desc": "", "type": "double"}
+    older = Cfg(service.variables, V5_6)
+    assert older.help("foo", "bar") == "(parameter type is integer)"
 
 
 def test_diff(call: Call) -> None:
@@ -406,7 +410,7 @@ NAMES = st.sampled_from(["foo", "foo[1]", "foo[x]", "nope", "core", "bar", "titl
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(), NAMES
 )
-METHODS = st.sampled_from(sorted(Registry(Cfg(Service().variables))))
+METHODS = st.sampled_from(sorted(Registry(Cfg(Service().variables, V6_1))))
 
 
 @given(st.lists(st.tuples(METHODS, st.lists(st.one_of(NAMES, VALUES), max_size=3)), max_size=20))

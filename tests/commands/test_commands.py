@@ -22,6 +22,7 @@ from jsonrpcs_tx import JsonRpcService, Settings, __version__, log, makeService
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.commands.core import KILL_DELAY
 from jsonrpcs_tx.rpc.dispatcher import Origin
+from jsonrpcs_tx.rpc.faults import Fault
 from tests.support import DATA, PATIENCE, TRANSPORTS, Server
 from tests.support.clients import our_target
 from tests.support.logs import observed
@@ -59,7 +60,7 @@ def call(server: Server, method: str, *params: object) -> Any:
 def recorded() -> Iterator[Any]:
     """The recorded replies of Kamailio that bind us to their shape."""
     for family in ("core", "corex", "system"):
-        for step in json.loads((DATA / f"{family}.json").read_text())["steps"]:
+        for step in json.loads((DATA / "kamailio-6.1" / f"{family}.json").read_text()):
             if step["kind"] == "volatile":
                 request = json.loads(step["request"])
                 reply = json.loads(step["http"]["body"])["result"]
@@ -152,7 +153,8 @@ def test_sockets(server: Server) -> None:
     listed = [entry["socket"] for entry in call(server, "core.sockets_list")]
     assert {(one["proto"], one["address"], int(one["port"])) for one in listed} == addresses
     listed = call(server, "corex.list_sockets")
-    assert {(one["PROTO"], one["ADDRLIST"]["ADDR"], int(one["PORT"])) for one in listed} == addresses
+    assert {(one["proto"], one["addrlist"]["addr"], int(one["port"])) for one in listed} == addresses
+    assert all((one["af"] == "IPv6") == (":" in one["name"]) for one in listed)
     assert call(server, "corex.list_aliases") == []
 
 
@@ -161,7 +163,20 @@ def test_nothing_listened_on(process: InProcess) -> None:
     for method in ("core.sockets_list", "core.tcp_list", "corex.list_sockets"):
         assert process.call(method) == []
     assert process.call("core.tcp_info")["opened_connections"] == 0
-    assert process.call("core.tcp_info")["max_connections"] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_most_connections(process: InProcess) -> None:
+    """How many connections there may be is what is set, now as well, unless the process has too few descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit, descriptors, most in ((400, 1000, 400), (900, 1000, 900), (900, 500, 500)):
+        process.service.change(max_connections=limit)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, before[1]))
+        try:
+            told = process.call("core.tcp_info")
+            assert (told["max_connections"], told["max_tls_connections"]) == (most, most)
+            assert process.call("core.tcp_options")["max_connections(soft)"] == most
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("transport", ["http", "tcp"])
@@ -378,3 +393,67 @@ def test_signature(process: InProcess, name: str, signatures: list[list[str]]) -
 def test_no_such_method(process: InProcess, method: str, params: list[Any], fault: tuple[int, str]) -> None:
     """A command that is not there, or no name of one, is answered as Kamailio does."""
     assert process.call(method, *params) == fault
+
+
+def test_more_about_the_server(process: InProcess) -> None:
+    """What scripts ask Kamailio for, in its shapes."""
+    (one,) = process.call("core.psa")
+    assert one == {"index": 0, "pid": os.getpid(), "status": 1, "rank": 0, "description": "main process - attendant"}
+    defines = process.call("core.ppdefines")
+    assert defines[:3] == ["KAMAILIO_6", "KAMAILIO_6_1", "JSONRPCS_TX"]
+    assert {"MOD_core", "MOD_htable"} <= set(defines)
+    full = process.call("core.ppdefines_full")
+    assert full == [{"name": name, "type": 0, "value": "none"} for name in defines]
+    assert process.call("core.aliases_list") == {"myself_callbacks": "no", "aliases": []}
+    assert process.call("core.udp4_raw_info") == {"udp4_raw": 0, "udp4_raw_mtu": 1500, "udp4_raw_ttl": -1}
+
+
+@pytest.mark.parametrize("method", ["core.sfmalloc", "htable.dmqsync", "htable.dmqresync"])
+def test_refused_with_words(process: InProcess, method: str) -> None:
+    """What makes no sense here is refused with the reason."""
+    assert process.call(method)[0] == 500
+    assert process.call(method)[1].startswith("Not Available: ")
+
+
+def test_exec_delta() -> None:
+    """With rpc_exec_delta, commands that ask for it run once in so many seconds, each by itself."""
+    clock = Clock()
+    service = makeService(Settings(load="all", rpc_exec_delta=5), clock)
+
+    def call(method: str) -> Any:
+        reply = json.loads(service.jsonrpc_exec(f'{{"jsonrpc":"2.0","method":"{method}","params":["x"],"id":1}}').body)
+        return reply.get("result") or reply["error"]["message"]
+
+    clock.advance(1)
+    assert call("core.echo_delta") == ["x"]
+    assert call("tls.reload") == "No TLS configuration: HTTPS is off"
+    assert call("core.echo_delta") == call("tls.reload") == "Command Executed Too Fast"
+    assert call("core.echo") == ["x"]
+    clock.advance(5)
+    assert call("core.echo_delta") == ["x"]
+
+
+def test_tls_connections(server: Server) -> None:
+    """The connections of HTTPS are listed with their ciphers, and closed by their id."""
+    target = our_target(server, "https")
+    with Client(target) as client:
+        assert client.call("tls.info")["opened_connections"] >= 1
+        listed = client.call("tls.list")
+        assert list(listed[0]) == [
+            *("id", "timeout", "src_ip", "src_port", "dst_ip", "dst_port"),
+            *("cipher", "ct_wq_size", "enc_rd_buf", "flags", "state"),
+        ]
+        assert (listed[-1]["dst_port"], listed[-1]["state"]) == (server.addresses["https"][1], "established")
+        before = {one["id"] for one in listed}
+        with Client(target) as other:
+            other.call("core.uptime")
+            (new,) = {one["id"] for one in client.call("tls.list")} - before
+            assert client.call("tls.kill", new) == "Ok. Connection closed."
+            assert other.call("core.uptime")["uptime"] >= 0  # over a new connection
+            assert new not in {one["id"] for one in call(server, "tls.list")}
+        with pytest.raises(Fault, match="404 Connection Not Found"):
+            client.call("tls.kill", new)
+        options = client.call("tls.options")
+        assert (options["method"], options["verify_client"], len(options)) == ("TLSv1.2+", "off", 27)
+        (domain,) = client.call("tls.domains")
+        assert (domain["port"], domain["certificate"]) == (server.addresses["https"][1], "tls.pem")

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
+from jsonrpcs_tx.compatibility import V5_6, Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
@@ -28,7 +29,11 @@ class Service(SimpleNamespace):
     """A dispatcher with the commands, the recorded list and a clock."""
 
     def __init__(
-        self, reload_delta: int = 0, list_file: Path = DATA / "dispatcher.list", settings: Settings | None = None
+        self,
+        reload_delta: int = 0,
+        list_file: Path = DATA / "dispatcher.list",
+        settings: Settings | None = None,
+        compatibility: Compatibility = V5_6,
     ) -> None:
         self.reactor = Clock()
         self.reactor.advance(1_000_000)
@@ -36,7 +41,7 @@ class Service(SimpleNamespace):
         self.destinations = DestinationSets()
         if list_file.exists():
             self.destinations.load(str(list_file))
-        commands = DispatcherCommands(self.destinations, self.settings, self.reactor)
+        commands = DispatcherCommands(self.destinations, self.settings, self.reactor, compatibility, 0)
         self._dispatcher = Dispatcher(Registry(commands), self.reactor)
 
     def call(self, method: str, *params: object) -> Any:

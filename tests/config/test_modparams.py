@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from twisted.logger import capturedLogs, formatEvent
 
-from jsonrpcs_tx.config.files import ConfigError
 from jsonrpcs_tx.config.modparams import Taken, read_modparams
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.errors import ConfigError
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.options import Options, Refusal, makeService
 from tests.support.logs import warnings
@@ -94,15 +94,11 @@ def test_places(tmp_path: Path) -> None:
         'include_file "more.cfg"',
         'modparam("jsonrpcs", "transport", 4)',
     )
-    taken = read_modparams(path)
-    places = {
-        name: [(one.value, Path(one.path).name, one.line) for one in ones] for name, ones in taken.parameters.items()
-    }
-    assert places == {
-        "transport": [(4, "kamailio.cfg", 8)],
-        "htable": [("a=>size=4;", "kamailio.cfg", 6), ("b=>size=4;", "more.cfg", 2)],
-    }
-    assert taken.values == {"transport": 4, "htable": ["a=>size=4;", "b=>size=4;"]}
+    given = read_modparams(path).given
+    places = {name: [(Path(place.file).name, place.line) for place in one.places] for name, one in given.items()}
+    assert places == {"transport": [("kamailio.cfg", 8)], "htable": [("kamailio.cfg", 6), ("more.cfg", 2)]}
+    assert {name: one.value for name, one in given.items()} == {"transport": 4, "htable": ["a=>size=4;", "b=>size=4;"]}
+    assert {place.how for one in given.values() for place in one.places} == {"modparam"}
 
 
 def test_last_value(tmp_path: Path) -> None:
@@ -180,7 +176,7 @@ def test_families_that_are_not_loaded(tmp_path: Path) -> None:
 def test_how_it_is_read(tmp_path: Path) -> None:
     """The version and defines are given as options or in TOML; C{-A} is that of C{kamailio}."""
     lines = (
-        "#!ifdef KAMAILIO_6_1",
+        "#!ifdef KAMAILIO_6_0",
         'modparam("jsonrpcs", "fifo_timeout", 61)',
         "#!endif",
         "#!ifdef WITH_RPC",
@@ -188,57 +184,73 @@ def test_how_it_is_read(tmp_path: Path) -> None:
         "#!endif",
     )
     assert settings(tmp_path, *lines) == settings(tmp_path)
-    found = settings(tmp_path, *lines, options=("--modparams-version=6.1.4", "-A", "WITH_RPC", "-A", "NUMBER=5"))
+    found = settings(tmp_path, *lines, options=("--modparams-version=6.0.5", "-A", "WITH_RPC", "-A", "NUMBER=5"))
     assert (found.fifo_timeout, found.dgram_timeout) == (61, 5)
-    assert (found.modparams_version, found.modparams_define) == ("6.1.4", ("WITH_RPC", "NUMBER=5"))
-    (tmp_path / "settings.toml").write_text('modparams_define = ["WITH_RPC", "NUMBER=6"]\nmodparams_version = "6.1.0"')
+    assert (found.modparams_version, found.modparams_define) == ("6.0.5", ("WITH_RPC", "NUMBER=5"))
+    (tmp_path / "settings.toml").write_text('modparams_define = ["WITH_RPC", "NUMBER=6"]\nmodparams_version = "6.0.0"')
     config = ("--config", str(tmp_path / "settings.toml"))
     assert settings(tmp_path, *lines, options=config).dgram_timeout == 6
     found = settings(tmp_path, *lines, options=(*config, "--modparams-define=WITH_RPC", "-ANUMBER=0x7"))
     assert found.dgram_timeout == 7
-    assert "no such setting" in refusal(tmp_path, 'modparam("jsonrpcs", "modparams_version", "6.1.4")')
+    assert "no such parameter" in refusal(tmp_path, 'modparam("jsonrpcs", "modparams_version", "6.1.4")')
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ('modparam("jsonrpcs", "fifo_nmae", "x")', "fifo_nmae: no such setting; allowed: transport, "),
-        ('modparam("json.*", "list_file", "x")', "list_file: no such setting; allowed: transport, "),
-        ('modparam("htable", "htabel", "x")', "htabel: no such setting; allowed: htable, array_size_suffix, "),
-        ('modparam("dispatcher", "htable", "x")', "htable: no such setting; allowed: list_file, "),
+        ('modparam("jsonrpcs", "fifo_nmae", "x")', "fifo_nmae: no such setting; did you mean fifo_name?"),
+        ('modparam("json.*", "list_file", "x")', "list_file: no such parameter of jsonrpcs; allowed: dgram_group, "),
+        ('modparam("htable", "htabel", "x")', "htabel: no such parameter of htable; allowed: array_size_suffix, "),
+        ('modparam("dispatcher", "htable", "x")', "htable: no such parameter of dispatcher; allowed: attrs_col, "),
         ('modparam("jsonrpcs", "transport", "7")', "transport: '7' has the wrong type; allowed: a number"),
         ('modparam("jsonrpcs", "fifo_name", 7)', "fifo_name: 7 has the wrong type; allowed: a string in quotes"),
         ('modparam("htable", "timer_interval", "x")', "timer_interval: 'x' has the wrong type; allowed: a number"),
-        ('modparam("jsonrpcs", "debug", UNDEFINED)', "modparam: 'UNDEFINED' has no value; allowed: a number, "),
+        ('modparam("jsonrpcs", "debug", UNDEFINED)', "debug: 'UNDEFINED' has no value; allowed: a number, "),
         ('modparam("jsonrpcs", "debug" 3)', "modparam: ',' is missing before '3'; allowed: modparam("),
         ('modparam("jsonrpcs", "transport", 99)', "transport: 99 is not allowed; allowed: 0 to 15"),
         ('modparam("jsonrpcs", "http_listen", "x")', "http_listen: 'x' is not allowed; allowed: a Twisted endpoint"),
         ('modparam("htable", "htable", "a=>size=x;")', "htable: 'a=>size=x;' is not allowed; allowed: size from 0"),
         (
             'modparam("dispatcher", "list_file", "/none/here")',
-            "list_file: '/none/here' is not allowed; allowed: a list",
+            "list_file: /none/here: No such file or directory; ",
         ),
         ('include_file "none.cfg"', "none.cfg or "),
     ],
 )
 def test_errors(tmp_path: Path, line: str, reason: str) -> None:
     """What is wrong with a parameter stops the start, with file and line, whatever finds that out."""
-    message = refusal(tmp_path, 'modparam("htable", "htable", "b=>size=4;")', "/* two", "lines */", line)
-    assert message.startswith(f"jsonrpcs: modparams: {tmp_path / 'kamailio.cfg'}: line 8: {reason}")
+    lines = ('modparam("htable", "htable", "b=>size=4;")', "/* two", "lines */", line)
+    message = refusal(tmp_path, *lines, options=("--compatibility=5.6",))
+    assert message.startswith(f"jsonrpcs: {tmp_path / 'kamailio.cfg'}:8: {reason}")
 
 
 def test_errors_elsewhere(tmp_path: Path) -> None:
     """An error in what is given otherwise is not told to be in the file."""
     lines = ('modparam("jsonrpcs", "transport", 4)', 'modparam("jsonrpcs", "fifo_timeout", 5)')
     assert refusal(tmp_path, *lines, options=("--transport=99",)).startswith("jsonrpcs: transport: '99' is not allowed")
-    with pytest.raises(ConfigError, match=r"^modparams: .*none: No such file or directory; allowed: a readable"):
+    with pytest.raises(ConfigError, match=r"none: No such file or directory; allowed: a readable kamailio\.cfg"):
         read_modparams(str(tmp_path / "none"))
+
+
+def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """C{--check} tells all errors in a file, each with its line."""
+    lines = (
+        'modparam("jsonrpcs", "transport", "7")',
+        'modparam("jsonrpcs", "fifo_timeout", 0)',
+        'modparam("jsonrpcs", "debug", UNDEFINED)',
+        'modparam("nobody", "nothing", 1)',
+        'include_file "none.cfg"',
+    )
+    with pytest.raises(SystemExit):
+        parsed(tmp_path, *lines, options=("--check",))
+    told = capsys.readouterr().err
+    assert sorted(int(line) for line in re.findall(r"kamailio\.cfg:(\d+): ", told)) == [5, 6, 7, 8, 9]
 
 
 def test_newer_parameters(tmp_path: Path) -> None:
     """A parameter that nobody knows is an error, unless a newer Kamailio may have it."""
     line = 'modparam("dispatcher", "ds_from_the_future", 1)'
-    assert "no such setting" in refusal(tmp_path, line)
+    assert "no such parameter" in refusal(tmp_path, line, options=("--compatibility=5.6",))
     options = parsed(
         tmp_path, line, options=("--modparams-version=6.1.4", "--fifo-name=", "--dgram-socket=udp:127.0.0.1:0")
     )
@@ -249,6 +261,16 @@ def test_newer_parameters(tmp_path: Path) -> None:
     assert "no such setting" in refusal(
         tmp_path, 'modparam("jsonrpcs", "future", 1)', options=("--modparams-version=6.1.4",)
     )
+
+
+def test_version(tmp_path: Path) -> None:
+    """Without C{modparams_version} the version is what C{compatibility} says."""
+    lines = ("#!ifdef KAMAILIO_5_6_3", 'modparam("jsonrpcs", "fifo_timeout", 56)', "#!endif")
+    newer = ("#!ifdef KAMAILIO_6_1_4", 'modparam("jsonrpcs", "fifo_timeout", 61)', "#!endif")
+    assert settings(tmp_path, *lines, *newer).fifo_timeout == 61
+    assert settings(tmp_path, *lines, *newer, options=("--compatibility=5.6",)).fifo_timeout == 56
+    options = ("--compatibility=5.6", "--modparams-version=6.1.4")
+    assert settings(tmp_path, *lines, *newer, options=options).fifo_timeout == 61
 
 
 def test_log(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.config import kamailiocfg
 from jsonrpcs_tx.config.kamailiocfg import KamailioCfgError
 from jsonrpcs_tx.config.kamailiowords import KEYWORDS, NUMBERS
-from jsonrpcs_tx.config.modparams import _TYPES, read_modparams
+from jsonrpcs_tx.config.modparams import _TYPES, VERSIONS, read_modparams
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.options import Options
 from jsonrpcs_tx.state.tables import read_definition
@@ -96,6 +96,9 @@ def test_words(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("module", "name"), [(module, name) for module, names in _TYPES.items() for name in names])
 def test_types(tmp_path: Path, module: str, name: str) -> None:
     """A parameter takes a number, a string or both, as Kamailio's does."""
+    if name == "rpc_exec_delta":
+        assert not takes_text(tmp_path, f"{name} = 1\n")  # it came later
+        return
     if module == "core":
         assert takes_text(tmp_path, f'{name} = "x"\n')
         assert not takes_text(tmp_path, f"{name} = 1\n")
@@ -184,10 +187,10 @@ def running(path: Path, arguments: Sequence[str] = (), run_dir: bool = True) -> 
             server.stop()
 
 
-def settings_of(path: Path, directory: Path, *arguments: str) -> Settings:
+def settings_of(path: Path, *arguments: str) -> Settings:
     """What C{twistd jsonrpcs --modparams} makes of a file."""
     options = Options()
-    options.parseOptions(["--modparams", str(path), f"--run-dir={directory}", *arguments])
+    options.parseOptions(["--modparams", str(path), "--compatibility=5.6", *arguments])
     return options.settings
 
 
@@ -196,7 +199,7 @@ def check(path: Path, defines: Mapping[str, str] | None = None) -> Settings:
     given = [f"{name}={value}" if value else name for name, value in (defines or {}).items()]
     ours = [argument for one in given for argument in ("-A", one)]
     with running(path, ours) as server:
-        settings = settings_of(path, server.directory, *ours)
+        settings = settings_of(path, f"--run-dir={server.directory}", *ours)
         expected = {}
         targets = []
         if settings.enables(2):
@@ -212,7 +215,7 @@ def check(path: Path, defines: Mapping[str, str] | None = None) -> Settings:
         assert server.sockets() == expected
         reply = server.raw(targets[0], "core.version")
         assert (b"\n\t" in reply) == bool(settings.pretty_format)
-        loaded = kamailiocfg.read(path, defines=given, environment=ENVIRONMENT)
+        loaded = kamailiocfg.read(path, VERSIONS["5.6"], given, ENVIRONMENT)
         if "htable" in loaded:
             check_tables(server, targets[0], settings)
         if "kex" in loaded:
@@ -232,7 +235,7 @@ def check_tables(server: Running, target: str, settings: Settings) -> None:
 def check_defines(server: Running, target: str, path: Path, given: Sequence[str]) -> None:
     """All defines at the end of the file have the values that they have here."""
     theirs = {one["name"]: one["value"] for one in server.call(target, "core.ppdefines_full")}
-    reader = kamailiocfg._Reader(str(path), kamailiocfg.DEFAULT_VERSION, given, ENVIRONMENT, ())
+    reader = kamailiocfg._Reader(str(path), VERSIONS["5.6"], given, ENVIRONMENT, ())
     reader.read()
     ours = {name: value or "none" for name, value in reader.preprocessor.defines.items()}
     assert theirs == ours
@@ -433,7 +436,7 @@ def test_packaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         pytest.skip(f"needs {PACKAGED}")
     settings = check(PACKAGED)
     assert settings.pretty_format == 1
-    assert read_modparams(str(PACKAGED)).parameters
+    assert read_modparams(str(PACKAGED)).given
     with_local = shutil.copytree(PACKAGED.parent, tmp_path / "etc") / PACKAGED.name
     (with_local.parent / "kamailio-local.cfg").write_text("#!define WITH_ANTIFLOOD\n")
     assert {one.name for one in map(read_definition, check(with_local).htable)} == {"ipban"}
@@ -468,7 +471,7 @@ def test_run_dir(tmp_path: Path) -> None:
         path = tmp_path / "kamailio.cfg"
         text = f'run_dir = "{directory}"\nlog_stderror=yes\nauto_aliases=no\nloadmodule "jsonrpcs.so"\n{TAIL}'
         path.write_text(text)
-        assert read_modparams(str(path)).values == {"run_dir": directory}
+        assert settings_of(path).run_dir == directory
         with running(path, run_dir=False) as server:
             server.wait_for(f"unix:{directory}/kamailio_rpc.sock")
 
@@ -489,7 +492,7 @@ def test_broken(tmp_path: Path, seed: int) -> None:
     path.write_text(text)
     given = [f"{name}={value}" if value else name for name, value in writer.defines.items()]
     try:
-        kamailiocfg.read(path, defines=given, environment=ENVIRONMENT)
+        kamailiocfg.read(path, VERSIONS["5.6"], given, ENVIRONMENT)
     except KamailioCfgError as error:
         reason = error.reason
     else:

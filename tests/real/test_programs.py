@@ -61,7 +61,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running(directory: Path) -> Iterator[Server]:
-    options = ("--pretty-format=1", f"--fifo-reply-dir={_KAMCTL_REPLY_DIR}", *Kamailio.OPTIONS)
+    options = ("--pretty-format=1", "--compatibility=5.6", f"--fifo-reply-dir={_KAMCTL_REPLY_DIR}", *Kamailio.OPTIONS)
     with Server(directory, *options) as server:
         yield server
 

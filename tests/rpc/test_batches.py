@@ -16,7 +16,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc import batches
 from jsonrpcs_tx.rpc.batches import MAX_WAITING, MAX_WAITING_OF_CLIENT, SLICE
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.pretty import layout
+from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Registry, command
 from tests.support import (
     ECHO,
@@ -188,7 +188,7 @@ def test_layout_for_people() -> None:
     slow.turn()
     _, compact = plain.send(*calls)
     plain.turn()
-    assert replies[0].body == layout(compact[0].body)
+    assert replies[0].body == Layout(elements_on_lines=True).document(compact[0].body)
 
 
 def test_jsonrpc_exec() -> None:

@@ -117,10 +117,10 @@ def test_client_leaves() -> None:
     later.cancel()
     assert replies == [(500, "Command Cancelled")]
     assert (served.gauges(), stubborn.cancelled) == ((0, 1), 1)
-    assert served.clock.getDelayedCalls() == []
     later.cancel()
     stubborn.end()
     assert (served.gauges(), stubborn.cancelled) == ((0, 0), 1)
+    assert served.clock.getDelayedCalls() == []
 
 
 def test_overdue_are_limited() -> None:

@@ -578,7 +578,7 @@ def test_pretty_format(clock: Clock) -> None:
     caller = Caller(clock, returner(succeed([1])), pretty_format=True)
     replies: list[Reply] = []
     caller.start("later").addCallback(replies.append)
-    assert replies[0].body == b'{\n\t"jsonrpc":\t"2.0",\n\t"result":\t[1],\n\t"id":\t1\n}'
+    assert replies[0].body == b'{\n\t"jsonrpc":\t"2.0",\n\t"result":\t[\n\t\t1\n\t],\n\t"id":\t1\n}'
     assert caller.send("{").body.startswith(b'{\n\t"jsonrpc":\t"2.0",\n\t"error":\t{\n\t\t"code":\t-32700,\n')
 
 

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.rpc.pretty import MAX_LENGTH, layout
+from jsonrpcs_tx.rpc.pretty import MAX_LENGTH, Layout
 from tests.support import DATA
+
+layout = Layout(elements_on_lines=False).document
+newer = Layout(elements_on_lines=True).document
 
 CAPTURES = [
     capture
@@ -61,6 +64,31 @@ def test_layout(value: Any, text: str) -> None:
     assert layout(compact(value)).decode() == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([], "[\n]"),
+        ({"a": []}, '{\n\t"a":\t[\n\t]\n}'),
+        ({"a": [1, "b"]}, '{\n\t"a":\t[\n\t\t1,\n\t\t"b"\n\t]\n}'),
+        ([{}, [[]]], "[\n\t{\n\t},\n\t[\n\t\t[\n\t\t]\n\t]\n]"),
+        ([{"a": [{"b": None}]}], '[\n\t{\n\t\t"a":\t[\n\t\t\t{\n\t\t\t\t"b":\tnull\n\t\t\t}\n\t\t]\n\t}\n]'),
+        ({"a": "{}[],:"}, '{\n\t"a":\t"{}[],:"\n}'),
+    ],
+)
+def test_newer_layout(value: Any, text: str) -> None:
+    """Since version 6 each element of an array is on a line of its own."""
+    assert newer(compact(value)).decode() == text
+
+
+@pytest.mark.parametrize("elements_on_lines", [False, True])
+def test_array_of_parts(elements_on_lines: bool) -> None:
+    """An array of elements that were laid out one by one looks as if it had been laid out at once."""
+    layout = Layout(elements_on_lines)
+    elements: list[Any] = [{"a": [1, {}]}, 2, [[], [3]]]
+    parts = [layout.element(compact(element)) for element in elements]
+    assert layout.array(parts) == layout.document(compact(elements))
+
+
 def test_too_long() -> None:
     """A document that would take long to lay out stays compact."""
     longest = compact(["x" * (MAX_LENGTH - 6), 1])
@@ -74,3 +102,4 @@ def test_too_long() -> None:
 def test_value_is_kept(value: Any) -> None:
     """Whatever is laid out says the same as before."""
     assert json.loads(layout(compact(value))) == json.loads(compact(value))
+    assert json.loads(newer(compact(value))) == json.loads(compact(value))

@@ -5,6 +5,7 @@ import json
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Optional
 
 import pytest
@@ -238,14 +239,15 @@ def test_usage_fault(dialect: Any, params: str, own: bool) -> None:
 @pytest.mark.parametrize("name", ["", " ", "a b", "a\n", "é", "a\0", "\x7f"])
 def test_bad_name(name: str) -> None:
     """A name that clients could not type is refused, and the message says what is allowed."""
-    with pytest.raises(ValueError, match=r"command name .* allowed is printable ASCII without blanks"):
+    place = r"test_registry \(.*test_registry\.py:\d+\)"
+    with pytest.raises(ValueError, match=rf"command name .*{place}: allowed is printable ASCII without blanks"):
         command(name)
 
 
 @pytest.mark.parametrize("name", [None, 5, b"m", taking(int)], ids=["None", "number", "bytes", "no parentheses"])
 def test_name_is_no_string(name: Any) -> None:
     """A decorator without parentheses, or whose name is no string, is refused with a message that says so."""
-    with pytest.raises((TypeError, ValueError), match="command name"):
+    with pytest.raises((TypeError, ValueError), match=r"(?s)command.* name.*test_registry\.py:\d+\)|without a name"):
         command(name)
 
 
@@ -290,8 +292,69 @@ def test_bad_function(function: Callable[..., Any], reason: str) -> None:
 
 def test_class_in_place_of_instance() -> None:
     """A class is refused with a message that asks for an instance of it."""
-    with pytest.raises(TypeError, match=r"Family \(.*test_registry\.py:\d+\) is a class: .*instance of it, Family\("):
+    place = r"Family \(.*test_registry\.py:\d+\)"
+    held = r"holds family\.next, family\.a, family\.b; "
+    with pytest.raises(TypeError, match=rf"{place} is a class: {held}allowed is an instance of it, Family\("):
         Registry(Family)
+
+
+def test_no_parentheses() -> None:
+    """A decorator without its name says so, and where the function is."""
+    with pytest.raises(TypeError, match=r"test_no_parentheses.*test_registry\.py:\d+\): @command without a name"):
+
+        @command  # type: ignore[arg-type]
+        def function() -> None: ...
+
+
+class _Odd:
+    def __init__(self) -> None:
+        raise AssertionError("nobody makes one")
+
+    @property
+    @command("odd.property")
+    def value(self) -> int:
+        return 1
+
+    @cached_property
+    @command("odd.cached")
+    def cached(self) -> int:
+        return 1
+
+    @command("odd.self")
+    def without_self() -> int:  # type: ignore[misc]
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [
+        ("value", r"command odd\.property: .*_Odd\.value \(.*test_registry\.py:\d+\): a property is no command"),
+        ("cached", r"command odd\.cached: .*_Odd\.cached \(.*test_registry\.py:\d+\): a property is no command"),
+        ("without_self", r"command odd\.self: .*without_self \(.*test_registry\.py:\d+\): invalid method signature"),
+    ],
+)
+def test_members_that_are_no_methods(member: str, reason: str) -> None:
+    """A property that a command was made of is refused, and not left out; so is a method that takes no C{self}."""
+    source = type("Odd", (), {member: vars(_Odd)[member]})()
+    with pytest.raises(TypeError, match=reason):
+        Registry(source)
+
+
+def test_decorated_property() -> None:
+    """A property under the decorator is refused at once."""
+    with pytest.raises(TypeError, match=r"command odd: .*test_registry\.py:\d+\): a property is no command"):
+        command("odd")(vars(_Odd)["value"])
+
+
+def test_nothing_to_add() -> None:
+    """What holds no command is named with its file."""
+    for source, place in (
+        (names, r"names \(.*test_registry\.py:\d+\)"),
+        (types, r"types \(.*types\.py\)"),
+        ("x", "'x'"),
+    ):
+        with pytest.raises(TypeError, match=place + " holds no commands"):
+            Registry(source)
 
 
 class Family:

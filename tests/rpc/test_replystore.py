@@ -195,7 +195,7 @@ def test_leftovers(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (1, 1))
     (tmp_path / names[1]).touch()
-    store.ReplyStore(str(tmp_path))
+    store.ReplyStore(str(tmp_path)).remove_leftovers()
     assert sorted(os.listdir(tmp_path)) == sorted(names[1:])
 
 

@@ -24,7 +24,7 @@ from jsonrpcs_tx.client.targets import parse_target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
-PATIENCE = 60
+PATIENCE = 15
 """Seconds after which what should happen at once counts as not happening."""
 
 
@@ -133,6 +133,11 @@ class Server:
             if not self._news.wait_for(look, PATIENCE):
                 raise AssertionError(f"nothing like {pattern!r} in the log:\n" + "\n".join(self.log))
             return found[0]
+
+    def children(self) -> list[int]:
+        """The process ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def call(self, transport: str, document: bytes) -> bytes:
         """Send a document and return the reply; empty where there is none."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonrpcs_tx.client.blocking import Client
@@ -28,12 +29,15 @@ def free_port() -> int:
 class Kamailio:
     """Kamailio in a directory of its own, with the settings that the tests' servers have.
 
+    @param more: further lines of its configuration.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
-    def __init__(self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/") -> None:
+    def __init__(
+        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+    ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
         # Its paths have a limit that pytest's directories exceed.
@@ -54,6 +58,8 @@ class Kamailio:
             f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
             'modparam("htable", "htable", "a=>size=4;")',
+            'modparam("pv", "shvset", "number=i:5")',
+            'modparam("pv", "shvset", "text=s:hello")',
             'modparam("dispatcher", "reload_delta", 0)',
             f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
             'modparam("jsonrpcs", "transport", 7)',
@@ -61,6 +67,7 @@ class Kamailio:
             f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',
             f'modparam("jsonrpcs", "fifo_reply_dir", "{reply_dir}")',
             f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
+            *more,
             "request_route { exit; }",
             "event_route[xhttp:request] { jsonrpc_dispatch(); }",
         ]
@@ -68,7 +75,10 @@ class Kamailio:
         self._log = directory / "kamailio.log"
         self.start()
 
-    OPTIONS = ("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}")
+    OPTIONS = (
+        *("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}"),
+        *("--shvset=number=i:5", "--shvset=text=s:hello"),
+    )
     """The options with which this server has the same."""
 
     def __enter__(self) -> "Kamailio":

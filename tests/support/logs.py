@@ -21,6 +21,14 @@ def observed(note: Callable[[LogEvent], object]) -> Iterator[None]:
         globalLogPublisher.removeObserver(observer)
 
 
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """The lines that are logged meanwhile, of any level."""
+    lines: list[str] = []
+    with observed(lambda event: lines.append(formatEvent(event))):
+        yield lines
+
+
 def warnings(events: Iterable[LogEvent]) -> list[str]:
     """The texts of the warnings among events."""
     return [formatEvent(event) for event in events if event["log_level"].name == "warn"]

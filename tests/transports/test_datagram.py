@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import BURST, throttle
@@ -100,8 +101,8 @@ class DatagramCase(TransportCase):
 
     def make_service(self, value: str) -> DatagramService:
         options = Settings(run_dir=str(self.directory), dgram_socket=value, **self.settings)
-        resource: Any = None
-        (service,) = make_transports(Parts(options, self.dispatcher, resource, reactor))
+        none: Any = None
+        (service,) = make_transports(Parts(options, self.dispatcher, none, none, reactor))
         return service
 
     def start(self, value: str) -> DatagramService:
@@ -249,6 +250,7 @@ class Udp4Tests(EveryKind, DatagramCase):
 
     def test_foreign_address(self) -> None:
         """An address that this machine does not have is refused in words."""
+        self.dispatcher.access.replace([read_rule("udp 192.0.2.0/24 allow *")])
         error = str(start_error(self.make_service("udp:192.0.2.1:8090")))
         reason = f"{os.strerror(errno.EADDRNOTAVAIL)}; allowed: a free address of this machine"
         assert error == f"dgram_socket: udp:192.0.2.1:8090: {reason}"

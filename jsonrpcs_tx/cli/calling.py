@@ -1,0 +1,135 @@
+"""Calls as the sub-commands make them: with typed parameters, and errors that say what might have been meant."""
+
+import sys
+from time import monotonic
+
+from jsonrpcs_tx.cli.exits import CallError, UsageError
+from jsonrpcs_tx.client.errors import ClientError, Refused
+from jsonrpcs_tx.rpc.faults import Fault
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jsonrpcs_tx.cli.parser import Arguments
+    from jsonrpcs_tx.cli.where import Server
+    from jsonrpcs_tx.client.core import Params, Reply
+
+_UNKNOWN_METHOD = "method not found"
+"""What servers answer where they have no such method, in lower case."""
+
+HINT_SECONDS = 1.0
+"""How long a server may take to say which methods it has, after a mistake."""
+
+
+class Caller:
+    """Calls the methods of a server.
+
+    @param keeps_bytes: whether L{reply} is to hold what came.
+    @ivar server: the server.
+    @ivar reply: the bytes of the last reply; empty: there is none, or they are not kept.
+    """
+
+    def __init__(self, server: "Server", keeps_bytes: bool = False) -> None:
+        self.server = server
+        self.reply = b""
+        self._client = server.client(self._read if keeps_bytes else None)
+        self._signatures: dict[str, list[list[str]]] = {}
+
+    def __enter__(self) -> "Caller":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._client.close()
+
+    def call(self, method: str, words: "Sequence[str]" = (), params: "Params | None" = None) -> object:
+        """Call a method.
+
+        @param words: its parameters as they are written on a command line.
+        @param params: its parameters as values, in place of words.
+        @return: the result.
+        @raise UsageError: a word is not what the method takes.
+        @raise CallError: the server answered with a fault, or there is no reply.
+        """
+        deadline = monotonic() + self.server.timeout
+        try:
+            if params is None:
+                params = self._typed(method, words) if words else ()
+            return self._outcome(method, params, max(deadline - monotonic(), 0.001))
+        except Fault as fault:
+            suggestion = self.suggestion(method) if fault.text.lower() == _UNKNOWN_METHOD else ""
+            raise CallError(fault, f"{self.server.name}: {method}: {fault}{suggestion}") from None
+        except ClientError as error:
+            raise CallError(error, str(error)) from None
+
+    def _typed(self, method: str, words: "Sequence[str]") -> list[object]:
+        from jsonrpcs_tx.cli.parameters import values  # many calls have none
+
+        return values(method, words, self.signatures)
+
+    def suggestion(self, method: str) -> str:
+        """The names that may have been meant where a server has no such method, as the end of a message; empty: none
+        is near.
+        """
+        from jsonrpcs_tx.catalogue import nearest
+
+        near = nearest(method, tuple(self._methods()))
+        return f"; did you mean {_either(near)}?" if near else ""
+
+    def _methods(self) -> list[str]:
+        """The methods that the server says it has; empty: it does not say."""
+        try:
+            found = self._outcome("system.listMethods", (), min(HINT_SECONDS, self.server.timeout))
+        except (Fault, ClientError):
+            return []
+        return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+
+    def _read(self, document: bytes) -> "Reply":
+        from jsonrpcs_tx.client.core import read_reply
+
+        self.reply = document
+        return read_reply(document)
+
+    def signatures(self, method: str) -> list[list[str]]:
+        """The signatures of a method: the type of the result, then those of the parameters, for each number of
+        parameters. They are asked for once. Empty: the server does not tell.
+
+        @raise ClientError: it cannot be asked.
+        """
+        if method not in self._signatures:
+            try:
+                told = self._outcome("system.methodSignature", [method], self.server.timeout)
+            except (Fault, Refused):
+                told = None  # Kamailio does not know them, and rules may allow the method alone
+            self._signatures[method] = list(filter(_is_signature, told)) if isinstance(told, list) else []
+        return self._signatures[method]
+
+    def _outcome(self, method: str, params: "Params", timeout: float) -> object:
+        if isinstance(params, dict):
+            outcome = self._client.batch([(method, params)], timeout)[0]
+            if isinstance(outcome, Fault | ClientError):
+                raise outcome
+            return outcome
+        return self._client.call(method, *params, timeout=timeout)
+
+
+def given_params(arguments: "Arguments") -> "Params | None":
+    """The parameters that the option C{--params} has; None: words have them.
+
+    @raise UsageError: they cannot be read, or there are words as well.
+    """
+    if arguments.params is None:
+        return None
+    if len(arguments.words) > 1:
+        raise UsageError("--params: there are parameters as words as well; allowed: one of them")
+    from jsonrpcs_tx.cli.parameters import document
+
+    return document(sys.stdin.read() if arguments.params == "-" else arguments.params)
+
+
+def _is_signature(one: object) -> bool:
+    return isinstance(one, list) and bool(one) and all(isinstance(word, str) for word in one)
+
+
+def _either(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,107 @@
+"""Servers on this machine: the sockets and FIFOs at Kamailio's usual places, and those that a kamailio.cfg names."""
+
+import os
+import re
+import stat
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jsonrpcs_tx.cli.configuration import Configuration
+
+SOCKET = "kamailio_rpc.sock"
+FIFO = "kamailio_rpc.fifo"
+"""What Kamailio calls them if it is not told otherwise."""
+
+
+_IP = re.compile("(udp|tcp)[46]?:")
+
+
+class Place:
+    """A server that was found.
+
+    @ivar target: all ways to it, as text.
+    @ivar options: of the target.
+    @ivar origin: where it was found, in words.
+    """
+
+    __slots__ = ("options", "origin", "target")
+
+    def __init__(self, ways: list[str], origin: str, options: dict[str, str]) -> None:
+        self.target = ",".join(ways)
+        self.origin = origin
+        self.options = options
+
+
+def places(configuration: "Configuration") -> list[Place]:
+    """All servers that are found, each once."""
+    found: list[Place] = []
+    seen: set[str] = set()
+    for place in (*_named_by_kamailio(configuration), *_usual(configuration)):
+        ways = set(place.target.split(","))
+        if seen.isdisjoint(ways):
+            found.append(place)
+        seen |= ways
+    return found
+
+
+def first_places(configuration: "Configuration") -> list[Place]:
+    """The servers at the usual places; only if there are none, those that a kamailio.cfg names, since reading it takes
+    longer than a call.
+    """
+    return list(_usual(configuration)) or list(_named_by_kamailio(configuration))
+
+
+def looked_at(configuration: "Configuration") -> list[str]:
+    """The directories and files in which servers are looked for."""
+    return [*configuration.run_dirs, *configuration.kamailio_cfgs]
+
+
+def _usual(configuration: "Configuration") -> "Iterator[Place]":
+    for directory in configuration.run_dirs:
+        ways = _existing([f"{directory}/{SOCKET}"], [f"{directory}/{FIFO}"])
+        if ways:
+            yield Place(ways, directory, {})
+
+
+def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
+    for path in configuration.kamailio_cfgs:
+        if not os.path.exists(path):
+            continue
+        values = _modparams(path)
+        sockets = values.get("dgram_socket", [])
+        over_ip = [value for value in (*sockets, *values.get("tcp_socket", [])) if _IP.match(value)]
+        ways = _existing([value.removeprefix("unix:") for value in sockets], values.get("fifo_name", []))
+        reply_dirs = values.get("fifo_reply_dir", []) if ways else []
+        ways += [_IP.sub(r"\1:", value).replace(":0.0.0.0:", ":127.0.0.1:") for value in over_ip]
+        if ways:
+            yield Place(ways, path, {"reply_dir": reply_dirs[-1]} if reply_dirs else {})
+
+
+def _existing(sockets: list[str], fifos: list[str]) -> list[str]:
+    """As targets, those of absolute paths at which there is a socket or a FIFO."""
+    return [
+        f"{scheme}:{os.path.realpath(path)}"
+        for scheme, kind, paths in (("unix", stat.S_ISSOCK, sockets), ("fifo", stat.S_ISFIFO, fifos))
+        for path in paths
+        if os.path.isabs(path) and "," not in path and _is(kind, path)
+    ]
+
+
+def _is(kind: "Callable[[int], bool]", path: str) -> bool:
+    try:
+        return kind(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _modparams(path: str) -> dict[str, list[str]]:
+    """What the modparam lines for jsonrpcs in a kamailio.cfg say, each value as text; nothing if it cannot be read."""
+    from jsonrpcs_tx.config.kamailiocfg import CORE, read
+
+    found = read(path, note=lambda problem: None)  # what is wrong in it is Kamailio's to tell
+    values: dict[str, list[str]] = {}
+    for one in (*found.get(CORE, ()), *found.get("jsonrpcs", ())):
+        values.setdefault(one.name, []).append(str(one.value))
+    return values

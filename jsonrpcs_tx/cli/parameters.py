@@ -1,0 +1,150 @@
+"""The words of a command line as parameters of a method, each of the type that the method takes."""
+
+import re
+
+from jsonrpcs_tx.catalogue import find
+from jsonrpcs_tx.cli.exits import UsageError
+from jsonrpcs_tx.client.documents import NotJson, decode
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence, Set
+    from typing import TypeAlias
+
+    from jsonrpcs_tx.client.core import Params
+
+    Ask: TypeAlias = Callable[[str], list[list[str]]]
+    """Asks the server for the signatures of a method; empty: it does not tell."""
+    Types: TypeAlias = Set[str]
+    """The types that a parameter may have, in the words of C{system.methodSignature}."""
+
+_ALLOWED = {
+    "int": "a whole number",
+    "double": "a number",
+    "boolean": "true or false",
+    "nil": "null",
+    "array": "a JSON array",
+    "struct": "a JSON object",
+    "string": "text",
+}
+"""The words of signatures, and what they mean."""
+
+_CATALOGUE = {
+    "int": {"int"},
+    "uint": {"int"},
+    "float": {"double"},
+    "str": {"string"},
+    "any": {"string"},  # a server takes it for a number if it wants one
+    "int/str": {"double", "string"},
+}
+"""The types of the catalogue in the words of signatures."""
+
+_PREFIXES = {"s": {"string"}, "i": {"int"}, "f": {"double"}, "json": set(_ALLOWED) - {"string"}}
+_UNKNOWN = {"double", "string"}
+"""What a parameter takes of which nothing is known: a number where it looks like one, else text."""
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
+"""What looks like a number. 0049 does not: it is a telephone number."""
+
+_NO_TEXT = re.compile(rf"{_NUMBER.pattern}|true|false|null|[\[{{].*", re.DOTALL)
+"""What might be something else than text."""
+
+_LEADING_ZEROS = re.compile(r"(?<=^)0+(?=[0-9])|(?<=^-)0+(?=[0-9])")
+"""JSON has none."""
+
+_LONGEST = 40
+"""Characters of a word in a message."""
+
+
+def values(method: str, words: "Sequence[str]", ask: "Ask") -> list[object]:
+    """The parameters that words stand for.
+
+    @param ask: is called where the catalogue does not know the method, and a word may be something else than text.
+    @raise UsageError: a word is not of the type that its prefix or the method asks for.
+    """
+    types_at = _types(method, words, ask) if words else _unknown
+    return [_value(f"{method}: parameter {place + 1}", word, types_at(place)) for place, word in enumerate(words)]
+
+
+def document(text: str) -> "Params":
+    """The parameters that one JSON document has.
+
+    @raise UsageError: it is not JSON, or neither an array nor an object.
+    """
+    try:
+        value = decode(text.encode(errors="surrogateescape"))
+    except NotJson as error:
+        raise UsageError(f"--params: {error}; allowed: a JSON array or object") from None
+    if not isinstance(value, list | dict):
+        raise UsageError("--params: it is neither an array nor an object; allowed: one of these in JSON")
+    return value
+
+
+def _types(method: str, words: "Sequence[str]", ask: "Ask") -> "Callable[[int], Types]":
+    """Tells the types of the parameters of a method by their places."""
+    entry = find(method)
+    if entry is None:
+        may_matter = any(_NO_TEXT.fullmatch(word) for word in words)
+        longest = max(ask(method), key=len, default=[])[1:] if may_matter else []
+        if not longest:
+            return _unknown
+        types = [set(words.split(" or ")) & _ALLOWED.keys() or _UNKNOWN for words in longest]
+        return lambda place: types[min(place, len(types) - 1)]  # the last one may come again
+
+    def of_entry(place: int) -> "Types":
+        parameter = entry.parameter(place)
+        if parameter is None:
+            return _UNKNOWN
+        if parameter.type == "int/str" and "str" in words[:place]:
+            return {"string"}
+        return _CATALOGUE[parameter.type]
+
+    return of_entry
+
+
+def _unknown(place: int) -> "Types":
+    return _UNKNOWN
+
+
+def _value(place: str, word: str, types: "Types") -> object:
+    """What a word stands for.
+
+    @param place: what the parameter is called in messages.
+    @raise UsageError: it stands for nothing of these types.
+    """
+    prefix, colon, rest = word.partition(":")
+    if colon and prefix in _PREFIXES:
+        word, types = rest, _PREFIXES[prefix]
+        if prefix == "s":
+            return word
+    if "string" in types:
+        is_number = not types.isdisjoint(("double", "int")) and _NUMBER.fullmatch(word)
+        return decode(word.encode()) if is_number else word
+    try:
+        value = decode(_LEADING_ZEROS.sub("", word).encode(errors="surrogateescape"))
+    except NotJson:
+        pass
+    else:
+        if prefix == "json" or not types.isdisjoint(_types_of(value)):
+            return value
+    allowed = " or ".join(meaning for kind, meaning in _ALLOWED.items() if kind in types)
+    shown = word if len(word) <= _LONGEST else f"{word[:_LONGEST]}..."
+    raise UsageError(f"{place}: {shown!r} is not allowed; allowed: {allowed}, or s:{shown} for text")
+
+
+def _types_of(value: object) -> "Types":
+    """The types that a value fits."""
+    for kind, types in _OF_JSON:
+        if isinstance(value, kind):
+            return types
+    return {"double"}  # a float, or a Decimal
+
+
+_OF_JSON: "tuple[tuple[type, Types], ...]" = (
+    (str, {"string"}),
+    (bool, {"boolean"}),  # before int, of which it is a subclass
+    (int, {"int", "double"}),
+    (list, {"array"}),
+    (dict, {"struct"}),
+    (type(None), {"nil"}),
+)

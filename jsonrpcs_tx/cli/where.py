@@ -1,0 +1,186 @@
+"""Which servers a command line means."""
+
+import os
+
+from jsonrpcs_tx.cli.exits import NothingFound, UsageError
+from jsonrpcs_tx.client.blocking import TIMEOUT, Client
+from jsonrpcs_tx.client.targets import SCHEMES, Target, TargetError, parse_target
+
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from jsonrpcs_tx.cli.parser import Arguments
+    from jsonrpcs_tx.client.core import Reply
+
+VARIABLE = "JSONRPCS_TO"
+"""Of the environment: the target where no option names one."""
+
+_OPTIONS = ("tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
+"""Options of a target that the command line has as well."""
+
+
+_ASKED = ("password_command", "password_prompt")
+"""How a profile gets a password that takes somebody's time."""
+
+
+class Server:
+    """A server that is to be called.
+
+    @ivar name: what it was called: the name of a profile, or its target.
+    @ivar target: where it is.
+    @ivar timeout: seconds that a call may take.
+    @ivar origin: how it is known, in words.
+    """
+
+    __slots__ = ("name", "origin", "target", "timeout")
+
+    def __init__(self, name: str, target: Target, timeout: float, origin: str) -> None:
+        self.name = name
+        self.target = target
+        self.timeout = timeout
+        self.origin = origin
+
+    def client(self, read: "Callable[[bytes], Reply] | None" = None) -> Client:
+        """A client for it.
+
+        @param read: reads replies, see L{Client}; None: as usual.
+        """
+        return Client(self.target, self.timeout) if read is None else Client(self.target, self.timeout, read=read)
+
+
+def servers(arguments: "Arguments") -> list[Server]:
+    """The servers that a command line means; at least one.
+
+    @raise UsageError: it names none that there is, or leaves it open which is meant.
+    @raise NothingFound: it names none, and there is none.
+    """
+    if arguments.all:
+        if arguments.to:
+            raise UsageError("--all and --to: only one of them can be followed")
+        found = known(arguments)
+        if not found:
+            raise NothingFound("--all: there is no profile, and no server was found; say where one is: --to TARGET")
+        return found
+    texts = arguments.to or [os.environ.get(VARIABLE) or _default()]
+    return [named(text, arguments) if text else _found(arguments) for text in dict.fromkeys(texts)]
+
+
+def server(arguments: "Arguments") -> Server:
+    """The one server that a command line means.
+
+    @raise UsageError: it means several, or none that there is.
+    @raise NothingFound: it names none, and there is none.
+    """
+    found = servers(arguments)
+    if len(found) > 1:
+        assert arguments.subcommand is not None
+        raise UsageError(f"{arguments.subcommand.name}: {len(found)} servers are named; allowed: one")
+    return found[0]
+
+
+def asks_password(arguments: "Arguments") -> bool:
+    """Whether somebody would have to type a password in, or a command would be run for it.
+
+    @raise UsageError: the configuration cannot be used.
+    """
+    if arguments.user is not None or arguments.password_file is not None:
+        return arguments.password_file is None
+    from jsonrpcs_tx.cli import configuration
+
+    settings = configuration.read()
+    name = (arguments.to or [os.environ.get(VARIABLE) or settings.default])[0]
+    profile = settings.profiles.get(name)
+    return profile is not None and profile.password is not None and profile.password[0] in _ASKED
+
+
+def known(arguments: "Arguments") -> list[Server]:
+    """The servers of all profiles, that of the environment, and those that are found on this machine."""
+    from jsonrpcs_tx.cli import configuration, discovery
+
+    settings = configuration.read()
+    listed = [_of_profile(name, arguments) for name in settings.profiles]
+    text = os.environ.get(VARIABLE)
+    if text and text not in settings.profiles:
+        listed.append(named(text, arguments, VARIABLE))
+    urls = {one.url for server in listed for one in server.target.each}
+    for place in discovery.places(settings):
+        found = made(place.target, place.target, arguments, place.options, place.origin)
+        if urls.isdisjoint(one.url for one in found.target.each):
+            listed.append(found)
+    return listed
+
+
+def named(text: str, arguments: "Arguments", origin: str = "--to") -> Server:
+    """The server of a URL, or of a profile's name.
+
+    @param origin: of the URL.
+    @raise UsageError: there is none.
+    """
+    scheme, colon, _ = text.partition(":")
+    if colon and scheme in SCHEMES:
+        found = made(text, text, arguments, {}, origin)
+        found.name = str(found.target)  # without a password
+        return found
+    return _of_profile(text, arguments)
+
+
+def made(
+    name: str,
+    text: str,
+    arguments: "Arguments",
+    options: "Mapping[str, str]",
+    origin: str,
+    timeout: float | None = None,
+) -> Server:
+    """A server with the options of a command line, which go before those that it has of its own.
+
+    @param text: its target.
+    @param options: of the target, without those of the command line.
+    @param timeout: its own; None: the usual one.
+    @raise UsageError: the target is none, or does not take an option.
+    """
+    given = {option: value for option in _OPTIONS if (value := getattr(arguments, option)) is not None}
+    if arguments.user is not None or arguments.password_file is not None:
+        from jsonrpcs_tx.cli import passwords
+
+        given.update(passwords.given(name, arguments.user, arguments.password_file))
+    try:
+        target = parse_target(text, **{**options, **given})
+    except TargetError as error:
+        raise UsageError(str(error)) from None
+    return Server(name, target, arguments.timeout or timeout or TIMEOUT, origin)
+
+
+def _of_profile(name: str, arguments: "Arguments") -> Server:
+    """The server of a profile."""
+    from jsonrpcs_tx.cli import configuration, passwords
+
+    profile = configuration.read().profile(name)
+    options = dict(profile.options)
+    if arguments.user is None and arguments.password_file is None:
+        options.update(passwords.of_profile(profile))
+    return made(name, profile.target, arguments, options, f"profile in {profile.path}", profile.timeout)
+
+
+def _default() -> str:
+    """The profile that is meant where nothing is named; empty: there is none."""
+    from jsonrpcs_tx.cli import configuration
+
+    return configuration.read().default
+
+
+def _found(arguments: "Arguments") -> Server:
+    """The only server that is found on this machine."""
+    from jsonrpcs_tx.cli import configuration, discovery
+
+    settings = configuration.read()
+    places = discovery.first_places(settings)
+    if not places:
+        looked = ", ".join(discovery.looked_at(settings))
+        raise NothingFound(f"no server was found in {looked}; say where it is: --to TARGET, or {VARIABLE}")
+    if len(places) > 1:
+        listed = ", ".join(place.target for place in places)
+        raise UsageError(f"several servers were found: {listed}; say which one: --to TARGET, or --all")
+    place = places[0]
+    return made(place.target, place.target, arguments, place.options, place.origin)

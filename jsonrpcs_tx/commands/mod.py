@@ -1,0 +1,56 @@
+"""The commands ``mod.*``: the memory of each family of commands, as Kamailio's kex module gives that of modules."""
+
+import sys
+import tracemalloc
+from collections.abc import Callable
+from os.path import dirname, join
+from typing import Any, Final
+
+from jsonrpcs_tx.rpc.binding import MISSING
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.registry import command
+
+_PACKAGE: Final = dirname(dirname(__file__))
+
+
+class Mod:
+    """
+    @param families: returns the names of the families that are loaded.
+    """
+
+    def __init__(self, families: Callable[[], list[str]]) -> None:
+        self._families = families
+
+    @command("mod.stats")
+    def stats(self, module: str | int | float = MISSING, kind: str | int | float = MISSING) -> list[Any]:
+        """Lists the memory that a family of commands, core or all have allocated, by file and line, in bytes: pkg,
+        shm (there is none) or all. Python counts it only if the server is started with PYTHONTRACEMALLOC=1.
+        """
+        if not isinstance(module, str):
+            raise Fault(500, 'Module name or "all" needed')
+        if not isinstance(kind, str):
+            raise Fault(500, '"pkg" or "shm" or "all" needed')
+        everything = module.lower() == "all"
+        listed: list[Any] = []
+        for name in dict.fromkeys([*self._families(), "core"]) if everything else [module]:
+            listed.append(f"Module: {name}")
+            if kind.lower() in ("pkg", "all"):
+                listed.append(_allocated(name))
+            if kind.lower() in ("shm", "all"):
+                listed.append({"Total": 0})
+            listed.append("")
+        return listed
+
+
+def _allocated(name: str) -> dict[str, int]:
+    """What the module of a family has allocated; of C{core}, the package."""
+    if not tracemalloc.is_tracing():
+        raise Fault(500, "Not Available: start the server with PYTHONTRACEMALLOC=1 to count memory by module")
+    path = join(_PACKAGE, "*") if name == "core" else join(_PACKAGE, "commands", f"{name}.py")
+    module = sys.modules.get(name)
+    if module is not None and not name.startswith("jsonrpcs_tx"):
+        path = getattr(module, "__file__", None) or path
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, path)])
+    lines = snapshot.statistics("lineno")
+    shown = {f"{one.traceback[0].filename.rpartition('/')[2]}({one.traceback[0].lineno})": one.size for one in lines}
+    return {**shown, "Total": sum(one.size for one in lines)}

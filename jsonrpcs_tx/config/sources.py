@@ -1,0 +1,143 @@
+"""Where the values of settings come from: the places that gave them, what wins, and where a mistake was made."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+import attrs
+
+from jsonrpcs_tx.config.settings import Settings, from_values, listening
+from jsonrpcs_tx.errors import JsonRpcsError, SettingError, StartError
+from jsonrpcs_tx.problems import Problems
+
+
+@attrs.frozen
+class Place:
+    """Where a value was given.
+
+    @ivar how: C{option}, C{config} or C{modparam}.
+    @ivar file: the path of the file; empty for an option.
+    @ivar line: the number of the line in the file.
+    """
+
+    how: str
+    file: str = ""
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else self.how
+
+
+OPTION: Final = Place("option")
+
+
+@attrs.frozen
+class Given:
+    """The value of a setting as it was given.
+
+    @ivar value: what was given; of a setting that may be given more than once, it may be a list.
+    @ivar places: where; one for each value of a list, or one for all.
+    """
+
+    value: Any
+    places: tuple[Place, ...]
+
+    def and_also(self, value: object, place: Place) -> "Given":
+        """The same with one more value."""
+        return Given([*self.value, value], (*self.places, place))
+
+    def place_of(self, value: object) -> Place:
+        """Where a value was given.
+
+        @param value: one of a list, as it was given or, if it is a path, as it became.
+        """
+        if isinstance(self.value, list) and len(self.value) == len(self.places):
+            for same in (lambda one: one is value, lambda one: one == value, lambda one: _leads_to(one, value)):
+                for one, place in zip(self.value, self.places, strict=True):
+                    if same(one):
+                        return place
+        return self.places[0]
+
+
+def _leads_to(path: object, absolute: object) -> bool:
+    return bool(path) and str(absolute).endswith(f"{os.sep}{str(path).removeprefix('./')}")
+
+
+def add_value(values: dict[str, Given], name: str, value: object, place: Place, several: bool) -> None:
+    """Take one more value from where each has a line or an option of its own.
+
+    @param values: what was given there before; it is changed.
+    @param several: whether the setting may be given more than once; if not, the last value counts.
+    """
+    if not several:
+        values[name] = Given(value, (place,))
+    elif name in values:
+        values[name] = values[name].and_also(value, place)
+    else:
+        values[name] = Given([value], (place,))
+
+
+class Sources:
+    """The values of settings by name, as they were given.
+
+    @param layers: what was given in each place, by name; a later one takes precedence.
+    """
+
+    def __init__(self, *layers: Mapping[str, Given]) -> None:
+        self.given: dict[str, Given] = {}
+        for layer in layers:
+            self.given |= layer
+
+    def only(self, names: Collection[str]) -> "Sources":
+        """What was given for some settings."""
+        return Sources({name: given for name, given in self.given.items() if name in names})
+
+    def settings(self, problems: Problems, defaults: Mapping[str, Any]) -> Settings:
+        """The settings. What is not allowed is noted, and its default or a stand-in takes its place.
+
+        @param defaults: the values of settings that are not given, where they differ from those of L{Settings}.
+        @raise SettingError: a name is unknown, or a value is not allowed.
+        """
+        values = {**defaults, **{name: given.value for name, given in self.given.items()}}
+        while True:
+            try:
+                return from_values(values)
+            except SettingError as error:
+                problems.note(error)
+                values = _without(values, error)
+
+    def explain(self, error: JsonRpcsError) -> str:
+        """What is wrong, with the file and the line where it is, if it is in a file, or where it was given."""
+        if error.file is not None:
+            line = "" if error.line is None else f":{error.line}"
+            return f"{error.file}{line}: {error.explanation}"
+        place = self._place_of(error)
+        return str(error) if place is None or not place.file else f"{place}: {error}"
+
+    def _place_of(self, error: JsonRpcsError) -> Place | None:
+        names: Iterator[str] = iter(())
+        if isinstance(error, SettingError):
+            # An address that is missing is missed since its transport was asked for.
+            names = iter((error.name, "transport") if error.name in listening() else (error.name,))
+        elif isinstance(error, StartError):
+            names = iter(error.setting.split(", "))
+        given = next((self.given[name] for name in names if name in self.given), None)
+        return None if given is None else given.place_of(getattr(error, "value", None))
+
+
+_STAND_INS: Final = {"dgram_socket": ("udp:127.0.0.1:0",), "tcp_socket": "tcp:127.0.0.1:0"}
+"""What takes the place of addresses that cannot be used, so that their transports can still be checked."""
+
+
+def _without(values: Mapping[str, Any], error: SettingError) -> dict[str, Any]:
+    """Values without the one that is not allowed, or with one that is missing."""
+    name = error.name
+    rest = {other: value for other, value in values.items() if other != name}
+    value = values.get(name)
+    if isinstance(value, list) and (others := [one for one in value if one is not error.value]):
+        rest[name] = others if len(others) < len(value) else []
+    elif name in _STAND_INS:
+        rest[name] = _STAND_INS[name]
+    elif name not in values:
+        raise error
+    return rest

@@ -1,0 +1,65 @@
+"""What is found to be wrong with a configuration: a start stops at the first problem, a check collects them all."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from jsonrpcs_tx.errors import JsonRpcsError
+
+
+class Problems:
+    """Takes problems, and stops at the first one by raising it."""
+
+    def note(self, error: JsonRpcsError) -> None:
+        """Take a problem.
+
+        @raise JsonRpcsError: it, unless problems are collected.
+        """
+        raise error from error.__cause__
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Take what is raised inside as a problem. Where problems are collected, the rest of the block is left out, and
+        what comes after it goes on.
+        """
+        try:
+            yield
+        except JsonRpcsError as error:
+            self.note(error)
+
+    def translated(self, translate: Callable[[JsonRpcsError], JsonRpcsError]) -> "Problems":
+        """What takes problems for this, and puts them into other words first.
+
+        @param translate: makes the problem that is noted here.
+        """
+        return _Translated(self, translate)
+
+
+class AllProblems(Problems):
+    """Collects problems.
+
+    @ivar found: all of them, each once, in the order in which they were found.
+    """
+
+    def __init__(self) -> None:
+        self._by_text: dict[str, JsonRpcsError] = {}
+
+    @property
+    def found(self) -> list[JsonRpcsError]:
+        return [*self._by_text.values()]
+
+    def note(self, error: JsonRpcsError) -> None:
+        self._by_text.setdefault(str(error), error)
+
+
+class _Translated(Problems):
+    def __init__(self, problems: Problems, translate: Callable[[JsonRpcsError], JsonRpcsError]) -> None:
+        self._problems = problems
+        self._translate = translate
+
+    def note(self, error: JsonRpcsError) -> None:
+        self._problems.note(self._translate(error))
+
+
+FIRST: Final = Problems()
+"""Stops at the first problem."""

@@ -1,0 +1,71 @@
+"""Variables that a program and its operators share, as Kamailio's C{$shv(name)}: an integer or a string each."""
+
+from collections.abc import Iterator, Mapping
+
+MOST_LENGTH = 1_000_000
+"""Characters that a string may have."""
+
+
+class SharedVariables(Mapping[str, int | str]):
+    """The variables by name. The program defines them; operators see and set those that exist.
+
+    They do that with C{pv.shvGet} and C{pv.shvSet}::
+
+        service.shared.define("maintenance", 0)
+        if service.shared["maintenance"]: ...
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[str, int | str] = {}
+
+    def define(self, name: str, value: int | str = 0) -> None:
+        """Define a variable with its first value.
+
+        @raise ValueError: there is one of that name, or the value is not allowed.
+        """
+        if name in self._values:
+            raise ValueError(f"shared variable {name}: there is one of that name already; set it, or remove it first")
+        self._values[name] = _checked(name, value)
+
+    def set(self, name: str, value: int | str) -> None:
+        """Set a variable that exists; it may be a string after an integer, and the other way round.
+
+        @raise KeyError: there is none of that name.
+        @raise ValueError: the value is not allowed.
+        """
+        if name not in self._values:
+            raise KeyError(name)
+        self._values[name] = _checked(name, value)
+
+    def remove(self, name: str) -> None:
+        """Remove a variable.
+
+        @raise KeyError: there is none of that name.
+        """
+        del self._values[name]
+
+    def __getitem__(self, name: str) -> int | str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def read_definition(text: str) -> tuple[str, int | str]:
+    """The name and the first value of C{NAME=i:NUMBER} or C{NAME=s:TEXT}, as the setting C{shvset} has it."""
+    name, _, value = text.partition("=")
+    kind, _, spelled = value.partition(":")
+    return name, int(spelled) if kind == "i" else spelled
+
+
+def _checked(name: str, value: int | str) -> int | str:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"shared variable {name}: allowed is an integer or a string, not {value!r:.60}")
+    if isinstance(value, str) and len(value) > MOST_LENGTH:
+        raise ValueError(f"shared variable {name}: allowed are {MOST_LENGTH} characters, not {len(value)}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"shared variable {name}: allowed are integers of 64 bits, not {value!r:.60}")
+    return value

@@ -1,0 +1,76 @@
+"""Endpoint strings: what listening on one would open, found out without opening it."""
+
+import socket
+from typing import Any, Final
+
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    TCP4ServerEndpoint,
+    TCP6ServerEndpoint,
+    UNIXServerEndpoint,
+    serverFromString,
+)
+from twisted.internet.protocol import Factory
+
+from jsonrpcs_tx.addresses import is_address
+from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.unixstreams import UnixFiles
+
+_KNOWN: Final = (TCP4ServerEndpoint, TCP6ServerEndpoint, SSL4ServerEndpoint, UNIXServerEndpoint)
+"""Those that do nothing but ask the reactor to listen. What others do when they listen is not known."""
+
+_INHERITED: Final = "systemd:"
+"""Sockets that are there only in a process that systemd has started."""
+
+
+def host_of(endpoint: str, reactor: Any, problems: Problems) -> str | None:
+    """Check an endpoint string.
+
+    @param endpoint: the string, without C{haproxy:}.
+    @param reactor: the one that the endpoint is to listen with.
+    @param problems: takes what is wrong with a Unix socket.
+    @return: the IP address that would be listened on, empty for all; None: a file, or it shows only when listening.
+    @raise Exception: the string is not an endpoint, or an address in it is not allowed; each kind has its own.
+    """
+    if endpoint.startswith(_INHERITED):
+        return None
+    recorder = _Recorder(reactor, problems)
+    found = serverFromString(recorder, endpoint)
+    if isinstance(found, _KNOWN):
+        failures: list[Any] = []
+        found.listen(Factory()).addErrback(failures.append)
+        for failure in failures:
+            failure.raiseException()
+    return recorder.host
+
+
+class _Recorder:
+    """A reactor that opens nothing, and remembers what it was asked to listen on.
+
+    @ivar host: the IP address; None: it was not asked for any.
+    """
+
+    host: str | None = None
+
+    def __init__(self, reactor: Any, problems: Problems) -> None:
+        self._reactor = reactor
+        self._problems = problems
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(self, port: int, factory: object, backlog: int = 50, interface: str = "") -> None:
+        if not 0 <= port <= 65535:
+            raise ValueError("port must be 0-65535")
+        if interface and not is_address(interface.partition("%")[0]):
+            interface = str(socket.getaddrinfo(interface, port, type=socket.SOCK_STREAM)[0][4][0])
+        self.host = interface
+
+    def listenSSL(self, port: int, factory: object, context: object, backlog: int = 50, interface: str = "") -> None:
+        self.listenTCP(port, factory, backlog, interface)
+
+    def listenUNIX(
+        self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
+    ) -> None:
+        if isinstance(self._reactor, UnixFiles):
+            self._reactor.check(address, mode, self._problems)
