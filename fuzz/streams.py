@@ -284,7 +284,7 @@ def _check_line(pieces: list[bytes]) -> None:
 @cache
 def _dispatcher() -> Dispatcher:
     dispatcher = Dispatcher(Registry(Commands()), Clock())
-    dispatcher.stateless = lambda request: False  # type: ignore[method-assign] # all is passed on
+    dispatcher.stateless = lambda request, origin: False  # type: ignore[method-assign] # all is passed on
     return dispatcher
 
 

@@ -9,9 +9,13 @@ _log = make_logger(__name__)
 
 
 class Reloads:
-    """What is done again at a signal, in the order in which it was added."""
+    """What is done again at a signal, in the order in which it was added.
 
-    def __init__(self) -> None:
+    @param done: what is then said of each, such as C{reloaded}.
+    """
+
+    def __init__(self, done: str = "reloaded") -> None:
+        self._done = done
         self._functions: dict[str, Callable[[], str]] = {}
 
     def add(self, name: str, function: Callable[[], str]) -> None:
@@ -36,8 +40,8 @@ class Reloads:
             except (JsonRpcsError, OSError) as error:
                 well = False
                 consequence = error.consequence if isinstance(error, StartError) else "the former ones stay"
-                message = "{name} not reloaded, {consequence}: {error}"
-                _log.error(message, name=name, consequence=consequence, error=error)
+                message = "{name} not {done}, {consequence}: {error}"
+                _log.error(message, name=name, done=self._done, consequence=consequence, error=error)
             else:
-                _log.info("{name} reloaded: {outcome}", name=name, outcome=outcome)
+                _log.info("{name} {done}: {outcome}", name=name, done=self._done, outcome=outcome)
         return well

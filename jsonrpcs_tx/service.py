@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -12,6 +13,8 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import deferLater
 
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.access.auditlog import JOURNALD, AuditLog
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
@@ -28,6 +31,7 @@ from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.registry import Registry
@@ -74,6 +78,9 @@ class JsonRpcService(MultiService):
     @ivar started: when it was made, in seconds since 1970.
     @ivar health: whether all is well; programs may add checks.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
+    @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
+        others are read; programs may add theirs, and run them.
+    @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the one that tells the health, likewise.
     """
@@ -95,6 +102,7 @@ class JsonRpcService(MultiService):
         self.started: float = time.time()
         self.health: Health = Health()
         self.reloads: Reloads = Reloads()
+        self.reopens: Reloads = Reloads("reopened")
         self._families: dict[str, object] = {}
         self.registry: Registry = Registry()
         self.counters: Counters = Counters()
@@ -112,7 +120,9 @@ class JsonRpcService(MultiService):
             with problems.noted():
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
-        self.dispatcher: Dispatcher = Dispatcher(
+        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor)
+        make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
+        self.dispatcher: Dispatcher = make(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -175,7 +185,10 @@ class JsonRpcService(MultiService):
         with self._all_or_nothing():
             super().startService()
         _log.info(
-            "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
+            "serving {count} commands, dialect {dialect}, jsonrpcs_tx {version}",
+            count=len(self.registry),
+            dialect=self.settings.dialect,
+            version=__version__,
         )
 
     def stopService(self) -> Deferred[Any]:
@@ -464,6 +477,13 @@ def _read_rules(settings: Settings, known: Mapping[str, Protocol], problems: Pro
         with problems.noted():
             rules += read_rule_file(os.path.abspath(settings.path(settings.rule_file)), problems, known)
     return rules
+
+
+def _audit_log(settings: Settings, counters: Counters, reactor: Any) -> AuditLog | None:
+    if not settings.audit:
+        return None
+    target = JOURNALD if settings.audit == JOURNALD else settings.path(settings.audit)
+    return AuditLog(target, settings.audit_level == "all", counters, reactor)
 
 
 def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:

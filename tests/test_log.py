@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, MAX_VALUE, RATE, Throttle, make_logger
+from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger
+from jsonrpcs_tx.logvalues import MAX_VALUE
 from jsonrpcs_tx.printable import printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
 
@@ -212,7 +213,7 @@ class TestServer:
             with socket.create_connection(server.addresses["http"], PATIENCE) as client:
                 client.sendall(http_request(b"{}", "Origin: http://x\u202e\x85\x9b", "Connection: close"))
                 assert b" 403 " in client.makefile("rb").readline()
-            server.wait_for_log("foreign origin")
+            server.wait_for_log("foreign Origin")
         assert all(map(is_plain, server.log)), server.log
         assert not [line for line in server.log if line.startswith("2026-01-01")]
 

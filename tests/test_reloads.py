@@ -1,4 +1,4 @@
-"""SIGHUP: what a running server reads again, and what it says of each."""
+"""SIGHUP and SIGUSR1: what a running server reads or opens again, and what it says of each."""
 
 import json
 import os
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.logger import capturedLogs
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import throttle
 from jsonrpcs_tx.reloads import Reloads
 from tests.support import Server, http_call
+from tests.support.logs import observed
 from tests.support.users import write
 
 DESTINATIONS = b'{"jsonrpc":"2.0","method":"dispatcher.list","params":["short"],"id":1}'
@@ -95,3 +96,55 @@ def test_hang_up(tmp_path: Path) -> None:
         write(tmp_path / "users", "bob")
         assert "users reloaded: there are 1" in hang_up(server)
         assert http_call("https", server.addresses["https"], DESTINATIONS, headers=headers).status == 200
+
+
+def test_reopening() -> None:
+    """What is opened again is said to be."""
+
+    def fail() -> str:
+        raise StartError("rule_file", "rules", "gone", "a file")
+
+    def fail_for_the_system() -> str:
+        raise FileNotFoundError(2, "No such file", "log")
+
+    reopens = Reloads("reopened")
+    reopens.add("rules", fail)
+    reopens.add("logs", fail_for_the_system)
+    reopens.add("files", lambda: "3 of them")
+    events: list[LogEvent] = []
+    with observed(events.append):
+        assert not reopens.run()
+    assert [formatEvent(event) for event in events] == [
+        "rules not reopened, the former ones stay: rule_file: rules: gone; allowed: a file",
+        "logs not reopened, the former ones stay: [Errno 2] No such file: 'log'",
+        "files reopened: 3 of them",
+    ]
+
+
+PROGRAM = """
+from jsonrpcs_tx import command
+
+class Noted:
+    def __init__(self, service):
+        service.reopens.add("notes", lambda: "opened")
+        service.reloads.add("notes", lambda: "read")
+
+    @command("noted.nothing")
+    def nothing(self) -> None:
+        pass
+"""
+
+
+@pytest.mark.slow
+def test_what_programs_add(tmp_path: Path) -> None:
+    """At SIGUSR1 files are opened again, at SIGHUP they are read again after that."""
+    (tmp_path / "noted.py").write_text(PROGRAM)
+    with Server(tmp_path, "--commands=noted:Noted") as server:
+        before = len(server.log)
+        server.process.send_signal(signal.SIGUSR1)
+        server.wait_for_log("notes reopened: opened", before)
+        assert not any("reloaded" in line for line in server.log[before:])
+        before = len(server.log)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for_log("notes reloaded: read", before)
+        assert "notes reopened: opened" in "\n".join(server.log[before:]).partition("reloaded")[0]

@@ -119,8 +119,11 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "modparams_define": (["WITH_RPC", "N=1"], ("WITH_RPC", "N=1")),
     "modparams_modules": (["htable"], ("htable",)),
     "fast_paths": ("no", False),
+    "audit": ("audit.log", "audit.log"),
+    "audit_level": ("all", "all"),
     "watchdog": ("0", 0),
     "debug": ("-1", -1),
+    "log_format": ("json", "json"),
 }
 """Of each setting a value other than its default, as text, and as it comes out."""
 
@@ -195,8 +198,11 @@ BAD: dict[str, list[Any]] = {
     "modparams_define": ["=1", 1],
     "modparams_modules": ["tm", 1],
     "fast_paths": ["perhaps"],
+    "audit": [7, None],
+    "audit_level": ["", "none", 7],
     "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
+    "log_format": ["xml", ""],
 }
 """Of each setting what it does not take."""
 

@@ -31,13 +31,13 @@ class Cfg:
         self._variables = variables
         self._compatibility = compatibility
 
-    @command("cfg.list")
+    @command("cfg.list", changes=False)
     def list_variables(self, group: str = "") -> list[str]:
         """Lists the variables, all or those of a group, each as group: name."""
         found = (known for known in self._variables.values() if group in ("", known.name))
         return [f"{known.name}: {name}" for known in found for name in known]
 
-    @command("cfg.help")
+    @command("cfg.help", changes=False)
     def help(self, group: str, name: str) -> str | dict[str, str]:
         """Returns what a variable does, and its type."""
         with _failing("Failed to get the variable description"):
@@ -47,7 +47,7 @@ class Cfg:
         # The description is the first of two lines, which gets lost over JSON-RPC.
         return f"(parameter type is {_TYPES[variable.kind]})"
 
-    @command("cfg.get", usage=_GET_USAGE)
+    @command("cfg.get", usage=_GET_USAGE, changes=False)
     def get(self, group: str, name: str = "") -> Value | dict[str, Value]:
         """Returns a variable, or all of a group by name; nothing if there is no such group."""
         group, id = _parse_group(group)
@@ -102,7 +102,7 @@ class Cfg:
         self._variables.rollback()
         return {}
 
-    @command("cfg.diff")
+    @command("cfg.diff", changes=False)
     def diff(self) -> dict[str, Any] | list[dict[str, Any]]:
         """Returns the change that was noted; if there are several, all in a list."""
         changes = [_member(change) for change in self._variables.diff()]

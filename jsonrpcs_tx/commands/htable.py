@@ -32,7 +32,7 @@ class Htable:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    @command("htable.get", usage=_GET_USAGE)
+    @command("htable.get", usage=_GET_USAGE, changes=False, secret=())
     def get(self, table: str, key: str) -> dict[str, dict[str, Any]]:
         """Returns an item: its value, and when it expires."""
         found = self._find(table)
@@ -48,22 +48,22 @@ class Htable:
             }
         }
 
-    @command("htable.sets", usage=_SET_USAGE)
+    @command("htable.sets", usage=_SET_USAGE, secret=())
     def sets(self, table: str, key: str, value: Text) -> str:
         """Sets an item to a string."""
         return self._set(table, key, value)
 
-    @command("htable.seti", usage=_SET_USAGE)
+    @command("htable.seti", usage=_SET_USAGE, secret=())
     def seti(self, table: str, key: str, value: int) -> str:
         """Sets an item to an integer."""
         return self._set(table, key, value)
 
-    @command("htable.setxs", usage=_SETX_USAGE)
+    @command("htable.setxs", usage=_SETX_USAGE, secret=())
     def setxs(self, table: str, key: str, value: Text, expire: int) -> str:
         """Sets an item to a string, and in how many seconds it expires."""
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setxi", usage=_SETX_USAGE)
+    @command("htable.setxi", usage=_SETX_USAGE, secret=())
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
         """Sets an item to an integer, and in how many seconds it expires.
 
@@ -73,7 +73,7 @@ class Htable:
             value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setex", usage=_SETEX_USAGE)
+    @command("htable.setex", usage=_SETEX_USAGE, secret=())
     def setex(self, table: str, key: str, expire: int | str) -> str:
         """Sets in how many seconds an item expires, 0 for never; does nothing if there is no such item.
 
@@ -89,7 +89,7 @@ class Htable:
                 raise InvalidParams(str(error)) from None
         return "Ok"
 
-    @command("htable.delete", usage=_DELETE_USAGE)
+    @command("htable.delete", usage=_DELETE_USAGE, secret=())
     def delete(self, table: str, key: str) -> str:
         """Removes an item."""
         if not self._find(table).delete(key):
@@ -102,12 +102,12 @@ class Htable:
         self._find(table).flush()
         return "Ok. Htable flushed."
 
-    @command("htable.dump", usage=_NAME_EXPECTED)
+    @command("htable.dump", usage=_NAME_EXPECTED, changes=False)
     def dump(self, table: str) -> list[dict[str, Any]]:
         """Lists the items of a table by slot."""
         return [{"entry": slot, "size": len(items), "slot": items} for slot, items in self._find(table).slots().items()]
 
-    @command("htable.listTables")
+    @command("htable.listTables", changes=False)
     def list_tables(self) -> list[dict[str, Any]]:
         """Lists the tables with their definitions, the last first."""
         kept = self._tables.storage is not None
@@ -124,7 +124,7 @@ class Htable:
             for name, table in reversed(list(self._tables.items()))
         ]
 
-    @command("htable.stats")
+    @command("htable.stats", changes=False)
     def stats(self) -> list[dict[str, Any]]:
         """Lists the tables: their slots, their items, and the items in the emptiest and in the fullest slot."""
         return [_statistics(table) for table in reversed(list(self._tables.values()))]

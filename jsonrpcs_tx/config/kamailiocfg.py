@@ -3,8 +3,8 @@
 This imports neither Twisted nor anything slow, so that a command line can ask a kamailio.cfg where to connect to.
 
 Read are C{loadmodule}, C{modparam}, C{modparamx}, the core's C{run_dir} and C{rpc_exec_delta}, and all that the
-preprocessor does. Everything else is gone past, without a look at whether Kamailio would take it: routing blocks, and the
-other parameters of the core. C{kamailio -c} tells about those.
+preprocessor does. Everything else is gone past, without a look at whether Kamailio would take it: routing blocks, and
+the other parameters of the core. C{kamailio -c} tells about those.
 """
 
 import os

@@ -13,6 +13,12 @@ from jsonrpcs_tx.compatibility import COMPATIBILITIES
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
+AUDIT_LEVELS: Final = ("changes", "all")
+"""What the audit log may have."""
+
+LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
+"""The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
+
 
 @attrs.frozen
 class Kind:
@@ -194,7 +200,7 @@ def _one_of(names: Collection[str]) -> "Kind":
             raise ValueError
         return str(value)
 
-    return Kind(parse, " or ".join(names))
+    return Kind(parse, ", ".join((*list(names)[:-2], " or ".join(list(names)[-2:]))))
 
 
 def _matching(pattern: str) -> Callable[[object], str]:
@@ -237,8 +243,10 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
+AUDIT_LEVEL: Final = _one_of(AUDIT_LEVELS)
 DIALECT: Final = _one_of(DIALECTS)
 COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
+LOG_FORMAT: Final = _one_of(LOG_FORMATS)
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")

@@ -83,7 +83,7 @@ _GROUP_OF: Final = {
     "fifo": FIFO_GROUP,
     "dgram": DATAGRAMS,
     **dict.fromkeys(("tcp", "http", "https", "tls", "max"), CONNECTIONS),
-    "rule": ACCESS,
+    **dict.fromkeys(("rule", "audit"), ACCESS),
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
@@ -443,6 +443,17 @@ class Settings:
         kinds.SWITCH,
         "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
     )
+    audit: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file for the audit log, a line of JSON for each call that changes something or is refused; or journald, for "
+        "systemd's journal; empty: disabled; see docs/operations.md",
+    )
+    audit_level: str = _setting(
+        "changes",
+        kinds.AUDIT_LEVEL,
+        "what the audit log has besides refused calls; changes: calls that may change something; all: every call",
+    )
     watchdog: int = _setting(
         1000,
         kinds.integer(0, 600_000, "milliseconds"),
@@ -453,6 +464,13 @@ class Settings:
         kinds.integer(LEAST_DEBUG, MOST_DEBUG),
         "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error",
         live=True,
+    )
+
+    log_format: str = _setting(
+        "text",
+        kinds.LOG_FORMAT,
+        "how twistd jsonrpcs writes its log: text or json, lines for a file (twistd's --logfile) or standard output; "
+        "journald or syslog, entries for the one of this machine (programs have their own log)",
     )
 
     def __new__(cls, **values: Any) -> "Settings":

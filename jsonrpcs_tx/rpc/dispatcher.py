@@ -8,8 +8,10 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.access.auditentries import REFUSED
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.refusallog import RefusalLog
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.compatibility import V6_1, Compatibility
 from jsonrpcs_tx.interfaces import Reactor
@@ -69,7 +71,12 @@ class Dispatcher:
     @ivar read: reads a document, see L{Envelope.read}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
+    @ivar refusals: logs who is refused.
+    @ivar slow: counts what has blocked the reactor.
+    @ivar audits: it keeps an audit log, to which only the main process writes.
     """
+
+    audits = False
 
     def __init__(
         self,
@@ -103,6 +110,8 @@ class Dispatcher:
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
+        self.refusals: RefusalLog = RefusalLog(clock.seconds, self.counters)
+        self.slow: Counter = self._counts.slow
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
@@ -188,9 +197,11 @@ class Dispatcher:
         """The counters that are counted up for a transport, in the same order in every process."""
         return [*self._counts.counters(transport), self.delayed.timeouts]
 
-    def stateless(self, request: Decoded) -> bool:
+    def stateless(self, request: Decoded, origin: Origin) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of
         state, or is invalid. Replies are stored by the main process only, which knows whose files are whose.
+
+        @param origin: of the document.
         """
         if type(request) is list:
             return all(map(self._is_stateless, request))
@@ -231,9 +242,9 @@ class Dispatcher:
             if type(reply) is Reply:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
-            return self._give_up(error, document, request)
+            return self._give_up(error, document, request, origin)
         reply.addCallback(self._finish, request, origin, traffic)
-        return reply.addErrback(self._give_up_later, document, request)
+        return reply.addErrback(self._give_up_later, document, request, origin)
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -244,19 +255,36 @@ class Dispatcher:
             traffic.bytes_sent.value += len(reply.body)
         return reply
 
-    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
-        return self._give_up(failure.value, document, request)
+    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
+        return self._give_up(failure.value, document, request, caller)
 
-    def _give_up(self, error: BaseException | None, document: bytes, request: Decoded | None) -> Reply:
+    def _give_up(
+        self, error: BaseException | None, document: bytes, request: Decoded | None, caller: Caller | Origin
+    ) -> Reply:
         """Answer a document where something other than a command has failed."""
         assert error is not None
         internal = self.dialect.internal_error
-        report(_log, "cannot answer {document!r}", error, document=document[:200])
+        report(_log, "{caller}: cannot answer {document!r}", error, caller=caller, document=document[:200])
         try:
             assert request is not None
             return self._refuse(request, internal)
         except BaseException:
             return self._error_reply(internal)
+
+    def turned_away(
+        self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
+    ) -> None:
+        """Note that a transport has refused a client, before anything that it has sent was run.
+
+        @param code: what it is told, as an HTTP status.
+        @param why: in words that are followed by where the client is; they may hold what it has sent.
+        @param document: what it has sent, as far as that is known.
+        @param user: the name that it has given with a wrong password.
+        @param logged: it is worth a line in the log.
+        """
+        if logged:
+            self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
         """Answer every request of a document with an error, without running any: what a transport says that cannot
@@ -286,10 +314,11 @@ class Dispatcher:
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
-            return self._error(self._forbidden(origin.caller, request.method), request)
+            return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
         command = self._commands.get(request.method)
         if command is None:
             self._elsewhere.tell(request.method, origin)
+            _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:
@@ -316,7 +345,7 @@ class Dispatcher:
         except BaseException as error:
             if call is not None:
                 call.is_over = True
-            return self._failed(error, command, request)
+            return self._failed(error, command, request, origin if call is None else call.caller)
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         """Call a command with Python values for a Python value, without a document.
@@ -332,20 +361,20 @@ class Dispatcher:
         traffic.requests.value += 1
         self._requests.value += 1
         if origin.caller is not None and not self.access.allows(origin.caller, method):
-            return self._fail(fault_of(self._forbidden(origin.caller, method)))
+            return self._fail(fault_of(self._forbidden(method, origin)))
         command = self._commands.get(method)
         if command is None:
             return self._fail(fault_of(self.dialect.method_not_found, method))
         try:
             values = as_json(params)
         except InvalidParams as error:
-            return self._fail(raised(error, command, self.dialect))
+            return self._fail(raised(error, command, self.dialect, origin))
         call = Call(Request("2.0", method, values, _NO_ID), origin)
 
         def over(outcome: Any) -> Any:
             call.is_over = True
             if isinstance(outcome, Failure):
-                return self._fail(raised(outcome.value, command, self.dialect))
+                return self._fail(raised(outcome.value, command, self.dialect, call.caller))
             traffic.replies.value += 1
             return outcome
 
@@ -356,16 +385,26 @@ class Dispatcher:
         self._counts.error(what.kind)
         return fail(what.fault)
 
-    def _forbidden(self, caller: Caller, method: str) -> Error:
-        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=method)
+    def _forbidden(self, method: str, origin: Origin) -> Error:
+        """Log and count that rules forbid a call."""
+        peer = origin.peer()
+        caller = peer.caller
+        names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
+        whom = f" to {', '.join(names)}" if names else ""
+        self._counts.forbidden.value += 1
+        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
-        _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+        _log.debug("{caller}: invalid request: {reason}", caller=origin, reason=request.reason)
         if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
-            _log.warn("{transport}: received a reply where requests are expected; ignored", transport=origin.transport)
+            _log.warn(
+                "{caller}: received a reply where requests are expected; ignored",
+                caller=origin,
+                transport=origin.transport,
+            )
             return NO_REPLY
         return self._error(request.error, request)
 
@@ -398,22 +437,25 @@ class Dispatcher:
 
     def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
         call.is_over = True
-        return self._failed(failure.value, command, request)
+        return self._failed(failure.value, command, request, call.caller)
 
-    def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
+    def _failed(
+        self, error: BaseException | None, command: Command, request: Request, caller: Caller | Origin
+    ) -> Reply:
         """Answer a request whose command has raised something."""
-        answer = told(error, command, self.dialect)
-        return self._error(answer.error, request, answer.kind)
+        answer = told(error, command, self.dialect, caller)
+        return self._error(answer.error, request, answer.kind, answer.outcome)
 
-    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
+    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None, outcome: str = "") -> Reply:
         """Answer a request with an error.
 
         @param kind: the error that it counts as; None: as itself.
+        @param outcome: see L{Reply}.
         """
         self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return NO_REPLY
-        return self._error_reply(error, request.id)
+            return Reply(b"", error.code, error.text, True, outcome)
+        return self._error_reply(error, request.id, outcome)
 
-    def _error_reply(self, error: Error, id: Any = None) -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, True)
+    def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
+        return Reply(self._envelope.error(error, id), error.code, error.text, True, outcome)

@@ -5,12 +5,16 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
+from jsonrpcs_tx.access.auditentries import CANCELLED, TIMED_OUT
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.coroutines import needs_asyncio
+from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 
 _log = make_logger(__name__)
@@ -24,18 +28,21 @@ class Told(NamedTuple):
 
     @ivar error: the error of the reply.
     @ivar kind: what it is counted as: the same without reasons and data.
+    @ivar outcome: see L{jsonrpcs_tx.rpc.replies.Reply}.
     """
 
     error: Error
     kind: Error
+    outcome: str = ""
 
 
-def told(error: BaseException | None, command: Command, dialect: Dialect) -> Told:
+def told(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
     """What a client is told of a command that has raised something. The log has the rest.
 
     What a command may raise again and again loses its traceback, which would grow each time.
 
     @param error: anything; perhaps a L{Fault} that is not valid.
+    @param caller: who has called it, for the log.
     """
     try:
         if isinstance(error, Fault):
@@ -43,11 +50,11 @@ def told(error: BaseException | None, command: Command, dialect: Dialect) -> Tol
             return _of_fault(error, command)
         if isinstance(error, InvalidParams):
             error.__traceback__ = None
-            return _of_invalid_params(error, command, dialect)
+            return _of_invalid_params(error, command, dialect, caller)
         if isinstance(error, CancelledError):
-            return Told(_CANCELLED, _CANCELLED)
+            return Told(_CANCELLED, _CANCELLED, CANCELLED)
         assert error is not None
-        report(_log, "command {command} failed", error, command=command.name)
+        report(_log, "{caller}: command {command} failed", error, caller=caller, command=command.name)
         if needs_asyncio(error):
             kind = Error(500, f"{command.name} awaits asyncio, whose loop does not run: {_ASYNCIO}")
             _log.error("{text}", text=kind.text)
@@ -67,13 +74,14 @@ class Raised(NamedTuple):
     kind: Error
 
 
-def raised(error: BaseException | None, command: Command, dialect: Dialect) -> Raised:
+def raised(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Raised:
     """What a call from within raises for what its command has raised.
 
+    @param caller: who has called it, for the log.
     @return: a fault as it is; else one with the code and text that clients are told, with the reason for which
         parameters are refused, and the exception as its cause.
     """
-    answer = told(error, command, dialect)
+    answer = told(error, command, dialect, caller)
     if isinstance(error, Fault):
         return Raised(error, answer.kind)
     code, text, data = answer.kind.code, answer.kind.text, None
@@ -92,9 +100,9 @@ def fault_of(error: Error, what: str = "") -> Raised:
     return Raised(Fault(error.code, f"{error.text}: {what}" if what else error.text), error)
 
 
-def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialect) -> Told:
+def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
     """Parameters that do not fit the command, or that it refuses."""
-    _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
+    _log.debug("{caller}: {command}: {reason}", caller=caller, command=command.name, reason=invalid.reason)
     error = dialect.invalid_params
     mismatch = isinstance(invalid, Mismatch)
     if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:
@@ -115,4 +123,4 @@ def _of_fault(fault: Fault, command: Command) -> Told:
         error = with_data(kind, getattr(fault, "data", None))
     except BaseException as another:
         report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-    return Told(error, kind)
+    return Told(error, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")

@@ -141,6 +141,7 @@ class SipProber(DatagramProtocol):
     @param from_uri: their From.
     """
 
+    noisy = False
     transport: Any
 
     def __init__(self, method: str, from_uri: str, reactor: Any) -> None:

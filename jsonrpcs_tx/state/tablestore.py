@@ -319,6 +319,9 @@ class StoreThread:
         """
         wait([work.future], WAIT)
         if work.future.done():
+            if self._works:  # they were done before
+                self._look_call.cancel()
+                self._look()
             work.end()
             return True
         self._add(work)

@@ -15,13 +15,17 @@ _log = make_logger(__name__)
 RETRY: Final = 0.25
 """Seconds after which a full server looks again for waiting clients and idle connections."""
 
+ROOMY: Final = 0.8
+"""The part of the connections that may be open when a full server is said to have room again."""
+
 _OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
 
 
 class Gate(Factory):
     """Stands before a factory, and lets in the clients that may call.
 
-    @param factory: makes the protocols; it has C{admits}, which tells whether an address may call, and C{connections}.
+    @param factory: makes the protocols; it has C{admits}, which tells whether an address may call, C{connections}, and
+        C{turned_away}, which notes that a connection is refused.
     @param behind: the same factory, or what wraps it.
     @param refusal: what a stranger is sent before the connection is closed; empty: nothing is sent.
     """
@@ -47,7 +51,7 @@ class Gate(Factory):
         connections: Connections = self._site.connections
         if not self._site.admits(addr):
             connections.rejected += 1
-            _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
+            self._site.turned_away(addr, "outside http_allow")
             return _Refusal(self._refusal) if self._refusal else None
         if connections.opened > connections.limit:  # the port is one that cannot be paused
             connections.rejected += 1
@@ -79,7 +83,8 @@ class Acceptor:
         self._connections = connections
         self._clock = clock
         self._retry: IDelayedCall | None = None
-        self._closed = False
+        self._endpoint = endpoint
+        self._closed = self._crowded = False
         self._accept = port.doRead
         self._sets_backlog = port.backlog == tcp.Port.backlog and not _OWN_BACKLOG.search(endpoint)
         port.doRead = self._read  # type: ignore[method-assign] # the reactor calls it
@@ -100,6 +105,14 @@ class Acceptor:
             port.numberAccepts = min(port.numberAccepts, room)
             self._accept()
             return
+        if not self._crowded:
+            self._crowded = True
+            _log.warn(
+                "{endpoint}: all {limit} connections (max_connections) are open; for each client that waits, the one "
+                "that has been idle longest is closed",
+                endpoint=self._endpoint,
+                limit=connections.limit,
+            )
         idle = connections.idle() if room == 0 else None
         if idle is None:
             self._pause()
@@ -111,7 +124,6 @@ class Acceptor:
             connections.cut(idle)
 
     def _pause(self) -> None:
-        _log.warn("{limit} connections are open (max_connections), others wait", limit=self._connections.limit)
         self._port.stopReading()
         self._retry = self._clock.callLater(RETRY, self._resume)
 
@@ -122,8 +134,12 @@ class Acceptor:
 
     def _changed(self) -> None:
         """A connection was closed, or the limit has changed."""
-        if self._retry is not None and self._connections.opened < self._connections.limit:
+        opened, limit = self._connections.opened, self._connections.limit
+        if self._retry is not None and opened < limit:
             self._resume()
+        if self._crowded and opened <= ROOMY * limit:
+            self._crowded = False
+            _log.info("{endpoint}: there is room for connections again", endpoint=self._endpoint)
 
     def _cancel_retry(self) -> None:
         retry, self._retry = self._retry, None

@@ -9,14 +9,19 @@ from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 from zope.interface import implementer, implementer_only
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.peers import ip_address
+from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
-from jsonrpcs_tx.transports.refusals import closing_response, refuse
+from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
+
+_log = make_logger(__name__)
 
 ABORT_TIME: Final = 15.0
 """Seconds in which the client of an idle connection that is being closed has to close its side."""
@@ -82,7 +87,9 @@ class _Request(server.Request):
         self._discarded = 0
         site = self.channel.site
         headers = site.jsonrpc.pages.reply_headers(self.requestHeaders)
-        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {site.max_body} bytes", headers)
+        reason = f"allowed: a body of {site.max_body} bytes"
+        log_refusal(self.getClientAddress(), http.REQUEST_ENTITY_TOO_LARGE, reason)
+        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, reason, headers)
         self.channel.transport.write(words)
         self.requestHeaders.removeHeader(b"Expect")
 
@@ -168,6 +175,11 @@ class Channel(http.HTTPChannel):
         elif self.busy:
             self.setTimeout(self.site.timeOut)
         else:
+            _log.debug(
+                "http: {peer} was idle for {seconds:g} s; closed",
+                peer=self.transport.getPeer(),
+                seconds=self.site.timeOut,
+            )
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
 
@@ -247,6 +259,7 @@ class Channel(http.HTTPChannel):
 
     def _refuse(self, code: int, reason: str) -> None:
         """Answer a request that cannot be read, and close the connection."""
+        log_refusal(self.transport.getPeer(), code, reason)
         self.transport.write(closing_response(code, reason))
         self.loseConnection()
 
@@ -311,6 +324,7 @@ class JsonRpcSite(server.Site):
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
     @param health: answers those for the health.
+    @param scheme: C{http} or C{https}.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
     """
@@ -320,8 +334,14 @@ class JsonRpcSite(server.Site):
     requestFactory = _Request
 
     def __init__(
-        self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, health: HealthResource
+        self,
+        settings: Settings,
+        jsonrpc: JsonRpcResource,
+        reactor: IReactorTime,
+        health: HealthResource,
+        scheme: str = "http",
     ) -> None:
+        self.scheme: str = scheme
         self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
@@ -347,6 +367,16 @@ class JsonRpcSite(server.Site):
             return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
+
+    def turned_away(self, address: object, why: str, unix: Credentials = Credentials()) -> None:  # noqa: B008 # frozen
+        """Note that a connection is refused; see L{jsonrpcs_tx.rpc.dispatcher.Dispatcher.turned_away}.
+
+        @param address: the client's.
+        @param unix: the client's over a Unix socket.
+        """
+        caller = Caller(self.scheme, ip_address(address), uid=unix.uid, gid=unix.gid)
+        peer = Peer(caller, getattr(address, "port", None), unix.pid)
+        self.jsonrpc.dispatcher.turned_away(peer, http.FORBIDDEN, why)
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""

@@ -45,6 +45,7 @@ TLS: Final[Names] = {
         "_handshakeDone",
         "_shutdownTLS",
         "_tlsConnection",
+        "_tlsShutdownFinished",
     ),
 }
 """What TLS needs. Without one, nothing listens for HTTPS: expired certificates of clients might pass."""

@@ -518,6 +518,24 @@ def test_slow_interval(slow: Slow) -> None:
     assert a.get("k") == "second"
 
 
+def test_saved_before_a_command(path: Path) -> None:
+    """What was stored at the interval counts as stored before what a client has stored after that."""
+    run = Program(path, interval=60)
+    run.service.startService()
+    thread = run.service._thread
+    assert thread is not None
+    run.a.set("k", 1)
+    run.clock.advance(60)
+    wait([work.future for work in thread._works], PATIENCE)
+    run.a.set("k", 2)
+    while not thread.store(run.a):  # on a slow machine
+        run.clock.advance(1)
+    assert thread.changed([run.a]) == []
+    assert not thread.saving
+    run.service.stopService()
+    assert run.clock.getDelayedCalls() == []
+
+
 def test_late_interval(path: Path, writes: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A time to store that comes while the disk is still busy with the one before is made up for."""
     run = Program(path, interval=60)

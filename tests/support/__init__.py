@@ -44,7 +44,9 @@ TRANSPORTS = (*DATAGRAM_TRANSPORTS, "fifo", "tcp", "http", "https")
 ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
 ECHO_REPLY = b'{"jsonrpc":"2.0","result":["x",1],"id":1}'
 
-_LISTENING = re.compile(r"#info\] listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?$")
+_LISTENING = re.compile(r"""(?:#info\] |"message":")listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?(?:$|",")""")
+_SERVING = re.compile(r"""\[jsonrpcs_tx\.service#info\] serving|"module":"jsonrpcs_tx\.service","message":"serving""")
+"""Lines of the log in the formats text and json."""
 
 
 @attrs.frozen
@@ -157,7 +159,7 @@ class Server:
             with self._news:
                 self.log.append(line)
                 self._news.notify_all()
-            if "[jsonrpcs_tx.service#info] serving" in line:
+            if _SERVING.search(line):
                 self._started.set()
         self._started.set()
 

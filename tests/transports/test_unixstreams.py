@@ -159,7 +159,8 @@ class UnixStreamTests(TestCase):
         with capturedLogs() as events:
             reply = await deferToThread(http_call, "http", str(self.path), ECHO, headers=headers)
         assert reply.status == 401
-        line = f"http: authentication failed for user 'ann' from a Unix socket, uid {os.geteuid()}"
+        whence = f"uid={os.geteuid()} gid={os.getegid()} pid={os.getpid()}"
+        line = f"http: authentication failed for user 'ann' from {whence}"
         assert line in [formatEvent(event) for event in events]
 
     async def test_facts(self) -> None:
