@@ -220,6 +220,9 @@ _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
 _host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
 _shared = _matching(r"[^\s=]+=(i:[+-]?[0-9]{1,18}|s:.*)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
+_version = _matching(r"(?a:\d{1,3}\.\d{1,3}\.\d{1,3})?")
+_define = _matching(r"(?s:[^=]+(=.*)?)")
+_module = _matching("core|dispatcher|htable|pv")
 
 
 def several(kind: Kind) -> Kind:
@@ -258,5 +261,8 @@ REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semic
 HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
 SHARED: Final = Kind(_shared, "NAME=i:NUMBER or NAME=s:TEXT")
 HOST: Final = Kind(_host, "a host name, *.example.com for all names below one, or * for any")
+VERSION: Final = Kind(_version, "three numbers, such as 5.6.3, or empty")
+DEFINE: Final = Kind(_define, "NAME or NAME=VALUE")
+MODULE: Final = Kind(_module, "core, dispatcher, htable or pv")
 PROXY: Final = Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")
 NOTIFICATION: Final = Kind(_notification, "200 or 204")
