@@ -362,8 +362,8 @@ def _reopen(file: AppendFile) -> str:
 
 
 def make_server(options: Options, problems: Problems) -> JsonRpcService:
-    """The server of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too; other files
-    in that to which twistd changes at the start.
+    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other
+    files in that to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """

@@ -267,7 +267,7 @@ class JsonRpcService(MultiService):
             changed.
         """
         if name in self._families and not replace:
-            raise ValueError(f"family {name}: there is one of that name already; replace it, or remove it first")
+            raise ValueError(f"family {name}: there is a family of that name already; replace it, or remove it first")
         former = self._families.get(name)
         old = [] if former is None else self.registry.names_of(former)
         self.registry.add(source, replace)
@@ -283,7 +283,7 @@ class JsonRpcService(MultiService):
         @raise ValueError: there is no family of that name.
         """
         if name not in self._families:
-            raise ValueError(f"family {name}: there is none of that name; there are: {', '.join(self._families)}")
+            raise ValueError(f"family {name}: there is no such family; loaded: {', '.join(self._families)}")
         for command in self.registry.names_of(self._families.pop(name)):
             self.registry.remove(command)
 

@@ -1,4 +1,4 @@
-"""Says in the log what holds up the reactor, while it is held up: that might be for ever."""
+"""Logs what holds up the reactor while it is held up, which might be for ever."""
 
 import ctypes
 import os

@@ -179,7 +179,7 @@ class TestThrottle:
         assert len(events) == 2 * BURST + 3 + 2 * BURST
 
     def test_what_is_never_held_back(self) -> None:
-        """What is no warning is not held back, nor what was throttled elsewhere."""
+        """What is not a warning is not held back, nor what was throttled elsewhere."""
         with capturedLogs() as events:
             for number in range(100):
                 _log.info("listening on {number}", number=number)

@@ -442,7 +442,7 @@ class SettingsTests(DirectoryCase):
             Settings(run_dir=b"/tmp")  # type: ignore[arg-type] # that is refused
 
     def test_unknown_names(self) -> None:
-        """A name that is no setting is an error that names those that are."""
+        """An unknown setting is an error that names the known ones."""
         path = self.write("settings.toml", "fifo_nmae = 'x'")
         line = self.refusal("--config", path)
         assert "fifo_nmae" in line
@@ -721,7 +721,7 @@ class ServiceTests(ServiceCase):
                 service.startService()
         assert self.files() == set()
 
-    async def test_endpoints_that_are_none(self) -> None:
+    async def test_invalid_endpoints(self) -> None:
         """A string that names no endpoint keeps the server from starting, with the setting and the string."""
         for value in ("nonsense:1", "tcp:x", "tcp:0:interface=256.1.1.1", "ssl:0:privateKey=none"):
             service = self.make(transport=1, http_listen=value)

@@ -120,7 +120,7 @@ class DispatcherCommands:
 
     @command("dispatcher.hash", changes=False, secret=())
     def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
-        """Returns the hash of one or two strings, and the slot, of so many, that it selects."""
+        """Returns the hash of one or two strings, and which of a number of slots it selects."""
         hashed = hash_keys(*filter(None, (key, other))) if key or other else hash_keys("")
         return {"hashid": hashed, "slot": hashed % slots if slots > 0 else 0}
 

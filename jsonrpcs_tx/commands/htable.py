@@ -27,7 +27,7 @@ _STRING_FLAG: Final = 2
 
 
 class Htable:
-    """Times are in seconds; an integer is one of 64 bits, where Kamailio cuts it off at 32."""
+    """Times are in seconds; an integer has 64 bits, where Kamailio cuts it off at 32."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -60,12 +60,12 @@ class Htable:
 
     @command("htable.setxs", usage=_SETX_USAGE, secret=())
     def setxs(self, table: str, key: str, value: Text, expire: int) -> str:
-        """Sets an item to a string, and in how many seconds it expires."""
+        """Sets an item to a string that expires after a number of seconds."""
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
     @command("htable.setxi", usage=_SETX_USAGE, secret=())
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
-        """Sets an item to an integer, and in how many seconds it expires.
+        """Sets an item to an integer that expires after a number of seconds.
 
         Text that spells an integer counts as that integer, other text as 0, which Kamailio takes all text for.
         """
@@ -75,7 +75,7 @@ class Htable:
 
     @command("htable.setex", usage=_SETEX_USAGE, secret=())
     def setex(self, table: str, key: str, expire: int | str) -> str:
-        """Sets in how many seconds an item expires, 0 for never; does nothing if there is no such item.
+        """Sets the number of seconds after which an item expires, 0 for never; does nothing if there is no such item.
 
         Text is refused only if the item exists: for a missing one the answer is Ok, as in Kamailio.
         """
@@ -109,7 +109,7 @@ class Htable:
 
     @command("htable.listTables", changes=False)
     def list_tables(self) -> list[dict[str, Any]]:
-        """Lists the tables with their definitions, the last first."""
+        """Lists the tables with their definitions, the last one first."""
         kept = self._tables.storage is not None
         return [
             {
@@ -142,7 +142,7 @@ class Htable:
     @command("htable.stored", usage=_NAME_EXPECTED)
     @command("htable.store", usage=_NAME_EXPECTED)
     def store(self, table: str = MISSING) -> str:
-        """Stores a table in the database, in place of what was stored of it before."""
+        """Stores a table in the database, replacing what was stored of it before."""
         storage = self._storage()
         try:
             done = storage.store(self._find(table))
@@ -152,7 +152,7 @@ class Htable:
 
     @command("htable.reload", usage=_NAME_EXPECTED)
     def reload(self, table: str = MISSING) -> str:
-        """Sets a table to what is stored of it in the database."""
+        """Replaces the items of a table by those stored in the database."""
         storage = self._storage()
         try:
             done = storage.reload(self._find(table))

@@ -50,7 +50,7 @@ def _allocated(name: str) -> dict[str, int]:
     module = sys.modules.get(name)
     if module is not None and not name.startswith("jsonrpcs_tx"):
         path = getattr(module, "__file__", None) or path
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, path)])
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(inclusive=True, filename_pattern=path)])
     lines = snapshot.statistics("lineno")
     shown = {f"{one.traceback[0].filename.rpartition('/')[2]}({one.traceback[0].lineno})": one.size for one in lines}
     return {**shown, "Total": sum(one.size for one in lines)}

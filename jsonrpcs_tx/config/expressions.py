@@ -98,7 +98,7 @@ class _Evaluation:
     def value(self) -> Value:
         if self._kind() == "end":
             raise ExpressionError("is empty")
-        value = self._operation(0, True)
+        value = self._operation(0, needed=True)
         if self._kind() != "end":
             raise ExpressionError(f"{self._text()!r} is not expected")
         return value

@@ -92,7 +92,7 @@ class AuditingDispatcher(Dispatcher):
                 fault: Any = outcome.value
                 how = TIMED_OUT if isinstance(fault, TimedOut) else ""
                 how = CANCELLED if isinstance(fault.__cause__, CancelledError) else REFUSED if refused else how
-                reply = Reply(b"", getattr(fault, "code", 0), getattr(fault, "text", ""), True, how)
+                reply = Reply(b"", getattr(fault, "code", 0), getattr(fault, "text", ""), fault=True, outcome=how)
             self._enter(reply, request, command, peer, begun)
             return outcome
 

@@ -172,7 +172,7 @@ class Dispatcher:
         self._direct = False
 
     def remove_around(self, function: Around) -> None:
-        """Take off a function that L{around} has put there, for calls that begin from now on.
+        """Remove a function that L{around} has added, for calls that begin from now on.
 
         @raise ValueError: it is not there.
         """
@@ -217,10 +217,10 @@ class Dispatcher:
         """Answer a document: a request or a batch.
 
         Nothing that a command does is raised here, not even KeyboardInterrupt: the reactor has a handler of its own for
-        the signal, so that one which comes out of a command is the command's.
+        the signal, so a KeyboardInterrupt that comes out of a command is the command's.
 
         @param document: anything that a client may send.
-        @param request: what L{read} has made of it, where the transport has had to look at that first.
+        @param request: what L{read} made of it, if the transport had to look at that first.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
@@ -287,8 +287,8 @@ class Dispatcher:
             self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
-        """Answer every request of a document with an error, without running any: what a transport says that cannot
-        take it, or cannot carry its reply.
+        """Answer every request of a document with an error, without running any. For a transport that cannot take the
+        document, or cannot carry its reply.
         """
         return self._refuse(self.read(document), fault if isinstance(fault, Error) else error_of(fault))
 
@@ -307,10 +307,14 @@ class Dispatcher:
             return self.batches.run(batch, origin.client or origin.transport)
         except Fault as fault:
             error = error_of(fault)
-            self._counts.error(error)
-            return self._writer.write(self._error_reply(error), Malformed(error, None, error.text), origin)
+            refused = Malformed(error, None, error.text)
+            return self._writer.write(self._error(error, refused), refused, origin)
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        """Answer one request, single or of a batch: check that it may be called, find its command, and run that.
+
+        @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}.
+        """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
@@ -396,7 +400,7 @@ class Dispatcher:
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
-        """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
+        """Answer an invalid request, but never a reply: the other end might answer the answer, for ever."""
         _log.debug("{caller}: invalid request: {reason}", caller=origin, reason=request.reason)
         if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
@@ -454,8 +458,8 @@ class Dispatcher:
         """
         self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return Reply(b"", error.code, error.text, True, outcome)
+            return Reply(b"", error.code, error.text, fault=True, outcome=outcome)
         return self._error_reply(error, request.id, outcome)
 
     def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, True, outcome)
+        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome)

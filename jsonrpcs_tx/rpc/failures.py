@@ -117,7 +117,7 @@ def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialec
 
 
 def _of_fault(fault: Fault, command: Command) -> Told:
-    """A fault; without the data of it that JSON cannot say."""
+    """A fault; leaving out data that JSON cannot express."""
     error = kind = error_of(fault)
     try:
         error = with_data(kind, getattr(fault, "data", None))

@@ -64,7 +64,7 @@ def command(
     anything that msgspec converts: C{list[int]}, dataclasses, C{Annotated[int, Meta(ge=1)]}, or a union of these.
     Without an annotation, any string, number or boolean is taken; C{object} takes anything. A default makes a
     parameter optional, C{*args} takes the rest. One that is annotated with L{jsonrpcs_tx.Call} gets the call; clients
-    do not see it. The function returns what JSON can say (str, int, float, bool, None, list, dict, and what msgspec
+    do not see it. The function returns what JSON can express (str, int, float, bool, None, list, dict, and what msgspec
     makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
     L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
     The first paragraph of its docstring is what C{system.methodHelp} answers.
@@ -185,7 +185,7 @@ class Command:
     @ivar changes: see L{command}.
     @ivar concealment: says which of its parameters are secret.
     @ivar trusted: its result need not be checked.
-    @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
+    @ivar check_result: checks that JSON can express its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -321,7 +321,7 @@ def _concealment(binding: Binding, secret: tuple[str, ...] | None) -> Concealmen
 
 
 def _check_kind(function: Any) -> None:
-    """@raise TypeError: what it returns is no result, but something to be iterated."""
+    """@raise TypeError: what it returns is not a result, but something to iterate over."""
     function = inspect.unwrap(function)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError('it yields; a command returns its result, or is an "async def" that awaits')
@@ -366,6 +366,14 @@ def commands_of(source: object) -> list[Command]:
     @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client or is a
         property.
     """
+    return [_make(function, options) for function, options in _functions_of(source)]
+
+
+def _functions_of(source: object) -> list[tuple[Any, CommandOptions]]:
+    """The functions that L{commands_of} makes commands of, each with what one of its decorators says.
+
+    @raise TypeError: it holds no command, or is a class.
+    """
     if inspect.isclass(source):
         names = [option.name for options in _declared(source.__mro__).values() for option in options]
         holds = f"holds {', '.join(names)}; " if names else ""
@@ -376,7 +384,7 @@ def commands_of(source: object) -> list[Command]:
         holders = [source] if inspect.ismodule(source) else [*reversed(type(source).__mro__)]
         named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
         functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
-    found = [_make(function, option) for function, options in functions for option in options]
+    found = [(function, option) for function, options in functions for option in options]
     if not found:
         raise TypeError(f"{place_of(source)} holds no commands: no function in it is decorated with @command(NAME)")
     return found
@@ -433,7 +441,7 @@ class Registry(Mapping[str, Command]):
 
     def names_of(self, source: object) -> list[str]:
         """The names under which the commands of a source are in the table; those that others have replaced are not."""
-        declared = {new.name: new.function for new in commands_of(source)}
+        declared = {options.name: function for function, options in _functions_of(source)}
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
 
     def describe(self) -> list[dict[str, Any]]:

@@ -424,7 +424,7 @@ class Storage(Protocol):
         """
 
     def reload(self, table: Table) -> bool:
-        """Set a table to what was stored of it; it becomes empty if nothing was.
+        """Replace the items of a table by what was stored of it; it becomes empty if nothing was.
 
         @return: True: it is done. False: it is in progress, and the table changes at its end; the log says how it ends.
         @raise StorageError: it failed; the table is unchanged.

@@ -36,7 +36,7 @@ _ALLOWED_METHODS: Final = (b"POST", b"GET")
 
 
 class HttpClient:
-    """Finds out who is at the other end of a connection, when that is first asked; see L{Origin}.
+    """Finds out who is at the other end of a connection, when somebody first asks; see L{Origin}.
 
     @param transport: of the connection.
     @param connected: tells whether the client is still there.
@@ -242,8 +242,8 @@ class JsonRpcResource(resource.Resource):
         client = HttpClient(transport, channel.transport, connected, address, user, context)
         return self.dispatcher.origin(
             transport,
-            True,
-            id(channel),
+            asynchronous=True,
+            connection=id(channel),
             find_peer=client,
             address=address,
             user=user,

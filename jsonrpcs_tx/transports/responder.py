@@ -91,7 +91,7 @@ class Responder:
     ) -> None:
         """Answer the document of a client that was admitted.
 
-        @param request: what L{Dispatcher.read} has made of it, where somebody wanted to see that first.
+        @param request: what L{Dispatcher.read} made of it, if somebody had to look at that first.
         """
         reply = self.dispatcher.dispatch(document, origin, request)
         if type(reply) is not Reply:

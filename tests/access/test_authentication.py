@@ -61,7 +61,7 @@ class AuthenticationTests(HttpCase):
         return await self.ask(ASK)
 
     async def test_users(self) -> None:
-        """A name as bytes or str is the user's, at once or later; ANONYMOUS and an empty name are no user."""
+        """A name as bytes or str is the user's, at once or later; ANONYMOUS and an empty name stand for no user."""
         rules = ("http user=zo\u00e9 allow *", "http user=a* allow no.such")
         for avatar, status in (
             ("zo\u00e9".encode(), 200),

@@ -242,7 +242,7 @@ class ProxyTests(LoggedCase):
             assert (await client.response()).status == status, address
 
     async def test_told_once(self) -> None:
-        """Headers that do not count are spoken of in the log, once, and are no hindrance."""
+        """Headers that do not count are logged once, and change nothing."""
         client = await self.connect()
         for address in ("192.0.2.1", "192.0.2.2", "nonsense"):
             client.write(http_request(ECHO, f"X-Forwarded-For: {address}"))

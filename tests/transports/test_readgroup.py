@@ -103,9 +103,16 @@ class ReadGroupTests(TestCase):
         port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1")
         group = group_reads(port, "test", reactor)
         assert group is not None
-        self.addCleanup(group.close)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.end(group)))
         self.addCleanup(port.stopListening)
         return port, group
+
+    async def end(self, group: ReadGroup) -> None:
+        """Close a group after its connections."""
+        for connection in tuple(group._connections.values()):
+            connection.abortConnection()
+        await until(lambda: not group._connections)
+        group.close()
 
     async def connect(self, port: Any) -> Client:
         client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
@@ -235,7 +242,7 @@ class ReadGroupTests(TestCase):
             assert len(read) == count
 
     async def test_other_ports(self) -> None:
-        """A port that is none of TCP is left alone."""
+        """A port other than TCP is left alone."""
         port = await UNIXServerEndpoint(reactor, os.path.abspath(self.mktemp())).listen(Factory.forProtocol(Echo))
         assert group_reads(port, "test", reactor) is None
         stopped: Deferred[None] = port.stopListening()
@@ -263,7 +270,7 @@ class ReadGroupTests(TestCase):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["poll", "select", "asyncio"])
 def test_reactors(tmp_path: Path, name: str) -> None:
-    """Other reactors than the usual one can read a group, too."""
+    """Reactors other than the usual one can read a group as well."""
     listens = ("--http-listen=tcp:0:interface=127.0.0.1", "--https-listen=tcp:0:interface=127.0.0.1")
     command = ("-n", f"--reactor={name}", "jsonrpcs", "--transport=1", "--fifo-name=", "--tls-self-signed", *listens)
     with Server(tmp_path, command=command) as server:

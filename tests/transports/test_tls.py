@@ -222,7 +222,7 @@ class VersionTests(TlsCase):
         assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
 
     async def test_suites(self) -> None:
-        """With an RSA certificate, too, TLS 1.2 has suites with forward secrecy and AEAD alone."""
+        """With an RSA certificate as well, TLS 1.2 has only suites with forward secrecy and AEAD."""
         key = rsa.generate_private_key(65537, 2048)
         identity = make_identity("localhost", CA, key=key)
         self.serve(tls_certificate=self.files.write("rsa.pem", identity.key_pem(), identity.pem))
@@ -325,7 +325,7 @@ class ClientCertificateTests(TlsCase):
         return context
 
     async def test_accepted(self) -> None:
-        """A client with a certificate of a CA in the file is answered, by way of an intermediate one, too."""
+        """A client with a certificate of a CA in the file is answered, also by way of an intermediate one."""
         for version in self.versions:
             for chain in ([make_identity("ann", CA)], [make_identity("ben", INTERMEDIATE), INTERMEDIATE]):
                 assert (await self.ask(self.context(version, *chain))).reply == ECHO_REPLY

@@ -71,7 +71,7 @@ class UnixStreamTests(TestCase):
         status = self.path.stat()
         assert (status.st_uid, status.st_gid) == (STRANGER, STRANGER)
 
-    async def test_owner_that_is_none(self) -> None:
+    async def test_unknown_owner(self) -> None:
         """An owner that does not exist stops the start, and leaves nothing."""
         with pytest.raises(StartError, match=r"^http_user: 'no-such-user': does not exist"):
             self.serve(http_user="no-such-user")
