@@ -104,7 +104,7 @@ def test_types(tmp_path: Path, module: str, name: str) -> None:
         assert not takes_text(tmp_path, f"{name} = 1\n")
         return
     load = "" if module == "jsonrpcs" else f'loadmodule "tm.so"\nloadmodule "{module}.so"\n'
-    string = '"a=>size=4;"' if name == "htable" else '"1"'
+    string = {"htable": '"a=>size=4;"', "pv": '"a=i:1"'}.get(name if name == "htable" else module, '"1"')
     for value, kind in (("1", int), (string, str)):
         taken = takes_text(tmp_path, f'{load}modparam("{module}", "{name}", {value})\n')
         assert taken == (kind in _TYPES[module][name]), value
