@@ -1,7 +1,7 @@
 """Settings in, a server with all its parts out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -14,8 +14,10 @@ from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartErr
 from jsonrpcs_tx.families import load_families, load_module
 from jsonrpcs_tx.interfaces import Checker, Reactor
 from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
+from jsonrpcs_tx.rights import obstacles, owned_by
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.gauges import add_gauges
@@ -33,6 +35,8 @@ def makeService(
     checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
 ) -> JsonRpcService:
     """Make a server. It listens when it is started, by itself or by the application that it is a part of.
 
@@ -46,12 +50,16 @@ def makeService(
         C{{"chat": ["user"]}}; see L{JsonRpcService.add_transport}.
     @param site_authenticates: the site that C{jsonrpc_dispatch} is mounted in says who has authenticated, by
         L{jsonrpcs_tx.JsonRpcResource.for_user}, so that rules may ask for C{user=} without a checker.
-    @raise StartError: the file of users, that of rules or the list of destinations cannot be used.
+    @param uid: name or number of the user that the process becomes once it has opened what needs root, as with C{twistd
+        --uid}: files that the server makes are given to it. None: the process's user stays the same.
+    @param gid: its group; None: the user's own.
+    @raise StartError: the file of users, that of rules or the list of destinations cannot be used, or a file not by the
+        user that the process becomes; or there is no such user.
     @raise SettingError: a module or family that a setting names is not there, has no commands, or has one whose name is
         taken; or the definition of a table or the directory of stored replies is not allowed.
     @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
-    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates)
+    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
 
 
 def check(
@@ -61,6 +69,8 @@ def check(
     checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
 ) -> list[JsonRpcsError]:
     """Look for all that would keep a server from starting, without opening or changing anything.
 
@@ -73,7 +83,7 @@ def check(
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()
-    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates).check(problems)
+    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
     return problems.found
 
 
@@ -85,6 +95,8 @@ def assemble(
     problems: Problems,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
 ) -> JsonRpcService:
     """Make a server, see L{makeService}; where problems are collected, without the parts that cannot be made."""
     chosen: Any = reactor
@@ -93,25 +105,35 @@ def assemble(
 
         chosen = installed
     set_debug(settings.debug)
-    if checker is None and settings.http_users:
-        checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
-    service = JsonRpcService(settings, chosen, checker, problems, site_authenticates)
-    for name, facts in (transports or {}).items():
-        service.add_transport(name, facts)
-    _load_destinations(service, problems)
+    user = None
+    with problems.noted():
+        user = _user_to_become(uid, gid)
+    if user is not None:
+        settings = owned_by(settings, user)
+        for problem in obstacles(settings, user):
+            problems.note(problem)
+    with _rights(user):
+        if checker is None and settings.http_users:
+            checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
+        service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
+        for name, facts in (transports or {}).items():
+            service.add_transport(name, facts)
+        _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
     _load_commands(service, problems)
     for source in commands:
         service.registry.add(source)
-    service.reload_rules(problems)
+    with _rights(user):
+        service.reload_rules(problems)
     _add_tables(service)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen).setServiceParent(service)
     _add_transports(service, problems)
-    _add_reloads(service)
+    _add_checks(service)
+    _add_reloads(service, checker)
     return service
 
 
@@ -125,6 +147,14 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
         if declares_stateless(family.source):
             service.registry.add(family.make(service))
     return service
+
+
+def _user_to_become(uid: str | int | None, gid: str | int | None) -> User | None:
+    try:
+        return user_to_become(uid, gid)
+    except UnknownOwner as error:
+        name = "uid" if gid is None else "uid, gid"
+        raise StartError(name, error.shown, error.reason, "a user of this machine, if root starts the server") from None
 
 
 def _load_destinations(service: JsonRpcService, problems: Problems) -> None:
@@ -161,15 +191,26 @@ def _of_setting(setting: str, name: str) -> Iterator[None]:
         raise SettingError(setting, name, f"commands that can be added ({type(error).__name__}: {error})") from error
 
 
+def _rights(user: User | None) -> AbstractContextManager[None]:
+    """The rights of the user that the process becomes: its files are read as they will be read again."""
+    return nullcontext() if user is None else user.rights()
+
+
 def _add_tables(service: JsonRpcService) -> None:
     name = service.settings.htable_db
     path = service.settings.path(name) if name else ""
-    TableStoreService(service.tables, path, service.reactor).setServiceParent(service)
+    interval = service.settings.htable_db_interval
+    store = TableStoreService(service.tables, path, interval, service.reactor)
+    store.setServiceParent(service)
+    if path:
+        service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, service.reactor)
+    parts = Parts(
+        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
+    )
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():
@@ -177,8 +218,38 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
                 transport.setServiceParent(service)
 
 
-def _add_reloads(service: JsonRpcService) -> None:
-    if service.settings.tls_certificate or service.settings.tls_self_signed:
+def _add_checks(service: JsonRpcService) -> None:
+    def listeners() -> Iterator[str]:
+        return (problem for transport in service.transports() if (problem := transport.problem()) is not None)
+
+    def workers() -> Iterator[str]:
+        for transport in service.transports():
+            if transport.missing_workers():
+                yield f"{transport.listener}: {transport.missing_workers()} worker processes do not run"
+
+    def destinations() -> Iterator[str]:
+        for id, found in service.destinations.items():
+            if not any(one.live for one in found):
+                yield f"set {id}: none of {len(found)} destinations is live"
+
+    service.health.add("listeners", listeners)
+    service.health.add("workers", workers)
+    service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
+
+
+def _add_reloads(service: JsonRpcService, checker: Any) -> None:
+    if service.settings.certificate:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
         service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")
+    if isinstance(checker, UsersFile):
+        service.reloads.add("users", lambda: f"there are {checker.reload()}")
+    if service.settings.list_file:
+        service.reloads.add("destinations", lambda: _reload_destinations(service))
+
+
+def _reload_destinations(service: JsonRpcService) -> str:
+    changed, sets = service.reload_destinations(), service.destinations
+    if not changed:
+        return "the list is the same, so they stay as they are"
+    return f"there are {sum(map(len, sets.values()))} in {len(sets)} sets"

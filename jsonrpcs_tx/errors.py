@@ -25,14 +25,24 @@ class StartError(JsonRpcsError):
     @param reason: what is wrong, in words.
     @param allowed: what is allowed, in words.
     @param line: the line with the mistake, where the value is the path of a file and the mistake is in a line of it.
+    @param consequence: what follows in a running server, in words.
     """
 
-    def __init__(self, setting: str, value: object, reason: object, allowed: str, line: int | None = None) -> None:
+    def __init__(
+        self,
+        setting: str,
+        value: object,
+        reason: object,
+        allowed: str,
+        line: int | None = None,
+        consequence: str = "the former ones stay",
+    ) -> None:
         super().__init__(setting, value, reason, allowed)
         self.setting = setting
         self.value = value
         self.reason = reason
         self.allowed = allowed
+        self.consequence = consequence
         self.line = line
         self.file: str | None = None if line is None else str(value)
 

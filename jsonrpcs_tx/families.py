@@ -49,7 +49,7 @@ _BUILT_IN: Final = (
     Family("system", System, lambda server: System(server.registry)),
     Family("core", Core, Core),
     Family("corex", Corex, Corex),
-    Family("jsonrpc", JsonRpc, lambda server: JsonRpc()),
+    Family("jsonrpc", JsonRpc, lambda server: JsonRpc(server.health.report)),
     Family(
         "dispatcher",
         DispatcherCommands,

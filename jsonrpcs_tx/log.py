@@ -1,26 +1,24 @@
 """The log of this package: Kamailio's levels, floods held back, printable text only.
 
-Every event passes through here, so no call site can forget that. What a client sends reaches the log with its control
-characters, line breaks, bidirectional overrides and lone surrogates escaped, and cut. Of each kind of message, L{BURST}
-warnings and errors are logged at once and L{RATE} a second after that; the next one that is logged says how many were
-held back. First messages about other clients have as much room of their own, so that no client hides another.
+Every event passes through here, so no call site can forget that; what is in it is shown as L{jsonrpcs_tx.logvalues}
+says. Of each kind of message, L{BURST} warnings and errors are logged at once and L{RATE} a second after that; the next
+one that is logged says how many were held back. First messages about other clients have as much room of their own, so
+that no client hides another.
 
 The level and the counts are those of the whole process, as Twisted's log is.
 """
 
 import contextlib
 import time
-from collections.abc import Callable, Hashable
-from io import StringIO
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 import attrs
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
-from twisted.python.reflect import safe_str
 
 from jsonrpcs_tx.buckets import TokenBuckets
-from jsonrpcs_tx.printable import printable
+from jsonrpcs_tx.logvalues import Party, PrintableFailure, party, shown
 
 LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
@@ -31,25 +29,21 @@ BURST: Final = 10
 RATE: Final = 1.0
 """Warnings and errors of one kind that are logged in a second, in the long run."""
 
-MAX_VALUE: Final = 500
-"""Characters of one value in a message; for bytes, bytes."""
-
 MAX_KINDS: Final = 1000
 """Kinds of messages that are counted. There are only as many as call sites, commands and transports produce."""
 
 _KIND_VALUES: Final = ("command", "transport")
 """Values that tell kinds of messages apart besides the format. They come from the program, never from a client."""
 
-_SOURCE_VALUES: Final = ("client", "peer", "caller")
-"""Values that say whom a message is about, so that a flood of one does not hide others."""
+_PARTIES: Final = ("client", "peer", "caller")
+"""Values that say whom a message is about, so that a flood of one does not hide others. As fields they are C{peer} and
+what else is known, see L{party}."""
 
 MAX_SOURCES: Final = 64
 """Sources that are remembered for each kind of message; the oldest is forgotten first."""
 
-_ANY_SIZE: Final = 2**64
-"""Integers below it are shown as numbers; larger ones may be too long to be formatted."""
-
 _debug = 2
+_lost = 0
 _least: Any = LogLevel.info
 
 
@@ -80,6 +74,22 @@ def set_debug(level: int) -> None:
         _least = LogLevel.error
     else:
         _least = LogLevel.critical
+
+
+def is_logged(level: Any) -> bool:
+    """Whether events of one of the levels of C{LogLevel} are logged."""
+    return bool(level >= _least)
+
+
+def lost() -> int:
+    """How many lines could not be written, as where the disk is full; only what L{jsonrpcs_tx.logs} writes counts."""
+    return _lost
+
+
+def count_lost() -> None:
+    """Note that a line could not be written."""
+    global _lost
+    _lost += 1
 
 
 def report(logger: Logger, message: str, error: BaseException, **values: object) -> None:
@@ -166,64 +176,35 @@ class _Logger(Logger):
 
         @param level: one of C{LogLevel}.
         @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
-            C{log_throttled} the event is never held back, for example because it was throttled before.
+            C{log_throttled} the event is never held back, for example because it was throttled before. Observers find
+            the values by their names in C{log_fields}, those that say whom the event is about as L{party} has them.
         """
         if level < _least:
             return
+        about: dict[str, Party] = {name: party(values[name]) for name in _PARTIES if name in values}
         if level >= LogLevel.warn and values.get("log_throttled", True):
             kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
-            held_back = throttle.take(kind, _source(values))
+            held_back = throttle.take(kind, _source(about))
             if held_back is None:
                 return
             if held_back:
                 values["log_held_back"] = held_back
                 format = f"{format} (and {{log_held_back:,}} more)"  # noqa: A001
+        fields: dict[str, Any] = {**values.pop("log_fields", {})}
         for name, value in values.items():
-            if not name.startswith("log_"):
-                values[name] = _shown(value)
+            if name in about:
+                values[name] = about[name].text
+                fields |= about[name].fields
+            elif not name.startswith("log_"):
+                values[name] = fields[name] = shown(value)
             elif name == "log_failure":
-                values[name] = _PrintableFailure(value)
-        super().emit(level, format, **values)
+                values[name] = PrintableFailure(value)
+        super().emit(level, format, **values, log_fields=fields)
 
 
-def _source(values: dict[str, Any]) -> Hashable:
-    """Whom a message is about: an address, that of a UDP client without its port."""
-    for name in _SOURCE_VALUES:
-        value = values.get(name)
-        if value is not None:
-            source = value[0] if isinstance(value, tuple) and value else value
-            return source if isinstance(source, Hashable) else None
-    return None
-
-
-def _shown(value: object) -> object:
-    """A value as a message may show it: a number, or printable text that is cut after L{MAX_VALUE} characters."""
-    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < _ANY_SIZE):
-        return value
-    if isinstance(value, bytes | bytearray):
-        return _cut(bytes(value[:MAX_VALUE]).decode(errors="backslashreplace"), len(value))
-    text = value if isinstance(value, str) else safe_str(value)
-    return _cut(text[:MAX_VALUE], len(text))
-
-
-def _cut(start: str, size: int) -> str:
-    return printable(start) if size <= MAX_VALUE else f"{printable(start)}... ({size:,} in all)"
-
-
-class _PrintableFailure(Failure):
-    """A failure whose traceback shows the message of its exception, which may hold anything, in one printable line."""
-
-    def __init__(self, failure: Failure) -> None:
-        self.__dict__.update(failure.__dict__)
-
-    def printTraceback(self, file: Any = None, elideFrameworkCode: bool = False, detail: str = "default") -> None:
-        """Write the traceback to a file, see C{Failure.printTraceback}."""
-        text = StringIO()
-        super().printTraceback(text, elideFrameworkCode, detail)
-        lines, message = text.getvalue(), self.getErrorMessage()
-        if message:
-            lines = lines.replace(message, str(_shown(message)))
-        file.write("\n".join(map(printable, lines.split("\n"))))
+def _source(about: Mapping[str, Party]) -> Hashable:
+    """Whom a message is about; None: nobody in particular."""
+    return next((one.source for one in about.values()), None)
 
 
 set_debug(_debug)

@@ -7,9 +7,12 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager
+from contextlib import ExitStack, chdir, contextmanager, suppress
+from functools import partial
+from types import FrameType
 from typing import Any, Final, NoReturn
 
+import attrs
 from twisted.application.service import IService, MultiService
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python import usage
@@ -17,6 +20,7 @@ from zope.interface import provider
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config.files import read_modparams
 from jsonrpcs_tx.config.kinds import BOOLEANS
@@ -26,6 +30,9 @@ from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
 from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.logs.daemon import DaemonLog
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
@@ -34,8 +41,7 @@ from twisted import __version__ as twisted_version
 _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
 """The options that need no value."""
 
-_LOG_FILE: Final = "twistd.log"
-"""Where twistd logs as a daemon, unless it is told."""
+_log = make_logger(__name__)
 
 
 class Refusal(SystemExit, Exception):
@@ -50,6 +56,7 @@ class Options(usage.Options):
 
     @ivar settings: the settings, once the options are parsed.
     @ivar sources: where they come from.
+    @ivar log: the log in place of twistd's; None where C{--logger} makes another, and outside twistd.
     """
 
     synopsis = "[options]"
@@ -64,6 +71,7 @@ class Options(usage.Options):
     ]
 
     settings: Settings
+    log: DaemonLog | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,6 +152,9 @@ class Options(usage.Options):
         self.sources = Sources(modparams or {}, config or {}, self.given)
         defaults = {field.name: field.daemon for field in fields() if field.daemon != field.default}
         self.settings = self.sources.settings(problems, defaults)
+        if self.parent is not None and not self.parent["logger"]:
+            with problems.noted():
+                self.log = DaemonLog(self.settings.log_format, self.parent)
         if self["check"]:
             if modparams is not None and config is not None:
                 self._check_server(problems)
@@ -159,7 +170,7 @@ class Options(usage.Options):
         """Check what the start checks, in the directories in which it would."""
         globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
         check_twistd_files(self, problems)
-        _check_in_place(self, make_server(self.settings, problems), problems)
+        _check_in_place(self, make_server(self, problems), problems)
 
     def _report(self, found: Sequence[JsonRpcsError]) -> None:
         """Print all problems, and exit if there are any."""
@@ -197,23 +208,51 @@ def _print_warning(event: LogEvent) -> None:
         sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
 
 
-def check_twistd_files(options: usage.Options, problems: Problems) -> None:
-    """Check that twistd can write its log and its pid file.
+def _twistd_files(options: Options) -> tuple[str, str]:
+    """The paths of the log and of twistd's pid file; empty: there is none."""
+    if options.parent is None:
+        return "", ""
+    log = "" if options.log is None or options.log.path in ("", "-") else os.path.abspath(options.log.path)
+    return log, options.parent["pidfile"] or ""
 
-    @param options: those of C{twistd jsonrpcs}.
+
+def check_twistd_files(options: Options, problems: Problems) -> None:
+    """Check that the log and twistd's pid file can be written.
+
     @param problems: takes what is wrong.
     """
-    twistd = options.parent
-    if twistd is None:
-        return
-    stays = twistd["nodaemon"] or twistd["debug"]
-    log = twistd["logfile"] or ("-" if stays else _LOG_FILE)
-    if log != "-" and not twistd["syslog"] and twistd["logger"] is None:
+    if options.log is not None:
         with problems.noted():
-            _check_writable("--logfile", log)
-    if twistd["pidfile"]:
-        with problems.noted():
-            _check_writable("--pidfile", twistd["pidfile"])
+            options.log.check()
+    for option, path in zip(("--logfile", "--pidfile"), _twistd_files(options), strict=True):
+        if path:
+            with problems.noted():
+                _check_writable(option, path)
+
+
+def check_log_of(user: User, options: Options, problems: Problems) -> None:
+    """Check that the user that the process becomes can open the log again.
+
+    @param problems: takes what is wrong.
+    """
+    log, _ = _twistd_files(options)
+    reason = user.obstacle(log, os.F_OK) if log else None
+    if reason is None and os.path.isfile(log) and os.stat(log).st_uid != os.geteuid():
+        reason = user.obstacle(log, os.R_OK | os.W_OK)  # it cannot be handed over
+    if reason is not None:
+        problems.note(StartError("twistd --logfile", log, reason, "a file that this user can read and write"))
+
+
+def hand_over_twistd_files(options: Options, user: User) -> None:
+    """Give what twistd has made as root to the user that the process becomes."""
+    log, pid = _twistd_files(options)
+    for path in filter(None, (log, pid)):
+        with suppress(OSError):
+            user.take(path)
+    if os.path.isfile(pid):
+        reason = user.obstacle_to_removal(pid)
+        if reason is not None:
+            _log.warn("{path} stays behind at the stop: {reason}", path=pid, reason=reason)
 
 
 def _check_writable(option: str, path: str) -> None:
@@ -248,22 +287,32 @@ def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Pr
 
 
 class _DaemonService(MultiService):
-    """Ends with one line where the start fails, and has the server read its files again at SIGHUP."""
+    """Ends with one line where the start fails, and has twistd log as the settings say, from its first line on.
 
-    server: JsonRpcService
+    @param observer: takes the log; None: twistd's own.
+    """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, server: JsonRpcService, observer: ILogObserver | None) -> None:
         super().__init__()
         self._options = options
+        self._server = server
+        self._observer = observer
+        server.setServiceParent(self)
+
+    def setServiceParent(self, parent: Any) -> None:
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
+        super().setServiceParent(parent)
 
     def privilegedStartService(self) -> None:
         with self._one_line():
+            if self._server.user is not None:
+                hand_over_twistd_files(self._options, self._server.user)
             super().privilegedStartService()
 
     def startService(self) -> None:
         with self._one_line():
             super().startService()
-        signal.signal(signal.SIGHUP, lambda number, frame: self.server.reactor.callFromThread(self.server.reloads.run))
 
     @contextmanager
     def _one_line(self) -> Iterator[None]:
@@ -273,27 +322,68 @@ class _DaemonService(MultiService):
             raise self._options.refusal(error) from None
 
 
-def make_server(settings: Settings, problems: Problems) -> JsonRpcService:
-    """The server of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too.
+def _take_signals(server: JsonRpcService) -> None:
+    """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. What
+    comes before the reactor runs is done when it does.
+    """
+
+    def reopen(number: int, frame: FrameType | None) -> None:
+        server.reactor.callFromThread(server.reopens.run)
+
+    def reload(number: int, frame: FrameType | None) -> None:
+        server.reactor.callFromThread(server.reopens.run)
+        server.reactor.callFromThread(server.reloads.run)
+
+    signal.signal(signal.SIGUSR1, reopen)
+    signal.signal(signal.SIGHUP, reload)
+
+
+def _open_log(log: DaemonLog, server: JsonRpcService) -> ILogObserver:
+    """Open the log, and have the server open its file again with its other files.
+
+    @raise StartError: see L{DaemonLog.observer}.
+    """
+    observer = log.observer()
+    if log.file is not None:
+        server.reopens.add("logs", partial(_reopen, log.file))
+    return observer
+
+
+def _reopen(file: AppendFile) -> str:
+    file.reopen()
+    return file.path
+
+
+def make_server(options: Options, problems: Problems) -> JsonRpcService:
+    """The server of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too; other files
+    in that to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """
+    settings, twistd = options.settings, options.parent
     if settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    return compose.assemble(settings, None, (), None, problems)
+    if twistd is None:
+        return compose.assemble(settings, None, (), None, problems)
+    if os.path.realpath(twistd["rundir"]) != os.getcwd():
+        run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
+        settings = attrs.evolve(settings, run_dir=run_dir)
+    server = compose.assemble(settings, None, (), None, problems, twistd["uid"], twistd["gid"])
+    if server.user is not None:
+        check_log_of(server.user, options, problems)
+    return server
 
 
 def makeService(options: Options) -> IService:
     """The service of C{twistd jsonrpcs}."""
     give_back_large_blocks()
-    parent = _DaemonService(options)
     try:
         check_twistd_files(options, FIRST)
-        server = make_server(options.settings, FIRST)
+        server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
+        observer = None if options.log is None else _open_log(options.log, server)
     except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
-    parent.server = server
-    server.setServiceParent(parent)
-    return parent
+    _take_signals(server)  # before twistd writes its pid file, by which it gets them
+    return _DaemonService(options, server, observer)

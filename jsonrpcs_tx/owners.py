@@ -1,11 +1,15 @@
-"""Users and groups of this machine, by name or number."""
+"""Users and groups of this machine, by name or number, and what they may do with files."""
 
 import grp
 import os
 import pwd
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
+
+import attrs
 
 MAX_ID: Final = 2**32 - 2
 """The highest number of a user or group; the next one stands for nobody."""
@@ -77,3 +81,120 @@ def _number(owner: str, look_up: Callable[[str], int]) -> int:
     if len(owner) > _MAX_DIGITS or int(owner) > MAX_ID:
         raise UnknownOwner(owner, "is too high")
     return int(owner)
+
+
+@attrs.frozen
+class User:
+    """A user that a process of root's becomes, with a primary group and further ones.
+
+    @ivar name: for messages.
+    """
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+
+    def __str__(self) -> str:
+        return f"user {self.name} (uid {self.uid}, gid {self.gid})"
+
+    @contextmanager
+    def rights(self) -> Iterator[None]:
+        """Have this user's rights to files for a while, and no others. The process must be root's, and all of it, with
+        all threads, is changed.
+        """
+        uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
+        try:
+            os.setgroups(self.groups)
+            os.setegid(self.gid)
+            os.seteuid(self.uid)
+            yield
+        finally:
+            os.seteuid(uid)
+            os.setegid(gid)
+            os.setgroups(groups)
+
+    def obstacle(self, path: str, mode: int) -> str | None:
+        """What keeps the user from something.
+
+        @param path: of a file or directory.
+        @param mode: what the user wants to do with it, as C{os.access} takes it.
+        @return: the reason in words; None: nothing does. What does not exist is no obstacle.
+        """
+        path = os.path.realpath(path)
+        with self.rights():
+            for directory in _above(path):
+                if not _may(directory, os.X_OK):
+                    return f"{self} may not enter {directory}"
+            if not _may(path, mode):
+                verbs = (("read", os.R_OK), ("write", os.W_OK), ("enter" if os.path.isdir(path) else "run", os.X_OK))
+                return f"{self} may not {' and '.join(verb for verb, bit in verbs if mode & bit)} it"
+        return None
+
+    def obstacle_to_removal(self, path: str) -> str | None:
+        """What keeps the user from removing a file, and from making it again; see L{obstacle}."""
+        directory = os.path.dirname(path) or "."
+        if self.obstacle(directory, os.W_OK | os.X_OK) is not None:
+            return f"{self} may not remove it from {directory}"
+        around, file = os.stat(directory), os.lstat(path)
+        if around.st_mode & stat.S_ISVTX and self.uid not in (0, around.st_uid, file.st_uid):
+            return f"{self} may not remove it from {directory}, which is sticky: it belongs to user {file.st_uid}"
+        return None
+
+    def take(self, path: str) -> None:
+        """Make the user the owner of an ordinary file, if it is one that belongs to the process's user and has no other
+        name; any other file stays as it is.
+
+        @raise OSError: it cannot be opened, or cannot be given away.
+        """
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
+                os.chown(f"/proc/self/fd/{fd}", self.uid, self.gid)
+        finally:
+            os.close(fd)
+
+
+def user_to_become(uid: str | int | None, gid: str | int | None) -> User | None:
+    """The user that a process becomes, as C{twistd --uid --gid} has it.
+
+    @param uid: name or number of the user; None: it stays the same.
+    @param gid: name or number of the group; None: the user's own.
+    @return: None if nothing changes.
+    @raise UnknownOwner: there is no such user or group, or the process may not become it.
+    """
+    if uid is None and gid is None:
+        return None
+    number = os.geteuid() if uid is None else uid_of(uid)
+    try:
+        entry = pwd.getpwuid(number)
+    except KeyError:
+        raise UnknownOwner(str(number), "has no entry in passwd, which twistd needs") from None
+    group = entry.pw_gid if gid is None else gid_of(gid)
+    if (number, group) == (os.geteuid(), os.getegid()):
+        return None
+    if os.geteuid():
+        raise UnknownOwner(repr(entry.pw_name), "cannot be what another user than root becomes")
+    groups = os.getgroups() if uid is None else os.getgrouplist(entry.pw_name, group)
+    return User(number, group, tuple(groups), entry.pw_name)
+
+
+def _above(path: str) -> list[str]:
+    """The directories above an absolute path, from the root down."""
+    found = []
+    while path != "/":
+        path = os.path.dirname(path)
+        found.append(path)
+    return found[::-1]
+
+
+def _may(path: str, mode: int) -> bool:
+    """Whether the effective user may do something; also if the path does not exist."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return os.access(path, mode, effective_ids=True)

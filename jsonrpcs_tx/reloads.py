@@ -2,16 +2,20 @@
 
 from collections.abc import Callable
 
-from jsonrpcs_tx.errors import JsonRpcsError
+from jsonrpcs_tx.errors import JsonRpcsError, StartError
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
 
 class Reloads:
-    """What is done again at a signal, in the order in which it was added."""
+    """What is done again at a signal, in the order in which it was added.
 
-    def __init__(self) -> None:
+    @param done: what is then said of each, such as C{reloaded}.
+    """
+
+    def __init__(self, done: str = "reloaded") -> None:
+        self._done = done
         self._functions: dict[str, Callable[[], str]] = {}
 
     def add(self, name: str, function: Callable[[], str]) -> None:
@@ -19,7 +23,8 @@ class Reloads:
 
         @param name: what it is, in the plural, as the log gives it: C{rules}.
         @param function: does it, and returns what came of it: C{"5 of them"}. It raises L{JsonRpcsError} or C{OSError}
-            where that cannot be used, and then leaves what there was.
+            where that cannot be used, and then leaves what there was, unless the C{consequence} of a L{StartError} says
+            otherwise.
         """
         self._functions[name] = function
 
@@ -34,7 +39,9 @@ class Reloads:
                 outcome = function()
             except (JsonRpcsError, OSError) as error:
                 well = False
-                _log.error("{name} not reloaded, the former ones stay: {error}", name=name, error=error)
+                consequence = error.consequence if isinstance(error, StartError) else "the former ones stay"
+                message = "{name} not {done}, {consequence}: {error}"
+                _log.error(message, name=name, done=self._done, consequence=consequence, error=error)
             else:
-                _log.info("{name} reloaded: {outcome}", name=name, outcome=outcome)
+                _log.info("{name} {done}: {outcome}", name=name, done=self._done, outcome=outcome)
         return well

@@ -3,23 +3,27 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, TypeVar
 
 import attrs
 import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.task import deferLater
 
+from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
 from jsonrpcs_tx.compatibility import COMPATIBILITIES, Compatibility
 from jsonrpcs_tx.config.settings import Settings, fields
-from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
@@ -38,6 +42,7 @@ from jsonrpcs_tx.state.variables import Variables
 from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import MountableResource
 from jsonrpcs_tx.transports.proxies import Proxies
@@ -66,9 +71,14 @@ class JsonRpcService(MultiService):
     @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
+    @ivar user: the one that the process becomes after the start; None: it stays the same.
     @ivar started: when it was made, in seconds since 1970.
+    @ivar health: whether all is well; programs may add checks.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
+    @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
+        others are read; programs may add theirs, and run them.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
+    @ivar health_resource: the one that tells the health, likewise.
     """
 
     def __init__(
@@ -78,13 +88,17 @@ class JsonRpcService(MultiService):
         checker: Checker | None = None,
         problems: Problems = FIRST,
         site_authenticates: bool = False,
+        user: User | None = None,
     ) -> None:
         super().__init__()
         self.settings: Settings = settings
         self.compatibility: Compatibility = COMPATIBILITIES[settings.compatibility]
         self.reactor = reactor
+        self.user: User | None = user
         self.started: float = time.time()
+        self.health: Health = Health()
         self.reloads: Reloads = Reloads()
+        self.reopens: Reloads = Reloads("reopened")
         self._families: dict[str, object] = {}
         self.registry: Registry = Registry()
         self.counters: Counters = Counters()
@@ -128,6 +142,7 @@ class JsonRpcService(MultiService):
             settings.http_notification,
             site_authenticates,
         )
+        self.health_resource = HealthResource(self.jsonrpc_dispatch, self.health.report)
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.
@@ -135,30 +150,58 @@ class JsonRpcService(MultiService):
         @param problems: takes what is wrong.
         """
         for child in self:
-            if isinstance(child, Transport | TableStoreService):
+            if isinstance(child, Transport):
                 child.check(problems)
+            elif isinstance(child, TableStoreService):
+                with nullcontext() if self.user is None else self.user.rights():  # with which it starts
+                    child.check(problems)
 
     def privilegedStartService(self) -> None:
         with self._all_or_nothing():
             super().privilegedStartService()
+            if self.user is not None:
+                self._check_files(self.user)
+
+    def _check_files(self, user: User) -> None:
+        """@raise StartError: the user cannot remove a file that was made."""
+        for transport in self.transports():
+            if transport.file is not None:
+                path = os.path.abspath(transport.file.path)
+                reason = user.obstacle_to_removal(path)
+                if reason is not None:
+                    allowed = "a directory that this user can write, so that the file can be removed at the stop"
+                    raise StartError(transport.setting, path, reason, allowed)
 
     def startService(self) -> None:
+        self.health.stopping = False
         if self._reply_store is not None:
             self._reply_store.remove_leftovers()
         with self._all_or_nothing():
             super().startService()
         _log.info(
-            "serving {count} commands, dialect {dialect}", count=len(self.registry), dialect=self.settings.dialect
+            "serving {count} commands, dialect {dialect}, jsonrpcs_tx {version}",
+            count=len(self.registry),
+            dialect=self.settings.dialect,
+            version=__version__,
         )
 
     def stopService(self) -> Deferred[Any]:
         """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
         effects.
 
-        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is. With
+        C{health_drain}, all this begins so much later, and until then everything is answered.
 
         @return: a Deferred that fires when everything has stopped.
         """
+        self.health.stopping = True
+        seconds = self.settings.health_drain
+        if not self.running or not seconds:
+            return self._stop()
+        _log.info("stopping in {seconds} s; the health says so now", seconds=seconds)
+        return deferLater(self.reactor, seconds, self._stop)
+
+    def _stop(self) -> Deferred[Any]:
         Service.stopService(self)
         transports = self.transports()
         others = [child for child in self if child not in transports]
@@ -254,6 +297,20 @@ class JsonRpcService(MultiService):
         rules = _read_rules(self.settings, self.dispatcher.access.transports, problems)
         self._change_rules(rules, self.settings, problems)
         return len(self.dispatcher.access.rules)
+
+    def reload_destinations(self) -> bool:
+        """Read the file of the setting C{list_file} again. If it has other contents than when it was last read, all
+        destinations are as it has them, with the states that it gives them. If not, they stay as they are.
+
+        @return: whether it had.
+        @raise StartError: the file cannot be read, or has a bad line, and it says which; then the former ones stay.
+        """
+        path = self.settings.path(self.settings.list_file)
+        try:
+            return self.destinations.reload(path)
+        except NotAllowed as error:
+            reason = error.reason.removeprefix(f"{path}: ")
+            raise StartError("list_file", path, reason, error.allowed, error.line) from None
 
     def _change_rules(self, rules: Sequence[Rule], settings: Settings, problems: Problems = FIRST) -> None:
         access = AccessControl(rules)

@@ -13,20 +13,15 @@ from typing import Any, Final
 
 import msgspec
 from twisted.internet import reactor as _reactor
-from twisted.logger import (
-    FilteringLogObserver,
-    ILogObserver,
-    LogEvent,
-    LogLevel,
-    LogLevelFilterPredicate,
-    eventAsText,
-    globalLogBeginner,
-)
-from zope.interface import provider
+from twisted.logger import globalLogBeginner
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.log import set_debug
+from jsonrpcs_tx.logs.entries import Entry
+from jsonrpcs_tx.logs.observer import Observer
+from jsonrpcs_tx.logs.relay import pass_on
 from jsonrpcs_tx.protocols import with_own
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
@@ -148,6 +143,7 @@ class Worker:
     def _settings_changed(self, setup: bytes) -> None:
         values, _, retired, self._relay.relays_all, own = msgspec.msgpack.decode(setup)
         changed = settings.from_values(values)
+        set_debug(changed.debug)
         self._relay.replies.queue.timeout = changed.dgram_timeout / 1000
         self._set_rules(changed.rule, own)
         self._relay.rules_changed()
@@ -175,18 +171,16 @@ class Worker:
         reactor.stop()
 
 
-@provider(ILogObserver)
-def _log_to_main_process(event: LogEvent) -> None:
-    sys.stderr.write(eventAsText(event, includeTimestamp=False, includeSystem=False) + "\n")
-    sys.stderr.flush()
+def _log_to_main_process(entry: Entry) -> None:
+    sys.stderr.buffer.write(pass_on(entry))
+    sys.stderr.buffer.flush()
 
 
 def main() -> None:
     """Run a worker with the descriptors that the main process has handed over."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # they are meant for the main process, which then ends this one
-    grave = FilteringLogObserver(_log_to_main_process, [LogLevelFilterPredicate(LogLevel.warn)])
-    globalLogBeginner.beginLoggingTo([grave], redirectStandardIO=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # they are meant for the main process, which also ends this one
+    globalLogBeginner.beginLoggingTo([Observer(_log_to_main_process)], redirectStandardIO=False)
     sock, line = socket.socket(fileno=SOCKET_FD), socket.socket(fileno=LINK_FD)
     select.select([line], [], [])
     give_back_large_blocks()

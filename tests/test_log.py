@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, MAX_VALUE, RATE, Throttle, make_logger
+from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger
+from jsonrpcs_tx.logvalues import MAX_VALUE
 from jsonrpcs_tx.printable import printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
 

@@ -111,9 +111,14 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "htable": (["a=>size=4;", "b"], ("a=>size=4;", "b")),
     "shvset": ("a=i:5", ("a=i:5",)),
     "htable_db": ("t.db", "t.db"),
+    "htable_db_interval": ("0", 0),
+    "health": ("/alive", "/alive"),
+    "health_destinations": ("yes", True),
+    "health_drain": ("5", 5),
     "fast_paths": ("no", False),
     "watchdog": ("0", 0),
     "debug": ("-1", -1),
+    "log_format": ("json", "json"),
 }
 """Of each setting a value other than its default, as text, and as it comes out."""
 
@@ -180,9 +185,14 @@ BAD: dict[str, list[Any]] = {
     "htable": ["=>size=4", "a=size=4", "a b"],
     "shvset": ["a", "a=x:5", "a=i:x", "=i:5"],
     "htable_db": [1],
+    "htable_db_interval": ["-1", 86_401, "x"],
+    "health": ["alive", "/a?b", 1],
+    "health_destinations": ["maybe"],
+    "health_drain": ["-1", 3601, "x"],
     "fast_paths": ["perhaps"],
     "watchdog": ["-1", 600_001, "x"],
     "debug": ["-6", "10"],
+    "log_format": ["xml", ""],
 }
 """Of each setting what it does not take."""
 

@@ -1,16 +1,27 @@
 """What holds up the reactor is told in the log; whatever else goes wrong in a command ends with the command."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
+from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.pollreactor import PollReactor
 
-from tests.support import ECHO, ECHO_REPLY, Server, datagram_call
+from jsonrpcs_tx.watchdog import Watchdog
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, datagram_call
 
 pytestmark = pytest.mark.slow
 
 COMMANDS = '''
 import time
+from twisted.internet import reactor
 from jsonrpcs_tx import command
+
+@command("test.hold_in_time")
+def hold_in_time(after: float, seconds: float) -> None:
+    """Sleeps later, in a call of the reactor's that belongs to no command."""
+    reactor.callLater(after, deep_within, seconds)
 
 @command("test.hold", stateless=True)
 def hold(seconds: float) -> None:
@@ -81,7 +92,7 @@ def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
             server.wait_for_log("worker 0 reads udp")
         assert b"null" in datagram_call(server.addresses["udp4"], request("test.hold", "1"))
         line = server.wait_for_log("held up for more than 0.1 s")
-        assert f"by test.hold: deep_within, line 11 of {tmp_path}/badcommands.py" in line
+        assert f"by test.hold: deep_within, line 17 of {tmp_path}/badcommands.py" in line
         server.wait_for_log("the reactor goes on")
 
 
@@ -89,7 +100,38 @@ def test_held_up_by_a_coroutine(tmp_path: Path, commands: str) -> None:
     """So is an asynchronous command."""
     with Server(tmp_path, commands, "--watchdog=100") as server:
         assert b"null" in server.call("http", request("test.hold_later", "1"))
-        assert "deep_within, line 11 of" in server.wait_for_log("held up for more than 0.1 s")
+        assert "deep_within, line 17 of" in server.wait_for_log("held up for more than 0.1 s")
+
+
+@pytest.mark.parametrize("reactor", ["epoll", "poll"])
+def test_held_up_out_of_the_blue(tmp_path: Path, commands: str, reactor: str) -> None:
+    """So is what nobody calls, in a server that has nothing to do until then, whatever its reactor, time and again."""
+    arguments = ("-n", "--reactor", reactor, "jsonrpcs", "--dgram-socket=rpc.sock", commands, "--watchdog=100")
+    with Server(tmp_path, command=arguments) as server:
+        for _ in range(2):
+            before = len(server.log)
+            assert b"null" in server.call("unix", request("test.hold_in_time", "0.5,0.5"))
+            assert "by deep_within, line 17 of" in server.wait_for_log("held up for more than 0.1 s", before)
+            server.wait_for_log("the reactor goes on", before)
+
+
+def test_stop() -> None:
+    """A watchdog stops at once, whether the reactor has run or not; and one for the same reactor goes on beside it."""
+    began = time.monotonic()
+    for reactor in (EPollReactor(), PollReactor()):
+        for _ in range(20):
+            watchdogs = [Watchdog(600, reactor), Watchdog(600, reactor)]
+            for one in watchdogs:
+                one.startService()
+            for one in watchdogs:
+                one.stopService()
+        reactor.callLater(0, reactor.stop)
+        watchdog = Watchdog(600, reactor)
+        watchdog.startService()
+        reactor.run(installSignalHandlers=False)
+        watchdog.stopService()
+    assert time.monotonic() - began < PATIENCE
+    assert not [thread for thread in threading.enumerate() if thread.name == "watchdog"]
 
 
 def test_not_held_up(tmp_path: Path, commands: str) -> None:

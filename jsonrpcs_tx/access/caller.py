@@ -29,6 +29,14 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
         known = [f"{fact}={value!a}" for fact, value in facts if value is not None]
         return " ".join((self.transport, *([] if self.address is None else [self.address]), *known))
 
+    def log_fields(self) -> dict[str, object]:
+        """What is known of the caller, as fields of the log: C{transport}, C{peer} (the address), C{user}, C{tls} (the
+        names, separated by blanks), C{uid} and C{gid}.
+        """
+        tls = " ".join(self.tls_names) or None
+        fields = {"peer": self.address, "user": self.user, "tls": tls, "uid": self.uid, "gid": self.gid}
+        return {"transport": self.transport} | {name: value for name, value in fields.items() if value is not None}
+
     def is_local(self) -> bool:
         """Whether it is on this machine.
 

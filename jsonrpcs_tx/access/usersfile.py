@@ -157,6 +157,22 @@ class UsersFile:
         check.turn = self._turns.run(network, begin, admitted.first).addBoth(ended)
         return check
 
+    def reload(self) -> int:
+        """Read the file again, whether it seems to have changed or not. Passwords that were right are still remembered,
+        if their lines are the same.
+
+        @return: how many users there are.
+        @raise StartError: the file has a bad line, and the former users stay; or it cannot be read, and nobody gets in.
+        """
+        try:
+            self._read()
+        except OSError as error:
+            self._users, self._identity = {}, None
+            raise self._explain(error) from None
+        except NotAllowed as error:
+            raise self._explain(error) from None
+        return len(self._users)
+
     def _read_again(self) -> None:
         """Read the file, if it has changed since it was read."""
         try:
@@ -193,7 +209,8 @@ class UsersFile:
         if isinstance(error, NotAllowed):
             return StartError("http_users", self._path, error.reason, error.allowed, error.line)
         assert isinstance(error, OSError)
-        return StartError("http_users", self._path, error.strerror, "a file that can be read")
+        allowed, consequence = "a file that can be read", "nobody gets in"
+        return StartError("http_users", self._path, error.strerror, allowed, consequence=consequence)
 
     def _stand_in(self, name: bytes) -> Hash:
         """The hash that an unknown name is checked against: always the same one, with costs like the others'."""

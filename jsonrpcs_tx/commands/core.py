@@ -48,6 +48,9 @@ class Server(Protocol):
     reactor: Any
     started: float
 
+    def change(self, **values: Any) -> None:
+        """Change live settings."""
+
     @property
     def families(self) -> list[str]:
         """The names of the families of commands that are loaded, in order."""
@@ -241,8 +244,8 @@ class Core:
 
     @command("core.tcp_info")
     def tcp_info(self) -> dict[str, int]:
-        """Returns how many connections are open and how many there may be."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        """Returns how many connections are open, and how many there may be at each address."""
+        most = self._most_connections()
         opened = [
             (stream.protocol, protocol) for stream in self._server.streams() for _, protocol in stream.connections
         ]
@@ -282,7 +285,7 @@ class Core:
     @command("core.tcp_options")
     def tcp_options(self) -> dict[str, int]:
         """Returns how connections are handled, in Kamailio's terms; the server opens none itself."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = self._most_connections()
         timeout = int(self._server.settings.http_timeout)
         return {
             "connect_timeout": 0,
@@ -309,6 +312,10 @@ class Core:
             "alias_flags": 0,
             "new_conn_alias_flags": 0,
         }
+
+    def _most_connections(self) -> int:
+        """How many connections may be open at each address; the process may have too few descriptors for so many."""
+        return min(self._server.settings.max_connections, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
     def _uptime(self) -> int:
         return max(0, int(time.time() - self._server.started))

@@ -31,7 +31,7 @@ class Corex:
             return {"debug": old}
         if not log.LEAST_DEBUG <= level <= log.MOST_DEBUG:
             raise InvalidParams(f"debug is {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
-        log.set_debug(level)
+        self._server.change(debug=level)
         return {"old": old, "new": level}
 
     @command("corex.list_sockets")

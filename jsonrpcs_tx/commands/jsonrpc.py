@@ -1,13 +1,25 @@
 """The commands ``jsonrpc.*``: those about the JSON-RPC server itself."""
 
+from collections.abc import Callable
 from typing import Any
 
+from jsonrpcs_tx.health import METHOD
 from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.registry import command
 
 
 class JsonRpc:
-    """Needs nothing of the server."""
+    """
+    @param report: gives the health, see L{jsonrpcs_tx.health.Health.report}.
+    """
+
+    def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
+        self._report = report
+
+    @command(METHOD)
+    def health(self) -> dict[str, Any]:
+        """Returns whether the server can do its work, and if not, why: the same as GET /health."""
+        return self._report()
 
     @command("jsonrpc.echo", stateless=True)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:

@@ -10,7 +10,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.transports.stream import StreamService
-from jsonrpcs_tx.transports.tls import CIPHERS, SELF_SIGNED_NAME
+from jsonrpcs_tx.transports.tls import CIPHERS
 from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
 
 
@@ -101,8 +101,8 @@ class Tls:
                 "type": "server",
                 "address": stream.listener.host,
                 "port": stream.listener.port,
-                "certificate": settings.tls_certificate or SELF_SIGNED_NAME,
-                "private_key": settings.tls_private_key or settings.tls_certificate or SELF_SIGNED_NAME,
+                "certificate": settings.certificate,
+                "private_key": settings.tls_private_key or settings.certificate,
                 "ca_list": settings.tls_ca or None,
             }
             for stream in self._streams()

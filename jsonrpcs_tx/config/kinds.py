@@ -13,6 +13,9 @@ from jsonrpcs_tx.compatibility import COMPATIBILITIES
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
+LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
+"""The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
+
 
 @attrs.frozen
 class Kind:
@@ -166,6 +169,10 @@ def _http_path(value: object) -> str:
     return _string(value)
 
 
+def _http_path_or_none(value: object) -> str:
+    return _http_path(value) if value != "" else ""
+
+
 def _origin(value: object) -> str:
     if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
         raise ValueError
@@ -190,7 +197,7 @@ def _one_of(names: Collection[str]) -> "Kind":
             raise ValueError
         return str(value)
 
-    return Kind(parse, " or ".join(names))
+    return Kind(parse, ", ".join((*list(names)[:-2], " or ".join(list(names)[-2:]))))
 
 
 def _matching(pattern: str) -> Callable[[object], str]:
@@ -232,10 +239,12 @@ ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:in
 NAME: Final = Kind(_name, "a name")
 DIALECT: Final = _one_of(DIALECTS)
 COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
+LOG_FORMAT: Final = _one_of(LOG_FORMATS)
 PATH: Final = Kind(_some_path, "a path")
 DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
+HEALTH_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
 RULE: Final = Kind(_string, "a rule, see docs/access.md")

@@ -18,6 +18,9 @@ from jsonrpcs_tx.protocols import ALL_BITS, PROTOCOLS
 HTTP, FIFO, DATAGRAM, TCP = (PROTOCOLS[name].bit for name in ("http", "fifo", "unix", "tcp"))
 
 
+SELF_SIGNED_NAME: Final = "tls.pem"
+"""The file of the certificate that is made with C{tls_self_signed}, unless C{tls_certificate} names another."""
+
 StrPath: TypeAlias = str | os.PathLike[str]
 """What a path may be given as; settings have it as a string."""
 
@@ -387,6 +390,29 @@ class Settings:
     htable_db: StrPath = _setting(
         "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
     )
+    htable_db_interval: int = _setting(
+        60,
+        kinds.integer(0, 86400, "seconds"),
+        "seconds after which changed hash tables are stored in htable_db, so that a crash undoes no more than that; 0: "
+        "only at the stop and by htable.store",
+    )
+    health: str = _setting(
+        "/health",
+        kinds.HEALTH_PATH,
+        "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
+        "disabled",
+    )
+    health_destinations: bool = _setting(
+        False,
+        kinds.SWITCH,
+        "whether a set without a live destination makes the health fail; no: it is only told",
+    )
+    health_drain: int = _setting(
+        0,
+        kinds.integer(0, 3600, "seconds"),
+        "seconds at the stop in which the health fails and everything else is still answered, so that load balancers "
+        "send no more",
+    )
     fast_paths: bool = _setting(
         True,
         kinds.SWITCH,
@@ -402,6 +428,13 @@ class Settings:
         kinds.integer(LEAST_DEBUG, MOST_DEBUG),
         "log level, as Kamailio counts: 3 debug, 2 info, 0 warning, -1 error",
         live=True,
+    )
+
+    log_format: str = _setting(
+        "text",
+        kinds.LOG_FORMAT,
+        "how twistd jsonrpcs writes its log: text or json, lines for a file (twistd's --logfile) or standard output; "
+        "journald or syslog, entries for the one of this machine (programs have their own log)",
     )
 
     def __new__(cls, **values: Any) -> "Settings":
@@ -464,6 +497,11 @@ class Settings:
         @param bit: theirs, see L{jsonrpcs_tx.protocols.Protocol}.
         """
         return not self.transport or bool(self.transport & bit)
+
+    @property
+    def certificate(self) -> StrPath:
+        """The file with the certificate of HTTPS, as the settings have it; empty: there is none, so HTTPS is off."""
+        return self.tls_certificate or (SELF_SIGNED_NAME if self.tls_self_signed else "")
 
     def path(self, name: StrPath) -> str:
         """A path as the process sees it: relative ones start from C{run_dir}."""

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from typing import Final
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
@@ -15,17 +16,17 @@ class Deprecations:
     """Logs the callers of deprecated commands, each once for each command."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._known: OrderedDict[tuple[str, Caller], None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def tell(self, command: str, instead: str, caller: str) -> None:
+    def tell(self, command: str, instead: str, caller: Caller) -> None:
         """Log a call, unless it is known.
 
         @param command: its name.
         @param instead: what to do in place of calling it.
-        @param caller: who calls, in words.
+        @param caller: who calls.
         """
         key = command, caller
         if key in self._known:

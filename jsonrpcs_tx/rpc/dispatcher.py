@@ -231,9 +231,9 @@ class Dispatcher:
             if type(reply) is Reply:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
-            return self._give_up(error, document, request)
+            return self._give_up(error, document, request, origin)
         reply.addCallback(self._finish, request, origin, traffic)
-        return reply.addErrback(self._give_up_later, document, request)
+        return reply.addErrback(self._give_up_later, document, request, origin)
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -244,14 +244,17 @@ class Dispatcher:
             traffic.bytes_sent.value += len(reply.body)
         return reply
 
-    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded) -> Reply:
-        return self._give_up(failure.value, document, request)
+    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded, origin: Origin) -> Reply:
+        caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
+        return self._give_up(failure.value, document, request, caller)
 
-    def _give_up(self, error: BaseException | None, document: bytes, request: Decoded | None) -> Reply:
+    def _give_up(
+        self, error: BaseException | None, document: bytes, request: Decoded | None, caller: Caller | Origin
+    ) -> Reply:
         """Answer a document where something other than a command has failed."""
         assert error is not None
         internal = self.dialect.internal_error
-        report(_log, "cannot answer {document!r}", error, document=document[:200])
+        report(_log, "{caller}: cannot answer {document!r}", error, caller=caller, document=document[:200])
         try:
             assert request is not None
             return self._refuse(request, internal)
@@ -290,6 +293,7 @@ class Dispatcher:
         command = self._commands.get(request.method)
         if command is None:
             self._elsewhere.tell(request.method, origin)
+            _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
             return self._error(self.dialect.method_not_found, request)
         call = None
         try:
@@ -316,7 +320,7 @@ class Dispatcher:
         except BaseException as error:
             if call is not None:
                 call.is_over = True
-            return self._failed(error, command, request)
+            return self._failed(error, command, request, origin if call is None else call.caller)
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         """Call a command with Python values for a Python value, without a document.
@@ -339,13 +343,13 @@ class Dispatcher:
         try:
             values = as_json(params)
         except InvalidParams as error:
-            return self._fail(raised(error, command, self.dialect))
+            return self._fail(raised(error, command, self.dialect, origin))
         call = Call(Request("2.0", method, values, _NO_ID), origin)
 
         def over(outcome: Any) -> Any:
             call.is_over = True
             if isinstance(outcome, Failure):
-                return self._fail(raised(outcome.value, command, self.dialect))
+                return self._fail(raised(outcome.value, command, self.dialect, call.caller))
             traffic.replies.value += 1
             return outcome
 
@@ -362,10 +366,14 @@ class Dispatcher:
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
         """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
-        _log.debug("{transport}: {reason}", transport=origin.transport, reason=request.reason)
+        _log.debug("{caller}: invalid request: {reason}", caller=origin, reason=request.reason)
         if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
-            _log.warn("{transport}: received a reply where requests are expected; ignored", transport=origin.transport)
+            _log.warn(
+                "{caller}: received a reply where requests are expected; ignored",
+                caller=origin,
+                transport=origin.transport,
+            )
             return NO_REPLY
         return self._error(request.error, request)
 
@@ -398,11 +406,13 @@ class Dispatcher:
 
     def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
         call.is_over = True
-        return self._failed(failure.value, command, request)
+        return self._failed(failure.value, command, request, call.caller)
 
-    def _failed(self, error: BaseException | None, command: Command, request: Request) -> Reply:
+    def _failed(
+        self, error: BaseException | None, command: Command, request: Request, caller: Caller | Origin
+    ) -> Reply:
         """Answer a request whose command has raised something."""
-        answer = told(error, command, self.dialect)
+        answer = told(error, command, self.dialect, caller)
         return self._error(answer.error, request, answer.kind)
 
     def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:

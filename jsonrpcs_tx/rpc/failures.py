@@ -5,12 +5,14 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.coroutines import needs_asyncio
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 
 _log = make_logger(__name__)
@@ -30,12 +32,13 @@ class Told(NamedTuple):
     kind: Error
 
 
-def told(error: BaseException | None, command: Command, dialect: Dialect) -> Told:
+def told(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
     """What a client is told of a command that has raised something. The log has the rest.
 
     What a command may raise again and again loses its traceback, which would grow each time.
 
     @param error: anything; perhaps a L{Fault} that is not valid.
+    @param caller: who has called it, for the log.
     """
     try:
         if isinstance(error, Fault):
@@ -43,11 +46,11 @@ def told(error: BaseException | None, command: Command, dialect: Dialect) -> Tol
             return _of_fault(error, command)
         if isinstance(error, InvalidParams):
             error.__traceback__ = None
-            return _of_invalid_params(error, command, dialect)
+            return _of_invalid_params(error, command, dialect, caller)
         if isinstance(error, CancelledError):
             return Told(_CANCELLED, _CANCELLED)
         assert error is not None
-        report(_log, "command {command} failed", error, command=command.name)
+        report(_log, "{caller}: command {command} failed", error, caller=caller, command=command.name)
         if needs_asyncio(error):
             kind = Error(500, f"{command.name} awaits asyncio, whose loop does not run: {_ASYNCIO}")
             _log.error("{text}", text=kind.text)
@@ -67,13 +70,14 @@ class Raised(NamedTuple):
     kind: Error
 
 
-def raised(error: BaseException | None, command: Command, dialect: Dialect) -> Raised:
+def raised(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Raised:
     """What a call from within raises for what its command has raised.
 
+    @param caller: who has called it, for the log.
     @return: a fault as it is; else one with the code and text that clients are told, with the reason for which
         parameters are refused, and the exception as its cause.
     """
-    answer = told(error, command, dialect)
+    answer = told(error, command, dialect, caller)
     if isinstance(error, Fault):
         return Raised(error, answer.kind)
     code, text, data = answer.kind.code, answer.kind.text, None
@@ -92,9 +96,9 @@ def fault_of(error: Error, what: str = "") -> Raised:
     return Raised(Fault(error.code, f"{error.text}: {what}" if what else error.text), error)
 
 
-def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialect) -> Told:
+def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
     """Parameters that do not fit the command, or that it refuses."""
-    _log.debug("{command}: {reason}", command=command.name, reason=invalid.reason)
+    _log.debug("{caller}: {command}: {reason}", caller=caller, command=command.name, reason=invalid.reason)
     error = dialect.invalid_params
     mismatch = isinstance(invalid, Mismatch)
     if isinstance(invalid, Mismatch) and invalid.usage and command.options.usage is not None:

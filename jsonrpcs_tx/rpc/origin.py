@@ -29,6 +29,11 @@ class Peer(msgspec.Struct, frozen=True):
     connected: Callable[[], bool] = _stays
     context: Any = None
 
+    def log_fields(self) -> dict[str, object]:
+        """What is known of it, as fields of the log: those of L{Caller}, C{port} and C{pid}."""
+        more = {"port": self.port, "pid": self.pid}
+        return self.caller.log_fields() | {name: value for name, value in more.items() if value is not None}
+
 
 class Origin(msgspec.Struct, frozen=True):
     """Where a document comes from.
@@ -49,6 +54,14 @@ class Origin(msgspec.Struct, frozen=True):
     client: Hashable = None
     at_once: bool = False
     find_peer: Callable[[], Peer] | None = None
+
+    def __str__(self) -> str:
+        """Who sends the document that is being dispatched, for the log."""
+        return str(self.peer().caller)
+
+    def log_fields(self) -> dict[str, object]:
+        """The same as fields of the log, see L{Peer.log_fields}."""
+        return self.peer().log_fields()
 
     def peer(self) -> Peer:
         """Who sends the document that is being dispatched."""

@@ -52,7 +52,9 @@ class ReplyStore:
         self._directory = directory
         self._owners: dict[str, Caller | None] = {}
 
-    def put(self, path: str, id: Id, body: bytes, caller: Caller | None = None) -> tuple[bytes, bool]:
+    def put(
+        self, path: str, id: Id, body: bytes, caller: Caller | None = None, who: object = "a caller"
+    ) -> tuple[bytes, bool]:
         """Write a reply to the file that its request names.
 
         The file is readable for the process's user alone, and replaces an older one as a whole or not at all. Only the
@@ -62,13 +64,14 @@ class ReplyStore:
         @param id: the id of the request. The client is told 0 in place of one that is neither a number nor a string.
         @param body: the reply.
         @param caller: who calls; None: there are no rules, and whoever may call everything may replace every file.
+        @param who: the caller for the log, also where there are no rules.
         @return: the document that tells the client, and whether the reply was stored.
         """
         literal = "0" if id is None or id is UNSET or type(id) is bool else Envelope.id(id).decode()
         try:
             self._write(path, body, caller)
         except (OSError, ValueError, _Refused) as error:
-            _log.warn("not stored to {path!r:.200}: {reason}", path=path, reason=error)
+            _log.warn("{caller}: not stored to {path!r:.200}: {reason}", caller=who, path=path, reason=error)
             told = f"Storing failed: {error}" if isinstance(error, _Refused) else "Storing failed"
             return (_FAILED % (told, literal)).encode(), False
         return (_STORED % literal).encode(), True

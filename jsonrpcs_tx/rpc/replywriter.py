@@ -34,7 +34,7 @@ class ReplyWriter:
         if path is None:
             return reply
         assert type(request) is Request  # only that has a path
-        told, stored = self._store.put(path, request.id, reply.body, origin.caller)
+        told, stored = self._store.put(path, request.id, reply.body, origin.caller, origin)
         return Reply(told) if stored else Reply(told, 500, "Storing failed", True)
 
     def write_member(self, reply: Reply) -> Reply:

@@ -109,7 +109,7 @@ class Runner:
         @raise Fault: the last run was too short a time ago, or it would have to wait, and may not.
         """
         if command.options.deprecated is not None:
-            self._deprecations.tell(command.name, command.options.deprecated, str(call.caller))
+            self._deprecations.tell(command.name, command.options.deprecated, call.caller)
         self._keep_interval(command)
         function = command.function
         if command.call_parameter is not None:

@@ -12,6 +12,7 @@ import re
 from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from io import StringIO
 from itertools import accumulate, count
 from typing import Final
 
@@ -20,6 +21,7 @@ import msgspec
 
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
 from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.safefiles import open_regular
 from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
@@ -338,6 +340,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
     def __init__(self, rng: random.Random | None = None, ignored_flags: int = 0) -> None:
         self.pinging = 1
         self._random = rng
+        self._list: bytes | None = None
         self._ignored_flags = ignored_flags
         self._sets: dict[int, DestinationSet] = {}
 
@@ -348,14 +351,30 @@ class DestinationSets(Mapping[int, DestinationSet]):
         @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
             changed.
         """
+        with problems.noted():
+            self._load(path, _read_file(path), problems)
+
+    def reload(self, path: str) -> bool:
+        """Replace all sets by those of a list file, unless it is the one that was loaded. Then everything stays as it
+        is now, states included.
+
+        @return: whether they were replaced.
+        @raise DestinationError: see L{load}.
+        """
+        data = _read_file(path)
+        if data == self._list:
+            return False
+        self._load(path, data, FIRST)
+        return True
+
+    def _load(self, path: str, data: bytes, problems: Problems) -> None:
         try:
-            with open(path, encoding="utf-8") as file:
-                found = read_list(file, path, problems)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            problems.note(DestinationError(f"{path}: {reason}", "a readable list of destinations"))
+            found = read_list(StringIO(data.decode(), newline=None), path, problems)
+        except UnicodeDecodeError as error:
+            problems.note(DestinationError(f"{path}: {error}", "a readable list of destinations"))
             return
         self._sets = {id: DestinationSet(id, map(self._admit, found[id]), self._random) for id in sorted(found)}
+        self._list = data
 
     def add(self, id: int, destination: Destination) -> None:
         """Add a destination to a set, which is made if it does not exist."""
@@ -406,6 +425,19 @@ class DestinationSets(Mapping[int, DestinationSet]):
 
     def __len__(self) -> int:
         return len(self._sets)
+
+
+def _read_file(path: str) -> bytes:
+    """The contents of a list file.
+
+    @raise DestinationError: it cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except (OSError, NotAllowed) as error:
+        reason = error.reason if isinstance(error, NotAllowed) else error.strerror
+        raise DestinationError(f"{path}: {reason}", "a readable list of destinations") from None
 
 
 def parse_state(letters: str) -> int:

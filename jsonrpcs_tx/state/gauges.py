@@ -5,7 +5,7 @@ from operator import attrgetter
 
 import attrs
 
-from jsonrpcs_tx.log import throttle
+from jsonrpcs_tx.log import lost, throttle
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.memory import Memory, memory
 
@@ -21,6 +21,7 @@ def add_gauges(counters: Counters, connections: Callable[[], Iterable[object]]) 
         read = attrgetter(name)
         gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
     gauge("log", "held_back", "warnings and errors that were not logged, as too many of one kind", _held_back)
+    gauge("log", "lost", "lines that could not be written to the log, as where the disk is full", lost)
     for name, fact, help in (
         ("current_opened_connections", "opened", "connections that are open"),
         ("passive_open", "accepted", "connections that were accepted"),

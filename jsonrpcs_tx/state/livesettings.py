@@ -22,7 +22,7 @@ def add_variables(variables: Variables, settings: Callable[[], Settings], change
         least=log.LEAST_DEBUG,
         most=log.MOST_DEBUG,
         get=log.debug,
-        set=log.set_debug,
+        set=lambda debug: change(debug=debug),
     )
     variables.add("core", [level])
     live = [field for field in fields() if field.variable and field.name != "debug"]

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -140,6 +141,7 @@ class SipProber(DatagramProtocol):
     @param from_uri: their From.
     """
 
+    noisy = False
     transport: Any
 
     def __init__(self, method: str, from_uri: str, reactor: Any) -> None:
@@ -157,8 +159,9 @@ class SipProber(DatagramProtocol):
             Cancelling it gives the request up, and it fires with None.
         @raise OSError: it cannot be sent.
         """
-        branch = b"z9hG4bK" + secrets.token_hex(8).encode()
-        request = self._request(uri, branch.decode(), host)
+        unique = secrets.token_hex(24)
+        branch = b"z9hG4bK" + unique[:16].encode()
+        request = self._request(uri, branch.decode(), tag=unique[16:24], call_id=unique[24:])
         self.transport.write(request, (host, port))  # first, since an error must leave nothing behind
         done: Deferred[int | None] = Deferred(lambda canceled: canceled.callback(None))
 
@@ -197,16 +200,20 @@ class SipProber(DatagramProtocol):
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 
-    def _request(self, uri: str, branch: str, host: str) -> bytes:
+    @cached_property
+    def _address(self) -> str:
+        """The address that the requests come from."""
         own = self.transport.getHost()
-        address = f"[{own.host}]:{own.port}" if ":" in own.host else f"{own.host}:{own.port}"
+        return f"[{own.host}]:{own.port}" if ":" in own.host else f"{own.host}:{own.port}"
+
+    def _request(self, uri: str, branch: str, tag: str, call_id: str) -> bytes:
         lines = [
             f"{self._method} {uri} SIP/2.0",
-            f"Via: SIP/2.0/UDP {address};rport;branch={branch}",
+            f"Via: SIP/2.0/UDP {self._address};rport;branch={branch}",
             "Max-Forwards: 70",
-            f"From: <{self._from}>;tag={secrets.token_hex(4)}",
+            f"From: <{self._from}>;tag={tag}",
             f"To: <{uri}>",
-            f"Call-ID: {secrets.token_hex(12)}",
+            f"Call-ID: {call_id}",
             f"CSeq: 1 {self._method}",
             f"User-Agent: jsonrpcs_tx/{__version__}",
             "Content-Length: 0",

@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import Final, Protocol
 
 import attrs
@@ -226,9 +227,14 @@ class Contents:
         self.remove(expired)
         return self._expires(now)
 
+    @property
+    def next_deadline(self) -> float:
+        """Before when no item expires; infinite if none does."""
+        return self._queue[0][0] if self._queue else inf
+
     def _expires(self, now: float) -> bool:
         """Whether there may be an item that has expired."""
-        return bool(self._queue) and self._queue[0][0] <= now
+        return self.next_deadline <= now
 
 
 class Table:
@@ -237,16 +243,22 @@ class Table:
     Made by L{Tables.define}.
 
     @ivar definition: of the table.
+    @ivar changes: how often it was changed. Items that expire do not count.
     """
 
-    def __init__(self, definition: Definition, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, definition: Definition, clock: IReactorTime, wall: Callable[[], float], expiring: "Expiring"
+    ) -> None:
         """
         @param clock: tells the time that expiries are measured with.
         @param wall: tells the time of day that they are shown and stored with, in seconds since 1970.
+        @param expiring: is told when items expire.
         """
         self.definition = definition
+        self.changes = 0
         self._clock = clock
         self._wall = wall
+        self._expiring = expiring
         self._contents = Contents(definition.slots)
 
     def get(self, key: str) -> Value | None:
@@ -282,6 +294,7 @@ class Table:
             if kept is not None:
                 deadline = kept.deadline
         self._contents.put(key, value, deadline)
+        self._changed(deadline)
 
     def expire(self, key: str, seconds: float) -> bool:
         """Set when an item expires.
@@ -294,7 +307,9 @@ class Table:
         kept = self._find(key)
         if kept is None:
             return False
-        self._contents.set_deadline(kept, self._clock.seconds() + seconds if seconds > 0 else None)
+        deadline = self._clock.seconds() + seconds if seconds > 0 else None
+        self._contents.set_deadline(kept, deadline)
+        self._changed(deadline)
         return True
 
     def delete(self, key: str) -> bool:
@@ -305,11 +320,13 @@ class Table:
         lived = self._find(key) is not None
         if key in self._contents.kept:
             self._contents.remove([key])
+            self.changes += 1
         return lived
 
     def flush(self) -> None:
         """Remove all items."""
         self._contents = Contents(self.definition.slots)
+        self.changes += 1
 
     def slot(self, key: str) -> int:
         """The slot of a key, the same as in Kamailio."""
@@ -357,6 +374,7 @@ class Table:
     def restore(self, contents: Contents) -> None:
         """Replace all items by what L{read} made of rows."""
         self._contents = contents
+        self._changed(contents.next_deadline)
 
     def remove_expired(self, most: int = 1000) -> bool:
         """Free the memory of items that have expired. Nothing else changes.
@@ -365,6 +383,17 @@ class Table:
         @return: whether there may be more.
         """
         return self._contents.remove_expired(self._clock.seconds(), most)
+
+    @property
+    def next_deadline(self) -> float:
+        """Before when no item expires, in seconds of the table's clock; infinite if none does."""
+        return self._contents.next_deadline
+
+    def _changed(self, deadline: float | None) -> None:
+        """Count a change, and tell when what was changed expires."""
+        self.changes += 1
+        if deadline is not None and deadline < self._expiring.looked_for_at:
+            self._expiring.look_at(deadline)
 
     def _find(self, key: str) -> Kept | None:
         kept = self._contents.kept.get(key)
@@ -397,10 +426,23 @@ class Storage(Protocol):
         """
 
 
+@attrs.define
+class Expiring:
+    """When expired items are looked for next, for all tables.
+
+    @ivar looked_for_at: the time, by the clock of the tables. Items that expire before it are told of.
+    @ivar look_at: called with the time at which such an item expires.
+    """
+
+    looked_for_at: float = -inf
+    look_at: Callable[[float], object] = bool
+
+
 class Tables(Mapping[str, Table]):
     """All tables by name, in the order of their definition.
 
     @ivar storage: stores them; None: they are not stored.
+    @ivar expiring: tells whoever removes expired items when to do so.
     """
 
     def __init__(self, clock: IReactorTime, wall: Callable[[], float] = time.time) -> None:
@@ -409,6 +451,7 @@ class Tables(Mapping[str, Table]):
         @param wall: tells the time of day, in seconds since 1970.
         """
         self.storage: Storage | None = None
+        self.expiring = Expiring()
         self._clock = clock
         self._wall = wall
         self._tables: dict[str, Table] = {}
@@ -422,7 +465,7 @@ class Tables(Mapping[str, Table]):
         parsed = read_definition(definition) if isinstance(definition, str) else definition
         if parsed.name in self._tables:
             raise SettingError("htable", definition, f"each table once, not {parsed.name} again")
-        table = self._tables[parsed.name] = Table(parsed, self._clock, self._wall)
+        table = self._tables[parsed.name] = Table(parsed, self._clock, self._wall, self.expiring)
         return table
 
     def __getitem__(self, name: str) -> Table:

@@ -3,9 +3,10 @@
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
+from math import inf
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import quote
@@ -54,8 +55,11 @@ _LOOK_INTERVAL: Final = 0.02
 _STOP_TIME: Final = 5.0
 """Seconds at the stop after which the thread's operation is interrupted."""
 
+_LATE_INTERVAL: Final = 1.0
+"""Seconds after which a time to store is made up for, at which the thread was still busy with the one before."""
+
 SWEEP_INTERVAL: Final = 1.0
-"""Seconds between two searches for expired items."""
+"""Least number of seconds between two searches for expired items."""
 
 
 class TableStore:
@@ -91,7 +95,7 @@ class TableStore:
 
         @raise StorageError: it failed; what was stored before is still there.
         """
-        self.write(table.definition.name, table.rows())
+        self.write({table.definition.name: table.rows()})
 
     def reload(self, table: Table) -> None:
         """Set a table to what was stored of it.
@@ -100,15 +104,16 @@ class TableStore:
         """
         table.restore(self.read(table))
 
-    def write(self, name: str, rows: Iterable[Row]) -> None:
-        """Store rows as those of a table; see L{store}."""
+    def write(self, tables: Mapping[str, Iterable[Row]]) -> None:
+        """Store rows as those of tables, by name: all of them or none; see L{store}."""
         try:
             with self._connection as connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
-                connection.execute("DELETE FROM item WHERE htable = ?", (name,))
-                connection.executemany("INSERT INTO item VALUES (?, ?, ?, ?)", ((name, *row) for row in rows))
+                for name, rows in tables.items():
+                    connection.execute("DELETE FROM item WHERE htable = ?", (name,))
+                    connection.executemany("INSERT INTO item VALUES (?, ?, ?, ?)", ((name, *row) for row in rows))
         except sqlite3.Error as error:
-            raise StorageError(f"table {name} not stored: {error}") from error
+            raise StorageError(f"table {', '.join(tables)} not stored: {error}") from error
 
     def read(self, table: Table) -> Contents:
         """What was stored of a table, which is not changed; see L{reload}."""
@@ -200,111 +205,206 @@ def _make(path: str) -> None:
 
 
 class StoreThread:
-    """Stores and reads back tables in a thread, one at a time. See L{jsonrpcs_tx.state.tables.Storage}.
+    """Stores and reads back tables in a thread, one after the other. See L{jsonrpcs_tx.state.tables.Storage}.
 
-    The reactor copies the rows of a table, some 20 ms for 100,000 items, and waits for the thread for L{WAIT} at most:
-    neither a slow disk nor another process that has locked the file blocks it for longer.
+    The reactor copies the rows of a table, some 20 ms for 100,000 items. For what a client asks for it then waits
+    L{WAIT} at most: neither a slow disk nor another process that has locked the file blocks it for longer.
 
     @param clock: tells when to look at what the thread has done: the reactor.
+    @ivar problem: why the last table that was to be stored could not be; None where it was.
     """
 
     def __init__(self, store: TableStore, clock: IReactorTime) -> None:
+        self.problem: str | None = None
         self._store = store
         self._clock = clock
         self._threads = ThreadPoolExecutor(1, "htable_db")
-        self._work: _Work | None = None
+        self._works: list[_Work] = []  # in the order in which the thread does them
         self._look_call: Any = None
+        self._stored: dict[str, int] = {}  # the changes of each table that are stored
+
+    def load(self, tables: Iterable[Table]) -> None:
+        """Set tables to what was stored of them, at once.
+
+        @raise StorageError: it failed.
+        """
+        for table in tables:
+            self._store.reload(table)
+            self._stored[table.definition.name] = table.changes
+
+    def changed(self, tables: Iterable[Table]) -> list[Table]:
+        """Those of some tables that have changed since they were stored."""
+        return [table for table in tables if self._stored.get(table.definition.name) != table.changes]
 
     def store(self, table: Table) -> bool:
         """Store a table."""
-        name = table.definition.name
-        self._check_free(name)
-        return self._begin(f"{name} stored", self._threads.submit(self._store.write, name, table.rows()))
+        self._check_free(table)
+        work = self._store_work([table], self._store.write)
+        return self._wait(attrs.evolve(work, asked=True))
 
     def reload(self, table: Table) -> bool:
         """Set a table to what was stored of it."""
+        self._check_free(table)
         name = table.definition.name
-        self._check_free(name)
-        return self._begin(f"{name} read", self._threads.submit(self._store.read, table), table.restore)
+
+        def restore(contents: Contents) -> None:
+            table.restore(contents)
+            self._stored[name] = table.changes
+
+        return self._wait(_Work(f"{name} read", self._threads.submit(self._store.read, table), restore, asked=True))
+
+    def save(self, tables: Iterable[Table]) -> None:
+        """Store those tables that have changed since they were stored, all of them or none, without waiting for the
+        thread. Nothing is done while those of the last time are still being stored.
+        """
+        changed = [] if self.saving else self.changed(tables)
+        if changed:
+            self._add(self._store_work(changed, self._write_patiently))
+
+    @property
+    def saving(self) -> bool:
+        """Whether what L{save} began is in progress."""
+        return any(not work.asked for work in self._works)
 
     def stop(self) -> None:
-        """End the thread when its current operation is done; one that takes too long is interrupted."""
-        work, self._work = self._work, None
-        if work is not None:
+        """End the thread when its current operation is done; one that takes too long is interrupted, and none is begun
+        any more.
+        """
+        works, self._works = self._works, []
+        if works:
             self._look_call.cancel()
+        for work in [work for work in works if not work.future.cancel()]:
             wait([work.future], _STOP_TIME)
             self._store.interrupt()  # no effect on a thread that is done
             self._finish(work)
         self._threads.shutdown()
 
-    def _check_free(self, name: str) -> None:
-        """@raise StorageError: the thread is busy."""
-        if self._work is not None:
+    def _store_work(self, tables: list[Table], write: Callable[[Mapping[str, list[Row]]], None]) -> "_Work":
+        """Have the thread store tables as they are now."""
+        rows = {table.definition.name: table.rows() for table in tables}
+        changes = {table.definition.name: table.changes for table in tables}
+
+        def stored(_: object) -> None:
+            self._stored.update(changes)
+            if self.problem is not None:
+                _log.info("htable_db: tables can be stored again")
+            self.problem = None
+
+        def failed(error: StorageError) -> None:
+            self.problem = str(error)
+            for name in changes:  # so that it is stored next time, changed or not
+                self._stored.pop(name, None)
+
+        return _Work(f"{', '.join(rows)} stored", self._threads.submit(write, rows), stored, failed)
+
+    def _write_patiently(self, rows: Mapping[str, list[Row]]) -> None:
+        """In the thread: nobody waits for a reply, so another process may finish what it writes."""
+        self._store.be_patient(_BUSY_TIMEOUT)
+        try:
+            self._store.write(rows)
+        finally:
+            self._store.be_patient(_SHORT_BUSY_TIMEOUT)
+
+    def _check_free(self, table: Table) -> None:
+        """@raise StorageError: the thread is busy with what a client has asked for."""
+        if any(work.asked for work in self._works):
+            name = table.definition.name
             raise StorageError(f"table {name}: another table is being stored or read; try again when that is done")
 
-    def _begin(self, done: str, future: Future[Any], then: Callable[[Any], object] = bool) -> bool:
+    def _wait(self, work: "_Work") -> bool:
         """Wait for the thread for a moment, and if it is not done, check it from time to time.
 
         @return: whether it is done.
         @raise StorageError: it failed.
         """
-        wait([future], WAIT)
-        if future.done():
-            then(future.result())
+        wait([work.future], WAIT)
+        if work.future.done():
+            if self._works:  # they were done before
+                self._look_call.cancel()
+                self._look()
+            work.end()
             return True
-        self._work = _Work(done, future, then)
-        self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look, self._work)
+        self._add(work)
         return False
 
-    def _look(self, work: "_Work") -> None:
-        if work.future.done():
-            self._work = None
-            self._finish(work)
-        else:
-            self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look, work)
+    def _add(self, work: "_Work") -> None:
+        self._works.append(work)
+        if len(self._works) == 1:
+            self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        while self._works and self._works[0].future.done():
+            self._finish(self._works.pop(0))
+        if self._works:
+            self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look)
 
     def _finish(self, work: "_Work") -> None:
         """Wait for the end, and say in the log how it ended."""
         try:
-            work.then(work.future.result())
+            work.end()
         except StorageError as error:
             _log.error("htable_db: {error}", error=error)
         except Exception:
             _log.failure("htable_db: failed: table {done}", done=work.done)
         else:
-            _log.info("htable_db: table {done}", done=work.done)
+            (_log.info if work.asked else _log.debug)("htable_db: table {done}", done=work.done)
 
 
 @attrs.frozen
 class _Work:
-    """The operation of the thread.
+    """An operation of the thread.
 
     @ivar done: what it has done at its end, for the log.
     @ivar then: takes the result, in the reactor.
+    @ivar failed: takes the error, in the reactor.
+    @ivar asked: a client has asked for it.
     """
 
     done: str
     future: Future[Any]
     then: Callable[[Any], object]
+    failed: Callable[[StorageError], object] = bool
+    asked: bool = False
+
+    def end(self) -> None:
+        """Wait for the end, and pass on the outcome.
+
+        @raise StorageError: it failed.
+        """
+        try:
+            result = self.future.result()
+        except StorageError as error:
+            self.failed(error)
+            raise
+        self.then(result)
 
 
 class TableStoreService(Service):
-    """Frees expired items while it runs; with a path, it reads all tables at its start and stores them at its stop.
+    """Frees expired items while it runs; with a path, it reads all tables at its start, stores those that have changed
+    at an interval, so that no crash undoes more than that, and at its stop.
 
     Add it to its parent before the transports, so that it stops after them.
 
     @param tables: the tables; all must be defined before the start.
     @param path: of the file they are kept in; empty: they are not kept.
-    @param clock: tells when to look for expired items: the reactor.
+    @param interval: seconds from one time they are stored to the next; 0: only at the stop.
+    @param clock: tells when to look for expired items, and when to store: the reactor.
     """
 
-    def __init__(self, tables: Tables, path: str, clock: IReactorTime) -> None:
+    def __init__(self, tables: Tables, path: str, interval: int, clock: IReactorTime) -> None:
         self._tables = tables
         self._path = path
+        self._interval = interval
         self._clock = clock
         self._store: TableStore | None = None
         self._thread: StoreThread | None = None
         self._sweep_call: Any = None
+        self._save_call: Any = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why tables could not be stored when that was last tried; None where they were."""
+        return None if self._thread is None else self._thread.problem
 
     def check(self, problems: Problems) -> None:
         """Check that the file can be used, and that its rows can be read, as far as that shows without opening it.
@@ -350,28 +450,33 @@ class TableStoreService(Service):
         if self._path:
             self._load()
         super().startService()
-        self._sweep_call = self._clock.callLater(SWEEP_INTERVAL, self._sweep)
+        self._tables.expiring.look_at = self._sweep_from
+        self._sweep_when_due()
+        if self._path and self._interval:
+            self._save_call = self._clock.callLater(self._interval, self._save)
 
     def stopService(self) -> None:
-        """Store the tables. A failure is logged: what was stored before is still there.
+        """Store the tables that have changed. A failure is logged: what was stored before is still there.
 
         It blocks, since there is nothing left to answer. It waits a second at most for another process that writes to
         the file, and L{_STOP_TIME} at most for the thread.
         """
         super().stopService()
-        if self._sweep_call is not None:
-            self._sweep_call.cancel()
-            self._sweep_call = None
+        self._tables.expiring.looked_for_at = -inf
+        for call in (self._sweep_call, self._save_call):
+            if call is not None and call.active():
+                call.cancel()
+        self._sweep_call = self._save_call = None
         if self._store is not None and self._thread is not None:
             self._tables.storage = None
             self._thread.stop()
-            self._store_all(self._store)
+            self._store_all(self._store, self._thread.changed(self._tables.values()))
             self._store.close()
             self._store = self._thread = None
 
-    def _store_all(self, store: TableStore) -> None:
+    def _store_all(self, store: TableStore, tables: Iterable[Table]) -> None:
         patient_until = monotonic() + _BUSY_TIMEOUT
-        for table in self._tables.values():
+        for table in tables:
             store.be_patient(patient_until - monotonic())
             try:
                 store.store(table)
@@ -380,16 +485,41 @@ class TableStoreService(Service):
 
     def _load(self) -> None:
         store = TableStore(self._path)
+        thread = StoreThread(store, self._clock)
         try:
-            for table in self._tables.values():
-                store.reload(table)
+            thread.load(self._tables.values())
         except StorageError as error:
             store.close()
             raise StartError("htable_db", self._path, error, "rows as they were stored") from None
         store.be_patient(_SHORT_BUSY_TIMEOUT)
         self._store = store
-        self._thread = self._tables.storage = StoreThread(store, self._clock)
+        self._thread = self._tables.storage = thread
+
+    def _save(self) -> None:
+        """Store what has changed, or soon, if the thread is still busy with what had changed before."""
+        assert self._thread is not None
+        late = self._thread.saving
+        self._thread.save(self._tables.values())
+        self._save_call = self._clock.callLater(_LATE_INTERVAL if late else self._interval, self._save)
+
+    def _sweep_from(self, deadline: float) -> None:
+        """Look for expired items at a time, or a little later, so that there are not too many such times."""
+        now = self._clock.seconds()
+        at = max(deadline, now + SWEEP_INTERVAL)
+        if at < self._tables.expiring.looked_for_at:
+            if self._sweep_call is not None and self._sweep_call.active():
+                self._sweep_call.cancel()
+            self._tables.expiring.looked_for_at = at
+            self._sweep_call = self._clock.callLater(at - now, self._sweep)
+
+    def _sweep_when_due(self) -> None:
+        self._tables.expiring.looked_for_at = inf
+        deadline = min((table.next_deadline for table in self._tables.values()), default=inf)
+        if deadline < inf:
+            self._sweep_from(deadline)
 
     def _sweep(self) -> None:
-        more = [table for table in self._tables.values() if table.remove_expired()]
-        self._sweep_call = self._clock.callLater(0 if more else SWEEP_INTERVAL, self._sweep)
+        if [table for table in self._tables.values() if table.remove_expired()]:
+            self._sweep_call = self._clock.callLater(0, self._sweep)
+        else:
+            self._sweep_when_due()

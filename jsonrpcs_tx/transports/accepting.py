@@ -15,6 +15,9 @@ _log = make_logger(__name__)
 RETRY: Final = 0.25
 """Seconds after which a full server looks again for waiting clients and idle connections."""
 
+ROOMY: Final = 0.8
+"""The part of the connections that may be open when a full server is said to have room again."""
+
 _OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
 
 
@@ -79,7 +82,8 @@ class Acceptor:
         self._connections = connections
         self._clock = clock
         self._retry: IDelayedCall | None = None
-        self._closed = False
+        self._endpoint = endpoint
+        self._closed = self._crowded = False
         self._accept = port.doRead
         self._sets_backlog = port.backlog == tcp.Port.backlog and not _OWN_BACKLOG.search(endpoint)
         port.doRead = self._read  # type: ignore[method-assign] # the reactor calls it
@@ -100,6 +104,14 @@ class Acceptor:
             port.numberAccepts = min(port.numberAccepts, room)
             self._accept()
             return
+        if not self._crowded:
+            self._crowded = True
+            _log.warn(
+                "{endpoint}: all {limit} connections (max_connections) are open; for each client that waits, the one "
+                "that has been idle longest is closed",
+                endpoint=self._endpoint,
+                limit=connections.limit,
+            )
         idle = connections.idle() if room == 0 else None
         if idle is None:
             self._pause()
@@ -111,7 +123,6 @@ class Acceptor:
             connections.cut(idle)
 
     def _pause(self) -> None:
-        _log.warn("{limit} connections are open (max_connections), others wait", limit=self._connections.limit)
         self._port.stopReading()
         self._retry = self._clock.callLater(RETRY, self._resume)
 
@@ -122,8 +133,12 @@ class Acceptor:
 
     def _changed(self) -> None:
         """A connection was closed, or the limit has changed."""
-        if self._retry is not None and self._connections.opened < self._connections.limit:
+        opened, limit = self._connections.opened, self._connections.limit
+        if self._retry is not None and opened < limit:
             self._resume()
+        if self._crowded and opened <= ROOMY * limit:
+            self._crowded = False
+            _log.info("{endpoint}: there is room for connections again", endpoint=self._endpoint)
 
     def _cancel_retry(self) -> None:
         retry, self._retry = self._retry, None

@@ -5,6 +5,7 @@ from twisted.application.service import Service
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.files import OwnFile
 
 
 @attrs.frozen
@@ -33,11 +34,15 @@ class Transport(Service):
     L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
 
     @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
+    @ivar setting: the one that its address comes from, for messages.
     @ivar listener: the address that is listened on; None while there is none.
+    @ivar file: the FIFO or Unix socket that the transport has made for it; None: it has made none.
     """
 
     protocol: str
+    setting = ""
     listener: Listener | None = None
+    file: OwnFile | None = None
 
     def check(self, problems: Problems) -> None:
         """Check all that can be checked without opening or changing anything; L{privilegedStartService} does so first.
@@ -68,3 +73,15 @@ class Transport(Service):
     def workers(self) -> list[int]:
         """The process ids of its worker processes."""
         return []
+
+    def missing_workers(self) -> int:
+        """How many worker processes should run, but do not."""
+        return 0
+
+    def problem(self) -> str | None:
+        """Why clients do not reach it, in words; None where they do, as far as it can tell."""
+        if self.listener is None:
+            return f"{self.setting}: nothing is listened on"
+        if self.file is not None and not self.file.is_there():
+            return f"{self.listener}: the file is gone"
+        return None

@@ -120,7 +120,7 @@ class Connections:
     def cut(self, protocol: Connection) -> None:
         """Close an idle connection to make room for another, without waiting for its client."""
         peer = protocol.transport.getPeer()
-        _log.warn("{limit} connections are open (max_connections), {peer} is cut off", limit=self.limit, peer=peer)
+        _log.debug("{peer} is cut off: it is idle, and all {limit} connections are open", peer=peer, limit=self.limit)
         protocol.close()  # over TLS, this says goodbye and does not wait for an answer
         socket_transport(protocol.transport).loseConnection()
         self.discard(protocol)
@@ -138,6 +138,7 @@ class Connections:
     def cut_late(self, protocol: Connection) -> None:
         """Cut off a client that has not taken its reply in time."""
         self.late += 1
+        _log.warn("{peer} is cut off: it has not taken its reply in time", peer=protocol.transport.getPeer())
         protocol.abort()
 
     def close(self, reactor: Any) -> Deferred[None]:

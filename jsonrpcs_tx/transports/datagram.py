@@ -17,7 +17,7 @@ from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, bind_unix, check_unix
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, bind_unix, check_unix
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
@@ -34,6 +34,8 @@ SEND_BUFFER: Final = 1_048_576
 
 class DatagramService(Transport):
     """Opens a socket, answers what comes to it, and closes it."""
+
+    setting = "dgram_socket"
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
@@ -62,6 +64,9 @@ class DatagramService(Transport):
 
     def workers(self) -> list[int]:
         return [] if self._pool is None else self._pool.pids()
+
+    def missing_workers(self) -> int:
+        return 0 if self._pool is None else self._settings.dgram_workers - len(self._pool.pids())
 
     def privilegedStartService(self) -> None:
         """Bind the socket, while the process may still do so.
@@ -182,7 +187,6 @@ class UnixDatagramService(DatagramService):
     """Answers over a Unix datagram socket, which is made again if somebody removes it."""
 
     protocol = "unix"
-    _file: OwnFile | None = None
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         super().__init__(settings, address, dispatcher, reactor)
@@ -190,8 +194,8 @@ class UnixDatagramService(DatagramService):
 
     def startService(self) -> None:
         super().startService()
-        assert self._file is not None
-        self._keeper.keep(self._file)
+        assert self.file is not None
+        self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         self._keeper.stop()
@@ -213,7 +217,7 @@ class UnixDatagramService(DatagramService):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)  # before the first datagram can come
         try:
-            self._file = bind_unix("dgram_socket", path, sock, self._ownership())
+            self.file = bind_unix("dgram_socket", path, sock, self._ownership())
         except StartError:
             sock.close()
             raise
@@ -221,9 +225,9 @@ class UnixDatagramService(DatagramService):
         return sock
 
     def _close(self) -> None:
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
 
 
 def make_transports(parts: Parts) -> Iterator[DatagramService]:

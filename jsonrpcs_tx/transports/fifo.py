@@ -28,7 +28,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
-from jsonrpcs_tx.transports.files import FileKeeper, Ownership, OwnFile, check_fifo, make_fifo, replaced
+from jsonrpcs_tx.transports.files import FileKeeper, Ownership, check_fifo, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
@@ -474,12 +474,12 @@ class FifoService(Transport):
     """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
 
     protocol = FIFO
+    setting = "fifo_name"
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._reactor = reactor
-        self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
         self._fds: list[int] = []
         self._reader: FifoReader | None = None
@@ -530,7 +530,7 @@ class FifoService(Transport):
 
         @raise StartError: it cannot be made, or there is no directory for the replies.
         """
-        if self._file is not None:
+        if self.file is not None:
             return
         self.check(FIRST)
         settings, path = self._settings, self._path()
@@ -538,8 +538,8 @@ class FifoService(Transport):
         directory = self._open_reply_dir()
         self._fds.append(directory)
         try:
-            self._file = make_fifo("fifo_name", path, self._ownership())
-            self._fds.append(self._file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self.file = make_fifo("fifo_name", path, self._ownership())
+            self._fds.append(self.file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         except StartError:
             self._close()
             raise
@@ -562,8 +562,8 @@ class FifoService(Transport):
         super().startService()
         assert self._reader is not None
         self._reader.startReading()
-        assert self._file is not None
-        self._keeper.keep(self._file)
+        assert self.file is not None
+        self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all that came before is answered, and the FIFO is gone."""
@@ -581,9 +581,9 @@ class FifoService(Transport):
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
-        if self._file is not None:
-            self._file.remove()
-            self._file = None
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
 
 
 def make_transports(parts: Parts) -> Iterator[FifoService]:

@@ -6,18 +6,19 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import owners
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.filewatch import FileWatch
 
 _log = make_logger(__name__)
 
@@ -28,7 +29,13 @@ MAX_SOCKET_PATH = 107
 """Bytes of a path that a Unix socket's address has room for (unix(7))."""
 
 LOOK_INTERVAL = 2.0
-"""Seconds between two checks whether a file is still there."""
+"""Seconds between two checks whether a file is still there, where it cannot be watched."""
+
+SLOW_LOOK_INTERVAL = 60.0
+"""The same where it is watched: a directory above its own may have been renamed."""
+
+LOOK_DELAY = 1.0
+"""Seconds after which a file is made again that was removed, so that nobody can keep a server busy with that."""
 
 
 @attrs.frozen
@@ -337,29 +344,46 @@ class FileKeeper:
     """Restarts a service when somebody has removed its file, as cleaners of directories do.
 
     @param service: its C{startService} makes the file.
+    @param reactor: tells when to look; it watches the file as well, if it can.
     """
 
-    def __init__(self, service: Service, clock: IReactorTime) -> None:
+    def __init__(self, service: Service, reactor: Any) -> None:
         self._service = service
-        self._clock = clock
+        self._reactor = reactor
         self._file: OwnFile | None = None
+        self._watch: FileWatch | None = None
         self._next: IDelayedCall | None = None
 
     def keep(self, file: OwnFile) -> None:
         """Watch a file from now on."""
         self._file = file
-        self._next = self._clock.callLater(LOOK_INTERVAL, self._look)
+        if hasattr(self._reactor, "addReader"):
+            with contextlib.suppress(OSError):
+                self._watch = FileWatch(file.path, self._look_soon, self._reactor)
+        self._look_later()
 
     def stop(self) -> None:
         """Stop watching."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
 
+    def _look_later(self) -> None:
+        assert self._file is not None
+        watched = self._watch is not None and self._file.is_there()
+        self._next = self._reactor.callLater(SLOW_LOOK_INTERVAL if watched else LOOK_INTERVAL, self._look)
+
+    def _look_soon(self) -> None:
+        if self._next is not None and self._next.getTime() > self._reactor.seconds() + LOOK_DELAY:
+            self._next.reset(LOOK_DELAY)
+
     def _look(self) -> None:
         assert self._file is not None
         if self._file.is_there() or os.path.lexists(self._file.path):  # what another has put there is not touched
-            self.keep(self._file)
+            self._look_later()
         else:
             _log.warn("{path} was removed; it is made again", path=self._file.path)
             self._restart()
@@ -371,6 +395,6 @@ class FileKeeper:
 
         def failed(failure: Failure) -> None:
             _log.error("{reason}", reason=failure.getErrorMessage())
-            self._next = self._clock.callLater(LOOK_INTERVAL, self._restart)
+            self._next = self._reactor.callLater(LOOK_INTERVAL, self._restart)
 
         maybeDeferred(self._service.stopService).addCallback(start).addErrback(failed)

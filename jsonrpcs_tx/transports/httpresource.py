@@ -156,11 +156,31 @@ class JsonRpcResource(resource.Resource):
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
-        if self._authenticator is None:
-            self._dispatch(request, document, client, user, context)
-        else:
-            self._authenticate(self._authenticator, request, document, client)
+        self.identify(request, client, lambda found: self._dispatch(request, document, client, found or user, context))
         return server.NOT_DONE_YET
+
+    def identify(self, request: server.Request, client: str | None, then: Callable[[str | None], None]) -> None:
+        """Find out which user sends a request, or refuse it.
+
+        @param client: see L{client}.
+        @param then: called with the user's name, now or when the password is checked; with None where none is needed.
+        """
+        if self._authenticator is None:
+            then(None)
+        else:
+            self._authenticate(self._authenticator, request, client, then)
+
+    def is_stranger(self, request: server.Request, client: str | None) -> bool:
+        """Whether a request would not be answered as it is, but for its method and its body: it has no name and
+        password where these are needed, or it comes from outside the allowed networks, for a foreign host or from a web
+        page of a foreign origin.
+        """
+        return (
+            (client is not None and not self.allows(client))
+            or not self._is_own_host(request)
+            or not self.pages.allows(request.requestHeaders)
+            or (self.authenticates and not request.requestHeaders.hasHeader(b"Authorization"))
+        )
 
     @property
     def authenticates(self) -> bool:
@@ -219,9 +239,13 @@ class JsonRpcResource(resource.Resource):
         )
 
     def _authenticate(
-        self, authenticator: Authenticator, request: server.Request, document: bytes, client: str | None
+        self,
+        authenticator: Authenticator,
+        request: server.Request,
+        client: str | None,
+        then: Callable[[str | None], None],
     ) -> None:
-        """Check the name and password of a request, then answer it. The check is cancelled if the client goes away."""
+        """Check the name and password of a request, then go on. The check is cancelled if the client goes away."""
         known_as = peers.client(request.channel.transport) if client is None else client
         asked = authenticator.check(request.getUser(), request.getPassword(), known_as)
         request.notifyFinish().addErrback(lambda _: asked.cancel())
@@ -229,18 +253,20 @@ class JsonRpcResource(resource.Resource):
         def refused(failure: Failure) -> None:
             refusal = failure.value
             if not isinstance(refusal, Refused):
-                _log.failure("http: a request failed", failure)
+                _log.failure("http: a request of {peer} failed", failure, peer=known_as)
                 refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
             if not request._disconnected and not request.finished:
                 refuse_caller(request, refusal)
 
-        asked.addCallback(lambda user: self._dispatch(request, document, client, user)).addErrback(refused)
+        def identified(user: str | None) -> None:
+            if not request._disconnected:
+                then(user)
+
+        asked.addCallback(identified).addErrback(refused)
 
     def _dispatch(
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
-        if request._disconnected:
-            return
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):

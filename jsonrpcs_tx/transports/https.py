@@ -7,6 +7,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports import tls, twistedprivates
 from jsonrpcs_tx.transports.http import reactor_for
@@ -23,12 +24,21 @@ class HttpsService(StreamService):
     @param settings: those of TLS are used.
     @param endpoint: a Twisted server endpoint string, without TLS.
     @param path: its class for TLS is used.
+    @param user: the one that the process becomes after the start, if it does.
     """
 
     def __init__(
-        self, settings: Settings, endpoint: str, site: JsonRpcSite, access: AccessControl, reactor: Any, path: HttpPath
+        self,
+        settings: Settings,
+        endpoint: str,
+        site: JsonRpcSite,
+        access: AccessControl,
+        reactor: Any,
+        path: HttpPath,
+        user: User | None = None,
     ) -> None:
         self._settings = settings
+        self._user = user
         super().__init__("https_listen", endpoint, "https", site, access, reactor, fast=path.grouped)
         self._site = site
         self._transport = path.tls
@@ -54,7 +64,7 @@ class HttpsService(StreamService):
         """
         if self._listening is None:
             twistedprivates.require("https_listen", twistedprivates.TLS)
-            self._context = tls.CurrentContext(self._settings)
+            self._context = tls.CurrentContext(self._settings, self._user)
             self._site.jsonrpc.hosts.add(self._context.names)
             factory = TLSMemoryBIOFactory(self._context, isClient=False, wrappedFactory=self._site)
             factory.protocol = self._transport
@@ -68,10 +78,10 @@ def make_transports(parts: Parts) -> Iterator[HttpsService]:
     @raise StartError: the installed Twisted lacks what HTTP needs.
     """
     settings, access = parts.settings, parts.dispatcher.access
-    if not settings.tls_certificate and not settings.tls_self_signed:
+    if not settings.certificate:
         return
     path = http_path(settings.fast_paths, parts.resource.authenticates)
     for endpoint in settings.https_listen:
-        site = path.site(settings, parts.resource, parts.reactor)
+        site = path.site(settings, parts.resource, parts.reactor, parts.health)
         reactor = reactor_for(parts, "https_listen", endpoint)
-        yield HttpsService(settings, endpoint, site, access, reactor, path)
+        yield HttpsService(settings, endpoint, site, access, reactor, path, parts.user)

@@ -10,11 +10,16 @@ from twisted.web import http, resource, server
 from zope.interface import implementer, implementer_only
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import ip_address
-from jsonrpcs_tx.transports.refusals import closing_response, refuse
+from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
+from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
+
+_log = make_logger(__name__)
 
 ABORT_TIME: Final = 15.0
 """Seconds in which the client of an idle connection that is being closed has to close its side."""
@@ -24,17 +29,25 @@ MAX_DISCARDED: Final = 16
 
 
 class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg."""
+    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+
+    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    """
 
     isLeaf = True
 
-    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, health_path: bytes, health: HealthResource) -> None:
         super().__init__()
         self._prefix = prefix
         self._jsonrpc = jsonrpc
+        self._health_path = health_path
+        self._health = health
 
     def render(self, request: "_Request") -> int:
-        if request.path.startswith(self._prefix):
+        is_below = request.path.startswith(self._prefix)
+        if request.path == self._health_path and (not is_below or self._health.answers(request)):
+            return self._health.render(request)
+        if is_below:
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -72,7 +85,9 @@ class _Request(server.Request):
         self._discarded = 0
         site = self.channel.site
         headers = site.jsonrpc.pages.reply_headers(self.requestHeaders)
-        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {site.max_body} bytes", headers)
+        reason = f"allowed: a body of {site.max_body} bytes"
+        log_refusal(self.getClientAddress(), http.REQUEST_ENTITY_TOO_LARGE, reason)
+        words = closing_response(http.REQUEST_ENTITY_TOO_LARGE, reason, headers)
         self.channel.transport.write(words)
         self.requestHeaders.removeHeader(b"Expect")
 
@@ -158,6 +173,11 @@ class Channel(http.HTTPChannel):
         elif self.busy:
             self.setTimeout(self.site.timeOut)
         else:
+            _log.debug(
+                "http: {peer} was idle for {seconds:g} s; closed",
+                peer=self.transport.getPeer(),
+                seconds=self.site.timeOut,
+            )
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
 
@@ -237,6 +257,7 @@ class Channel(http.HTTPChannel):
 
     def _refuse(self, code: int, reason: str) -> None:
         """Answer a request that cannot be read, and close the connection."""
+        log_refusal(self.transport.getPeer(), code, reason)
         self.transport.write(closing_response(code, reason))
         self.loseConnection()
 
@@ -298,8 +319,9 @@ class Channel(http.HTTPChannel):
 class JsonRpcSite(server.Site):
     """The site behind a port of the server.
 
-    @param settings: C{http_path}, C{http_timeout} and C{max_connections} are used.
+    @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
+    @param health: answers those for the health.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
     """
@@ -308,10 +330,13 @@ class JsonRpcSite(server.Site):
     protocol: Any = Channel  # always HTTP/1.1, so there is nothing to negotiate
     requestFactory = _Request
 
-    def __init__(self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime) -> None:
+    def __init__(
+        self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, health: HealthResource
+    ) -> None:
         self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
-        root = _Root(self.prefix, jsonrpc)
+        self._tells_health = bool(settings.health)
+        root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
 
@@ -326,9 +351,16 @@ class JsonRpcSite(server.Site):
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted."""
+        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
+        call no more than C{http_allow} lets it.
+        """
+        if address is UNKNOWN and self._tells_health:
+            return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""
+
+    def _updateLogDateTime(self) -> None:
+        """Keep no time for the access log, for which Twisted would wake up every second."""

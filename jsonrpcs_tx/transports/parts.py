@@ -5,7 +5,9 @@ from typing import Any
 import attrs
 
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 
 
@@ -16,10 +18,14 @@ class Parts:
     @ivar settings: all settings.
     @ivar dispatcher: answers the documents.
     @ivar resource: answers requests over HTTP and HTTPS.
+    @ivar health: answers requests for the health over HTTP and HTTPS.
     @ivar reactor: the reactor that the server runs in.
+    @ivar user: the one that the process becomes after the start; None: it stays the same.
     """
 
     settings: Settings
     dispatcher: Dispatcher
     resource: JsonRpcResource
+    health: HealthResource
     reactor: Any
+    user: User | None = None

@@ -16,6 +16,10 @@ from twisted.protocols.policies import ProtocolWrapper, TimeoutMixin, WrappingFa
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
 PREFIX: Final = "haproxy:"
 """What an endpoint string starts with if its connections begin with a header."""
 
@@ -140,6 +144,7 @@ class ProxiedConnection(ProtocolWrapper, TimeoutMixin):
         try:
             found = read_header(self._header)
         except InvalidProxyHeader:
+            _log.warn("haproxy: {peer} is cut off: it sends no header of the PROXY protocol", peer=super().getPeer())
             self.abort()
             return
         if found is not None:

@@ -76,7 +76,9 @@ class ReadGroup(abstract.FileDescriptor):
                 ended = connection.doRead()
             except BaseException:  # as the reactor does
                 failure = Failure()
-                _log.failure("{name}: a connection is closed", failure, name=self._name)
+                _log.failure(
+                    "{name}: the connection of {peer} is closed", failure, name=self._name, peer=connection.getPeer()
+                )
                 self._end(connection, failure)
             else:
                 if ended is not None:

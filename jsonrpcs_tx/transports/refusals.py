@@ -6,6 +6,9 @@ from typing import Final
 from twisted.web import http, server
 
 from jsonrpcs_tx.access.authentication import Refused
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
 
 FOREIGN_NETWORK: Final = "clients of this network may not call"
 """What a client outside C{http_allow} is told."""
@@ -15,12 +18,20 @@ _REASONS: Final = {**http.RESPONSES, 429: b"Too Many Requests"}
 
 def refuse(request: server.Request, code: int, message: str) -> None:
     """Answer a request with an HTTP error and a line of text."""
+    log_refusal(request.getClientAddress(), code, message)
     body = _line(code, message)
     request.setResponseCode(code, _REASONS[code])
     request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
     request.setHeader(b"Content-Length", b"%d" % len(body))
     request.write(b"" if request.method == b"HEAD" else body)
     request.finish()
+
+
+def log_refusal(peer: object, code: int, message: str) -> None:
+    """Tell whoever looks for the cause. What is wrong with the caller, not the request, is logged as a warning by who
+    has found it.
+    """
+    _log.debug("http: {peer} is answered {code}: {reason}", peer=peer, code=code, reason=message)
 
 
 def refuse_caller(request: server.Request, refusal: Refused) -> None:

@@ -1,6 +1,7 @@
 """Listening for connections on any Twisted endpoint: what HTTP, HTTPS and TCP have in common."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import tcp
@@ -19,7 +20,7 @@ from jsonrpcs_tx.transports import endpoints, proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.files import FileKeeper, OwnFile
+from jsonrpcs_tx.transports.files import FileKeeper
 from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
 from jsonrpcs_tx.transports.unixstreams import UnixPort
 
@@ -53,7 +54,7 @@ class StreamService(Transport):
         self.protocol = protocol
         self.connections: Connections = factory.connections
         self._access = access
-        self._setting = setting
+        self.setting = setting
         self._endpoint = endpoint
         self._factory: IProtocolFactory = factory
         self._own_factory = factory
@@ -61,9 +62,9 @@ class StreamService(Transport):
         self._reactor = reactor
         self._fast = fast
         self._group: ReadGroup | None = None
+        self._port_is_open: Callable[[], bool] = bool
         self._acceptor: Acceptor | None = None
         self._listening: Deferred[IListeningPort | None] | None = None
-        self._file: OwnFile | None = None
         self._keeper = FileKeeper(self, reactor)
 
     def check(self, problems: Problems) -> None:
@@ -80,7 +81,7 @@ class StreamService(Transport):
         """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
         if not self._access.covers(self.protocol, host):
             allowed = f"a loopback address, or a rule for {self.protocol}"
-            raise StartError(self._setting, self._endpoint, "reaches beyond this machine", allowed)
+            raise StartError(self.setting, self._endpoint, "reaches beyond this machine", allowed)
 
     def privilegedStartService(self) -> None:
         """Bind the port, while the process may still do so.
@@ -108,6 +109,10 @@ class StreamService(Transport):
         listening: Deferred[IListeningPort] = serverFromString(self._reactor, endpoint).listen(factory)
         return listening
 
+    def problem(self) -> str | None:
+        # The reactor closes a port whose descriptor fails.
+        return super().problem() or (None if self._port_is_open() else f"{self.listener}: the port is closed")
+
     def settings_changed(self, settings: Settings) -> None:
         """Apply a change of settings to a running server."""
         self._own_factory.settings_changed(settings)
@@ -120,14 +125,17 @@ class StreamService(Transport):
 
     def startService(self) -> None:
         super().startService()
-        if self._file is not None:
-            self._keeper.keep(self._file)
+        if self.file is not None:
+            self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None] | None:
         """@return: a Deferred that fires with None when the port and all connections are closed."""
         super().stopService()
         self._keeper.stop()
         listening, self._listening, self.listener = self._listening, None, None
+        if self.file is not None:  # now, since a start that fails never gets to where the port is closed
+            self.file.remove()
+            self.file = None
         if listening is None:
             return None
         if self._acceptor is not None:
@@ -143,6 +151,7 @@ class StreamService(Transport):
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         host = port.getHost()
+        self._port_is_open = lambda: bool(getattr(port, "connected", True))
         try:
             self._check_access(getattr(host, "host", None))
         except StartError:
@@ -152,7 +161,7 @@ class StreamService(Transport):
             self._group = group_reads(port, self.protocol, self._reactor)
         if isinstance(port, tcp.Port):
             self._acceptor = Acceptor(port, self._endpoint, self.connections, self._reactor)
-        self._file = port.file if isinstance(port, UnixPort) else None
+        self.file = port.file if isinstance(port, UnixPort) else None
         if isinstance(host, IPv4Address | IPv6Address):
             self.listener = Listener(self.protocol, host.host, host.port)
         elif isinstance(host, UNIXAddress):
@@ -166,4 +175,4 @@ class StreamService(Transport):
         if isinstance(failure.value, StartError):
             return failure.value
         reason = failure.getErrorMessage()
-        return StartError(self._setting, self._endpoint, reason, "an endpoint that can be listened on")
+        return StartError(self.setting, self._endpoint, reason, "an endpoint that can be listened on")

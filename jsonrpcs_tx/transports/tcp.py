@@ -12,11 +12,14 @@ from zope.interface import implementer
 
 from jsonrpcs_tx.config.kinds import network_address
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.stream import StreamService
+
+_log = make_logger(__name__)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -70,6 +73,8 @@ class TcpProtocol(Protocol, TimeoutMixin):
         if self.transport.disconnecting:  # type: ignore[union-attr]
             self.factory.connections.cut_late(self)
         else:
+            peer, seconds = self.transport.getPeer(), self.factory.settings.http_timeout  # type: ignore[union-attr]
+            _log.debug("tcp: {peer} was idle for {seconds:g} s; closed", peer=peer, seconds=seconds)
             self.readConnectionLost()
 
     def readConnectionLost(self) -> None:

@@ -25,12 +25,12 @@ from zope.interface import implementer
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.safefiles import open_regular
 
 _log = make_logger(__name__)
 
-SELF_SIGNED_NAME = "tls.pem"
 SELF_SIGNED_DAYS = 365
 
 PROTOCOLS: Final = (b"http/1.1", b"http/1.0")
@@ -51,8 +51,10 @@ class CurrentContext:
     @raise StartError: see L{context_factory}.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, user: User | None = None) -> None:
+        """@param user: the one that the process becomes, and to whom a certificate that is made is given."""
         self._settings = settings
+        self._user = user
         self.reload()
 
     def reload(self) -> None:
@@ -61,7 +63,7 @@ class CurrentContext:
 
         @raise StartError: a file cannot be used; the former certificate stays in use.
         """
-        options = context_factory(self._settings)
+        options = context_factory(self._settings, self._user)
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
         assert options.certificate is not None  # context_factory sets it
@@ -84,16 +86,17 @@ def _choose_protocol(_: SSL.Connection, offered: Sequence[bytes]) -> bytes:
     raise SSL.Error([("SSL routines", "", "no application protocol")])
 
 
-def context_factory(settings: Settings) -> CertificateOptions:
+def context_factory(settings: Settings, user: User | None = None) -> CertificateOptions:
     """The server's side of TLS 1.2 and up.
 
     With C{tls_self_signed}, a certificate is made first if its file does not exist.
 
+    @param user: see L{CurrentContext}.
     @raise StartError: a file cannot be used, or the key is not the certificate's.
     """
-    path = _certificate_path(settings)
+    path = settings.path(settings.certificate)
     if _makes_self_signed(settings, path):
-        make_self_signed(path)
+        make_self_signed(path, user)
     files = _Files(settings, path, FIRST)
     assert files.key is not None  # any problem was raised
     return _options(files, files.key)
@@ -104,7 +107,7 @@ def check(settings: Settings, problems: Problems) -> None:
 
     @param problems: takes what is wrong.
     """
-    path = _certificate_path(settings)
+    path = settings.path(settings.certificate)
     if _makes_self_signed(settings, path):
         if not os.access(os.path.dirname(path) or ".", os.W_OK | os.X_OK, effective_ids=True):
             problems.note(_not_made(path, "its directory cannot be written"))
@@ -118,10 +121,6 @@ def check(settings: Settings, problems: Problems) -> None:
     if files.chain and files.key is not None:
         with problems.noted():
             _options(files, files.key)
-
-
-def _certificate_path(settings: Settings) -> str:
-    return settings.path(settings.tls_certificate or SELF_SIGNED_NAME)
 
 
 def _makes_self_signed(settings: Settings, path: str) -> bool:
@@ -239,10 +238,11 @@ def _not_made(path: str, reason: str | None) -> StartError:
     return StartError("tls_certificate", path, reason, "a file that can be created")
 
 
-def make_self_signed(path: str) -> None:
+def make_self_signed(path: str, user: User | None = None) -> None:
     """Make a certificate for localhost, this machine's name and the loopback addresses. It goes into one file with its
     key, which only the owner may read.
 
+    @param user: the owner; None: the process's user.
     @raise StartError: the file cannot be made.
     """
     key = ec.generate_private_key(ec.SECP256R1())
@@ -272,4 +272,6 @@ def make_self_signed(path: str) -> None:
         raise _not_made(path, error.strerror) from None
     with os.fdopen(fd, "wb") as file:
         file.write(pem)
+        if user is not None and not os.geteuid():  # once it has become that user, it owns what it makes
+            os.chown(fd, user.uid, user.gid)
     _log.info("made a self-signed certificate for localhost: {path}", path=path)

@@ -63,7 +63,13 @@ TLS_DIRECT: Final[Names] = {
 UNSENT: Final[Names] = {"twisted.internet.abstract.FileDescriptor": ("_tempDataLen",)}
 """What the count of unsent bytes needs. Without it, those that Twisted has not joined yet are not counted."""
 
-ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT)
+POLLER: Final[Names] = {"twisted.internet.epollreactor.EPollReactor": ("_poller",)}
+"""What a watchdog needs that sleeps while the reactor does. Without it, the watchdog wakes the reactor to look."""
+
+IDLE: Final[Names] = {"twisted.web.http.HTTPFactory": ("_updateLogDateTime",)}
+"""What an idle server needs to sleep. Without it, each listener of HTTP is woken every second."""
+
+ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT, POLLER, IDLE)
 
 
 def missing(names: Names) -> Iterator[str]:

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.logs.relay import Relay
 from jsonrpcs_tx.protocols import own_of
 from jsonrpcs_tx.state.counters import Counter, Counters
 from jsonrpcs_tx.transports import link, sharedcounts
@@ -247,6 +248,7 @@ class WorkerProcess(ProcessProtocol):
         """Start a process, which gets the settings at once."""
         self._restart = None
         self._started = self._reactor.seconds()
+        self._says = Relay(self._number)
         own, its = link.pair()
         counts = sharedcounts.make(self._job.counted)
         self._counts = sharedcounts.SharedCounts(counts, self._job.counted)
@@ -289,11 +291,11 @@ class WorkerProcess(ProcessProtocol):
         self.errReceived(data)
 
     def errReceived(self, data: bytes) -> None:
-        for line in data.decode(errors="replace").splitlines():
-            _log.warn("worker {number}: {line}", number=self._number, line=line, log_throttled=False)  # the worker has
+        self._says.feed(data)
 
     def processEnded(self, reason: Failure) -> None:
         self.pid = 0
+        self._says.end()
         self._link.drain()
         self._job.counters.sources.remove(self._counts.collect)
         self._counts.collect()
@@ -309,10 +311,10 @@ class WorkerProcess(ProcessProtocol):
             self._failures = 0
         delay = self._delays(self._failures)
         self._failures += 1
-        how = "ended" if reason.check(error.ProcessDone) else f"ended: {reason.getErrorMessage()}"
+        how = "ended" if reason.check(error.ProcessDone) else f"ended: {_cause(reason.value)}"
         _log.warn(
-            "worker {number} {how}; the request in its hands, if any, has no reply; another is started in {delay:g} s",
-            number=self._number,
+            "worker {worker} {how}; the request in its hands, if any, has no reply; another is started in {delay:g} s",
+            worker=self._number,
             how=how,
             delay=delay,
         )
@@ -322,14 +324,21 @@ class WorkerProcess(ProcessProtocol):
         if message == READY:
             self.ready = True
             self._changed()
-            _log.info("worker {number} reads {transport}", number=self._number, transport=self._job.protocol)
+            _log.info("worker {worker} reads {transport}", worker=self._number, transport=self._job.protocol)
             return
         try:
             passed_on = decode_passed_on(message)
         except ValueError as error:
-            _log.error("worker {number} passed on what is not a request: {error}", number=self._number, error=error)
+            _log.error("worker {worker} passed on what is not a request: {error}", worker=self._number, error=error)
             return
         self._passed_on(passed_on)
 
     def _no_more(self) -> None:
         """Nothing to do: L{processEnded} follows."""
+
+
+def _cause(reason: BaseException | None) -> str:
+    """Why a process has ended."""
+    if isinstance(reason, error.ProcessTerminated) and reason.signal:
+        return f"killed by signal {reason.signal}"
+    return f"exit code {getattr(reason, 'exitCode', None)}"

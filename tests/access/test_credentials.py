@@ -305,6 +305,26 @@ def test_lost_file_lets_nobody_in(desk: Desk) -> None:
     assert desk.knows("ann", "ann")
 
 
+def test_reload(desk: Desk) -> None:
+    """Told to, the checker reads the file at once: a bad one changes nothing, and without one nobody gets in."""
+    write(desk.path, "bob", "zoe")
+    assert desk.checker.reload() == 2
+    assert desk.knows("bob", "bob")
+    desk.path.write_text("ann\n")
+    with pytest.raises(StartError, match="line 1: no colon") as bad:
+        desk.checker.reload()
+    assert bad.value.consequence == "the former ones stay"
+    assert desk.knows("bob", "bob")
+    desk.path.unlink()
+    with pytest.raises(StartError, match="No such file") as lost:
+        desk.checker.reload()
+    assert lost.value.consequence == "nobody gets in"
+    assert not desk.knows("bob", "bob")
+    write(desk.path, "bob")
+    assert desk.checker.reload() == 1
+    assert desk.knows("bob", "bob")
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -122,7 +122,7 @@ def test_listening_beyond_this_machine(start: Callable[..., Server], tmp_path: P
     """A listener that others can reach is refused unless a rule says what they may call."""
     done = run_twistd(tmp_path, "-n", "jsonrpcs", "--transport=0", "--fifo-name=", option)
     assert done.returncode
-    assert "reaches beyond this machine; allowed: " in done.stdout.splitlines()[-1]
+    assert "reaches beyond this machine; allowed: " in (done.stdout + done.stderr).splitlines()[-1]
     start(rule, options=(option,))
 
 

@@ -163,7 +163,20 @@ def test_nothing_listened_on(process: InProcess) -> None:
     for method in ("core.sockets_list", "core.tcp_list", "corex.list_sockets"):
         assert process.call(method) == []
     assert process.call("core.tcp_info")["opened_connections"] == 0
-    assert process.call("core.tcp_info")["max_connections"] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_most_connections(process: InProcess) -> None:
+    """How many connections there may be is what is set, now as well, unless the process has too few descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit, descriptors, most in ((400, 1000, 400), (900, 1000, 900), (900, 500, 500)):
+        process.service.change(max_connections=limit)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, before[1]))
+        try:
+            told = process.call("core.tcp_info")
+            assert (told["max_connections"], told["max_tls_connections"]) == (most, most)
+            assert process.call("core.tcp_options")["max_connections(soft)"] == most
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("transport", ["http", "tcp"])

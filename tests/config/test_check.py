@@ -439,7 +439,7 @@ def test_without_write_access(public_directory: Path) -> None:
         ((), f"twistd --logfile: {directory}/twistd.log: Permission denied"),
         (("--logfile=/dev/null",), f"twistd --pidfile: {directory}/twistd.pid: Permission denied"),
         (("-n",), f"twistd --pidfile: {directory}/twistd.pid: Permission denied"),
-        (("--syslog", "--pidfile=no/x"), f"twistd --pidfile: {directory}/no/x: No such file or directory"),
+        (("-n", "--pidfile=no/x"), f"twistd --pidfile: {directory}/no/x: No such file or directory"),
         (("--logfile=other", "--pidfile="), f"twistd --logfile: {other}: Is a directory"),
         (("--logfile=/dev/null", "--pidfile="), socket),
         (("-n", "--pidfile="), socket),

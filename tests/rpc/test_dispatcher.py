@@ -212,7 +212,7 @@ def test_bug(clock: Clock, log: list[LogEvent], error: BaseException, later: boo
     assert answer == (dialect.internal_error.code, dialect.internal_error.text)
     (event,) = log
     assert event["log_level"] is LogLevel.critical
-    assert formatEvent(event).startswith("command m failed")
+    assert formatEvent(event).startswith(f"{'http' if later else 'datagram'}: command m failed")
     assert event["log_failure"].value is error
     assert "test_dispatcher.py" in event["log_failure"].getTraceback()
 
@@ -245,7 +245,9 @@ def test_result_that_is_no_json(clock: Clock, log: list[LogEvent], value: object
         else Caller(clock, returner(value)).call("later")
     )
     assert answer == BUG
-    assert [formatEvent(event).partition("\n")[0] for event in log] == ["command later failed"]
+    assert [formatEvent(event).partition("\n")[0] for event in log] == [
+        f"{'http' if later else 'datagram'}: command later failed"
+    ]
 
 
 @pytest.mark.parametrize("value", ["é", 0, -1, 2**70, 1.5, True, False, None, [], {}, [{"a": [None]}]])

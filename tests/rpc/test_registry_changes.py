@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.commands.core import Core
 from jsonrpcs_tx.rpc import deprecations
 from jsonrpcs_tx.rpc.binding import MISSING, Text
@@ -323,7 +324,7 @@ def test_deprecations_have_bounded_memory() -> None:
     """However many callers there are, few are remembered."""
     known = deprecations.Deprecations()
     for number in range(3 * deprecations.MAX_CALLERS):
-        known.tell("fruit.old", "use fruit.count", f"http 192.0.2.{number}")
+        known.tell("fruit.old", "use fruit.count", Caller("http", f"192.0.2.{number}"))
     assert len(known) == deprecations.MAX_CALLERS
 
 

@@ -1,6 +1,7 @@
 """Sets of destinations, without any RPC: how lists are read, states set, and destinations picked."""
 
 import itertools
+import os
 import random
 from collections import Counter
 from pathlib import Path
@@ -377,3 +378,44 @@ def test_set_state() -> None:
     with pytest.raises(DestinationError):
         sets.set_state("x", 1, lambda one: True)
     assert [one.letters for one in sets[1]] == ["IP", "AP"]
+
+
+def test_reload(tmp_path: Path) -> None:
+    """A list that is the same changes nothing, neither states nor what was added; another one is loaded whole."""
+    path = tmp_path / "list"
+    path.write_text("1 sip:1\n1 sip:2\n")
+    sets = DestinationSets()
+    sets.load(str(path))
+    sets.set_state("i", 1, lambda one: one.uri == "sip:1")
+    sets.add(2, Destination("sip:3", 0, 0, None))
+    path.touch()
+    assert not sets.reload(str(path))
+    assert [(one.uri, one.live) for one in sets[1]] == [("sip:1", False), ("sip:2", True)]
+    assert list(sets) == [1, 2]
+    path.write_text("1 sip:1\n3 sip:4\n")
+    assert sets.reload(str(path))
+    assert [(id, one.uri, one.live) for id in sets for one in sets[id]] == [(1, "sip:1", True), (3, "sip:4", True)]
+
+
+@pytest.mark.parametrize("bad", ["1 sip:1\n1\n", "\udcff"])
+def test_reload_of_a_bad_list(tmp_path: Path, bad: str) -> None:
+    """A list that cannot be used changes nothing, however often it is tried, nor does the former one afterwards."""
+    path = tmp_path / "list"
+    path.write_text("1 sip:1\n")
+    sets = DestinationSets()
+    sets.load(str(path))
+    sets.set_state("i", 1, lambda one: True)
+    path.write_bytes(bad.encode(errors="surrogateescape"))
+    for _ in range(2):
+        with pytest.raises(DestinationError, match=str(path)):
+            sets.reload(str(path))
+    path.write_text("1 sip:1\n")
+    assert not sets.reload(str(path))
+    assert [one.live for one in sets[1]] == [False]
+
+
+def test_fifo_in_the_place_of_a_list(tmp_path: Path) -> None:
+    """A list that is no ordinary file is refused, and waits for nobody."""
+    os.mkfifo(tmp_path / "list")
+    with pytest.raises(DestinationError, match="not an ordinary file; allowed: a readable list"):
+        DestinationSets().load(str(tmp_path / "list"))

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import wait
 from contextlib import closing
 from pathlib import Path
 
@@ -30,14 +31,15 @@ class Program:
     """One run of a program with tables a and b.
 
     @param later: seconds after the first run.
+    @param interval: seconds after which tables are stored; 0: at the stop.
     """
 
-    def __init__(self, path: Path, later: float = 0) -> None:
+    def __init__(self, path: Path, later: float = 0, interval: int = 0) -> None:
         self.clock = Clock()
         self.tables = Tables(self.clock, lambda: WALL + later + self.clock.seconds())
         self.a = self.tables.define("a=>size=4")
         self.b = self.tables.define("b=>size=4;autoexpire=60")
-        self.service = TableStoreService(self.tables, str(path), self.clock)
+        self.service = TableStoreService(self.tables, str(path), interval, self.clock)
 
 
 @pytest.fixture
@@ -306,9 +308,9 @@ class SlowStore(TableStore):
         self.word = threading.Event()
         self.interrupted = False
 
-    def write(self, name: str, rows: Iterable[Row]) -> None:
-        self._wait(name)
-        super().write(name, rows)
+    def write(self, tables: Mapping[str, Iterable[Row]]) -> None:
+        self._wait(", ".join(tables))
+        super().write(tables)
 
     def read(self, table: Table) -> Contents:
         self._wait(table.definition.name)
@@ -336,8 +338,7 @@ class Slow:
     def finish(self) -> None:
         """Let the thread come to its end, and the reactor find that out."""
         self.store.word.set()
-        assert self.thread._work is not None
-        self.thread._work.future.exception(PATIENCE)
+        wait([work.future for work in self.thread._works], PATIENCE)
         self.clock.advance(1)
         assert self.clock.getDelayedCalls() == []
 
@@ -401,6 +402,178 @@ def test_stop_while_storing(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None
     assert slow.clock.getDelayedCalls() == []
 
 
+def saved(run: Program) -> None:
+    """Let the thread come to its end, and the reactor find that out."""
+    assert run.service._thread is not None
+    wait([work.future for work in run.service._thread._works], PATIENCE)
+    run.clock.advance(0.1)
+    assert not run.service._thread.saving
+
+
+def in_file(path: Path) -> dict[tuple[str, str], object]:
+    """What a server that started now would find, by table and key."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {(name, key): value for name, key, value in connection.execute("SELECT htable, key, value FROM item")}
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The names of the tables that are written, each time."""
+    names: list[list[str]] = []
+    write = TableStore.write
+
+    def note(self: TableStore, tables: Mapping[str, Iterable[Row]]) -> None:
+        names.append([*tables])
+        write(self, tables)
+
+    monkeypatch.setattr(TableStore, "write", note)
+    return names
+
+
+def test_interval(path: Path, writes: list[list[str]]) -> None:
+    """What has changed is stored at the interval, all of it together, and nothing if nothing has."""
+    run = Program(path, interval=60)
+    run.service.startService()
+    run.clock.advance(600)
+    assert writes == []
+    run.a.set("k", "5")
+    run.b.set("k", 5, 10_000)
+    run.clock.advance(59)
+    assert in_file(path) == {}
+    run.clock.advance(1)
+    saved(run)
+    assert in_file(path) == {("a", "k"): "5", ("b", "k"): 5}
+    for change in (
+        lambda: run.a.set("l", 1),
+        lambda: run.a.expire("l", 1000),
+        lambda: run.a.delete("l"),
+        lambda: run.a.flush(),
+        lambda: run.a.restore(Contents(16)),
+    ):
+        change()
+        run.clock.advance(60)
+        saved(run)
+    run.a.delete("l")  # there is none, so nothing changes
+    run.b.get("k")
+    run.clock.advance(600)
+    run.service.stopService()
+    assert writes == [["a", "b"], *[["a"]] * 5]
+    assert run.clock.getDelayedCalls() == []
+
+
+def test_no_interval(path: Path, writes: list[list[str]]) -> None:
+    """Without an interval, tables are stored at the stop, and those only that were not stored before."""
+    run = Program(path)
+    run.service.startService()
+    run.a.set("k", 1)
+    run.b.set("k", 1)
+    run.clock.advance(100_000)
+    assert writes == []
+    assert run.tables.storage is not None
+    run.tables.storage.store(run.a)
+    run.service.stopService()
+    assert writes == [["a"], ["b"]]
+
+
+def test_failing_interval(path: Path, writes: list[list[str]]) -> None:
+    """Where tables cannot be stored, the service says why, and they are stored as soon as they can be."""
+    run = Program(path, interval=60)
+    run.service.startService()
+    run.a.set("k", 1)
+    run.b.set("k", 1, 10_000)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TRIGGER full BEFORE INSERT ON item BEGIN SELECT raise(ABORT, 'full'); END")
+        other.commit()
+        with capturedLogs() as events:
+            run.clock.advance(60)
+            saved(run)
+        assert any("table a, b not stored: full" in str(event.get("error")) for event in events)
+        assert run.service.problem == "table a, b not stored: full"
+        other.execute("DROP TRIGGER full")
+        other.commit()
+    run.clock.advance(60)
+    saved(run)
+    assert run.service.problem is None
+    assert in_file(path) == {("a", "k"): 1, ("b", "k"): 1}
+    run.service.stopService()
+    assert writes == [["a", "b"]] * 2
+
+
+def test_slow_interval(slow: Slow) -> None:
+    """While a slow disk writes what has changed, a client's command waits for its turn, and is not refused."""
+    a = table()
+    a.set("k", "first")
+    slow.thread.save([a])
+    a.set("k", "second")
+    slow.thread.save([a])  # which comes too early, and does nothing
+    assert slow.thread.saving
+    assert len(slow.thread._works) == 1
+    assert slow.thread.store(a) is False
+    with pytest.raises(StorageError, match="try again when that is done"):
+        slow.thread.reload(a)
+    slow.finish()
+    assert not slow.thread.saving
+    assert slow.thread.changed([a]) == []
+    slow.store.reload(a)
+    assert a.get("k") == "second"
+
+
+def test_saved_before_a_command(path: Path) -> None:
+    """What was stored at the interval counts as stored before what a client has stored after that."""
+    run = Program(path, interval=60)
+    run.service.startService()
+    thread = run.service._thread
+    assert thread is not None
+    run.a.set("k", 1)
+    run.clock.advance(60)
+    wait([work.future for work in thread._works], PATIENCE)
+    run.a.set("k", 2)
+    while not thread.store(run.a):  # on a slow machine
+        run.clock.advance(1)
+    assert thread.changed([run.a]) == []
+    assert not thread.saving
+    run.service.stopService()
+    assert run.clock.getDelayedCalls() == []
+
+
+def test_late_interval(path: Path, writes: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time to store that comes while the disk is still busy with the one before is made up for."""
+    run = Program(path, interval=60)
+    run.service.startService()
+    run.a.set("k", 1)
+    word = threading.Event()
+    patient = StoreThread._write_patiently
+
+    def slowly(self: StoreThread, rows: Mapping[str, list[Row]]) -> None:
+        assert word.wait(PATIENCE)
+        patient(self, rows)
+
+    monkeypatch.setattr(StoreThread, "_write_patiently", slowly)
+    run.clock.advance(60)
+    run.a.set("k", 2)
+    run.clock.advance(60)
+    assert writes == []
+    word.set()
+    saved(run)
+    assert in_file(path) == {("a", "k"): 1}
+    run.clock.advance(1)
+    saved(run)
+    assert in_file(path) == {("a", "k"): 2}
+    run.service.stopService()
+
+
+def test_stop_with_more_to_do(slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for the thread at the stop is not begun any more."""
+    monkeypatch.setattr(tablestore, "_STOP_TIME", 0.01)
+    a = table()
+    a.set("k", 1)
+    slow.thread.save([a])
+    assert slow.thread.store(a) is False
+    slow.thread.stop()
+    assert slow.store.interrupted
+    assert slow.thread.changed([a]) == [a]
+
+
 @pytest.mark.slow
 def test_locked(path: Path) -> None:
     """A file that another process has locked is a fault at once while the server runs; at the stop, after a second in
@@ -418,6 +591,7 @@ def test_locked(path: Path) -> None:
                 storage.store(run.tables[name])
         assert time.monotonic() - started < 3  # a second each, if it waited
         assert storage.reload(run.a) is True  # who reads does not wait for who writes
+        run.a.set("k", 1)
         with capturedLogs() as events:
             run.service.stopService()
     errors = [str(event["error"]) for event in events if "error" in event]
@@ -427,7 +601,7 @@ def test_locked(path: Path) -> None:
 def test_sweep() -> None:
     """The service removes expired items, with no file too, and leaves nothing behind in the reactor."""
     run = Program(Path())
-    service = TableStoreService(run.tables, "", run.clock)
+    service = TableStoreService(run.tables, "", 0, run.clock)
     service.startService()
     for number in range(2500):
         run.b.set(f"k{number}", 1, 1)
@@ -436,6 +610,31 @@ def test_sweep() -> None:
         run.clock.advance(0)
     assert run.b._contents.kept == {}
     assert run.tables.storage is None
+    service.stopService()
+    assert run.clock.getDelayedCalls() == []
+
+
+def test_sweep_when_due() -> None:
+    """Nothing wakes the reactor while no item expires, and then it is woken when the first one does."""
+    run = Program(Path())
+    service = TableStoreService(run.tables, "", 0, run.clock)
+    service.startService()
+    run.a.set("k", 1)
+    assert run.clock.getDelayedCalls() == []
+    run.a.set("l", 1, 1000)
+    run.b.set("k", 1, 500)
+    run.b.set("m", 1, 499.5)
+    run.b.expire("m", 0)
+    run.a.set("n", 1, 2000)
+    (call,) = run.clock.getDelayedCalls()
+    assert call.getTime() == 499.5
+    for key, due in (("k", 500.5), ("l", 1000), ("n", 2000)):
+        run.clock.advance(call.getTime() - run.clock.seconds())
+        (call,) = run.clock.getDelayedCalls()
+        assert call.getTime() == due, key
+    run.b.set("soon", 1, 0.25)
+    (call,) = run.clock.getDelayedCalls()
+    assert call.getTime() == run.clock.seconds() + SWEEP_INTERVAL
     service.stopService()
     assert run.clock.getDelayedCalls() == []
 

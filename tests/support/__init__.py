@@ -44,7 +44,9 @@ TRANSPORTS = (*DATAGRAM_TRANSPORTS, "fifo", "tcp", "http", "https")
 ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
 ECHO_REPLY = b'{"jsonrpc":"2.0","result":["x",1],"id":1}'
 
-_LISTENING = re.compile(r"#info\] listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?$")
+_LISTENING = re.compile(r"""(?:#info\] |"message":")listening on (\w+) (?:\[([^\]]+)\]|(\S+?))(?::(\d+))?(?:$|",")""")
+_SERVING = re.compile(r"""\[jsonrpcs_tx\.service#info\] serving|"module":"jsonrpcs_tx\.service","message":"serving""")
+"""Lines of the log in the formats text and json."""
 
 
 @attrs.frozen
@@ -134,6 +136,11 @@ class Server:
                 raise AssertionError(f"nothing like {pattern!r} in the log:\n" + "\n".join(self.log))
             return found[0]
 
+    def children(self) -> list[int]:
+        """The process ids of its worker processes."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def call(self, transport: str, document: bytes) -> bytes:
         """Send a document and return the reply; empty where there is none."""
         return call(transport, self.addresses[transport], document, self.reply_dir)
@@ -152,7 +159,7 @@ class Server:
             with self._news:
                 self.log.append(line)
                 self._news.notify_all()
-            if "[jsonrpcs_tx.service#info] serving" in line:
+            if _SERVING.search(line):
                 self._started.set()
         self._started.set()
 

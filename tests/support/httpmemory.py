@@ -12,7 +12,9 @@ from jsonrpcs_tx import Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 
@@ -76,7 +78,8 @@ class Connection:
         access = AccessControl([read_rule(rule)]) if rule else None
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
-        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock)
+        health = HealthResource(resource, Health().report)
+        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock, health)
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
         self.channel.callLater = self.clock.callLater

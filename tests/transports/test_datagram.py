@@ -101,8 +101,8 @@ class DatagramCase(TransportCase):
 
     def make_service(self, value: str) -> DatagramService:
         options = Settings(run_dir=str(self.directory), dgram_socket=value, **self.settings)
-        resource: Any = None
-        (service,) = make_transports(Parts(options, self.dispatcher, resource, reactor))
+        none: Any = None
+        (service,) = make_transports(Parts(options, self.dispatcher, none, none, reactor))
         return service
 
     def start(self, value: str) -> DatagramService:

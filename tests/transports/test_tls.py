@@ -18,9 +18,9 @@ from twisted.internet.utils import getProcessOutput
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jsonrpcs_tx import Settings, StartError, makeService
+from jsonrpcs_tx.config.settings import SELF_SIGNED_NAME
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports import tlstransport
-from jsonrpcs_tx.transports.tls import SELF_SIGNED_NAME
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, http_request
 from tests.support.files import make_directory
 from tests.support.tls import Identity, make_identity

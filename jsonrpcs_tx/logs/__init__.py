@@ -1,0 +1,1 @@
+"""How the log of ``twistd jsonrpcs`` is written, and where to."""

@@ -1,0 +1,163 @@
+"""What an event of Twisted's log says, whoever has logged it: all of it printable, for any format."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+from twisted.logger import LogEvent, LogLevel, formatEvent
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.logvalues import PrintableFailure, printable_lines, shown
+from jsonrpcs_tx.printable import printable
+
+LEVELS: Final[Mapping[Any, str]] = {
+    LogLevel.debug: "debug",
+    LogLevel.info: "info",
+    LogLevel.warn: "warning",
+    LogLevel.error: "error",
+    LogLevel.critical: "critical",
+}
+"""The levels in words: those of syslog, as far as Twisted has them."""
+
+ALIASES: Final[Mapping[str, str]] = {"command": "method"}
+"""Values that are fields under another name, so that there is one to look for."""
+
+_LEGACY: Final = "log_legacy"
+"""The namespace of what is logged by C{twisted.python.log}."""
+
+_DETAILS: Final = re.compile(
+    r"\S+ starting on (\d+|b?['\"].*)|\((TCP|UDP|UNIX) Port .* Closed\)|(Starting|Stopping) (protocol|factory) <.*"
+    r"|reactor class: .*|Main loop terminated\."
+)
+"""What Twisted says of its ports and itself at level info, and is of use only to whoever looks for an error in it."""
+
+_STALE: Final = re.compile(r"Removing stale pidfile .*")
+"""What twistd calls an error, and is none: a server was killed, and another one starts in its place."""
+
+_UNHANDLED: Final = "Unhandled error in Deferred:"
+"""What Twisted logs before the failure itself, which is then an event without words."""
+
+
+@attrs.frozen
+class Place:
+    """Where in the source an error was raised."""
+
+    file: str
+    line: int
+    function: str
+
+
+@attrs.frozen
+class Entry:
+    """An event in the words of the log.
+
+    @ivar seconds: when it was, since 1970.
+    @ivar level: one of C{LogLevel}.
+    @ivar module: which module has logged it; C{-} if it does not say.
+    @ivar message: one line; of programs and Twisted also more.
+    @ivar fields: what the message says as values, by name: numbers, texts and None.
+    @ivar traceback: of an error, in lines; empty without one.
+    @ivar place: of an error.
+    """
+
+    seconds: float
+    level: Any
+    module: str
+    message: str
+    fields: Mapping[str, Any] = attrs.field(factory=dict)
+    traceback: str = ""
+    place: Place | None = None
+
+    @property
+    def tag(self) -> str:
+        """The module and the level, as Twisted has them in brackets: C{jsonrpcs_tx.service#info}."""
+        return self.module if self.module == "-" else f"{self.module}#{self.level.name}"
+
+    @property
+    def text(self) -> str:
+        """The message with the traceback, in lines."""
+        return f"{self.message}\n{self.traceback}" if self.traceback else self.message
+
+
+def level_of(event: LogEvent) -> Any:
+    """The level that an event has in the log, which for some of Twisted's is another than Twisted gives them; what has
+    no level is info.
+    """
+    level = event.get("log_level") or LogLevel.info
+    if _is_of_twisted(event):
+        if level is LogLevel.info and _DETAILS.fullmatch(formatEvent(event)):
+            return LogLevel.debug
+        if level is LogLevel.critical and _STALE.fullmatch(formatEvent(event)):
+            return LogLevel.warn
+    return level
+
+
+def _is_of_twisted(event: LogEvent) -> bool:
+    namespace = str(event.get("log_namespace"))
+    return namespace == _LEGACY or namespace.startswith("twisted.")
+
+
+def entry_of(event: LogEvent) -> Entry | None:
+    """What an event says; None if it says nothing, or another one says it."""
+    message = formatEvent(event)
+    if message == _UNHANDLED:
+        return None
+    failure = event.get("log_failure", event.get("failure"))
+    traceback, place = "", None
+    if isinstance(failure, Failure):
+        if "log_failure" not in event:  # of twisted.python.log.err, whose text has the traceback in it
+            message = str(event.get("why") or "Unhandled Error")
+        traceback, place = _traceback(failure), _place(failure)
+        if not message:
+            message = traceback.rpartition("\n")[2]
+            if event.get("log_namespace") == "twisted.internet.defer":
+                message = f"{_UNHANDLED} {message}"
+    elif "log_traceback" in event:
+        traceback = event["log_traceback"].lstrip("\n")
+        message = message.removesuffix(event["log_traceback"])
+    if not message:
+        return None
+    return Entry(
+        seconds=event.get("log_time", 0.0),
+        level=level_of(event),
+        module=_module(event),
+        message=printable_lines(message),
+        fields=_fields(event),
+        traceback=traceback,
+        place=place,
+    )
+
+
+def _module(event: LogEvent) -> str:
+    system = event.get("log_system")
+    namespace = event.get("log_namespace")
+    return printable(str(system or ("-" if namespace in (None, _LEGACY) else namespace)))
+
+
+def _fields(event: LogEvent) -> Mapping[str, Any]:
+    """The values of an event: of one of this package those that it has prepared, else numbers and texts."""
+    known = event.get("log_fields")
+    if known is None:
+        if event.get("log_namespace") == _LEGACY:
+            return {}
+        known = {
+            name: shown(value)
+            for name, value in event.items()
+            if not name.startswith("log_") and isinstance(value, str | bytes | int | float)
+        }
+    return {printable(ALIASES.get(name, name)): value for name, value in known.items()}
+
+
+def _traceback(failure: Failure) -> str:
+    try:
+        return printable_lines(PrintableFailure(failure).getTraceback())
+    except Exception:  # whatever an exception's own methods do
+        return f"(a traceback of {failure.type!r:.200} that cannot be shown)"
+
+
+def _place(failure: Failure) -> Place | None:
+    if not failure.frames:
+        return None
+    function, file, line = failure.frames[-1][:3]
+    return Place(printable(file), line, printable(function))
