@@ -58,7 +58,13 @@ USER: Final = "ann:right"
 HOSTILE_USER: Final = "mallory:known"
 
 OPTIONS: Final = (
-    *("--commands=bench.misbehaving", "--htable=a=>size=4;", "--async-timeout=2", "--watchdog=0", "--http-timeout=5"),
+    *(
+        "--commands=tests.support.misbehaving",
+        "--htable=a=>size=4;",
+        "--async-timeout=2",
+        "--watchdog=0",
+        "--http-timeout=5",
+    ),
     *("--http-allow=127.0.0.1", f"--http-allow={ATTACKER}"),
 )
 """The server's options, besides those of every test."""
@@ -187,7 +193,7 @@ def good_requests(transport: str, ids: Iterator[int]) -> Iterator[tuple[bytes, b
             ("jsonrpc.echo", ["é" * (id % 50), id], ["é" * (id % 50), id]),
             ("core.prints", [f"text{id}"], [f"text{id}"]),
             ("htable.seti", ["a", f"{transport}{id % 20}", id], "Ok. Key set to new value."),
-            ("answers.later", [id], id),
+            ("good.later", [id], id),
         )[kind]
         document = {"jsonrpc": "2.0", "method": method, "params": params, "id": id}
         reply = {"jsonrpc": "2.0", "result": result, "id": id}

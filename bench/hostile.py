@@ -28,8 +28,8 @@ from typing import Any, Final
 
 import attrs
 
-from bench.misbehaving import METHODS
 from tests.support import http_request, unverified, with_reply_name, write_fifo
+from tests.support.misbehaving import METHODS
 
 PATIENCE: Final = 0.5
 """Seconds that a hostile client waits for the server before it does something else."""
@@ -181,7 +181,7 @@ def names_the_server(target: Target, stack: ExitStack) -> Iterator[float]:
 @hostile
 def unix_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
     """Unix clients that leave replies of 60 kB in the server's send buffer."""
-    document = request("returns.much", 60_000)
+    document = request("good.size", 60_000)
     clients = [datagrams(stack, target.addresses["unix"]) for _ in range(6)]
     while True:
         for client in clients:
@@ -195,7 +195,7 @@ def unix_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
 def tcp_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
     """TCP clients that ask for 4 MB each."""
     for _ in range(20):
-        connect(stack, target.addresses["tcp"]).sendall(request("returns.much", 4_000_000))
+        connect(stack, target.addresses["tcp"]).sendall(request("good.size", 4_000_000))
         yield 0.05
     yield 3
 
@@ -203,7 +203,7 @@ def tcp_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
 @hostile
 def http_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
     """HTTP clients that send one request after the other and read no reply, over plain TCP and TLS."""
-    document = target.post(request("returns.much", 100_000))
+    document = target.post(request("good.size", 100_000))
     clients = [connect(stack, target.addresses["http"]) for _ in range(10)]
     clients += [stack.enter_context(unverified().wrap_socket(connect(stack, target.addresses["https"])))]
     while True:
@@ -223,7 +223,7 @@ def fifo_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
     stack.callback(path.unlink)
     stack.callback(os.close, os.open(path, os.O_RDWR | os.O_NONBLOCK))
     while True:
-        write_fifo(target.addresses["fifo"], with_reply_name(request("returns.much", 300_000), path.name) + b"\n")
+        write_fifo(target.addresses["fifo"], with_reply_name(request("good.size", 300_000), path.name) + b"\n")
         yield 1
 
 
@@ -247,7 +247,7 @@ def asks_for_all(target: Target, stack: ExitStack) -> Iterator[float]:
 def batches(target: Target, stack: ExitStack) -> Iterator[float]:
     """Batches of a thousand requests, of which some are large, over every transport that has batches."""
     echoes = b"[" + b",".join([request("core.echo", "x")] * 1000) + b"]"
-    large = b"[" + b",".join([request("returns.much", 50_000)] * 1000) + b"]"
+    large = b"[" + b",".join([request("good.size", 50_000)] * 1000) + b"]"
     clients = [datagrams(stack, target.addresses[name]) for name in DATAGRAMS]
     for document in itertools.cycle((echoes, large)):
         for client in clients:
@@ -380,7 +380,7 @@ def garbage(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def odd_requests(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Heads that are no good: a length of 4300 digits, two of them, none at all, forms that smuggle."""
+    """Malformed heads: a length of 4300 digits, two of them, none at all, forms that smuggle."""
     for head in itertools.cycle(
         (
             b"Content-Length: " + b"9" * 4300,

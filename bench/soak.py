@@ -141,7 +141,7 @@ def exchange(client: Client, sent: list[tuple[bytes, bytes]]) -> int:
 
 
 def break_connection(address: tuple[str, int], number: int) -> None:
-    """Connect, send what is no good, and go away."""
+    """Connect, send garbage, and go away."""
     with socket.create_connection(address, PATIENCE) as connection:
         connection.sendall(BROKEN_CONNECTIONS[number % len(BROKEN_CONNECTIONS)])
 

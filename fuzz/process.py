@@ -1,5 +1,6 @@
 """The target that is a server as a whole: hostile bytes on any transport must not keep it from answering."""
 
+import atexit
 import contextlib
 import os
 import socket
@@ -38,9 +39,15 @@ def _server() -> tuple[Server, int, subprocess.Popen[bytes]]:
     # The fuzzer ends this process in a way that nothing here sees, but for the other end of a pipe.
     last_will = ["sh", "-c", 'cat; kill "$1"; rm -rf "$2"', "sh", str(running.process.pid), str(directory)]
     will = subprocess.Popen(last_will, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    atexit.register(_end, running, will)  # where this process ends as others do
     for transport in TRANSPORTS:
         assert running.call(transport, ECHO) == ECHO_REPLY
     return running, _resident(running), will
+
+
+def _end(running: Server, will: subprocess.Popen[bytes]) -> None:
+    running.stop()
+    will.communicate()
 
 
 def _resident(server: Server) -> int:
@@ -66,7 +73,7 @@ def server(data: bytes) -> None:
 def _guide(transport: str, pieces: list[bytes]) -> None:
     """Have the same code read the bytes in this process, where the fuzzer sees what of it they reach."""
     if transport in ("http", "https"):
-        Connection(DirectSite).feed(*pieces)
+        Connection(DirectSite).feed(*pieces).end()
         return
     documents = pieces
     if transport in ("fifo", "tcp"):
@@ -94,8 +101,9 @@ def _send(running: Server, transport: str, pieces: list[bytes]) -> None:
                 for piece in pieces:
                     client.send(piece)
         else:
-            with socket.create_connection(address, PATIENCE) as connection:
-                client = unverified().wrap_socket(connection) if transport == "https" else connection
+            with contextlib.ExitStack() as stack:
+                connection = stack.enter_context(socket.create_connection(address, PATIENCE))
+                if transport == "https":
+                    connection = stack.enter_context(unverified().wrap_socket(connection))
                 for piece in pieces:
-                    client.sendall(piece)
-                client.close()
+                    connection.sendall(piece)

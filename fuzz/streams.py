@@ -165,7 +165,7 @@ def tls(data: bytes) -> None:
         return
     with capturedLogs() as events:
         clear = Connection(JsonRpcSite).feed(*pieces)
-        wanted = _answer_all(clear, lambda: None), clear.fate()[0]
+        wanted = _answer_all(clear, lambda: None), clear.end()[0]
         for site in (JsonRpcSite, DirectSite):
             connection = TlsConnection(site)
             wire = connection.records(pieces)
@@ -284,7 +284,7 @@ def _check_line(pieces: list[bytes]) -> None:
 @cache
 def _dispatcher() -> Dispatcher:
     dispatcher = Dispatcher(Registry(Commands()), Clock())
-    dispatcher.stateless = lambda request: False  # type: ignore[method-assign] # all is passed on
+    dispatcher.stateless = lambda request, origin: False  # type: ignore[method-assign] # all is passed on
     return dispatcher
 
 

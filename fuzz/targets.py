@@ -17,11 +17,11 @@ from twisted.logger import capturedLogs
 from fuzz import process, rights, streams
 from fuzz.common import CUT, Target, check_message, scratch
 from jsonrpcs_tx import Dispatcher, Fault, Registry
-from jsonrpcs_tx.config.files import ConfigError, read_modparams
+from jsonrpcs_tx.config.modparams import read_modparams
 from jsonrpcs_tx.config.settings import Settings, from_values
 from jsonrpcs_tx.config.sources import Given
 from jsonrpcs_tx.config.toml import read_toml
-from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.errors import ConfigError, SettingError
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.envelope import DIALECTS, Decoded, Dialect, Envelope, Malformed, reply_name, store_path
 from jsonrpcs_tx.state.destinations import DestinationError, DestinationSets
@@ -149,7 +149,7 @@ def _check_small_frames(pieces: list[bytes], size: int) -> None:
 def modparams(text: bytes) -> None:
     """A kamailio.cfg gives settings, or an error that names the file or the setting."""
     try:
-        given = read_modparams(scratch(text))
+        given = read_modparams(scratch(text)).given
     except ConfigError as error:
         check_message(error)
         return

@@ -12,9 +12,8 @@ TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
     from jsonrpcs_tx.access.caller import Caller
     from jsonrpcs_tx.compose import check, makeService
-    from jsonrpcs_tx.config.files import ConfigError
     from jsonrpcs_tx.config.settings import Settings
-    from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
+    from jsonrpcs_tx.errors import ConfigError, JsonRpcsError, NotAllowed, SettingError, StartError
     from jsonrpcs_tx.rpc.binding import MISSING, Text
     from jsonrpcs_tx.rpc.call import Call
     from jsonrpcs_tx.rpc.current import current_call
@@ -73,7 +72,7 @@ _HOMES = {
     "Call": "rpc.call",
     "Caller": "access.caller",
     "Command": "rpc.registry",
-    "ConfigError": "config.files",
+    "ConfigError": "errors",
     "Counter": "state.counters",
     "DestinationError": "state.destinations",
     "Dispatcher": "rpc.dispatcher",

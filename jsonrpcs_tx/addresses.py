@@ -39,7 +39,9 @@ def is_in(host: str, networks: Iterable[Network]) -> bool:
 
 @lru_cache(4096)
 def is_loopback(host: str) -> bool:
-    """Whether anybody on this machine may have a host as its address: a loopback address, or not an IP address."""
+    """Whether a client on this machine may have a host as its address: it is a loopback address, or not an IP
+    address.
+    """
     try:
         return address_of(host).is_loopback
     except ValueError:

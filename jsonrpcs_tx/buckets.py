@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable
 from typing import Final
 
 MAX_BUCKETS: Final = 4096
-"""Buckets that are kept, unless it is said otherwise."""
+"""Buckets that are kept by default."""
 
 
 class TokenBuckets:

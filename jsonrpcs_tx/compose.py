@@ -118,6 +118,9 @@ def assemble(
         service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
         for name, facts in (transports or {}).items():
             service.add_transport(name, facts)
+        if service.audit is not None:
+            service.audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
+            service.reopens.add("audit log", service.audit.reopen)
         _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
@@ -130,7 +133,7 @@ def assemble(
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
-        Watchdog(settings.watchdog / 1000, chosen).setServiceParent(service)
+        Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
     _add_checks(service)
     _add_reloads(service, checker)

@@ -117,6 +117,10 @@ class NotAllowed(JsonRpcsError, ValueError):
         return f"{self.reason}; allowed: {self.allowed}"
 
 
+class ConfigError(NotAllowed):
+    """A file of settings cannot be used."""
+
+
 def _shown(value: object) -> str:
     """A value for a message."""
     try:

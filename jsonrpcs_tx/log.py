@@ -106,12 +106,14 @@ class Throttle:
     does not hide the first message about another.
 
     @param seconds: tells the time.
+    @param burst: messages of one kind that are logged at once.
+    @param rate: messages of one kind that are logged in a second, in the long run.
     @ivar held_back: messages of all kinds that were not logged.
     """
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
-        self._buckets = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
-        self._buckets_of_new_sources = TokenBuckets(BURST, RATE, seconds, MAX_KINDS)
+    def __init__(self, seconds: Callable[[], float], burst: float = BURST, rate: float = RATE) -> None:
+        self._buckets = TokenBuckets(burst, rate, seconds, MAX_KINDS)
+        self._buckets_of_new_sources = TokenBuckets(burst, rate, seconds, MAX_KINDS)
         self._kinds: dict[Hashable, _Kind] = {}
         self.held_back: int = 0
 

@@ -22,7 +22,7 @@ from jsonrpcs_tx import compose
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.catalogue import nearest
-from jsonrpcs_tx.config.files import read_modparams
+from jsonrpcs_tx.config import modparams
 from jsonrpcs_tx.config.kinds import BOOLEANS
 from jsonrpcs_tx.config.settings import Field, Settings, fields
 from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
@@ -56,6 +56,7 @@ class Options(usage.Options):
 
     @ivar settings: the settings, once the options are parsed.
     @ivar sources: where they come from.
+    @ivar taken: what was taken from the file of C{--modparams}; None without one.
     @ivar log: the log in place of twistd's; None where C{--logger} makes another, and outside twistd.
     """
 
@@ -71,6 +72,7 @@ class Options(usage.Options):
     ]
 
     settings: Settings
+    taken: modparams.Taken | None = None
     log: DaemonLog | None = None
 
     def __init__(self) -> None:
@@ -147,16 +149,19 @@ class Options(usage.Options):
 
     def postOptions(self) -> None:
         problems = self._problems
-        modparams = {} if self["modparams"] is None else read_modparams(self["modparams"], problems)
         config = {} if self["config"] is None else read_toml(self["config"], problems)
-        self.sources = Sources(modparams or {}, config or {}, self.given)
+        self.sources = Sources(config or {}, self.given)
         defaults = {field.name: field.daemon for field in fields() if field.daemon != field.default}
+        if self["modparams"] is not None:
+            self.taken = modparams.take(self["modparams"], self.sources, defaults, problems)
+            self.sources = Sources(self.taken.given, self.sources.given)
+            defaults |= modparams.DEFAULTS
         self.settings = self.sources.settings(problems, defaults)
         if self.parent is not None and not self.parent["logger"]:
             with problems.noted():
                 self.log = DaemonLog(self.settings.log_format, self.parent)
         if self["check"]:
-            if modparams is not None and config is not None:
+            if config is not None:
                 self._check_server(problems)
             self._report(problems.found)
         elif problems.found:
@@ -199,6 +204,8 @@ def _option(field: Field) -> Any:
 
 for _field in fields():
     setattr(Options, f"opt_{_field.name}", _option(_field))
+
+Options.opt_A = Options.opt_modparams_define  # type: ignore[attr-defined] # made above
 
 
 @provider(ILogObserver)
@@ -355,8 +362,8 @@ def _reopen(file: AppendFile) -> str:
 
 
 def make_server(options: Options, problems: Problems) -> JsonRpcService:
-    """The server of C{twistd jsonrpcs}. Modules of commands are looked for in the working directory, too; other files
-    in that to which twistd changes at the start.
+    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other
+    files in that to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """
@@ -368,7 +375,7 @@ def make_server(options: Options, problems: Problems) -> JsonRpcService:
     if os.path.realpath(twistd["rundir"]) != os.getcwd():
         run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
         settings = attrs.evolve(settings, run_dir=run_dir)
-    server = compose.assemble(settings, None, (), None, problems, twistd["uid"], twistd["gid"])
+    server = compose.assemble(settings, None, (), None, problems, uid=twistd["uid"], gid=twistd["gid"])
     if server.user is not None:
         check_log_of(server.user, options, problems)
     return server
@@ -385,5 +392,14 @@ def makeService(options: Options) -> IService:
         observer = None if options.log is None else _open_log(options.log, server)
     except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
+    if options.taken is not None:
+        _log_taken(options.taken)
     _take_signals(server)  # before twistd writes its pid file, by which it gets them
     return _DaemonService(options, server, observer)
+
+
+def _log_taken(taken: modparams.Taken) -> None:
+    _log.info("took {count} settings from {path}", count=len(taken.given), path=taken.path)
+    for one in taken.unknown:
+        message = "{path}: line {line}: ignored {name}, an unknown parameter of {module}"
+        _log.warn(message, path=one.path, line=one.line, name=one.name, module=one.module)

@@ -1,5 +1,6 @@
 """Files that the server relies on: how they are opened, and who else could change them."""
 
+import errno
 import os
 import stat
 from typing import BinaryIO, Final
@@ -8,6 +9,9 @@ from jsonrpcs_tx.errors import NotAllowed
 
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """A FIFO in place of the file does not block the server, and a terminal does not become its controlling one."""
+
+
+_APPENDED: Final = "a file of root or the server's user, that not everybody can write to"
 
 
 def open_regular(path: str) -> BinaryIO:
@@ -26,6 +30,37 @@ def open_regular(path: str) -> BinaryIO:
         file.close()
         raise NotAllowed("not an ordinary file", "one that can be read")
     return file
+
+
+def open_to_append(path: str, flags: int, mode: int) -> int:
+    """Open a file that is written as root or this process's user, and by nobody else; it may be made.
+
+    @param flags: for C{os.open}; further ones are added.
+    @param mode: of the file, if it has to be made.
+    @return: its descriptor.
+    @raise OSError: it cannot be opened.
+    @raise NotAllowed: it is no ordinary file, has another name, belongs to somebody else, or all may write to it.
+    """
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO or a socket
+            raise NotAllowed("not an ordinary file", _APPENDED) from None
+        raise
+    status = os.fstat(fd)
+    wrong = None
+    if not stat.S_ISREG(status.st_mode):
+        wrong = "not an ordinary file"
+    elif status.st_nlink > 1:
+        wrong = "it has another name, by a hard link"
+    elif status.st_uid not in (0, os.geteuid()):
+        wrong = f"it belongs to user {status.st_uid}"
+    elif status.st_mode & stat.S_IWOTH:
+        wrong = "everybody can write to it"
+    if wrong is not None:
+        os.close(fd)
+        raise NotAllowed(wrong, _APPENDED)
+    return fd
 
 
 def weak_place(path: str) -> str | None:

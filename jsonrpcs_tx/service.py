@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -13,6 +14,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import deferLater
 
 from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.access.auditlog import JOURNALD, AuditLog
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
@@ -29,6 +31,7 @@ from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.registry import Registry
@@ -77,6 +80,7 @@ class JsonRpcService(MultiService):
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
         others are read; programs may add theirs, and run them.
+    @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the one that tells the health, likewise.
     """
@@ -116,7 +120,9 @@ class JsonRpcService(MultiService):
             with problems.noted():
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
-        self.dispatcher: Dispatcher = Dispatcher(
+        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor)
+        make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
+        self.dispatcher: Dispatcher = make(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -261,7 +267,7 @@ class JsonRpcService(MultiService):
             changed.
         """
         if name in self._families and not replace:
-            raise ValueError(f"family {name}: there is one of that name already; replace it, or remove it first")
+            raise ValueError(f"family {name}: there is a family of that name already; replace it, or remove it first")
         former = self._families.get(name)
         old = [] if former is None else self.registry.names_of(former)
         self.registry.add(source, replace)
@@ -277,7 +283,7 @@ class JsonRpcService(MultiService):
         @raise ValueError: there is no family of that name.
         """
         if name not in self._families:
-            raise ValueError(f"family {name}: there is none of that name; there are: {', '.join(self._families)}")
+            raise ValueError(f"family {name}: there is no such family; loaded: {', '.join(self._families)}")
         for command in self.registry.names_of(self._families.pop(name)):
             self.registry.remove(command)
 
@@ -471,6 +477,13 @@ def _read_rules(settings: Settings, known: Mapping[str, Protocol], problems: Pro
         with problems.noted():
             rules += read_rule_file(os.path.abspath(settings.path(settings.rule_file)), problems, known)
     return rules
+
+
+def _audit_log(settings: Settings, counters: Counters, reactor: Any) -> AuditLog | None:
+    if not settings.audit:
+        return None
+    target = JOURNALD if settings.audit == JOURNALD else settings.path(settings.audit)
+    return AuditLog(target, settings.audit_level == "all", counters, reactor)
 
 
 def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:

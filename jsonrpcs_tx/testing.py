@@ -88,12 +88,12 @@ class TestClient:
     def call(self, method: str, /, *params: object, **named: object) -> Any:
         """Call a command that answers at once.
 
-        @param params: its parameters by place, as JSON can say them.
+        @param params: its parameters by place, as JSON can express them.
         @param named: its parameters by name, in place of C{params}.
         @return: the result, as it comes out of JSON.
         @raise Fault: the command was answered with a fault.
         @raise RuntimeError: it has not answered, and has been cancelled; L{start} waits for it.
-        @raise TypeError, ValueError: JSON cannot say a parameter, or there are parameters by place and by name.
+        @raise TypeError, ValueError: JSON cannot express a parameter, or there are parameters by place and by name.
         """
         return _outcome(self.raw(_document(method, params, named)))
 

@@ -1,4 +1,4 @@
-"""Says in the log what holds up the reactor, while it is held up: that might be for ever."""
+"""Logs what holds up the reactor while it is held up, which might be for ever."""
 
 import ctypes
 import os
@@ -13,6 +13,7 @@ from twisted.application.service import Service
 
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.current import command_of
+from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.twistedprivates import POLLER, available
 
 _log = make_logger(__name__)
@@ -29,10 +30,12 @@ class Watchdog(Service):
 
     @param limit: seconds that the reactor may take.
     @param reactor: runs in the thread that starts the service.
+    @param counter: counts how often none comes.
     """
 
-    def __init__(self, limit: float, reactor: Any) -> None:
+    def __init__(self, limit: float, reactor: Any, counter: Counter) -> None:
         self._limit = limit
+        self._counter = counter
         self._reactor = reactor
         self._thread: threading.Thread | None = None
 
@@ -66,7 +69,8 @@ class Watchdog(Service):
                 self._tell(watched)
 
     def _tell(self, watched: int) -> None:
-        """Log where the reactor is, and when it goes on."""
+        """Count it and log where the reactor is, and when it goes on."""
+        self._counter.value += 1
         where = _describe(sys._current_frames()[watched])
         _log.warn("the reactor is held up for more than {limit:g} s by {where}", limit=self._limit, where=where)
         self._goes_on.clear()

@@ -80,15 +80,19 @@ class Relay:
     def datagram_received(
         self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
     ) -> None:
-        """Answer a datagram, or pass it on; one whose client may call nothing is dropped."""
+        """Answer a datagram, or pass it on; one whose client may call nothing is dropped, here or, if there is an audit
+        log, in the main process.
+        """
         origin = self._responder.admit(peer, uid, gid, pid)
-        if origin is None:
+        if origin is None and not self._dispatcher.audits:
+            self._responder.drop(document)
             return
-        request = self._dispatcher.read(document)
-        if self._dispatcher.stateless(request) and not self.relays_all:
-            self._responder.answer(document, origin, peer, uid, request)
-        else:
-            self._pass_on(encode_request(document, peer, uid, gid, pid))
+        if origin is not None and not self.relays_all:
+            request = self._dispatcher.read(document)
+            if self._dispatcher.stateless(request, origin):
+                self._responder.answer(document, origin, peer, uid, request)
+                return
+        self._pass_on(encode_request(document, peer, uid, gid, pid))
 
     def rules_changed(self) -> None:
         """Forget who was admitted."""
@@ -136,7 +140,7 @@ class Worker:
         )
         self._relay.relays_all = relays_all
         if server.settings.watchdog:
-            Watchdog(server.settings.watchdog / 1000, reactor).startService()
+            Watchdog(server.settings.watchdog / 1000, reactor, server.dispatcher.slow).startService()
         self._relay.reader.startReading()
         self._link.send(READY)
 

@@ -1,14 +1,31 @@
-"""The real server that the tests of one module share, and the order in which pytest runs them."""
+"""How pytest runs the tests, and the real server that they share."""
 
+import functools
+import importlib.metadata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
+import hypothesis
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from jsonrpcs_tx.log import throttle
 from tests.support import Server
 from tests.support.clocks import steady
+
+# pytest asks for Twisted's version before each test, and would read it from a file each time.
+importlib.metadata.version = functools.cache(importlib.metadata.version)
+
+# How long an example takes says nothing on a machine that others use.
+TIMELESS: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("whole", **TIMELESS)
+hypothesis.settings.register_profile("quick", max_examples=25, **TIMELESS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try fewer examples of each property while somebody works; the whole suite tries as many as hypothesis does."""
+    hypothesis.settings.load_profile("quick" if config.option.markexpr == "not slow" else "whole")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,6 +29,20 @@ def test_lines(tmp_path: Path) -> None:
     assert stat.S_IMODE(os.stat(AppendFile(str(tmp_path / "b"), 0o600).path).st_mode) == 0o600
 
 
+def test_last_line_without_an_end(tmp_path: Path) -> None:
+    """A last line that a crash has cut off is ended before the next one, at the start and when it is opened again."""
+    path = tmp_path / "a.log"
+    path.write_bytes(b"whole\ncut o")
+    file = AppendFile(str(path))
+    file.write(b"one\n")
+    file.write(b"two\n")
+    assert path.read_bytes() == b"whole\ncut o\none\ntwo\n"
+    path.write_bytes(b"cut")
+    file.reopen()
+    file.write(b"three\n")
+    assert path.read_bytes() == b"cut\nthree\n"
+
+
 def test_reopen(tmp_path: Path) -> None:
     """Until the file is opened again, lines go to the renamed one, and then to the new one, whoever has made it."""
     path, former = tmp_path / "a.log", tmp_path / "a.log.1"

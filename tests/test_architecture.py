@@ -1,6 +1,7 @@
 """The picture in docs/architecture.md is the code: who imports whom, read from the source."""
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from graphlib import TopologicalSorter
@@ -16,14 +17,17 @@ HELPERS = ("tests", "bench", "fuzz")
 PAGE = REPOSITORY / "docs" / "architecture.md"
 
 
-def imported_names(path: Path) -> Iterator[str]:
+@functools.cache
+def imported_names(path: Path) -> tuple[str, ...]:
     """What a file imports, wherever in it and for whatever reason, TYPE_CHECKING included: modules or names in them."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names.extend(f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(names)
 
 
 def imports(path: Path, known: Mapping[str, Path]) -> Iterator[str]:

@@ -267,6 +267,7 @@ def test_commands_page(tmp_path: Path) -> None:
             assert json.loads(server.call("http", json.dumps(request).encode()))["result"] == result
 
 
+@pytest.mark.slow
 def test_commands_page_lists_all(server: Server) -> None:
     """docs/commands.md names every built-in command, and no other."""
     table = (DOCS / "commands.md").read_text().partition("## The built-in ones")[2]

@@ -43,7 +43,7 @@ def test_family_is_removed_and_replaced() -> None:
     assert server.families == ["system", "tls"]
     assert not [name for name in server.registry if name.startswith("core.")]
     server.add_family("shop", Shop())
-    with pytest.raises(ValueError, match="family shop: there is one"):
+    with pytest.raises(ValueError, match="family shop: there is a family of that name"):
         server.add_family("shop", Market())
     with pytest.raises(ValueError, match=r"shop\.open: .*Market\.open .* takes the name of .*Shop\.open"):
         server.add_family("market", Market())
@@ -52,5 +52,5 @@ def test_family_is_removed_and_replaced() -> None:
     assert (result(server, "shop.open"), result(server, "shop.close")) == (b'"market"', b"")
     server.remove_family("shop")
     assert result(server, "shop.open") == b""
-    with pytest.raises(ValueError, match="family shop: there is none"):
+    with pytest.raises(ValueError, match="family shop: there is no such family"):
         server.remove_family("shop")

@@ -179,7 +179,7 @@ class TestThrottle:
         assert len(events) == 2 * BURST + 3 + 2 * BURST
 
     def test_what_is_never_held_back(self) -> None:
-        """What is no warning is not held back, nor what was throttled elsewhere."""
+        """What is not a warning is not held back, nor what was throttled elsewhere."""
         with capturedLogs() as events:
             for number in range(100):
                 _log.info("listening on {number}", number=number)
@@ -213,7 +213,7 @@ class TestServer:
             with socket.create_connection(server.addresses["http"], PATIENCE) as client:
                 client.sendall(http_request(b"{}", "Origin: http://x\u202e\x85\x9b", "Connection: close"))
                 assert b" 403 " in client.makefile("rb").readline()
-            server.wait_for_log("foreign origin")
+            server.wait_for_log("foreign Origin")
         assert all(map(is_plain, server.log)), server.log
         assert not [line for line in server.log if line.startswith("2026-01-01")]
 

@@ -28,7 +28,7 @@ def test_ordinary_file(tmp_path: Path) -> None:
             assert file.read() == b"text"
 
 
-def test_what_is_no_file(tmp_path: Path) -> None:
+def test_not_an_ordinary_file(tmp_path: Path) -> None:
     """A FIFO, a device or a directory is refused at once, and no descriptor is left."""
     os.mkfifo(tmp_path / "fifo")
     before = os.listdir("/proc/self/fd")
@@ -86,7 +86,7 @@ def test_link_to_a_weak_place(tmp_path: Path) -> None:
 
 @needs_root
 def test_own_directory() -> None:
-    """A directory of the user that the process runs as is no weak place."""
+    """A directory of the user that the process runs as is not a weak place."""
     with tempfile.TemporaryDirectory() as directory:
         os.chown(directory, STRANGER, -1)
         with ordinary_user():

@@ -10,10 +10,10 @@ import pytest
 
 from bench.chaos import USER, WORKERS, chaos, chaos_server
 from bench.hostile import HOSTILE, request
-from bench.misbehaving import METHODS
 from bench.soak import soak
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, TRANSPORTS, Server, http_request
 from tests.support.kamailio import Kamailio
+from tests.support.misbehaving import METHODS
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +45,7 @@ def test_chaos(tmp_path: Path, options: tuple[str, ...], user: str) -> None:
 @pytest.mark.parametrize(("workers", "transports"), [(1, ("unix", "udp4", "fifo", "tcp")), (2, ("unix", "udp4"))])
 def test_misbehaving_commands(tmp_path: Path, workers: int, transports: tuple[str, ...]) -> None:
     """Whatever a command does, its request has exactly one reply, and the next request is answered."""
-    with Server(tmp_path, "--commands=bench.misbehaving", f"--dgram-workers={workers}") as server:
+    with Server(tmp_path, "--commands=tests.support.misbehaving", f"--dgram-workers={workers}") as server:
         for transport, method in itertools.product(transports, METHODS):
             check_reply(method, server.call(transport, request(method)))
             assert server.call(transport, ECHO) == ECHO_REPLY
@@ -54,7 +54,7 @@ def test_misbehaving_commands(tmp_path: Path, workers: int, transports: tuple[st
 def test_misbehaving_commands_over_http(tmp_path: Path) -> None:
     """Commands that may be asynchronous are answered at their time limit at the latest."""
     with ExitStack() as stack:
-        server = stack.enter_context(Server(tmp_path, "--commands=bench.misbehaving", "--async-timeout=1"))
+        server = stack.enter_context(Server(tmp_path, "--commands=tests.support.misbehaving", "--async-timeout=1"))
         asked = {}
         for method in METHODS:
             asked[method] = stack.enter_context(socket.create_connection(server.addresses["http"], PATIENCE))

@@ -1,5 +1,6 @@
 """What holds up the reactor is told in the log; whatever else goes wrong in a command ends with the command."""
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.pollreactor import PollReactor
 
+from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.watchdog import Watchdog
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, datagram_call
 
@@ -94,6 +96,11 @@ def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
         line = server.wait_for_log("held up for more than 0.1 s")
         assert f"by test.hold: deep_within, line 17 of {tmp_path}/badcommands.py" in line
         server.wait_for_log("the reactor goes on")
+        assert datagram_call(server.addresses["udp4"], ECHO) == ECHO_REPLY  # by then a worker has told of it
+        counted = server.call(
+            "tcp", b'{"jsonrpc":"2.0","method":"cnt.get","params":["jsonrpc","slow_commands"],"id":1}'
+        )
+        assert json.loads(counted)["result"] >= 1
 
 
 def test_held_up_by_a_coroutine(tmp_path: Path, commands: str) -> None:
@@ -120,13 +127,13 @@ def test_stop() -> None:
     began = time.monotonic()
     for reactor in (EPollReactor(), PollReactor()):
         for _ in range(20):
-            watchdogs = [Watchdog(600, reactor), Watchdog(600, reactor)]
+            watchdogs = [Watchdog(600, reactor, Counter("a", "b")), Watchdog(600, reactor, Counter("a", "b"))]
             for one in watchdogs:
                 one.startService()
             for one in watchdogs:
                 one.stopService()
         reactor.callLater(0, reactor.stop)
-        watchdog = Watchdog(600, reactor)
+        watchdog = Watchdog(600, reactor, Counter("a", "b"))
         watchdog.startService()
         reactor.run(installSignalHandlers=False)
         watchdog.stopService()

@@ -1,4 +1,4 @@
-"""Who an HTTP client is: asks a checker of twisted.cred, and logs and counts the clients that are refused."""
+"""Who an HTTP client is: asks a checker of twisted.cred, and counts the clients that are refused."""
 
 from typing import Any, Final
 
@@ -9,8 +9,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web import http
 
-from jsonrpcs_tx.access.guessing import ClientPassword, TooManyPasswords, network_of
-from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.access.guessing import ClientPassword, TooManyPasswords
+from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.state.counters import Counters
 
 _log = make_logger(__name__)
@@ -25,13 +25,15 @@ class Refused(Exception):
     @ivar code: the HTTP status: 401, 429, 500 or 503.
     @ivar text: says why, for the client.
     @ivar retry_after: seconds after which it may try again; None: at any time.
+    @ivar why: for the log, what is to be said of it there; empty: nothing.
     """
 
-    def __init__(self, code: int, text: str, retry_after: int | None = None) -> None:
+    def __init__(self, code: int, text: str, retry_after: int | None = None, why: str = "") -> None:
         super().__init__(code, text)
         self.code = code
         self.text = text
         self.retry_after = retry_after
+        self.why = why
 
 
 class Authenticator:
@@ -50,12 +52,12 @@ class Authenticator:
         self._limited = counters.counter(
             "jsonrpc", "auth_limited", "requests over HTTP(S) refused after too many passwords"
         )
-        self._throttle = Throttle(clock.seconds)
 
-    def check(self, name: bytes, password: bytes, client: str) -> Deferred[str | None]:
+    def check(self, name: bytes, password: bytes, client: str, is_guess: bool = True) -> Deferred[str | None]:
         """Find out who a client is.
 
         @param client: its address, or other text that identifies it.
+        @param is_guess: it has said who it is, whether that can be read or not.
         @return: a Deferred of the user's name, or of None for no user. It fails with L{Refused}, after L{CHECK_SECONDS}
             at the latest. Cancelling it cancels the check.
         """
@@ -84,42 +86,30 @@ class Authenticator:
         checked.addBoth(told)
         if not answer.called:
             late = self._clock.callLater(CHECK_SECONDS, too_late)
-        return answer.addCallback(user_of).addErrback(self._refuse, name, client, is_guess=bool(name or password))
+        return answer.addCallback(user_of).addErrback(self._refuse, name, is_guess)
 
-    def _refuse(self, failure: Failure, name: bytes, client: str, is_guess: bool) -> None:
-        """Log and count a refused client. Browsers first ask without a name and a password; that is not a guess.
+    def _refuse(self, failure: Failure, name: bytes, is_guess: bool) -> None:
+        """Count a refused client, and word what the log says of it. Browsers first ask without a name and a password;
+        that is not a guess.
 
         @raise Refused: always.
         """
         error = failure.value
+        user = f"for user '{name[:100].decode(errors='backslashreplace')}'"
         if isinstance(error, TooManyPasswords):
             self._limited.value += 1
-            self._warn("too many passwords", name, client)
-            raise Refused(429, str(error), error.seconds)
+            raise Refused(429, str(error), error.seconds, f"too many passwords {user}")
         if isinstance(error, UnauthorizedLogin):
             if is_guess:
                 self._failures.value += 1
-                self._warn("authentication failed", name, client)
-            raise Refused(http.UNAUTHORIZED, "a name and a password are needed")
+            why = f"authentication failed {user}" if is_guess else ""
+            raise Refused(http.UNAUTHORIZED, "a name and a password are needed", why=why)
         if isinstance(error, _TooLate):
-            self._warn(f"password not checked: {error}", name, client)
-            raise Refused(http.SERVICE_UNAVAILABLE, "the password could not be checked in time", 1)
+            why = f"password not checked: {error} {user}"
+            raise Refused(http.SERVICE_UNAVAILABLE, "the password could not be checked in time", 1, why)
         if not isinstance(error, CancelledError):  # in most cases the client has left
             _log.failure("http: a password could not be checked", failure)
         raise Refused(http.INTERNAL_SERVER_ERROR, "the password could not be checked; the log says why")
-
-    def _warn(self, what: str, name: bytes, client: str) -> None:
-        """Log a refused client, in a form that fail2ban can read: the client comes last."""
-        held_back = self._throttle.take(network_of(client))
-        if held_back is not None:
-            _log.warn(
-                "http: {what} for user '{name}' from {client}{more}",
-                what=what,
-                name=name[:100].decode(errors="backslashreplace"),
-                client=client,
-                more=f" (and {held_back:,} more)" if held_back else "",
-                log_throttled=False,  # it was throttled here, by network
-            )
 
 
 class _TooLate(Exception):

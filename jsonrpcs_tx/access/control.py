@@ -34,7 +34,7 @@ class AccessControl:
     @ivar rules: the rules.
     @ivar trivial: whether there are no rules: callers on this machine, and those over transports of the program's own,
         may call everything, and others nothing.
-    @ivar facts: what some rule asks for besides transport and address: of C{user}, C{tls}, C{uid} and C{gid}. No
+    @ivar facts: what some rule asks for besides transport and address: some of C{user}, C{tls}, C{uid} and C{gid}. No
         transport needs to find out anything else.
     """
 

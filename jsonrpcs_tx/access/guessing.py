@@ -113,7 +113,7 @@ class Gate:
         @raise TooManyPasswords: it may not be hashed now.
         """
         if was_right:
-            return Pass(True, [])
+            return Pass(first=True, taken=[])
         ordinary: list[tuple[TokenBuckets, Hashable]] = [(self._networks, network), (self._names, (network, name))]
         again = self._turned_away.has(digest)
         ways = [ordinary]

@@ -98,11 +98,10 @@ def _is(kind: "Callable[[int], bool]", path: str) -> bool:
 
 def _modparams(path: str) -> dict[str, list[str]]:
     """What the modparam lines for jsonrpcs in a kamailio.cfg say, each value as text; nothing if it cannot be read."""
-    from jsonrpcs_tx.config.files import read_modparams
-    from jsonrpcs_tx.problems import AllProblems
+    from jsonrpcs_tx.config.kamailiocfg import CORE, read
 
-    found = read_modparams(path, AllProblems()) or {}  # what is wrong in it is Kamailio's to tell
-    values = {name: given.value for name, given in found.items()}
-    return {
-        name: [str(one) for one in (value if isinstance(value, list) else [value])] for name, value in values.items()
-    }
+    found = read(path, note=lambda problem: None)  # what is wrong in it is Kamailio's to tell
+    values: dict[str, list[str]] = {}
+    for one in (*found.get(CORE, ()), *found.get("jsonrpcs", ())):
+        values.setdefault(one.name, []).append(str(one.value))
+    return values

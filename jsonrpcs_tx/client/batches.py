@@ -46,7 +46,7 @@ class Array:
 
         @return: for each request the result, the fault, or L{NotReply} where the reply to it is missing. Empty: the
             server takes no arrays, and has run nothing of it.
-        @raise NotReply: it is no answer to an array.
+        @raise NotReply: it is not an answer to an array.
         """
         value = decoded(document)
         if isinstance(value, list):

@@ -50,7 +50,7 @@ class Reply:
 def request(method: str, params: "Params", id: int) -> bytes:
     """A request as it is sent.
 
-    @raise ValueError: JSON cannot say the method or a parameter.
+    @raise ValueError: JSON cannot express the method or a parameter.
     @raise TypeError: the same.
     """
     if isinstance(params, str | bytes):
@@ -83,7 +83,7 @@ def read_reply(document: bytes, decode: Callable[[bytes], object] = decode) -> R
     """The reply that a document is.
 
     @param decode: makes values of JSON, or raises C{NotJson}.
-    @raise NotReply: it is none.
+    @raise NotReply: it is not a reply.
     """
     return reply_of(decoded(document, decode))
 
@@ -92,7 +92,7 @@ def reply_to(id: int, document: bytes, read: Callable[[bytes], Reply] = read_rep
     """The reply to a request; None: it is to another one.
 
     @param read: see L{read_reply}.
-    @raise NotReply: the document is none.
+    @raise NotReply: the document is not a reply.
     """
     reply = read(document)
     return reply if reply.answers(id) else None
@@ -114,7 +114,7 @@ def decoded(document: bytes, decode: Callable[[bytes], object] = decode) -> obje
 def reply_of(value: object) -> Reply:
     """The reply that a decoded document is.
 
-    @raise NotReply: it is none.
+    @raise NotReply: it is not a reply.
     """
     if isinstance(value, dict):
         if "error" in value and value["error"] is not None:

@@ -56,7 +56,7 @@ class DatagramSocket:
         else:
             self._socket = socket.socket(address[0], socket.SOCK_DGRAM)
             self._socket.connect(address[1])
-        self._socket.setblocking(False)
+        self._socket.setblocking(False)  # noqa: FBT003 # Python's own way
         self.fileno: Callable[[], int] = self._socket.fileno
 
     def close(self) -> None:

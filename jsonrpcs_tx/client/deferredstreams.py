@@ -113,7 +113,7 @@ class StreamLink(Link):
 class _Asking(Protocol):
     """A connection that carries one call at a time.
 
-    @ivar call: that it carries; None: none, or nobody waits for its reply any more.
+    @ivar call: that it carries; None: it carries no call, or nobody waits for the reply any more.
     """
 
     def __init__(self, link: Any) -> None:

@@ -18,8 +18,8 @@ class NotJson(ValueError):
 def encode(value: object) -> str:
     """A value as JSON, without blanks. A C{Decimal} is written as the number that it is.
 
-    @raise ValueError: JSON cannot say it: NaN, an infinity, a lone surrogate, a structure that holds itself or is too
-        deep.
+    @raise ValueError: JSON cannot express it: NaN, an infinity, a lone surrogate, a structure that holds itself or is
+        too deep.
     @raise TypeError: JSON has no such type.
     """
     text = write(value)
@@ -120,7 +120,7 @@ def _encoder() -> "Callable[[object], str]":
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # not CPython
         return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_other).encode
-    chunks = make(None, _other, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    chunks = make(None, _other, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 # C takes no names
     return lambda value: "".join(chunks(value, 0))
 
 

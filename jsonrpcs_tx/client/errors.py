@@ -10,7 +10,7 @@ class ClientError(JsonRpcsError):
     """A call has no result, and no fault either. Its text says where, what, why, and what to do.
 
     @param target: where the call was to go, in words without a password.
-    @param method: that was called; empty: none in particular.
+    @param method: that was called; empty: no particular one.
     @param reason: what went wrong, in words.
     @param advice: what to do, in words; empty: nothing is known to help.
     """
@@ -28,7 +28,7 @@ class ClientError(JsonRpcsError):
 
 
 class BadRequest(ClientError, ValueError):
-    """The request cannot be sent: JSON cannot say a parameter, or the target cannot carry that much."""
+    """The request cannot be sent: JSON cannot express a parameter, or the target cannot carry that much."""
 
 
 class NotReachable(ClientError):

@@ -63,7 +63,7 @@ class Head:
     @ivar reusable: whether the connection takes another request after the response.
     @ivar length: of the body; None: it is not known in advance.
     @ivar chunked: whether the body comes in chunks.
-    @raise NotHttp: it is none.
+    @raise NotHttp: it is not HTTP.
     """
 
     def __init__(self, data: bytes) -> None:

@@ -31,13 +31,13 @@ class Cfg:
         self._variables = variables
         self._compatibility = compatibility
 
-    @command("cfg.list")
+    @command("cfg.list", changes=False)
     def list_variables(self, group: str = "") -> list[str]:
         """Lists the variables, all or those of a group, each as group: name."""
         found = (known for known in self._variables.values() if group in ("", known.name))
         return [f"{known.name}: {name}" for known in found for name in known]
 
-    @command("cfg.help")
+    @command("cfg.help", changes=False)
     def help(self, group: str, name: str) -> str | dict[str, str]:
         """Returns what a variable does, and its type."""
         with _failing("Failed to get the variable description"):
@@ -47,7 +47,7 @@ class Cfg:
         # The description is the first of two lines, which gets lost over JSON-RPC.
         return f"(parameter type is {_TYPES[variable.kind]})"
 
-    @command("cfg.get", usage=_GET_USAGE)
+    @command("cfg.get", usage=_GET_USAGE, changes=False)
     def get(self, group: str, name: str = "") -> Value | dict[str, Value]:
         """Returns a variable, or all of a group by name; nothing if there is no such group."""
         group, id = _parse_group(group)
@@ -76,35 +76,35 @@ class Cfg:
 
     @command("cfg.set_delayed")
     def set_delayed(self, group: str, name: str, value: int | float | str) -> _Done:
-        """Notes that a variable is to be set by cfg.commit."""
+        """Schedules a variable to be set by cfg.commit."""
         return self._set(group, name, value, delayed=True)
 
     @command("cfg.set_delayed_int")
     def set_delayed_int(self, group: str, name: str, value: int) -> _Done:
-        """Notes that a variable is to be set to an integer by cfg.commit."""
+        """Schedules a variable to be set to an integer by cfg.commit."""
         return self._set(group, name, value, delayed=True)
 
     @command("cfg.set_delayed_string")
     def set_delayed_string(self, group: str, name: str, value: str) -> _Done:
-        """Notes that a variable is to be set to a string by cfg.commit, or to the number that it spells."""
+        """Schedules a variable to be set by cfg.commit to a string, or to the number that it spells."""
         return self._set(group, name, value, spelled=True, delayed=True)
 
     @command("cfg.commit")
     def commit(self) -> _Done:
-        """Makes the changes that were noted, all or none."""
+        """Makes the scheduled changes, all or none."""
         with _failing("Failed to commit the changes"):
             self._variables.commit()
         return {}
 
     @command("cfg.rollback")
     def rollback(self) -> _Done:
-        """Drops the changes that were noted."""
+        """Drops the scheduled changes."""
         self._variables.rollback()
         return {}
 
-    @command("cfg.diff")
+    @command("cfg.diff", changes=False)
     def diff(self) -> dict[str, Any] | list[dict[str, Any]]:
-        """Returns the change that was noted; if there are several, all in a list."""
+        """Returns the scheduled change; if there are several, all in a list."""
         changes = [_member(change) for change in self._variables.diff()]
         # Kamailio gives the last one in any case.
         if len(changes) > 1:
@@ -129,7 +129,7 @@ class Cfg:
 
     @command("cfg.del_delayed")
     def delete_delayed(self, group: str, name: str) -> _Done:
-        """Notes that the value of a variable is to be removed from an instance of a group by cfg.commit."""
+        """Schedules the value of a variable to be removed from an instance of a group by cfg.commit."""
         group, id = _parse_instance(group)
         with _failing(_DELETE):
             self._variables.delete_delayed(group, id, name)
@@ -145,7 +145,7 @@ class Cfg:
 
     @command("cfg.del_group_inst")
     def delete_group_instance(self, group: str) -> _Done:
-        """Removes an instance of a group, and the changes of it that were noted."""
+        """Removes an instance of a group, and its scheduled changes."""
         group, id = _parse_instance(group)
         with _failing("Failed to delete the group instance"):
             self._variables.delete_instance(group, id)

@@ -10,30 +10,30 @@ class Cnt:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
-    @command("cnt.list_groups")
-    @command("cnt.grps_list")
+    @command("cnt.list_groups", changes=False)
+    @command("cnt.grps_list", changes=False)
     def list_groups(self) -> list[str]:
         """Lists the groups of counters."""
         return self._counters.groups()
 
-    @command("cnt.list_vars")
-    @command("cnt.var_list")
+    @command("cnt.list_vars", changes=False)
+    @command("cnt.var_list", changes=False)
     def list_vars(self, group: str) -> list[str]:
         """Lists the counters of a group."""
         return [counter.name for counter in self._counters.group(group)]
 
-    @command("cnt.get")
+    @command("cnt.get", changes=False)
     def get(self, group: str, name: str = MISSING) -> int | dict[str, int]:
         """Returns a counter, or all of a group by name."""
         return self.get_vars(group) if name is MISSING else self._find(group, name).read()
 
-    @command("cnt.get_raw")
+    @command("cnt.get_raw", changes=False)
     def get_raw(self, group: str, name: str) -> int:
         """Returns a counter as it is stored, which is the same number here."""
         return self._find(group, name).read()
 
-    @command("cnt.get_vars")
-    @command("cnt.grp_get_all")
+    @command("cnt.get_vars", changes=False)
+    @command("cnt.grp_get_all", changes=False)
     def get_vars(self, group: str) -> dict[str, int]:
         """Returns the counters of a group by name."""
         return {counter.name: counter.read() for counter in self._counters.group(group)}
@@ -44,7 +44,7 @@ class Cnt:
         self._find(group, name).reset()
         return {}
 
-    @command("cnt.help")
+    @command("cnt.help", changes=False)
     def help(self, group: str, name: str) -> str:
         """Returns what a counter counts."""
         return self._find(group, name).help or "(no description)"

@@ -70,17 +70,17 @@ class Core:
         self._server = server
         self._reactor = server.reactor
 
-    @command("core.version", stateless=True)
+    @command("core.version", stateless=True, changes=False)
     def version(self) -> str:
         """Returns the name and version of the server."""
         return f"{NAME} {__version__} ({platform.machine()}/{sys.platform})"
 
-    @command("core.flags", stateless=True)
+    @command("core.flags", stateless=True, changes=False)
     def flags(self) -> str:
         """Returns what the server was built with and runs on."""
         return _flags(self._reactor)
 
-    @command("core.info", stateless=True)
+    @command("core.info", stateless=True, changes=False)
     def info(self) -> dict[str, str]:
         """Returns the version and how the server was built."""
         return {
@@ -91,7 +91,7 @@ class Core:
             "flags": _flags(self._reactor),
         }
 
-    @command("core.runinfo")
+    @command("core.runinfo", changes=False)
     def runinfo(self) -> dict[str, Any]:
         """Returns the version and how long the server has been running."""
         seconds = self._uptime()
@@ -108,17 +108,17 @@ class Core:
             "utime_days": f"{seconds // 86400}d {hours}h {rest // 60}m {rest % 60}s",
         }
 
-    @command("core.uptime")
+    @command("core.uptime", changes=False)
     def uptime(self) -> dict[str, Any]:
         """Returns the time, when the server was started, and how many seconds ago that was."""
         return {"now": time.ctime(), "up_since": time.ctime(self._server.started), "uptime": self._uptime()}
 
-    @command("core.ps")
+    @command("core.ps", changes=False)
     def ps(self) -> list[Any]:
         """Lists the processes of the server, each as its process id and what it does."""
         return [field for pid, description in self._server.processes() for field in (pid, description)]
 
-    @command("core.psx")
+    @command("core.psx", changes=False)
     def psx(self) -> list[dict[str, Any]]:
         """Lists the processes of the server with their numbers."""
         return [
@@ -126,7 +126,7 @@ class Core:
             for number, (pid, description) in enumerate(self._server.processes())
         ]
 
-    @command("core.psa")
+    @command("core.psa", changes=False)
     def psa(self) -> list[dict[str, Any]]:
         """Lists the processes of the server with their numbers, states and ranks."""
         return [
@@ -134,54 +134,54 @@ class Core:
             for number, (pid, description) in enumerate(self._server.processes())
         ]
 
-    @command("core.ppdefines")
+    @command("core.ppdefines", changes=False)
     def defines(self) -> list[str]:
         """Lists what a kamailio.cfg could test with ifdef: the version that is answered like, and what is loaded."""
         major, minor = self._server.compatibility.version.split(".")
         versions = [f"KAMAILIO_{major}", f"KAMAILIO_{major}_{minor}"]
         return [*versions, "JSONRPCS_TX", *(f"MOD_{name}" for name in self._server.families)]
 
-    @command("core.ppdefines_full")
+    @command("core.ppdefines_full", changes=False)
     def defines_in_full(self) -> list[dict[str, Any]]:
         """Lists the same with types and values; they have none."""
         return [{"name": name, "type": 0, "value": "none"} for name in self.defines()]
 
-    @command("core.pwd")
+    @command("core.pwd", changes=False)
     def pwd(self) -> list[str]:
         """Returns the working directory."""
         return [os.getcwd()]
 
-    @command("core.arg")
+    @command("core.arg", changes=False)
     def arg(self) -> list[str]:
         """Lists the arguments that the server was started with."""
         return list(sys.argv)
 
-    @command("core.modules")
+    @command("core.modules", changes=False)
     def modules(self) -> list[str]:
         """Lists the families of commands that are loaded, the last one first."""
         return [*reversed(self._server.settings.commands), *reversed(self._server.families)]
 
-    @command("core.echo", stateless=True)
+    @command("core.echo", stateless=True, changes=False)
     def echo(self, *strings: Text) -> list[str]:
         """Returns its parameters as strings."""
         return list(strings)
 
-    @command("core.echo_delta", exec_delta=True)
+    @command("core.echo_delta", exec_delta=True, changes=False)
     def echo_delta(self, *strings: Text) -> list[str]:
         """Returns its parameters as strings, but not again within rpc_exec_delta seconds."""
         return list(strings)
 
-    @command("core.prints", stateless=True)
+    @command("core.prints", stateless=True, changes=False)
     def prints(self, *strings: str) -> list[str]:
         """Returns its parameters, which are strings."""
         return list(strings)
 
-    @command("core.printi", stateless=True)
+    @command("core.printi", stateless=True, changes=False)
     def printi(self, *numbers: int) -> list[int]:
         """Returns its parameters, which are integers."""
         return list(numbers)
 
-    @command("core.sleep")
+    @command("core.sleep", changes=False)
     def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
         """Returns after a number of seconds; an example of an asynchronous command, which needs HTTP or HTTPS."""
         if not 0 <= seconds <= 86400:
@@ -196,22 +196,22 @@ class Core:
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}
 
-    @command("core.sfmalloc")
+    @command("core.sfmalloc", changes=False)
     def sfmalloc(self, size: int = 0) -> None:
         """Is refused: it is about memory that Kamailio manages itself."""
         raise Fault(500, "Not Available: the C library manages the memory here; see core.shmmem and pkg.stats")
 
-    @command("core.aliases_list")
+    @command("core.aliases_list", changes=False)
     def aliases_list(self) -> dict[str, Any]:
         """Lists other names of the server; there are none."""
         return {"myself_callbacks": "no", "aliases": []}
 
-    @command("core.udp4_raw_info")
+    @command("core.udp4_raw_info", changes=False)
     def udp4_raw_info(self) -> dict[str, int]:
         """Returns how raw sockets are used for UDP: not at all."""
         return {"udp4_raw": 0, "udp4_raw_mtu": 1500, "udp4_raw_ttl": -1}
 
-    @command("core.shmmem")
+    @command("core.shmmem", changes=False)
     def shmmem(self, unit: str = "b") -> dict[str, int]:
         """Returns the memory of the machine and of this process, in b, k, m or g bytes."""
         if unit.lower() not in _UNITS:
@@ -221,7 +221,7 @@ class Core:
             name: value if name == "fragments" else value >> shift for name, value in attrs.asdict(memory()).items()
         }
 
-    @command("core.sockets_list")
+    @command("core.sockets_list", changes=False)
     def sockets_list(self) -> list[dict[str, dict[str, str]]]:
         """Lists the network sockets that the server listens on."""
         families = self._server.compatibility.socket_families
@@ -242,7 +242,7 @@ class Core:
             for listener in internet_listeners(self._server)
         ]
 
-    @command("core.tcp_info")
+    @command("core.tcp_info", changes=False)
     def tcp_info(self) -> dict[str, int]:
         """Returns how many connections are open, and how many there may be at each address."""
         most = self._most_connections()
@@ -258,7 +258,7 @@ class Core:
             "write_queued_bytes": sum(unsent_bytes(protocol.transport) for _, protocol in opened),
         }
 
-    @command("core.tcp_list")
+    @command("core.tcp_list", changes=False)
     def tcp_list(self) -> list[dict[str, Any]]:
         """Lists the open connections."""
         timeout = int(self._server.settings.http_timeout)
@@ -282,7 +282,7 @@ class Core:
                 )
         return listed
 
-    @command("core.tcp_options")
+    @command("core.tcp_options", changes=False)
     def tcp_options(self) -> dict[str, int]:
         """Returns how connections are handled, in Kamailio's terms; the server opens none itself."""
         most = self._most_connections()

@@ -34,7 +34,7 @@ class Corex:
         self._server.change(debug=level)
         return {"old": old, "new": level}
 
-    @command("corex.list_sockets")
+    @command("corex.list_sockets", changes=False)
     def list_sockets(self) -> list[dict[str, Any]]:
         """Lists the network sockets that the server listens on."""
         show = _show_socket if self._server.compatibility.socket_families else _show_socket_briefly
@@ -60,7 +60,7 @@ class Corex:
                 _log.info("memory of process {pid} ({what}) in bytes: {memory}", pid=pid, what=what, memory=used)
         return {}
 
-    @command("corex.list_aliases")
+    @command("corex.list_aliases", changes=False)
     def list_aliases(self) -> list[dict[str, Any]]:
         """Lists other names of the server; there are none."""
         return []

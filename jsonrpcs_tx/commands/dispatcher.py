@@ -38,7 +38,7 @@ class DispatcherCommands:
         self._view = DestinationView(compatibility.destination_details, started)
         self._reloaded = 0
 
-    @command("dispatcher.list")
+    @command("dispatcher.list", changes=False)
     def list_sets(self, how: str = "") -> dict[str, Any]:
         """Lists the sets with their destinations; short without attributes, full with addresses."""
         member = self._view.member
@@ -48,7 +48,7 @@ class DispatcherCommands:
         ]
         return {"NRSETS": len(sets), "RECORDS": sets}
 
-    @command("dispatcher.oclist")
+    @command("dispatcher.oclist", changes=False)
     def list_overload(self, group: int) -> list[dict[str, Any]]:
         """Lists the overload control of the destinations of a set, as their attributes say."""
         if group not in self._sets:
@@ -118,9 +118,9 @@ class DispatcherCommands:
         self._sets.remove(_number(group), address)
         return "Ok. Dispatcher destination removed."
 
-    @command("dispatcher.hash")
+    @command("dispatcher.hash", changes=False, secret=())
     def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
-        """Returns the hash of one or two strings, and the slot, of so many, that it selects."""
+        """Returns the hash of one or two strings, and which of a number of slots it selects."""
         hashed = hash_keys(*filter(None, (key, other))) if key or other else hash_keys("")
         return {"hashid": hashed, "slot": hashed % slots if slots > 0 else 0}
 

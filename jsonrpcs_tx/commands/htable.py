@@ -27,12 +27,12 @@ _STRING_FLAG: Final = 2
 
 
 class Htable:
-    """Times are in seconds; an integer is one of 64 bits, where Kamailio cuts it off at 32."""
+    """Times are in seconds; an integer has 64 bits, where Kamailio cuts it off at 32."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    @command("htable.get", usage=_GET_USAGE)
+    @command("htable.get", usage=_GET_USAGE, changes=False, secret=())
     def get(self, table: str, key: str) -> dict[str, dict[str, Any]]:
         """Returns an item: its value, and when it expires."""
         found = self._find(table)
@@ -48,24 +48,24 @@ class Htable:
             }
         }
 
-    @command("htable.sets", usage=_SET_USAGE)
+    @command("htable.sets", usage=_SET_USAGE, secret=())
     def sets(self, table: str, key: str, value: Text) -> str:
         """Sets an item to a string."""
         return self._set(table, key, value)
 
-    @command("htable.seti", usage=_SET_USAGE)
+    @command("htable.seti", usage=_SET_USAGE, secret=())
     def seti(self, table: str, key: str, value: int) -> str:
         """Sets an item to an integer."""
         return self._set(table, key, value)
 
-    @command("htable.setxs", usage=_SETX_USAGE)
+    @command("htable.setxs", usage=_SETX_USAGE, secret=())
     def setxs(self, table: str, key: str, value: Text, expire: int) -> str:
-        """Sets an item to a string, and in how many seconds it expires."""
+        """Sets an item to a string that expires after a number of seconds."""
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setxi", usage=_SETX_USAGE)
+    @command("htable.setxi", usage=_SETX_USAGE, secret=())
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
-        """Sets an item to an integer, and in how many seconds it expires.
+        """Sets an item to an integer that expires after a number of seconds.
 
         Text that spells an integer counts as that integer, other text as 0, which Kamailio takes all text for.
         """
@@ -73,9 +73,9 @@ class Htable:
             value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setex", usage=_SETEX_USAGE)
+    @command("htable.setex", usage=_SETEX_USAGE, secret=())
     def setex(self, table: str, key: str, expire: int | str) -> str:
-        """Sets in how many seconds an item expires, 0 for never; does nothing if there is no such item.
+        """Sets the number of seconds after which an item expires, 0 for never; does nothing if there is no such item.
 
         Text is refused only if the item exists: for a missing one the answer is Ok, as in Kamailio.
         """
@@ -89,7 +89,7 @@ class Htable:
                 raise InvalidParams(str(error)) from None
         return "Ok"
 
-    @command("htable.delete", usage=_DELETE_USAGE)
+    @command("htable.delete", usage=_DELETE_USAGE, secret=())
     def delete(self, table: str, key: str) -> str:
         """Removes an item."""
         if not self._find(table).delete(key):
@@ -102,14 +102,14 @@ class Htable:
         self._find(table).flush()
         return "Ok. Htable flushed."
 
-    @command("htable.dump", usage=_NAME_EXPECTED)
+    @command("htable.dump", usage=_NAME_EXPECTED, changes=False)
     def dump(self, table: str) -> list[dict[str, Any]]:
         """Lists the items of a table by slot."""
         return [{"entry": slot, "size": len(items), "slot": items} for slot, items in self._find(table).slots().items()]
 
-    @command("htable.listTables")
+    @command("htable.listTables", changes=False)
     def list_tables(self) -> list[dict[str, Any]]:
-        """Lists the tables with their definitions, the last first."""
+        """Lists the tables with their definitions, the last one first."""
         kept = self._tables.storage is not None
         return [
             {
@@ -124,7 +124,7 @@ class Htable:
             for name, table in reversed(list(self._tables.items()))
         ]
 
-    @command("htable.stats")
+    @command("htable.stats", changes=False)
     def stats(self) -> list[dict[str, Any]]:
         """Lists the tables: their slots, their items, and the items in the emptiest and in the fullest slot."""
         return [_statistics(table) for table in reversed(list(self._tables.values()))]
@@ -142,7 +142,7 @@ class Htable:
     @command("htable.stored", usage=_NAME_EXPECTED)
     @command("htable.store", usage=_NAME_EXPECTED)
     def store(self, table: str = MISSING) -> str:
-        """Stores a table in the database, in place of what was stored of it before."""
+        """Stores a table in the database, replacing what was stored of it before."""
         storage = self._storage()
         try:
             done = storage.store(self._find(table))
@@ -152,7 +152,7 @@ class Htable:
 
     @command("htable.reload", usage=_NAME_EXPECTED)
     def reload(self, table: str = MISSING) -> str:
-        """Sets a table to what is stored of it in the database."""
+        """Replaces the items of a table by those stored in the database."""
         storage = self._storage()
         try:
             done = storage.reload(self._find(table))

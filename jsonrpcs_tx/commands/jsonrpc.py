@@ -21,7 +21,7 @@ class JsonRpc:
         """Returns whether the server can do its work, and if not, why: the same as GET /health."""
         return self._report()
 
-    @command("jsonrpc.echo", stateless=True)
+    @command("jsonrpc.echo", stateless=True, changes=False)
     def echo(self, text: Text = MISSING, number: int = MISSING) -> list[Any]:
         """Returns a string and a number unchanged."""
         if text is MISSING or number is MISSING:

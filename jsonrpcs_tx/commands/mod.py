@@ -21,7 +21,7 @@ class Mod:
     def __init__(self, families: Callable[[], list[str]]) -> None:
         self._families = families
 
-    @command("mod.stats")
+    @command("mod.stats", changes=False)
     def stats(self, module: str | int | float = MISSING, kind: str | int | float = MISSING) -> list[Any]:
         """Lists the memory that a family of commands, core or all have allocated, by file and line, in bytes: pkg,
         shm (there is none) or all. Python counts it only if the server is started with PYTHONTRACEMALLOC=1.
@@ -50,7 +50,7 @@ def _allocated(name: str) -> dict[str, int]:
     module = sys.modules.get(name)
     if module is not None and not name.startswith("jsonrpcs_tx"):
         path = getattr(module, "__file__", None) or path
-    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, path)])
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(inclusive=True, filename_pattern=path)])
     lines = snapshot.statistics("lineno")
     shown = {f"{one.traceback[0].filename.rpartition('/')[2]}({one.traceback[0].lineno})": one.size for one in lines}
     return {**shown, "Total": sum(one.size for one in lines)}

@@ -19,7 +19,7 @@ class Modparam:
         self._settings = settings
         self._change = change
 
-    @command("modparam.list")
+    @command("modparam.list", changes=False)
     def list_parameters(self, module: str = "") -> list[dict[str, Any]]:
         """Lists the settings, all or those of a module, with type and value."""
         found = [field for field in fields() if module in ("", field.module)]
@@ -27,7 +27,7 @@ class Modparam:
             raise Fault(404, "Module Not Found")
         return [self._show(field) for field in found]
 
-    @command("modparam.getn")
+    @command("modparam.getn", changes=False)
     def get_number(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a number."""
         field = _find(module, name)
@@ -35,7 +35,7 @@ class Modparam:
             raise Fault(488, "Parameter Is Not A Number")
         return self._show(field)
 
-    @command("modparam.gets")
+    @command("modparam.gets", changes=False)
     def get_string(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a string."""
         field = _find(module, name)

@@ -18,12 +18,12 @@ class Pkg:
     def __init__(self, processes: Callable[[], list[tuple[int, str]]]) -> None:
         self._processes = processes
 
-    @command("pkg.info")
+    @command("pkg.info", changes=False)
     def info(self) -> dict[str, Any]:
         """Returns what manages the memory of the processes, and how much memory there is in bytes."""
         return memory_manager()
 
-    @command("pkg.stats")
+    @command("pkg.stats", changes=False)
     def stats(self, selector: str = MISSING, value: int = MISSING) -> list[dict[str, Any]]:
         """Lists the memory of the processes, in bytes; of one by pid, index or rank."""
         shown = [_process(index, pid, what) for index, (pid, what) in enumerate(self._processes())]

@@ -14,7 +14,7 @@ class Pv:
     def __init__(self, shared: SharedVariables) -> None:
         self._shared = shared
 
-    @command("pv.shvGet")
+    @command("pv.shvGet", changes=False)
     def get(self, name: str | int | float = MISSING) -> dict[str, Any]:
         """Returns a shared variable, or all."""
         if not isinstance(name, str):

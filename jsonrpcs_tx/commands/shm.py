@@ -8,12 +8,12 @@ from jsonrpcs_tx.state.memory import memory
 
 
 class Shm:
-    @command("shm.info")
+    @command("shm.info", changes=False)
     def info(self) -> dict[str, Any]:
         """Returns what manages the memory, and how much memory there is in bytes."""
         return memory_manager()
 
-    @command("shm.stats")
+    @command("shm.stats", changes=False)
     def stats(self) -> dict[str, int]:
         """Returns the memory of the machine and of this process, in bytes."""
         now = memory()

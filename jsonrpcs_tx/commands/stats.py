@@ -18,17 +18,17 @@ class Stats:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
-    @command("stats.get_statistics", usage=_WHICH_EXPECTED)
+    @command("stats.get_statistics", usage=_WHICH_EXPECTED, changes=False)
     def get_statistics(self, first: str, *others: str) -> list[str]:
         """Lists counters: all, those of a group (core:) or by name, each as group:name = value."""
         return [_line(counter) for counter in self._counters.select(first, *others)]
 
-    @command("stats.fetch", usage=_WHICH_EXPECTED)
+    @command("stats.fetch", usage=_WHICH_EXPECTED, changes=False)
     def fetch(self, first: str, *others: str) -> dict[str, str]:
         """Returns counters by group.name, the values as strings."""
         return {name: str(value) for name, value in self.fetchn(first, *others).items()}
 
-    @command("stats.fetchn", usage=_WHICH_EXPECTED)
+    @command("stats.fetchn", usage=_WHICH_EXPECTED, changes=False)
     def fetchn(self, first: str, *others: str) -> dict[str, int]:
         """Returns counters by group.name, the values as numbers."""
         return {f"{counter.group}.{counter.name}": counter.read() for counter in self._counters.select(first, *others)}

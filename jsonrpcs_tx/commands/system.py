@@ -13,17 +13,17 @@ class System:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    @command("system.listMethods")
+    @command("system.listMethods", changes=False)
     def list_methods(self) -> list[str]:
         """Lists the names of all commands, sorted."""
         return sorted(self._registry)
 
-    @command("system.methodHelp", usage=_NAME_EXPECTED)
+    @command("system.methodHelp", usage=_NAME_EXPECTED, changes=False)
     def method_help(self, name: str) -> str:
         """Returns the help text of a command."""
         return self._find(name).help
 
-    @command("system.methodSignature", usage=_NAME_EXPECTED)
+    @command("system.methodSignature", usage=_NAME_EXPECTED, changes=False)
     def method_signature(self, name: str) -> list[list[str]]:
         """Returns the ways to call a command, each as the type of the result and those of the parameters."""
         return self._find(name).signatures()

@@ -42,12 +42,12 @@ class Tls:
             raise Fault(500, "No TLS configuration: HTTPS is off")
         return "Ok. TLS configuration reloaded."
 
-    @command("tls.list")
+    @command("tls.list", changes=False)
     def list_connections(self) -> list[dict[str, Any]]:
         """Lists the open connections of HTTPS."""
         return [self._show(number, protocol) for number, protocol in self._connections()]
 
-    @command("tls.info")
+    @command("tls.info", changes=False)
     def info(self) -> dict[str, int]:
         """Returns how many connections there may be, how many are open, and how many bytes wait to be sent."""
         opened = [protocol for _, protocol in self._connections()]
@@ -57,7 +57,7 @@ class Tls:
             "clear_text_write_queued_bytes": sum(unsent_bytes(protocol.transport) for protocol in opened),
         }
 
-    @command("tls.options")
+    @command("tls.options", changes=False)
     def options(self) -> dict[str, Any]:
         """Returns how HTTPS is set up, in Kamailio's terms."""
         settings = self._settings()
@@ -92,7 +92,7 @@ class Tls:
             "ct_wq_blk_size": 0,
         }
 
-    @command("tls.domains")
+    @command("tls.domains", changes=False)
     def domains(self) -> list[dict[str, Any]]:
         """Lists the addresses of HTTPS with their files; all have the same."""
         settings = self._settings()

@@ -13,6 +13,9 @@ from jsonrpcs_tx.compatibility import COMPATIBILITIES
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
+AUDIT_LEVELS: Final = ("changes", "all")
+"""What the audit log may have."""
+
 LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
 """The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
 
@@ -217,6 +220,9 @@ _reply_codes = _matching(r"((class=[1-6]|code=[1-6]\d\d)(;|$))*")
 _host = _matching(r"\*|(?a:(\*\.)?[\w-]+(\.[\w-]+)*\.?)")
 _shared = _matching(r"[^\s=]+=(i:[+-]?[0-9]{1,18}|s:.*)")
 _htable = _matching(r"\s*[^\s=>;]+\s*(=>.*)?")
+_version = _matching(r"(?a:\d{1,3}\.\d{1,3}\.\d{1,3})?")
+_define = _matching(r"(?s:[^=]+(=.*)?)")
+_module = _matching("core|dispatcher|htable|pv")
 
 
 def several(kind: Kind) -> Kind:
@@ -237,6 +243,7 @@ SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
 ENDPOINT: Final = Kind(_endpoint, "a Twisted endpoint string such as tcp:8080:interface=127.0.0.1")
 NAME: Final = Kind(_name, "a name")
+AUDIT_LEVEL: Final = _one_of(AUDIT_LEVELS)
 DIALECT: Final = _one_of(DIALECTS)
 COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
 LOG_FORMAT: Final = _one_of(LOG_FORMATS)
@@ -254,5 +261,8 @@ REPLY_CODES: Final = Kind(_reply_codes, "class=C or code=CCC, separated by semic
 HTABLE: Final = Kind(_htable, "NAME=>size=4;autoexpire=60; as in Kamailio's htable")
 SHARED: Final = Kind(_shared, "NAME=i:NUMBER or NAME=s:TEXT")
 HOST: Final = Kind(_host, "a host name, *.example.com for all names below one, or * for any")
+VERSION: Final = Kind(_version, "three numbers, such as 5.6.3, or empty")
+DEFINE: Final = Kind(_define, "NAME or NAME=VALUE")
+MODULE: Final = Kind(_module, "core, dispatcher, htable or pv")
 PROXY: Final = Kind(_proxy, "a network such as 192.0.2.0/24, an address, or unix for clients of a Unix socket")
 NOTIFICATION: Final = Kind(_notification, "200 or 204")

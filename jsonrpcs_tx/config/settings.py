@@ -25,6 +25,10 @@ StrPath: TypeAlias = str | os.PathLike[str]
 """What a path may be given as; settings have it as a string."""
 
 
+OWN_MODULE: Final = "jsonrpcs"
+"""Kamailio's module whose parameters most settings are."""
+
+
 class _Default:
     """Marks the default of a setting that says what to open, until it is known whether any such setting was given."""
 
@@ -46,7 +50,7 @@ def _setting(
     kind: kinds.Kind,
     help: str,
     *,
-    module: str = "jsonrpcs",
+    module: str = OWN_MODULE,
     live: bool = False,
     by_clients: bool = True,
     daemon: Any = None,
@@ -79,7 +83,7 @@ _GROUP_OF: Final = {
     "fifo": FIFO_GROUP,
     "dgram": DATAGRAMS,
     **dict.fromkeys(("tcp", "http", "https", "tls", "max"), CONNECTIONS),
-    "rule": ACCESS,
+    **dict.fromkeys(("rule", "audit"), ACCESS),
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
@@ -413,10 +417,42 @@ class Settings:
         "seconds at the stop in which the health fails and everything else is still answered, so that load balancers "
         "send no more",
     )
+    modparams_version: str = _setting(
+        "",
+        kinds.VERSION,
+        "version of the Kamailio that the file of --modparams is for: KAMAILIO_5_6 and so on are defined in it; empty: "
+        "6.1.4 or 5.6.3, as compatibility says",
+        module="",
+    )
+    modparams_define: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.DEFINE),
+        "define for the file of --modparams, NAME or NAME=VALUE, as kamailio -A takes it; as an option also -A; may be "
+        "given more than once",
+        module="",
+    )
+    modparams_modules: Sequence[str] = _setting(
+        ("core", "dispatcher", "htable", "pv"),
+        kinds.several(kinds.MODULE),
+        "module besides jsonrpcs whose parameters are taken from the file of --modparams; may be given more than once; "
+        "empty: no others",
+        module="",
+    )
     fast_paths: bool = _setting(
         True,
         kinds.SWITCH,
         "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
+    )
+    audit: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file for the audit log, a line of JSON for each call that changes something or is refused; or journald, for "
+        "systemd's journal; empty: disabled; see docs/operations.md",
+    )
+    audit_level: str = _setting(
+        "changes",
+        kinds.AUDIT_LEVEL,
+        "what the audit log has besides refused calls; changes: calls that may change something; all: every call",
     )
     watchdog: int = _setting(
         1000,
@@ -527,7 +563,7 @@ def listening() -> Collection[str]:
 class Field:
     """What is known about a setting besides its value.
 
-    @ivar module: Kamailio's module whose C{modparam} it is.
+    @ivar module: Kamailio's module whose C{modparam} it is; empty: a kamailio.cfg cannot set it.
     @ivar live: it can be changed while a server runs.
     @ivar variable: C{cfg.*} can change it.
     @ivar daemon: its default for C{twistd jsonrpcs}.

@@ -1,7 +1,7 @@
 """Where the values of settings come from: the places that gave them, what wins, and where a mistake was made."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
@@ -87,6 +87,10 @@ class Sources:
         self.given: dict[str, Given] = {}
         for layer in layers:
             self.given |= layer
+
+    def only(self, names: Collection[str]) -> "Sources":
+        """What was given for some settings."""
+        return Sources({name: given for name, given in self.given.items() if name in names})
 
     def settings(self, problems: Problems, defaults: Mapping[str, Any]) -> Settings:
         """The settings. What is not allowed is noted, and its default or a stand-in takes its place.

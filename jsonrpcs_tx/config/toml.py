@@ -9,9 +9,9 @@ from typing import Any, Final
 import attrs
 
 from jsonrpcs_tx.config import kinds
-from jsonrpcs_tx.config.files import ConfigError
 from jsonrpcs_tx.config.settings import Field, Settings, fields, grouped
 from jsonrpcs_tx.config.sources import Given, Place, Sources
+from jsonrpcs_tx.errors import ConfigError
 from jsonrpcs_tx.problems import FIRST, Problems
 
 _TOKEN: Final = re.compile(

@@ -39,7 +39,7 @@ class Arounds:
         self._functions = (*self._functions, (function, _is_coroutine_function(function)))
 
     def remove(self, function: Around) -> None:
-        """Take a function off, for calls that begin from now on.
+        """Remove a function, for calls that begin from now on.
 
         @raise ValueError: it is not there.
         """

@@ -107,23 +107,28 @@ class Parameter:
             return value
         if kind is Decimal:
             return self._convert_decimal(value)
-        if kind is bool:
-            if int in self.types:
-                return int(value)  # type: ignore[call-overload]
-            if float in self.types:
-                return float(value)  # type: ignore[arg-type]
-        elif kind is int:
-            if float in self.types:
-                return _finite(value, self)
-            if bool in self.types:
-                return bool(value)
-            if self.number_too:
-                return str(value)
-        elif kind is float:
-            if int in self.types and value.is_integer() and abs(value) <= _EXACT:  # type: ignore[attr-defined, arg-type]
-                return int(value)  # type: ignore[call-overload]
-            if self.number_too:
-                return _text(value)  # type: ignore[arg-type]
+        if kind is bool and not self.types.isdisjoint((int, float)):
+            return int(value) if int in self.types else float(value)  # type: ignore[call-overload, arg-type]
+        if kind is int:
+            return self._convert_integer(value)  # type: ignore[arg-type]
+        if kind is float:
+            return self._convert_float(value)  # type: ignore[arg-type]
+        raise self._mismatch(value)
+
+    def _convert_integer(self, value: int) -> object:
+        if float in self.types:
+            return _finite(value, self)
+        if bool in self.types:
+            return bool(value)
+        if self.number_too:
+            return str(value)
+        raise self._mismatch(value)
+
+    def _convert_float(self, value: float) -> object:
+        if int in self.types and value.is_integer() and abs(value) <= _EXACT:
+            return int(value)
+        if self.number_too:
+            return _text(value)
         raise self._mismatch(value)
 
     def _convert_decimal(self, value: Any) -> object:

@@ -14,6 +14,8 @@ class RequestCounts:
     @ivar traffic: the counters of each transport by its name.
     @ivar requests: all requests.
     @ivar ignored: replies that came in place of requests.
+    @ivar forbidden: requests that rules have refused.
+    @ivar slow: how often something has blocked the reactor.
     """
 
     def __init__(self, counters: Counters, dialect: Dialect) -> None:
@@ -23,6 +25,10 @@ class RequestCounts:
         self.traffic: Mapping[str, Traffic] = _TrafficByTransport(counters)
         self.requests: Counter = counters.counter("core", "rcv_requests", "requests received")
         self.ignored: Counter = jsonrpc("replies_ignored", "replies received where requests are expected; not answered")
+        self.forbidden: Counter = jsonrpc("forbidden", "requests that rules have refused")
+        self.slow: Counter = jsonrpc(
+            "slow_commands", "times that a command has blocked the reactor, see the setting watchdog"
+        )
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
         self._faults = jsonrpc("faults", "errors of commands")
         self._kinds = {
@@ -37,7 +43,8 @@ class RequestCounts:
         """Those that count a transport's requests, its own and the general ones."""
         traffic = self.traffic[transport]
         own = [getattr(traffic, name) for name in Traffic.__slots__]
-        return [*own, self.requests, self.ignored, self._errors, self._faults, *self._kinds.values()]
+        general = [self.requests, self.ignored, self.forbidden, self.slow, self._errors, self._faults]
+        return [*own, *general, *self._kinds.values()]
 
     def error(self, kind: Error) -> None:
         """Count an error reply.

@@ -47,7 +47,9 @@ def current_call() -> Call | None:
 
 
 def command_of(frame: FrameType | None) -> str | None:
-    """The command on whose behalf a frame of the call stack runs, as the client has named it; None where none does."""
+    """The command on whose behalf a frame of the call stack runs, as the client has named it; None if there is no such
+    frame.
+    """
     for one in _stack(frame):
         if one.f_code is _ANSWER:
             request: Any = one.f_locals["request"]

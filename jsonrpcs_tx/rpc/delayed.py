@@ -60,6 +60,13 @@ async def _wait_for(result: Awaitable[Any]) -> Any:
     return await value if isinstance(value, Deferred) else value  # a Deferred cannot fire with another
 
 
+class TimedOut(Fault):
+    """A command has taken too long, in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(504, f"Command Timed Out After {seconds:g} s")
+
+
 class DelayedCommands:
     """The asynchronous commands in progress.
 
@@ -100,7 +107,7 @@ class DelayedCommands:
         @param result: what the command returned.
         @param command: its name.
         @param timeout: its own time limit in seconds; None: the general one.
-        @return: fires with the result, with what the command raised, or at the deadline with a Fault 504. Cancelling
+        @return: fires with the result, with what the command raised, or at the deadline with L{TimedOut}. Cancelling
             it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
         """
         return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
@@ -188,7 +195,7 @@ class _Run:
         answer = self._free()
         self._commands.timeouts.value += 1
         self._cancel(f"after its time limit of {seconds:g} s")
-        answer.errback(Fault(504, f"Command Timed Out After {seconds:g} s"))
+        answer.errback(TimedOut(seconds))
 
     def _client_left(self, _: object) -> None:
         self._cancel("without its client")

@@ -8,8 +8,10 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.access.auditentries import REFUSED
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.refusallog import RefusalLog
 from jsonrpcs_tx.addresses import is_loopback
 from jsonrpcs_tx.compatibility import V6_1, Compatibility
 from jsonrpcs_tx.interfaces import Reactor
@@ -69,7 +71,12 @@ class Dispatcher:
     @ivar read: reads a document, see L{Envelope.read}.
     @ivar delayed: the asynchronous commands in progress, and their limits.
     @ivar batches: the batches that have given way.
+    @ivar refusals: logs who is refused.
+    @ivar slow: counts what has blocked the reactor.
+    @ivar audits: it keeps an audit log, to which only the main process writes.
     """
+
+    audits = False
 
     def __init__(
         self,
@@ -103,6 +110,8 @@ class Dispatcher:
         self._positional = Binding.positional if dialect.surplus else Binding.positional_exactly
         self._writer = ReplyWriter(Layout(compatibility.elements_on_lines) if pretty_format else None, reply_store)
         self._counts = RequestCounts(self.counters, dialect)
+        self.refusals: RefusalLog = RefusalLog(clock.seconds, self.counters)
+        self.slow: Counter = self._counts.slow
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
@@ -163,7 +172,7 @@ class Dispatcher:
         self._direct = False
 
     def remove_around(self, function: Around) -> None:
-        """Take off a function that L{around} has put there, for calls that begin from now on.
+        """Remove a function that L{around} has added, for calls that begin from now on.
 
         @raise ValueError: it is not there.
         """
@@ -188,9 +197,11 @@ class Dispatcher:
         """The counters that are counted up for a transport, in the same order in every process."""
         return [*self._counts.counters(transport), self.delayed.timeouts]
 
-    def stateless(self, request: Decoded) -> bool:
+    def stateless(self, request: Decoded, origin: Origin) -> bool:
         """Whether any process can answer a document: each request in it is for a command that is declared free of
         state, or is invalid. Replies are stored by the main process only, which knows whose files are whose.
+
+        @param origin: of the document.
         """
         if type(request) is list:
             return all(map(self._is_stateless, request))
@@ -206,10 +217,10 @@ class Dispatcher:
         """Answer a document: a request or a batch.
 
         Nothing that a command does is raised here, not even KeyboardInterrupt: the reactor has a handler of its own for
-        the signal, so that one which comes out of a command is the command's.
+        the signal, so a KeyboardInterrupt that comes out of a command is the command's.
 
         @param document: anything that a client may send.
-        @param request: what L{read} has made of it, where the transport has had to look at that first.
+        @param request: what L{read} made of it, if the transport had to look at that first.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
@@ -261,9 +272,23 @@ class Dispatcher:
         except BaseException:
             return self._error_reply(internal)
 
+    def turned_away(
+        self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
+    ) -> None:
+        """Note that a transport has refused a client, before anything that it has sent was run.
+
+        @param code: what it is told, as an HTTP status.
+        @param why: in words that are followed by where the client is; they may hold what it has sent.
+        @param document: what it has sent, as far as that is known.
+        @param user: the name that it has given with a wrong password.
+        @param logged: it is worth a line in the log.
+        """
+        if logged:
+            self.refusals.tell(peer.caller.transport, peer, peer.source, why)
+
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
-        """Answer every request of a document with an error, without running any: what a transport says that cannot
-        take it, or cannot carry its reply.
+        """Answer every request of a document with an error, without running any. For a transport that cannot take the
+        document, or cannot carry its reply.
         """
         return self._refuse(self.read(document), fault if isinstance(fault, Error) else error_of(fault))
 
@@ -282,14 +307,18 @@ class Dispatcher:
             return self.batches.run(batch, origin.client or origin.transport)
         except Fault as fault:
             error = error_of(fault)
-            self._counts.error(error)
-            return self._writer.write(self._error_reply(error), Malformed(error, None, error.text), origin)
+            refused = Malformed(error, None, error.text)
+            return self._writer.write(self._error(error, refused), refused, origin)
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        """Answer one request, single or of a batch: check that it may be called, find its command, and run that.
+
+        @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}.
+        """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
         if origin.caller is not None and not self.access.allows(origin.caller, request.method):
-            return self._error(self._forbidden(origin.caller, request.method), request)
+            return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
         command = self._commands.get(request.method)
         if command is None:
             self._elsewhere.tell(request.method, origin)
@@ -336,7 +365,7 @@ class Dispatcher:
         traffic.requests.value += 1
         self._requests.value += 1
         if origin.caller is not None and not self.access.allows(origin.caller, method):
-            return self._fail(fault_of(self._forbidden(origin.caller, method)))
+            return self._fail(fault_of(self._forbidden(method, origin)))
         command = self._commands.get(method)
         if command is None:
             return self._fail(fault_of(self.dialect.method_not_found, method))
@@ -360,12 +389,18 @@ class Dispatcher:
         self._counts.error(what.kind)
         return fail(what.fault)
 
-    def _forbidden(self, caller: Caller, method: str) -> Error:
-        _log.warn("{caller} may not call {method!r:.100}", caller=caller, method=method)
+    def _forbidden(self, method: str, origin: Origin) -> Error:
+        """Log and count that rules forbid a call."""
+        peer = origin.peer()
+        caller = peer.caller
+        names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
+        whom = f" to {', '.join(names)}" if names else ""
+        self._counts.forbidden.value += 1
+        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
-        """Answer an invalid request, but no reply: the other end might answer the answer, for ever."""
+        """Answer an invalid request, but never a reply: the other end might answer the answer, for ever."""
         _log.debug("{caller}: invalid request: {reason}", caller=origin, reason=request.reason)
         if request.is_reply and origin.transport in CONNECTIONLESS:
             self._counts.ignored.value += 1
@@ -413,17 +448,18 @@ class Dispatcher:
     ) -> Reply:
         """Answer a request whose command has raised something."""
         answer = told(error, command, self.dialect, caller)
-        return self._error(answer.error, request, answer.kind)
+        return self._error(answer.error, request, answer.kind, answer.outcome)
 
-    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None) -> Reply:
+    def _error(self, error: Error, request: Request | Malformed, kind: Error | None = None, outcome: str = "") -> Reply:
         """Answer a request with an error.
 
         @param kind: the error that it counts as; None: as itself.
+        @param outcome: see L{Reply}.
         """
         self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return NO_REPLY
-        return self._error_reply(error, request.id)
+            return Reply(b"", error.code, error.text, fault=True, outcome=outcome)
+        return self._error_reply(error, request.id, outcome)
 
-    def _error_reply(self, error: Error, id: Any = None) -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, True)
+    def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
+        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome)

@@ -33,7 +33,7 @@ _LONG: Final = 2 * MAX_VALUES
 """Bytes up to which a document cannot hold more: a value and the comma after it take two."""
 
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
-"""An id as it goes back to the client; UNSET where the request had no id."""
+"""An id as it goes back to the client; UNSET if the request had no id."""
 
 
 @final
@@ -88,8 +88,8 @@ class Dialect:
     @ivar notifications: a request without an id is run and not answered.
     @ivar by_name: the members of a params object are bound by their names; else by their order.
     @ivar surplus: positional parameters beyond the last one of a command are ignored; else they are refused.
-    @ivar reason_in_text: the reason for which a command refuses the value of a parameter stands in the text of the
-        error; else in its data, as that for which parameters do not fit does.
+    @ivar reason_in_text: the reason for which a command refuses the value of a parameter is part of the error's text;
+        else of its data, which always holds the reason for which parameters do not fit.
     @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
     """
 

@@ -36,7 +36,7 @@ def with_data(error: Error, data: object) -> Error:
     """An error with data.
 
     @param data: anything that a command may return; None: there is none.
-    @raise Exception: JSON cannot say it.
+    @raise Exception: JSON cannot express it.
     """
     return error if data is None else Error(error.code, error.text, msgspec.Raw(write(data)))
 

@@ -5,10 +5,12 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
+from jsonrpcs_tx.access.auditentries import CANCELLED, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
 from jsonrpcs_tx.rpc.coroutines import needs_asyncio
+from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -26,10 +28,12 @@ class Told(NamedTuple):
 
     @ivar error: the error of the reply.
     @ivar kind: what it is counted as: the same without reasons and data.
+    @ivar outcome: see L{jsonrpcs_tx.rpc.replies.Reply}.
     """
 
     error: Error
     kind: Error
+    outcome: str = ""
 
 
 def told(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
@@ -48,7 +52,7 @@ def told(error: BaseException | None, command: Command, dialect: Dialect, caller
             error.__traceback__ = None
             return _of_invalid_params(error, command, dialect, caller)
         if isinstance(error, CancelledError):
-            return Told(_CANCELLED, _CANCELLED)
+            return Told(_CANCELLED, _CANCELLED, CANCELLED)
         assert error is not None
         report(_log, "{caller}: command {command} failed", error, caller=caller, command=command.name)
         if needs_asyncio(error):
@@ -113,10 +117,10 @@ def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialec
 
 
 def _of_fault(fault: Fault, command: Command) -> Told:
-    """A fault; without the data of it that JSON cannot say."""
+    """A fault; leaving out data that JSON cannot express."""
     error = kind = error_of(fault)
     try:
         error = with_data(kind, getattr(fault, "data", None))
     except BaseException as another:
         report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-    return Told(error, kind)
+    return Told(error, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")

@@ -11,10 +11,10 @@ class Fault(JsonRpcsError):
     """Raised by a command, it becomes the error reply, as C{fault(code, text)} does in Kamailio's RPC interface.
 
     @param code: any integer; over HTTP it is also the status where it is 400 to 599 (dialect C{kamailio}).
-    @param text: the message; over HTTP also the reason phrase, cut at 127 bytes and freed of control characters. What
+    @param text: the message; over HTTP also the reason phrase, cut at 127 bytes and without control characters. What
         UTF-8 cannot write in it (of a file name, for example) becomes a question mark.
-    @param data: what programs need to know besides, the member C{data} of the error: anything that a command may
-        return; None: there is no such member. If JSON cannot say it, the log says so, and the client gets the error
+    @param data: what programs need to know beyond that, the member C{data} of the error: anything that a command may
+        return; None: there is no such member. If JSON cannot express it, the log says so, and the client gets the error
         without it.
     """
 

@@ -29,6 +29,20 @@ class Peer(msgspec.Struct, frozen=True):
     connected: Callable[[], bool] = _stays
     context: Any = None
 
+    def __str__(self) -> str:
+        """Where it is: its address, or the user and process at the other end of a Unix socket."""
+        caller = self.caller
+        if caller.address is not None:
+            return caller.address
+        facts = (("uid", caller.uid), ("gid", caller.gid), ("pid", self.pid))
+        return " ".join(f"{name}={value}" for name, value in facts if value is not None) or "this machine"
+
+    @property
+    def source(self) -> str:
+        """What limits are for: its address, or the user at the other end of a Unix socket, in all processes."""
+        caller = self.caller
+        return caller.address or (caller.transport if caller.uid is None else f"uid={caller.uid}")
+
     def log_fields(self) -> dict[str, object]:
         """What is known of it, as fields of the log: those of L{Caller}, C{port} and C{pid}."""
         more = {"port": self.port, "pid": self.pid}

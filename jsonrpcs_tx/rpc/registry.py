@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
@@ -40,6 +41,8 @@ class CommandOptions:
     stateless: bool
     deprecated: str | None = None
     exec_delta: bool = False
+    changes: bool = True
+    secret: tuple[str, ...] | None = None
 
 
 def command(
@@ -52,6 +55,8 @@ def command(
     stateless: bool = False,
     deprecated: str | None = None,
     exec_delta: bool = False,
+    changes: bool = True,
+    secret: Sequence[str] | None = None,
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -59,7 +64,7 @@ def command(
     anything that msgspec converts: C{list[int]}, dataclasses, C{Annotated[int, Meta(ge=1)]}, or a union of these.
     Without an annotation, any string, number or boolean is taken; C{object} takes anything. A default makes a
     parameter optional, C{*args} takes the rest. One that is annotated with L{jsonrpcs_tx.Call} gets the call; clients
-    do not see it. The function returns what JSON can say (str, int, float, bool, None, list, dict, and what msgspec
+    do not see it. The function returns what JSON can express (str, int, float, bool, None, list, dict, and what msgspec
     makes of dataclasses and the like; bytes where its annotation says so), or raises L{Fault} or
     L{InvalidParams}. It is asynchronous if it is an C{async def} or its return annotation is a Deferred.
     The first paragraph of its docstring is what C{system.methodHelp} answers.
@@ -79,6 +84,10 @@ def command(
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
     @param exec_delta: the setting C{rpc_exec_delta} is its least interval (Kamailio's C{RPC_EXEC_DELTA}).
+    @param changes: it changes something, whatever the parameters are, so that the audit log has each call of it; False
+        for one that only reads.
+    @param secret: the names of the parameters that the audit log must not show; C{()}: it may show all. Default: those
+        that are named as secrets are, such as C{password}, C{api_key} or C{token}; see L{jsonrpcs_tx.access.secrets}.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
     @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is no
         function.
@@ -93,7 +102,18 @@ def command(
         try:
             if not callable(function) and not isinstance(function, classmethod | staticmethod):
                 raise TypeError(f"a {type(function).__name__} is no command; allowed is a function or a method")
-            options = CommandOptions(name, _usage_of(usage), interval, lock, timeout, stateless, deprecated, exec_delta)
+            options = CommandOptions(
+                name,
+                _usage_of(usage),
+                interval,
+                lock,
+                timeout,
+                stateless,
+                deprecated,
+                exec_delta,
+                changes,
+                _names(secret),
+            )
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
         except (TypeError, AttributeError) as error:
@@ -114,6 +134,7 @@ def _check_options(options: CommandOptions) -> None:
             options.timeout is None or (_is_number(options.timeout) and options.timeout > 0),
         ),
         ("stateless", "True or False", isinstance(options.stateless, bool)),
+        ("changes", "True or False", isinstance(options.changes, bool)),
         ("exec_delta", "True or False", isinstance(options.exec_delta, bool)),
         (
             "deprecated",
@@ -123,6 +144,15 @@ def _check_options(options: CommandOptions) -> None:
     ):
         if not fits:
             raise TypeError(f"{name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+
+
+def _names(secret: object) -> tuple[str, ...] | None:
+    """@raise TypeError: it is not a sequence of names."""
+    if secret is None:
+        return None
+    if isinstance(secret, list | tuple) and all(isinstance(name, str) for name in secret):
+        return tuple(secret)
+    raise TypeError(f"secret: allowed are names of parameters in a tuple, not {secret!r:.60}")
 
 
 def _usage_of(usage: object) -> Error | None:
@@ -152,8 +182,10 @@ class Command:
     @ivar call_parameter: the parameter in which it gets its L{jsonrpcs_tx.Call}; None without one.
     @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval, nor a
         lock, nor a parameter for its call.
+    @ivar changes: see L{command}.
+    @ivar concealment: says which of its parameters are secret.
     @ivar trusted: its result need not be checked.
-    @ivar check_result: checks that JSON can say its result, see L{jsonrpcs_tx.rpc.results.check_result}.
+    @ivar check_result: checks that JSON can express its result, see L{jsonrpcs_tx.rpc.results.check_result}.
     """
 
     name: str
@@ -164,6 +196,8 @@ class Command:
     asynchronous: bool
     options: CommandOptions
     plain: bool
+    changes: bool
+    concealment: Concealment
     trusted: bool
     check_result: Callable[[Any], None]
 
@@ -211,6 +245,7 @@ class Command:
             "help": self.help,
             "deprecated": self.options.deprecated,
             "asynchronous": self.asynchronous,
+            "changes": self.changes,
             "stateless": self.options.stateless,
             "interval": self.options.interval,
             "lock": self.options.lock,
@@ -255,6 +290,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         _check_kind(function)
         hints = hints_of(function)
         hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
+        concealment = _concealment(binding, options.secret)
     except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
     asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
@@ -266,14 +302,26 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
         help=_help(function, options),
         asynchronous=asynchronous,
         options=options,
+        changes=options.changes,
+        concealment=concealment,
         plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
         trusted=function.__module__ in _TRUSTED,
         check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
     )
 
 
+def _concealment(binding: Binding, secret: tuple[str, ...] | None) -> Concealment:
+    """@raise TypeError: a parameter that is said to be secret does not exist."""
+    names = [parameter.name for parameter in binding.parameters]
+    rest = None if binding.rest is None else binding.rest.name
+    for name in secret or ():
+        if name not in (*names, rest):
+            raise TypeError(f"secret: it has no parameter {name}")
+    return Concealment(names, rest, secret)
+
+
 def _check_kind(function: Any) -> None:
-    """@raise TypeError: what it returns is no result, but something to be iterated."""
+    """@raise TypeError: what it returns is not a result, but something to iterate over."""
     function = inspect.unwrap(function)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError('it yields; a command returns its result, or is an "async def" that awaits')
@@ -318,6 +366,14 @@ def commands_of(source: object) -> list[Command]:
     @raise TypeError: it holds no command, is a class, or one of the commands cannot be called by a client or is a
         property.
     """
+    return [_make(function, options) for function, options in _functions_of(source)]
+
+
+def _functions_of(source: object) -> list[tuple[Any, CommandOptions]]:
+    """The functions that L{commands_of} makes commands of, each with what one of its decorators says.
+
+    @raise TypeError: it holds no command, or is a class.
+    """
     if inspect.isclass(source):
         names = [option.name for options in _declared(source.__mro__).values() for option in options]
         holds = f"holds {', '.join(names)}; " if names else ""
@@ -328,7 +384,7 @@ def commands_of(source: object) -> list[Command]:
         holders = [source] if inspect.ismodule(source) else [*reversed(type(source).__mro__)]
         named = [(getattr(source, name), options) for name, options in _declared(holders).items()]
         functions = list({getattr(found[0], "__func__", found[0]): found for found in named}.values())
-    found = [_make(function, option) for function, options in functions for option in options]
+    found = [(function, option) for function, options in functions for option in options]
     if not found:
         raise TypeError(f"{place_of(source)} holds no commands: no function in it is decorated with @command(NAME)")
     return found
@@ -385,7 +441,7 @@ class Registry(Mapping[str, Command]):
 
     def names_of(self, source: object) -> list[str]:
         """The names under which the commands of a source are in the table; those that others have replaced are not."""
-        declared = {new.name: new.function for new in commands_of(source)}
+        declared = {options.name: function for function, options in _functions_of(source)}
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
 
     def describe(self) -> list[dict[str, Any]]:
@@ -394,8 +450,8 @@ class Registry(Mapping[str, Command]):
         @return: a dict for each, with
 
           - C{name}, C{family}, C{help}; C{deprecated}, what to do instead, or None;
-          - C{asynchronous}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or None: as
-            the decorator has them, see L{command};
+          - C{asynchronous}, C{changes}, C{stateless}, C{interval} in seconds, C{lock} or None, C{timeout} in seconds or
+            None: as the decorator has them, see L{command};
           - C{result}: the type of the result, as an annotation; of what is awaited, C{int} for C{Deferred[int]};
           - C{parameters}, in their order: C{name}; C{type}, as an annotation, of each value if it is C{variadic};
             C{optional}; C{variadic}, it takes all further values; C{positional}, it cannot be given by name; and

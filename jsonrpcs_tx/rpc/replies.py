@@ -10,15 +10,17 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     """What a document is answered with.
 
     @ivar body: the reply document; empty where the client gets none (dialect C{jsonrpc2}, notifications).
-    @ivar code: 200, or the code of the fault; of a batch always 200.
+    @ivar code: 200, or the code of the fault; of a batch always 200; 204 where the client gets no result.
     @ivar text: OK, or the text of the fault, whole.
-    @ivar fault: it is a fault, whatever its code.
+    @ivar fault: it is a fault, whatever its code, and whether the client gets it or not.
+    @ivar outcome: C{refused} by rules, C{cancelled} or C{timed out}; empty: nothing of that.
     """
 
     body: bytes
     code: int = 200
     text: str = "OK"
     fault: bool = False
+    outcome: str = ""
 
 
 NO_REPLY: Final = Reply(b"", 204, "No Content")

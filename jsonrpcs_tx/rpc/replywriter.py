@@ -35,7 +35,7 @@ class ReplyWriter:
             return reply
         assert type(request) is Request  # only that has a path
         told, stored = self._store.put(path, request.id, reply.body, origin.caller, origin)
-        return Reply(told) if stored else Reply(told, 500, "Storing failed", True)
+        return Reply(told) if stored else Reply(told, 500, "Storing failed", fault=True)
 
     def write_member(self, reply: Reply) -> Reply:
         """Lay out a reply of a batch: each by itself, since all at once would take long."""

@@ -1,4 +1,4 @@
-"""Results of commands, and the data of faults: whether JSON can say them, and how they are written."""
+"""Results of commands, and the data of faults: whether JSON can express them, and how they are written."""
 
 import math
 from decimal import Decimal
@@ -9,7 +9,7 @@ import msgspec
 from jsonrpcs_tx.rpc.structures import to_text
 
 SAFE: Final = frozenset((str, int, bool, type(None)))
-"""The types of which JSON can say every value."""
+"""The types whose every value JSON can express."""
 
 _BYTES: Final = (bytes, bytearray, memoryview)
 _AS_THEY_ARE: Final = (*_BYTES, Decimal)
@@ -19,9 +19,9 @@ _encode = msgspec.json.Encoder(enc_hook=to_text).encode
 
 
 def write(value: Any) -> bytes:
-    """Write a value that JSON can say, a Decimal in it as text.
+    """Write a value that JSON can express, a Decimal in it as text.
 
-    @raise TypeError, ValueError, RecursionError: JSON cannot say it.
+    @raise TypeError, ValueError, RecursionError: JSON cannot express it.
     """
     written = _encode(value)
     if type(value) not in SAFE:
@@ -30,12 +30,12 @@ def write(value: Any) -> bytes:
 
 
 def check_result(value: Any, bytes_too: bool = False) -> None:
-    """Check that JSON can say a result. msgspec also writes what it cannot: bytes as Base64, NaN as null, two keys of
-    different types alike, and C{Raw} verbatim.
+    """Check that JSON can express a result. msgspec also writes what it cannot: bytes as Base64, NaN as null, two keys
+    of different types alike, and C{Raw} verbatim.
 
     @param value: what a command returned, and msgspec could write, so that it is finite.
     @param bytes_too: it may hold bytes, which go out as Base64.
-    @raise TypeError, ValueError, RecursionError: it holds something that JSON cannot say.
+    @raise TypeError, ValueError, RecursionError: it holds something that JSON cannot express.
     """
     kind = type(value)
     if kind is dict:

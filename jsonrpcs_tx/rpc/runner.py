@@ -106,7 +106,7 @@ class Runner:
         """Begin a command: at once, or one whose lock is taken as soon as that is free.
 
         @return: what the command returned, or a Deferred of that.
-        @raise Fault: the last run was too short a time ago, or it would have to wait, and may not.
+        @raise Fault: the last run was too recent, or the command would have to wait, and may not.
         """
         if command.options.deprecated is not None:
             self._deprecations.tell(command.name, command.options.deprecated, call.caller)
@@ -122,7 +122,7 @@ class Runner:
     def _keep_interval(self, command: Command) -> None:
         """Begin the least interval of a command, before its parameters are looked at.
 
-        @raise Fault: the one before has not passed.
+        @raise Fault: the last one is not over.
         """
         interval = self._exec_delta if command.options.exec_delta else command.options.interval
         if interval:

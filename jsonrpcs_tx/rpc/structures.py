@@ -125,18 +125,18 @@ class Structure:
 def to_text(value: Any) -> str:
     """What a value is written as that msgspec leaves to us.
 
-    @raise TypeError: it is of no such type, and JSON cannot say it.
+    @raise TypeError: it is of no such type, and JSON cannot express it.
     """
     if isinstance(value, pathlib.PurePath) or type(value) in _TEXTS:
         return str(value)
-    raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot say it")
+    raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot express it")
 
 
 def as_json(params: Sequence[Any] | Mapping[str, Any]) -> Any:
     """Parameters that a program gives as Python values, in the JSON that says them; a Decimal as it is.
 
     @return: a list or a dict.
-    @raise InvalidParams: JSON cannot say one.
+    @raise InvalidParams: JSON cannot express one.
     """
     try:
         if isinstance(params, Mapping):

@@ -80,12 +80,12 @@ class Counters:
         """Remove a counter or gauge, or a whole group; programs that still hold a counter may count on unseen.
 
         @param name: None: all of the group.
-        @raise ValueError: there is no such group, or none of that name in it.
+        @raise ValueError: there is no such group, or it has no counter of that name.
         """
         names = self._groups.get(group, {})
         removed = [*names] if name is None else [one for one in names if one == name]
         if not removed:
-            raise ValueError(f"counter {group}:{name or '*'}: there is none of that name")
+            raise ValueError(f"counter {group}:{name or '*'}: there is no such counter")
         for one in removed:
             del names[one], self._places[group, one]
         if not names:

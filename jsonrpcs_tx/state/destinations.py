@@ -222,14 +222,14 @@ class DestinationSet:
     def by_hash(self, *keys: str) -> Destination:
         """The destination for keys (a user, a call): always the same while it is live, otherwise the one after it.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         return self._live_at(hash_keys(*keys))
 
     def round_robin(self) -> Destination:
         """The next destination, in turn.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         chosen = self._next_live((self._turn + 1) % max(1, len(self._destinations)))
         self._turn = chosen
@@ -238,7 +238,7 @@ class DestinationSet:
     def at_random(self) -> Destination:
         """Any destination, with equal chances.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         live = self._lookup().live
         if not live:
@@ -248,7 +248,7 @@ class DestinationSet:
     def by_priority(self) -> Destination:
         """The first destination, by priority.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         return self._live_at(0)
 
@@ -258,7 +258,7 @@ class DestinationSet:
         Weights are shares of L{WEIGHT_SLOTS}; the rest goes to the last destination, as in Kamailio. Without any
         weights, all have equal chances.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         slots = self._lookup().slots
         return self._live_at(self._random.choice(slots)) if slots else self.at_random()
@@ -266,7 +266,7 @@ class DestinationSet:
     def by_relative_weight(self) -> Destination:
         """A random live destination, according to C{rweight} relative to the others'; without any, chances are equal.
 
-        @raise NoDestination: none is live.
+        @raise NoDestination: no destination is live.
         """
         lookup = self._lookup()
         if not lookup.sums or not lookup.sums[-1]:

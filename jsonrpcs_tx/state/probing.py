@@ -102,7 +102,7 @@ class StateKeeper:
         self._set(group, destination, state)
 
     def failed(self, group: DestinationSet, destination: Destination) -> None:
-        """A probe was not answered, or with a failure."""
+        """A probe was not answered, or was answered with a failure."""
         tally = self._tally(destination)
         tally.answered = 0
         tally.failed += 1
@@ -135,7 +135,7 @@ class StateKeeper:
 
 
 class SipProber(DatagramProtocol):
-    """Sends SIP requests, and says what became of each.
+    """Sends SIP requests, and tells the outcome of each.
 
     @param method: of the requests.
     @param from_uri: their From.

@@ -39,7 +39,7 @@ _ATTRIBUTES: Final[Mapping[str, tuple[int, int]]] = {
     "initval": (LEAST, MOST),
     "updateexpire": (0, 1),
 }
-_ELSEWHERE: Final = frozenset(("dbtable", "dbmode", "cols", "dmqreplicate"))
+_ELSEWHERE: Final = frozenset(("dbtable", "dbmode", "cols", "coldelim", "colnull", "dmqreplicate"))
 """Kamailio's attributes for databases and clusters: accepted, so that lines of its configuration work, but ignored."""
 
 
@@ -71,8 +71,9 @@ def read_definition(text: str) -> Definition:
     """Read the definition of a table, as C{modparam("htable", "htable", ...)} of Kamailio has it.
 
     @param text: C{a=>size=4;autoexpire=60;initval=0;updateexpire=0;}; every attribute may be left out, and if all
-        are, so may the arrow. Kamailio's C{dbtable}, C{dbmode}, C{cols} and C{dmqreplicate} are ignored.
-    @raise SettingError: an attribute is unknown, given twice or out of range, or the name is invalid.
+        are, so may the arrow. Kamailio's attributes for databases and clusters are ignored, and so are unknown ones,
+        since each version of Kamailio has more; the log says which.
+    @raise SettingError: an attribute has no name, is given twice or out of range, or the name is invalid.
     """
     name, _, attributes = text.partition("=>")
     if not re.fullmatch(r"[^\s=>;]+", name.strip()):
@@ -83,8 +84,12 @@ def read_definition(text: str) -> Definition:
         if attribute in _ELSEWHERE:
             _log.warn("htable: {name}: {attribute} is ignored here", name=name.strip(), attribute=attribute)
             continue
-        if attribute not in _ATTRIBUTES:
+        if not attribute:
             raise SettingError("htable", text, f"the attributes {', '.join(_ATTRIBUTES)}, not {part!r}")
+        if attribute not in _ATTRIBUTES:
+            message = "htable: {name}: unknown attribute {attribute} is ignored; known: {known}"
+            _log.warn(message, name=name.strip(), attribute=attribute, known=", ".join(_ATTRIBUTES))
+            continue
         if attribute in found:
             raise SettingError("htable", text, f"each attribute once, not {attribute} again")
         least, most = _ATTRIBUTES[attribute]
@@ -419,7 +424,7 @@ class Storage(Protocol):
         """
 
     def reload(self, table: Table) -> bool:
-        """Set a table to what was stored of it; it becomes empty if nothing was.
+        """Replace the items of a table by what was stored of it; it becomes empty if nothing was.
 
         @return: True: it is done. False: it is in progress, and the table changes at its end; the log says how it ends.
         @raise StorageError: it failed; the table is unchanged.

@@ -62,11 +62,11 @@ def _as_tuple(values: Iterable[Value]) -> tuple[Value, ...]:
 class Variable:
     """The definition of a variable. The type of its default is the type of its values: int, float or str.
 
-    @ivar name: by which it is called in its group.
+    @ivar name: its name in the group.
     @ivar default: its value at first, and after a reset.
     @ivar help: what it does.
-    @ivar least: the least number that it takes.
-    @ivar most: the greatest one.
+    @ivar least: the lowest number that it takes.
+    @ivar most: the highest one.
     @ivar allowed: the values that it takes; empty: all numbers of the range, or all strings that UTF-8 can write.
     @ivar get: reads the value, each time, from where it lives outside the group, so that there is only one value;
         None: the group holds the value.
@@ -362,7 +362,7 @@ class Variables(Mapping[str, Group]):
             del self._delayed[delayed]
 
     def set_delayed(self, group: str, id: int | None, name: str, value: Value) -> None:
-        """Note a change, in place of an earlier one of the same variable.
+        """Schedule a change, in place of an earlier one of the same variable.
 
         @raise UnknownVariable: there is no such group, instance or variable.
         @raise VariableError: the variable does not take the value, or L{MOST_DELAYED} others are delayed.
@@ -370,7 +370,7 @@ class Variables(Mapping[str, Group]):
         self._delay(group, id, name, self.find(group, id).variable(name).check(value))
 
     def delete_delayed(self, group: str, id: int, name: str) -> None:
-        """Note that an instance's own value of a variable is to be removed, in place of an earlier change of it.
+        """Schedule the removal of an instance's own value of a variable, in place of an earlier change of it.
 
         @raise UnknownVariable: there is no such group, instance or variable.
         @raise VariableError: L{MOST_DELAYED} other changes are delayed.
@@ -387,7 +387,7 @@ class Variables(Mapping[str, Group]):
         """Make the delayed changes, all or none.
 
         @raise Exception: whatever C{changed} or a variable's C{set} raises; then no value is changed, and the changes
-            stay noted.
+            stay scheduled.
         """
         delayed, self._delayed = self._delayed, {}
         try:

@@ -24,7 +24,8 @@ _OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
 class Gate(Factory):
     """Stands before a factory, and lets in the clients that may call.
 
-    @param factory: makes the protocols; it has C{admits}, which tells whether an address may call, and C{connections}.
+    @param factory: makes the protocols; it has C{admits}, which tells whether an address may call, C{connections}, and
+        C{turned_away}, which notes that a connection is refused.
     @param behind: the same factory, or what wraps it.
     @param refusal: what a stranger is sent before the connection is closed; empty: nothing is sent.
     """
@@ -50,7 +51,7 @@ class Gate(Factory):
         connections: Connections = self._site.connections
         if not self._site.admits(addr):
             connections.rejected += 1
-            _log.warn("http: {client} is not allowed, see http_allow", client=getattr(addr, "host", addr))
+            self._site.turned_away(addr, "outside http_allow")
             return _Refusal(self._refusal) if self._refusal else None
         if connections.opened > connections.limit:  # the port is one that cannot be paused
             connections.rejected += 1

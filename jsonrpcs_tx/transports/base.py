@@ -14,7 +14,7 @@ class Listener:
 
     @ivar protocol: C{fifo}, C{unix}, C{udp}, C{tcp}, C{http} or C{https}.
     @ivar host: the IP address; for C{fifo} and C{unix} the path.
-    @ivar port: None for those without one.
+    @ivar port: None if it has no port.
     """
 
     protocol: str

@@ -51,7 +51,7 @@ class Connection(Protocol):
         """Close the connection at once. Its requests are not answered any more."""
 
     def forget_caller(self) -> None:
-        """Find out anew who calls, with the next request."""
+        """Find out who calls once more, at the next request."""
 
 
 class Connections:

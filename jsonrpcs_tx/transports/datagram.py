@@ -77,7 +77,7 @@ class DatagramService(Transport):
             return
         self.check(FIRST)
         sock = self._open()
-        sock.setblocking(False)
+        sock.setblocking(False)  # noqa: FBT003 # Python's own way
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if sock.family == socket.AF_UNIX:
             sendroom.widen(sock)

@@ -57,6 +57,9 @@ _CONTROL_SIZE: Final = socket.CMSG_SPACE(12)
 _UID: Final = socket.CMSG_LEN(4)
 """Where the user is in it."""
 
+_CREDENTIALS: Final = socket.CMSG_LEN(0)
+"""Where the credentials of a client are in its control message."""
+
 _ROOTED: Final = frozenset(b"/\0")
 """How the address of a Unix client must begin to be answered: as an absolute path, or an abstract name."""
 
@@ -161,7 +164,7 @@ class _Slots:
 
     def credentials(self, place: int) -> tuple[int, int, int]:
         """The process, user and group of the Unix client of a datagram; L{NOBODY} where they are not known."""
-        pid, uid, gid = UCRED.unpack_from(self._controls, place * _CONTROL_SIZE + socket.CMSG_LEN(0))
+        pid, uid, gid = UCRED.unpack_from(self._controls, place * _CONTROL_SIZE + _CREDENTIALS)
         return pid, uid, gid
 
     def send(self, fd: int, first: int, end: int) -> int:

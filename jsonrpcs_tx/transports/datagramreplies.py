@@ -97,9 +97,13 @@ class DatagramReplies:
         if reply.peer in self.queue or not self._try(reply):
             self._wait(reply)
 
+    def dropped(self) -> None:
+        """Count that a client gets no reply."""
+        self._dropped.value += 1
+
     def drop(self, peer: Any, reason: str | None) -> None:
         """Count and log that a client gets no reply."""
-        self._dropped.value += 1
+        self.dropped()
         _log.warn("{transport}: no reply to {peer}: {reason}", transport=self._protocol, peer=peer, reason=reason)
 
     def finish(self) -> Deferred[None]:

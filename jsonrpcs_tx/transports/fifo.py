@@ -46,16 +46,16 @@ MAX_REPLY_PATH: Final = 127
 """Bytes of a reply FIFO's path, as in Kamailio."""
 
 OPEN_TRIES: Final = 5
-"""How often a reply FIFO is opened before it is given up that nobody reads; Kamailio does the same."""
+"""How often opening a reply FIFO that nobody reads is tried, as in Kamailio."""
 
 OPEN_DELAY: Final = 0.08
 """Seconds between two tries."""
 
 _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
-"""What passes: nobody reads yet, or too many files are open."""
+"""Errors that pass: nobody reads yet, or too many files are open."""
 
 _FORBIDDEN: Final = re.compile(r"[./\\\0]")
-"""What the name of a reply FIFO must not have."""
+"""Characters that the name of a reply FIFO must not have."""
 
 MAX_NAMES: Final = 1024
 """Names of reply FIFOs that need not be looked at again."""
@@ -65,7 +65,7 @@ _TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the director
 _OWNER_READS_AND_WRITES: Final = 0o600
 
 _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-"""With which a reply FIFO is opened."""
+"""Flags with which a reply FIFO is opened."""
 
 MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
@@ -143,7 +143,7 @@ class FifoReader(PersistentReader):
             self._answer(monotonic() + self.turn)
 
     def finish(self) -> None:
-        """Read no more, but for what has come before; an unfinished document is dropped."""
+        """Read no more, except what has come before; an unfinished document is dropped."""
         self.stopReading()
         self._answer_all()
         self.doRead()
@@ -151,7 +151,7 @@ class FifoReader(PersistentReader):
         self._watch_no_more()
 
     def _watch(self) -> None:
-        """See to it that an unfinished document is given up in time. What comes later does not put that off."""
+        """Make sure that an unfinished document is given up in time. What comes later does not put that off."""
         awaited = self.framer.unfinished
         if awaited == self._awaited:
             return
@@ -215,7 +215,7 @@ class ReplyFifos:
     """Writes replies to the FIFOs that clients made in one directory, without ever waiting for one.
 
     A FIFO that nobody has opened for reading is tried again, L{OPEN_TRIES} times in all. Replies to the same FIFO keep
-    their order, and none begins before the one before it is written or given up.
+    their order, and each begins only when the one before it is written or given up.
 
     @param directory: a descriptor of the directory; whoever gives it closes it.
     @param path: the directory's path as the setting has it, for messages and the limit of a path's length.
@@ -234,7 +234,7 @@ class ReplyFifos:
         self._waiting: WaitingReplies[_Reply] = WaitingReplies(
             self._try, self._drop, 0, reactor, MAX_BYTES, NAME_SHARE, OPEN_DELAY
         )
-        self._begun: dict[str, _Reply] = {}  # the one first that was opened first
+        self._begun: dict[str, _Reply] = {}  # the one that was opened first comes first
         self._delayed = 0
         self._delayed_done: Deferred[None] | None = None
         self.timeout = timeout
@@ -262,7 +262,7 @@ class ReplyFifos:
         later.addCallback(send)
 
     def send(self, name: str, body: bytes) -> None:
-        """Write a reply to the FIFO of that name, now or when its reader takes it; what hinders it is logged."""
+        """Write a reply to the FIFO of that name, now or when its reader takes it; what prevents that is logged."""
         problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
         if problem is not None:
             self._drop(name, problem)
@@ -486,7 +486,7 @@ class FifoService(Transport):
         self._replies: ReplyFifos | None = None
 
     def settings_changed(self, settings: Settings) -> None:
-        """Take on what a change of settings means for a running server: C{fifo_timeout} and C{fifo_max_request}."""
+        """Apply a change of settings to a running server: C{fifo_timeout} and C{fifo_max_request}."""
         self._settings = settings
         if self._reader is not None and self._replies is not None:
             self._reader.timeout = self._replies.timeout = settings.fifo_timeout / 1000

@@ -145,7 +145,7 @@ class OwnFile:
         except FileNotFoundError:
             return
         except OSError as error:
-            _log.warn("{path} stays behind: {reason}", path=self.path, reason=error.strerror)
+            _log.warn("{path} is left behind: {reason}", path=self.path, reason=error.strerror)
 
     def _is(self, status: os.stat_result) -> bool:
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
@@ -229,7 +229,7 @@ def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership
 
 
 def replaced(setting: str, path: str) -> StartError:
-    """What to raise where another file is found in the place of the one that was just made."""
+    """What to raise if another file is found in the place of the one that was just made."""
     allowed = "a directory that nobody else changes at the start"
     return StartError(setting, path, "another file has taken its place", allowed)
 

@@ -44,7 +44,7 @@ class Hosts:
         return self.owns(host) or (ANY in self._names and host_name(host) is not None)
 
     def owns(self, host: bytes) -> bool:
-        """Whether the value of a Host header is one of the server's own names, L{ANY} aside."""
+        """Whether the value of a Host header is one of the server's own names, not counting L{ANY}."""
         return self._known(host) if len(host) <= 300 else False
 
     def _decide(self, host: bytes) -> bool:

@@ -1,4 +1,6 @@
-"""Which classes serve HTTP and HTTPS: the direct ones, which shorten the way of ordinary requests, or the general."""
+"""Which classes serve HTTP and HTTPS: the direct ones, which are a short way for ordinary requests, or the general
+ones.
+"""
 
 import attrs
 

@@ -28,12 +28,15 @@ _log = make_logger(__name__)
 MAX_REASON: Final = 127
 """Bytes of a fault's text that become the reason phrase; Kamailio cuts it at the same length."""
 
+MAX_SHOWN: Final = 100
+"""Characters of a header that the log shows."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
 
 
 class HttpClient:
-    """Finds out who is at the other end of a connection, when that is first asked; see L{Origin}.
+    """Finds out who is at the other end of a connection, when somebody first asks; see L{Origin}.
 
     @param transport: of the connection.
     @param connected: tells whether the client is still there.
@@ -147,7 +150,9 @@ class JsonRpcResource(resource.Resource):
         try:
             client = self.client(request)
         except UnknownClient as error:
-            _log.warn("http: request of an unknown client refused: {error}, see http_proxy", error=error)
+            self._turn_away(
+                request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
+            )
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
             return server.NOT_DONE_YET
         if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
@@ -156,19 +161,28 @@ class JsonRpcResource(resource.Resource):
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
             return server.NOT_DONE_YET
-        self.identify(request, client, lambda found: self._dispatch(request, document, client, found or user, context))
+        self.identify(
+            request, client, lambda found: self._dispatch(request, document, client, found or user, context), document
+        )
         return server.NOT_DONE_YET
 
-    def identify(self, request: server.Request, client: str | None, then: Callable[[str | None], None]) -> None:
+    def identify(
+        self,
+        request: server.Request,
+        client: str | None,
+        then: Callable[[str | None], None],
+        document: bytes = b"",
+    ) -> None:
         """Find out which user sends a request, or refuse it.
 
         @param client: see L{client}.
         @param then: called with the user's name, now or when the password is checked; with None where none is needed.
+        @param document: what is asked for, for the audit log.
         """
         if self._authenticator is None:
             then(None)
         else:
-            self._authenticate(self._authenticator, request, client, then)
+            self._authenticate(self._authenticator, request, client, then, document)
 
     def is_stranger(self, request: server.Request, client: str | None) -> bool:
         """Whether a request would not be answered as it is, but for its method and its body: it has no name and
@@ -228,8 +242,8 @@ class JsonRpcResource(resource.Resource):
         client = HttpClient(transport, channel.transport, connected, address, user, context)
         return self.dispatcher.origin(
             transport,
-            True,
-            id(channel),
+            asynchronous=True,
+            connection=id(channel),
             find_peer=client,
             address=address,
             user=user,
@@ -244,17 +258,26 @@ class JsonRpcResource(resource.Resource):
         request: server.Request,
         client: str | None,
         then: Callable[[str | None], None],
+        document: bytes,
     ) -> None:
         """Check the name and password of a request, then go on. The check is cancelled if the client goes away."""
         known_as = peers.client(request.channel.transport) if client is None else client
-        asked = authenticator.check(request.getUser(), request.getPassword(), known_as)
+        name, password = request.getUser(), request.getPassword()
+        has_tried = request.requestHeaders.hasHeader(b"Authorization")
+        asked = authenticator.check(name, password, known_as, has_tried)
         request.notifyFinish().addErrback(lambda _: asked.cancel())
+        peer = self._peer(request, client)
 
         def refused(failure: Failure) -> None:
             refusal = failure.value
             if not isinstance(refusal, Refused):
                 _log.failure("http: a request of {peer} failed", failure, peer=known_as)
                 refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
+            claimed = name.decode(errors="backslashreplace") or None
+            why, told = refusal.why or refusal.text, bool(refusal.why)
+            if has_tried and not (name or password):
+                why = "malformed Authorization header"
+            self.dispatcher.turned_away(peer, refusal.code, why, document, claimed, told)
             if not request._disconnected and not request.finished:
                 refuse_caller(request, refusal)
 
@@ -280,11 +303,10 @@ class JsonRpcResource(resource.Resource):
         @return: whether it was refused.
         """
         if client is not None and not self.allows(client):
-            _log.warn("http: {client} is not allowed, see http_allow", client=client)
+            self._turn_away(request, client, "outside http_allow")
             refuse(request, http.FORBIDDEN, FOREIGN_NETWORK)
         elif not self._is_own_host(request):
-            host = request.getHeader(b"Host")
-            _log.warn("http: {host!r:.300} is not a name of this server, see http_host", host=host)
+            self._turn_away(request, client, f"unknown Host {_shown(request.getHeader(b'Host'))} (see http_host)")
             refuse(
                 request,
                 http.FORBIDDEN,
@@ -292,11 +314,21 @@ class JsonRpcResource(resource.Resource):
             )
         elif not self.pages.allows(request.requestHeaders):
             origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
-            _log.warn("http: web page of a foreign origin refused, see http_origin: {origin!r:.300}", origin=origin)
+            self._turn_away(request, client, f"web page of foreign Origin {_shown(origin)} (see http_origin)")
             refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
         else:
             return False
         return True
+
+    def _turn_away(self, request: server.Request, client: str | None, why: str) -> None:
+        """Note that a request is refused; see L{Dispatcher.turned_away}."""
+        document = request.content.read()  # type: ignore[union-attr] # the body has arrived
+        self.dispatcher.turned_away(self._peer(request, client), http.FORBIDDEN, why, document)
+
+    def _peer(self, request: server.Request, client: str | None) -> Peer:
+        """Where a client is whom nobody has authenticated."""
+        name = "https" if request.channel.isSecure() else "http"
+        return HttpClient(name, request.channel.transport, lambda: True, client, None)()
 
     def _answer_preflight(self, request: server.Request) -> bool:
         """Answer a preflight request, by which the browser of a page of a listed origin asks what the page may send.
@@ -391,3 +423,8 @@ def status(reply: Reply) -> tuple[int, bytes]:
         code = reply.code if 400 <= reply.code <= 599 else http.INTERNAL_SERVER_ERROR
     reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
     return code, reason.decode(errors="ignore").encode()
+
+
+def _shown(header: bytes | None) -> str:
+    """The value of a header, for the log."""
+    return f"'{(header or b'')[:MAX_SHOWN].decode(errors='backslashreplace')}'"

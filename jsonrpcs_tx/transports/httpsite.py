@@ -9,13 +9,15 @@ from twisted.python.failure import Failure
 from twisted.web import http, resource, server
 from zope.interface import implementer, implementer_only
 
+from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.peers import ip_address
+from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 
@@ -322,6 +324,7 @@ class JsonRpcSite(server.Site):
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
     @param health: answers those for the health.
+    @param scheme: C{http} or C{https}.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
     """
@@ -331,8 +334,14 @@ class JsonRpcSite(server.Site):
     requestFactory = _Request
 
     def __init__(
-        self, settings: Settings, jsonrpc: JsonRpcResource, reactor: IReactorTime, health: HealthResource
+        self,
+        settings: Settings,
+        jsonrpc: JsonRpcResource,
+        reactor: IReactorTime,
+        health: HealthResource,
+        scheme: str = "http",
     ) -> None:
+        self.scheme: str = scheme
         self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
@@ -358,6 +367,16 @@ class JsonRpcSite(server.Site):
             return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)
+
+    def turned_away(self, address: object, why: str, unix: Credentials = Credentials()) -> None:  # noqa: B008 # frozen
+        """Note that a connection is refused; see L{jsonrpcs_tx.rpc.dispatcher.Dispatcher.turned_away}.
+
+        @param address: the client's.
+        @param unix: the client's over a Unix socket.
+        """
+        caller = Caller(self.scheme, ip_address(address), uid=unix.uid, gid=unix.gid)
+        peer = Peer(caller, getattr(address, "port", None), unix.pid)
+        self.jsonrpc.dispatcher.turned_away(peer, http.FORBIDDEN, why)
 
     def log(self, request: object) -> None:
         """Write no access log: each line would cost more than the request."""

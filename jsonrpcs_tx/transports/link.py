@@ -27,7 +27,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
     """The two ends of a line. Messages stay whole and in order; none is lost while both ends live."""
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
-        end.setblocking(False)
+        end.setblocking(False)  # noqa: FBT003 # Python's own way
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     return ends
 

@@ -33,7 +33,7 @@ class UdpReplySocket:
 
     @param sock: bound.
     @ivar special_ports: from which datagrams need a closer look before they are answered.
-    @cvar max_reply: bytes of a reply above which no datagram holds it.
+    @cvar max_reply: bytes of the largest reply that a datagram can hold.
     """
 
     max_reply = 65_527
@@ -135,7 +135,7 @@ def _socket_of(path: str, uid: int | None) -> Iterator[str]:
     try:
         status = os.fstat(file)
         if not stat.S_ISSOCK(status.st_mode) or status.st_uid != uid:
-            raise Unanswerable(f"it is no socket of user {uid}, who asked")
+            raise Unanswerable(f"it is not a socket of user {uid}, who asked")
         yield f"/proc/self/fd/{file}"
     finally:
         os.close(file)

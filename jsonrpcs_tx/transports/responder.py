@@ -10,10 +10,14 @@ from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports.datagramreader import NOBODY
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 
+FORBIDDEN: Final = 403
+"""What a client that may call nothing would be told, if it were answered."""
+
 MAX_CALLERS: Final = 1024
 """Size of the cache from clients to their origins, which is used where there are rules."""
 
 
+@lru_cache(MAX_CALLERS)
 def datagram_peer(protocol: str, address: Any, uid: int | None, gid: int | None, pid: int | None) -> Peer:
     """What commands are told of the client that has sent a datagram.
 
@@ -51,16 +55,18 @@ class Responder:
         @param peer: its address.
         @param uid: the user of a Unix client, where it is known; C{gid} is its group, C{pid} its process.
         @return: the origin of its document, to be answered before another one is admitted; None if it may call nothing:
-            then the datagram is dropped, and counted.
+            then the datagram is to be dropped, see L{drop}.
         """
         self._sender = peer, uid, gid, pid
         if self.admits_all:
             return self.origin
         origin, admitted = self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
-        if admitted:
-            return origin
-        self.replies.drop(peer, f"{origin.caller} may not call anything")
-        return None
+        return origin if admitted else None
+
+    def drop(self, document: bytes) -> None:
+        """Count and log that the client that was not admitted just now gets no reply."""
+        self.replies.dropped()
+        self.dispatcher.turned_away(self._find_peer(), FORBIDDEN, "nothing is allowed", document)
 
     def rules_changed(self) -> None:
         """Forget who was admitted."""
@@ -75,7 +81,9 @@ class Responder:
         A Unix client without an address gets no reply, since there is nowhere to send it.
         """
         origin = self.admit(peer, uid, gid, pid)
-        if origin is not None:
+        if origin is None:
+            self.drop(document)
+        else:
             self.answer(document, origin, peer, uid)
 
     def answer(
@@ -83,7 +91,7 @@ class Responder:
     ) -> None:
         """Answer the document of a client that was admitted.
 
-        @param request: what L{Dispatcher.read} has made of it, where somebody wanted to see that first.
+        @param request: what L{Dispatcher.read} made of it, if somebody had to look at that first.
         """
         reply = self.dispatcher.dispatch(document, origin, request)
         if type(reply) is not Reply:

@@ -35,7 +35,7 @@ def send_at_once(transport: Any, data: bytes) -> None:
 class DirectTlsTransport(TlsTransport):
     """TLS with the direct path.
 
-    @ivar _due: bytes that are missing of a record that has begun to arrive; -1 once that is not known any more.
+    @ivar _due: bytes still to come of a record that has begun to arrive; -1 once that is unknown.
     """
 
     _due = 0

@@ -1,6 +1,7 @@
 """TLS over a stream, with what Twisted leaves out: half-closed connections, and expiry in resumed sessions."""
 
 import datetime
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.error import CertificateError
@@ -8,6 +9,14 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.protocols.tls import BufferingTLSTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from jsonrpcs_tx.transports.peers import credentials
+
+_REASONS: Final = {
+    "peer did not return a certificate": "no client certificate",
+    "certificate verify failed": "invalid client certificate",
+}
+"""What OpenSSL says of clients that are refused, in the words of the log."""
 
 
 class _HalfClosed(Exception):
@@ -23,9 +32,12 @@ class TlsTransport(BufferingTLSTransport):
 
     A resumed session brings along the client's certificate. If that has expired in the meantime, the connection is
     refused.
+
+    The factory behind it is told of each client that is refused in the handshake, by C{turned_away}.
     """
 
     _half_closed = False
+    _refused = False
 
     def readConnectionLost(self) -> None:
         """The client has closed its sending side below TLS."""
@@ -38,7 +50,21 @@ class TlsTransport(BufferingTLSTransport):
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
         if self._handshakeDone and _has_expired(self._tlsConnection):
+            self._tell("expired client certificate")
             self.failVerification(Failure(CertificateError("the client's certificate has expired")))
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        if reason is not None and not self._handshakeDone and isinstance(reason.value, SSL.Error):
+            self._tell(_refusal(reason.value))
+        super()._tlsShutdownFinished(reason)
+
+    def _tell(self, why: str) -> None:
+        """Tell that the client is refused, and why; empty: it is not, but has left by itself."""
+        if why and not self._refused:
+            self._refused = True
+            site: Any = self.factory
+            transport: Any = self.transport
+            site.wrappedFactory.turned_away(transport.getPeer(), why, credentials(transport))
 
     def _flushReceiveBIO(self) -> None:
         try:
@@ -57,6 +83,15 @@ class TlsTransport(BufferingTLSTransport):
         ):
             raise _HalfClosed
         super()._shutdownTLS()
+
+
+def _refusal(error: SSL.Error) -> str:
+    """Why a client is refused whose handshake has failed; empty where the client has refused, or has left."""
+    reasons = [str(reason) for _, _, reason in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+    if not reasons or any(" alert " in reason or reason == "unexpected eof while reading" for reason in reasons):
+        return ""
+    known = [_REASONS[reason] for reason in reasons if reason in _REASONS]
+    return known[0] if known else f"TLS handshake failed ({reasons[0]})"
 
 
 def _has_expired(connection: SSL.Connection) -> bool:

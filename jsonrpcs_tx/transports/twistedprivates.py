@@ -1,4 +1,4 @@
-"""The private names of Twisted that this package uses: each is listed here, with what becomes of it where it is gone.
+"""The private names of Twisted that this package uses: each is listed here, with what happens if it is missing.
 
 Another release of Twisted may rename or drop them. An override of a method that Twisted no longer calls does nothing,
 and says nothing: so the names are looked for before a server listens (L{require}), and before a direct path is taken
@@ -45,6 +45,7 @@ TLS: Final[Names] = {
         "_handshakeDone",
         "_shutdownTLS",
         "_tlsConnection",
+        "_tlsShutdownFinished",
     ),
 }
 """What TLS needs. Without one, nothing listens for HTTPS: expired certificates of clients might pass."""
@@ -89,7 +90,7 @@ def available(names: Names) -> bool:
 
 
 def require(setting: str, names: Names) -> None:
-    """See that the installed Twisted has all of these names.
+    """Make sure that the installed Twisted has all of these names.
 
     @param setting: what is to be served, for the message.
     @raise StartError: one is missing.

@@ -49,7 +49,7 @@ class UnixPort(unix.Port):
     def startListening(self) -> None:
         """Make the socket, and accept connections. Twisted's would change the mode of whatever file the path names."""
         self.socket, self.file = self._bind()
-        self.socket.setblocking(False)
+        self.socket.setblocking(False)  # noqa: FBT003 # Python's own way
         reserve_descriptor()
         self.factory.doStart()  # type: ignore[union-attr] # it has one
         self.socket.listen(self.backlog)

@@ -12,7 +12,7 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 MAX_UNREAD: Final = 67_108_864
-"""Bytes of replies that may wait in this process for the clients of one listener, the latest reply aside."""
+"""Bytes of replies that may wait in this process for the clients of one listener, not counting the latest reply."""
 
 LARGE: Final = 65_536
 """Bytes that may wait for a client before it is counted."""

@@ -313,7 +313,7 @@ class WorkerProcess(ProcessProtocol):
         self._failures += 1
         how = "ended" if reason.check(error.ProcessDone) else f"ended: {_cause(reason.value)}"
         _log.warn(
-            "worker {worker} {how}; the request in its hands, if any, has no reply; another is started in {delay:g} s",
+            "worker {worker} {how}; the request that it had, if any, gets no reply; another starts in {delay:g} s",
             worker=self._number,
             how=how,
             delay=delay,

@@ -201,7 +201,7 @@ def test_program_s_transport_is_told(clock: Clock) -> None:
     assert told == [False]
 
 
-def test_rules_are_no_variable(clock: Clock) -> None:
+def test_rules_are_not_variables(clock: Clock) -> None:
     """Clients cannot change rules by cfg.*, nor the file that they come from."""
     service = makeService(Settings(), clock)
     assert not {"rule", "rule_file"} & set(service.variables["jsonrpcs"])

@@ -110,7 +110,7 @@ def test_read_rule(line: str, expected: dict[str, Any]) -> None:
     ],
 )
 def test_bad_rule(line: str, says: str) -> None:
-    """What is no rule is refused, with the setting, the text and what is allowed."""
+    """A line that is not a rule is refused, with the setting, the text and what is allowed."""
     with pytest.raises(SettingError, match=re.escape(says)) as caught:
         read_rule(line)
     assert (caught.value.name, caught.value.value) == ("rule", line)
@@ -377,7 +377,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert some._known.cache_info().currsize == 7
 
 
-def test_long_names_take_no_long_time() -> None:
+def test_long_names_are_quick() -> None:
     """A pattern of many stars takes time in proportion to the name."""
     many = rules("udp allow " + "*a" * 20 + "*b")
     short, long = (

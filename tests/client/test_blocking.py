@@ -238,7 +238,7 @@ def test_errors_are_of_one_kind() -> None:
 
 
 def test_restart_real(tmp_path: Path) -> None:
-    """Clients survive a restart of Kamailio, which makes its socket and its FIFO anew."""
+    """Clients survive a restart of Kamailio, which makes its socket and its FIFO again."""
     with Kamailio(tmp_path) as kamailio:
         clients = {transport: Client(target) for transport, target in kamailio_targets(kamailio).items()}
         for client in clients.values():

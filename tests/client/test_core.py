@@ -102,7 +102,7 @@ def test_refused_as_a_whole(code: int) -> None:
     ids=lambda value: repr(value[:20]),
 )
 def test_not_a_reply(document: bytes, reason: str) -> None:
-    """What is no reply is refused with the reason."""
+    """A document that is not a reply is refused with the reason."""
     with pytest.raises(NotReply, match=re.escape(reason)):
         read_reply(document)
 

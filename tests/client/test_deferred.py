@@ -424,7 +424,7 @@ class Strange(Case):
         assert results == list(range(1, 21))
 
     async def test_nonsense(self) -> None:
-        """What is no reply fails the one call that can be meant."""
+        """A document that is not a reply fails the one call that can be meant."""
         _, port = self.listen(lambda server, address: server.send(address, b"nonsense"))
         client = self.client(f"udp:127.0.0.1:{port}", timeout=0.1)
         await self.fails(client.call("a.b"), BadReply, "the reply is not JSON")

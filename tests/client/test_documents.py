@@ -130,6 +130,6 @@ def deep(inner: Any) -> Any:
     ids=lambda value: type(value).__name__,
 )
 def test_no_form_in_json(value: Any) -> None:
-    """What JSON cannot say is refused."""
+    """What JSON cannot express is refused."""
     with pytest.raises((ValueError, TypeError)):
         encode(value)

@@ -86,7 +86,7 @@ def test_option_that_nobody_takes() -> None:
 
 
 def test_password_is_not_shown() -> None:
-    """Neither text nor representation has the password, nor a message about a target that is none."""
+    """Neither text nor representation has the password, nor a message about an invalid target."""
     target = parse_target("https://me:secret@a/b,http://me:secret@c", tls_ca="/ca.pem")
     assert "secret" not in f"{target} {target!r}"
     with pytest.raises(TargetError) as refusal:

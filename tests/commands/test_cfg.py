@@ -246,7 +246,7 @@ def test_spelled_number_out_of_range(call: Call) -> None:
 @pytest.mark.parametrize("digits", [25, 4300, 5000])
 @pytest.mark.parametrize("name", ["bar", "title", "ratio"])
 def test_very_long_numbers(service: Service, name: str, digits: int) -> None:
-    """A number of thousands of digits is taken exactly or refused, and is no bug."""
+    """A number of thousands of digits is taken exactly or refused, without an internal error."""
     number = "9" * digits
     for method in ("set", "seti"):
         document = f'{{"jsonrpc":"2.0","method":"cfg.{method}","params":["foo","{name}",{number}],"id":1}}'

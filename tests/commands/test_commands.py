@@ -77,6 +77,7 @@ def shape(value: Any) -> Any:
     return type(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "params", "reply"), list(recorded()))
 def test_shape(server: Server, method: str, params: list[Any], reply: Any) -> None:
     """A result has the keys, in their order, and the JSON types that Kamailio's has."""
@@ -119,6 +120,7 @@ def test_uptime_when_the_clock_is_set_back(process: InProcess) -> None:
     assert process.call("core.uptime")["uptime"] == 0
 
 
+@pytest.mark.slow
 def test_processes(process: InProcess, server: Server) -> None:
     """The first process is the one that answers, by its process id."""
     first = process.call("core.psx")[0]
@@ -133,6 +135,7 @@ def test_working_directory(process: InProcess, tmp_path: Path, monkeypatch: pyte
     assert process.call("core.pwd") == [str(tmp_path)]
 
 
+@pytest.mark.slow
 def test_arguments(process: InProcess, server: Server) -> None:
     """The arguments are those that the process was started with."""
     assert process.call("core.arg") == sys.argv
@@ -146,6 +149,7 @@ def test_modules(process: InProcess) -> None:
     assert set(modules) >= {name.partition(".")[0] for name in process.service.registry}
 
 
+@pytest.mark.slow
 def test_sockets(server: Server) -> None:
     """The sockets are the addresses that the server listens on, with TLS for HTTPS."""
     protocols = {"udp4": "udp", "udp6": "udp", "tcp": "tcp", "http": "tcp", "https": "tls"}
@@ -179,6 +183,7 @@ def test_most_connections(process: InProcess) -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["http", "tcp"])
 def test_connections(server: Server, transport: str) -> None:
     """An open connection is listed with both its ends, and counted."""
@@ -433,6 +438,7 @@ def test_exec_delta() -> None:
     assert call("core.echo_delta") == ["x"]
 
 
+@pytest.mark.slow
 def test_tls_connections(server: Server) -> None:
     """The connections of HTTPS are listed with their ciphers, and closed by their id."""
     target = our_target(server, "https")

@@ -97,7 +97,7 @@ def test_list_full(service: Service, uri: str, shown: tuple[object, ...]) -> Non
     ]
 
 
-def test_list_of_none(tmp_path: Path) -> None:
+def test_empty_list(tmp_path: Path) -> None:
     """Without destinations the list is empty."""
     assert Service(list_file=tmp_path / "none").call("list") == {"NRSETS": 0, "RECORDS": []}
 

@@ -156,6 +156,7 @@ def test_large_results(service: JsonRpcService, method: str, params: str, least:
     assert min(length for _, length in tries) > least
 
 
+@pytest.mark.slow
 def test_sources_are_read_once(service: JsonRpcService) -> None:
     """However many patterns there are, what was counted elsewhere is collected once a call."""
     collected: list[int] = []
@@ -167,6 +168,7 @@ def test_sources_are_read_once(service: JsonRpcService) -> None:
         service.counters.sources.pop()
 
 
+@pytest.mark.slow
 def test_counters_come_once(service: JsonRpcService) -> None:
     """A counter that several patterns name is listed once, in the order of the patterns."""
     document = b'{"jsonrpc":"2.0","method":"stats.get_statistics","params":["c2","bulk:","c2","all","c2"],"id":1}'
@@ -199,6 +201,7 @@ def test_separators_in_strings(text: str) -> None:
     assert len(request.params) == 2
 
 
+@pytest.mark.slow
 def test_set_state_of_all(service: JsonRpcService) -> None:
     """Setting the state of 10,000 destinations at once takes as long as setting one, for each."""
     for state, letters in (("ip", "IP"), ("a", "AX")):
@@ -208,7 +211,7 @@ def test_set_state_of_all(service: JsonRpcService) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"[%s", b"[%s,]", b"[%s]]", b'["\xff",%s]'])
-def test_too_many_values_of_no_json(broken: bytes) -> None:
+def test_too_many_values_in_broken_json(broken: bytes) -> None:
     """What is not JSON is a parse error, however many values it holds."""
     read = Envelope().read(broken % b",".join([b"[1]"] * MAX_VALUES))
     assert isinstance(read, Malformed)

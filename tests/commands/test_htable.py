@@ -190,7 +190,7 @@ def test_stats(call: Call) -> None:
     ],
 )
 def test_usage(call: Call, method: str, given: int, text: str) -> None:
-    """Parameters that are missing, or are no names, are answered with the reference's text, for each command."""
+    """Parameters that are missing, or are not names, are answered with the reference's text, for each command."""
     for params in (["a", "k", "v", 1][:count] for count in range(given)):
         assert call(method, *params) == (500, text)
     assert call(method, 5, "k", 1, 1) == (500, text)

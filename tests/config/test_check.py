@@ -82,8 +82,8 @@ def plant_modparams(directory: Path) -> Planted:
     return ["--modparams", "kamailio.cfg", *options], [
         "kamailio.cfg:2: transport: 99 is not allowed",
         "kamailio.cfg:3: fifo_timout: no such setting; did you mean fifo_timeout?",
-        "kamailio.cfg:4: fifo_reply_dir: ",
-        "kamailio.cfg:5: dgram_mode: '0999' is not allowed",
+        "kamailio.cfg:4: fifo_reply_dir: 'UNDEFINED' has no value",
+        "kamailio.cfg:5: dgram_mode: '0999' has the wrong type",
         "kamailio.cfg:7: htable: '=>size=4' is not allowed",
         "kamailio.cfg:8: ds_probing_mode: 4 is not allowed",
         "pretty_format: '2' is not allowed",
@@ -212,7 +212,7 @@ def plant_modules(directory: Path) -> Planted:
             "empty_commands",
             "taken_commands",
         ]
-        htable = ["a=>size=4", "b=>colour=3",
+        htable = ["a=>size=4", "b=>size=x",
             "a"]
         htable_db = "text"
         tls_certificate = "cert.pem"
@@ -235,7 +235,7 @@ def plant_modules(directory: Path) -> Planted:
         r"settings\.toml:5: commands: 'broken_commands' is not allowed.*division by zero.*",
         r"settings\.toml:6: commands: 'empty_commands' is not allowed.*holds no commands.*",
         r"settings\.toml:7: commands: 'taken_commands' is not allowed.*core\.echo.*",
-        "settings.toml:9: htable: 'b=>colour=3' is not allowed",
+        "settings.toml:9: htable: 'b=>size=x' is not allowed",
         "settings.toml:10: htable: 'a' is not allowed; allowed: each table once",
         "settings.toml:11: htable_db: ./text: not a file of hash tables",
         "settings.toml:13: tls_private_key: ./other.key: not the key of ./cert.pem",

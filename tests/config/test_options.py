@@ -171,7 +171,7 @@ def test_show_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
     assert f"fifo_mode = 0o600  # modparam {tmp_path}/k.cfg:2\n" in shown
     assert f'dgram_socket = ["a"]  # {tmp_path}/s.toml:1\n' in shown
     assert "debug = 3  # option\n" in shown
-    assert "transport = 4  # follows from others\n" in shown
+    assert "transport = 6  # default\n" in shown
     assert 'dialect = "kamailio"  # default\n' in shown
     (tmp_path / "shown.toml").write_text(shown)
     assert parse("-c", f"{tmp_path}/shown.toml") == parse(*words)

@@ -1,5 +1,6 @@
 """The bytes that clients made for Kamailio send, and what each of them demands of the reply."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -50,7 +51,7 @@ Check = Callable[[Reply], object]
 
 @attrs.frozen
 class Case:
-    """What a client sends, how, and what it demands; a check that returns False has failed, too.
+    """What a client sends, how, and what it demands; a check that returns False has failed as well.
 
     @ivar request: with C{HOST} for the address that it is sent to.
     """
@@ -76,8 +77,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def over_http(server: Server, request: bytes, transport: str = "http") -> Reply:
     address = server.addresses[transport]
-    with socket.create_connection(address, PATIENCE) as plain:
-        connection = plain if transport == "http" else unverified().wrap_socket(plain)
+    with contextlib.ExitStack() as stack:
+        connection = stack.enter_context(socket.create_connection(address, PATIENCE))
+        if transport == "https":
+            connection = stack.enter_context(unverified().wrap_socket(connection))
         connection.sendall(request.replace(b"HOST", b"%s:%d" % (address[0].encode(), address[1])))
         response = http.client.HTTPResponse(connection)
         response.begin()
@@ -102,7 +105,7 @@ def over_unix(server: Server, request: bytes) -> Reply:
 
 
 def over(transport: str) -> Send:
-    """UDP is connected, too."""
+    """UDP sockets are connected as well."""
     return lambda server, request: Reply(server.call(transport, request))
 
 

@@ -173,7 +173,7 @@ def test_facts(rules: tuple[str, ...]) -> None:
 
 
 def test_nothing_known() -> None:
-    """Of a caller of whom nothing is known, a call tells the transport; without params and id, it has none."""
+    """If nothing is known of a caller, a call still tells the transport; without params and id, it has neither."""
     Served(noting).dispatcher.dispatch(b'{"jsonrpc":"2.0","method":"note"}', Origin("test"))
     (call,) = calls
     assert call is not None

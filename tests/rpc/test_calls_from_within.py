@@ -137,7 +137,7 @@ def test_values_are_copies(service: JsonRpcService) -> None:
         (["apple", "x"], "parameter price is 'x'; allowed: double"),
         (["apple", 1, 1, 1], "parameter 4 is one too many; allowed: item, price, count"),
         ({"item": "apple", "prise": 1}, "parameter prise is not known; allowed: item, price, count"),
-        (["apple", object()], "a value of type builtins.object: JSON cannot say it"),
+        (["apple", object()], "a value of type builtins.object: JSON cannot express it"),
     ],
 )
 def test_parameters_that_do_not_fit(service: JsonRpcService, params: Any, reason: str) -> None:

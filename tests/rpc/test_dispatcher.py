@@ -110,7 +110,7 @@ def returner(value: object, **options: Any) -> Callable[[], object]:
     ("code", "text"), [(400, "No Such Set"), (-1, ""), (0, 'é\n"\\'), (10**30, "x"), (200, "OK"), (500, "a" * 70_000)]
 )
 def test_fault(clock: Clock, log: list[LogEvent], code: int, text: str) -> None:
-    """A Fault is answered with its code and text, and is no matter for the log."""
+    """A Fault is answered with its code and text, and is not logged."""
     for dialect in DIALECTS.values():
         assert Caller(clock, raiser(Fault(code, text)), dialect=dialect).call("m") == (code, text)
     assert log == []
@@ -187,7 +187,7 @@ def test_command_of(clock: Clock) -> None:
 )
 @pytest.mark.parametrize("later", [False, True])
 def test_fault_that_cannot_be_written(clock: Clock, fault: Fault, later: bool) -> None:
-    """A Fault whose text JSON cannot say is answered all the same: the name of a file may be such a text."""
+    """A Fault whose text JSON cannot express is answered all the same: the name of a file may be such a text."""
     if later:
         code, _ = now(Caller(clock, returner(fail(fault))).start("later"))
     else:
@@ -237,8 +237,8 @@ CYCLIC.append(CYCLIC)
     "value", [object(), {None: 1}, "\ud800", 1j, CYCLIC, print], ids=lambda value: type(value).__name__
 )
 @pytest.mark.parametrize("later", [False, True])
-def test_result_that_is_no_json(clock: Clock, log: list[LogEvent], value: object, later: bool) -> None:
-    """A result that JSON cannot say is a bug of the command."""
+def test_result_that_json_cannot_express(clock: Clock, log: list[LogEvent], value: object, later: bool) -> None:
+    """A result that JSON cannot express is a bug of the command."""
     answer = (
         now(Caller(clock, returner(succeed(value))).start("later"))
         if later
@@ -533,8 +533,10 @@ def test_notification(clock: Clock, log: list[LogEvent]) -> None:
         ran.append(1)
 
     caller = Caller(clock, count, raiser(ValueError()), returner(object()), dialect=JSONRPC2)
-    for method in ("count", "m", "later", "nope"):
-        assert caller.send(NOTIFICATION % method) == Reply(b"", 204, "No Content")
+    assert caller.send(NOTIFICATION % "count") == Reply(b"", 204, "No Content")
+    for method in ("m", "later", "nope"):
+        reply = caller.send(NOTIFICATION % method)
+        assert (reply.body, reply.fault) == (b"", True)  # the program learns of it, the client does not
     assert caller.send(f"[{NOTIFICATION % 'count'},{NOTIFICATION % 'nope'}]").body == b""
     assert caller.send(f"[{NOTIFICATION % 'count'},1]").body.count(b"jsonrpc") == 1
     assert (len(ran), len(log)) == (3, 2)
@@ -584,8 +586,8 @@ def test_pretty_format(clock: Clock) -> None:
     assert caller.send("{").body.startswith(b'{\n\t"jsonrpc":\t"2.0",\n\t"error":\t{\n\t\t"code":\t-32700,\n')
 
 
-def test_too_many_at_work() -> None:
-    """Beyond the limit of asynchronous commands at work another gets 503, and is not begun or is cancelled."""
+def test_too_many_in_progress() -> None:
+    """Beyond the limit of asynchronous commands in progress, another one gets 503, and is not begun or is cancelled."""
     waiting: list[Deferred[int]] = []
 
     @command("declared")

@@ -89,7 +89,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
 
 
 def malformed(document: bytes, dialect: Dialect = KAMAILIO) -> tuple[Error, Any]:
-    """The error and the id of a document that is no request."""
+    """The error and the id of an invalid request."""
     decoded = Envelope(dialect).read(document)
     assert isinstance(decoded, Malformed), decoded
     assert decoded.reason
@@ -153,7 +153,7 @@ def test_member_of_any_type(dialect: Dialect, member: str, value: str) -> None:
     ],
 )
 def test_no_request(dialect: Dialect, document: bytes, id: object) -> None:
-    """JSON that lacks a member of a request, or is no object, is an Invalid Request."""
+    """JSON that lacks a member of a request, or is not an object, is an Invalid Request."""
     assert malformed(document, dialect) == (dialect.invalid_request, id)
 
 
@@ -184,7 +184,7 @@ def test_cut_anywhere(dialect: Dialect, document: bytes) -> None:
     ],
 )
 def test_no_json(dialect: Dialect, place: bytes, literal: bytes) -> None:
-    """What is no JSON in UTF-8 is a Parse error wherever it stands, in members that are skipped, too."""
+    """What is not JSON in UTF-8 is a Parse error wherever it is, even in members that are skipped."""
     assert malformed(place % literal, dialect) == (dialect.parse_error, None)
 
 
@@ -255,7 +255,7 @@ def test_integer_id(number: int) -> None:
 
 
 def test_integer_id_beyond_python(dialect: Dialect) -> None:
-    """An integer with more digits than Python converts comes back exact, too."""
+    """An integer with more digits than Python converts comes back exact as well."""
     for literal in ("1" + "0" * 5000, "-" + "7" * 60_000):
         assert reply_id(literal, dialect) == literal
 
@@ -294,7 +294,7 @@ def test_no_id() -> None:
 
 @given(json_values)
 def test_result(value: Any) -> None:
-    """What JSON can say is written compactly, in unescaped UTF-8, and without loss."""
+    """What JSON can express is written compactly, in unescaped UTF-8, and without loss."""
     body = Envelope.result(value, None)
     assert json.loads(body) == {"jsonrpc": "2.0", "result": value, "id": None}
     assert b"\n" not in body
@@ -315,7 +315,7 @@ def test_no_nan(number: float | Decimal, wrap: Any) -> None:
 
 @pytest.mark.parametrize("value", ["\ud800", {"\udfff": 1}, object(), {None: 1}, {(1, 2): 3}, 1j])
 def test_no_result(value: object) -> None:
-    """What JSON cannot say is refused."""
+    """What JSON cannot express is refused."""
     with pytest.raises((TypeError, ValueError)):
         Envelope.result(value, 1)
 
@@ -436,7 +436,7 @@ def test_reply_name_of_anything(document: bytes) -> None:
 
 
 @pytest.mark.parametrize("unit", [b'"reply_name":', b'"reply_name" ', b'"reply_name":"\\', b'"reply_name":"', b'\\"'])
-def test_reply_name_in_no_time(unit: bytes) -> None:
+def test_reply_name_is_found_quickly(unit: bytes) -> None:
     """A broken document at the size limit does not make the search for the reply_name slow."""
     started = process_time()
     document = b"{" + unit * (65_456 // len(unit))

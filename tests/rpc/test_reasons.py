@@ -94,7 +94,7 @@ def test_no_data(dialect: Dialect) -> None:
     ],
 )
 def test_unwritable_data(dialect: Dialect, data: object, word: str) -> None:
-    """Data that JSON cannot say is left out, and logged as the internal error that it is; code and text stay."""
+    """Data that JSON cannot express is left out, and logged as the internal error that it is; code and text stay."""
     events: list[LogEvent] = []
     with observed(events.append):
         assert error(raising(Fault(400, "No", data)), (), dialect) == {"code": 400, "message": "No"}

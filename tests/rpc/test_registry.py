@@ -245,8 +245,8 @@ def test_bad_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, 5, b"m", taking(int)], ids=["None", "number", "bytes", "no parentheses"])
-def test_name_is_no_string(name: Any) -> None:
-    """A decorator without parentheses, or whose name is no string, is refused with a message that says so."""
+def test_name_is_not_a_string(name: Any) -> None:
+    """A decorator without parentheses, or whose name is not a string, is refused with a message that says so."""
     with pytest.raises((TypeError, ValueError), match=r"(?s)command.* name.*test_registry\.py:\d+\)|without a name"):
         command(name)
 

@@ -245,6 +245,7 @@ def test_description() -> None:
         "help": "Sells fruit. Deprecated: use fruit.trade.",
         "deprecated": "use fruit.trade",
         "asynchronous": True,
+        "changes": True,
         "stateless": False,
         "interval": 1,
         "lock": "shop",

@@ -51,12 +51,14 @@ def test_stored(server: Server, stored: Path, transport: str) -> None:
     assert stat.S_IMODE((stored / "out.json").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_whole_path(server: Server, stored: Path) -> None:
     """The name may come with the directory's path, as a client of Kamailio gives it."""
     assert server.call("unix", storing(f"{stored}/out.json")) == STORED
     assert (stored / "out.json").read_bytes() == ECHO_REPLY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["http", "https"])
 def test_http(server: Server, stored: Path, transport: str) -> None:
     """Over HTTP the member is ignored, as in Kamailio."""
@@ -64,6 +66,7 @@ def test_http(server: Server, stored: Path, transport: str) -> None:
     assert os.listdir(stored) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path", ["", ".", "..", "../out", "/etc/passwd", "a/b", "a\0b", "/", "stored/out", "x" * 300, "." + "0" * 16]
 )
@@ -74,6 +77,7 @@ def test_other_paths(server: Server, stored: Path, path: str) -> None:
     assert not (server.directory / "out").exists()
 
 
+@pytest.mark.slow
 def test_links(server: Server, stored: Path) -> None:
     """A link is replaced, not followed."""
     victim = server.directory / "victim"
@@ -86,6 +90,7 @@ def test_links(server: Server, stored: Path) -> None:
         (stored / "out.json").unlink()
 
 
+@pytest.mark.slow
 def test_directory_in_the_way(server: Server, stored: Path) -> None:
     """A directory of that name stays, and nothing is left beside it."""
     (stored / "out.json").mkdir()
@@ -93,6 +98,7 @@ def test_directory_in_the_way(server: Server, stored: Path) -> None:
     assert os.listdir(stored) == ["out.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id", "told"),
     [
@@ -110,6 +116,7 @@ def test_ids(server: Server, stored: Path, id: bytes, told: bytes) -> None:
     assert server.call("unix", storing("out.json", document)) == STORED.replace(b"1\n", told + b"\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "document",
     [
@@ -126,6 +133,7 @@ def test_errors_are_not_stored(server: Server, stored: Path, document: bytes) ->
     assert (stored / "out.json").read_bytes() == ECHO_REPLY
 
 
+@pytest.mark.slow
 def test_bytes_that_are_not_utf8(server: Server, stored: Path) -> None:
     """A name that is not UTF-8 is a parse error, and the server reads on."""
     document = storing("NAME").replace(b"NAME", b"a\xff")
@@ -135,7 +143,13 @@ def test_bytes_that_are_not_utf8(server: Server, stored: Path) -> None:
     assert os.listdir(stored) == []
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: socket.socket(socket.AF_UNIX).bind(str(path))])
+def bind_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [os.mkfifo, bind_socket])
 def test_special_file_in_the_way(server: Server, stored: Path, make: Callable[[Path], None]) -> None:
     """A FIFO or socket of that name, which would block whoever opens it, is replaced unopened."""
     make(stored / "out.json")
@@ -172,6 +186,7 @@ def test_denied(tmp_path: Path) -> None:
         assert os.listdir(tmp_path / "stored") == []
 
 
+@pytest.mark.slow
 def test_room(stored: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many files, and so many bytes in all; within that, those that are there are replaced."""
     monkeypatch.setattr(store, "MAX_FILES", 2)
@@ -199,6 +214,7 @@ def test_leftovers(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == sorted(names[1:])
 
 
+@pytest.mark.slow
 def test_disk_full(server: Server, stored: Path) -> None:
     """Where there is no room, the older file stays, the client is told, and the server goes on."""
     assert server.call("unix", storing("out.json")) == STORED

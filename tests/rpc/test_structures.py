@@ -329,7 +329,7 @@ def test_result(dialect: Dialect, value: object, annotation: Any, result: object
 
 
 class Unknown:
-    """What JSON cannot say."""
+    """What JSON cannot express."""
 
 
 class Holder(msgspec.Struct):
@@ -357,7 +357,8 @@ class Holder(msgspec.Struct):
     ],
 )
 def test_refused_result(dialect: Dialect, value: object, word: str) -> None:
-    """A result that JSON cannot say is an internal error, however deeply it lies; the log names its type or value."""
+    """A result that JSON cannot express is an internal error, however deeply it lies; the log names its type or
+    value."""
     events: list[LogEvent] = []
     with observed(events.append):
         error = answer(giving(value), dialect=dialect)["error"]

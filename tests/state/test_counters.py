@@ -33,7 +33,7 @@ def test_removal() -> None:
     counters.remove("shop")
     assert counters.groups() == ["stock"]
     for name in (None, "orders"):
-        with pytest.raises(ValueError, match=f"counter shop:{name or r'[*]'}: there is none"):
+        with pytest.raises(ValueError, match=f"counter shop:{name or r'[*]'}: there is no such counter"):
             counters.remove("shop", name)
 
 

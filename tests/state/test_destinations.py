@@ -339,7 +339,7 @@ def test_by_relative_weight() -> None:
 
 
 def test_none() -> None:
-    """Where none is live, or there is no such set, every way of picking says so."""
+    """If no destination is live, or the set does not exist, every way of picking says so."""
     sets = DestinationSets()
     with pytest.raises(NoDestination, match="there is no set 5"):
         sets[5]

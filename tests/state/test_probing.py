@@ -337,7 +337,7 @@ class RoundTests(SynchronousTestCase):
         assert self.destination.letters == "AX"
 
     def test_never_pinged(self) -> None:
-        """With its first probe a destination is no longer one that never was."""
+        """After its first probe a destination no longer counts as never probed."""
         for status, letters in (("200 OK", "AX"), ("503 No", "IX")):
             self.start(state=NEVER_PINGED, ds_probing_mode=1)
             assert self.destination.letters == "AN"
@@ -374,7 +374,8 @@ class RoundTests(SynchronousTestCase):
         assert changes == [("AP", "IP"), ("IP", "AP")]
 
     def test_set_removed_meanwhile(self) -> None:
-        """An answer for a set that is no more does no harm; when the destination is there again, it is probed again."""
+        """An answer for a set that no longer exists does no harm; when the destination is there again, it is probed
+        again."""
         self.start()
         self.network.advance(10)
         self.sets.remove(1, self.destination.uri)
@@ -483,7 +484,7 @@ class ServiceTests(LoopbackCase):
     test_no_name.timeout = PATIENCE  # type: ignore[attr-defined] # trial's way
 
     async def test_list_replaced_meanwhile(self) -> None:
-        """An answer for a destination of a list that is no more changes nothing of the new one."""
+        """An answer for a destination of a former list changes nothing in the new one."""
         peer, port = self.listen()
         sets = DestinationSets()
         uri = f"sip:127.0.0.1:{port}"

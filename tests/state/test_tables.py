@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.state.tables import LEAST, MOST, MOST_SECONDS, Definition, Table, Tables, read_definition
+from tests.support.logs import warnings
 
 WALL = 1_700_000_000.0
 
@@ -48,9 +50,8 @@ def test_definition(text: str, definition: Definition) -> None:
         ("", "a name"),
         ("=>size=4", "a name"),
         ("x y=>size=4;", "a name"),
-        ("a=>foo=1;", "'foo=1'"),
-        ("a=>colour=1;", "size, autoexpire, initval, updateexpire"),
-        ("a=>size=4;;", "''"),
+        ("a=>=1;", "'=1'"),
+        ("a=>size=4;;", "size, autoexpire, initval, updateexpire, not ''"),
         ("a=>size=4;size=5;", "once"),
         ("a=>size;", "not ''"),
         ("a=>size=abc;", "not 'abc'"),
@@ -68,6 +69,16 @@ def test_bad_definition(text: str, says: str) -> None:
         read_definition(text)
     assert str(caught.value).startswith(f"htable: {text!r} is not allowed; allowed: ")
     assert says in caught.value.allowed
+
+
+def test_unknown_attributes() -> None:
+    """An attribute that only other versions of Kamailio have is ignored with a warning that names those there are."""
+    with capturedLogs() as events:
+        assert read_definition("a=>size=5;colour=1;foo;autoexpire=2") == Definition("a", 5, 2)
+    known = "known: size, autoexpire, initval, updateexpire"
+    assert warnings(events) == [
+        f"htable: a: unknown attribute {name} is ignored; {known}" for name in ("colour", "foo")
+    ]
 
 
 def test_name_twice(tables: Tables) -> None:

@@ -236,8 +236,8 @@ def test_path_that_cannot_be(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "row", ["('a', 'k', 1.5, NULL)", "('a', 'k', x'00', NULL)", "('a', x'00', 1, NULL)", "('a', 'k', 1, 'soon')"]
 )
-def test_row_that_is_no_item(path: Path, row: str) -> None:
-    """A row that somebody else wrote and that is no item stops the start, and is still there after the stop."""
+def test_row_that_is_not_an_item(path: Path, row: str) -> None:
+    """A row that somebody else wrote and that is not an item prevents the start, and is still there afterwards."""
     TableStore(str(path)).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"INSERT INTO item VALUES {row}")

@@ -118,6 +118,8 @@ class Server:
             self.process.kill()
             raise
         self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         return status
 
     def wait_for_log(self, pattern: str, after: int = 0) -> str:

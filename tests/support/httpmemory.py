@@ -5,8 +5,10 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.access.control import AccessControl
@@ -97,3 +99,9 @@ class Connection:
         counters = {f"{c.group}:{c.name}": c.read() for c in self.dispatcher.counters.select("all")}
         ended = self.transport.disconnecting, getattr(self.transport, "disconnected", False)
         return written, *ended, counters
+
+    def end(self) -> tuple[bytes, bool, bool, dict[str, int]]:
+        """L{fate}; then the client leaves, so that nothing of the connection stays open."""
+        fate = self.fate()
+        self.channel.connectionLost(Failure(ConnectionDone()))
+        return fate

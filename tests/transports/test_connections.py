@@ -122,6 +122,7 @@ def test_line(narrow: Server, end: bytes, expected: bytes) -> None:
     assert exchange(narrow.addresses["tcp"], ECHO + end) == ECHO_REPLY + expected
 
 
+@pytest.mark.slow
 def test_backlog(narrow: Server) -> None:
     """More connections than there may be wait, and are served in their turn."""
     with contextlib.ExitStack() as stack:

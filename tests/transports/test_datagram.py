@@ -197,7 +197,7 @@ class EveryKind:
         await self.assert_answers(client)
 
     async def test_method_of_another_type(self: Any) -> None:
-        """A method that is no string, on which the reference dies, gets -32600."""
+        """A method that is not a string, on which the reference dies, gets -32600."""
         client = self.client()
         self.send(client, b'{"jsonrpc":"2.0","method":1,"id":1}')
         assert (await client.reply())["error"]["code"] == -32600
@@ -349,7 +349,7 @@ class UnixTests(EveryKind, DatagramCase):
         assert self.dropped() == 0
 
     async def test_too_large_behind_others(self) -> None:
-        """A reply too large for a datagram becomes an error when it has to wait for a full client, too."""
+        """A reply too large for a datagram also becomes an error when it has to wait for a full client."""
         full = self.client("full")
         requests = [request("test.echo", number, id=number) for number in range(QUEUE + 20)]
         await self.send_all(full, [*requests, request("test.big", MORE_THAN_ANY_DATAGRAM, id="big")])

@@ -22,7 +22,7 @@ from tests.support.documents import request
 from tests.support.logs import warnings
 
 ENOUGH = 8
-"""Datagrams that every queue has room for, that of a Unix socket, too."""
+"""Datagrams that every queue has room for, even that of a Unix socket."""
 
 
 def test_available() -> None:

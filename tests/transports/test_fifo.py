@@ -168,7 +168,7 @@ class RequestTests(FifoCase):
         await self.assert_answers()
 
     async def test_garbage(self) -> None:
-        """What is no document at all harms nothing."""
+        """Garbage does no harm."""
         for garbage in (b":uptime:a\n\n", b"\0" * 100, b"}]", b'"reply_name":"x"', b"\xff\xfe", bytes(range(256))):
             self.write(garbage + b"\n}")
             await self.turns()
@@ -212,7 +212,7 @@ class UnfinishedTests(FifoCase):
         await self.assert_answers()
 
     async def test_too_long_in_one_write(self) -> None:
-        """A document beyond the size limit gets -32700 when it comes in one write, too, and is not run."""
+        """A document beyond the size limit gets -32700 and is not run, even when it comes in one write."""
         reader = self.reader("a")
         self.write(b'{"reply_name":"a",' + request("test.echo", "x" * 1000)[1:])
         assert await reader.reply() == PARSE_ERROR
@@ -403,7 +403,7 @@ class ReplyNameTests(FifoCase):
         assert replies._check.cache_info().currsize == 1
 
     async def test_name_types(self) -> None:
-        """A reply_name that is no string is no name, and harms nothing."""
+        """A reply_name that is not a string does not count as a name, and does no harm."""
         names: tuple[object, ...] = (1, None, True, [], {}, ["a"])
         for name in names:
             self.write(request("test.echo", 1, reply_name=name))

@@ -124,7 +124,7 @@ class OwnershipTests(FilesCase):
                 assert not os.path.lexists(self.path)
 
     def test_impossible_owner(self) -> None:
-        """A number that no user can have is refused like any other wrong owner, and no file stays behind."""
+        """A number that no user can have is refused like any other wrong owner, and no file is left behind."""
         for prefix, make in self.each():
             for number in (2**32 - 1, 2**32, 2**64):
                 assert re.search(
@@ -133,7 +133,8 @@ class OwnershipTests(FilesCase):
                 assert not os.path.lexists(self.path)
 
     def test_owner_without_right(self) -> None:
-        """An ordinary user cannot give files to root: that is refused in words, and no file stays behind."""
+        """An ordinary user cannot give files to root: that is refused with a clear error, and no file is left
+        behind."""
         self.directory.parent.chmod(0o755)
         self.directory.chmod(0o777)
         for prefix, make in self.each():
@@ -242,7 +243,7 @@ class SwapTests(FilesCase):
             made.open(os.O_RDWR | os.O_NONBLOCK)
 
     def test_while_it_is_removed(self) -> None:
-        """Where the directory becomes a link while the file is removed, none of that name is removed elsewhere."""
+        """Where the directory becomes a link while the file is removed, no file of that name is removed elsewhere."""
         elsewhere = self.directory / "elsewhere"
         elsewhere.mkdir()
         (elsewhere / "made").write_text("precious")
@@ -414,5 +415,5 @@ class OwnFileTests(FilesCase):
         with ordinary_user(), capturedLogs() as events:
             made.remove()
         self.directory.chmod(0o755)
-        assert warnings(events) == [f"{self.path} stays behind: Permission denied"]
+        assert warnings(events) == [f"{self.path} is left behind: Permission denied"]
         assert made.is_there()

@@ -91,14 +91,14 @@ class DocumentsTests(SynchronousTestCase):
             assert Framer(LIMIT).feed(document * count) == [document] * count
 
     def test_blanks(self) -> None:
-        """Blanks are no document, and nothing that is waited for."""
+        """Blanks are not a document, nor the beginning of one."""
         framer = Framer(LIMIT)
         assert framer.feed(b" \r\n\t" * 100) == []
         assert not framer.unfinished
         assert framer.give_up() == []
 
     def test_garbage(self) -> None:
-        """What is no document is handed out without its blanks, and the document behind it too."""
+        """Garbage is handed out without its blanks, and so is the document behind it."""
         framer = Framer(LIMIT)
         assert framer.feed(b"\n:core.uptime:x \n" + REQUEST) == [b":core.uptime:x", REQUEST]
         assert framer.feed(b"}]null") == [b"}]null"]

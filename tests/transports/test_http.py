@@ -39,7 +39,7 @@ class RequestTests(HttpCase):
         assert set(response.headers) == USUAL_HEADERS
 
     async def test_get_with_body(self) -> None:
-        """A request by GET with a body is answered, too."""
+        """A GET request with a body is answered as well."""
         response = await self.ask(http_request(ECHO, method="GET"))
         assert (response.status, response.body) == (200, ECHO_REPLY)
 
@@ -84,7 +84,7 @@ class RequestTests(HttpCase):
         await self.assert_answers(client)
 
     async def test_no_requests(self) -> None:
-        """A document that is no request gets 400 and the JSON-RPC error as JSON."""
+        """An invalid request gets 400 and the JSON-RPC error as JSON."""
         client = await self.connect()
         form = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n{}\r\n--x--\r\n'
         for body in (b"", b"{", b"a=1&b=%41", form, b"\xff", b'{"jsonrpc":"2.0","method":"a'):
@@ -250,7 +250,7 @@ class StatusTests(HttpCase):
         assert (response.status, response.reason) == (500, b"Method Not Found")
 
     async def test_jsonrpc2(self) -> None:
-        """In dialect jsonrpc2 the status is 200 whatever happens, also where there is no reply."""
+        """In dialect jsonrpc2 the status is 200 whatever happens, even without a reply."""
         self.serve(dialect="jsonrpc2")
         client = await self.connect()
         for body in (document("test.fault", 404, "No"), document("no.such"), b"{", b"1", b""):
@@ -266,7 +266,7 @@ class StatusTests(HttpCase):
         await self.assert_answers(client)
 
     async def test_no_content(self) -> None:
-        """With http_notification 204 that is the status where there is no reply."""
+        """With http_notification 204 that is the status if there is no reply."""
         self.serve(dialect="jsonrpc2", http_notification=204)
         client = await self.connect()
         for body in (NOTIFICATION, b"[" + NOTIFICATION + b"]"):
@@ -336,7 +336,7 @@ class ConnectionTests(HttpCase):
         await self.assert_answers(client)
 
     async def test_request_while_another_waits(self) -> None:
-        """A request that comes later, while the command before it is at work, is answered behind it."""
+        """A request that comes while the command before it is in progress is answered after it."""
         client = await self.connect()
         client.write(http_request(document("test.wait")))
         slow = await self.commands.started.get()
@@ -377,8 +377,8 @@ class ConnectionTests(HttpCase):
                 assert (await client.response()).body == ECHO_REPLY
             assert await client.end() == b""
 
-    async def test_not_idle_while_at_work(self) -> None:
-        """A connection whose command is at work is not idle."""
+    async def test_not_idle_while_in_progress(self) -> None:
+        """A connection whose command is in progress is not idle."""
         self.serve(http_timeout=0.1)
         client = await self.connect()
         client.write(http_request(document("test.wait")))
@@ -476,7 +476,7 @@ class AbuseTests(HttpCase):
         (stream,) = [one for one in self.service.streams() if one.connections.accepted]
         assert stream.connections.accepted == len(replies)
 
-    async def test_too_many_at_work(self) -> None:
+    async def test_too_many_in_progress(self) -> None:
         """A newcomer waits while the command of another is in progress, and while another's reply is unread."""
         self.patch(connections, "IDLE_GRACE", 0)
         self.serve(max_connections=1)
@@ -598,7 +598,7 @@ class AbuseTests(HttpCase):
         assert 0 < sum(counter.bytes_sent.value for counter in traffic) < 60_000_000
 
     async def test_bare_line_feeds(self) -> None:
-        """Lines that end with a line feed alone are no lines: what ends none in time gets no answer."""
+        """A line feed alone does not end a line: a head that never ends gets no answer."""
         self.serve(http_timeout=0.3)
         client = await self.connect()
         client.write(http_request(ECHO).replace(b"\r\n", b"\n"))
@@ -670,7 +670,8 @@ class AsynchronousTests(HttpCase):
         await self.assert_answers(await self.connect())
 
     async def test_client_gone_behind_a_backlog(self) -> None:
-        """One is cancelled, too, whose client has sent so much behind it that it is read no more, and has left."""
+        """A command is also cancelled if its client has sent so much behind it that reading is paused, and then
+        leaves."""
         self.patch(departures, "INTERVAL", 0.02)
         for abort in (True, False):
             client = await self.connect()

@@ -108,7 +108,7 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
     for place in range(1, len(stream), step):
         pieces = stream[:place], stream[place:]
         general, fast = (Connection(site, dialect).feed(*pieces) for site in (JsonRpcSite, DirectSite))
-        assert fast.fate() == general.fate(), f"cut at {place}"
+        assert fast.end() == general.end(), f"cut at {place}"
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_any_connection(names: list[str], places: list[int], options: dict[str, 
     bounds = sorted({0, len(stream), *(place for place in places if place < len(stream))})
     pieces = [stream[start:end] for start, end in itertools.pairwise(bounds)]
     general, fast = (Connection(site, **options).feed(*pieces) for site in (JsonRpcSite, DirectSite))
-    assert fast.fate() == general.fate()
+    assert fast.end() == general.end()
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_each_between_others(options: dict[str, Any]) -> None:
     """Every request between two ordinary ones, each in a piece of its own, ends the same on both paths."""
     for name, data in ALL_REQUESTS.items():
         general, fast = (Connection(site, **options).feed(post(), data, post()) for site in (JsonRpcSite, DirectSite))
-        assert fast.fate() == general.fate(), name
+        assert fast.end() == general.end(), name
 
 
 LATER = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')

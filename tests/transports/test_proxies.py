@@ -41,7 +41,7 @@ def client(peer: str | None = "127.0.0.1", proxies: Proxies = PROXIES, **values:
     ],
 )
 def test_forwarded_for(value: str, expected: str) -> None:
-    """X-Forwarded-For: the last address that is no proxy's counts."""
+    """X-Forwarded-For: the last address that is not a proxy's counts."""
     assert client(x=value) == expected
 
 

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import tempfile
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -103,9 +104,16 @@ class ReadGroupTests(TestCase):
         port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1")
         group = group_reads(port, "test", reactor)
         assert group is not None
-        self.addCleanup(group.close)
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.end(group)))
         self.addCleanup(port.stopListening)
         return port, group
+
+    async def end(self, group: ReadGroup) -> None:
+        """Close a group after its connections."""
+        for connection in tuple(group._connections.values()):
+            connection.abortConnection()
+        await until(lambda: not group._connections)
+        group.close()
 
     async def connect(self, port: Any) -> Client:
         client: Client = await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), Client())
@@ -235,17 +243,19 @@ class ReadGroupTests(TestCase):
             assert len(read) == count
 
     async def test_other_ports(self) -> None:
-        """A port that is none of TCP is left alone."""
-        port = await UNIXServerEndpoint(reactor, os.path.abspath(self.mktemp())).listen(Factory.forProtocol(Echo))
+        """A port other than TCP is left alone."""
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        port = await UNIXServerEndpoint(reactor, f"{directory.name}/socket").listen(Factory.forProtocol(Echo))
         assert group_reads(port, "test", reactor) is None
         stopped: Deferred[None] = port.stopListening()
         await stopped
 
     async def test_nothing_is_left(self) -> None:
         """A service that stops leaves no descriptor open."""
-        run_dir = self.mktemp()
-        os.mkdir(run_dir)
-        settings = Settings(run_dir=run_dir, load="jsonrpc", http_listen=["tcp:0:interface=127.0.0.1"])
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        settings = Settings(run_dir=directory.name, load="jsonrpc", http_listen=["tcp:0:interface=127.0.0.1"])
         counts = []
         for _ in range(3):
             service = makeService(settings)
@@ -263,7 +273,7 @@ class ReadGroupTests(TestCase):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["poll", "select", "asyncio"])
 def test_reactors(tmp_path: Path, name: str) -> None:
-    """Other reactors than the usual one can read a group, too."""
+    """Reactors other than the usual one can read a group as well."""
     listens = ("--http-listen=tcp:0:interface=127.0.0.1", "--https-listen=tcp:0:interface=127.0.0.1")
     command = ("-n", f"--reactor={name}", "jsonrpcs", "--transport=1", "--fifo-name=", "--tls-self-signed", *listens)
     with Server(tmp_path, command=command) as server:

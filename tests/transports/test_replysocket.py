@@ -194,7 +194,7 @@ def test_private_socket(unix: Any, stranger: socket.socket, tmp_path: Path, then
         reader.doRead()
         assert [*received(target)] == []
     assert dropped(reader) == 1
-    assert warnings(events) == [f"unix: no reply to {path}: it is no socket of user {STRANGER}, who asked"]
+    assert warnings(events) == [f"unix: no reply to {path}: it is not a socket of user {STRANGER}, who asked"]
 
 
 @needs_root

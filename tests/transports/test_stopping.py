@@ -82,7 +82,7 @@ def test_terminated_under_load(tmp_path: Path, workers: int) -> None:
 
 
 def test_command_in_hand(tmp_path: Path) -> None:
-    """An asynchronous command that is at work when SIGTERM comes is answered when it is done."""
+    """An asynchronous command that is in progress when SIGTERM comes is answered when it is done."""
     document = b'{"jsonrpc":"2.0","method":"core.sleep","params":[1.5],"id":1}'
     request = http_request(document)
     with Server(tmp_path) as server, socket.create_connection(server.addresses["http"], PATIENCE) as client:
@@ -155,7 +155,7 @@ def test_long_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_last_change_is_kept(tmp_path: Path) -> None:
-    """What a command changes that was at work when SIGTERM came is stored, too."""
+    """What a command in progress at SIGTERM changes is stored as well."""
     (tmp_path / "late.py").write_text(LATE)
     options = ("--htable=a=>size=4;", "--htable-db=tables.db", "--commands=late:Late")
     document = b'{"jsonrpc":"2.0","method":"test.late","id":1}'
@@ -197,7 +197,7 @@ def test_full_descriptors(tmp_path: Path) -> None:
 
 
 def test_clock_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that is set forward by days, and back, is no matter: all is answered, in time."""
+    """Setting the clock forward by days, and back, changes nothing: all is answered in time."""
     need("faketime", "faketime")
     clock = tmp_path / "clock"
     clock.write_text("+0")

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import socket
 import ssl
 import stat
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutput
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from jsonrpcs_tx import Settings, StartError, makeService
@@ -63,6 +65,15 @@ def ask(port: int, context: ssl.SSLContext, host: str) -> Answer:
         secure.sendall(REQUEST)
         reply = b"".join(iter(lambda: secure.recv(65_536), b""))
         return Answer(secure.version(), secure.selected_alpn_protocol(), reply.partition(b"\r\n\r\n")[2])
+
+
+def leave(port: int, data: bytes) -> None:
+    """Send something that is no handshake, and close the sending side; blocks."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client, contextlib.suppress(ConnectionError):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(1000):
+            pass
 
 
 class Files:
@@ -211,7 +222,7 @@ class VersionTests(TlsCase):
         assert (await self.ask(client_context(CA.pem))).reply == ECHO_REPLY
 
     async def test_suites(self) -> None:
-        """With an RSA certificate, too, TLS 1.2 has suites with forward secrecy and AEAD alone."""
+        """With an RSA certificate as well, TLS 1.2 has only suites with forward secrecy and AEAD."""
         key = rsa.generate_private_key(65537, 2048)
         identity = make_identity("localhost", CA, key=key)
         self.serve(tls_certificate=self.files.write("rsa.pem", identity.key_pem(), identity.pem))
@@ -314,7 +325,7 @@ class ClientCertificateTests(TlsCase):
         return context
 
     async def test_accepted(self) -> None:
-        """A client with a certificate of a CA in the file is answered, by way of an intermediate one, too."""
+        """A client with a certificate of a CA in the file is answered, also by way of an intermediate one."""
         for version in self.versions:
             for chain in ([make_identity("ann", CA)], [make_identity("ben", INTERMEDIATE), INTERMEDIATE]):
                 assert (await self.ask(self.context(version, *chain))).reply == ECHO_REPLY
@@ -323,6 +334,33 @@ class ClientCertificateTests(TlsCase):
         """A client without a certificate is refused with an alert."""
         alerts = [await self.refusal(self.context(version)) for version in self.versions]
         assert alerts == ["SSLV3_ALERT_HANDSHAKE_FAILURE", "TLSV13_ALERT_CERTIFICATE_REQUIRED"]
+
+    async def test_told(self) -> None:
+        """Each refused client is logged with its address and why, and entered in the audit log. One that leaves during
+        the handshake, or itself refuses the server, is not.
+        """
+        self.serve(tls_ca=self.files.write("ca.pem", CA.pem), audit=self.directory / "audit.log")
+        with capturedLogs() as events:
+            for version in self.versions:
+                await self.refusal(self.context(version))
+                await self.refusal(self.context(version, make_identity("eve", OTHER_CA)))
+                distrusting = client_context(OTHER_CA.pem, version)
+                assert "CERTIFICATE_VERIFY_FAILED" in await self.refusal(distrusting)
+            await self.refusal(client_context(version=OLD))
+            (listener,) = self.service.listeners()
+            assert listener.port is not None
+            for data in (b"", b"\x16\x03\x01", b"GET / HTTP/1.0\r\n\r\n", b"\x00" * 100):
+                await deferToThread(leave, listener.port, data)
+            assert (await self.ask(self.context(self.versions[1], make_identity("ann", CA)))).reply == ECHO_REPLY
+        lines = [formatEvent(event) for event in events if event["log_namespace"].endswith(".refusallog")]
+        words = ["no client certificate", "invalid client certificate"] * 2
+        words += ["TLS handshake failed (unsupported protocol)"]
+        words += ["TLS handshake failed (http request)", "TLS handshake failed (wrong version number)"]
+        assert lines == [f"https: {why} from 127.0.0.1" for why in words]
+        entries = [json.loads(line) for line in (self.directory / "audit.log").read_text().splitlines()]
+        assert [(entry["outcome"], entry["address"], entry["text"]) for entry in entries] == [
+            ("refused", "127.0.0.1", why) for why in words
+        ]
 
     async def test_other_authority(self) -> None:
         """A client with a certificate of another CA, or with one of its own, is refused with an alert."""

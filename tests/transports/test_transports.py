@@ -21,11 +21,13 @@ def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.mark.slow
 def test_echo(server: Server, transport: str) -> None:
     """A request is answered."""
     assert server.call(transport, ECHO) == ECHO_REPLY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [10_000, 65_000])
 def test_large_document(server: Server, transport: str, size: int) -> None:
     """A document of up to 65,456 bytes arrives whole, and its reply comes back whole."""
@@ -34,6 +36,7 @@ def test_large_document(server: Server, transport: str, size: int) -> None:
     assert json.loads(server.call(transport, document)) == {"jsonrpc": "2.0", "result": [text], "id": 1}
 
 
+@pytest.mark.slow
 def test_deep_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Unix socket whose path is too long for an address is bound all the same, and removed at the end."""
     deep = tmp_path / ("x" * 60) / ("y" * 60)

@@ -71,7 +71,7 @@ class UnixStreamTests(TestCase):
         status = self.path.stat()
         assert (status.st_uid, status.st_gid) == (STRANGER, STRANGER)
 
-    async def test_owner_that_is_none(self) -> None:
+    async def test_unknown_owner(self) -> None:
         """An owner that does not exist stops the start, and leaves nothing."""
         with pytest.raises(StartError, match=r"^http_user: 'no-such-user': does not exist"):
             self.serve(http_user="no-such-user")
@@ -159,7 +159,8 @@ class UnixStreamTests(TestCase):
         with capturedLogs() as events:
             reply = await deferToThread(http_call, "http", str(self.path), ECHO, headers=headers)
         assert reply.status == 401
-        line = f"http: authentication failed for user 'ann' from a Unix socket, uid {os.geteuid()}"
+        whence = f"uid={os.geteuid()} gid={os.getegid()} pid={os.getpid()}"
+        line = f"http: authentication failed for user 'ann' from {whence}"
         assert line in [formatEvent(event) for event in events]
 
     async def test_facts(self) -> None:

@@ -276,7 +276,7 @@ def test_killed_with_replies_waiting(start: Callable[[int], tuple[Server, Any]])
         workers = workers_of(other)
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
-        server.wait_for_log("worker 0 ended: .*; the request in its hands, if any, has no reply;")
+        server.wait_for_log("worker 0 ended: .*; the request that it had, if any, gets no reply;")
         replies = [client.receive(2) for _ in range(count)]
         ids = {reply["id"] for reply in replies if reply is not None}
         assert len(ids) >= count - len(workers)

@@ -1,0 +1,138 @@
+"""What an audit log says of a call, as a line of JSON and as an entry of systemd's journal."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from jsonrpcs_tx.printable import printable
+
+RESULT: Final = "result"
+FAULT: Final = "fault"
+REFUSED: Final = "refused"
+CANCELLED: Final = "cancelled"
+TIMED_OUT: Final = "timed out"
+
+MODULE: Final = "jsonrpcs_tx.access.auditlog"
+"""What all entries in the journal have in common: C{journalctl JSONRPCS_MODULE=...}."""
+
+_FIELDS: Final = {"address": "peer", "tls_names": "tls"}
+"""Facts that have another name in the log, and so in the journal."""
+
+_SHOWN: Final = ("uid", "gid", "pid", "user", "claimed_user")
+_NOTHING: Final = (None, UNSET, "", ())
+_NOTICE, _WARNING = "5", "4"
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_encode, _encode_lines = _encoder.encode, _encoder.encode_lines
+
+
+class Entry(msgspec.Struct, omit_defaults=True, gc=False):
+    """A call that has ended, or was refused. What is not known is left out.
+
+    @ivar time: when it ended, in UTC: C{2026-02-03T04:05:06.789Z}.
+    @ivar outcome: L{RESULT}, L{FAULT}, L{REFUSED}, L{CANCELLED} or L{TIMED_OUT}.
+    @ivar code: 200, or that of the fault.
+    @ivar transport: it came over; this and what follows is as L{jsonrpcs_tx.rpc.call.Call} has it.
+    @ivar claimed_user: the name that was given with a wrong password.
+    @ivar method: None for a client that was refused before its request was read.
+    @ivar params: without secrets, see L{jsonrpcs_tx.access.secrets}.
+    @ivar text: of the fault.
+    @ivar ms: milliseconds that it took.
+    @ivar held_back: refused documents before it that have no line, as there were too many.
+    """
+
+    time: str
+    outcome: str
+    code: int
+    transport: str
+    address: str | None = None
+    port: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    pid: int | None = None
+    user: str | None = None
+    claimed_user: str | None = None
+    tls_names: tuple[str, ...] = ()
+    method: str | None = None
+    params: msgspec.Raw | UnsetType = UNSET
+    id: Any = UNSET
+    text: str = ""
+    ms: float | UnsetType = UNSET
+    held_back: int | UnsetType = UNSET
+
+
+class Note(msgspec.Struct, omit_defaults=True):
+    """What an audit log says of itself.
+
+    @ivar note: in words.
+    @ivar lost: how many lines could not be written since the last one.
+    @ivar held_back: how many refused documents have no line, as there were too many.
+    """
+
+    time: str
+    note: str
+    lost: int | UnsetType = UNSET
+    held_back: int | UnsetType = UNSET
+
+
+class _Clock:
+    """Writes the time; within a millisecond it is the same."""
+
+    def __init__(self) -> None:
+        self._milliseconds, self._text = 0, ""
+
+    def __call__(self) -> str:
+        """The time in UTC, as entries have it."""
+        milliseconds = int(time.time() * 1000)
+        if milliseconds != self._milliseconds:
+            seconds, rest = divmod(milliseconds, 1000)
+            self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest:03d}Z", time.gmtime(seconds))
+            self._milliseconds = milliseconds
+        return self._text
+
+
+now: Final = _Clock()
+
+
+def as_lines(entries: Sequence[Entry | Note]) -> bytes:
+    """Lines of JSON, in which everything is escaped that is not printable."""
+    written = _encode_lines(entries)  # which escapes what is below a blank
+    if written.isascii() and 0x7F not in written:
+        return written
+    text = written.decode()
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text).encode()
+
+
+def fields(entry: Entry | Note) -> dict[str, str | bytes]:
+    """Fields for the journal: C{MESSAGE} for people, and C{JSONRPCS_...} for each fact, as the log has them too."""
+    good = isinstance(entry, Entry) and entry.outcome == RESULT
+    return {
+        "MESSAGE": _message(entry) if isinstance(entry, Entry) else entry.note,
+        "PRIORITY": _NOTICE if good else _WARNING,
+        "SYSLOG_IDENTIFIER": "jsonrpcs",
+        "JSONRPCS_MODULE": MODULE,
+        **dict(_facts(entry)),
+    }
+
+
+def _message(entry: Entry) -> str:
+    who = [entry.transport, *([] if entry.address is None else [entry.address])]
+    who += [f"{name}={value}" for name in _SHOWN if (value := getattr(entry, name)) is not None]
+    how = entry.outcome if entry.outcome == RESULT else f"{entry.outcome} {entry.code} {entry.text}"
+    return printable(f"{' '.join(who)}: {entry.method or 'no request'}: {how}")
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+
+
+def _facts(entry: Entry | Note) -> Iterator[tuple[str, str | bytes]]:
+    for name, value in msgspec.structs.asdict(entry).items():
+        field = f"JSONRPCS_{_FIELDS.get(name, name).upper()}"
+        if isinstance(value, msgspec.Raw):
+            yield field, bytes(value)
+        elif value not in _NOTHING:
+            yield field, value if isinstance(value, str) else " ".join(value) if name == "tls_names" else _encode(value)

@@ -1,0 +1,190 @@
+"""The audit log: who has changed what, and who was refused. Where it goes, and what of it is lost."""
+
+import os
+from collections.abc import Hashable
+from typing import Any, Final, Protocol
+
+from msgspec import UNSET
+from twisted.application.service import Service
+
+from jsonrpcs_tx.access.auditentries import Entry, Note, fields, now
+from jsonrpcs_tx.access.auditfile import AuditFile
+from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.journal import SOCKET, Journal
+from jsonrpcs_tx.log import Throttle, make_logger
+from jsonrpcs_tx.safefiles import weak_place
+from jsonrpcs_tx.state.counters import Counters
+
+_log = make_logger(__name__)
+
+JOURNALD: Final = "journald"
+"""The target that stands for systemd's journal."""
+
+BURST: Final = 1000
+"""Refused calls that have lines at once, so that nobody who may not call fills the disk."""
+
+RATE: Final = 10.0
+"""Refused calls that have lines in a second, in the long run."""
+
+MAX_EARLY: Final = 1000
+"""Lines that wait for the log to be opened, of calls by a program whose server does not run."""
+
+
+class _Sink(Protocol):
+    """Where entries go."""
+
+    def write(self, entry: Entry | Note) -> None:
+        """@raise OSError: the entry is lost."""
+
+    def reopen(self) -> str:
+        """@return: what came of it, for the log."""
+
+    def close(self) -> None: ...
+
+
+class AuditLog(Service):
+    """Writes entries, from the start of the server to its stop. A failure stops nothing: it is logged, and the lines
+    that are lost are counted, and told of in the audit log as soon as that can be written again.
+
+    @param target: the path of a file, or L{JOURNALD}.
+    @param everything: calls that only read are entered as well.
+    @param journal: the path of the journal's socket.
+    @ivar everything: see above.
+    """
+
+    def __init__(self, target: str, everything: bool, counters: Counters, reactor: Any, journal: str = SOCKET) -> None:
+        self.everything = everything
+        self._target = target
+        self._reactor = reactor
+        self._journal = journal
+        self._sink: _Sink | None = None
+        self._early: list[Entry | Note] = []
+        self._throttle = Throttle(reactor.seconds, BURST, RATE)
+        self._fails = False
+        self._untold = self._held_back = 0
+        self._lines = counters.counter("audit", "lines", "calls that were written to the audit log")
+        self._lost = counters.counter("audit", "lost", "lines of the audit log that could not be written")
+        self._refused = counters.counter("audit", "held_back", "refused calls without a line, as there were too many")
+
+    def startService(self) -> None:
+        """Open the log.
+
+        @raise StartError: it cannot be opened.
+        """
+        if self._sink is None:
+            self._sink = self._open()
+        super().startService()
+        early, self._early = self._early, []
+        for entry in early:
+            self.write(entry)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._sink is not None:
+            self._tell(self._held_back)
+            sink, self._sink = self._sink, None
+            sink.close()
+
+    def reopen(self) -> str:
+        """Open the file again, after logrotate has renamed it.
+
+        @return: what came of it, for the log.
+        @raise OSError, NotAllowed: it cannot be opened; lines go to the former file.
+        """
+        return "it is not open" if self._sink is None else self._sink.reopen()
+
+    def room_for_refused(self, source: Hashable) -> int | None:
+        """Ask whether there is room for the entries of a refused document.
+
+        @param source: who has sent it: the first one of somebody has room through a flood of others.
+        @return: how many were held back since the last one; None if this one is held back.
+        """
+        held_back = self._throttle.take(None, source)
+        if held_back is None:
+            self._held_back += 1
+            self._refused.value += 1
+        else:
+            self._held_back = 0
+        return held_back
+
+    def write(self, entry: Entry | Note) -> None:
+        """Write an entry."""
+        if self._sink is None:
+            self._keep(entry)
+            return
+        if self._untold and not self._tell():
+            self._failed(1, None)
+            return
+        try:
+            self._sink.write(entry)
+        except OSError as error:
+            self._failed(1, error)
+        else:
+            self._lines.value += 1
+
+    def _keep(self, entry: Entry | Note) -> None:
+        if len(self._early) < MAX_EARLY:
+            self._early.append(entry)
+        else:
+            self._untold += 1
+            self._lost.value += 1
+
+    def _tell(self, held_back: int = 0) -> bool:
+        """Write how many lines there should have been.
+
+        @param held_back: refused calls that no further entry tells of.
+        @return: whether that could be written.
+        """
+        assert self._sink is not None
+        if not (self._untold or held_back):
+            return True
+        note = Note(now(), "lines are missing here", self._untold or UNSET, held_back or UNSET)
+        try:
+            self._sink.write(note)
+        except OSError as error:
+            self._failed(0, error)
+            return False
+        if self._fails:
+            self._fails, lost = False, self._untold
+            _log.warn("audit: {target} is written again; {lost:,} lines are lost", target=self._target, lost=lost)
+        self._untold = 0
+        return True
+
+    def _failed(self, lines: int, error: OSError | None) -> None:
+        """Note that lines are lost; what is wrong is logged once for each time that it begins."""
+        self._untold += lines
+        self._lost.value += lines
+        if not self._fails:
+            self._fails = True
+            _log.error("audit: {target} cannot be written, lines are lost: {error}", target=self._target, error=error)
+
+    def _open(self) -> _Sink:
+        if self._target == JOURNALD:
+            if not os.path.exists(self._journal):
+                raise StartError("audit", JOURNALD, f"{self._journal} does not exist", "journald where systemd's runs")
+            return _JournalSink(self._journal)
+        path = os.path.abspath(self._target)
+        try:
+            weakness = weak_place(path)
+            file = AuditFile(path, self._reactor, self._failed)
+        except OSError as error:
+            raise StartError("audit", path, error.strerror, "a file that can be written, or journald") from None
+        except NotAllowed as error:
+            raise StartError("audit", path, error.reason, error.allowed) from None
+        if weakness is not None:
+            _log.warn("audit: others could replace {path}: {weakness}", path=path, weakness=weakness)
+        return file
+
+
+class _JournalSink:
+    """Sends entries to the journal."""
+
+    def __init__(self, path: str) -> None:
+        self._journal = Journal(path)
+        self.close = self._journal.close
+
+    def write(self, entry: Entry | Note) -> None:
+        self._journal.send(fields(entry))
+
+    def reopen(self) -> str:
+        return "the journal needs no reopening"

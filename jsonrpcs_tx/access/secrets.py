@@ -1,0 +1,182 @@
+"""The parameters of a call as an audit log may show them: without secrets, and within a size."""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+HIDDEN: Final = "(hidden)"
+"""Stands for a secret."""
+
+MAX_PARAMS: Final = 2048
+"""Bytes of the parameters of a call; longer ones are cut."""
+
+MAX_TEXT: Final = 200
+"""Characters of each text in parameters that are cut."""
+
+MAX_ITEMS: Final = 32
+"""Members of each array and object in parameters that are cut."""
+
+MAX_DEPTH: Final = 8
+"""Levels of arrays and objects that are shown."""
+
+_MAX_NAME: Final = 64
+"""Characters of a name that is looked at."""
+
+_PLAIN: Final = frozenset((int, float, bool, type(None)))
+_SURE: Final = re.compile("passw(or)?d|passphrase|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
+"""What makes a text the name of a secret, wherever it stands in it."""
+
+_WORDS: Final = frozenset(("auth", "authorization", "cookie", "key", "keys", "otp", "pass", "passcode", "pin", "pwd"))
+"""Further words that make the name of a parameter that of a secret."""
+
+_WORD: Final = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def is_secret(name: str) -> bool:
+    """Whether a parameter, or a member of an object, is named as a secret is: C{password}, C{apiKey}, C{auth_token}.
+    A name that is too long to tell counts as one.
+    """
+    return len(name) > _MAX_NAME or _is_secret(name)
+
+
+@lru_cache(1024)
+def _is_secret(name: str) -> bool:
+    return _names_secret(name) or not _WORDS.isdisjoint(word.lower() for word in _WORD.findall(name))
+
+
+@lru_cache(1024)
+def _names_secret(text: str) -> bool:
+    """Whether a text is the name of a secret beyond doubt. C{key1} may be the key of anything."""
+    return _SURE.search(text) is not None
+
+
+class Concealment:
+    """Which parameters of a command are secret.
+
+    A parameter is, whose name says so, or the command; a member of an object whose name says so; and whatever follows a
+    text that is such a name itself, as in C{cfg.sets shop db_password ...}.
+
+    @param names: of the parameters, in their order.
+    @param rest: of the one that takes all further values; None: there is none.
+    @param secret: the secret ones; None: those that are named so.
+    """
+
+    def __init__(self, names: Sequence[str], rest: str | None, secret: Sequence[str] | None) -> None:
+        self._by_name = secret is None
+        self._secret = tuple(name in secret if secret is not None else is_secret(name) for name in names)
+        self._names = frozenset(name for name, hidden in zip(names, self._secret, strict=True) if hidden)
+        self._rest = rest is not None and (rest in secret if secret is not None else is_secret(rest))
+        self._hides = self._rest or any(self._secret)
+
+    def shown(self, params: list[Any] | dict[str, Any]) -> bytes:
+        """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
+        try:
+            if not self._hides and type(params) is list:  # a short way for most
+                written = _encode(params)
+                small = written.decode().lower()  # bytes are far slower to look in
+                if len(written) <= MAX_PARAMS and not (
+                    "{" in small
+                    or "passw" in small
+                    or "phrase" in small
+                    or "secret" in small
+                    or "token" in small
+                    or "credential" in small
+                    or "api" in small
+                    or "private" in small
+                ):
+                    return written  # no object is in it, and nothing that _SURE finds
+            return self._shown(params)
+        except UnicodeEncodeError:  # of a lone surrogate
+            return _encode(cut(self._concealed(params)))
+        except Exception as error:
+            return _encode(f"(not shown: {type(error).__name__})")
+
+    def _shown(self, params: list[Any] | dict[str, Any]) -> bytes:
+        """@raise UnicodeEncodeError: there is a lone surrogate."""
+        concealed = self._concealed(params)
+        written = _encode(concealed)
+        return written if len(written) <= MAX_PARAMS else _encode(cut(concealed))
+
+    def _concealed(self, params: list[Any] | dict[str, Any]) -> list[Any] | dict[str, Any]:
+        """The parameters without the secret ones."""
+        if isinstance(params, list):
+            return self._conceal(range(len(params)), params)
+        return dict(zip(params, self._conceal(list(params), list(params.values())), strict=True))
+
+    def _conceal(self, places: Sequence[int | str], values: Sequence[Any]) -> list[Any]:
+        """The values without the secret ones.
+
+        @param places: the positions of the values, or the names under which the client gives them.
+        """
+        shown: list[Any] = []
+        secret, follows = self._secret, False
+        for place, value in enumerate(values):
+            name = places[place]
+            hidden = follows or (secret[place] if place < len(secret) else self._rest)
+            if type(name) is str and not hidden:
+                hidden = name in self._names or (self._by_name and is_secret(name))
+            if type(value) is str:
+                follows = follows or (len(value) <= _MAX_NAME and _names_secret(value))
+                shown.append(HIDDEN if hidden else value)
+            else:
+                shown.append(HIDDEN if hidden else value if type(value) in _PLAIN else _without_secrets(value, 1))
+        return shown
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    """A value in parameters, without the members of objects that are named as secrets are."""
+    if depth > MAX_DEPTH and isinstance(value, dict | list):
+        return "..."
+    if isinstance(value, dict):
+        return {name: HIDDEN if is_secret(name) else _without_secrets(item, depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(item, depth + 1) for item in value]
+    return value
+
+
+def cut_text(text: str, most: int = MAX_TEXT) -> str:
+    """A text of so many characters, and if it was longer a mark that says how long; lone surrogates are escaped."""
+    if len(text) <= most and text.isascii():
+        return text
+    shown = text if len(text) <= most else f"{text[:most]}... ({len(text):,} in all)"
+    return shown.encode(errors="backslashreplace").decode()
+
+
+def cut(value: Any) -> Any:
+    """Parameters, cut so that they are of little more than L{MAX_PARAMS} bytes; marks say what is missing."""
+    return _cut(value, [MAX_PARAMS])
+
+
+def _cut(value: Any, room: list[int]) -> Any:
+    """@param room: the bytes that are left, which are taken."""
+    if room[0] <= 0:
+        return "..."
+    if isinstance(value, str):
+        text = cut_text(value, min(MAX_TEXT, room[0]))
+        room[0] -= len(_encode(text))
+        return text
+    if isinstance(value, list):
+        items = []
+        for place, item in enumerate(value):
+            if place >= MAX_ITEMS or room[0] <= 0:
+                items.append(f"... ({len(value):,} in all)")
+                break
+            room[0] -= 1
+            items.append(_cut(item, room))
+        return items
+    if isinstance(value, dict):
+        members = {}
+        for place, (name, item) in enumerate(value.items()):
+            if place >= MAX_ITEMS or room[0] <= 0:
+                members["..."] = f"({len(value):,} in all)"
+                break
+            members[_cut(name, room)] = _cut(item, room)
+        return members
+    written = _encode(value).decode()
+    room[0] -= len(written)
+    return value if len(written) <= MAX_TEXT else f"{written[:MAX_TEXT]}... ({len(written):,} in all)"

@@ -1,0 +1,183 @@
+"""The gate that writes calls to the audit log: all requests pass it, single or in a batch."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from time import perf_counter_ns
+from typing import Any, Final, TypeAlias
+
+from msgspec import UNSET, Raw, UnsetType
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, REFUSED, RESULT, TIMED_OUT, Entry, now
+from jsonrpcs_tx.access.auditlog import AuditLog
+from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.secrets import cut, cut_text
+from jsonrpcs_tx.rpc.delayed import TimedOut
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request
+from jsonrpcs_tx.rpc.faults import InvalidParams
+from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.registry import Command
+from jsonrpcs_tx.rpc.structures import as_json
+
+MAX_READ: Final = 65_536
+"""Bytes of the document of a refused client above which its methods are not looked for."""
+
+MAX_REQUESTS: Final = 32
+"""Requests in such a document that have an entry each."""
+
+MAX_CALLERS: Final = 1024
+"""Callers that are remembered, as entries have them."""
+
+MAX_NAMES: Final = 16
+"""Names of a certificate that are written."""
+
+MAX_METHOD: Final = 128
+"""Characters of a method's name that are written."""
+
+_LARGE: Final = 2**64
+_answer: Final = Dispatcher.answer
+"""What C{super().answer} is, looked up once, since each request needs it."""
+
+_DONE: Final = Reply(b"")
+_UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
+
+
+class AuditingDispatcher(Dispatcher):
+    """A dispatcher that enters each call of a command that changes something, and each refused one, in an audit log.
+
+    @param audit: the log, which may ask for all calls.
+    """
+
+    audits = True
+
+    def __init__(self, *arguments: Any, audit: AuditLog, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._audit = audit
+        self._enters_all = audit.everything
+
+    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        if type(request) is not Request:
+            return super().answer(request, origin)
+        command = self._commands.get(request.method)
+        if not self._enters_all and (command is None or not command.changes):
+            reply = _answer(self, request, origin)
+            if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
+                self._enter(reply, request, command, origin.peer(), perf_counter_ns())
+            return reply
+        peer = origin.peer()  # now, since it is of the document that is being dispatched
+        begun = perf_counter_ns()
+        reply = _answer(self, request, origin)
+        if type(reply) is Reply:
+            return self._enter(reply, request, command, peer, begun)
+        return reply.addCallback(self._enter, request, command, peer, begun)
+
+    def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
+        command = self._commands.get(method)
+        refused = origin.caller is not None and not self.access.allows(origin.caller, method)
+        if not (self._enters_all or refused or (command is not None and command.changes)):
+            return super().call(method, params, origin)
+        try:
+            request = Request("2.0", method, as_json(params))
+        except InvalidParams:
+            request = Request("2.0", method)
+        peer = origin.peer()
+        begun = perf_counter_ns()
+
+        def over(outcome: Any) -> Any:
+            """Enter the call, as if its client had had a reply."""
+            reply = _DONE
+            if isinstance(outcome, Failure):
+                fault: Any = outcome.value
+                how = TIMED_OUT if isinstance(fault, TimedOut) else ""
+                how = CANCELLED if isinstance(fault.__cause__, CancelledError) else REFUSED if refused else how
+                reply = Reply(b"", getattr(fault, "code", 0), getattr(fault, "text", ""), fault=True, outcome=how)
+            self._enter(reply, request, command, peer, begun)
+            return outcome
+
+        return super().call(method, params, origin).addBoth(over)
+
+    def stateless(self, request: Decoded, origin: Origin) -> bool:
+        """Whether any process can answer a document: only this one writes to the audit log."""
+        if not super().stateless(request, origin):
+            return False
+        return not any(self._is_entered(one, origin) for one in (request if type(request) is list else (request,)))
+
+    def turned_away(
+        self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
+    ) -> None:
+        """Note that a transport has refused a client, see L{Dispatcher.turned_away}, in an entry for each request."""
+        super().turned_away(peer, code, why, document, user, logged)
+        held_back = self._audit.room_for_refused(peer.source)
+        if held_back is None:
+            return
+        decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
+        for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
+            entry = Entry(now(), REFUSED, code, *_who(peer.caller, peer.port, peer.pid), text=cut_text(why))
+            if type(one) is Request:
+                entry.method, entry.id = cut_text(one.method, MAX_METHOD), _id(one.id)
+                entry.params = _params(one, self._commands.get(one.method))
+            entry.claimed_user = None if user is None else cut_text(user)
+            entry.held_back, held_back = held_back or UNSET, 0
+            self._audit.write(entry)
+
+    def _is_entered(self, request: object, origin: Origin) -> bool:
+        if type(request) is not Request:
+            return False
+        command = self._commands.get(request.method)
+        refused = origin.caller is not None and not self.access.allows(origin.caller, request.method)
+        return self._enters_all or refused or (command is not None and command.changes)
+
+    def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
+        """Enter a call that has ended."""
+        ms = (perf_counter_ns() - begun) // 1000 / 1000
+        held_back: int | UnsetType | None = UNSET
+        outcome, code, text = RESULT, 200, ""
+        if reply.fault:
+            outcome, code, text = reply.outcome or FAULT, reply.code, cut_text(reply.text)
+            if outcome == REFUSED:
+                held_back = self._audit.room_for_refused(peer.source)
+                if held_back is None:
+                    return reply
+        id = request.id
+        self._audit.write(
+            Entry(
+                now(),
+                outcome,
+                code,
+                *_who(peer.caller, peer.port, peer.pid),
+                cut_text(request.method, MAX_METHOD) if command is None else command.name,
+                _params(request, command),
+                id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
+                text,
+                ms,
+                held_back or UNSET,
+            )
+        )
+        return reply
+
+
+_Who: TypeAlias = tuple[
+    str, str | None, int | None, int | None, int | None, int | None, str | None, None, tuple[str, ...]
+]
+
+
+@lru_cache(MAX_CALLERS)
+def _who(caller: Caller, port: int | None, pid: int | None) -> _Who:
+    """Who has called, as the members of an entry from C{transport} to C{tls_names}."""
+    user = None if caller.user is None else cut_text(caller.user)
+    names = tuple(map(cut_text, caller.tls_names[:MAX_NAMES]))
+    return caller.transport, caller.address, port, caller.uid, caller.gid, pid, user, None, names
+
+
+def _id(id: Any) -> Any:
+    """The id of a request, cut if it is long."""
+    return id if id is UNSET else cut(id)
+
+
+def _params(request: Request, command: Command | None) -> Raw | UnsetType:
+    """The parameters of a request without secrets; none of a method that is not known."""
+    if request.params is UNSET:
+        return UNSET
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))
