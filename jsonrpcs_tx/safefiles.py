@@ -47,20 +47,39 @@ def open_to_append(path: str, flags: int, mode: int) -> int:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO or a socket
             raise NotAllowed("not an ordinary file", _APPENDED) from None
         raise
-    status = os.fstat(fd)
-    wrong = None
-    if not stat.S_ISREG(status.st_mode):
-        wrong = "not an ordinary file"
-    elif status.st_nlink > 1:
-        wrong = "it has another name, by a hard link"
-    elif status.st_uid not in (0, os.geteuid()):
-        wrong = f"it belongs to user {status.st_uid}"
-    elif status.st_mode & stat.S_IWOTH:
-        wrong = "everybody can write to it"
-    if wrong is not None:
+    try:
+        _check_appended(os.fstat(fd))
+    except NotAllowed:
         os.close(fd)
-        raise NotAllowed(wrong, _APPENDED)
+        raise
     return fd
+
+
+def check_to_append(path: str) -> None:
+    """Check that L{open_to_append} can open a file or make it, as far as that shows without opening it.
+
+    @raise OSError: it can be neither.
+    @raise NotAllowed: see L{open_to_append}.
+    """
+    directory = os.path.dirname(path)
+    os.stat(f"{directory}/.")
+    is_there = os.path.lexists(path)
+    if is_there:
+        _check_appended(os.lstat(path))
+    if not os.access(path if is_there else directory, os.W_OK, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _check_appended(status: os.stat_result) -> None:
+    """@raise NotAllowed: a file is none that may be appended to."""
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAllowed("not an ordinary file", _APPENDED)
+    if status.st_nlink > 1:
+        raise NotAllowed("it has another name, by a hard link", _APPENDED)
+    if status.st_uid not in (0, os.geteuid()):
+        raise NotAllowed(f"it belongs to user {status.st_uid}", _APPENDED)
+    if status.st_mode & stat.S_IWOTH:
+        raise NotAllowed("everybody can write to it", _APPENDED)
 
 
 def weak_place(path: str) -> str | None:

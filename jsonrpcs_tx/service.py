@@ -158,7 +158,7 @@ class JsonRpcService(MultiService):
         for child in self:
             if isinstance(child, Transport):
                 child.check(problems)
-            elif isinstance(child, TableStoreService):
+            elif isinstance(child, TableStoreService | AuditLog):
                 with nullcontext() if self.user is None else self.user.rights():  # with which it starts
                     child.check(problems)
 

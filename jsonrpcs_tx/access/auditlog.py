@@ -1,7 +1,8 @@
 """The audit log: who has changed what, and who was refused. Where it goes, and what of it is lost."""
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 from msgspec import UNSET
@@ -12,7 +13,8 @@ from jsonrpcs_tx.access.auditfile import AuditFile
 from jsonrpcs_tx.errors import NotAllowed, StartError
 from jsonrpcs_tx.journal import SOCKET, Journal
 from jsonrpcs_tx.log import Throttle, make_logger
-from jsonrpcs_tx.safefiles import weak_place
+from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.safefiles import check_to_append, weak_place
 from jsonrpcs_tx.state.counters import Counters
 
 _log = make_logger(__name__)
@@ -158,22 +160,44 @@ class AuditLog(Service):
             self._fails = True
             _log.error("audit: {target} cannot be written, lines are lost: {error}", target=self._target, error=error)
 
+    def check(self, problems: Problems) -> None:
+        """Check that the log can be opened, as far as that shows without opening it.
+
+        @param problems: takes what is wrong.
+        """
+        with problems.noted(), self._start_errors():
+            if self._path:
+                check_to_append(self._path)
+            else:
+                os.stat(self._journal)
+
     def _open(self) -> _Sink:
-        if self._target == JOURNALD:
-            if not os.path.exists(self._journal):
-                raise StartError("audit", JOURNALD, f"{self._journal} does not exist", "journald where systemd's runs")
-            return _JournalSink(self._journal)
-        path = os.path.abspath(self._target)
-        try:
-            weakness = weak_place(path)
-            file = AuditFile(path, self._reactor, self._failed)
-        except OSError as error:
-            raise StartError("audit", path, error.strerror, "a file that can be written, or journald") from None
-        except NotAllowed as error:
-            raise StartError("audit", path, error.reason, error.allowed) from None
+        with self._start_errors():
+            if not self._path:
+                os.stat(self._journal)
+                return _JournalSink(self._journal)
+            weakness = weak_place(self._path)
+            file = AuditFile(self._path, self._reactor, self._failed)
         if weakness is not None:
-            _log.warn("audit: others could replace {path}: {weakness}", path=path, weakness=weakness)
+            _log.warn("audit: others could replace {path}: {weakness}", path=self._path, weakness=weakness)
         return file
+
+    @property
+    def _path(self) -> str:
+        """The path of the file, from the working directory of the time when it is opened; empty: there is none."""
+        return "" if self._target == JOURNALD else os.path.abspath(self._target)
+
+    @contextmanager
+    def _start_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self._path:
+                raise StartError("audit", self._path, error.strerror, "a file that can be written") from None
+            reason = f"{self._journal}: {error.strerror}"
+            raise StartError("audit", JOURNALD, reason, "journald where systemd's runs") from None
+        except NotAllowed as error:
+            raise StartError("audit", self._path, error.reason, error.allowed) from None
 
 
 class _JournalSink:

@@ -193,6 +193,9 @@ WHERE: "Final" = (
 )
 """Options that say which server is called, and how."""
 
+_ONE: "Final" = tuple(option for option in WHERE if option.name != "all")
+"""The same where only one server can be called."""
+
 OUTPUT: "Final" = (
     Option("json", "Print the result as JSON, on one line.", short="j"),
     Option("yaml", "Print the result as YAML.", short="y"),
@@ -239,7 +242,7 @@ SUBCOMMANDS: "Final" = (
         "methods",
         "List the methods of a server.",
         (Argument("PATTERN", "Only those with this in the name; * and ? stand for any characters.", optional=True),),
-        (*WHERE, *OUTPUT),
+        (*_ONE, *OUTPUT),
         examples=(
             ("jsonrpcs methods dispatcher", "lists the methods of the dispatcher"),
             (r"jsonrpcs methods -f '%v\n'", "lists the names alone"),
@@ -250,7 +253,7 @@ SUBCOMMANDS: "Final" = (
         "helping",
         "Show what a method does and takes, or a sub-command.",
         (Argument("NAME", "A method or a sub-command.", optional=True, kind=TOPIC),),
-        WHERE,
+        _ONE,
         ("If no server can be asked, the catalogue of Kamailio's commands answers.",),
         (("jsonrpcs help dispatcher.set_state", "shows its parameters"),),
     ),
@@ -259,7 +262,7 @@ SUBCOMMANDS: "Final" = (
         "listing",
         "List the servers that are known, and which of them answer.",
         (),
-        (*WHERE, *(option for option in OUTPUT if option.name != "raw")),
+        (*_ONE, *(option for option in OUTPUT if option.name != "raw")),
         (
             "Known are the profiles, and what is found on this machine: the sockets and FIFOs at Kamailio's usual "
             "places, and those that its kamailio.cfg names.",
@@ -275,7 +278,7 @@ SUBCOMMANDS: "Final" = (
             Option("count", "End after so many calls.", "NUMBER", short="c", convert=count),
             Option("changes", "Show only what has changed."),
             _PARAMS,
-            *WHERE,
+            *_ONE,
             OUTPUT[0],
         ),
         ("Of a number that has changed, the difference and the rate per second are shown. Ctrl-C ends it.",),
@@ -290,7 +293,7 @@ SUBCOMMANDS: "Final" = (
             Option("expect", "What has to be, else it is critical.", "CONDITION", short="e", several=True),
             Option("warn", "What has to be, else it is a warning.", "CONDITION", short="w", several=True),
             _PARAMS,
-            *WHERE,
+            *_ONE,
         ),
         (
             "Exit codes are those of Nagios: 0 ok, 1 warning, 2 critical, 3 unknown.",
@@ -312,7 +315,7 @@ SUBCOMMANDS: "Final" = (
         "batch",
         "Make the calls of a file, and print each result as a line of JSON.",
         (Argument("FILE", "A file with a call on each line; - is the standard input.", kind=FILE),),
-        (Option("keep-going", "Go on after a call that has failed.", short="k"), *WHERE),
+        (Option("keep-going", "Go on after a call that has failed.", short="k"), *_ONE),
         (
             "A line is a method with its parameters, as they are written in a shell, or a JSON-RPC request. Empty "
             "lines and those that begin with # are skipped. A file is read as a whole before the first call is made.",

@@ -1,7 +1,10 @@
 """Reads the lines of the shell from a terminal. The only module that imports prompt_toolkit, with its history."""
 
+import os
 import shlex
+import signal
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
@@ -23,6 +26,7 @@ class Prompt:
     """
 
     def __init__(self, complete: Callable[[list[str]], Words]) -> None:
+        self._signals: list[int] = []
         self._history = HistoryFile(usual_path())
         self._session: PromptSession[str] = PromptSession(
             history=self._history,
@@ -41,9 +45,28 @@ class Prompt:
         @raise EOFError: Ctrl-D was typed.
         @raise KeyboardInterrupt: Ctrl-C was typed.
         """
-        line = self._session.prompt([("bold", name), ("", "> ")])
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGHUP)}
+        try:
+            line = self._session.prompt([("bold", name), ("", "> ")], pre_run=self._leave_if_told)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        for told in self._signals:
+            os.kill(os.getpid(), told)  # now that no event loop would swallow what the handler raises
         self._history.tell()
         return line
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """A signal asks the program to end."""
+        self._signals.append(number)
+        loop = self._session.app.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._leave_if_told)
+
+    def _leave_if_told(self) -> None:
+        app = self._session.app
+        if self._signals and app.future is not None and not app.future.done():
+            app.exit(result="")
 
 
 def _usage() -> StyleAndTextTuples:

@@ -18,6 +18,9 @@ from jsonrpcs_tx.printable import printable
 _NOTHING = object()
 """In place of a result that there is not."""
 
+_OF_ANY_SERVER = ("targets", "to")
+"""Sub-commands that are not about the server that is called."""
+
 _OF_CALLS = ("call", "batch", "check")
 """Sub-commands after whose end a server may still be at work."""
 
@@ -147,7 +150,8 @@ class Shell:
     def _complete(self, arguments: Arguments) -> None:
         """Add the options that the shell was opened with to those of a line, which go before them."""
         opened = self._opened_with
-        is_elsewhere = bool(arguments.to) or arguments.all
+        name = arguments.subcommand.name if arguments.subcommand else ""
+        is_elsewhere = bool(arguments.to) or arguments.all or name in _OF_ANY_SERVER
         for option in WHERE:
             name = option.attribute
             if not getattr(arguments, name) and (name == "timeout" or not is_elsewhere):

@@ -141,11 +141,12 @@ def made(
     @raise UsageError: the target is none, or does not take an option.
     """
     given = {option: value for option in _OPTIONS if (value := getattr(arguments, option)) is not None}
-    if arguments.user is not None or arguments.password_file is not None:
-        from jsonrpcs_tx.cli import passwords
-
-        given.update(passwords.given(name, arguments.user, arguments.password_file))
     try:
+        if arguments.user is not None or arguments.password_file is not None:
+            from jsonrpcs_tx.cli import passwords
+
+            place = str(parse_target(text))  # without a password
+            given.update(passwords.given(place, arguments.user, arguments.password_file))
         target = parse_target(text, **{**options, **given})
     except TargetError as error:
         raise UsageError(str(error)) from None

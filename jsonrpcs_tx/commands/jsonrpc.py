@@ -16,7 +16,7 @@ class JsonRpc:
     def __init__(self, report: Callable[[], dict[str, Any]]) -> None:
         self._report = report
 
-    @command(METHOD)
+    @command(METHOD, changes=False)
     def health(self) -> dict[str, Any]:
         """Returns whether the server can do its work, and if not, why: the same as GET /health."""
         return self._report()

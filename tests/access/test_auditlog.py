@@ -16,7 +16,9 @@ from jsonrpcs_tx.access import auditlog
 from jsonrpcs_tx.access.auditentries import Entry, Note, as_lines, fields, now
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.problems import FIRST
 from jsonrpcs_tx.state.counters import Counters
+from tests.support.files import ordinary_user
 from tests.support.journal import FakeJournal
 from tests.support.logs import observed
 
@@ -186,8 +188,10 @@ def test_journal(tmp_path: Path) -> None:
 def test_no_journal(tmp_path: Path) -> None:
     """Without a journal the start is refused."""
     log = AuditLog("journald", False, Counters(), Clock(), str(tmp_path / "none"))
-    with pytest.raises(StartError, match=r"audit: journald: .*none does not exist; allowed: journald where"):
+    with pytest.raises(StartError, match=r"audit: journald: .*none: No such file or directory; allowed: journald"):
         log.startService()
+    with pytest.raises(StartError, match="audit: journald: "):
+        log.check(FIRST)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,20 @@ def test_cannot_be_opened(tmp_path: Path, make: Any, says: str) -> None:
     make(path)
     with pytest.raises(StartError, match=rf"audit: {path}: {says}; allowed: a file"):
         AuditLog(str(path), False, Counters(), Clock()).startService()
+    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not an')}"):
+        AuditLog(str(path), False, Counters(), Clock()).check(FIRST)
+
+
+def test_check_changes_nothing(tmp_path: Path) -> None:
+    """What can be used is no problem, and the check makes no file."""
+    AuditLog(str(tmp_path / "audit.log"), False, Counters(), Clock()).check(FIRST)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "audit.log").write_bytes(b"")
+    AuditLog(str(tmp_path / "audit.log"), False, Counters(), Clock()).check(FIRST)
+    (tmp_path / "audit.log").chmod(0o400)
+    log = AuditLog(str(tmp_path / "audit.log"), False, Counters(), Clock())
+    with ordinary_user(), pytest.raises(StartError, match=r"audit\.log: (it belongs to user|Permission denied)"):
+        log.check(FIRST)
 
 
 def test_others_could_replace_it(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ class RealShell(Screen):
         path = f"{Path(command()[0]).parent}:{os.environ['PATH']}"
         homes = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data")}
         words, load = SHELLS[name]
-        plain = plain_environment(**homes, **variables, PS1="ready> ", INPUTRC="/dev/null")
+        homes["XDG_CONFIG_HOME"] = str(home / "config")  # where fish writes
+        plain = plain_environment(**{**homes, **variables}, PS1="ready> ", INPUTRC="/dev/null")
         super().__init__(words, {**plain, "PATH": path})
         self.type(f"cd {home}; {load}; echo loa''ded\r")
         self.wait_for("^loaded$")
@@ -90,7 +91,7 @@ def test_real_shells(name: str, tmp_path: Path, kamailio: Kamailio) -> None:
         shell.completes("jsonrpcs a.b --tls-ca roo", r"jsonrpcs a.b --tls-ca root\ ca.pem ")
         shell.completes("jsonrpcs a.b --tls-ca=roo", r"jsonrpcs a.b --tls-ca=root\ ca.pem ")
         shell.completes("jsonrpcs completion f", "jsonrpcs completion fish ")
-        shell.shows("jsonrpcs core.print", "core.printi", "core.prints")
+        shell.shows("jsonrpcs core.print", "ore.printi", "ore.prints")
         shell.shows("jsonrpcs dispatcher.remove 2 sip", "5090", "5091")
 
 

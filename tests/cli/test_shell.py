@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 CTRL_C, CTRL_D, CTRL_R, UP, TAB, ENTER = "\x03", "\x04", "\x12", "\x1b[A", "\t", "\r"
 
 
-class Shell(Screen):
-    """The shell for a target.
+class Opened(Screen):
+    """The shell for a target, as soon as it was started.
 
     @param home: where it keeps its files.
     """
@@ -32,7 +32,6 @@ class Shell(Screen):
         super().__init__(command("--to", target, *words), plain_environment(**homes, **variables))
         self.prompt = f"^{re.escape(target)}>"
         self.count = 0
-        self.ready()
 
     def ready(self) -> None:
         """Wait until the next line can be written."""
@@ -49,6 +48,14 @@ class Shell(Screen):
         self.enter(line)
         below = "\n".join(f"^{one}$" for one in pattern)
         self.wait_for(rf"{self.prompt} {re.escape(line)}\n{below}\n{self.prompt}$")
+
+
+class Shell(Opened):
+    """The shell for a target, at its first prompt."""
+
+    def __init__(self, home: Path, target: str, *words: str, variables: Mapping[str, str] = {}) -> None:
+        super().__init__(home, target, *words, variables=variables)
+        self.ready()
 
 
 @pytest.fixture
@@ -137,16 +144,16 @@ def test_last_result(tmp_path: Path, target: str) -> None:
         shell.shows("_", "jsonrpcs: _: there is no result yet; allowed: after a call")
         shell.enter("corex.list_sockets --json")
         shell.shows("core.nothing", "jsonrpcs: .*")
-        shell.shows("_ 0.PROTO", "udp")
-        shell.shows("_ *.PROTO --json", r'\["udp",.*\]')
+        shell.shows("_ 0.proto", "udp")
+        shell.shows("_ *.proto --json", r'\["udp",.*\]')
         shell.shows("_ 0.nothing", "jsonrpcs: _: '0.nothing' leads nowhere in the last result; allowed: .*")
         shell.enter(f"_ --save {saved}")
-        assert json.loads(saved.read_text())[0]["PROTO"] == "udp"
+        assert json.loads(saved.read_text())[0]["proto"] == "udp"
         assert stat.S_IMODE(saved.stat().st_mode) == 0o600
-        shell.shows(f"_ 0.PROTO --save {saved}", f"jsonrpcs: --save: {saved}: there is such a file; allowed: a new one")
-        shell.shows("_ --save /nowhere/x", "jsonrpcs: /nowhere/x: No such file or directory")
+        shell.shows(f"_ 0.proto --save {saved}", f"jsonrpcs: --save: {saved}: there is such a file; allowed: a new one")
+        shell.shows(f"_ --save {tmp_path}/no/x", f"jsonrpcs: {tmp_path}/no/x: No such file or directory")
         shell.shows("_ --save /dev/full", "jsonrpcs: --save: /dev/full: there is such a file; allowed: a new one")
-        shell.enter(f"_ -y 0.PROTO --save {saved}.yaml")
+        shell.enter(f"_ -y 0.proto --save {saved}.yaml")
         assert Path(f"{saved}.yaml").read_text() == "udp\n"
 
 
@@ -233,7 +240,7 @@ def test_server_that_comes_back(tmp_path: Path) -> None:
     with Short() as directory:
         path = directory / "rpc.sock"
         target = f"unix:{path}"
-        with Server(directory) as server, Shell(tmp_path, target) as shell:
+        with Server(directory) as server, Shell(tmp_path, target, "--reply-dir", str(directory)) as shell:
             shell.shows("core.echo here", "here")
             server.stop()
             shell.shows("core.echo gone", f"jsonrpcs: {re.escape(target)}: core.echo: .*")
@@ -246,6 +253,31 @@ def test_server_that_comes_back(tmp_path: Path) -> None:
                 shell.ready()
                 shell.shows("core.echo there", "there")
                 shell.shows("to", re.escape(other))
+                shell.shows(f"targets --to {target} --json", r'\[\{.*"answers":"yes".*')
+
+
+@pytest.mark.parametrize(("status", "asked"), [(b"200 OK", 1), (b"401 Unauthorized", 2)])
+def test_password(tmp_path: Path, status: bytes, asked: int) -> None:
+    """A password is asked for once, and again after a server has refused it."""
+    server = Hostile(http(status=status))
+    config = tmp_path / "jsonrpcs/config.toml"
+    config.parent.mkdir()
+    profile = f'target = "http://127.0.0.1:{server.port}/RPC"\nuser = "me"\npassword_prompt = true\n'
+    config.write_text(f"[profiles.a]\n{profile}")
+    with Opened(tmp_path, "a", variables={"XDG_CONFIG_HOME": str(tmp_path)}) as shell:
+        shell.wait_for("^Password of me for a:$")
+        shell.type(f"s3cret{ENTER}")
+        shell.ready()
+        shell.enter("core.uptime")
+        shell.type(f"core.uptime{ENTER}")
+        if asked == 2:
+            shell.wait_for("(?s:Password of me for a:.*)^Password of me for a:$")
+            shell.type(f"s3cret{ENTER}")
+        shell.ready()
+        assert len(re.findall("Password of", shell.text)) == asked
+        assert "s3cret" not in shell.text
+        assert all(b"Authorization: Basic" in request for request in server.requests)
+    server.close()
 
 
 def test_hostile_server(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from jsonrpcs_tx.client.targets import parse_target
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
-PATIENCE = 15
+PATIENCE = 60
 """Seconds after which what should happen at once counts as not happening."""
 
 

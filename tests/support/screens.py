@@ -19,7 +19,7 @@ from tests.support import PATIENCE
 COLUMNS, LINES = 200, 200
 
 
-class Screen(pyte.Screen):  # type: ignore[misc] # it has no annotations
+class Screen(pyte.Screen):
     """A terminal with a program in it.
 
     @param words: the program, with its arguments.

@@ -4,6 +4,7 @@ import os
 import select
 import socket
 import struct
+import tempfile
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
@@ -243,16 +244,18 @@ class ReadGroupTests(TestCase):
 
     async def test_other_ports(self) -> None:
         """A port other than TCP is left alone."""
-        port = await UNIXServerEndpoint(reactor, os.path.abspath(self.mktemp())).listen(Factory.forProtocol(Echo))
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        port = await UNIXServerEndpoint(reactor, f"{directory.name}/socket").listen(Factory.forProtocol(Echo))
         assert group_reads(port, "test", reactor) is None
         stopped: Deferred[None] = port.stopListening()
         await stopped
 
     async def test_nothing_is_left(self) -> None:
         """A service that stops leaves no descriptor open."""
-        run_dir = self.mktemp()
-        os.mkdir(run_dir)
-        settings = Settings(run_dir=run_dir, load="jsonrpc", http_listen=["tcp:0:interface=127.0.0.1"])
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        settings = Settings(run_dir=directory.name, load="jsonrpc", http_listen=["tcp:0:interface=127.0.0.1"])
         counts = []
         for _ in range(3):
             service = makeService(settings)

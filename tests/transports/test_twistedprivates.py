@@ -37,7 +37,7 @@ def used_names(owner: type) -> set[str]:
     for member in vars(owner).values():
         function = member.fget if isinstance(member, property) else member
         if inspect.isfunction(function):
-            names |= {*function.__code__.co_names, *function.__code__.co_freevars}
+            names |= {*function.__code__.co_names, *function.__code__.co_freevars} - function.__globals__.keys()
     return {name for name in names if is_private(name)}
 
 
