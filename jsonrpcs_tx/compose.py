@@ -235,6 +235,12 @@ def _add_checks(service: JsonRpcService) -> None:
             if not any(one.live for one in found):
                 yield f"set {id}: none of {len(found)} destinations is live"
 
+    def audit() -> Iterator[str]:
+        if service.audit is not None and service.audit.problem is not None:
+            yield f"audit: lines are lost: {service.audit.problem}"
+
+    if service.audit is not None:
+        service.health.add("audit", audit)
     service.health.add("listeners", listeners)
     service.health.add("workers", workers)
     service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
