@@ -118,9 +118,7 @@ def assemble(
         service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
         for name, facts in (transports or {}).items():
             service.add_transport(name, facts)
-        if service.audit is not None:
-            service.audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
-            service.reopens.add("audit log", service.audit.reopen)
+        _add_audit(service)
         _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
@@ -221,6 +219,14 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
                 transport.setServiceParent(service)
 
 
+def _add_audit(service: JsonRpcService) -> None:
+    audit = service.audit
+    if audit is not None:
+        audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
+        service.reopens.add("audit log", audit.reopen)
+        service.health.add("audit", lambda: [f"audit: lines are lost: {audit.problem}"] if audit.problem else [])
+
+
 def _add_checks(service: JsonRpcService) -> None:
     def listeners() -> Iterator[str]:
         return (problem for transport in service.transports() if (problem := transport.problem()) is not None)
@@ -235,12 +241,6 @@ def _add_checks(service: JsonRpcService) -> None:
             if not any(one.live for one in found):
                 yield f"set {id}: none of {len(found)} destinations is live"
 
-    def audit() -> Iterator[str]:
-        if service.audit is not None and service.audit.problem is not None:
-            yield f"audit: lines are lost: {service.audit.problem}"
-
-    if service.audit is not None:
-        service.health.add("audit", audit)
     service.health.add("listeners", listeners)
     service.health.add("workers", workers)
     service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
