@@ -77,7 +77,8 @@ class Parameter:
     def __setattr__(self, name: str, *value: object) -> None:
         raise AttributeError(f"{name}: a parameter cannot be changed")
 
-    __delattr__ = __setattr__
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a parameter cannot be changed")
 
     @property
     def _parts(self) -> tuple[object, ...]:
