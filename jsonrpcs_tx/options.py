@@ -29,11 +29,12 @@ from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
 from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
-from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
+from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
 from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
+from jsonrpcs_tx.safefiles import check_links
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks
 from twisted import __version__ as twisted_version
@@ -254,7 +255,8 @@ def hand_over_twistd_files(options: Options, user: User) -> None:
     """Give what twistd has made as root to the user that the process becomes."""
     log, pid = _twistd_files(options)
     for path in filter(None, (log, pid)):
-        with suppress(OSError):
+        with suppress(OSError, NotAllowed):
+            check_links(path)
             user.take(path)
     if os.path.isfile(pid):
         reason = user.obstacle_to_removal(pid)

@@ -55,6 +55,37 @@ def open_to_append(path: str, flags: int, mode: int) -> int:
     return fd
 
 
+def open_log(path: str, flags: int, mode: int) -> int:
+    """Open a log as C{os.open} does, but through no link that another user than root and this process's has made. Root
+    writes what clients send to it, before it becomes a user whose directory the log may be in.
+
+    @raise OSError: it cannot be opened.
+    @raise NotAllowed: there is such a link.
+    """
+    check_links(path)
+    return os.open(path, flags | (0 if os.path.islink(path) else os.O_NOFOLLOW), mode)
+
+
+def check_links(path: str) -> None:
+    """Check that a path leads through no link that another user than root and this process's has made.
+
+    @raise NotAllowed: there is one.
+    """
+    trusted = (0, os.geteuid())
+    waiting, seen = [os.path.abspath(path)], set[str]()
+    while waiting:
+        place = waiting.pop()
+        if place in seen or os.path.dirname(place) == place:
+            continue
+        seen.add(place)
+        waiting.append(os.path.dirname(place))
+        if os.path.islink(place):
+            owner = os.lstat(place).st_uid
+            if owner not in trusted:
+                raise NotAllowed(f"{place} is a link of user {owner}", "links of root or the process's user")
+            waiting.append(os.path.abspath(os.path.join(os.path.dirname(place), os.readlink(place))))
+
+
 def check_to_append(path: str) -> None:
     """Check that L{open_to_append} can open a file or make it, as far as that shows without opening it.
 

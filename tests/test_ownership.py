@@ -175,6 +175,25 @@ def test_daemon(directory: Path) -> None:
     assert "No permission" not in (directory / "server.log").read_text()
 
 
+@pytest.mark.parametrize("is_directory", [False, True])
+@pytest.mark.parametrize("check", [False, True])
+def test_log_behind_a_link(directory: Path, *, is_directory: bool, check: bool) -> None:
+    """Root writes no log through a link of another user's, to a file or a directory, and gives no such file away."""
+    (directory / "roots").mkdir()
+    victim = directory / "roots" / "server.log"
+    victim.write_text("root's")
+    link = directory / ("logs" if is_directory else "server.log")
+    link.symlink_to(victim.parent if is_directory else victim)
+    os.chown(link, NOBODY.pw_uid, NOBODY.pw_gid, follow_symlinks=False)
+    log = "logs/server.log" if is_directory else "server.log"
+    twistd = ("-n", "--uid", "nobody", "--logfile", log)
+    run = run_twistd(directory, *twistd, *options(directory, *(["--check"] if check else [])))
+    told = f"{link} is a link of user {NOBODY.pw_uid}; allowed: links of root or the process's user"
+    assert run.returncode != 0
+    assert told in run.stdout + run.stderr
+    assert (victim.read_text(), victim.stat().st_uid) == ("root's", 0)
+
+
 def wait_for_end(process: int) -> None:
     poll = select.poll()
     poll.register(process, select.POLLIN)

@@ -41,6 +41,7 @@ class Entry(msgspec.Struct, omit_defaults=True, gc=False):
     @ivar text: of the fault.
     @ivar ms: milliseconds that it took.
     @ivar held_back: refused documents before it that have no line, as there were too many.
+    @ivar store_path: the file that the client asks for the reply to be written to, where C{store_path} is set.
     """
 
     time: str
@@ -61,6 +62,7 @@ class Entry(msgspec.Struct, omit_defaults=True, gc=False):
     text: str = ""
     ms: float | UnsetType = UNSET
     held_back: int | UnsetType = UNSET
+    store_path: str | None = None
 
 
 class Note(msgspec.Struct, omit_defaults=True):

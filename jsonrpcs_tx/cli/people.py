@@ -6,6 +6,12 @@ from jsonrpcs_tx.printable import printable
 
 INDENT = "  "
 
+MOST_INDENTED = 60
+"""Blanks before a line; what is deeper stays there."""
+
+WIDEST = 200
+"""Characters that a column is widened to; longer cells stick out. One long cell must not widen all others."""
+
 
 class People:
     """Writes results.
@@ -38,7 +44,7 @@ class People:
         title = f"{indent}{self._painted(NAME, printable(name))}:"
         if item and isinstance(item, dict | list):
             lines.append(title)
-            self._add(lines, indent + INDENT, item)
+            self._add(lines, _deeper(indent), item)
         else:
             lines.append(f"{title} {_scalar(item)}")
 
@@ -48,28 +54,31 @@ class People:
         if columns:
             if name is not None:
                 lines.append(f"{indent}{self._painted(NAME, printable(name))}:")
-                indent += INDENT
+                indent = _deeper(indent)
             self._add_table(lines, indent, columns, records)
             return
         for item in items:
             if item and isinstance(item, dict | list):
-                inner: list[str] = []
-                self._add(inner, indent + INDENT, item)
-                lines.append(f"{indent}- {inner[0][len(indent) + len(INDENT) :]}")
-                lines += inner[1:]
+                at, deeper = len(lines), _deeper(indent)
+                self._add(lines, deeper, item)
+                lines[at] = f"{indent}- {lines[at][len(deeper) :]}"
             else:
                 lines.append(f"{indent}{_scalar(item)}")
 
     def _add_table(self, lines: list[str], indent: str, columns: list[str], records: list[dict[str, object]]) -> None:
         rows = [[_scalar(record[name]) for name in columns] for record in records]
         titles = [printable(name) for name in columns]
-        widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+        widths = [min(max(map(len, cells)), WIDEST) for cells in zip(titles, *rows, strict=True)]
         numeric = [all(_is_number(record[name]) for record in records) for name in columns]
         lines.append(indent + self._painted(BOLD, _row(titles, widths, numeric)))
         lines += [indent + _row(row, widths, numeric) for row in rows]
 
     def _painted(self, colour: str, text: str) -> str:
         return f"{colour}{text}{END}" if self._colours else text
+
+
+def _deeper(indent: str) -> str:
+    return indent if len(indent) >= MOST_INDENTED else indent + INDENT
 
 
 def _unwrapped(items: list[object]) -> "tuple[str | None, list[dict[str, object]]]":

@@ -16,6 +16,9 @@ _EXPONENT = re.compile("[eE]")
 _LONGEST_KEY = 128
 """Characters of a key that need no question mark in front; YAML allows 1024 bytes."""
 
+_MOST_INDENTED = 60
+"""Blanks before a line; what is deeper is written on one line, as JSON, which is YAML as well."""
+
 
 def text(result: object) -> str:
     """A result as a YAML document, with the end of the last line."""
@@ -26,7 +29,9 @@ def text(result: object) -> str:
 
 def _add(lines: list[str], indent: str, value: object) -> None:
     """Add the lines of a value to others."""
-    if isinstance(value, dict) and value:
+    if len(indent) > _MOST_INDENTED:
+        lines.append(f"{indent}{_scalar(value) if isinstance(value, str) else ''.join(map(_escaped, write(value)))}")
+    elif isinstance(value, dict) and value:
         for name, item in value.items():
             key = _scalar(name)
             mark = f"{indent}{key}:" if len(key) <= _LONGEST_KEY else f"{indent}? {key}\n{indent}:"

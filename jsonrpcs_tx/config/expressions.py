@@ -3,6 +3,7 @@
 Numbers are floats of 32 bits, as in Kamailio. The right operand of C{+} and of comparisons takes the type of the left.
 """
 
+import math
 import operator
 import re
 import struct
@@ -14,12 +15,15 @@ Value = str | float
 MOST_TOKENS: Final = 1000
 MOST_DEEP: Final = 50
 """Parentheses, signs and operators that wait for what follows them."""
+LONGEST: Final = 65_536
+"""Characters of a string that is put together; each C{+} can double one."""
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<number>[0-9][0-9.]*)|(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_]\w*)"""
     r"""|(?P<operator>\*\*|<<|>>|<=|>=|==|!=|&&|\|\||[-+*/%<>&|^=,!()]))""",
     re.ASCII | re.DOTALL,
 )
+_COMMENT: Final = re.compile(r"\s*#")
 
 _LEVELS: Final = (
     (",",),
@@ -84,9 +88,9 @@ class _Evaluation:
         position = 0
         text = text.rstrip()
         while position < len(text):
+            if _COMMENT.match(text, position):
+                break
             match = _TOKEN.match(text, position)
-            if text[position:].lstrip()[:1] == "#":
-                break  # a comment
             if match is None or not match.lastgroup:
                 raise ExpressionError(f"{text[position : position + 10].strip()!r} is not part of an expression")
             self._tokens.append((match.lastgroup, match[match.lastgroup]))
@@ -182,7 +186,9 @@ def _number(text: str) -> float:
 
 
 def _single(number: float) -> float:
-    """A number as a float of 32 bits."""
+    """A number as a float of 32 bits; neither infinity nor NaN is one."""
+    if not math.isfinite(number):
+        raise ExpressionError("a number is too large")
     try:
         return float(struct.unpack("<f", struct.pack("<f", number))[0])
     except OverflowError:
@@ -235,7 +241,10 @@ def _applied(sign: str, left: Value, right: Value) -> Value:
     if sign in _COMPARISONS:
         return float(_COMPARISONS[sign](left, _alike(left, right)))
     if sign == "+" and isinstance(left, str):
-        return left + str(_alike(left, right))
+        joined = left + str(_alike(left, right))
+        if len(joined) > LONGEST:
+            raise ExpressionError(f"a string gets longer than {LONGEST:,} characters")
+        return joined
     if sign == "+":
         return _single(_numeric(left) + _numeric(_alike(left, right)))
     return _calculated(sign, _numeric(left), _numeric(right))

@@ -10,7 +10,7 @@ from twisted.logger import ILogObserver, LogLevel
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.appendfile import AppendFile
-from jsonrpcs_tx.errors import SettingError, StartError
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.journal import SOCKET as JOURNAL
 from jsonrpcs_tx.journal import Journal
 from jsonrpcs_tx.log import make_logger
@@ -18,6 +18,7 @@ from jsonrpcs_tx.logs import syslog
 from jsonrpcs_tx.logs.entries import Entry
 from jsonrpcs_tx.logs.formats import journal_fields, json_line, syslog_lines, text_line
 from jsonrpcs_tx.logs.observer import Observer
+from jsonrpcs_tx.safefiles import check_links, open_log
 
 _log = make_logger(__name__)
 
@@ -68,6 +69,11 @@ class DaemonLog:
         if self.path == "-" and not self._in_foreground:
             allowed = "a file, or -n to stay in the foreground"
             raise StartError(_OPTION, self.path, "a daemon has no standard output", allowed)
+        if self.path not in ("", "-"):
+            try:
+                check_links(self.path)
+            except NotAllowed as error:
+                raise StartError(_OPTION, os.path.abspath(self.path), error.reason, error.allowed) from None
         if not self.path:
             path = _SYSTEM[self._format]
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
@@ -92,7 +98,9 @@ class DaemonLog:
             output = -1 if sys.__stdout__ is None else sys.__stdout__.fileno()  # twistd puts the log in its place
             return lambda entry: _write_all(output, line(entry))
         try:
-            file = self.file = AppendFile(self.path)
+            file = self.file = AppendFile(self.path, opener=open_log)
+        except NotAllowed as error:
+            raise StartError(_OPTION, os.path.abspath(self.path), error.reason, error.allowed) from None
         except OSError as error:
             path = os.path.abspath(self.path)
             raise StartError(_OPTION, path, error.strerror, "a path that the process can write") from None

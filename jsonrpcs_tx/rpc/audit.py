@@ -13,9 +13,10 @@ from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, REFUSED, RESULT, T
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.secrets import cut, cut_text
+from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, store_path
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command
@@ -56,12 +57,15 @@ class AuditingDispatcher(Dispatcher):
         super().__init__(*arguments, **keywords)
         self._audit = audit
         self._enters_all = audit.everything
+        self._stores = keywords.get("reply_store") is not None
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return super().answer(request, origin)
         command = self._commands.get(request.method)
-        if not self._enters_all and (command is None or not command.changes):
+        if not (
+            self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
+        ):
             reply = _answer(self, request, origin)
             if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
                 self._enter(reply, request, command, origin.peer(), perf_counter_ns())
@@ -122,6 +126,10 @@ class AuditingDispatcher(Dispatcher):
             entry.held_back, held_back = held_back or UNSET, 0
             self._audit.write(entry)
 
+    def _stored(self, request: Request, transport: str) -> str | None:
+        """The file that a request asks for its reply in: that changes something, whatever the command does."""
+        return store_path(request) if self._stores and transport in STORING else None
+
     def _is_entered(self, request: object, origin: Origin) -> bool:
         if type(request) is not Request:
             return False
@@ -141,6 +149,7 @@ class AuditingDispatcher(Dispatcher):
                 if held_back is None:
                     return reply
         id = request.id
+        path = self._stored(request, peer.caller.transport)
         self._audit.write(
             Entry(
                 now(),
@@ -153,6 +162,7 @@ class AuditingDispatcher(Dispatcher):
                 text,
                 ms,
                 held_back or UNSET,
+                None if path is None else cut_text(path),
             )
         )
         return reply

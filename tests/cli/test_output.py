@@ -134,3 +134,25 @@ def test_deep_results() -> None:
         deep = [{"a": deep}]
     for write in (people, yaml.text, json_line, formats.formatter("%v")):
         assert "x" in write(deep)
+
+
+def test_hostile_width() -> None:
+    """One long cell does not widen the rows of all others, and what is nested deep is not indented for ever: a reply of
+    megabytes must not become gigabytes.
+    """
+    rows = [{"a": "x" * 50_000, "b": 1}, *({"a": "", "b": 1} for _ in range(5000))]
+    deep: Any = [1] * 5000
+    for _ in range(150):
+        deep = [deep]
+    for write in (People(colours=False).text, yaml.text):
+        for result in (rows, deep):
+            assert len(write(result)) < 2_000_000
+    assert "x" * 50_000 + "  1" in People(colours=False).text(rows)
+
+
+def test_deep_yaml_is_exact() -> None:
+    """What is nested too deep for lines is YAML all the same."""
+    value: Any = {"a": ["b c", 1.5, None, True, "\u202e", {}, []], "d": "no"}
+    for _ in range(25):
+        value = {"key": [value, "yes"]}
+    assert pyyaml.safe_load(yaml.text(value)) == value

@@ -85,6 +85,24 @@ def test_mod_stats(service: JsonRpcService) -> None:
         tracemalloc.stop()
 
 
+def test_one_snapshot(service: JsonRpcService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory is counted once for all modules: it takes seconds, in which the server does nothing else."""
+    taken: list[tracemalloc.Snapshot] = []
+    take = tracemalloc.take_snapshot
+
+    def taking() -> tracemalloc.Snapshot:
+        taken.append(take())
+        return taken[-1]
+
+    monkeypatch.setattr(tracemalloc, "take_snapshot", taking)
+    tracemalloc.start()
+    try:
+        call(service, "mod.stats", "all", "all")
+    finally:
+        tracemalloc.stop()
+    assert len(taken) == 1
+
+
 def test_corex(service: JsonRpcService) -> None:
     """The summaries go to the log, as Kamailio's do."""
     events: list[LogEvent] = []

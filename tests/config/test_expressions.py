@@ -76,6 +76,11 @@ def test_value(text: str, value: float | str) -> None:
         ("1 << 40", "a shift"),
         ("99999999999 & 1", "more than 32 bits"),
         ("9" * 50, "too large"),
+        ("9" * 400, "too large"),
+        ("9" * 400 + " - " + "9" * 400, "too large"),
+        ('1 + "inf"', "too large"),
+        ('1 == "nan"', "too large"),
+        ('x = "12345678"' + ", x = x + x" * 40, "longer than 65,536"),
         ("(" * 400 + "1" + ")" * 400, "nested too deep"),
         ("1**" * 100 + "1", "nested too deep"),
         ("-" * 100 + "1", "nested too deep"),
@@ -88,7 +93,10 @@ def test_no_value(text: str, reason: str) -> None:
         evaluate(text, DEFINES)
 
 
-@given(st.lists(st.sampled_from([*"123-+*/%<>&|^=,!() ", "**", "<<", "&&", "||", "==", '"a"', "OS", "x", "0.5", "99"])))
+PARTS = (*"123-+*/%<>&|^=,!() ", "**", "<<", "&&", "||", "==", '"a"', "OS", "x", "0.5", "99", "9" * 400)
+
+
+@given(st.lists(st.sampled_from(PARTS)))
 def test_any_text(parts: list[str]) -> None:
     """Whatever an expression is, it has a value or is refused."""
     try:

@@ -117,6 +117,22 @@ def test_change(served: Served) -> None:
     }
 
 
+def test_stored_replies(tmp_path: Path) -> None:
+    """A call whose reply is written to a file changes something, whatever its command does: it is entered, with the
+    file. Over transports that store nothing it is not.
+    """
+    (tmp_path / "stored").mkdir()
+    served = Served(tmp_path, store_path=tmp_path / "stored")
+    document = b'{"jsonrpc":"2.0","method":"shop.look","id":1,"store_path":"a\\u001b"}'
+    served.service.dispatcher.dispatch(document, served.service.dispatcher.origin("unix"))
+    served.call("shop.look", store_path="b")
+    served.call("shop.sell", "pear", store_path="c")
+    assert served.entered("transport", "method", "outcome", "store_path") == [
+        ("unix", "shop.look", "result", "a\x1b"),
+        ("https", "shop.sell", "result", None),
+    ]
+
+
 def test_reads_and_unknown_methods(served: Served, tmp_path: Path) -> None:
     """A call that reads, one of no command and an invalid request are not entered, unless all calls are to be."""
     calls = (("shop.look", "x"), ("no.such", "x"), ("htable.get", "a", "k"), ("system.listMethods",))
