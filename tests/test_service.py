@@ -1008,6 +1008,8 @@ class WheelTests(TwistdCase):
         plugin = Path("twisted", "plugins", "jsonrpcs_plugin.py")
         assert (target / plugin).read_bytes() == (REPOSITORY / plugin).read_bytes()
         assert (target / "jsonrpcs_tx" / "py.typed").exists()
+        installed = {path.name for path in target.iterdir() if not path.name.endswith(".dist-info")}
+        assert installed <= {"jsonrpcs_tx", "twisted", "bin", "share"}, "names that other distributions may want"
         with Server(self.directory) as server:
             assert server.call("udp4", ECHO) == ECHO_REPLY
             assert server.call("https", ECHO) == ECHO_REPLY
