@@ -70,7 +70,7 @@ class StreamService(Transport):
     def check(self, problems: Problems) -> None:
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         try:
-            host = endpoints.host_of(endpoint, self._reactor, problems)
+            host, self.path = endpoints.opened_by(endpoint, self._reactor, problems)
         except Exception:  # each kind of endpoint raises its own errors
             problems.note(self._error(Failure()))
         else:
