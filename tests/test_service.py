@@ -916,7 +916,10 @@ class PluginTests(TwistdCase):
         output = done.stdout + done.stderr
         assert done.returncode == 1
         assert "Traceback" not in output
-        assert re.search(rf"jsonrpcs: http_listen: {endpoint}: .*in use.*; allowed: .*\n\Z", output)
+        assert re.search(
+            rf"jsonrpcs: http_listen: {endpoint}: Address already in use; allowed: a free address of this machine\n\Z",
+            output,
+        )
         assert self.files() == set()
 
     def test_daemon_with_address_in_use(self) -> None:
