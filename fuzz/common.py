@@ -27,6 +27,6 @@ def scratch(content: bytes) -> str:
 
 
 def check_message(error: Exception, start: str = "") -> None:
-    """A message says where it is, and what is allowed."""
+    """A message says where it is, and what is allowed or was probably meant."""
     assert str(error).startswith(start), error
-    assert "allowed" in str(error), error
+    assert "allowed" in str(error) or "did you mean" in str(error), error

@@ -118,9 +118,7 @@ def assemble(
         service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
         for name, facts in (transports or {}).items():
             service.add_transport(name, facts)
-        if service.audit is not None:
-            service.audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
-            service.reopens.add("audit log", service.audit.reopen)
+        _add_audit(service)
         _load_destinations(service, problems)
     add_gauges(service.counters, lambda: (stream.connections for stream in service.streams()))
     add_variables(service.variables, lambda: service.settings, service.change)
@@ -219,6 +217,14 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
         with problems.noted():
             for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
                 transport.setServiceParent(service)
+
+
+def _add_audit(service: JsonRpcService) -> None:
+    audit = service.audit
+    if audit is not None:
+        audit.setServiceParent(service)  # the first, so that it is opened first, and closed last
+        service.reopens.add("audit log", audit.reopen)
+        service.health.add("audit", lambda: [f"audit: lines are lost: {audit.problem}"] if audit.problem else [])
 
 
 def _add_checks(service: JsonRpcService) -> None:

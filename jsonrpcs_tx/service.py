@@ -148,7 +148,7 @@ class JsonRpcService(MultiService):
             settings.http_notification,
             site_authenticates,
         )
-        self.health_resource = HealthResource(self.jsonrpc_dispatch, self.health.report)
+        self.health_resource: HealthResource = HealthResource(self.jsonrpc_dispatch, self.health.report)
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,12 @@ hypothesis.settings.register_profile("quick", max_examples=25, **TIMELESS)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try fewer examples of each property while somebody works; the whole suite tries as many as hypothesis does."""
+    """Try fewer examples of each property while somebody works; the whole suite tries as many as hypothesis does. Let
+    the programs that tests start be interrupted.
+    """
     hypothesis.settings.load_profile("quick" if config.option.markexpr == "not slow" else "whole")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; programs would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

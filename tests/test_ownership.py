@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
 from jsonrpcs_tx.rights import obstacles, owned_by
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_call, run_twistd
+from tests.support.files import public_directory
 from tests.support.users import write
 
 pytestmark = [
@@ -38,9 +38,8 @@ USER = User(NOBODY.pw_uid, NOBODY.pw_gid, (NOBODY.pw_gid,), "nobody")
 @pytest.fixture
 def directory() -> Iterator[Path]:
     """A directory of nobody's that everybody can reach, which pytest's own is not."""
-    with tempfile.TemporaryDirectory() as made:
-        os.chmod(made, 0o755)
-        inner = Path(made, "run")
+    with public_directory() as made:
+        inner = made / "run"
         inner.mkdir()
         os.chown(inner, NOBODY.pw_uid, NOBODY.pw_gid)
         yield inner

@@ -52,6 +52,7 @@ class AuditLog(Service):
     @param everything: calls that only read are entered as well.
     @param journal: the path of the journal's socket.
     @ivar everything: see above.
+    @ivar problem: why lines are lost at the moment; None if they can be written, as far as that is known.
     """
 
     def __init__(self, target: str, everything: bool, counters: Counters, reactor: Any, journal: str = SOCKET) -> None:
@@ -62,7 +63,7 @@ class AuditLog(Service):
         self._sink: _Sink | None = None
         self._early: list[Entry | Note] = []
         self._throttle = Throttle(reactor.seconds, BURST, RATE)
-        self._fails = False
+        self.problem: str | None = None
         self._untold = self._held_back = 0
         self._lines = counters.counter("audit", "lines", "calls that were written to the audit log")
         self._lost = counters.counter("audit", "lost", "lines of the audit log that could not be written")
@@ -146,8 +147,8 @@ class AuditLog(Service):
         except OSError as error:
             self._failed(0, error)
             return False
-        if self._fails:
-            self._fails, lost = False, self._untold
+        if self.problem is not None:
+            self.problem, lost = None, self._untold
             _log.warn("audit: {target} is written again; {lost:,} lines are lost", target=self._target, lost=lost)
         self._untold = 0
         return True
@@ -156,8 +157,8 @@ class AuditLog(Service):
         """Note that lines are lost; what is wrong is logged once for each time that it begins."""
         self._untold += lines
         self._lost.value += lines
-        if not self._fails:
-            self._fails = True
+        if self.problem is None:
+            self.problem = str(error)
             _log.error("audit: {target} cannot be written, lines are lost: {error}", target=self._target, error=error)
 
     def check(self, problems: Problems) -> None:

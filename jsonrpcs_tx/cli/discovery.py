@@ -14,6 +14,8 @@ SOCKET = "kamailio_rpc.sock"
 FIFO = "kamailio_rpc.fifo"
 """What Kamailio calls them if it is not told otherwise."""
 
+KAMAILIO_RUN_DIR = "/var/run/kamailio"
+"""Where Kamailio has them, unless a kamailio.cfg says C{run_dir}."""
 
 _IP = re.compile("(udp|tcp)[46]?:")
 
@@ -72,7 +74,9 @@ def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
         values = _modparams(path)
         sockets = values.get("dgram_socket", [])
         over_ip = [value for value in (*sockets, *values.get("tcp_socket", [])) if _IP.match(value)]
-        ways = _existing([value.removeprefix("unix:") for value in sockets], values.get("fifo_name", []))
+        run_dir = values.get("run_dir", [KAMAILIO_RUN_DIR])[-1]
+        fifos = values.get("fifo_name", [])
+        ways = _existing(*([os.path.join(run_dir, name) for name in names] for names in (sockets, fifos)))
         reply_dirs = values.get("fifo_reply_dir", []) if ways else []
         ways += [_IP.sub(r"\1:", value).replace(":0.0.0.0:", ":127.0.0.1:") for value in over_ip]
         if ways:
@@ -80,12 +84,12 @@ def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
 
 
 def _existing(sockets: list[str], fifos: list[str]) -> list[str]:
-    """As targets, those of absolute paths at which there is a socket or a FIFO."""
+    """As targets, those of the paths at which there is a socket or a FIFO."""
     return [
         f"{scheme}:{os.path.realpath(path)}"
         for scheme, kind, paths in (("unix", stat.S_ISSOCK, sockets), ("fifo", stat.S_ISFIFO, fifos))
         for path in paths
-        if os.path.isabs(path) and "," not in path and _is(kind, path)
+        if "," not in path and _is(kind, path)
     ]
 
 
@@ -97,7 +101,7 @@ def _is(kind: "Callable[[int], bool]", path: str) -> bool:
 
 
 def _modparams(path: str) -> dict[str, list[str]]:
-    """What the modparam lines for jsonrpcs in a kamailio.cfg say, each value as text; nothing if it cannot be read."""
+    """What a kamailio.cfg says for jsonrpcs, and its C{run_dir}, each value as text; nothing if it cannot be read."""
     from jsonrpcs_tx.config.kamailiocfg import CORE, read
 
     found = read(path, note=lambda problem: None)  # what is wrong in it is Kamailio's to tell

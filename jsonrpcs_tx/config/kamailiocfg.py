@@ -77,7 +77,8 @@ class Parameter:
     def __setattr__(self, name: str, *value: object) -> None:
         raise AttributeError(f"{name}: a parameter cannot be changed")
 
-    __delattr__ = __setattr__
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{name}: a parameter cannot be changed")
 
     @property
     def _parts(self) -> tuple[object, ...]:
@@ -263,12 +264,12 @@ class _Reader:
     def _sign(self, sign: str, statement: str) -> None:
         kind, text = self._next()
         if (kind, text) != (SIGN, sign):
-            raise Refused(f"{statement}: {sign!r} is missing before {text!r}", _FORMS[statement])
+            raise Refused(f"{statement}: {sign!r} is missing before {_quoted(text)}", _FORMS[statement])
 
     def _string(self, statement: str) -> str:
         kind, text = self._next()
         if kind != STRING:
-            raise Refused(f"{statement}: {text!r} is not a string", _FORMS[statement])
+            raise Refused(f"{statement}: {_quoted(text)} is not a string", _FORMS[statement])
         return text
 
     def _value(self, statement: str, name: str) -> int | str:
@@ -283,7 +284,7 @@ class _Reader:
             kind, text = self._next()
         number = _number(text) if kind == WORD else None
         if number is None:
-            raise Refused(f"{name}: {text!r} has no value", "a number, a string or a define of one")
+            raise Refused(f"{name}: {_quoted(text)} has no value", "a number, a string or a define of one")
         if number > _LARGEST + negative:
             raise Refused(f"{name}: {text} has more than 32 bits", f"-{_LARGEST + 1} to {_LARGEST}")
         return -number if negative else number
@@ -303,14 +304,14 @@ class _Reader:
         if parentheses:
             kind, text = self._next()
         if kind != STRING:
-            raise Refused(f"{statement}: {text!r} is not a string", _FORMS[statement])
+            raise Refused(f"{statement}: {_quoted(text)} is not a string", _FORMS[statement])
         if parentheses:
             sign = self._next()
             if sign == (SIGN, ","):
                 self._string(statement)
                 sign = self._next()
             if sign != (SIGN, ")"):
-                raise Refused(f"{statement}: ')' is missing before {sign[1]!r}", _FORMS[statement])
+                raise Refused(f"{statement}: ')' is missing before {_quoted(sign[1])}", _FORMS[statement])
         if statement == "loadmodulex":
             text = self.preprocessor.with_variables(text)
         name = text.rpartition("/")[2].removesuffix(".so")
@@ -391,6 +392,11 @@ def _number(text: str) -> int | None:
     if octal:
         return int(octal, 8)
     return int(binary, 2) if binary else int(decimal)
+
+
+def _quoted(text: str) -> str:
+    """The text of a token, for messages."""
+    return text if text == _NOTHING[1] else repr(text)
 
 
 def _decoded(text: str) -> str:

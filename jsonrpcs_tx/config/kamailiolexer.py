@@ -99,8 +99,8 @@ class Place:
     __slots__ = ("line", "path")
 
     def __init__(self, path: str, line: int) -> None:
-        self.path = path
-        self.line = line
+        self.path: str = path
+        self.line: int = line
 
     def __str__(self) -> str:
         return f"{self.path}: line {self.line}"
@@ -121,7 +121,7 @@ class _Source:
     """
 
     def __init__(self, path: str, text: str) -> None:
-        self.path = path
+        self.path: str = path
         self.whole = text
         self.text = text
         self.position = 0

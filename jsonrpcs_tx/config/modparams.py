@@ -161,7 +161,8 @@ def read_modparams(
 def _is_setting(module: str, name: str) -> bool:
     """Whether a parameter becomes a setting. What is none at all does, of jsonrpcs: then it is told what was meant."""
     modules = {field.module for field in fields() if field.name == name}
-    return module in modules or (module == CORE and name in _TYPES[CORE]) or (module == OWN_MODULE and not modules)
+    meant = module == OWN_MODULE and not modules and name.isidentifier()
+    return meant or module in modules or (module == CORE and name in _TYPES[CORE])
 
 
 def _several(name: str) -> bool:
@@ -173,4 +174,5 @@ def _words(types: tuple[type, ...]) -> str:
 
 
 def _refused(parameter: Parameter, reason: str, allowed: str) -> ConfigError:
-    return ConfigError(f"{parameter.name}: {reason}", allowed, parameter.path, parameter.line)
+    name = parameter.name if parameter.name.isidentifier() else repr(parameter.name[:100])
+    return ConfigError(f"{name}: {reason}", allowed, parameter.path, parameter.line)

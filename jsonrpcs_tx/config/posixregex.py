@@ -62,7 +62,7 @@ class Effort:
     """
 
     def __init__(self, steps: int = 10_000_000) -> None:
-        self.left = steps
+        self.left: int = steps
 
     def spend(self, steps: int) -> None:
         """@raise PatternError: there is nothing left."""

@@ -104,7 +104,7 @@ class Preprocessor:
     def __init__(self, version: tuple[int, int, int], environment: Mapping[str, str]) -> None:
         self.version = version
         self.defines: dict[str, str | None] = {}
-        self.skipping = False
+        self.skipping: bool = False
         self._effort: Effort | None = None
         self._environment = environment
         self._substitutions: list[_Substitution] = []

@@ -163,7 +163,8 @@ class Settings:
     fifo_max_request: int = _setting(
         65_456,
         kinds.integer(256, 16_777_216, "bytes"),
-        "maximum size of a request over the FIFO or TCP, in bytes; a larger one is dropped",
+        "maximum size of a request over the FIFO or TCP, in bytes; a larger one is refused, and what "
+        "follows is skipped up to the next request",
         live=True,
     )
     dgram_socket: Sequence[StrPath] = _setting(

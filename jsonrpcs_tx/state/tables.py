@@ -260,7 +260,7 @@ class Table:
         @param expiring: is told when items expire.
         """
         self.definition = definition
-        self.changes = 0
+        self.changes: int = 0
         self._clock = clock
         self._wall = wall
         self._expiring = expiring
@@ -456,7 +456,7 @@ class Tables(Mapping[str, Table]):
         @param wall: tells the time of day, in seconds since 1970.
         """
         self.storage: Storage | None = None
-        self.expiring = Expiring()
+        self.expiring: Expiring = Expiring()
         self._clock = clock
         self._wall = wall
         self._tables: dict[str, Table] = {}

@@ -181,6 +181,9 @@ def test_full_disk(directory: Path) -> None:
         for number in range(20):
             assert b"result" in server.call("unix", set_item(f"lost {number}"))
         server.wait_for_log("audit: .* cannot be written, lines are lost: .*File too large")
+        asked = server.call("unix", b'{"jsonrpc":"2.0","method":"jsonrpc.health","id":1}')
+        (reason,) = json.loads(asked)["result"]["checks"]["audit"]["reasons"]
+        assert "File too large" in reason
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
         server.call("unix", set_item("after"))
         server.wait_for_log("audit: .* is written again; 20 lines are lost")

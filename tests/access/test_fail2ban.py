@@ -72,8 +72,13 @@ def basic(name: str, password: str) -> dict[str, str]:
 
 def handshake(server: Server, context: ssl.SSLContext) -> None:
     """Do what a client without a valid certificate does."""
-    with socket.create_connection(server.addresses["https"], PATIENCE) as sock, contextlib.suppress(OSError):
-        context.wrap_socket(sock).recv(1)
+    with (
+        socket.create_connection(server.addresses["https"], PATIENCE) as sock,
+        contextlib.suppress(OSError),
+        context.wrap_socket(sock, do_handshake_on_connect=False) as client,
+    ):
+        client.do_handshake()
+        client.recv(1)
 
 
 def refuse_all(server: Server, directory: Path) -> None:

@@ -278,6 +278,22 @@ def test_places_in_kamailio_cfg(home: Home) -> None:
         assert home.run("core.version").out.startswith("jsonrpcs_tx ")  # the reply comes to fifo_reply_dir
 
 
+def test_names_in_kamailio_cfg(home: Home) -> None:
+    """A kamailio.cfg is read as Kamailio reads it: with defines, and names that start from C{run_dir}."""
+    with Short() as directory, Server(directory):
+        cfg = directory / "kamailio.cfg"
+        (directory / "more.cfg").write_text(f'run_dir = "{directory}"\n')
+        cfg.write_text(
+            '#!KAMAILIO\n#!define WITH_RPC\ninclude_file "more.cfg"\nloadmodule "jsonrpcs.so"\n'
+            '#!substdef "!NAME_OF_RPC!rpc!g"\n#!ifdef WITH_RPC\n'
+            'modparam("json.*", "dgram_socket", "NAME_OF_RPC" ".sock")\n#!endif\n'
+            'modparam("nobody", "what is wrong", "is passed over")\n'
+        )
+        home.write(f'run_dirs = ["/nowhere"]\nkamailio_cfgs = ["{cfg}"]\n')
+        (row,) = json.loads(home.run("targets", "--json").out)
+        assert (row["target"], row["answers"]) == (f"unix:{directory}/rpc.sock", "yes")
+
+
 def test_several_are_found(home: Home, server: Server) -> None:
     """Where several servers are found, one has to be named, or all are called."""
     with Short() as first, Short() as second:

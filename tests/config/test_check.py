@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.tablestore import TableStore
 from tests import support
 from tests.support import PATIENCE, run_twistd, twistd, users
-from tests.support.files import STRANGER
+from tests.support.files import STRANGER, public_directory
 from tests.support.programs import need
 from tests.support.tls import make_identity
 
@@ -405,20 +404,18 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def public_directory() -> Iterator[Path]:
-    """A directory that everybody may enter and nobody else may write to; those of pytest are private."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name).resolve()
+def public() -> Iterator[Path]:
+    with public_directory() as directory:
+        yield directory
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes to another user")
-def test_without_write_access(public_directory: Path) -> None:
+def test_without_write_access(public: Path) -> None:
     """Without the right to write where twistd or the server would, a daemon is refused in one line that says what and
     where, and a check finds all of it.
     """
-    directory = public_directory
+    directory = public
     other = directory / "other"
     other.mkdir()
 

@@ -199,6 +199,10 @@ def test_how_it_is_read(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ('modparam("jsonrpcs", "fifo_nmae", "x")', "fifo_nmae: no such setting; did you mean fifo_name?"),
+        (
+            'modparam("jsonrpcs", "fifo\\nname", "x")',
+            r"'fifo\nname': no such parameter of jsonrpcs; allowed: dgram_group, ",
+        ),
         ('modparam("json.*", "list_file", "x")', "list_file: no such parameter of jsonrpcs; allowed: dgram_group, "),
         ('modparam("htable", "htabel", "x")', "htabel: no such parameter of htable; allowed: array_size_suffix, "),
         ('modparam("dispatcher", "htable", "x")', "htable: no such parameter of dispatcher; allowed: attrs_col, "),

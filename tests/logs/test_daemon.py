@@ -250,10 +250,11 @@ def wait_until_serving(read: Any, key: Any) -> list[Any]:
 @pytest.mark.slow
 def test_journald(tmp_path: Path) -> None:
     """The journal gets each line as an entry, with priority, identifier, fields, and tracebacks in the message."""
-    journal = FakeJournal(tmp_path / "journal")
-    with logging_to(
-        tmp_path, {"/run/systemd/journal/socket": journal.path}, "--prefix=test", "jsonrpcs", "--log-format=journald"
-    ) as process:
+    options = ("--prefix=test", "jsonrpcs", "--log-format=journald")
+    with (
+        contextlib.closing(FakeJournal(tmp_path / "journal")) as journal,
+        logging_to(tmp_path, {"/run/systemd/journal/socket": journal.path}, *options) as process,
+    ):
         entries = wait_until_serving(journal.read, lambda entry: entry["MESSAGE"])
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
             client.bind(str(tmp_path / "client"))

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ import pytest
 
 from jsonrpcs_tx.client.blocking import Client
 from tests.support import PATIENCE, REPOSITORY, environment, twistd
-from tests.support.files import STRANGER
+from tests.support.files import STRANGER, public_directory
 from tests.support.programs import need
 
 SHIPPED = REPOSITORY / "contrib" / "logrotate" / "jsonrpcs"
@@ -57,9 +58,6 @@ class Logged:
         self.log = self.logs / "server.log"
         (directory / "day.py").write_text(COMMANDS)
         user = () if os.geteuid() else (f"--uid={STRANGER}", f"--gid={STRANGER}")
-        if user:
-            for place in (directory, *directory.parents[:2]):
-                place.chmod(0o755)
         self.process = subprocess.Popen(
             [
                 *(twistd(), "-n", f"--logfile={self.log}", "--pidfile=twistd.pid", *user, "jsonrpcs"),
@@ -150,14 +148,21 @@ class Load:
             thread.join()
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory that the user can reach whom the server becomes."""
+    with public_directory() as found:
+        yield found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_rotation_under_load(tmp_path: Path, log_format: str) -> None:
+def test_rotation_under_load(directory: Path, log_format: str) -> None:
     """However often the log is rotated, each request is answered, and its line is once in the log or a former one;
     the new files are as private as the first, and belong to the user whom the server has become.
     """
     need("logrotate", "logrotate")
-    with Logged(tmp_path, log_format=log_format) as server:
+    with Logged(directory, log_format=log_format) as server:
         load = Load(server.url)
         try:
             for _ in range(5):
@@ -184,10 +189,10 @@ def test_rotation_under_load(tmp_path: Path, log_format: str) -> None:
 
 
 @pytest.mark.slow
-def test_reopening_that_fails(tmp_path: Path) -> None:
+def test_reopening_that_fails(directory: Path) -> None:
     """Where the path cannot be opened any more, the server says so in the former file, and goes on to write there."""
-    with Logged(tmp_path) as server:
-        moved = tmp_path / "moved"
+    with Logged(directory) as server:
+        moved = directory / "moved"
         server.logs.rename(moved)
         server.logs, server.log = moved, moved / "server.log"
         server.process.send_signal(signal.SIGUSR1)
@@ -198,9 +203,9 @@ def test_reopening_that_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_signal_during_the_start(tmp_path: Path) -> None:
+def test_signal_during_the_start(directory: Path) -> None:
     """As soon as there is a pid file, SIGUSR1 and SIGHUP are taken: they end no server that is still starting."""
-    (tmp_path / "slow.py").write_text(
+    (directory / "slow.py").write_text(
         "import os, signal\n"
         "class Slow:\n"
         "    def __init__(self, service):\n"
@@ -215,16 +220,16 @@ def test_signal_during_the_start(tmp_path: Path) -> None:
         "    @command('slow.nothing')\n"
         "    def nothing(self) -> None: pass\n"
     )
-    with Logged(tmp_path, "--commands=slow:Slow") as server:
+    with Logged(directory, "--commands=slow:Slow") as server:
         server.wait_for(f"logs reopened: {server.log}")
         with Client(server.url) as client:
             assert client.call("day.note", 5) == 5
 
 
 @pytest.mark.slow
-def test_no_rotation_of_its_own(tmp_path: Path) -> None:
+def test_no_rotation_of_its_own(directory: Path) -> None:
     """The server rotates nothing by itself, however large its log gets: that is logrotate's."""
-    with Logged(tmp_path) as server:
+    with Logged(directory) as server:
         with Client(server.url) as client:
             for _ in range(15):
                 client.call("day.fill", 100_000)
@@ -234,18 +239,18 @@ def test_no_rotation_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_full_disk(tmp_path: Path) -> None:
+def test_full_disk(directory: Path) -> None:
     """With a full disk under its log the server answers, counts what is lost, and says so when there is room again."""
     if os.geteuid():
         pytest.skip("only root can mount")
-    (tmp_path / "logs").mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path / "logs"], capture_output=True)
+    (directory / "logs").mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", directory / "logs"], capture_output=True)
     if mount.returncode:
         assert "CI" not in os.environ, mount.stderr
         pytest.skip("mounting is not allowed here")
     try:
-        os.chown(tmp_path / "logs", STRANGER, STRANGER)
-        with Logged(tmp_path) as server, Client(server.url) as client:
+        os.chown(directory / "logs", STRANGER, STRANGER)
+        with Logged(directory) as server, Client(server.url) as client:
             for number in range(3000):
                 assert client.call("day.note", number) == number
             lost = int(client.call("stats.fetchn", "lost")["log.lost"])
@@ -261,4 +266,4 @@ def test_full_disk(tmp_path: Path) -> None:
             assert kept | set(range(3000)) == set(range(3000))
             server.wait_for("note 5000")
     finally:
-        subprocess.run(["umount", tmp_path / "logs"], check=True)
+        subprocess.run(["umount", directory / "logs"], check=True)

@@ -17,7 +17,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -30,7 +29,7 @@ import pytest
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.client.targets import parse_target
 from tests.support import PATIENCE, REPOSITORY, environment, run_twistd
-from tests.support.files import STRANGER
+from tests.support.files import STRANGER, public_directory
 from tests.support.programs import need
 
 T = TypeVar("T")
@@ -485,9 +484,8 @@ def test_day(log_format: str) -> None:
     """From the first check to the last stop."""
     for program, package in (("kamctl", "kamailio"), ("logrotate", "logrotate"), ("fail2ban-regex", "fail2ban")):
         need(program, package)
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        site = Site(Path(name).resolve(), log_format)
+    with public_directory() as directory:
+        site = Site(directory, log_format)
         with site.disk():
             running = check_and_start(site)
             try:

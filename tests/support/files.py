@@ -23,6 +23,14 @@ def make_directory(test: SynchronousTestCase) -> Path:
 
 
 @contextlib.contextmanager
+def public_directory() -> Iterator[Path]:
+    """A directory that everybody may enter and nobody else may write to; those of pytest are private."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name).resolve()
+
+
+@contextlib.contextmanager
 def ordinary_user() -> Iterator[None]:
     """Have no more rights than a user that is not root."""
     if os.geteuid():
