@@ -136,8 +136,7 @@ class Options(usage.Options):
             begun = [name for name in takes_value if name.startswith(written)]
             name = begun[0] if len(begun) == 1 else written
             if not begun:
-                meant = nearest(written, tuple(takes_value), 1)
-                self._problems.note(UnknownSetting(f"--{written}", value, *(f"--{name}" for name in meant)))
+                self._problems.note(self._unknown(written, value, tuple(takes_value)))
                 while not equals and rest and not rest[0].startswith("-"):
                     rest.popleft()
             elif name in _FLAGS and not equals:
@@ -147,6 +146,23 @@ class Options(usage.Options):
                 yield word
                 if takes_value.get(name) and not equals and rest:
                     yield rest.popleft()
+
+    def _unknown(self, written: str, value: str, known: tuple[str, ...]) -> UnknownSetting:
+        """What is wrong with an option that is not one of these. One of twistd's own has been put too late."""
+        of_twistd = () if self.parent is None else {name.rstrip("=") for name in self.parent.longOpt}
+        if written in of_twistd:
+            return UnknownSetting(f"--{written}", value, f"twistd --{written} ... jsonrpcs")
+        return UnknownSetting(f"--{written}", value, *(f"--{name}" for name in nearest(written, known, 1)))
+
+    def parseArgs(self, *words: str) -> None:
+        """Take what is not an option.
+
+        @raise usage.UsageError: there is something.
+        """
+        if words:
+            raise usage.UsageError(
+                f"{words[0]!r:.100} is no option; allowed: --config FILE and other options, see --help"
+            )
 
     def postOptions(self) -> None:
         problems = self._problems

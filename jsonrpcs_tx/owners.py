@@ -131,11 +131,16 @@ class User:
                 return f"{self} may not {' and '.join(verb for verb, bit in verbs if mode & bit)} it"
         return None
 
+    def obstacle_to_change(self, directory: str) -> str | None:
+        """What keeps the user from making and removing files in a directory, whoever has made them; see L{obstacle}."""
+        may = self.obstacle(directory, os.W_OK | os.X_OK) is None
+        return None if may else f"{self} may not remove it from {directory}"
+
     def obstacle_to_removal(self, path: str) -> str | None:
         """What keeps the user from removing a file, and from making it again; see L{obstacle}."""
         directory = os.path.dirname(path) or "."
-        if self.obstacle(directory, os.W_OK | os.X_OK) is not None:
-            return f"{self} may not remove it from {directory}"
+        if (reason := self.obstacle_to_change(directory)) is not None:
+            return reason
         around, file = os.stat(directory), os.lstat(path)
         if around.st_mode & stat.S_ISVTX and self.uid not in (0, around.st_uid, file.st_uid):
             return f"{self} may not remove it from {directory}, which is sticky: it belongs to user {file.st_uid}"

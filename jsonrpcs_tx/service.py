@@ -158,6 +158,10 @@ class JsonRpcService(MultiService):
         for child in self:
             if isinstance(child, Transport):
                 child.check(problems)
+                if self.user is not None and child.path is not None:
+                    path = os.path.abspath(child.path)
+                    with problems.noted():
+                        _check_removable(child, path, self.user.obstacle_to_change(os.path.dirname(path)))
             elif isinstance(child, TableStoreService | AuditLog):
                 with nullcontext() if self.user is None else self.user.rights():  # with which it starts
                     child.check(problems)
@@ -173,10 +177,7 @@ class JsonRpcService(MultiService):
         for transport in self.transports():
             if transport.file is not None:
                 path = os.path.abspath(transport.file.path)
-                reason = user.obstacle_to_removal(path)
-                if reason is not None:
-                    allowed = "a directory that this user can write, so that the file can be removed at the stop"
-                    raise StartError(transport.setting, path, reason, allowed)
+                _check_removable(transport, path, user.obstacle_to_removal(path))
 
     def startService(self) -> None:
         self.health.stopping = False
@@ -447,6 +448,13 @@ class JsonRpcService(MultiService):
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
         return (transport for transport in self.transports() if isinstance(transport, StreamService))
+
+
+def _check_removable(transport: Transport, path: str, obstacle: str | None) -> None:
+    """@raise StartError: something keeps the user that the process becomes from removing the file of a transport."""
+    if obstacle is not None:
+        allowed = "a directory that this user can write, so that the file can be removed at the stop"
+        raise StartError(transport.setting, path, obstacle, allowed)
 
 
 def _stop(services: Sequence[IService]) -> Deferred[Any]:

@@ -215,14 +215,17 @@ def test_sticky_directory(directory: Path) -> None:
 
 
 def test_directory_of_roots(directory: Path) -> None:
-    """A directory that only root can write is refused, before or after files are made in it, and none is left there."""
+    """A directory that only root can write is refused before files are made in it, and by --check as well."""
     os.chown(directory, 0, 0)
     assert "htable_db: " in refusal(directory)
     for setting, path in (("fifo_name", "rpc.fifo"), ("dgram_socket", "rpc.sock"), ("http_listen", "unix:http.sock")):
-        run = run_twistd(directory, "-n", "--uid", "nobody", "jsonrpcs", f"--{setting.replace('_', '-')}={path}")
+        words = ("-n", "--uid", "nobody", "jsonrpcs", f"--{setting.replace('_', '-')}={path}")
         path = f"{directory}/{path.removeprefix('unix:')}"
-        assert f"jsonrpcs: {setting}: {path}: {USER} may not remove it from {directory}; allowed: " in run.stdout
-        assert not os.path.lexists(path)
+        for run in (run_twistd(directory, *words), run_twistd(directory, *words, "--check")):
+            assert run.returncode == 1
+            assert f"jsonrpcs: {setting}: {path}: {USER} may not remove it from {directory}; allowed: " in run.stderr
+            assert "listening on" not in run.stdout
+            assert not os.path.lexists(path)
 
 
 def secret(path: Path, text: str = "") -> Path:

@@ -916,7 +916,10 @@ class PluginTests(TwistdCase):
         output = done.stdout + done.stderr
         assert done.returncode == 1
         assert "Traceback" not in output
-        assert re.search(rf"jsonrpcs: http_listen: {endpoint}: .*in use.*; allowed: .*\n\Z", output)
+        assert re.search(
+            rf"jsonrpcs: http_listen: {endpoint}: Address already in use; allowed: a free address of this machine\n\Z",
+            output,
+        )
         assert self.files() == set()
 
     def test_daemon_with_address_in_use(self) -> None:
@@ -1008,6 +1011,8 @@ class WheelTests(TwistdCase):
         plugin = Path("twisted", "plugins", "jsonrpcs_plugin.py")
         assert (target / plugin).read_bytes() == (REPOSITORY / plugin).read_bytes()
         assert (target / "jsonrpcs_tx" / "py.typed").exists()
+        installed = {path.name for path in target.iterdir() if not path.name.endswith(".dist-info")}
+        assert installed <= {"jsonrpcs_tx", "twisted", "bin", "share"}, "names that other distributions may want"
         with Server(self.directory) as server:
             assert server.call("udp4", ECHO) == ECHO_REPLY
             assert server.call("https", ECHO) == ECHO_REPLY

@@ -3,6 +3,7 @@
 import sys
 from time import monotonic
 
+from jsonrpcs_tx.cli.descriptions import SUBCOMMANDS
 from jsonrpcs_tx.cli.exits import CallError, UsageError
 from jsonrpcs_tx.client.errors import ClientError, Refused
 from jsonrpcs_tx.rpc.faults import Fault
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _UNKNOWN_METHOD = "method not found"
 """What servers answer where they have no such method, in lower case."""
+
+_BAD_PARAMETERS = ("invalid parameters", "invalid params")
+"""What they answer where they do not say which parameter is wrong, and why."""
 
 HINT_SECONDS = 1.0
 """How long a server may take to say which methods it has, after a mistake."""
@@ -57,8 +61,7 @@ class Caller:
                 params = self._typed(method, words) if words else ()
             return self._outcome(method, params, max(deadline - monotonic(), 0.001))
         except Fault as fault:
-            suggestion = self.suggestion(method) if fault.text.lower() == _UNKNOWN_METHOD else ""
-            raise CallError(fault, f"{self.server.name}: {method}: {fault}{suggestion}") from None
+            raise CallError(fault, f"{self.server.name}: {method}: {fault}{self._advice(method, fault)}") from None
         except ClientError as error:
             raise CallError(error, str(error)) from None
 
@@ -67,13 +70,22 @@ class Caller:
 
         return values(method, words, self.signatures)
 
+    def _advice(self, method: str, fault: Fault) -> str:
+        """What may help against a fault that says little, as the end of a message; empty: nothing is known."""
+        text = fault.text.lower()
+        if text == _UNKNOWN_METHOD:
+            return self.suggestion(method)
+        return f"; see jsonrpcs help {method}" if text in _BAD_PARAMETERS else ""
+
     def suggestion(self, method: str) -> str:
         """The names that may have been meant where a server has no such method, as the end of a message; empty: none
-        is near.
+        is near. Without a dot, it may be a sub-command.
         """
         from jsonrpcs_tx.catalogue import nearest
 
         near = nearest(method, tuple(self._methods()))
+        if "." not in method:
+            near = [f"jsonrpcs {name}" for name in nearest(method, tuple(one.name for one in SUBCOMMANDS), 1)] + near
         return f"; did you mean {_either(near)}?" if near else ""
 
     def _methods(self) -> list[str]:

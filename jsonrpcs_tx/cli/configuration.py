@@ -60,6 +60,7 @@ class Configuration:
 
     @ivar profiles: by name.
     @ivar default: the name of the profile that is meant where nothing is named; empty: there is none.
+    @ivar default_path: of the file that says so.
     @ivar run_dirs: directories in which Kamailio's socket and FIFO may be.
     @ivar kamailio_cfgs: paths of Kamailio's configuration.
     @ivar paths: of the files that there could be.
@@ -68,20 +69,24 @@ class Configuration:
     def __init__(self) -> None:
         self.profiles: dict[str, Profile] = {}
         self.default = ""
+        self.default_path = ""
         self.run_dirs = ["/run/kamailio"]
         self.kamailio_cfgs = ["/etc/kamailio/kamailio.cfg", "/usr/local/etc/kamailio/kamailio.cfg"]
         self.paths = _paths()
 
-    def profile(self, name: str) -> Profile:
+    def profile(self, name: str, origin: str = "") -> Profile:
         """The profile of a name.
 
+        @param origin: where the name is from, for messages; empty: the command line.
         @raise UsageError: there is none.
         """
         found = self.profiles.get(name)
         if found is None:
             from jsonrpcs_tx.client.targets import ALLOWED
 
-            raise UsageError(f"{name}: no target, and no profile; allowed: {self._names()}{ALLOWED}")
+            place = f"{origin}: " if origin else ""
+            meant = f"; did you mean unix:{name} or fifo:{name}?" if name.startswith("/") else ""
+            raise UsageError(f"{place}{name}: no target, and no profile; allowed: {self._names()}{ALLOWED}{meant}")
         return found
 
     def add(self, path: str, values: "dict[str, Any]") -> None:
@@ -90,7 +95,8 @@ class Configuration:
         @raise UsageError: it is not what it has to be.
         """
         known = _checked(path, values, _TOP)
-        self.default = known.get("default", self.default)
+        if "default" in known:
+            self.default, self.default_path = known["default"], path
         self.run_dirs = known.get("run_dirs", self.run_dirs)
         self.kamailio_cfgs = known.get("kamailio_cfgs", self.kamailio_cfgs)
         for name, profile in known.get("profiles", {}).items():
@@ -135,7 +141,8 @@ def _checked(place: str, values: "dict[str, Any]", kinds: "dict[str, _Kind]") ->
             raise UsageError(f"{place}: no setting is called {name}; allowed: {', '.join(kinds)}")
         is_one, allowed = kinds[name]
         if not is_one(value):
-            raise UsageError(f"{place}: {name} is not allowed; allowed: {allowed}")
+            shown = "" if name == "password" else f": {value!r:.100}"
+            raise UsageError(f"{place}: {name}{shown} is not allowed; allowed: {allowed}")
     return values
 
 

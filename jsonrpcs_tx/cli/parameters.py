@@ -127,7 +127,11 @@ def _value(place: str, word: str, types: "Types") -> object:
     else:
         if prefix == "json" or not types.isdisjoint(_types_of(value)):
             return value
-    allowed = " or ".join(meaning for kind, meaning in _ALLOWED.items() if kind in types)
+    allowed = (
+        "JSON"
+        if prefix == "json" and colon
+        else " or ".join(meaning for kind, meaning in _ALLOWED.items() if kind in types)
+    )
     shown = word if len(word) <= _LONGEST else f"{word[:_LONGEST]}..."
     raise UsageError(f"{place}: {shown!r} is not allowed; allowed: {allowed}, or s:{shown} for text")
 

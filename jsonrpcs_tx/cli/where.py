@@ -62,8 +62,13 @@ def servers(arguments: "Arguments") -> list[Server]:
         if not found:
             raise NothingFound("--all: there is no profile, and no server was found; say where one is: --to TARGET")
         return found
-    texts = arguments.to or [os.environ.get(VARIABLE) or _default()]
-    return [named(text, arguments) if text else _found(arguments) for text in dict.fromkeys(texts)]
+    if arguments.to:
+        return [named(text, arguments) for text in dict.fromkeys(arguments.to)]
+    text = os.environ.get(VARIABLE)
+    if text:
+        return [named(text, arguments, VARIABLE)]
+    text, path = _default()
+    return [named(text, arguments, f"{path}: default") if text else _found(arguments)]
 
 
 def server(arguments: "Arguments") -> Server:
@@ -114,7 +119,7 @@ def known(arguments: "Arguments") -> list[Server]:
 def named(text: str, arguments: "Arguments", origin: str = "--to") -> Server:
     """The server of a URL, or of a profile's name.
 
-    @param origin: of the URL.
+    @param origin: of the text.
     @raise UsageError: there is none.
     """
     scheme, colon, _ = text.partition(":")
@@ -122,7 +127,7 @@ def named(text: str, arguments: "Arguments", origin: str = "--to") -> Server:
         found = made(text, text, arguments, {}, origin)
         found.name = str(found.target)  # without a password
         return found
-    return _of_profile(text, arguments)
+    return _of_profile(text, arguments, "" if origin == "--to" else origin)
 
 
 def made(
@@ -153,22 +158,26 @@ def made(
     return Server(name, target, arguments.timeout or timeout or TIMEOUT, origin)
 
 
-def _of_profile(name: str, arguments: "Arguments") -> Server:
-    """The server of a profile."""
+def _of_profile(name: str, arguments: "Arguments", origin: str = "") -> Server:
+    """The server of a profile.
+
+    @param origin: where its name is from, see L{configuration.Configuration.profile}.
+    """
     from jsonrpcs_tx.cli import configuration, passwords
 
-    profile = configuration.read().profile(name)
+    profile = configuration.read().profile(name, origin)
     options = dict(profile.options)
     if arguments.user is None and arguments.password_file is None:
         options.update(passwords.of_profile(profile))
     return made(name, profile.target, arguments, options, f"profile in {profile.path}", profile.timeout)
 
 
-def _default() -> str:
-    """The profile that is meant where nothing is named; empty: there is none."""
+def _default() -> tuple[str, str]:
+    """The profile that is meant where nothing is named, and the file that says so; empty: there is none."""
     from jsonrpcs_tx.cli import configuration
 
-    return configuration.read().default
+    settings = configuration.read()
+    return settings.default, settings.default_path
 
 
 def _found(arguments: "Arguments") -> Server:

@@ -36,12 +36,14 @@ class Transport(Service):
     @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
     @ivar setting: the one that its address comes from, for messages.
     @ivar listener: the address that is listened on; None while there is none.
+    @ivar path: of the FIFO or Unix socket that the transport makes for it, once that is checked; None: it makes none.
     @ivar file: the FIFO or Unix socket that the transport has made for it; None: it has made none.
     """
 
     protocol: str
     setting = ""
     listener: Listener | None = None
+    path: str | None = None
     file: OwnFile | None = None
 
     def check(self, problems: Problems) -> None:

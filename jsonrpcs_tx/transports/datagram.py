@@ -202,7 +202,8 @@ class UnixDatagramService(DatagramService):
         return super().stopService()
 
     def check(self, problems: Problems) -> None:
-        check_unix("dgram_socket", self._path(), self._ownership(), problems)
+        self.path = self._path()
+        check_unix("dgram_socket", self.path, self._ownership(), problems)
 
     def _path(self) -> str:
         # A client sees the path that was bound, and socat takes replies from the path only that it was given.

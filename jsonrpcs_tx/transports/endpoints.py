@@ -23,17 +23,18 @@ _INHERITED: Final = "systemd:"
 """Sockets that are there only in a process that systemd has started."""
 
 
-def host_of(endpoint: str, reactor: Any, problems: Problems) -> str | None:
+def opened_by(endpoint: str, reactor: Any, problems: Problems) -> tuple[str | None, str | None]:
     """Check an endpoint string.
 
     @param endpoint: the string, without C{haproxy:}.
     @param reactor: the one that the endpoint is to listen with.
     @param problems: takes what is wrong with a Unix socket.
-    @return: the IP address that would be listened on, empty for all; None: a file, or it shows only when listening.
+    @return: the IP address that would be listened on, empty for all, and the path of the file that would be made. None:
+        there is none, or it shows only when listening.
     @raise Exception: the string is not an endpoint, or an address in it is not allowed; each kind has its own.
     """
     if endpoint.startswith(_INHERITED):
-        return None
+        return None, None
     recorder = _Recorder(reactor, problems)
     found = serverFromString(recorder, endpoint)
     if isinstance(found, _KNOWN):
@@ -41,16 +42,18 @@ def host_of(endpoint: str, reactor: Any, problems: Problems) -> str | None:
         found.listen(Factory()).addErrback(failures.append)
         for failure in failures:
             failure.raiseException()
-    return recorder.host
+    return recorder.host, recorder.path
 
 
 class _Recorder:
     """A reactor that opens nothing, and remembers what it was asked to listen on.
 
     @ivar host: the IP address; None: it was not asked for any.
+    @ivar path: of the Unix socket; None: it was not asked for any.
     """
 
     host: str | None = None
+    path: str | None = None
 
     def __init__(self, reactor: Any, problems: Problems) -> None:
         self._reactor = reactor
@@ -73,4 +76,4 @@ class _Recorder:
         self, address: str, factory: object, backlog: int = 50, mode: int = 0o666, wantPID: bool = False
     ) -> None:
         if isinstance(self._reactor, UnixFiles):
-            self._reactor.check(address, mode, self._problems)
+            self.path = self._reactor.check(address, mode, self._problems)

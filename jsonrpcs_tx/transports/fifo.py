@@ -499,8 +499,8 @@ class FifoService(Transport):
     def check(self, problems: Problems) -> None:
         with problems.noted():
             os.close(self._open_reply_dir())
-        ownership = self._ownership()
-        check_fifo("fifo_name", self._path(), ownership, problems)
+        ownership, self.path = self._ownership(), self._path()
+        check_fifo("fifo_name", self.path, ownership, problems)
         usable = not ownership.mode or ownership.mode & _OWNER_READS_AND_WRITES == _OWNER_READS_AND_WRITES
         if not usable and not owners.has_capability(owners.CAP_DAC_OVERRIDE):
             problems.note(self._unusable_mode(os.strerror(errno.EACCES)))

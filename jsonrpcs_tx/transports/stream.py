@@ -8,6 +8,7 @@ from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
@@ -70,7 +71,7 @@ class StreamService(Transport):
     def check(self, problems: Problems) -> None:
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         try:
-            host = endpoints.host_of(endpoint, self._reactor, problems)
+            host, self.path = endpoints.opened_by(endpoint, self._reactor, problems)
         except Exception:  # each kind of endpoint raises its own errors
             problems.note(self._error(Failure()))
         else:
@@ -174,5 +175,8 @@ class StreamService(Transport):
     def _error(self, failure: Failure) -> StartError:
         if isinstance(failure.value, StartError):
             return failure.value
+        if isinstance(failure.value, CannotListenError) and isinstance(failure.value.socketError, OSError):
+            reason = failure.value.socketError.strerror
+            return StartError(self.setting, self._endpoint, reason, "a free address of this machine")
         reason = failure.getErrorMessage()
         return StartError(self.setting, self._endpoint, reason, "an endpoint that can be listened on")

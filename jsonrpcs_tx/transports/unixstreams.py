@@ -91,12 +91,15 @@ class UnixFiles:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
-    def check(self, address: str, mode: int, problems: Problems) -> None:
+    def check(self, address: str, mode: int, problems: Problems) -> str:
         """Check that L{listenUNIX} can make a socket, as far as that shows without making it.
 
         @param problems: takes what is wrong.
+        @return: the path of the socket.
         """
-        check_unix(self._setting, self._path(address), self._ownership_of(mode), problems)
+        path = self._path(address)
+        check_unix(self._setting, path, self._ownership_of(mode), problems)
+        return path
 
     def _ownership_of(self, mode: int) -> Ownership:
         return attrs.evolve(self._ownership, mode=mode) if self._own_mode else self._ownership

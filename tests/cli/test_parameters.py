@@ -77,12 +77,8 @@ def test_prefixes() -> None:
         ("htable.sets", "i:x", "a whole number"),
         ("htable.sets", "f:x", "a number"),
         ("htable.sets", "f:NaN", "a number"),
-        (
-            "htable.sets",
-            "json:{",
-            "a whole number or a number or true or false or null or a JSON array or a JSON object",
-        ),
-        ("htable.sets", "json:\udcff", "a whole number or a number or true or false or null or a JSON array or a JSON"),
+        ("htable.sets", "json:{", "JSON"),
+        ("htable.sets", "json:\udcff", "JSON"),
     ],
 )
 def test_wrong_type(method: str, word: str, allowed: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.scripts._twistd_unix import ServerOptions
 
 from jsonrpcs_tx import SettingError, Settings, __version__
 from jsonrpcs_tx.config.settings import GROUPS, fields, from_values, grouped
@@ -47,7 +48,7 @@ def test_flags() -> None:
     assert parse("--fast-paths").fast_paths is True
     assert parse("--fast-paths=no").fast_paths is False
     assert refusal("--tls-self-signed=maybe").startswith("jsonrpcs: tls_self_signed: 'maybe' is not allowed")
-    assert refusal("--tls-self-signed", "maybe") == "jsonrpcs: Wrong number of arguments."
+    assert refusal("--tls-self-signed", "maybe").startswith("jsonrpcs: 'maybe' is no option; allowed: ")
 
 
 def test_values_that_look_like_options() -> None:
@@ -96,6 +97,12 @@ def test_misspelt_options() -> None:
     assert refusal("--cofnig=x").endswith("did you mean --config?")
     assert refusal("--chekc").endswith("did you mean --check?")
     assert refusal("--fifo=x") == "jsonrpcs: option --fifo not a unique prefix"
+    assert refusal("extra").startswith("jsonrpcs: 'extra' is no option; allowed: --config FILE and other options")
+    options = Options()
+    options.parent = ServerOptions()
+    with pytest.raises(Refusal) as refused:
+        options.parseOptions(["--logfile", "x"])
+    assert str(refused.value) == "jsonrpcs: --logfile: no such setting; did you mean twistd --logfile ... jsonrpcs?"
     assert refusal("--config") == "jsonrpcs: option --config requires argument"
 
 
