@@ -321,7 +321,8 @@ def _attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
         return samples, dict(json.load(process.stdout))
     finally:
         process.kill()
-        process.wait()
+        with process:  # closes its streams, and waits for its end
+            pass
 
 
 def _settle(pid: int, before: Usage) -> Usage:

@@ -5,7 +5,6 @@ import importlib.metadata
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
 
 import hypothesis
 import pytest
@@ -18,17 +17,13 @@ from tests.support.clocks import steady
 # pytest asks for Twisted's version before each test, and would read it from a file each time.
 importlib.metadata.version = functools.cache(importlib.metadata.version)
 
-# How long an example takes says nothing on a machine that others use.
-TIMELESS: Final[dict[str, Any]] = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
-hypothesis.settings.register_profile("whole", **TIMELESS)
-hypothesis.settings.register_profile("quick", max_examples=25, **TIMELESS)
-
 
 def pytest_configure(config: pytest.Config) -> None:
     """Try fewer examples of each property while somebody works; the whole suite tries as many as hypothesis does. Let
     the programs that tests start be interrupted.
     """
-    hypothesis.settings.load_profile("quick" if config.option.markexpr == "not slow" else "whole")
+    if config.option.markexpr == "not slow":
+        hypothesis.settings.load_profile("quick")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell; programs would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -21,6 +21,7 @@ LARGEST = 1_048_576
 """The default of C{http_max_body}; no other transport takes as much."""
 ROOM = LARGEST - 200
 MOST_TIME = 0.2
+"""Seconds of CPU that a request may take."""
 ORIGIN = Origin("http", asynchronous=True)
 
 
@@ -125,6 +126,13 @@ def measure(service: JsonRpcService, method: str, params: str) -> tuple[float, i
     return taken, 0
 
 
+def most_time() -> float:
+    """L{MOST_TIME}, or more while the machine is slow: three times what it takes to write 100,000 records."""
+    started = time.thread_time()
+    json.dumps([{"name": f"k{number}", "value": number} for number in range(100_000)])
+    return max(MOST_TIME, 3 * (time.thread_time() - started))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("label", HOSTILE)
 def test_no_command_takes_long(service: JsonRpcService, label: str) -> None:
@@ -152,7 +160,7 @@ def test_no_command_takes_long(service: JsonRpcService, label: str) -> None:
 def test_large_results(service: JsonRpcService, method: str, params: str, least: int) -> None:
     """What there is much of comes whole, and in good time."""
     tries = [measure(service, method, params) for _ in range(3)]
-    assert min(taken for taken, _ in tries) < MOST_TIME
+    assert min(taken for taken, _ in tries) < most_time()
     assert min(length for _, length in tries) > least
 
 

@@ -280,15 +280,15 @@ def test_harmful(tmp_path: Path, name: str) -> None:
         "\n",
     ],
 )
-def test_a_million_lines(tmp_path: Path, line: str) -> None:
-    """A file of a million lines is read, or refused, in bounded time."""
-    text = "#!define A x\n" + line * 1_000_000
+def test_many_lines(tmp_path: Path, line: str) -> None:
+    """A file of 100,000 lines is read, or refused, in bounded time."""
+    text = "#!define A x\n" + line * 100_000
     began = time.process_time()
     if line[0] in "#A":
         refusal(tmp_path, text)
     else:
-        assert len(read(tmp_path, text)) == 1_000_000 * line.startswith("modparam")
-    assert time.process_time() - began < 3 * SECONDS
+        assert len(read(tmp_path, text)) == 100_000 * line.startswith("modparam")
+    assert time.process_time() - began < SECONDS
 
 
 def test_includes_without_end(tmp_path: Path) -> None:

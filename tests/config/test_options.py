@@ -86,8 +86,9 @@ def test_misspelt(written: str, meant: str | None, tmp_path: Path) -> None:
         Settings(**values)
     (tmp_path / "s.toml").write_text(f'transport = 2\n"{written}" = 1\n')
     assert refusal("--config", f"{tmp_path}/s.toml") == f"jsonrpcs: {tmp_path}/s.toml:2: {caught.value}"
-    (tmp_path / "k.cfg").write_text(f'\nmodparam("jsonrpcs", "{written}", 1)\n')
-    assert refusal("--modparams", f"{tmp_path}/k.cfg") == f"jsonrpcs: {tmp_path}/k.cfg:2: {caught.value}"
+    if written:  # Kamailio's grammar has no empty name
+        (tmp_path / "k.cfg").write_text(f'\nmodparam("jsonrpcs", "{written}", 1)\n')
+        assert refusal("--modparams", f"{tmp_path}/k.cfg") == f"jsonrpcs: {tmp_path}/k.cfg:2: {caught.value}"
 
 
 def test_misspelt_options() -> None:
