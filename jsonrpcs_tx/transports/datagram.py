@@ -187,6 +187,7 @@ class UnixDatagramService(DatagramService):
     """Answers over a Unix datagram socket, which is made again if somebody removes it."""
 
     protocol = "unix"
+    path: str | None = None
 
     def __init__(self, settings: Settings, address: str, dispatcher: Dispatcher, reactor: Any) -> None:
         super().__init__(settings, address, dispatcher, reactor)

@@ -475,6 +475,7 @@ class FifoService(Transport):
 
     protocol = FIFO
     setting = "fifo_name"
+    path: str | None = None
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any) -> None:
         self._settings = settings

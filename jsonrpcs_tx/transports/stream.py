@@ -41,6 +41,8 @@ class StreamService(Transport):
     @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
     """
 
+    path: str | None = None
+
     def __init__(
         self,
         setting: str,
