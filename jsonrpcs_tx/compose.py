@@ -1,7 +1,7 @@
 """Settings in, a server with all its parts out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -14,7 +14,7 @@ from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartErr
 from jsonrpcs_tx.families import load_families, load_module
 from jsonrpcs_tx.interfaces import Checker, Reactor
 from jsonrpcs_tx.log import set_debug
-from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
+from jsonrpcs_tx.owners import UnknownOwner, User, rights_of, user_to_become
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
 from jsonrpcs_tx.rights import obstacles, owned_by
@@ -112,7 +112,7 @@ def assemble(
         settings = owned_by(settings, user)
         for problem in obstacles(settings, user):
             problems.note(problem)
-    with _rights(user):
+    with rights_of(user):  # files are read as they will be read again
         if checker is None and settings.http_users:
             checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
         service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
@@ -125,7 +125,7 @@ def assemble(
     _load_commands(service, problems)
     for source in commands:
         service.registry.add(source)
-    with _rights(user):
+    with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
     if settings.ds_ping_interval:
@@ -190,11 +190,6 @@ def _of_setting(setting: str, name: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise SettingError(setting, name, f"commands that can be added ({type(error).__name__}: {error})") from error
-
-
-def _rights(user: User | None) -> AbstractContextManager[None]:
-    """The rights of the user that the process becomes: its files are read as they will be read again."""
-    return nullcontext() if user is None else user.rights()
 
 
 def _add_tables(service: JsonRpcService) -> None:

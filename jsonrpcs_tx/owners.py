@@ -6,7 +6,7 @@ import pwd
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
 import attrs
@@ -203,3 +203,8 @@ def _may(path: str, mode: int) -> bool:
     except OSError:
         return True
     return os.access(path, mode, effective_ids=True)
+
+
+def rights_of(user: User | None) -> AbstractContextManager[None]:
+    """A context with the rights of the user that the process becomes; None: it stays what it is."""
+    return nullcontext() if user is None else user.rights()

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
-from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.owners import User, rights_of
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
 from jsonrpcs_tx.reloads import Reloads
@@ -163,7 +163,7 @@ class JsonRpcService(MultiService):
                     with problems.noted():
                         _check_removable(child, path, self.user.obstacle_to_change(os.path.dirname(path)))
             elif isinstance(child, TableStoreService | AuditLog):
-                with nullcontext() if self.user is None else self.user.rights():  # with which it starts
+                with rights_of(self.user):  # with which it starts
                     child.check(problems)
 
     def privilegedStartService(self) -> None:

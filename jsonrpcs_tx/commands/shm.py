@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import attrs
+
 from jsonrpcs_tx.commands.pkg import memory_manager
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.memory import memory
@@ -16,12 +18,4 @@ class Shm:
     @command("shm.stats", changes=False)
     def stats(self) -> dict[str, int]:
         """Returns the memory of the machine and of this process, in bytes."""
-        now = memory()
-        return {
-            "total": now.total,
-            "free": now.free,
-            "used": now.used,
-            "real_used": now.real_used,
-            "max_used": now.max_used,
-            "fragments": now.fragments,
-        }
+        return attrs.asdict(memory())

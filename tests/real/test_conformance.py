@@ -128,7 +128,7 @@ def scenario(name: str, version: str = "5.6") -> dict[str, Any]:
     steps = first["steps"] if version == "5.6" else json.loads((VERSIONS[version] / f"{name}.json").read_text())
     for number, step in enumerate(steps):
         key = (name, step["request"])
-        step["answer"] = LATER.get(key) if key in LATER else answers.get(key)
+        step["answer"] = LATER.get(key) or answers.get(key)
         step["kind"] = "invalid" if key in LATER else kinds.get(step["request"], "exact")
         if version == "5.6" and (name, number) == NOT_KEPT:
             step["kind"] = "not kept"
