@@ -152,7 +152,7 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
             "debug=-1",
             "log_stderror=yes",
             "children=2",
-            "tcp_children=1",  # with more it crashes in TLS
+            "tcp_children=1",  # with more it dies in TLS
             "enable_tls=yes",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",

@@ -28,7 +28,7 @@ def open_regular(path: str) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         file.close()
-        raise NotAllowed("not an ordinary file", "one that can be read")
+        raise NotAllowed("not a regular file", "one that can be read")
     return file
 
 
@@ -46,7 +46,7 @@ def open_to_append(path: str, flags: int, mode: int) -> int:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO or a socket
-            raise NotAllowed("not an ordinary file", _APPENDED) from None
+            raise NotAllowed("not a regular file", _APPENDED) from None
         raise
     try:
         _check_appended(os.fstat(fd))
@@ -105,7 +105,7 @@ def check_to_append(path: str) -> None:
 def _check_appended(status: os.stat_result) -> None:
     """@raise NotAllowed: a file may not be appended to."""
     if not stat.S_ISREG(status.st_mode):
-        raise NotAllowed("not an ordinary file", _APPENDED)
+        raise NotAllowed("not a regular file", _APPENDED)
     if status.st_nlink > 1:
         raise NotAllowed("it has another name, by a hard link", _APPENDED)
     if status.st_uid not in (0, os.geteuid()):
