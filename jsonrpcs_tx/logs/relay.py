@@ -1,4 +1,4 @@
-"""What a worker process logs becomes a line of the main process, with its level, module, fields and traceback."""
+"""Makes entries of the main process's log from those of worker processes, with level, module, fields and traceback."""
 
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ from jsonrpcs_tx.logvalues import printable_lines
 _log = make_logger(__name__)
 
 MAX_LINE: Final = 262_144
-"""Bytes of a line that are waited for; a longer one is taken in parts."""
+"""The longest line that is read as a whole, in bytes; a longer one is read in parts."""
 
 
 class _Line(msgspec.Struct):
-    """An entry on its way."""
+    """An entry in transit."""
 
     level: str
     module: str
@@ -73,5 +73,5 @@ class Relay:
             line=line.message,
             log_traceback=traceback,
             log_fields=line.fields,
-            log_throttled=False,  # the worker has
+            log_throttled=False,  # the worker has throttled it
         )
