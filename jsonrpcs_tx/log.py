@@ -2,8 +2,8 @@
 
 Every event passes through here, so no call site can forget that; what is in it is shown as L{jsonrpcs_tx.logvalues}
 says. Of each kind of message, L{BURST} warnings and errors are logged at once and L{RATE} a second after that; the next
-one that is logged says how many were held back. First messages about other clients have as much room of their own, so
-that no client hides another. What has limits of its own asks another L{Throttle}.
+one that is logged says how many were held back. The first messages about other clients have the same limits of their
+own, so that no client hides another. What has other limits asks another L{Throttle}.
 
 The level and the counts are those of the whole process, as Twisted's log is.
 """
@@ -24,10 +24,10 @@ LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
 
 BURST: Final = 10
-"""Warnings and errors of one kind that are logged at once."""
+"""Warnings and errors of one kind that are logged in a burst."""
 
 RATE: Final = 1.0
-"""Warnings and errors of one kind that are logged in a second, in the long run."""
+"""Warnings and errors of one kind that are logged per second, in the long run."""
 
 MAX_KINDS: Final = 1000
 """Kinds of messages that are counted. There are only as many as call sites, commands and transports produce."""
@@ -82,7 +82,7 @@ def is_logged(level: Any) -> bool:
 
 
 def lost() -> int:
-    """How many lines could not be written, as where the disk is full; only what L{jsonrpcs_tx.logs} writes counts."""
+    """How many lines could not be written, for example on a full disk; counts only what L{jsonrpcs_tx.logs} writes."""
     return _lost
 
 
@@ -106,8 +106,8 @@ class Throttle:
     does not hide the first message about another.
 
     @param seconds: tells the time.
-    @param burst: messages of one kind that are logged at once.
-    @param rate: messages of one kind that are logged in a second, in the long run.
+    @param burst: messages of one kind that are logged in a burst.
+    @param rate: messages of one kind that are logged per second, in the long run.
     @param most: kinds that are remembered; the oldest is forgotten first.
     @param of_all: limits the messages of all kinds together; None: nothing does.
     @ivar held_back: messages of all kinds that were not logged.

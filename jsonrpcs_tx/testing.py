@@ -21,7 +21,7 @@ from jsonrpcs_tx.rpc.origin import Origin, Peer
 from jsonrpcs_tx.service import JsonRpcService
 
 _AT_ONCE = ("fifo", "tcp", "udp", "unix")
-"""Transports over which no reply may come later."""
+"""Transports over which replies may not come later."""
 
 
 class TestClient:
