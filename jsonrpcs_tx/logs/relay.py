@@ -1,4 +1,4 @@
-"""Makes entries of the main process's log from those of worker processes, with level, module, fields and traceback."""
+"""What a worker process logs becomes a line of the main process, with its level, module, fields and traceback."""
 
 from typing import Any, Final
 
@@ -12,11 +12,11 @@ from jsonrpcs_tx.logvalues import printable_lines
 _log = make_logger(__name__)
 
 MAX_LINE: Final = 262_144
-"""The longest line that is read as a whole, in bytes; a longer one is read in parts."""
+"""Bytes of a line that are waited for; a longer one is taken in parts."""
 
 
 class _Line(msgspec.Struct):
-    """An entry in transit."""
+    """An entry on its way."""
 
     level: str
     module: str
@@ -63,7 +63,7 @@ class Relay:
             line = _decode(data)
             logger, level = make_logger(line.module), LogLevel.levelWithName(line.level)
         except (msgspec.DecodeError, InvalidLogLevelError, ValueError):
-            _log.warn("worker {worker}: {line}", worker=self._number, line=data, log_throttled=False)
+            _log.warn("worker {worker}: {line}", worker=self._number, line=data, log_held_back=0)
             return
         traceback = f"\n{printable_lines(line.traceback)}" if line.traceback else ""
         logger.emit(
@@ -73,5 +73,5 @@ class Relay:
             line=line.message,
             log_traceback=traceback,
             log_fields=line.fields,
-            log_throttled=False,  # the worker has throttled it
+            log_held_back=0,  # by this process; the worker has its own throttle
         )
