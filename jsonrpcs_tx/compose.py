@@ -18,6 +18,7 @@ from jsonrpcs_tx.owners import UnknownOwner, User, rights_of, user_to_become
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
 from jsonrpcs_tx.rights import obstacles, owned_by
+from jsonrpcs_tx.rpc.measuring import measure
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.gauges import add_gauges
@@ -130,6 +131,8 @@ def assemble(
     _add_tables(service)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
+    if settings.metrics:
+        _add_metrics(service, settings.metrics)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -144,6 +147,8 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
+    if settings.metrics:
+        measure(service.dispatcher)
     for family in (*load_families(settings.load), *map(load_module, settings.commands)):
         if declares_stateless(family.source):
             service.registry.add(family.make(service))
@@ -204,13 +209,26 @@ def _add_tables(service: JsonRpcService) -> None:
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    pages = {path.encode(): page for path, page in ((settings.health, service.health_resource),) if path}
+    pages = {path.encode(): page for path, page in service.pages.items()}
     parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, pages, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():
             for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
                 transport.setServiceParent(service)
+
+
+def _add_metrics(service: JsonRpcService, path: str) -> None:
+    from jsonrpcs_tx.metrics.lag import ReactorLag  # only some servers have metrics
+    from jsonrpcs_tx.metrics.resource import MetricsResource
+    from jsonrpcs_tx.metrics.scrapes import Scrapes
+    from jsonrpcs_tx.metrics.server import ServerMetrics
+
+    measures = measure(service.dispatcher)
+    lag = ReactorLag(service.reactor)
+    lag.setServiceParent(service)
+    metrics = ServerMetrics(service, measures, lag)
+    service.pages[path] = MetricsResource(service.jsonrpc_dispatch, Scrapes(metrics.families, service.reactor))
 
 
 def _add_audit(service: JsonRpcService) -> None:

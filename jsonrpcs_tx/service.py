@@ -48,6 +48,7 @@ from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import MountableResource
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -83,6 +84,7 @@ class JsonRpcService(MultiService):
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
+    @ivar pages: what answers at paths of its own over HTTP and HTTPS, by path; to be mounted in the same way.
     """
 
     def __init__(
@@ -149,6 +151,9 @@ class JsonRpcService(MultiService):
             site_authenticates,
         )
         self.health_resource: HealthResource = HealthResource(self.jsonrpc_dispatch, self.health.report)
+        self.pages: dict[str, PageResource] = {}
+        if settings.health:
+            self.pages[settings.health] = self.health_resource
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.

@@ -401,7 +401,7 @@ class Settings:
     )
     health: str = _setting(
         "/health",
-        kinds.HEALTH_PATH,
+        kinds.PAGE_PATH,
         "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
         "disabled",
     )
@@ -415,6 +415,12 @@ class Settings:
         kinds.integer(0, 3600, "seconds"),
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
+    )
+    metrics: str = _setting(
+        "",
+        kinds.PAGE_PATH,
+        "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
+        "method metrics; empty: disabled, and nothing is measured",
     )
     modparams_version: str = _setting(
         "",

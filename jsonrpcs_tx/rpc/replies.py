@@ -4,6 +4,9 @@ from typing import Final, final
 
 import msgspec
 
+FAULTS: Final = "faults"
+"""The counter of the errors of commands."""
+
 
 @final
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -14,6 +17,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     @ivar text: OK, or the text of the fault, whole.
     @ivar fault: it is a fault, whatever its code, and whether the client gets it or not.
     @ivar outcome: C{refused} by rules, C{cancelled} or C{timed out}; empty: nothing of that.
+    @ivar kind: of a fault, the counter in the group C{jsonrpc} that it counts in.
     """
 
     body: bytes
@@ -21,6 +25,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     text: str = "OK"
     fault: bool = False
     outcome: str = ""
+    kind: str = FAULTS
 
 
 NO_REPLY: Final = Reply(b"", 204, "No Content")
