@@ -18,7 +18,6 @@ from jsonrpcs_tx.owners import UnknownOwner, User, rights_of, user_to_become
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
 from jsonrpcs_tx.rights import obstacles, owned_by
-from jsonrpcs_tx.rpc.measuring import measure
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.gauges import add_gauges
@@ -147,8 +146,6 @@ def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
-    if settings.metrics:
-        measure(service.dispatcher)
     for family in (*load_families(settings.load), *map(load_module, settings.commands)):
         if declares_stateless(family.source):
             service.registry.add(family.make(service))
@@ -224,10 +221,9 @@ def _add_metrics(service: JsonRpcService, path: str) -> None:
     from jsonrpcs_tx.metrics.scrapes import Scrapes
     from jsonrpcs_tx.metrics.server import ServerMetrics
 
-    measures = measure(service.dispatcher)
     lag = ReactorLag(service.reactor)
     lag.setServiceParent(service)
-    metrics = ServerMetrics(service, measures, lag)
+    metrics = ServerMetrics(service, lag)
     service.pages[path] = MetricsResource(service.jsonrpc_dispatch, Scrapes(metrics.families, service.reactor))
 
 

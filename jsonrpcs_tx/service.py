@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -34,6 +34,7 @@ from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.measuring import MeasuringAuditingDispatcher, MeasuringDispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
@@ -123,8 +124,7 @@ class JsonRpcService(MultiService):
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
         self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor)
-        make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
-        self.dispatcher: Dispatcher = make(
+        self.dispatcher: Dispatcher = _dispatcher_kind(settings, self.audit)(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -455,6 +455,13 @@ class JsonRpcService(MultiService):
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
         return (transport for transport in self.transports() if isinstance(transport, StreamService))
+
+
+def _dispatcher_kind(settings: Settings, audit: AuditLog | None) -> Callable[..., Dispatcher]:
+    """What makes the dispatcher: what is off costs nothing."""
+    if audit is None:
+        return MeasuringDispatcher if settings.metrics else Dispatcher
+    return partial(MeasuringAuditingDispatcher if settings.metrics else AuditingDispatcher, audit=audit)
 
 
 def _check_removable(transport: Transport, path: str, obstacle: str | None) -> None:

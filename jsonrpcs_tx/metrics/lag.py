@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from twisted.application.service import Service
 
-from jsonrpcs_tx.rpc.measures import SUM, Row, new_row
+from jsonrpcs_tx.rpc.measures import Row, new_row, record_apart
 
 INTERVAL: Final = 1.0
 """Seconds between two looks."""
@@ -39,6 +39,5 @@ class ReactorLag(Service):
 
     def _look(self, due: int) -> None:
         late = max(0, perf_counter_ns() - due)
-        self.row[late.bit_length()] += 1
-        self.row[SUM] += late
+        record_apart(self.row, late)
         self._wait()

@@ -21,7 +21,7 @@ from jsonrpcs_tx.metrics.exposition import (
 )
 from jsonrpcs_tx.metrics.lag import ReactorLag
 from jsonrpcs_tx.metrics.processes import most_descriptors, open_descriptors, usage
-from jsonrpcs_tx.rpc.measures import BITS, FAILED, KINDS, SUM, Measures, Row
+from jsonrpcs_tx.rpc.measures import BITS, FAILED, KINDS, SUM, Measures, Row, settle
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.counters import Counter, Gauge
 from jsonrpcs_tx.state.destinations import DISABLED, INACTIVE, TRYING
@@ -98,13 +98,13 @@ class ServerMetrics:
     """The metrics of one server.
 
     @param service: the server.
-    @param measures: how long its commands take.
     @param lag: how late its reactor is.
     """
 
-    def __init__(self, service: JsonRpcService, measures: Measures, lag: ReactorLag) -> None:
+    def __init__(self, service: JsonRpcService, lag: ReactorLag) -> None:
+        assert service.dispatcher.measures is not None  # the setting says so
         self._service = service
-        self._measures = measures
+        self._measures: Measures = service.dispatcher.measures
         self._lag = lag
 
     def families(self) -> Iterator[Family]:
@@ -153,6 +153,8 @@ class ServerMetrics:
     def _commands(self) -> Iterator[Family]:
         measures = self._measures
         rows = [*sorted(measures.rows.items()), (OTHER, measures.rows.other)]
+        for _, row in rows:
+            settle(row)
         called = [(labels(method=method), row) for method, row in rows if any(row[:BITS])]
         durations = (sample for method, row in called for sample in _histogram(row, method))
         help = "Time from a request to its reply, by method."

@@ -76,7 +76,7 @@ class Dispatcher:
     @ivar refusals: logs who is refused.
     @ivar slow: counts what has blocked the reactor.
     @ivar forbidden: counts what rules have refused.
-    @ivar measures: what L{jsonrpcs_tx.rpc.measures.measure} measures; None: nothing.
+    @ivar measures: what L{jsonrpcs_tx.rpc.measuring} measures; None: nothing.
     @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 

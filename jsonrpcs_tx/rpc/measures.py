@@ -21,8 +21,31 @@ SUM: Final = BITS
 FAILED: Final = BITS + 1
 """The cell of a row that counts the calls that were answered with an error."""
 
-WIDTH: Final = BITS + 2
+TELLING: Final = BITS + 2
+"""How many cells tell something; those that follow say which calls are timed."""
+
+LEFT: Final = BITS + 2
+"""The cell with the number of calls that need not be timed before the next one is."""
+
+WEIGHT: Final = BITS + 3
+"""The cell with the number of calls for which the next timed one stands, itself included."""
+
+TAKEN: Final = BITS + 4
+"""The cell with the nanoseconds that the last timed call took."""
+
+BEGUN: Final = BITS + 5
+"""The cell with the time at which the last timed call began, in nanoseconds."""
+
+WIDTH: Final = BITS + 6
 """The cells of a row."""
+
+ONE_IN: Final = 8
+"""While calls of a method come fast, one in so many is timed, and stands for all of them: looking at the clock twice for
+each would cost more than the rest of measuring.
+"""
+
+FAST: Final = 100_000
+"""Nanoseconds between calls that come fast: above 10,000 calls a second."""
 
 Row: TypeAlias = "list[int] | memoryview[int]"
 """What is known of one method; or, of a transport, how many errors of each of L{KINDS} there were."""
@@ -40,6 +63,35 @@ KIND_CELL: Final = {kind: cell for cell, kind in enumerate(KINDS)}
 def new_row() -> Row:
     """A row in the memory of this process."""
     return [0] * WIDTH
+
+
+def record(row: Row, begun: int, ended: int) -> None:
+    """Count a call that was timed, and those for which it stands; decide which is timed next.
+
+    @param begun: when it began, in nanoseconds of some clock; C{ended} likewise.
+    """
+    taken, weight = ended - begun, row[WEIGHT] or 1
+    row[taken.bit_length()] += weight
+    row[SUM] += taken * weight
+    row[WEIGHT] = ONE_IN if begun - row[BEGUN] < weight * FAST else 1
+    row[LEFT] = row[WEIGHT] - 1
+    row[TAKEN] = taken
+    row[BEGUN] = begun
+
+
+def record_apart(row: Row, taken: int) -> None:
+    """Count a call that was timed, and stands for no other; C{taken} is in nanoseconds."""
+    row[taken.bit_length()] += 1
+    row[SUM] += taken
+
+
+def settle(row: Row) -> None:
+    """Count the calls that were not timed so far, each as long as the last one that was."""
+    untimed = row[WEIGHT] - 1 - row[LEFT]
+    if untimed > 0:
+        row[row[TAKEN].bit_length()] += untimed
+        row[SUM] += row[TAKEN] * untimed
+        row[WEIGHT] = row[LEFT] + 1
 
 
 class Measures:

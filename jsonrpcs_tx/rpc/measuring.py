@@ -1,4 +1,4 @@
-"""Measures a dispatcher: how long commands take, and what errors there are."""
+"""The dispatchers that measure: how long commands take, and what errors there are."""
 
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
@@ -8,75 +8,91 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.auditentries import REFUSED
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
-from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, SUM, Measures
+from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, LEFT, Measures, Row, record, record_apart
 from jsonrpcs_tx.rpc.replies import FAULTS
 
-_Answer: TypeAlias = Callable[[Request | Malformed, Origin], Reply | Deferred[Reply]]
-_Call: TypeAlias = Callable[[str, Sequence[Any] | Mapping[str, Any], Origin], Deferred[Any]]
+_Answer: TypeAlias = Callable[[Any, Request | Malformed, Origin], Reply | Deferred[Reply]]
+_Call: TypeAlias = Callable[[Any, str, Sequence[Any] | Mapping[str, Any], Origin], Deferred[Any]]
 
 
-def measure(dispatcher: Dispatcher) -> Measures:
-    """Measure all that a dispatcher answers from now on, in its C{measures}.
+def _measured_answer(answer: _Answer) -> _Answer:
+    """The method C{answer} that measures what another one does. What it costs is added to each request."""
 
-    Its methods are replaced by functions, not extended by a subclass: this is cheaper for each call, and fits every
-    dispatcher.
-    """
-    instance: Any = dispatcher
-    measures = instance.measures = Measures(dispatcher.registry.table)
-    instance.answer = _measured_answer(dispatcher.answer, measures)
-    instance.call = _measured_call(dispatcher.call, measures)
-    return measures
+    def later(reply: Reply, measures: Measures, request: Request, origin: Origin, begun: int) -> Reply:
+        record_apart(measures.rows[request.method], perf_counter_ns() - begun)
+        return _counted(reply, measures, request, origin) if reply.fault else reply
 
-
-def _measured_answer(answer: _Answer, measures: Measures) -> _Answer:
-    rows = measures.rows
-
-    def ended(reply: Reply, request: Request, origin: Origin, begun: int) -> Reply:
-        """Measure a call that is over, in a way that is cheap."""
-        taken = perf_counter_ns() - begun
-        row = rows[request.method]
-        row[taken.bit_length()] += 1
-        row[SUM] += taken
-        if reply.fault:
-            row[FAILED] += 1
-            _count(measures, origin, reply)
-        return reply
-
-    def measured(request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+    def timed(self: Any, request: Request, origin: Origin, row: Row) -> Reply | Deferred[Reply]:
         begun = perf_counter_ns()
-        reply = answer(request, origin)
+        reply = answer(self, request, origin)
+        if type(reply) is not Reply:
+            return reply.addCallback(later, self.measures, request, origin, begun)
+        record(row, begun, perf_counter_ns())
+        return _counted(reply, self.measures, request, origin) if reply.fault else reply
+
+    def measured(self: Any, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is Request:
-            if type(reply) is Reply:
-                return ended(reply, request, origin, begun)
-            return reply.addCallback(ended, request, origin, begun)
+            row = self.rows[request.method]
+            left = row[LEFT]
+            if not left:
+                return timed(self, request, origin, row)
+            row[LEFT] = left - 1
+        reply = answer(self, request, origin)
         if type(reply) is Reply and reply.fault:
-            _count(measures, origin, reply)
+            return _counted(reply, self.measures, request, origin)
         return reply
 
     return measured
 
 
-def _measured_call(call: _Call, measures: Measures) -> _Call:
-    def ended(outcome: Any, method: str, origin: Origin, begun: int) -> Any:
-        taken = perf_counter_ns() - begun
-        row = measures.rows[method]
-        row[taken.bit_length()] += 1
-        row[SUM] += taken
+def _measured_call(call: _Call) -> _Call:
+    """The method C{call} that measures what another one does."""
+
+    def ended(outcome: Any, measures: Measures, method: str, origin: Origin, begun: int) -> Any:
+        record_apart(measures.rows[method], perf_counter_ns() - begun)
         if isinstance(outcome, Failure):
-            row[FAILED] += 1
+            measures.rows[method][FAILED] += 1
             measures.errors[origin.transport][KIND_CELL[FAULTS]] += 1
         return outcome
 
-    def measured(method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
+    def measured(self: Any, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         begun = perf_counter_ns()
-        return call(method, params, origin).addBoth(ended, method, origin, begun)
+        return call(self, method, params, origin).addBoth(ended, self.measures, method, origin, begun)
 
     return measured
 
 
-def _count(measures: Measures, origin: Origin, fault: Reply) -> None:
-    """Count an error by its transport and kind."""
+def _counted(fault: Reply, measures: Measures, request: Request | Malformed, origin: Origin) -> Reply:
+    """Count an error by its method, and by its transport and kind.
+
+    @return: the same reply.
+    """
     kind = "forbidden" if fault.outcome == REFUSED else fault.kind
     measures.errors[origin.transport][KIND_CELL[kind]] += 1
+    if type(request) is Request:
+        measures.rows[request.method][FAILED] += 1
+    return fault
+
+
+class MeasuringDispatcher(Dispatcher):
+    """A dispatcher that measures, see L{Measures}."""
+
+    measures: Measures
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.measures = Measures(self.registry.table)
+        self.rows = self.measures.rows
+
+    answer = _measured_answer(Dispatcher.answer)  # type: ignore[assignment] # it is a method
+    call = _measured_call(Dispatcher.call)  # type: ignore[assignment] # the same
+
+
+class MeasuringAuditingDispatcher(MeasuringDispatcher, AuditingDispatcher):
+    """One that measures and keeps an audit log."""
+
+    answer = _measured_answer(AuditingDispatcher.answer)  # type: ignore[assignment] # the same
+    call = _measured_call(AuditingDispatcher.call)  # type: ignore[assignment] # the same

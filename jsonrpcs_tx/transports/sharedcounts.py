@@ -5,7 +5,7 @@ import os
 import struct
 from collections.abc import Sequence
 
-from jsonrpcs_tx.rpc.measures import WIDTH, Row
+from jsonrpcs_tx.rpc.measures import TELLING, WIDTH, Row
 from jsonrpcs_tx.state.counters import Counter
 
 
@@ -33,7 +33,7 @@ class SharedCounts:
         self._memory = mmap.mmap(fd, self._format.size + len(rows) * WIDTH * 8)
         cells = memoryview(self._memory).cast("q")[len(counters) :]
         self.rows: list[memoryview[int]] = [cells[place * WIDTH :][:WIDTH] for place in range(len(rows))]
-        self._own_rows = [(own, shared, [0] * WIDTH) for own, shared in zip(rows, self.rows, strict=True)]
+        self._own_rows = [(own, shared, [0] * TELLING) for own, shared in zip(rows, self.rows, strict=True)]
         self._counters = counters
         self._seen: tuple[int, ...] = (0,) * len(counters)
 
@@ -48,7 +48,7 @@ class SharedCounts:
             counter.value += value - seen
         self._seen = now
         for own, shared, before in self._own_rows:
-            cells = shared.tolist()
+            cells = shared[:TELLING].tolist()
             if cells != before:
                 for cell, (value, seen) in enumerate(zip(cells, before, strict=True)):
                     own[cell] += value - seen
