@@ -40,8 +40,8 @@ WIDTH: Final = BITS + 6
 """The cells of a row."""
 
 ONE_IN: Final = 8
-"""While calls of a method come fast, one in so many is timed, and stands for all of them: looking at the clock twice for
-each would cost more than the rest of measuring.
+"""While calls of a method come fast, one in so many is timed, and stands for all of them: looking at the clock twice
+for each would cost more than the rest of measuring.
 """
 
 FAST: Final = 100_000
