@@ -1,1 +1,1 @@
-"""Other servers behind this one: Kamailio's, or ours."""
+"""Other servers behind this one: which there are, whether they run, and how calls get to them."""

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.client.errors import BadReply, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.kinds import kind_of
-from tests.support.nodes import Node, Outcome, Sent
+from tests.support.turning import Node, Outcome, Sent
 
 READS = ("dispatcher.list", "core.uptime")
 CHANGES = ("dispatcher.add", "dispatcher.set_state", "my.change")
@@ -68,13 +68,24 @@ class Machine(RuleBasedStateMachine):
         self.number = 0
         self.sent_then: dict[bytes, int] = {}  # how often what has ended had been sent when that was seen
 
-    @rule(method=st.sampled_from(READS + CHANGES + RELOADS), seconds=st.sampled_from([0, 0.5, 3, 10, 40]))
-    def call(self, method: str, seconds: float) -> None:
-        self.number += 1
-        params = b"[%d]" % self.number if method in CHANGES else b""
-        before, now = len(self.node.sent), self.node.clock.seconds()
-        outcome = self.node.call(method, params, seconds)
-        self.asked.append(Asked(method, params, now + seconds, before, self.changed, outcome, now))
+    @rule(
+        methods=st.lists(st.sampled_from(READS + CHANGES + RELOADS), min_size=1, max_size=4),
+        seconds=st.sampled_from([0, 0.5, 3, 10, 40, 40]),
+    )
+    def call(self, methods: list[str], seconds: float) -> None:
+        for method in methods:
+            self.number += 1
+            params = b"[%d]" % self.number if method in CHANGES else b""
+            before, now = len(self.node.sent), self.node.clock.seconds()
+            outcome = self.node.call(method, params, seconds)
+            self.asked.append(Asked(method, params, now + seconds, before, self.changed, outcome, now))
+
+    @rule()
+    def work(self) -> None:
+        """The node answers what has come, and what it is sent then."""
+        for _ in range(10):
+            for sent in self.node.open:
+                self.reply(sent)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -98,14 +109,19 @@ class Machine(RuleBasedStateMachine):
         if how == "error":
             sent.waiting.errback(data.draw(st.sampled_from(ERRORS))("node", sent.method, "whatever"))
             return
-        index = self.node.sent.index(sent)
         if how == "result":
-            answer = Answer(b"%d" % index)
-            self.answers[id(answer)] = index
-            self.kept.append(answer)
-            sent.waiting.callback(answer)
+            self.reply(sent)
         else:
             sent.refuse(500, text)
+
+    def reply(self, sent: Sent) -> None:
+        """The node answers with a result."""
+        if not kind_of(sent.method).reads:
+            self.changed = len(self.node.sent)
+        answer = Answer(b"1")
+        self.answers[id(answer)] = self.node.sent.index(sent)
+        self.kept.append(answer)
+        sent.waiting.callback(answer)
 
     def run_of(self, asked: Asked) -> int | None:
         """The number of what was sent whose result a call has been told; None: it has been told none."""

@@ -3,7 +3,7 @@
 import pytest
 
 from jsonrpcs_tx.gateway.kinds import kind_of
-from tests.support.nodes import Node, fault
+from tests.support.turning import Node, fault
 
 REFUSALS = [
     ("dispatcher.reload", "Ongoing reload"),

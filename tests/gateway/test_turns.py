@@ -7,7 +7,7 @@ from jsonrpcs_tx.client.errors import NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.rpc.faults import Fault
-from tests.support.nodes import Node
+from tests.support.turning import Node
 
 
 def test_reads_pass() -> None:

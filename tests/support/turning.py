@@ -1,4 +1,4 @@
-"""Nodes of a gateway that stand in for servers."""
+"""Calls to a node of the gateway that wait for their turn, where the test is the node."""
 
 import json
 from typing import Any
