@@ -16,7 +16,7 @@ from jsonrpcs_tx.access.secrets import cut, cut_text
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, store_path
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command
@@ -62,7 +62,7 @@ class AuditingDispatcher(Dispatcher):
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return super().answer(request, origin)
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         if not (
             self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
         ):
@@ -133,8 +133,8 @@ class AuditingDispatcher(Dispatcher):
     def _is_entered(self, request: object, origin: Origin) -> bool:
         if type(request) is not Request:
             return False
-        command = self._commands.get(request.method)
-        refused = origin.caller is not None and not self.access.allows(origin.caller, request.method)
+        command = self._find(request.method, origin)
+        refused = not self.allows(request, origin)
         return self._enters_all or refused or (command is not None and command.changes)
 
     def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
@@ -190,4 +190,4 @@ def _params(request: Request, command: Command | None) -> Raw | UnsetType:
     """The parameters of a request without secrets; none of a method that is not known."""
     if request.params is UNSET:
         return UNSET
-    return _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(params_of(request)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -227,7 +227,7 @@ class Dispatcher:
         """
         try:
             if request is None:
-                request = self.read(document)
+                request = self.read(document) if origin.callee is None else self._envelope.read_to_pass_on(document)
             traffic = self._traffic[origin.transport]
             traffic.bytes_received.value += len(document)
             reply: Reply | Deferred[Reply]
@@ -293,9 +293,10 @@ class Dispatcher:
         return self._refuse(self.read(document), fault if isinstance(fault, Error) else error_of(fault))
 
     def _refuse(self, request: Decoded, error: Error) -> Reply:
+        kind = Error(error.code, error.text)
         if type(request) is list:
-            return join([self._error(error, member) for member in request])
-        return self._error(error, request)  # type: ignore[arg-type] # it is not a list
+            return join([self._error(error, member, kind) for member in request])
+        return self._error(error, request, kind)  # type: ignore[arg-type] # it is not a list
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
         answer = partial(self.answer, origin=origin.fixed())  # some requests may be run after other documents
@@ -317,9 +318,9 @@ class Dispatcher:
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        if origin.caller is not None and not self.access.allows(origin.caller, request.method):
+        if origin.caller is not None and not self.allows(request, origin):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         if command is None:
             self._elsewhere.tell(request.method, origin)
             _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
@@ -351,6 +352,22 @@ class Dispatcher:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
 
+    def allows(self, request: Request, origin: Origin) -> bool:
+        """Whether rules let a caller make a call: to one of those who would run it, if these are several."""
+        if origin.caller is None:
+            return True
+        callee = origin.callee
+        if callee is None:
+            return self.access.allows(origin.caller, request.method)
+        return any(self.access.allows(origin.caller, request.method) for _ in callee.each)
+
+    def _find(self, method: str, origin: Origin) -> Command | None:
+        """The command of a method, of this server or of whom the document is for."""
+        if origin.callee is None:
+            return self._commands.get(method)
+        found: Command | None = origin.callee.command(method)
+        return found
+
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         """Call a command with Python values for a Python value, without a document.
 
@@ -379,6 +396,11 @@ class Dispatcher:
             call.is_over = True
             if isinstance(outcome, Failure):
                 return self._fail(raised(outcome.value, command, self.dialect, call.caller))
+            if type(outcome) is Reply:
+                value = self._envelope.value(outcome.body)
+                if isinstance(value, Fault):
+                    return self._fail(Raised(value, error_of(value)))
+                outcome = value
             traffic.replies.value += 1
             return outcome
 
@@ -396,6 +418,8 @@ class Dispatcher:
         names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
         whom = f" to {', '.join(names)}" if names else ""
         self._counts.forbidden.value += 1
+        if origin.callee is not None and origin.callee.is_one_of_many:
+            return _FORBIDDEN
         self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
         return _FORBIDDEN
 
@@ -420,7 +444,7 @@ class Dispatcher:
         params = request.params
         if type(params) is list:
             return self._positional(command.binding, params)
-        if params is UNSET:
+        if params is UNSET or isinstance(params, Raw):  # which the command gets with the call
             return command.binding.positional([])
         assert type(params) is dict
         if self.dialect.by_name:
@@ -428,12 +452,22 @@ class Dispatcher:
         return command.binding.positional(list(params.values()))
 
     def _result(self, value: object, request: Request, command: Command) -> Reply:
+        if type(value) is Reply:
+            return self._passed_on(value, request)
         body = self._envelope.result(value, request.id)
         if type(value) not in SAFE and not (command.trusted and self._direct):  # else it may be of a function around it
             command.check_result(value)
         if request.id is UNSET and self.dialect.notifications:
             return NO_REPLY
         return Reply(body)
+
+    def _passed_on(self, reply: Reply, request: Request) -> Reply:
+        """The whole reply that a command has had from elsewhere."""
+        if reply.fault:
+            self._counts.error(Error(reply.code, reply.text))
+        if request.id is UNSET and self.dialect.notifications:
+            return Reply(b"", reply.code, reply.text, reply.fault, reply.outcome)
+        return reply
 
     def _result_later(self, value: object, call: Call, request: Request, command: Command) -> Reply:
         call.is_over = True

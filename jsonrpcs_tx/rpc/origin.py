@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.rpc.callee import Callee
 
 
 def _stays() -> bool:
@@ -60,6 +61,9 @@ class Origin(msgspec.Struct, frozen=True):
     @ivar find_peer: finds out who sends it, when a command asks for that (L{jsonrpcs_tx.rpc.call.Call}). It tells of
         the document that is being dispatched, so what needs the answer later has to ask at once, see L{fixed}. None:
         only the transport is known.
+    @ivar callee: who runs the commands in place of this server; None: it does itself.
+    @ivar deadline: it is part of a call in progress, which ends then, in seconds of the reactor: it has no time limit
+        and no share of its own. None: it is a document by itself.
     """
 
     transport: str
@@ -68,6 +72,8 @@ class Origin(msgspec.Struct, frozen=True):
     client: Hashable = None
     at_once: bool = False
     find_peer: Callable[[], Peer] | None = None
+    callee: Callee | None = None
+    deadline: float | None = None
 
     def __str__(self) -> str:
         """Who sends the document that is being dispatched, for the log."""
