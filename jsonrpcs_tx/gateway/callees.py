@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.access.secrets import Concealment
+from jsonrpcs_tx.access.secrets import Concealment, is_secret
 from jsonrpcs_tx.catalogue import READ, find
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
@@ -76,13 +76,12 @@ class One:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         assert call.deadline is not None
-        now = self.clock.seconds()
-        left = call.deadline - now
+        left = call.deadline - self.clock.seconds()
         seconds = left - min(MARGIN, left * MARGIN)
         for limit in (self.node.definition.timeout, self.seconds):
             if limit is not None and limit < seconds:
                 seconds = limit
-        return self.node.call(request.method, raw, now + seconds).addCallback(self._reply, request)
+        return self.node.call(request.method, raw, seconds).addCallback(self._reply, request)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
@@ -231,4 +230,7 @@ def _command(method: str, how: str = "one") -> Command:
     names = [parameter.name for parameter in entry.parameters] if entry is not None else []
     rest = names.pop() if entry is not None and entry.parameters and entry.parameters[-1].repeated else None
     changes = how == "one" and (entry is None or entry.effect != READ)
-    return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=Concealment(names, rest, None))
+    secret = None
+    if entry is not None:  # a key is that of a table, except where it is one of cryptography
+        secret = [name for name in names if is_secret(name) and (name != "key" or method.startswith("auth"))]
+    return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=Concealment(names, rest, secret))

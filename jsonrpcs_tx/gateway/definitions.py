@@ -133,7 +133,8 @@ def _options(words: Sequence[str]) -> dict[str, list[str]]:
     for word in words:
         option, equals, value = word.partition("=")
         if option not in _OPTIONS or not equals or not value:
-            raise NotAllowed(f"{option[:MAX_NAME]!r}: no such option, or no value", f"{'=, '.join(_OPTIONS)}=")
+            shown = f"{option}: " if equals and option.isidentifier() else ""  # else it may be a part of a password
+            raise NotAllowed(f"{shown}no such option, or no value", f"{'=, '.join(_OPTIONS)}=")
         if option in found and option != "group":
             raise NotAllowed(f"{option}: it is given twice", "one value; group= may be given more than once")
         found.setdefault(option, []).append(value)

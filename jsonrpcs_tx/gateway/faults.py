@@ -14,13 +14,14 @@ class NodeTimedOut(delayed.TimedOut):
         Fault.__init__(self, TIMED_OUT, text)
 
 
-def fault_of(name: str, error: ClientError) -> Fault:
+def fault_of(name: str, error: ClientError, seconds: float) -> Fault:
     """The fault for a call that has not been answered. It says what has happened, but not where the node is.
 
     @param name: of the node.
+    @param seconds: that the call had.
     """
     if isinstance(error, TimedOut):
-        return NodeTimedOut(f"Node {name} Timed Out: {error.reason}")
+        return NodeTimedOut(f"Node {name} Timed Out: no reply within {seconds:.3g} s")
     if isinstance(error, Refused):
         return Fault(BAD_GATEWAY, f"Node {name} Refuses This Server: {error.reason}")
     if isinstance(error, BadReply):

@@ -32,22 +32,20 @@ class Node:
         self.under_way: int = 0
         self._client = connect(definition.target, reactor=reactor, read=read_answer)
         self.watch: Watch = Watch(self.name, self._ask, reactor, interval)
-        self._seconds = reactor.seconds
         self._retired: Deferred[None] | None = None
 
-    def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
+    def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
-        @param deadline: in seconds of the reactor.
+        @param seconds: that it may take.
         @return: fires with the answer, also where that is a fault. Fails with L{Fault} where there is none. Cancelling
             it calls off what has not been sent, and lets go of what has.
         """
         if self.watch.state == DOWN:
             return fail(Fault(UNAVAILABLE, f"Node {self.name} Is Down: {self.watch.reason}"))
         self.under_way += 1
-        sent = self._client.forward(method, params, deadline - self._seconds())
-        return sent.addBoth(self._ended)
+        return self._client.forward(method, params, seconds).addBoth(self._ended, seconds)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those under way go on to their end.
@@ -72,8 +70,10 @@ class Node:
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._client.forward(method, b"", seconds)
 
-    def _ended(self, outcome: Any) -> Any:
-        """@return: the outcome, or the failure with the fault that a client is told."""
+    def _ended(self, outcome: Any, seconds: float) -> Any:
+        """@param seconds: that the call had.
+        @return: the outcome, or the failure with the fault that a client is told.
+        """
         self.under_way -= 1
         if self._retired is not None and not self.under_way:
             retired, self._retired = self._retired, None
@@ -81,5 +81,5 @@ class Node:
         if isinstance(outcome, Failure) and outcome.check(ClientError):
             error: Any = outcome.value
             self.watch.failed(error)
-            raise fault_of(self.name, error) from error
+            raise fault_of(self.name, error, seconds) from error
         return outcome

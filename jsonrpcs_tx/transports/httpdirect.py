@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite, below
 from jsonrpcs_tx.transports.peers import ip_address
@@ -272,6 +273,6 @@ class DirectSite(JsonRpcSite):
         body = reply.body
         if not body:
             return self._empty
-        if not reply.fault or not self.jsonrpc.http_status:
+        if (not reply.fault and reply.code != SOME) or not self.jsonrpc.http_status:
             return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
         return b"HTTP/1.1 %d %b%b%d\r\n\r\n%b" % (*status(reply), self._headers, len(body), body)
