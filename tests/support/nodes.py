@@ -13,6 +13,9 @@ from tests.support import PATIENCE
 Answers: TypeAlias = Callable[[Any], bytes | None]
 
 
+_listen: Any = reactor.listenUDP  # type: ignore[attr-defined] # every reactor has it
+
+
 class Node(DatagramProtocol):
     """Answers over UDP what C{answers} makes of a request: a whole member such as C{b'"result":1.10'}, or nothing.
 
@@ -28,7 +31,7 @@ class Node(DatagramProtocol):
         self.silent = False
         self.uptime = 100
         self._awaited: list[tuple[int, Deferred[None]]] = []
-        self._port: Any = reactor.listenUDP(0, self, interface="127.0.0.1")
+        self._port: Any = _listen(0, self, interface="127.0.0.1")
         self.target = f"udp:127.0.0.1:{self._port.getHost().port}"
 
     def stop(self) -> Any:
