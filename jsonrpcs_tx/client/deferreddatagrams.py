@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jsonrpcs_tx.client import advice
-from jsonrpcs_tx.client.core import NotReply, read_reply
+from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.datagrams import DatagramSocket, room
 from jsonrpcs_tx.client.errors import BadRequest
 from jsonrpcs_tx.client.names import look_up, numeric
@@ -95,7 +95,7 @@ class DatagramLink(Link):
 
     def _received(self, data: bytes) -> None:
         try:
-            reply = read_reply(data)
+            reply = self.read(data)
         except NotReply as error:
             self._answer_only(advice.wrong_reply, error)
             return

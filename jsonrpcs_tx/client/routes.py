@@ -65,4 +65,5 @@ def _may_do_better(outcome: object, may_repeat: bool) -> bool:
 
 def _is_too_large(outcome: object) -> bool:
     """Whether a server of ours says that the result has no room in a datagram."""
-    return isinstance(outcome, Fault) and outcome.code == 500 and _TOO_LARGE in outcome.text.lower()
+    fault = getattr(outcome, "fault", outcome)  # that of an answer which is passed on
+    return isinstance(fault, Fault) and fault.code == 500 and _TOO_LARGE in fault.text.lower()

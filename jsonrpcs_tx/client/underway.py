@@ -1,6 +1,7 @@
 """Calls under way with Deferreds: their ids, their time limits, and how many there are at a time."""
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
@@ -8,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
-from jsonrpcs_tx.client.core import NotReply, Reply, reply_to
+from jsonrpcs_tx.client.core import NotReply, Reply, read_reply, reply_to
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.client.targets import Target
 
@@ -55,6 +56,7 @@ class Link:
     @param max_reply: bytes of a reply above which it is given up.
     @param limit: calls that are under way at a time.
     @ivar calls: those under way, by their ids.
+    @ivar read: reads a reply, see L{jsonrpcs_tx.client.core.read_reply}.
     """
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
@@ -62,6 +64,7 @@ class Link:
         self.reactor = reactor
         self.max_reply = max_reply
         self.calls: dict[int, Call] = {}
+        self.read: Callable[[bytes], Reply] = read_reply
         self._limit = limit
         self._queue: deque[Call] = deque()
         self._seconds = reactor.seconds
@@ -93,7 +96,7 @@ class Link:
             return
         if self._queue:
             self._send_next()
-        outcome = found.outcome if type(found) is Reply else found
+        outcome = found.outcome if isinstance(found, Reply) else found
         if isinstance(outcome, Exception):
             outcome = advice.judged(self.target, call.method, outcome)
             if call.raises and isinstance(outcome, Exception):
@@ -112,7 +115,7 @@ class Link:
         try:
             if call.array is not None:
                 return call.array.outcomes(document)
-            reply = reply_to(call.id, document)
+            reply = reply_to(call.id, document, self.read)
         except NotReply as error:
             return advice.wrong_reply(self.target, call.method, error)
         return reply or advice.wrong_reply(self.target, call.method, "the reply is to another request")
