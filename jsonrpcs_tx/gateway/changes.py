@@ -7,16 +7,15 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.client.errors import BadRequest, NotReachable
+from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.intervals import Intervals
 from jsonrpcs_tx.gateway.kinds import Kind
 from jsonrpcs_tx.gateway.lanes import Lane, Run, size_of
-from jsonrpcs_tx.gateway.refusals import not_sent, over, too_many, unanswered
+from jsonrpcs_tx.gateway.refusals import Refusals
 from jsonrpcs_tx.gateway.room import Room
 from jsonrpcs_tx.gateway.waiters import Outcome, Waiter
 from jsonrpcs_tx.interfaces import Reactor
-from jsonrpcs_tx.rpc.faults import Fault
 
 PATIENCE: Final = 30.0
 """Seconds for which a change that has been sent keeps others of its module waiting, while its answer does not come."""
@@ -27,6 +26,8 @@ class Changes:
 
     @param send: see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}.
     @param patience: see L{PATIENCE}.
+    @param room: limits what waits.
+    @param refusals: words what callers are told.
     @param changed: called when something has been changed, or may have been, before anybody is told.
     """
 
@@ -36,12 +37,14 @@ class Changes:
         send: Callable[[str, bytes, float], Deferred[Answer]],
         patience: float,
         room: Room,
+        refusals: Refusals,
         changed: Callable[[], None],
     ) -> None:
         self._clock: Any = clock
         self._send = send
         self._patience = patience
         self._room = room
+        self._refusals = refusals
         self._changed = changed
         self._intervals = Intervals()
         self._lanes: dict[str, Lane] = {}
@@ -52,11 +55,11 @@ class Changes:
         """Run a change when its turn comes; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
         seconds = deadline - self._clock.seconds()
         if seconds <= 0:
-            return fail(over())
+            return fail(self._refusals.over())
         lane = self._lanes.get(kind.module)
         run = None if lane is None else lane.shared(kind, method, params)
         if not self._room.take(0 if run is not None else size_of(method, params)):
-            return fail(too_many(self._room))
+            return fail(self._refusals.not_asked(self._room.full))
         if run is None:
             if lane is None:
                 lane = self._lanes[kind.module] = Lane()
@@ -68,14 +71,22 @@ class Changes:
         self._advance(kind.module)
         return caller.waiting
 
-    def close(self, fault: Fault) -> None:
+    def refuse(self, reason: str) -> None:
         """Refuse what has not been sent."""
         for module, lane in list(self._lanes.items()):
             while (run := lane.first) is not None:
                 lane.remove(run)
                 self._room.free(run.size)
-                self._answer(run, fault)
+                self._answer(run, self._refusals.not_asked(reason))
             self._advance(module)
+
+    def lose(self, error: ClientError) -> None:
+        """Give up what has been sent: the process that it was sent to is gone."""
+        for lane in list(self._lanes.values()):
+            run = lane.running
+            if run is not None and run.sending is not None:
+                run.error = error
+                run.sending.cancel()
 
     def _advance(self, module: str) -> None:
         """Send the next change of a module, if its turn has come, and those after it that are answered at once."""
@@ -110,8 +121,8 @@ class Changes:
     def _begin(self, lane: Lane, run: Run) -> None:
         run.sent = now = self._clock.seconds()
         seconds = max(self._patience, max(caller.deadline for caller in run.callers) - now)
-        begun = maybeDeferred(self._send, run.method, run.params, seconds)
-        begun.addCallbacks(partial(self._answered, lane, run), partial(self._failed, lane, run))
+        run.sending = maybeDeferred(self._send, run.method, run.params, seconds)
+        run.sending.addCallbacks(partial(self._answered, lane, run), partial(self._failed, lane, run))
 
     def _answered(self, lane: Lane, run: Run, answer: Answer) -> None:
         now = self._clock.seconds()
@@ -125,7 +136,7 @@ class Changes:
     def _failed(self, lane: Lane, run: Run, failure: Failure) -> None:
         if not failure.check(NotReachable, BadRequest):  # else it has not been run
             self._intervals.ran(run.kind, run.method, run.sent, self._clock.seconds())
-        self._end(lane, run, failure.value)
+        self._end(lane, run, run.error or failure.value)
 
     def _try_again(self, lane: Lane, run: Run) -> None:
         """Wait with a run that came too soon, if somebody still waits for it."""
@@ -160,9 +171,9 @@ class Changes:
         is_running = lane.running is run
         self._leave(caller)
         if is_running:
-            caller.tell(unanswered(caller.seconds))
+            caller.tell(self._refusals.unanswered(caller.seconds))
         else:
-            caller.tell(run.refusal or not_sent(caller.seconds))
+            caller.tell(run.refusal or self._refusals.no_turn(caller.seconds))
 
     def _leave(self, caller: Waiter[Run]) -> None:
         """A caller waits no longer. What it waited for is not sent, unless it has been or others wait for it."""

@@ -1,8 +1,11 @@
 """The changes of one module in the order in which they are run, and who shares a run. It runs nothing itself."""
 
 from collections import OrderedDict
-from typing import Final
+from typing import Any, Final
 
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.kinds import Kind
 from jsonrpcs_tx.gateway.waiters import Waiter
@@ -22,9 +25,11 @@ class Run:
     @ivar callers: those who wait for it; in the order in which they came.
     @ivar refusal: what the node has answered if the run came too soon after another one; None: it has not.
     @ivar sent: when it was sent, in the clock's seconds.
+    @ivar sending: what it was sent with; None: it has not been sent.
+    @ivar error: why its answer will not come; None: nobody knows of a reason.
     """
 
-    __slots__ = ("callers", "kind", "method", "params", "refusal", "sent")
+    __slots__ = ("callers", "error", "kind", "method", "params", "refusal", "sending", "sent")
 
     def __init__(self, kind: Kind, method: str, params: bytes) -> None:
         self.kind: Kind = kind
@@ -33,6 +38,8 @@ class Run:
         self.callers: dict[Waiter[Run], None] = {}
         self.refusal: Answer | None = None
         self.sent: float = 0.0
+        self.sending: Deferred[Any] | None = None
+        self.error: ClientError | None = None
 
     @property
     def size(self) -> int:

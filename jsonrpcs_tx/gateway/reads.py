@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx.client.errors import TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.cache import Cache
-from jsonrpcs_tx.gateway.refusals import over, too_many, unanswered
+from jsonrpcs_tx.gateway.refusals import Refusals
 from jsonrpcs_tx.gateway.room import Room
 from jsonrpcs_tx.gateway.waiters import Waiter
 from jsonrpcs_tx.interfaces import Reactor
@@ -31,12 +31,14 @@ class Reads:
         clock: Reactor,
         send: Callable[[str, bytes, float], Deferred[Answer]],
         room: Room,
+        refusals: Refusals,
         cache: Cache | None,
     ) -> None:
         self._clock: Any = clock
         self._seconds = clock.seconds
         self._send = send
         self._room = room
+        self._refusals = refusals
         self.cache = cache
         self.flights: dict[tuple[str, bytes], _Flight] = {}
 
@@ -52,7 +54,7 @@ class Reads:
                 return succeed(kept)
         now = self._seconds()
         if deadline <= now:
-            return fail(over())
+            return fail(self._refusals.over())
         asked = self._send(method, params, deadline - now)
         self.flights[key] = flight = _Flight(self, key, deadline, now)
         return asked.addBoth(flight.land)
@@ -83,9 +85,9 @@ class Reads:
         """Wait beside a call that has been sent."""
         seconds = deadline - self._seconds()
         if seconds <= 0:
-            return fail(over())
+            return fail(self._refusals.over())
         if not self._room.take(0):
-            return fail(too_many(self._room))
+            return fail(self._refusals.not_asked(self._room.full))
         joined = Waiter(flight, seconds, deadline, self._leave)
         if flight.joined is None:
             flight.joined = {}
@@ -113,14 +115,14 @@ class Reads:
         for joined in everyone:
             if joined not in rest:
                 self._release(joined)
-                joined.tell(unanswered(joined.seconds))
+                joined.tell(self._refusals.unanswered(joined.seconds))
 
     def _limit(self, joined: "Waiter[_Flight]") -> None:
         joined.timer = self._clock.callLater(max(0.0, joined.deadline - self._seconds()), self._late, joined)
 
     def _late(self, joined: "Waiter[_Flight]") -> None:
         self._leave(joined)
-        joined.tell(unanswered(joined.seconds))
+        joined.tell(self._refusals.unanswered(joined.seconds))
 
     def _leave(self, joined: "Waiter[_Flight]") -> None:
         """Somebody who has joined waits no longer."""

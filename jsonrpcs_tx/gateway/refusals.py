@@ -1,29 +1,38 @@
-"""What a caller is told of a call that has no answer from the node: 503 and 504, and whether it has been sent."""
+"""What a caller is told of a call that waits in vain: whether the node has been asked, and why not."""
 
-from jsonrpcs_tx.gateway.room import Room
+from typing import Final
+
+from jsonrpcs_tx.gateway.faults import UNAVAILABLE, NodeTimedOut, no_reply
 from jsonrpcs_tx.rpc.faults import Fault
 
-
-def too_many(room: Room) -> Fault:
-    """There is no room for a call."""
-    return Fault(503, f"Not Sent: {room.calls} calls with {room.size} bytes wait for this node already")
+CLOSED: Final = "it has been removed, or this server is stopping"
+"""Why a node is asked no more."""
 
 
-def closed() -> Fault:
-    """The node is no longer called."""
-    return Fault(503, "Not Sent: this node has been removed, or the server is stopping")
+class Refusals:
+    """The faults of calls to one node.
 
+    @param name: of the node.
+    """
 
-def over() -> Fault:
-    """The deadline of a call had come before the call."""
-    return Fault(504, "Not Sent: its time was over before")
+    def __init__(self, name: str) -> None:
+        self._name = name
 
+    def not_asked(self, reason: str) -> Fault:
+        """The node is not there to be asked, or not for this call."""
+        return Fault(UNAVAILABLE, f"Node {self._name} Was Not Asked: {reason}")
 
-def not_sent(seconds: float) -> Fault:
-    """The deadline of a call has come before its turn."""
-    return Fault(504, f"Not Sent: it waited {seconds:.3g} s for its turn")
+    def over(self) -> Fault:
+        """The deadline of a call had come before the call."""
+        return NodeTimedOut(f"Node {self._name} Was Not Asked: the time for that was over already")
 
+    def no_turn(self, seconds: float) -> Fault:
+        """The deadline of a call has come before its turn.
 
-def unanswered(seconds: float) -> Fault:
-    """The deadline of a call has come before the answer."""
-    return Fault(504, f"Sent, But Not Answered Within {seconds:.3g} s: it may have been run, or may be yet")
+        @param seconds: that it has waited.
+        """
+        return NodeTimedOut(f"Node {self._name} Was Not Asked: the call waited {seconds:.3g} s for its turn")
+
+    def unanswered(self, seconds: float) -> Fault:
+        """The deadline of a call has come before the answer."""
+        return no_reply(self._name, seconds)

@@ -35,6 +35,11 @@ class Room:
         self.size += size
         return True
 
+    @property
+    def full(self) -> str:
+        """Why there is no more room, in words."""
+        return f"{self.calls} calls with {self.size} bytes wait for it already"
+
     def leave(self) -> None:
         """A call waits no longer."""
         self.calls -= 1

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail
 
+from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.cache import MAX_SIZE, Cache
 from jsonrpcs_tx.gateway.changes import PATIENCE, Changes
 from jsonrpcs_tx.gateway.kinds import kind_of
 from jsonrpcs_tx.gateway.reads import Reads
-from jsonrpcs_tx.gateway.refusals import closed
+from jsonrpcs_tx.gateway.refusals import CLOSED, Refusals
 from jsonrpcs_tx.gateway.room import MAX_BYTES, MAX_CALLS, Room
 from jsonrpcs_tx.interfaces import Reactor
 
@@ -32,6 +33,7 @@ class Turns:
     @param send: sends a call: the method, its parameters, and the seconds that it may take. The Deferred fires with the
         L{Answer}, whether a result or a fault, or fails with
         L{ClientError<jsonrpcs_tx.client.errors.ClientError>}. Cancelling it lets go of the answer.
+    @param name: of the node, for messages.
     @param cache: seconds for which results of what reads are kept; 0: they are not. (Setting C{node_cache}, option
         C{cache} of a node.)
     @param patience: seconds that a change may take at the node, if its callers' deadlines come before.
@@ -45,6 +47,7 @@ class Turns:
         clock: Reactor,
         send: Callable[[str, bytes, float], Deferred[Answer]],
         *,
+        name: str = "",
         cache: float = 0.0,
         patience: float = PATIENCE,
         most_calls: int = MAX_CALLS,
@@ -52,8 +55,10 @@ class Turns:
         cache_bytes: int = MAX_SIZE,
     ) -> None:
         self._room = Room(most_calls, most_bytes)
-        self._reads = Reads(clock, send, self._room, Cache(clock, cache, cache_bytes) if cache else None)
-        self._changes = Changes(clock, send, patience, self._room, self._reads.changed)
+        self._refusals = Refusals(name)
+        kept = Cache(clock, cache, cache_bytes) if cache else None
+        self._reads = Reads(clock, send, self._room, self._refusals, kept)
+        self._changes = Changes(clock, send, patience, self._room, self._refusals, self._reads.changed)
         self._closed = False
         self._read = self._reads.call
 
@@ -68,7 +73,7 @@ class Turns:
             calls off what has not been sent, unless others share it; what has been sent is let go of.
         """
         if self._closed:
-            return fail(closed())
+            return fail(self._refusals.not_asked(CLOSED))
         kind = kind_of(method)
         if kind.reads:
             return self._read(method, params, deadline)
@@ -79,8 +84,17 @@ class Turns:
         """How many calls wait: changes until they have been answered, and reads that share an answer."""
         return self._room.calls
 
+    def refuse(self, reason: str) -> None:
+        """Refuse with 503 what has not been sent: the node does not answer. What has been is still waited for."""
+        self._changes.refuse(reason)
+
+    def lose(self, error: ClientError) -> None:
+        """Fail changes that have been sent, and forget what is known: the node is another process now."""
+        self._reads.changed()
+        self._changes.lose(error)
+
     def close(self) -> None:
         """Take no more calls, and refuse with 503 what has not been sent. What has been is still answered."""
         self._closed = True
-        self._changes.close(closed())
+        self._changes.refuse(CLOSED)
         self._reads.close()

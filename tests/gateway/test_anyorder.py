@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.client.errors import BadReply, NotReachable, TimedOut
+from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.kinds import kind_of
 from tests.support.turning import Node, Outcome, Sent
@@ -113,6 +113,14 @@ class Machine(RuleBasedStateMachine):
             self.reply(sent)
         else:
             sent.refuse(500, text)
+
+    @rule(restarted=st.booleans())
+    def go(self, restarted: bool) -> None:
+        """The node does not answer, or is another process."""
+        self.node.turns.refuse("it is down")
+        if restarted:
+            self.changed = len(self.node.sent)
+            self.node.turns.lose(ClientError("node", "x", "it was restarted"))
 
     def reply(self, sent: Sent) -> None:
         """The node answers with a result."""

@@ -3,7 +3,7 @@
 import pytest
 from twisted.internet.defer import CancelledError, fail, succeed
 
-from jsonrpcs_tx.client.errors import NotReachable, TimedOut
+from jsonrpcs_tx.client.errors import ClientError, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.rpc.faults import Fault
@@ -195,7 +195,7 @@ def test_deadlines_of_shared_read() -> None:
     node = Node()
     first, sooner, later = (node.call("dispatcher.list", seconds=seconds) for seconds in (5, 2, 9))
     node.clock.advance(2)
-    assert sooner.text == "504 Sent, But Not Answered Within 2 s: it may have been run, or may be yet"
+    assert sooner.text == "504 Node n Timed Out: no reply within 2 s"
     assert (first.text, later.text) == ("", "")
     node.clock.advance(3)
     node.sent[0].waiting.errback(TimedOut("node", "dispatcher.list", "no reply"))
@@ -203,7 +203,7 @@ def test_deadlines_of_shared_read() -> None:
     assert [(sent.at, sent.seconds) for sent in node.sent] == [(1000, 5), (1005, 4)]
     node.clock.advance(4)
     node.sent[1].waiting.errback(TimedOut("node", "dispatcher.list", "no reply"))
-    assert later.text == "504 Sent, But Not Answered Within 9 s: it may have been run, or may be yet"
+    assert later.text == "504 Node n Timed Out: no reply within 9 s"
     assert node.turns.waiting == 0
     assert node.clock.getDelayedCalls() == []
 
@@ -229,7 +229,7 @@ def test_deadline_before_turn() -> None:
     late = node.call("htable.sets", b"[2]", 3)
     last = node.call("htable.sets", b"[3]", 60)
     node.clock.advance(3)
-    assert late.text == "504 Not Sent: it waited 3 s for its turn"
+    assert late.text == "504 Node n Was Not Asked: the call waited 3 s for its turn"
     node.sent[0].answer()
     assert [sent.params for sent in node.sent] == [b"[1]", b"[3]"]
     node.sent[1].answer()
@@ -243,7 +243,7 @@ def test_deadline_before_answer() -> None:
     assert node.sent[0].seconds == 30
     waits = node.call("htable.sets", b"[2]", 60)
     node.clock.advance(3)
-    assert slow.text == "504 Sent, But Not Answered Within 3 s: it may have been run, or may be yet"
+    assert slow.text == "504 Node n Timed Out: no reply within 3 s"
     node.clock.advance(20)
     assert len(node.sent) == 1
     node.sent[0].answer()
@@ -257,9 +257,9 @@ def test_deadline_before_answer() -> None:
 def test_deadline_is_over(method: str, seconds: float) -> None:
     """What comes after its deadline is not sent."""
     node = Node()
-    assert node.call(method, seconds=seconds).text == "504 Not Sent: its time was over before"
+    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the time for that was over already"
     node.call(method, seconds=1)
-    assert node.call(method, seconds=seconds).text == "504 Not Sent: its time was over before"
+    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the time for that was over already"
     assert len(node.sent) == 1
 
 
@@ -355,7 +355,7 @@ def test_bounded_calls() -> None:
     node = Node(most_calls=5)
     outcomes = [node.call("htable.sets", b"[%d]" % number) for number in range(7)]
     assert [outcome.text for outcome in outcomes[:5]] == [""] * 5
-    assert outcomes[5].text == "503 Not Sent: 5 calls with 5070 bytes wait for this node already"
+    assert outcomes[5].text == "503 Node n Was Not Asked: 5 calls with 5070 bytes wait for it already"
     assert node.call("htable.get").text == ""  # not beside another: it does not wait here
     assert node.call("htable.get").text.startswith("503 ")
     assert node.call("dispatcher.reload").text.startswith("503 ")
@@ -448,7 +448,7 @@ def test_close() -> None:
     node.sent[0].answer()
     running, waits, reads = node.call("htable.sets"), node.call("htable.sets"), node.call("htable.get")
     node.turns.close()
-    refusal = "503 Not Sent: this node has been removed, or the server is stopping"
+    refusal = "503 Node n Was Not Asked: it has been removed, or this server is stopping"
     assert waits.text == refusal
     for method in ("htable.get", "core.uptime", "htable.sets", "cfg.seti"):
         assert node.call(method).text == refusal
@@ -458,6 +458,33 @@ def test_close() -> None:
     assert len(node.sent) == 3
     assert node.turns.waiting == 0
     assert node.clock.getDelayedCalls() == []
+
+
+def test_node_is_down() -> None:
+    """What waits for a node that does not answer is refused; what was sent keeps its turn."""
+    node = Node()
+    running, waits = node.call("htable.sets", b"[1]"), node.call("htable.sets", b"[2]")
+    node.turns.refuse("it is down")
+    assert (running.text, waits.text) == ("", "503 Node n Was Not Asked: it is down")
+    node.call("htable.sets", b"[3]")
+    assert len(node.sent) == 1
+    node.sent[0].answer()
+    assert [sent.params for sent in node.sent] == [b"[1]", b"[3]"]
+    assert running.text == '"ok"'
+
+
+def test_node_is_restarted() -> None:
+    """A change that was sent to a process that is gone holds up nobody any more."""
+    node = Node()
+    error = ClientError("n", "htable.sets", "it was restarted")
+    running, waits, other = (node.call(method) for method in ("htable.sets", "htable.sets", "my.change"))
+    node.turns.lose(error)
+    assert running.found == other.found == [error]
+    assert [sent.dropped for sent in node.sent] == [True, True, False]
+    node.sent[2].answer()
+    assert waits.text == '"ok"'
+    node.turns.lose(error)
+    assert node.turns.waiting == 0
 
 
 def test_fault_type() -> None:

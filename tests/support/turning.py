@@ -63,7 +63,7 @@ class Node:
         self.clock = Clock()
         self.clock.advance(1000)  # it need not begin at 0
         self.sent: list[Sent] = []
-        self.turns = Turns(self.clock, self.send, **options)
+        self.turns = Turns(self.clock, self.send, name="n", **options)
 
     def send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         self.sent.append(Sent(method, params, seconds, self.clock.seconds()))
