@@ -14,7 +14,7 @@ from jsonrpcs_tx.client.deferreddatagrams import DatagramLink
 from jsonrpcs_tx.client.deferredfifo import FifoLink
 from jsonrpcs_tx.client.deferredstreams import HttpLink, TcpLink
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
-from jsonrpcs_tx.client.routes import asking, only_reads
+from jsonrpcs_tx.client.routes import asking, carried, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.client.underway import Call, Link
 from jsonrpcs_tx.interfaces import Reactor
@@ -102,9 +102,12 @@ class Client:
         """
         self._id = id = self._id + 1
         document = request_of(method, params, id)
+        size = carried(self.target.each, document)
+        if size is None:
+            return fail(advice.too_large_request(self.target, method, len(document)))
         if len(self._links) == 1:
             return self._first.send(Call(id, method, document, timeout, raises=True))
-        return self._ask(id, method, document, timeout).addCallback(_raised)
+        return self._ask(id, method, document, size, timeout).addCallback(_raised)
 
     def close(self) -> Deferred[None]:
         """Close what is open, and remove what was made. Calls that are under way fail; a later call opens it again.
@@ -131,14 +134,15 @@ class Client:
             return fail(error) if raises else succeed(error)
         if len(self._links) == 1:
             return self._first.send(Call(id, method, document, timeout, raises))
-        return self._ask(id, method, document, timeout)
+        return self._ask(id, method, document, len(document), timeout)
 
-    def _ask(self, id: int, method: str, document: bytes, timeout: float) -> Deferred[Any]:
+    def _ask(self, id: int, method: str, document: bytes, size: int, timeout: float) -> Deferred[Any]:
         """Ask one target after the other.
 
+        @param size: by which these are chosen.
         @return: fires with the outcome, or the L{ClientError}.
         """
-        steps = asking(self.target.each, len(document), timeout, self._reads(method), self._seconds)
+        steps = asking(self.target.each, size, timeout, self._reads(method), self._seconds)
 
         def do(step: tuple[int, float]) -> Deferred[Any]:
             return self._links[step[0]].send(Call(id, method, document, step[1]))

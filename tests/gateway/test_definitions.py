@@ -65,7 +65,7 @@ def test_changed_file_is_another_node(tmp_path: Path) -> None:
         ("e=unix:/x group=e", "the group e has the name of a node"),
         ("e=unix:/x user=gw", "it takes no user"),
         ("e=http://h/RPC user=gw password_file=/nowhere/at/all", "password_file: /nowhere/at/all: No such file"),
-        ("e=http://h/RPC user=gw password_file=/dev/zero", "password_file: /dev/zero: not an ordinary file"),
+        ("e=http://h/RPC user=gw password_file=/dev/zero", "password_file: /dev/zero: not a regular file"),
         ("e=https://h/RPC tls_ca=/etc/hostname", "/etc/hostname: it has no certificate in PEM"),
     ],
 )
@@ -153,7 +153,7 @@ def test_file(tmp_path: Path) -> None:
         read_node_file(str(file), absolute)
     with pytest.raises(StartError, match="No such file"):
         read_node_file(str(tmp_path / "missing"), absolute)
-    with pytest.raises(StartError, match="not an ordinary file"):
+    with pytest.raises(StartError, match="not a regular file"):
         read_node_file("/dev/null", absolute)
     file.write_bytes(b"#" * 1_048_577)
     with pytest.raises(StartError, match="it is too large"):
