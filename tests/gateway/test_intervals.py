@@ -169,6 +169,35 @@ def test_those_who_came_while_it_was_refused_share() -> None:
         assert len(node.runs) == runs
 
 
+def test_those_who_share_again_may_leave() -> None:
+    """Those whose reload has become one with a refused one wait no longer than they want to, and are told why."""
+    node = Kamailio(10)
+    node.call("dispatcher.reload")
+    node.work()
+    node.call("dispatcher.reload", seconds=50)
+    gone, late, patient = (node.call("dispatcher.reload", seconds=seconds) for seconds in (50, 3, 50))
+    node.work()
+    gone.waiting.cancel()
+    node.pass_time(3.5)
+    assert late.text == fault(500, "Ongoing reload").error.decode()  # type: ignore[union-attr]
+    node.pass_time(10)
+    assert patient.text == '"ok"'
+    assert node.turns.waiting == node.turns._room.size == 0
+
+
+def test_nothing_is_left_of_what_was_called_off() -> None:
+    """If all who wait for an interval have left, no timer waits for it either."""
+    node = Kamailio(10)
+    node.call("dispatcher.reload")
+    node.work()
+    outcomes = [node.call("dispatcher.reload"), node.call("dispatcher.add")]
+    node.work()
+    for outcome in outcomes:
+        outcome.waiting.cancel()
+    assert node.clock.getDelayedCalls() == []
+    assert node.turns._room.size == 0
+
+
 def test_order_is_kept_while_waiting() -> None:
     """What waits behind a call that waits for the interval keeps its place."""
     node = Kamailio(3)
