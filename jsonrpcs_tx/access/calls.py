@@ -27,7 +27,7 @@ import msgspec
 
 from jsonrpcs_tx import catalogue
 from jsonrpcs_tx.access.patterns import compiled
-from jsonrpcs_tx.access.values import folded, numbers_in, readings, sure_text
+from jsonrpcs_tx.access.values import folded, number_of, readings, sure_text
 
 MORE: Final = "..."
 """Stands for any number of further parameters."""
@@ -63,16 +63,15 @@ class ValuePattern:
     _is_like_folded: re.Pattern[str] = attrs.field(
         init=False, eq=False, repr=False, default=attrs.Factory(lambda self: self._compile_folded(), takes_self=True)
     )
-    _numbers: frozenset[int | float] = attrs.field(
-        init=False, eq=False, repr=False, default=attrs.Factory(lambda self: self._find_numbers(), takes_self=True)
+    _number: int | float | None = attrs.field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=attrs.Factory(lambda self: number_of(self.parts[0]) if self.is_exact else None, takes_self=True),
     )
 
     def _compile_folded(self) -> re.Pattern[str]:
         return compiled([folded(self.parts[0])] if self.is_exact else [part.casefold() for part in self.parts])
-
-    def _find_numbers(self) -> frozenset[int | float]:
-        """The numbers that it may stand for, if it has no star."""
-        return (self.is_exact and numbers_in(self.parts[0])) or frozenset()
 
     @property
     def is_exact(self) -> bool:
@@ -106,18 +105,18 @@ class ValuePattern:
         if self.is_any or value is NOT_GIVEN:
             return True
         found = readings(value)
-        if found is None or not self._numbers.isdisjoint(found.numbers):
+        if found is None or self._number in found.numbers:
             return True
         texts = found.texts
         if type(value) is str and kind and kind not in ("str", "any"):  # which Kamailio takes for 0
-            if 0 in self._numbers:
+            if self._number == 0:
                 return True
             texts = texts if kind == "unknown" else texts | {"0"}
         return any(self._is_like_folded.fullmatch(text) for text in texts)
 
     def _is_number(self) -> bool:
         text = "".join(self.parts)
-        return bool(self._numbers) or not text.strip("+-.0123456789")
+        return self._number is not None or not text.strip("+-.0123456789")
 
 
 @attrs.frozen
@@ -227,7 +226,7 @@ def _read_call(word: str) -> CallPattern:
     while inner.strip():
         found = _VALUES.match(inner, place)
         if found is None or not found[1]:
-            break
+            break  # a closing one too many, an empty value, two values without a comma
         values.append(found[1])
         place = found.end()
         if not found[2]:

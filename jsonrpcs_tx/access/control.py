@@ -68,6 +68,8 @@ class AccessControl:
 
     @param rules: all rules; their order does not matter.
     @param transports: those that callers may use, by name.
+    @param effect_of: tells, for roles, what one of this server's own commands does: an effect of the catalogue, or
+        L{jsonrpcs_tx.access.roles.UNKNOWN}.
     @ivar transports: the same; rules name them.
     @ivar rules: the rules.
     @ivar trivial: whether there are no rules: callers on this machine, and those over transports of the program's own,
@@ -75,13 +77,16 @@ class AccessControl:
     @ivar facts: what some rule asks for besides transport and address: some of C{user}, C{tls}, C{uid} and C{gid}. No
         transport needs to find out anything else.
     @ivar asks_params: whether some rule asks for parameters; if not, L{allows} need not be told of them.
-    @ivar effect: what one of this server's own commands does, for roles: an effect of the catalogue, or
-        L{jsonrpcs_tx.access.roles.UNKNOWN}. Whoever has the commands sets it.
     """
 
-    def __init__(self, rules: Iterable[Rule] = (), transports: Mapping[str, Protocol] = PROTOCOLS) -> None:
+    def __init__(
+        self,
+        rules: Iterable[Rule] = (),
+        transports: Mapping[str, Protocol] = PROTOCOLS,
+        effect_of: Callable[[str], str] = catalogued_effect,
+    ) -> None:
         self.transports = transports
-        self.effect: Callable[[str], str] = lambda method: UNKNOWN
+        self._effect_of = effect_of
         self._rights = lru_cache(MAX_CALLERS)(self._find_rights)
         self._known = lru_cache(MAX_DECISIONS)(self._decide)
         self.replace(rules)
@@ -117,7 +122,7 @@ class AccessControl:
             return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)  # type: ignore[return-value] # it is a bool
         effect = UNKNOWN
         if self._asks_effect:
-            effect = catalogued_effect(method) if nodes else self.effect(method)
+            effect = catalogued_effect(method) if nodes else self._effect_of(method)
         decide = self._known if len(method) <= MAX_METHOD else self._decide
         decision = decide(caller, method, nodes, effect)
         if type(decision) is _ByParameters:

@@ -95,7 +95,19 @@ def readings(value: Any) -> Readings | None:
     return None
 
 
-def numbers_in(text: str) -> frozenset[int | float] | None:
+def number_of(text: str) -> int | float | None:
+    """The number that a text is, in decimal or after C{0x}; None if it is none, or one of very many digits."""
+    if not text.isascii() or len(text) > _PLAIN_DIGITS or "_" in text:
+        return None
+    with suppress(ValueError):
+        number = float(text)
+        return (int(text) if text.lstrip("+-").isdigit() else number) if abs(number) < 10**_PLAIN_DIGITS else None
+    with suppress(ValueError):
+        return int(text, 16) if "x" in text.lower() else None
+    return None
+
+
+def _numbers_in(text: str) -> frozenset[int | float] | None:
     """The numbers that a text may be taken for.
 
     @return: None where they are too long to tell.
@@ -136,7 +148,7 @@ def _of_text(value: str) -> Readings | None:
     for text in {value, value.partition("\0")[0], value.replace("\0", "")}:
         for one in (text, _PREFIX.sub("", text.lstrip(), count=1)):
             texts |= {one.casefold(), folded(one)}
-            found = numbers_in(one)
+            found = _numbers_in(one)
             if found is None:
                 return None
             numbers |= found
