@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import suppress
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 _PLAIN_BITS: Final = 256
@@ -18,11 +19,20 @@ _PLAIN_BITS: Final = 256
 _PLAIN_DIGITS: Final = 80
 """Digits of the longest number in a text that is looked at."""
 
+MAX_TEXT: Final = 4096
+"""Characters of the longest text that is looked at where a rule denies."""
+
+_MAX_KNOWN: Final = 64
+"""Characters of the longest text whose readings are remembered."""
+
 _EXACT: Final = 2**53
 """Up to here a float stands for exactly one integer."""
 
-_TRUE: Final = frozenset(("true", "yes", "on"))
-_FALSE: Final = frozenset(("false", "no", "off"))
+_TRUTH: Final = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
+"""Words that a command may take for true or false."""
+
+_WORD: Final = re.compile("[A-Za-z]([A-Za-z0-9_.@/-][A-Za-z0-9_.@/:;=-]*)?")
+"""A text that is nothing but itself, or a word for true or false. C{i:} would be a prefix."""
 
 _PREFIX: Final = re.compile("[a-z]:", re.IGNORECASE)
 """How C{kamcmd} says of which type a word is: C{i:1}, C{s:1}."""
@@ -81,12 +91,12 @@ def folded(text: str) -> str:
 def readings(value: Any) -> Readings | None:
     """What servers may take a value for.
 
-    @return: None where that may be anything: of null, which may stand for a default, of arrays, of objects and of
-        numbers beyond all measure.
+    @return: None where that may be anything: of null, which may stand for a default, of arrays, of objects, and of
+        numbers and texts (of more than L{MAX_TEXT} characters) beyond all measure.
     """
     kind = type(value)
     if kind is str:
-        return _of_text(value)
+        return _known(value) if len(value) <= _MAX_KNOWN else _of_text(value) if len(value) <= MAX_TEXT else None
     if kind is bool:
         return Readings(frozenset(("true", "1") if value else ("false", "0")), frozenset((int(value),)))
     if kind in (int, float, Decimal):
@@ -113,8 +123,8 @@ def _numbers_in(text: str) -> frozenset[int | float] | None:
     @return: None where they are too long to tell.
     """
     text = _PREFIX.sub("", folded(text).replace("_", ""), count=1).strip()
-    if text in _TRUE or text in _FALSE:
-        return frozenset((int(text in _TRUE),))
+    if text in _TRUTH:
+        return _truth(text)
     text = "".join(str(unicodedata.digit(one, one)) for one in text[: 2 * _PLAIN_DIGITS])
     found = _NUMBER.match(text)
     if found is None:
@@ -144,6 +154,9 @@ def _values(found: re.Match[str]) -> Iterator[int | float]:
 
 
 def _of_text(value: str) -> Readings | None:
+    if _WORD.fullmatch(value):
+        word = value.lower()
+        return Readings(frozenset((word,)), _truth(word))
     texts, numbers = set(), set[int | float]()
     for text in {value, value.partition("\0")[0], value.replace("\0", "")}:
         for one in (text, _PREFIX.sub("", text.lstrip(), count=1)):
@@ -154,6 +167,14 @@ def _of_text(value: str) -> Readings | None:
             numbers |= found
     texts |= {found[1].lstrip("+") + found[2] for found in map(_INTEGER.fullmatch, tuple(texts)) if found}
     return Readings(frozenset(texts), frozenset(numbers))
+
+
+_known: Final = lru_cache(1024)(_of_text)
+"""The readings of a short text, remembered."""
+
+
+def _truth(word: str) -> frozenset[int | float]:
+    return frozenset((_TRUTH[word],)) if word in _TRUTH else frozenset()
 
 
 def _of_number(value: Any) -> Readings | None:

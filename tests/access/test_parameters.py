@@ -2,6 +2,7 @@
 
 import json
 import re
+import timeit
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.calls import NOT_GIVEN, CallPattern, Parameters, ValuePattern
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.access.values import MAX_TEXT, readings
 from jsonrpcs_tx.errors import SettingError
 
 FAR = Caller("udp", "192.0.2.7")
@@ -314,6 +316,28 @@ def test_decisions_are_remembered() -> None:
         assert access.allows(FAR, "htable.sets", ["t", number])
     assert access._known.cache_info().currsize == 2
     assert access._known.cache_info().misses == 2
+
+
+@pytest.mark.parametrize("text", ["1" * 10**6, "\ufdfa" * 300_000, "\0i:" * 300_000, " " * 10**6, "a" * 10**6])
+def test_long_texts_are_quick(text: str) -> None:
+    """A client gains nothing by long texts: one that is too long to look at may be what is denied."""
+    access = control("udp allow *", "any deny m(1, a*b*c)")
+    seconds = min(timeit.repeat(lambda: access.allows(FAR, "m", [text, text]), number=1, repeat=3))
+    assert not access.allows(FAR, "m", [text, text])
+    assert seconds < 0.1  # it is some microseconds; the bound leaves room for a busy machine
+    text = text[:MAX_TEXT]
+    seconds = min(timeit.repeat(lambda: access.allows(FAR, "m", [text, text]), number=1, repeat=3))
+    assert seconds < 0.1
+
+
+def test_words_and_other_texts_have_the_same_readings() -> None:
+    """The short way for plain words gives what the long one does."""
+    for word in ("on", "True", "ban_table", "a", "sip:a@b;c=d", "a:b", "e1", "x1", "inf", "nan", "I"):
+        found, long = readings(word), readings(f" {word}")
+        assert found is not None
+        assert long is not None
+        assert found.numbers == long.numbers
+        assert found.texts <= long.texts
 
 
 JSON_VALUES = st.recursive(
