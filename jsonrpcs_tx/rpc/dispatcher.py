@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -65,7 +65,7 @@ class Dispatcher:
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
     @param counters: where requests, replies and errors are counted, see L{RequestCounts}.
-    @param access: decides who may call what.
+    @param access: decides who may call what; default: without any rules so far, with the effects of these commands.
     @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
     @ivar registry: the commands, which may change at any time.
     @ivar read: reads a document, see L{Envelope.read}.
@@ -96,7 +96,7 @@ class Dispatcher:
     ) -> None:
         timer: Any = clock  # whichever it is, it has what IReactorTime has
         self.dialect = dialect
-        self.access: AccessControl = AccessControl() if access is None else access
+        self.access: AccessControl = AccessControl(effect_of=registry.effect_of) if access is None else access
         self.counters: Counters = Counters() if counters is None else counters
         self.delayed: DelayedCommands = DelayedCommands(
             timer, self.counters, async_timeout, async_limit, async_limit_client
@@ -317,7 +317,7 @@ class Dispatcher:
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        if origin.caller is not None and not self.access.allows(origin.caller, request.method):
+        if origin.caller is not None and self.forbids(origin, request.method, request.params):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
         command = self._commands.get(request.method)
         if command is None:
@@ -364,15 +364,17 @@ class Dispatcher:
         traffic = self._traffic[origin.transport]
         traffic.requests.value += 1
         self._requests.value += 1
-        if origin.caller is not None and not self.access.allows(origin.caller, method):
-            return self._fail(fault_of(self._forbidden(method, origin)))
-        command = self._commands.get(method)
-        if command is None:
-            return self._fail(fault_of(self.dialect.method_not_found, method))
+        command, unfit = self._commands.get(method), None
         try:
             values = as_json(params)
         except InvalidParams as error:
-            return self._fail(raised(error, command, self.dialect, origin))
+            values, unfit = [], error
+        if self.forbids(origin, method, values, by_name=True):
+            return self._fail(fault_of(self._forbidden(method, origin)))
+        if command is None:
+            return self._fail(fault_of(self.dialect.method_not_found, method))
+        if unfit is not None:
+            return self._fail(raised(unfit, command, self.dialect, origin))
         call = Call(Request("2.0", method, values, _NO_ID), origin)
 
         def over(outcome: Any) -> Any:
@@ -384,6 +386,27 @@ class Dispatcher:
 
         bind = partial(command.binding.exactly, values)
         return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+
+    def forbids(
+        self, origin: Origin, method: str, params: list[Any] | dict[str, Any] | UnsetType, by_name: bool = False
+    ) -> bool:
+        """Whether rules forbid a call.
+
+        @param params: as the client gives them.
+        @param by_name: the members of an object are bound by their names, in every dialect.
+        """
+        caller, access = origin.caller, self.access
+        if caller is None:
+            return False
+        if not access.asks_params:
+            return not access.allows(caller, method, (), origin.nodes)
+        if type(params) is dict and not origin.nodes:  # what a node makes of an object, only the node knows
+            command = self._commands.get(method)
+            if not (by_name or self.dialect.by_name):
+                params = list(params.values())
+            elif command is not None:
+                params = command.binding.in_order(params)
+        return not access.allows(caller, method, () if params is UNSET else params, origin.nodes)
 
     def _fail(self, what: Raised) -> Deferred[Any]:
         self._counts.error(what.kind)

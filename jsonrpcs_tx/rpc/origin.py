@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.control import NO_NODES
 
 
 def _stays() -> bool:
@@ -60,6 +61,8 @@ class Origin(msgspec.Struct, frozen=True):
     @ivar find_peer: finds out who sends it, when a command asks for that (L{jsonrpcs_tx.rpc.call.Call}). It describes
         the document that is being dispatched, so code that needs the answer later has to ask at once, see L{fixed}.
         None: only the transport is known.
+    @ivar node: the name of the node that its requests are forwarded to; empty: they are for this server's own commands.
+    @ivar nodes: that name, and those of the groups that the node is in, for rules.
     """
 
     transport: str
@@ -68,6 +71,8 @@ class Origin(msgspec.Struct, frozen=True):
     client: Hashable = None
     at_once: bool = False
     find_peer: Callable[[], Peer] | None = None
+    node: str = ""
+    nodes: frozenset[str] = NO_NODES
 
     def __str__(self) -> str:
         """Who sends the document that is being dispatched, for the log."""
