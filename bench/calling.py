@@ -2,8 +2,8 @@
 
 python -m bench.calling [--rounds N]
 
-Figures are the client's CPU time for each call, with 64 calls under way, or over a Unix socket as many as its queue has
-room for. Client and loop run in turn, each in a process of its own, beside one server.
+Figures are the client's CPU time for each call, with 64 calls in progress, or over a Unix socket as many as its queue
+has room for. Client and loop run in turn, each in a process of its own, beside one server.
 """
 
 import argparse
@@ -119,7 +119,7 @@ def _connections(target: Target, count: int) -> None:
 
 
 def _posts(target: Target, count: int) -> None:
-    """Connections that stay open, whichever has a reply first."""
+    """Connections that stay open; replies are taken in the order in which they come."""
     request = post(post_head(target), ECHO)
     tls = unverified()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""How many more requests a second are answered by more worker processes, where a command takes time."""
+"""How the request rate grows with the number of worker processes, for a command that takes time."""
 
 from collections.abc import Sequence
 from pathlib import Path

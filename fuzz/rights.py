@@ -1,4 +1,4 @@
-"""Targets for what says who may call: rules, and files of users."""
+"""Targets for access control: rules, and files of users."""
 
 import ipaddress
 import itertools
@@ -78,7 +78,7 @@ PARAMS: Final[tuple[list[Any], ...]] = (
 
 @attrs.frozen
 class _Oracle:
-    """A rule as its words say, without the code that is tested.
+    """The meaning of a rule, found without the code under test.
 
     @ivar transports: named ones; empty: any.
     @ivar conditions: what is asked for, by its kind.
@@ -140,7 +140,7 @@ def _lower(name: str) -> str:
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Whether a pattern matches, by looking for what is between the stars one after the other, as a person would."""
+    """Whether a pattern matches, by looking for the texts between the stars one after another, as a person would."""
     first, *others = pattern.split("*")
     if not others:
         return name == pattern
@@ -156,10 +156,10 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def rules(data: bytes) -> None:
-    """Lines are rules, or refused with what is allowed; and rules decide as their words say.
+    """Lines are either rules, or refused with what is allowed; and rules decide as they are written.
 
-    What is denied is denied, whatever else allows it. Nothing else but a rule that allows opens anything to others
-    than this machine, and one closes its transport to all whom no rule allows anything.
+    What is denied is denied, whatever else allows it. Only a rule that allows something opens anything to other
+    machines, and such a rule closes its transport to everybody that no rule allows anything.
     """
     found: list[Rule] = []
     read: list[tuple[Rule, _Oracle]] = []
@@ -174,7 +174,7 @@ def rules(data: bytes) -> None:
             continue
         oracle = _Oracle.of(line)
         owners = (*oracle.conditions.get("uid", ()), *oracle.conditions.get("gid", ()))
-        if all(map(str.isdigit, owners)):  # names of users stand for what this machine says
+        if all(map(str.isdigit, owners)):  # the names of users are looked up on this machine
             read.append((rule, oracle))
     _check_decisions(read)
     _check_calls(found)
@@ -251,10 +251,10 @@ PASSWORDS: Final = (b"", b"x", b"secret", b"a\0b", b"\xff", b"x" * 100)
 
 
 def users(data: bytes) -> None:
-    """A file gives users, or an error that names the line; checking a password against them never raises.
+    """A file gives users, or an error that names the line; checking a password against them raises nothing unexpected.
 
-    Behind a cut stands what a client sends. Only who sends a right password gets in, and as nobody else: a name and a
-    password that have together the same bytes as a right pair are another pair.
+    After a cut comes what a client sends. Only a client with the right password gets in, and only as its own user: a
+    name and a password that together have the same bytes as a right pair are a different pair.
     """
     lines, *sent = data.split(CUT)
     try:
@@ -278,7 +278,7 @@ def _is_cheap(known: Scrypt | Bcrypt) -> bool:
 
 
 def _check_logins(lines: bytes, pairs: list[tuple[bytes, bytes]], right: dict[tuple[bytes, bytes], bool]) -> None:
-    """Each pair in turn, then what is the same bytes cut elsewhere, and the pair again."""
+    """Each pair in turn, then the same bytes split elsewhere, and the pair again."""
     try:
         checker = UsersFile(scratch(lines), Clock(), maybeDeferred)
     except StartError as error:
@@ -293,7 +293,7 @@ def _check_logins(lines: bytes, pairs: list[tuple[bytes, bytes]], right: dict[tu
 
 
 def _login(checker: UsersFile, name: bytes, password: bytes) -> bytes:
-    """As whom a client gets in; C{refused} where it does not."""
+    """The user as which a client gets in; C{refused} if it does not."""
     outcome: list[Any] = []
     answer: Deferred[Any] = checker.requestAvatarId(UsernamePassword(name, password))
     answer.addBoth(outcome.append)

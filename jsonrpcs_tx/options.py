@@ -148,20 +148,22 @@ class Options(usage.Options):
                     yield rest.popleft()
 
     def _unknown(self, written: str, value: str, known: tuple[str, ...]) -> UnknownSetting:
-        """What is wrong with an option that is not one of these. One of twistd's own has been put too late."""
+        """What is wrong with an option that is not one of these. For one of twistd's own options, says that it belongs
+        before C{jsonrpcs}.
+        """
         of_twistd = () if self.parent is None else {name.rstrip("=") for name in self.parent.longOpt}
         if written in of_twistd:
             return UnknownSetting(f"--{written}", value, f"twistd --{written} ... jsonrpcs")
         return UnknownSetting(f"--{written}", value, *(f"--{name}" for name in nearest(written, known, 1)))
 
     def parseArgs(self, *words: str) -> None:
-        """Take what is not an option.
+        """Refuse words that are not options.
 
-        @raise usage.UsageError: there is something.
+        @raise usage.UsageError: there is one.
         """
         if words:
             raise usage.UsageError(
-                f"{words[0]!r:.100} is no option; allowed: --config FILE and other options, see --help"
+                f"{words[0]!r:.100} is not an option; allowed: --config FILE and other options, see --help"
             )
 
     def postOptions(self) -> None:
@@ -189,7 +191,7 @@ class Options(usage.Options):
             raise SystemExit(0)
 
     def _check_server(self, problems: Problems) -> None:
-        """Check what the start checks, in the directories in which it would."""
+        """Check what the start checks, in the directories in which it would do so."""
         globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
         check_twistd_files(self, problems)
         _check_in_place(self, make_server(self, problems), problems)
@@ -204,7 +206,7 @@ class Options(usage.Options):
             raise SystemExit(1)
 
     def refusal(self, error: Exception) -> Refusal:
-        """What ends twistd because of an error."""
+        """The exception that ends twistd because of an error."""
         text = self.sources.explain(error) if isinstance(error, JsonRpcsError) else str(error)
         return Refusal(f"jsonrpcs: {' '.join(text.splitlines())}")
 
@@ -227,7 +229,7 @@ Options.opt_A = Options.opt_modparams_define  # type: ignore[attr-defined] # mad
 
 @provider(ILogObserver)
 def _print_warning(event: LogEvent) -> None:
-    """Print what the package warns of."""
+    """Print a warning of the package."""
     if event["log_level"] >= LogLevel.warn and event.get("log_namespace", "").startswith("jsonrpcs_tx"):
         sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
 
@@ -268,7 +270,7 @@ def check_log_of(user: User, options: Options, problems: Problems) -> None:
 
 
 def hand_over_twistd_files(options: Options, user: User) -> None:
-    """Give what twistd has made as root to the user that the process becomes."""
+    """Give the files that twistd has made as root to the user that the process becomes."""
     log, pid = _twistd_files(options)
     for path in filter(None, (log, pid)):
         with suppress(OSError, NotAllowed):
@@ -297,7 +299,7 @@ def _check_writable(option: str, path: str) -> None:
 
 
 def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Problems) -> None:
-    """Check what the start checks, in the directory that twistd would change to before.
+    """Check what the start checks, in the directory that twistd would change to first.
 
     @param problems: takes what is wrong.
     """
@@ -348,8 +350,8 @@ class _DaemonService(MultiService):
 
 
 def _take_signals(server: JsonRpcService) -> None:
-    """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. What
-    comes before the reactor runs is done when it does.
+    """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. A
+    signal that comes before the reactor runs is handled once it does.
     """
 
     def reopen(number: int, frame: FrameType | None) -> None:
@@ -380,8 +382,8 @@ def _reopen(file: AppendFile) -> str:
 
 
 def make_server(options: Options, problems: Problems) -> JsonRpcService:
-    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other
-    files in that to which twistd changes at the start.
+    """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other files
+    are looked for in the directory to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """

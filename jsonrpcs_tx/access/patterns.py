@@ -1,4 +1,4 @@
-"""Patterns of names and values, as rules have them."""
+"""Patterns of names and values, as in rules."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether one of some patterns matches a name. In a pattern, C{*} stands for any characters, or for none."""
+    """Whether one of some patterns matches a name. In a pattern, C{*} stands for any number of characters."""
     return _compiled(patterns).fullmatch(name) is not None
 
 

@@ -14,7 +14,7 @@ DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
 AUDIT_LEVELS: Final = ("changes", "all")
-"""What the audit log may have."""
+"""What the audit log may contain."""
 
 LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
 """The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
@@ -29,7 +29,7 @@ class Kind:
     @ivar several: it may be given more than once; the value is a tuple.
     @ivar flag: as an option it needs no value, and then means True.
     @ivar show: writes a value as C{parse} takes it.
-    @ivar meant: what a value that is not allowed was probably meant to be; empty where nobody can tell.
+    @ivar meant: what a value that is not allowed was probably meant to be; empty if that is unclear.
     """
 
     parse: Callable[[Any], Any]
@@ -75,8 +75,8 @@ def _mode(value: object) -> int:
 
 
 def octal(value: object) -> str:
-    """What a decimal number that was written for a mode was probably meant to be: C{0o660 or "0660"} for 660; empty
-    where it is no such number.
+    """What a decimal number written as a mode was probably meant to be: C{0o660 or "0660"} for 660; empty for other
+    values.
     """
     digits = str(value) if type(value) is int else ""
     return f'0o{digits} or "0{digits}"' if re.fullmatch("[0-7]{3}", digits) else ""
@@ -97,7 +97,7 @@ def _string(value: object) -> str:
 
 
 def _path(value: object) -> str:
-    """A path as a string, whatever represents it."""
+    """A path as a string, whatever its type."""
     return _string(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
@@ -114,7 +114,7 @@ def _name(value: object) -> str:
 
 
 def _owner(value: object) -> str | int:
-    """A user or group by name or number; whether it exists is found out at the start."""
+    """A user or group by name or number; whether it exists is checked at the start."""
     if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 0):
         raise TypeError
     return int(value) if isinstance(value, str) and value.isdigit() else value
@@ -126,7 +126,7 @@ _NETWORK_SOCKET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<ipv
 def network_address(protocol: str, value: str) -> tuple[str, int] | None:
     """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value has another form.
 
-    @raise ValueError: it starts like one, but is invalid.
+    @raise ValueError: it starts like an address, but is invalid.
     """
     if not value.startswith(protocol + ":"):
         return None
@@ -193,7 +193,7 @@ def _notification(value: object) -> int:
 
 
 def _one_of(names: Collection[str]) -> "Kind":
-    """The kind of a value that is one of some names; a number in a file may spell one."""
+    """The kind of a value that is one of some names; in a file, a number may stand for a name."""
 
     def parse(value: object) -> str:
         if str(value) not in names:
@@ -226,7 +226,7 @@ _module = _matching("core|dispatcher|htable|pv")
 
 
 def several(kind: Kind) -> Kind:
-    """Any number of values of a kind. A string is one value, and an empty string no value."""
+    """Any number of values of a kind. A string is one value, and an empty string is none."""
     return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
 
 

@@ -68,7 +68,7 @@ def test_mode(tmp_path: Path) -> None:
     "kind", ["link", "hard link", "fifo", "directory", "everybody's", "stranger's", "dangling link"]
 )
 def test_refused(tmp_path: Path, kind: str) -> None:
-    """What is not an ordinary file of the server's user alone is refused, and left as it was."""
+    """What is not a regular file of the server's user alone is refused, and left as it was."""
     path, other = tmp_path / "audit", tmp_path / "other"
     if kind != "dangling link":
         other.write_bytes(b"kept\n")
