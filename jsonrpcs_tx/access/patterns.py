@@ -1,4 +1,4 @@
-"""Patterns of names and values, as in rules."""
+"""Patterns of names and values, as rules have them."""
 
 import re
 from collections.abc import Sequence
