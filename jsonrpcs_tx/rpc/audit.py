@@ -79,13 +79,13 @@ class AuditingDispatcher(Dispatcher):
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         command = self._commands.get(method)
-        refused = origin.caller is not None and not self.access.allows(origin.caller, method)
-        if not (self._enters_all or refused or (command is not None and command.changes)):
-            return super().call(method, params, origin)
         try:
             request = Request("2.0", method, as_json(params))
         except InvalidParams:
             request = Request("2.0", method)
+        refused = self.forbids(origin, method, request.params, by_name=True)
+        if not (self._enters_all or refused or (command is not None and command.changes)):
+            return super().call(method, params, origin)
         peer = origin.peer()
         begun = perf_counter_ns()
 
@@ -134,7 +134,7 @@ class AuditingDispatcher(Dispatcher):
         if type(request) is not Request:
             return False
         command = self._find(request.method, origin)
-        refused = not self.allows(request, origin)
+        refused = self.forbids(origin, request.method, request.params)
         return self._enters_all or refused or (command is not None and command.changes)
 
     def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
