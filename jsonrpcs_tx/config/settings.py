@@ -76,7 +76,9 @@ COMMANDS: Final = "Commands"
 DESTINATIONS: Final = "Destinations, as in Kamailio's dispatcher"
 TABLES: Final = "Hash tables, as in Kamailio's htable"
 
-GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, DESTINATIONS, TABLES)
+NODES: Final = "Other servers behind this one, as their gateway"
+
+GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, NODES, DESTINATIONS, TABLES)
 """What settings are for, in the order in which help and documentation list them."""
 
 _GROUP_OF: Final = {
@@ -87,6 +89,7 @@ _GROUP_OF: Final = {
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
+    "node": NODES,
 }
 """The group of the settings whose names begin with a word; others are L{GENERAL}, unless they name their group."""
 
@@ -416,6 +419,21 @@ class Settings:
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
     )
+    node: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.NODE),
+        "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
+        "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
+        "docs/gateway.md",
+        module="",
+    )
+    node_file: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file with further nodes, one on each line; read again at SIGHUP",
+        module="",
+    )
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs", module="")
     modparams_version: str = _setting(
         "",
         kinds.VERSION,

@@ -25,7 +25,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.secrets import catalogued, cut, cut_text
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, store_path
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.failures import fault_of, outcome_of
 from jsonrpcs_tx.rpc.faults import InvalidParams
@@ -80,7 +80,7 @@ class AuditingDispatcher(Dispatcher):
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return super().answer(request, origin)
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         if not (
             self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
         ):
@@ -157,7 +157,7 @@ class AuditingDispatcher(Dispatcher):
     def _is_entered(self, request: object, origin: Origin) -> bool:
         if type(request) is not Request:
             return False
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         refused = self.forbids(origin, request.method, request.params)
         return self._enters_all or refused or (command is not None and command.changes)
 
@@ -240,4 +240,5 @@ def _params(request: Request, command: Command | None, node: str = "") -> Raw | 
         return UNSET
     if command is None and not node:
         return _UNKNOWN
-    return Raw((catalogued(request.method) if node else command.concealment).shown(request.params))  # type: ignore[union-attr] # it is there
+    concealment = catalogued(request.method) if node else command.concealment  # type: ignore[union-attr] # it is there
+    return Raw(concealment.shown(params_of(request)))
