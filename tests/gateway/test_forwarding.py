@@ -193,14 +193,17 @@ class OneNode(GatewayCase):
         assert self.nodes["a"].requests == []
 
     async def test_client_leaves(self) -> None:
-        """What a client that has left was waiting for is let go of."""
+        """What a client that has left was waiting for is let go of. A change that has been sent may be running, so that
+        others of its module wait for its end.
+        """
         self.answer(lambda request: None)
-        client = await self.connect()
-        client.write(http_request(request("x"), path="/RPC/a"))
-        await self.nodes["a"].received(1)
-        await client.close()
-        await until(lambda: self.gateway.nodes["a"].under_way == 0)
-        assert self.gateway.nodes["a"]._client._first.calls == {}
+        for count, method, kept in ((1, "htable.get", 0), (2, "htable.sets", 1)):
+            client = await self.connect()
+            client.write(http_request(request(method), path="/RPC/a"))
+            await self.nodes["a"].received(count)
+            await client.close()
+            await until(lambda: self.gateway.nodes["a"].under_way == 0)
+            assert len(self.gateway.nodes["a"]._client._first.calls) == kept
 
     async def test_same_connection(self) -> None:
         """A connection may ask this server, a node, and this server again; own commands stay at the path itself."""
