@@ -52,6 +52,7 @@ class Client:
             for link in self._links:
                 link.read = read
         self._first = self._links[0]
+        self._only = self._first if len(self._links) == 1 else None
         self._takes_arrays: bool | None = None if target.scheme in ARRAY_SCHEMES else False
 
     def call(self, method: str, *params: object, timeout: float | None = None, **named: object) -> Deferred[Any]:
@@ -68,8 +69,14 @@ class Client:
         if params and named:
             reason = "parameters are given by place and by name"
             raise BadRequest(self.target, method, reason, "use one of them")
-        asked = self._call(method, named or params, self.timeout if timeout is None else timeout, raises=True)
-        return asked if len(self._links) == 1 else asked.addCallback(_raised)
+        limit = self.timeout if timeout is None else timeout
+        if self._only is None:
+            return self._call(method, named or params, limit).addCallback(_raised)
+        try:
+            id, document = self._request(method, named or params)
+        except ClientError as error:
+            return fail(error)
+        return self._only.send(Call(id, method, document, limit, raises=True))
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> Deferred[list[Any]]:
         """Make many calls: all at once, as far as the client lets them, and over TCP and HTTP many with one document if
@@ -124,16 +131,14 @@ class Client:
         except (ValueError, TypeError) as error:
             raise advice.not_json(self.target, method, error) from None
 
-    def _call(self, method: str, params: "Params", timeout: float, raises: bool = False) -> Deferred[Any]:
-        """@param raises: if there is one target only, a fault or error fails the Deferred.
-        @return: fires with the result, the fault, or the L{ClientError}.
-        """
+    def _call(self, method: str, params: "Params", timeout: float) -> Deferred[Any]:
+        """@return: fires with the result, the fault, or the L{ClientError}."""
         try:
             id, document = self._request(method, params)
         except ClientError as error:
-            return fail(error) if raises else succeed(error)
-        if len(self._links) == 1:
-            return self._first.send(Call(id, method, document, timeout, raises))
+            return succeed(error)
+        if self._only is not None:
+            return self._only.send(Call(id, method, document, timeout))
         return self._ask(id, method, document, len(document), timeout)
 
     def _ask(self, id: int, method: str, document: bytes, size: int, timeout: float) -> Deferred[Any]:

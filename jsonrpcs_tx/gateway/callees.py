@@ -17,6 +17,7 @@ from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
+from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command, command, commands_of
 from jsonrpcs_tx.rpc.replies import SOME, Reply
 
@@ -63,6 +64,9 @@ class One:
     @property
     def each(self) -> tuple[frozenset[str]]:
         return (self.node.names,)
+
+    def origin(self, origin: Origin) -> Origin:
+        return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
         return _command(method) if len(method) <= MAX_METHOD else None
@@ -113,6 +117,9 @@ class Many:
     def each(self) -> Sequence[frozenset[str]]:
         return [member.node.names for member in self.members]
 
+    def origin(self, origin: Origin) -> Origin:
+        return msgspec.structs.replace(origin, callee=self)
+
     def command(self, method: str) -> Command | None:
         return _command(method, "many") if len(method) <= MAX_METHOD else None
 
@@ -146,12 +153,11 @@ class _Asking:
         self._turn = None
         many, call = self._many, self._call
         begun = many.clock.seconds()
-        origin = call.origin.fixed()
+        origin = msgspec.structs.replace(call.origin.fixed(), deadline=call.deadline)
         while self._next < len(many.members) and self._reply is not None:
             place = self._next
             self._next += 1
-            to_one = msgspec.structs.replace(origin, callee=many.members[place], deadline=call.deadline)
-            outcome: _Outcome = many.dispatcher.answer(call.request, to_one)
+            outcome: _Outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
             if type(outcome) is Reply:
                 self._take(outcome, place)
             else:

@@ -145,7 +145,8 @@ class Gateway(Service):
             raise Fault(error.code, error.text) from None
         json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
         request = Request("2.0", method, json, call.request.id)
-        return self._dispatcher.answer(request, msgspec.structs.replace(origin, callee=callee, deadline=call.deadline))
+        part = msgspec.structs.replace(origin, deadline=call.deadline)
+        return self._dispatcher.answer(request, callee.origin(part))
 
     def problems(self) -> Iterable[str]:
         """The nodes that are down, and why."""
@@ -207,7 +208,7 @@ class Gateway(Service):
 
     def _unknown(self, place: str, origin: Origin) -> Error:
         error = Error(404, f"Node Not Found: {place[:100]}")
-        if not self._dispatcher.allows(Request("2.0", NODES), origin):
+        if self._dispatcher.forbids(origin, NODES, []):
             return error
         return with_data(error, {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]})
 

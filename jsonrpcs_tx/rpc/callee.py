@@ -15,6 +15,12 @@ class Callee(Protocol):
     def is_one_of_many(self) -> bool:
         """It is asked as one of several at once, so that what rules refuse there is no attempt to get in."""
 
+    def origin(self, origin: Any) -> Any:
+        """The origin of documents for it.
+
+        @param origin: a L{jsonrpcs_tx.rpc.origin.Origin} of those for this server.
+        """
+
     def command(self, method: str) -> Any:
         """The command that asks it for a method, whether it has that or not. It takes the call alone, with the params
         as they came.

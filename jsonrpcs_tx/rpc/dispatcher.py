@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, UnsetType
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -24,7 +24,7 @@ from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.elsewhere import Elsewhere
-from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
+from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path, values_of
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -65,7 +65,7 @@ class Dispatcher:
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
     @param counters: where requests, replies and errors are counted, see L{RequestCounts}.
-    @param access: decides who may call what.
+    @param access: decides who may call what; default: without any rules so far, with the effects of these commands.
     @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
     @ivar registry: the commands, which may change at any time.
     @ivar read: reads a document, see L{Envelope.read}.
@@ -96,7 +96,7 @@ class Dispatcher:
     ) -> None:
         timer: Any = clock  # whichever it is, it has what IReactorTime has
         self.dialect = dialect
-        self.access: AccessControl = AccessControl() if access is None else access
+        self.access: AccessControl = AccessControl(effect_of=registry.effect_of) if access is None else access
         self.counters: Counters = Counters() if counters is None else counters
         self.delayed: DelayedCommands = DelayedCommands(
             timer, self.counters, async_timeout, async_limit, async_limit_client
@@ -318,7 +318,7 @@ class Dispatcher:
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        if origin.caller is not None and not self.allows(request, origin):
+        if origin.caller is not None and self.forbids(origin, request.method, request.params):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
         command = self._find(request.method, origin)
         if command is None:
@@ -352,15 +352,6 @@ class Dispatcher:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
 
-    def allows(self, request: Request, origin: Origin) -> bool:
-        """Whether rules let a caller make a call: to one of those who would run it, if these are several."""
-        if origin.caller is None:
-            return True
-        callee = origin.callee
-        if callee is None:
-            return self.access.allows(origin.caller, request.method)
-        return any(self.access.allows(origin.caller, request.method) for _ in callee.each)
-
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method, of this server or of whom the document is for."""
         if origin.callee is None:
@@ -381,15 +372,17 @@ class Dispatcher:
         traffic = self._traffic[origin.transport]
         traffic.requests.value += 1
         self._requests.value += 1
-        if origin.caller is not None and not self.access.allows(origin.caller, method):
-            return self._fail(fault_of(self._forbidden(method, origin)))
-        command = self._commands.get(method)
-        if command is None:
-            return self._fail(fault_of(self.dialect.method_not_found, method))
+        command, unfit = self._commands.get(method), None
         try:
             values = as_json(params)
         except InvalidParams as error:
-            return self._fail(raised(error, command, self.dialect, origin))
+            values, unfit = [], error
+        if self.forbids(origin, method, values, by_name=True):
+            return self._fail(fault_of(self._forbidden(method, origin)))
+        if command is None:
+            return self._fail(fault_of(self.dialect.method_not_found, method))
+        if unfit is not None:
+            return self._fail(raised(unfit, command, self.dialect, origin))
         call = Call(Request("2.0", method, values, _NO_ID), origin)
 
         def over(outcome: Any) -> Any:
@@ -406,6 +399,31 @@ class Dispatcher:
 
         bind = partial(command.binding.exactly, values)
         return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+
+    def forbids(
+        self, origin: Origin, method: str, params: list[Any] | dict[str, Any] | UnsetType, by_name: bool = False
+    ) -> bool:
+        """Whether rules forbid a call: to all of those who would run it, if these are several.
+
+        @param params: as the client gives them, or their JSON if they are passed on.
+        @param by_name: the members of an object are bound by their names, in every dialect.
+        """
+        caller, access = origin.caller, self.access
+        if caller is None:
+            return False
+        each = (origin.nodes,) if origin.callee is None else origin.callee.each
+        if not access.asks_params:
+            return not any(access.allows(caller, method, (), nodes) for nodes in each)
+        if isinstance(params, Raw):
+            params = values_of(params)
+        elif type(params) is dict and not origin.nodes:  # what a node makes of an object, only the node knows
+            command = self._commands.get(method)
+            if not (by_name or self.dialect.by_name):
+                params = list(params.values())
+            elif command is not None:
+                params = command.binding.in_order(params)
+        given = () if params is UNSET else params
+        return not any(access.allows(caller, method, given, nodes) for nodes in each)
 
     def _fail(self, what: Raised) -> Deferred[Any]:
         self._counts.error(what.kind)

@@ -319,12 +319,16 @@ def params_of(request: Request) -> list[Any] | dict[str, Any]:
     """The params of a request as values, also of one that is passed on; an empty list where there are none."""
     params = request.params
     if isinstance(params, msgspec.Raw):
-        return _values(bytes(params))
+        return values_of(params)
     return [] if params is UNSET else params
 
 
+def values_of(params: msgspec.Raw) -> Any:
+    """The values of params that are passed on as JSON, or of another part of a document that was read before."""
+    return _values(bytes(params))
+
+
 def _values(params: bytes) -> Any:
-    """The values of params that were read before."""
     try:
         return _decode_values(params)
     except msgspec.DecodeError:  # a number of unusual size

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web import http, resource, server
@@ -307,7 +306,7 @@ class JsonRpcResource(resource.Resource):
             if isinstance(callee, Error):
                 self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
                 return
-            origin = msgspec.structs.replace(origin, callee=callee)
+            origin = callee.origin(origin)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)

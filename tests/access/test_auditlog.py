@@ -209,7 +209,7 @@ def test_cannot_be_opened(tmp_path: Path, make: Any, says: str) -> None:
     make(path)
     with pytest.raises(StartError, match=rf"audit: {path}: {says}; allowed: a file"):
         AuditLog(str(path), False, Counters(), Clock()).startService()
-    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not an')}"):
+    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not a regular file')}"):
         AuditLog(str(path), False, Counters(), Clock()).check(FIRST)
 
 

@@ -102,12 +102,10 @@ class OneNode(GatewayCase):
 
     async def test_batch(self) -> None:
         """The requests of a batch go on one by one, and their replies come back in order, whoever answers first."""
-        late: list[Any] = []
         node = self.nodes["a"]
 
         def answers(request: Any) -> bytes | None:
             if request["method"] == "late":
-                late.append(request["id"])
                 return None
             return b'"result":%d' % request["params"][0]
 
@@ -116,8 +114,7 @@ class OneNode(GatewayCase):
         client = await self.connect()
         client.write(http_request(b"[%b]" % b",".join(batch), path="/RPC/a"))
         await node.received(3)
-        link = self.gateway.nodes["a"]._client._first
-        link._received(b'{"jsonrpc":"2.0","result":2.0,"id":%d}' % late[0])
+        node.answer_late(1, b'"result":2.0')
         assert (await client.response()).body == (
             b'[{"jsonrpc":"2.0","result":1,"id":1},{"jsonrpc":"2.0","result":2.0,"id":"l"},'
             b'{"jsonrpc":"2.0","error":{"code":-32600,"message":"Invalid Request"},"id":null},'
@@ -266,14 +263,36 @@ class OneNode(GatewayCase):
         assert (await self.post("/RPC/a?first", request("x", "[1]"))).result == [1]
 
     async def test_rules(self) -> None:
-        """Rules hold for what goes on."""
+        """Rules hold for what goes on: those with node= allow it, and all deny it."""
+        self.serve(rule=["any allow *", "any node=a allow * deny x.hidden", "any deny core.kill"])
+        assert (await self.post("/RPC/a", request("x.y", "[1]"))).result == [1]
+        for path, method in (
+            ("/RPC/a", "core.kill"),
+            ("/RPC/a", "x.hidden"),
+            ("/RPC/b", "x.y"),
+            ("/RPC/c", "core.uptime"),
+        ):
+            response = await self.post(path, request(method))
+            assert (response.status, response.error) == (403, (403, "Forbidden"))
+        assert (await self.post("/RPC", ECHO)).body == ECHO_REPLY
+        assert [len(node.requests) for node in self.nodes.values()] == [1, 0, 0]
+
+    async def test_rules_with_parameters(self) -> None:
+        """Rules see the parameters that go on, in any spelling; two members of one name are not overlooked."""
         self.serve(
-            rule=["any allow * node=*", "any deny core.kill"] if has_node_rules() else ["any allow * deny core.kill"]
+            rule=["any node=* allow htable.sets(ban_table, *, *)", "any node=* allow core.* deny core.echo(secret)"]
         )
-        assert (await self.post("/RPC/a", request("core.kill"))).error == (403, "Forbidden")
-        assert (await self.post("/RPC/*", request("core.kill"))).error == (403, "Forbidden")
-        assert (await self.post("/RPC/a", request("x", "[1]"))).result == [1]
-        assert len(self.nodes["a"].requests) == 1
+        allowed = ('["ban_table","k","v"]', '["ban\\u005ftable","k",1.10]')
+        forbidden = ('["ban_tables","k","v"]', '["ban_table"]', "[]", '{"t":"ban_table","k":"k","t":"other"}')
+        for params in allowed:
+            assert (await self.post("/RPC/a", request("htable.sets", params))).status == 200, params
+        for params in forbidden:
+            assert (await self.post("/RPC/a", request("htable.sets", params))).status == 403, params
+        for params in ('["secret"]', '["\\u0073ecret"]', '["secret\\u0000x"]', '{"a":"secret","a":"x"}', '{"a":"x"}'):
+            assert (await self.post("/RPC/a", request("core.echo", params))).status == 403, params
+        sent = self.nodes["a"].requests
+        assert len(sent) == 2
+        assert all(b'"params":%b,' % params.encode() in one for params, one in zip(allowed, sent, strict=True))
 
     async def test_pretty_format(self) -> None:
         """With pretty_format what a node answers is laid out like the rest, to the last digit."""
@@ -313,13 +332,6 @@ class OneNode(GatewayCase):
         assert [one["params"] for one in lines if "method" in one][:2] == [
             *(["t", "password", "(hidden)"], ["g", "n", "(hidden)", 9])
         ]
-
-
-def has_node_rules() -> bool:
-    """Whether rules know nodes."""
-    from jsonrpcs_tx.access.rules import Rule
-
-    return any(field.name == "nodes" for field in Rule.__attrs_attrs__)
 
 
 class ManyNodes(GatewayCase):
@@ -402,6 +414,27 @@ class ManyNodes(GatewayCase):
         await client.close()
         await until(lambda: all(node.under_way == 0 for node in self.gateway.nodes.values()))
 
+    async def test_rules(self) -> None:
+        """Each node is asked for separately: 403 is in the place of those that may not be called. That is no attempt to
+        get in, but where none may be called, it is.
+        """
+        self.serve(rule=["any node=g allow *", "any node=b deny x.z"], audit="audit.log")
+        response = await self.post("/RPC/*", request("x.y", "[1]"))
+        forbidden = {"error": {"code": 403, "message": "Forbidden"}}
+        assert response.status == 207
+        assert response.result == {"a": {"result": [1]}, "b": {"result": [1]}, "c": forbidden}
+        assert (await self.post("/RPC/g", request("x.z", "[1]"))).result == {"a": {"result": [1]}, "b": forbidden}
+        assert self.nodes["c"].requests == []
+        assert self.service.dispatcher.counters.get("jsonrpc", "forbidden").read() == 2  # type: ignore[union-attr]
+        self.service.change(rule=["any node=a allow nothing.*"])
+        response = await self.post("/RPC/*", request("x.y"))
+        assert (response.status, response.error) == (403, (403, "Forbidden"))
+        assert self.service.audit is not None
+        self.service.audit.reopen()
+        lines = [json.loads(line) for line in Path(self.directory, "audit.log").read_text().splitlines()]
+        refused = [one for one in lines if one.get("outcome") == "refused"]
+        assert [one["method"] for one in refused] == ["x.y", "x.z", "x.y"]
+
     async def test_slots(self) -> None:
         """A call of many is one asynchronous command, however many the nodes are."""
         self.serve(async_limit=1, async_limit_client=1)
@@ -441,7 +474,7 @@ class Commands(GatewayCase):
 
     async def test_call_keeps_rules(self) -> None:
         """Who may call gateway.call may not call by it what rules forbid."""
-        self.serve(rule=["any allow * deny core.kill"])
+        self.serve(rule=["any allow *", "any node=* allow * deny core.kill"])
         response = await self.post("/RPC", request("gateway.call", '["a","core.kill"]'))
         assert (response.status, response.error) == (403, (403, "Forbidden"))
 
@@ -482,9 +515,7 @@ class Commands(GatewayCase):
         assert set((await self.post("/RPC/g", request("x"))).result) == {"a", "b"}
         assert (await self.post("/RPC/d", request("x"))).status == 404
         assert (node.under_way, waiting.called) == (1, False)
-        node._client._first._received(
-            b'{"jsonrpc":"2.0","result":"late","id":%d}' % json.loads(extra.requests[0])["id"]
-        )
+        extra.answer_late(0, b'"result":"late"')
         assert await waiting == "late"
         assert node.under_way == 0
         await until(lambda: node._client._first._socket is None)

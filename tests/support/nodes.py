@@ -30,6 +30,7 @@ class Node(DatagramProtocol):
         self.requests: list[bytes] = []
         self.silent = False
         self.uptime = 100
+        self._askers: list[tuple[int, Any]] = []
         self._awaited: list[tuple[int, Deferred[None]]] = []
         self._port: Any = _listen(0, self, interface="127.0.0.1")
         self.target = f"udp:127.0.0.1:{self._port.getHost().port}"
@@ -52,6 +53,7 @@ class Node(DatagramProtocol):
                 member = b'"result":"a node"'
         else:
             self.requests.append(datagram)
+            self._askers.append((request["id"], addr))
             member = self.answers(request)
         if member is not None and not self.silent:
             self.answer(member, request["id"], addr)
@@ -59,6 +61,10 @@ class Node(DatagramProtocol):
             if len(self.requests) >= count:
                 self._awaited.remove((count, waiting))
                 waiting.callback(None)
+
+    def answer_late(self, place: int, member: bytes) -> None:
+        """Answer the request that came in that place."""
+        self.answer(member, *self._askers[place])
 
     def answer(self, member: bytes, id: int, addr: Any) -> None:
         assert self.transport is not None
