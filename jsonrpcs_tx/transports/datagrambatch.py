@@ -5,9 +5,9 @@ sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. 
 is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-While there are rules, datagrams are read the general way: here nothing is looked at but the document. Replies keep
-their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time
-for other transports is answered in the next turn of the reactor.
+Where there are rules, each datagram is admitted before its document is read, by what the kernel says of its sender.
+Replies keep their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when
+it is time for other transports is answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -17,7 +17,6 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -59,6 +58,12 @@ _UID: Final = socket.CMSG_LEN(4)
 
 _CREDENTIALS: Final = socket.CMSG_LEN(0)
 """Where the credentials of a client are in its control message."""
+
+_USER_AND_GROUP: Final = _UID, _UID + 8
+"""Where the user and the group are in it."""
+
+_HOSTS: Final[dict[int, tuple[int, int]]] = {socket.AF_INET: (4, 8), socket.AF_INET6: (8, 24)}
+"""Where the IP address is in a socket address (sockaddr_in, sockaddr_in6), by family."""
 
 _ROOTED: Final = frozenset(b"/\0")
 """How the address of a Unix client must begin to be answered: as an absolute path, or an abstract name."""
@@ -113,24 +118,26 @@ class _Slots:
     """Datagrams on their way in, and their replies on their way out.
 
     @param count: how many there are.
-    @param credentials: it is a Unix socket, which tells the users of its clients.
+    @param family: of the socket. A Unix socket tells the users of its clients.
     @ivar data: of all slots, each L{_SLOT_SIZE} from the next; it takes up memory only as far as it is used.
     @ivar sizes: how many bytes each received datagram has.
     @ivar name_sizes: how many bytes the address that it came from has.
     @ivar ports: the UDP port that it came from, in network byte order.
     @ivar starts: the first byte of the Unix address that it came from.
     @ivar uids: the user of the Unix client; where it is not known, a number that no user has.
+    @ivar senders: what tells the senders of datagrams apart, as far as rules do, each at its part of C{sender_slices}:
+        the IP address, or the user and group.
     @ivar replies: how many bytes of each slot are to be sent.
     """
 
-    def __init__(self, count: int, credentials: bool) -> None:
+    def __init__(self, count: int, family: int) -> None:
         self.data = mmap.mmap(-1, count * _SLOT_SIZE)
         with contextlib.suppress(OSError):  # a kernel that has no huge pages
             self.data.madvise(mmap.MADV_NOHUGEPAGE)  # they would be used as a whole
-        self._names = bytearray(count * _NAME_SIZE)
+        self._names = mmap.mmap(-1, count * _NAME_SIZE)  # of which a part is bytes
         self._vectors = bytearray(count * ctypes.sizeof(_Vector))
         self._headers = bytearray(count * ctypes.sizeof(_Header))
-        self._controls = bytearray(count * _CONTROL_SIZE)
+        self._controls = mmap.mmap(-1, count * _CONTROL_SIZE)
         vectors = (_Vector * count).from_buffer(self._vectors)
         headers = (_Header * count).from_buffer(self._headers)
         data, names, controls = _start(self.data), _start(self._names), _start(self._controls)
@@ -139,7 +146,7 @@ class _Slots:
             message = headers[place].message
             message.name, message.name_size = names + place * _NAME_SIZE, _NAME_SIZE
             message.vectors, message.vector_count = ctypes.addressof(vectors[place]), 1
-            if credentials:
+            if family == socket.AF_UNIX:
                 message.control, message.control_size = controls + place * _CONTROL_SIZE, _CONTROL_SIZE
         self._address = _start(self._headers)
         self._empty = bytes(self._vectors), bytes(self._headers), b"\xff" * len(self._controls)
@@ -153,6 +160,9 @@ class _Slots:
         self._control_sizes = memoryview(self._headers).cast("L")[_Message.control_size.offset // 8 :: step // 2]
         self._no_control = memoryview(bytes(8 * count)).cast("L")
         self.uids = memoryview(self._controls).cast("I")[_UID // 4 :: _CONTROL_SIZE // 4]
+        begin, end = _HOSTS.get(family, _USER_AND_GROUP)
+        self.senders, step = (self._names, _NAME_SIZE) if family in _HOSTS else (self._controls, _CONTROL_SIZE)
+        self.sender_slices = [slice(place * step + begin, place * step + end) for place in range(count)]
 
     def receive(self, fd: int, count: int) -> int:
         """Fill slots with what has come.
@@ -191,14 +201,14 @@ class _Slots:
 
 
 class BatchReader(DatagramReader):
-    """Reads the datagrams that come to one bound socket, and has them answered, where everybody may call.
+    """Reads the datagrams that come to one bound socket, and has them answered.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
     @param responder: answers the datagrams.
     """
 
     _busy = False
-    _place = _received = 0
+    _place = _received = _current = 0
     _rest: Any = None
     _then: Callable[[None], None] | None = None
 
@@ -215,10 +225,9 @@ class BatchReader(DatagramReader):
         else:
             self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
         self._is_unix = isinstance(outgoing, UnixReplySocket)
-        self._slots = _Slots(SLOTS, self._is_unix)
-        self._origins = [
-            Origin(responder.protocol, find_peer=partial(self._find_peer, place)) for place in range(SLOTS)
-        ]
+        self._slots = _Slots(SLOTS, sock.family)
+        self._anybody = Origin(responder.protocol, find_peer=self._find_peer)
+        self._admitted = responder.remember(lambda sender: responder.admitted(self._find_peer))
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -243,9 +252,6 @@ class BatchReader(DatagramReader):
         self._busy = True
         try:
             if self._place < self._received and not self._answer_slots(end):
-                return
-            if not self._responder.admits_all:
-                super().read(most, end)
                 return
             while most > 0:
                 wanted = min(most, SLOTS)
@@ -274,8 +280,9 @@ class BatchReader(DatagramReader):
         """
         begin, count = self._place, self._received
         self._place = count
-        dispatch, origins, answer = self._responder.dispatcher.dispatch, self._origins, self._replies.answer
-        slots = self._slots
+        responder, slots = self._responder, self._slots
+        anybody, admitted, senders, sender_slices = self._anybody, self._admitted, slots.senders, slots.sender_slices
+        dispatch, answer = responder.dispatcher.dispatch, self._replies.answer
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
@@ -284,7 +291,13 @@ class BatchReader(DatagramReader):
         for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
-            reply = dispatch(document, origins[place])
+            self._current = place
+            origin = anybody if responder.admits_all else admitted(senders[sender_slices[place]])
+            reply: Reply | Deferred[Reply] = NO_REPLY
+            if origin is None:
+                responder.drop(document, self._find_peer())
+            else:
+                reply = dispatch(document, origin)
             if type(reply) is not Reply:
                 peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
                 self._replies.answer_later(reply, document, peer, slots.uids[place])
@@ -320,8 +333,9 @@ class BatchReader(DatagramReader):
         self._send_slots(first, count)
         return True
 
-    def _find_peer(self, place: int) -> Peer:
-        """Who has sent the datagram in a slot."""
+    def _find_peer(self) -> Peer:
+        """Who has sent the datagram that is being answered."""
+        place = self._current
         pid, uid, gid = self._slots.credentials(place)
         return datagram_peer(
             self._responder.protocol, None if self._is_unix else self._slots.peer(place), uid, gid, pid
