@@ -16,7 +16,7 @@ CANCELLED: Final = "cancelled"
 TIMED_OUT: Final = "timed out"
 
 MODULE: Final = "jsonrpcs_tx.access.auditlog"
-"""What all entries in the journal have in common: C{journalctl JSONRPCS_MODULE=...}."""
+"""The field that all entries in the journal have in common: C{journalctl JSONRPCS_MODULE=...}."""
 
 _FIELDS: Final = {"address": "peer", "tls_names": "tls"}
 """Facts that have another name in the log, and so in the journal."""
@@ -29,19 +29,19 @@ _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 
 
 class Entry(msgspec.Struct, omit_defaults=True, gc=False):
-    """A call that has ended, or was refused. What is not known is left out.
+    """A call that has ended, or was refused. Unknown facts are left out.
 
     @ivar time: when it ended, in UTC: C{2026-02-03T04:05:06.789Z}.
     @ivar outcome: L{RESULT}, L{FAULT}, L{REFUSED}, L{CANCELLED} or L{TIMED_OUT}.
     @ivar code: 200, or that of the fault.
-    @ivar transport: it came over; this and what follows is as L{jsonrpcs_tx.rpc.call.Call} has it.
+    @ivar transport: the transport of the call; this and the following are as in L{jsonrpcs_tx.rpc.call.Call}.
     @ivar claimed_user: the name that was given with a wrong password.
     @ivar method: None for a client that was refused before its request was read.
     @ivar params: without secrets, see L{jsonrpcs_tx.access.secrets}.
     @ivar text: of the fault.
     @ivar ms: milliseconds that it took.
-    @ivar held_back: refused documents before it that have no line, as there were too many.
-    @ivar store_path: the file that the client asks for the reply to be written to, where C{store_path} is set.
+    @ivar held_back: refused documents before it that have no line, because there were too many.
+    @ivar store_path: the file to which the client asks the reply to be written, if C{store_path} is set.
     """
 
     time: str
@@ -70,7 +70,7 @@ class Note(msgspec.Struct, omit_defaults=True):
 
     @ivar note: in words.
     @ivar lost: how many lines could not be written since the last one.
-    @ivar held_back: how many refused documents have no line, as there were too many.
+    @ivar held_back: how many refused documents have no line, because there were too many.
     """
 
     time: str
@@ -80,7 +80,7 @@ class Note(msgspec.Struct, omit_defaults=True):
 
 
 class _Clock:
-    """Writes the time; within a millisecond it is the same."""
+    """Formats the current time, once for each millisecond."""
 
     def __init__(self) -> None:
         self._milliseconds, self._text = 0, ""
@@ -99,8 +99,8 @@ now: Final = _Clock()
 
 
 def as_lines(entries: Sequence[Entry | Note]) -> bytes:
-    """Lines of JSON, in which everything is escaped that is not printable."""
-    written = _encode_lines(entries)  # which escapes what is below a blank
+    """Lines of JSON, in which everything that is not printable is escaped."""
+    written = _encode_lines(entries)  # which escapes control characters
     if written.isascii() and 0x7F not in written:
         return written
     text = written.decode()

@@ -16,13 +16,13 @@ from jsonrpcs_tx.safefiles import open_to_append
 _log = make_logger(__name__)
 
 PAUSE: Final = 0.00005
-"""Seconds after a line in which others wait for the end of the turn of the reactor, to be written together."""
+"""Seconds after a line in which further lines wait for the end of the reactor's turn, to be written together."""
 
 SLOW: Final = 0.05
 """Seconds that the reactor waits for the disk; then a thread does, until the disk keeps up again."""
 
 MAX_WAITING: Final = 8 * 1024 * 1024
-"""Bytes of lines that may wait for the disk; further ones are lost."""
+"""Bytes of lines that may wait for the disk; further lines are lost."""
 
 STOP_TIME: Final = 2.0
 """Seconds that lines have to be written when the server stops."""
@@ -35,7 +35,7 @@ class AuditFile:
     @param reactor: ends its turns, and is told of lines that a thread could not write.
     @param failed: called with the number of lines that are lost, and why.
     @raise OSError: it cannot be opened.
-    @raise NotAllowed: it is something else than a file of this process's user or root, or a link.
+    @raise NotAllowed: it is not a regular file of this process's user or root, or it is a link.
     """
 
     def __init__(self, path: str, reactor: Any, failed: Callable[[int, OSError], object]) -> None:
@@ -105,7 +105,7 @@ class AuditFile:
         return self.path
 
     def close(self) -> None:
-        """Write what waits, and close the file. It waits for a slow disk for L{STOP_TIME} at most."""
+        """Write the waiting lines, and close the file. A slow disk has L{STOP_TIME} at most."""
         self.flush()
         behind, self._behind = self._behind, None
         if behind is None or behind.end(STOP_TIME):
@@ -135,7 +135,7 @@ class _Behind:
     def add(self, data: bytes, lines: int) -> bool:
         """Have lines written.
 
-        @return: False where the disk keeps up again, and nothing waits: then they are to be written without it.
+        @return: False if the disk keeps up again, and nothing waits: then the caller must write them itself.
         @raise OSError: too many wait.
         """
         with self._lock:
@@ -154,7 +154,7 @@ class _Behind:
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.
 
-        @return: False where none waits: then it is to be done without it.
+        @return: False if none waits: then the caller must do it itself.
         """
         with self._lock:
             self._reopens = self._thread is not None

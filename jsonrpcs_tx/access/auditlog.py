@@ -1,4 +1,4 @@
-"""The audit log: who has changed what, and who was refused. Where it goes, and what of it is lost."""
+"""The audit log: who has changed what, and who was refused. Chooses where it goes, and counts lost lines."""
 
 import os
 from collections.abc import Hashable, Iterator
@@ -23,10 +23,10 @@ JOURNALD: Final = "journald"
 """The target that stands for systemd's journal."""
 
 BURST: Final = 1000
-"""Refused calls that have lines at once, so that nobody who may not call fills the disk."""
+"""Refused calls that get lines in a burst, so that nobody who may not call fills the disk."""
 
 RATE: Final = 10.0
-"""Refused calls that have lines in a second, in the long run."""
+"""Refused calls that get lines in each second, in the long run."""
 
 MAX_EARLY: Final = 1000
 """Lines that wait for the log to be opened, of calls by a program whose server does not run."""
@@ -45,11 +45,11 @@ class _Sink(Protocol):
 
 
 class AuditLog(Service):
-    """Writes entries, from the start of the server to its stop. A failure stops nothing: it is logged, and the lines
-    that are lost are counted, and told of in the audit log as soon as that can be written again.
+    """Writes entries, from the start of the server to its stop. A failure stops nothing: it is logged, and lost lines
+    are counted; the audit log tells of them as soon as it can be written again.
 
     @param target: the path of a file, or L{JOURNALD}.
-    @param everything: calls that only read are entered as well.
+    @param everything: enter calls that only read as well.
     @param journal: the path of the journal's socket.
     @ivar everything: see above.
     @ivar problem: why lines are lost at the moment; None if they can be written, as far as that is known.
@@ -99,7 +99,7 @@ class AuditLog(Service):
     def room_for_refused(self, source: Hashable) -> int | None:
         """Ask whether there is room for the entries of a refused document.
 
-        @param source: who has sent it: the first one of somebody has room through a flood of others.
+        @param source: who has sent it: the first document from a source has room even in a flood from others.
         @return: how many were held back since the last one; None if this one is held back.
         """
         held_back = self._throttle.take(None, source)
@@ -133,7 +133,7 @@ class AuditLog(Service):
             self._lost.value += 1
 
     def _tell(self, held_back: int = 0) -> bool:
-        """Write how many lines there should have been.
+        """Write how many lines are missing.
 
         @param held_back: refused calls that no further entry tells of.
         @return: whether that could be written.
@@ -154,7 +154,7 @@ class AuditLog(Service):
         return True
 
     def _failed(self, lines: int, error: OSError | None) -> None:
-        """Note that lines are lost; what is wrong is logged once for each time that it begins."""
+        """Note that lines are lost; the problem is logged once, when it begins."""
         self._untold += lines
         self._lost.value += lines
         if self.problem is None:
@@ -185,7 +185,7 @@ class AuditLog(Service):
 
     @property
     def _path(self) -> str:
-        """The path of the file, from the working directory of the time when it is opened; empty: there is none."""
+        """The path of the file, relative to the working directory when it is opened; empty: there is none."""
         return "" if self._target == JOURNALD else os.path.abspath(self._target)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What a caller may call: the decisions of all rules together, remembered."""
+"""What a caller may call: decides by all rules together, and caches the decisions."""
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -11,13 +11,13 @@ from jsonrpcs_tx.addresses import address_of
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 
 MAX_CALLERS: Final = 4096
-"""Callers whose fitting rules are remembered."""
+"""Size of the cache from callers to the rules that fit them."""
 
 MAX_DECISIONS: Final = 16_384
-"""Decisions that are remembered."""
+"""Size of the cache of decisions."""
 
 MAX_METHOD: Final = 128
-"""Characters of a method's name above which the decision is not remembered, so that long names fill no memory."""
+"""Characters of a method's name above which the decision is not cached, so that long names do not fill the memory."""
 
 _ALL: Final = ("*",)
 
@@ -25,17 +25,17 @@ _ALL: Final = ("*",)
 class AccessControl:
     """Decides who may call what.
 
-    A decision that was made before costs well under a microsecond. What is remembered is bounded, see L{MAX_CALLERS},
+    A cached decision costs well under a microsecond. The caches are bounded, see L{MAX_CALLERS},
     L{MAX_DECISIONS} and L{MAX_METHOD}.
 
     @param rules: all rules; their order does not matter.
-    @param transports: those that callers may use, by name.
+    @param transports: the transports that callers may use, by name.
     @ivar transports: the same; rules name them.
     @ivar rules: the rules.
     @ivar trivial: whether there are no rules: callers on this machine, and those over transports of the program's own,
         may call everything, and others nothing.
-    @ivar facts: what some rule asks for besides transport and address: some of C{user}, C{tls}, C{uid} and C{gid}. No
-        transport needs to find out anything else.
+    @ivar facts: what some rule asks for besides transport and address: some of C{user}, C{tls}, C{uid} and C{gid}.
+        Transports need to find out nothing else.
     """
 
     def __init__(self, rules: Iterable[Rule] = (), transports: Mapping[str, Protocol] = PROTOCOLS) -> None:
@@ -45,8 +45,8 @@ class AccessControl:
         self.replace(rules)
 
     def replace(self, rules: Iterable[Rule]) -> None:
-        """Decide by other rules from now on. Whoever holds a caller that was made before has to make it again, since
-        other facts may be asked for.
+        """Decide by other rules from now on. A L{Caller} that was made before must be made again, since other facts may
+        be asked for.
         """
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.trivial: bool = not self.rules
@@ -73,7 +73,8 @@ class AccessControl:
         return not all(matches(deny, pattern) for pattern in allow)
 
     def covers(self, transport: str, address: str | None) -> bool:
-        """Whether a listener may be opened: only callers on this machine reach it, or a rule allows others something.
+        """Whether a listener may be opened: only callers on this machine can reach it, or a rule allows others
+        something.
 
         @param transport: one of C{transports}.
         @param address: IP address that is listened on; C{0.0.0.0}, C{::} or empty: all addresses; None: a file.
@@ -84,11 +85,11 @@ class AccessControl:
         return any(rule.opens(transport) for rule in self.rules)
 
     def _find_patterns(self, caller: Caller) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The patterns of what a caller is allowed, and of what it is denied."""
+        """The patterns of methods that a caller is allowed, and of those that it is denied."""
         rules = [rule for rule in self.rules if rule.fits(caller)]
         allow = tuple(pattern for rule in rules for pattern in rule.allow)
         deny = tuple(pattern for rule in rules for pattern in rule.deny)
-        inside = caller.is_local() or (self.trivial and caller.transport not in PROTOCOLS)  # the program lets it in
+        inside = caller.is_local() or (self.trivial and caller.transport not in PROTOCOLS)  # the program admits it
         by_default = inside and not any(rule.allow and rule.is_for(caller.transport) for rule in self.rules)
         return allow or (_ALL if by_default else ()), deny
 

@@ -1,11 +1,11 @@
-"""Patterns of names, as rules have them."""
+"""Patterns of names, as in rules."""
 
 import re
 from functools import lru_cache
 
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
-    """Whether one of some patterns matches a name. In a pattern, C{*} stands for any characters, or for none."""
+    """Whether one of some patterns matches a name. In a pattern, C{*} stands for any number of characters."""
     return _compiled(patterns).fullmatch(name) is not None
 
 

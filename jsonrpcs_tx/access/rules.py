@@ -9,9 +9,9 @@ A rule is one line: whom it is for, then what they are allowed, what they are de
     any deny core.kill
 
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
-order. A rule fits a caller if one condition of each kind that it has fits. C{any}, or no transport, means every
+order. A rule fits a caller if, of each kind of condition that it has, one fits. C{any}, or no transport, means every
 transport that can know what the rule asks for, those of the program's own included. In methods, users and TLS names
-C{*} stands for any number of characters, or for none. Case matters, except for ASCII letters in TLS names.
+C{*} stands for any number of characters. Case matters, except for ASCII letters in TLS names.
 
 The rules decide together; their order does not matter:
 
@@ -21,7 +21,7 @@ The rules decide together; their order does not matter:
   4. Otherwise callers on this machine may call it (those without an address, as over the FIFO, a Unix socket or from
      the program itself, and those from a loopback address), and others may not.
 
-So one rule with C{allow} closes its transport to everybody whom no rule allows anything, and C{deny} never opens one.
+So one rule with C{allow} closes its transport to everybody that no rule allows anything, and C{deny} never opens one.
 """
 
 import ipaddress
@@ -50,8 +50,8 @@ _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowerca
 class Rule:
     """Whom a rule is for, and what it allows or denies. Made by L{read_rule}.
 
-    @ivar transports: the names of those that it is for.
-    @ivar networks: those that it is for; empty: all, and callers without an address.
+    @ivar transports: the names of the transports that it is for.
+    @ivar networks: the networks that it is for; empty: all, and callers without an address.
     @ivar users: patterns of HTTP users; empty: everybody, as in the next three.
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
     @ivar uids: users at the other end of a Unix socket.
@@ -100,7 +100,7 @@ class Rule:
         return transport in self.transports
 
     def opens(self, transport: str) -> bool:
-        """Whether it allows anything, over a transport, to some caller who is not on this machine."""
+        """Whether it allows some caller that is not on this machine anything over a transport."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
         return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
@@ -125,7 +125,7 @@ class _Conditions:
     """Whom a rule is for, word by word.
 
     @ivar transports: names of transports, and C{any}.
-    @ivar facts: what is after the equals sign, by C{user}, C{tls}, C{uid} and C{gid}.
+    @ivar facts: what follows the equals sign, by C{user}, C{tls}, C{uid} and C{gid}.
     """
 
     transports: set[str]
@@ -214,7 +214,7 @@ def _possible_transports(conditions: _Conditions, known: Mapping[str, Protocol])
 
 
 def _is_condition(word: str, known: Iterable[str]) -> bool:
-    """Whether a word says whom a rule is for. Taken for a method, it would leave the rule open to all others."""
+    """Whether a word says whom a rule is for. Taken for a method, it would open the rule to everybody."""
     if word == "any" or word in known or "=" in word:
         return True
     try:

@@ -1,4 +1,4 @@
-"""The parameters of a call as an audit log may show them: without secrets, and within a size."""
+"""The parameters of a call as an audit log may show them: without secrets, and limited in size."""
 
 import re
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ MAX_DEPTH: Final = 8
 """Levels of arrays and objects that are shown."""
 
 _MAX_NAME: Final = 64
-"""Characters of a name that is looked at."""
+"""The most characters of a name that is examined."""
 
 _PLAIN: Final = frozenset((int, float, bool, type(None)))
 _SURE: Final = re.compile("passw(or)?d|passphrase|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
-"""What makes a text the name of a secret, wherever it stands in it."""
+"""Words that make a text the name of a secret, wherever they stand in it."""
 
 _WORDS: Final = frozenset(("auth", "authorization", "cookie", "key", "keys", "otp", "pass", "passcode", "pin", "pwd"))
 """Further words that make the name of a parameter that of a secret."""
@@ -38,8 +38,8 @@ _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def is_secret(name: str) -> bool:
-    """Whether a parameter, or a member of an object, is named as a secret is: C{password}, C{apiKey}, C{auth_token}.
-    A name that is too long to tell counts as one.
+    """Whether a parameter, or a member of an object, has a name that says that it is secret: C{password}, C{apiKey},
+    C{auth_token}. A name that is too long to tell counts as one.
     """
     return len(name) > _MAX_NAME or _is_secret(name)
 
@@ -58,12 +58,12 @@ def _names_secret(text: str) -> bool:
 class Concealment:
     """Which parameters of a command are secret.
 
-    A parameter is, whose name says so, or the command; a member of an object whose name says so; and whatever follows a
-    text that is such a name itself, as in C{cfg.sets shop db_password ...}.
+    These are: a parameter whose name says so, or for which the command says so; a member of an object whose name says
+    so; and whatever follows a text that is such a name itself, as in C{cfg.sets shop db_password ...}.
 
     @param names: of the parameters, in their order.
     @param rest: of the one that takes all further values; None: there is none.
-    @param secret: the secret ones; None: those that are named so.
+    @param secret: the secret ones; None: those whose names say so.
     """
 
     def __init__(self, names: Sequence[str], rest: str | None, secret: Sequence[str] | None) -> None:
@@ -76,9 +76,9 @@ class Concealment:
     def shown(self, params: list[Any] | dict[str, Any]) -> bytes:
         """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
         try:
-            if not self._hides and type(params) is list:  # a short way for most
+            if not self._hides and type(params) is list:  # a shortcut for most
                 written = _encode(params)
-                small = written.decode().lower()  # bytes are far slower to look in
+                small = written.decode().lower()  # searching bytes is far slower
                 if len(written) <= MAX_PARAMS and not (
                     "{" in small
                     or "passw" in small
@@ -89,9 +89,9 @@ class Concealment:
                     or "api" in small
                     or "private" in small
                 ):
-                    return written  # no object is in it, and nothing that _SURE finds
+                    return written  # it has no object in it, and nothing that _SURE finds
             return self._shown(params)
-        except UnicodeEncodeError:  # of a lone surrogate
+        except UnicodeEncodeError:  # because of a lone surrogate
             return _encode(cut(self._concealed(params)))
         except Exception as error:
             return _encode(f"(not shown: {type(error).__name__})")
@@ -129,7 +129,7 @@ class Concealment:
 
 
 def _without_secrets(value: Any, depth: int) -> Any:
-    """A value in parameters, without the members of objects that are named as secrets are."""
+    """A value in parameters, without the members of objects whose names say that they are secret."""
     if depth > MAX_DEPTH and isinstance(value, dict | list):
         return "..."
     if isinstance(value, dict):
@@ -140,7 +140,7 @@ def _without_secrets(value: Any, depth: int) -> Any:
 
 
 def cut_text(text: str, most: int = MAX_TEXT) -> str:
-    """A text of so many characters, and if it was longer a mark that says how long; lone surrogates are escaped."""
+    """A text cut to a number of characters, with a mark that says how long it was; lone surrogates are escaped."""
     if len(text) <= most and text.isascii():
         return text
     shown = text if len(text) <= most else f"{text[:most]}... ({len(text):,} in all)"
@@ -153,7 +153,7 @@ def cut(value: Any) -> Any:
 
 
 def _cut(value: Any, room: list[int]) -> Any:
-    """@param room: the bytes that are left, which are taken."""
+    """@param room: the bytes that are left; what is used is subtracted."""
     if room[0] <= 0:
         return "..."
     if isinstance(value, str):

@@ -23,19 +23,19 @@ from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.rpc.structures import as_json
 
 MAX_READ: Final = 65_536
-"""Bytes of the document of a refused client above which its methods are not looked for."""
+"""Bytes of a refused client's document above which it is not searched for methods."""
 
 MAX_REQUESTS: Final = 32
-"""Requests in such a document that have an entry each."""
+"""The most requests in such a document that get an entry each."""
 
 MAX_CALLERS: Final = 1024
-"""Callers that are remembered, as entries have them."""
+"""Size of the cache from callers to what entries say of them."""
 
 MAX_NAMES: Final = 16
-"""Names of a certificate that are written."""
+"""The most names of a certificate that are written."""
 
 MAX_METHOD: Final = 128
-"""Characters of a method's name that are written."""
+"""The most characters of a method's name that are written."""
 
 _LARGE: Final = 2**64
 _answer: Final = Dispatcher.answer
@@ -70,7 +70,7 @@ class AuditingDispatcher(Dispatcher):
             if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
                 self._enter(reply, request, command, origin.peer(), perf_counter_ns())
             return reply
-        peer = origin.peer()  # now, since it is of the document that is being dispatched
+        peer = origin.peer()  # now, since it describes the document that is being dispatched
         begun = perf_counter_ns()
         reply = _answer(self, request, origin)
         if type(reply) is Reply:
@@ -127,7 +127,7 @@ class AuditingDispatcher(Dispatcher):
             self._audit.write(entry)
 
     def _stored(self, request: Request, transport: str) -> str | None:
-        """The file that a request asks for its reply in: that changes something, whatever the command does."""
+        """The file that a request wants its reply written to: that changes something, whatever the command does."""
         return store_path(request) if self._stores and transport in STORING else None
 
     def _is_entered(self, request: object, origin: Origin) -> bool:
@@ -187,7 +187,7 @@ def _id(id: Any) -> Any:
 
 
 def _params(request: Request, command: Command | None) -> Raw | UnsetType:
-    """The parameters of a request without secrets; none of a method that is not known."""
+    """The parameters of a request without secrets; hidden if the method is not known."""
     if request.params is UNSET:
         return UNSET
     return _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))

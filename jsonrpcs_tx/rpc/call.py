@@ -1,4 +1,4 @@
-"""One call of a command: who calls, what, and until when; and the call that is in progress."""
+"""One call of a command: who calls, what, and its deadline; and the call that is in progress."""
 
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -111,7 +111,7 @@ class Call:
 
     @property
     def context(self) -> Any:
-        """What the program has given for its commands with the caller, to L{jsonrpcs_tx.Dispatcher.origin} or
+        """What the program has given its commands along with the caller, to L{jsonrpcs_tx.Dispatcher.origin} or
         L{jsonrpcs_tx.JsonRpcResource.for_user}: its session, for example; None by default.
         """
         return self._peer.context
@@ -128,7 +128,7 @@ class Call:
 
 
 def run_in(call: Call | None, function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:
-    """Run a function with a call, or none, as the current one."""
+    """Run a function with a call as the current one; None: without one."""
     token = CURRENT.set(call)
     try:
         return function(*arguments, **keywords)

@@ -44,7 +44,7 @@ from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 _log = make_logger(__name__)
 
 _AT_ONCE: Final = frozenset((list, dict, str, int, float, bool, type(None)))
-"""The ordinary types of results, known not to be delayed without another look."""
+"""The ordinary types of results, which need no check for being delayed."""
 
 _NO_ID: Final[Any] = None
 """The id of a request that the program makes itself, and whose result it wants."""
@@ -73,7 +73,7 @@ class Dispatcher:
     @ivar batches: the batches that have given way.
     @ivar refusals: logs who is refused.
     @ivar slow: counts what has blocked the reactor.
-    @ivar audits: it keeps an audit log, to which only the main process writes.
+    @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 
     audits = False
@@ -134,12 +134,12 @@ class Dispatcher:
 
         @param transport: its name: a built-in one, or one that the program has added
             (L{jsonrpcs_tx.service.JsonRpcService.add_transport}).
-        @param connection: what tells its connection from others.
+        @param connection: anything that tells its connection from others.
         @param find_peer: finds out all that is known of the caller, see L{Origin}; default: all is given here.
         @param port: its port.
         @param pid: its process.
         @param connected: tells whether it is still there.
-        @param context: anything that commands are to find in C{call.context}, such as the caller's session.
+        @param context: anything that commands will find in C{call.context}, such as the caller's session.
         @param facts: what is known of the caller, see L{Caller}. With C{find_peer}, a built-in transport gives only
             what rules ask for.
         @raise ValueError: there is no transport of that name.
@@ -194,7 +194,7 @@ class Dispatcher:
         return self._counts.traffic[transport]
 
     def counted(self, transport: str) -> list[Counter]:
-        """The counters that are counted up for a transport, in the same order in every process."""
+        """The counters that are incremented for a transport, in the same order in every process."""
         return [*self._counts.counters(transport), self.delayed.timeouts]
 
     def stateless(self, request: Decoded, origin: Origin) -> bool:
@@ -216,11 +216,11 @@ class Dispatcher:
     def dispatch(self, document: bytes, origin: Origin, request: Decoded | None = None) -> Reply | Deferred[Reply]:
         """Answer a document: a request or a batch.
 
-        Nothing that a command does is raised here, not even KeyboardInterrupt: the reactor has a handler of its own for
-        the signal, so a KeyboardInterrupt that comes out of a command is the command's.
+        No exception of a command is raised here, not even KeyboardInterrupt: the reactor has its own handler for the
+        signal, so a KeyboardInterrupt that comes out of a command is the command's.
 
         @param document: anything that a client may send.
-        @param request: what L{read} made of it, if the transport had to look at that first.
+        @param request: what L{read} returned for it, if the transport needed that first.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
@@ -275,13 +275,13 @@ class Dispatcher:
     def turned_away(
         self, peer: Peer, code: int, why: str, document: bytes = b"", user: str | None = None, logged: bool = True
     ) -> None:
-        """Note that a transport has refused a client, before anything that it has sent was run.
+        """Note that a transport has refused a client before running anything that it sent.
 
         @param code: what it is told, as an HTTP status.
         @param why: in words that are followed by where the client is; they may hold what it has sent.
         @param document: what it has sent, as far as that is known.
         @param user: the name that it has given with a wrong password.
-        @param logged: it is worth a line in the log.
+        @param logged: whether it is worth a line in the log.
         """
         if logged:
             self.refusals.tell(peer.caller.transport, peer, peer.source, why)
@@ -355,11 +355,11 @@ class Dispatcher:
         """Call a command with Python values for a Python value, without a document.
 
         @param method: its name.
-        @param params: by place, or by name in every dialect. Each is taken as the JSON that says it, a dataclass as an
-            object for example.
+        @param params: by place, or by name in every dialect. Each is converted as if it had come in JSON: a dataclass
+            is an object, for example.
         @param origin: may always be answered later.
-        @return: fires with what the command returns, or fails with a L{Fault}: what the command raised, or what stands
-            for that, which is its cause. Cancelling it cancels the command.
+        @return: fires with what the command returns, or fails with a L{Fault}: the one that the command raised, or one
+            whose cause is what the command raised. Cancelling it cancels the command.
         """
         traffic = self._traffic[origin.transport]
         traffic.requests.value += 1
@@ -390,7 +390,7 @@ class Dispatcher:
         return fail(what.fault)
 
     def _forbidden(self, method: str, origin: Origin) -> Error:
-        """Log and count that rules forbid a call."""
+        """Log and count a call that rules forbid."""
         peer = origin.peer()
         caller = peer.caller
         names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]

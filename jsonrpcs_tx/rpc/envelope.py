@@ -30,7 +30,7 @@ MAX_VALUES: Final = 30_000
 Invalid Request. Each becomes an object in memory, so this limits the time that reading takes, to 35 ms at worst."""
 
 _LONG: Final = 2 * MAX_VALUES
-"""Bytes up to which a document cannot hold more: a value and the comma after it take two."""
+"""Bytes up to which a document cannot hold more: a value and the comma after it take at least two."""
 
 Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 """An id as it goes back to the client; UNSET if the request had no id."""
@@ -56,7 +56,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 class Malformed(msgspec.Struct, frozen=True, gc=False):
     """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
 
-    @ivar is_reply: it is a reply. Two servers that answered each other's replies would never end.
+    @ivar is_reply: it is a reply. Two servers that answered each other's replies would go on for ever.
     @ivar reply_name: as that of a request, as far as it can be read; see L{reply_name}.
     """
 
@@ -68,7 +68,9 @@ class Malformed(msgspec.Struct, frozen=True, gc=False):
 
 
 Decoded: TypeAlias = Request | Malformed | list[Request | Malformed]
-"""What is read of a document: the request, or the list of those of a batch; L{Malformed} in place of an invalid one."""
+"""What a document is read into: the request, or the list of requests of a batch; L{Malformed} in place of an invalid
+one.
+"""
 
 
 class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
@@ -88,9 +90,9 @@ class Dialect:
     @ivar notifications: a request without an id is run and not answered.
     @ivar by_name: the members of a params object are bound by their names; else by their order.
     @ivar surplus: positional parameters beyond the last one of a command are ignored; else they are refused.
-    @ivar reason_in_text: the reason for which a command refuses the value of a parameter is part of the error's text;
-        else of its data, which always holds the reason for which parameters do not fit.
-    @ivar http_status: the HTTP status and reason tell of a fault; else they are always 200 OK.
+    @ivar reason_in_text: the reason why a command refuses the value of a parameter is part of the error's text; else of
+        its data, which always holds the reason why parameters do not fit.
+    @ivar http_status: the HTTP status and reason phrase are those of a fault; else they are always 200 OK.
     """
 
     name: str
@@ -354,7 +356,9 @@ def _number(literal: str) -> float | Decimal:
 
 
 def _make_floats(params: list[Any] | dict[str, Any]) -> None:
-    """Make params, and what is within them, what msgspec would give: fractions the nearest float, if there is one."""
+    """Make params, and what is within them, what msgspec would give: a fraction becomes the nearest float, if there is
+    one.
+    """
     holders: list[Any] = [params]
     while holders:
         holder = holders.pop()

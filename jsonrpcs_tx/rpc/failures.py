@@ -1,4 +1,4 @@
-"""What is told of a command that failed: to a client as an error, and to the program as a fault."""
+"""How a failed command is reported: to a client as an error, and to the program as a fault."""
 
 from typing import Final, NamedTuple
 
@@ -37,9 +37,9 @@ class Told(NamedTuple):
 
 
 def told(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
-    """What a client is told of a command that has raised something. The log has the rest.
+    """What a client is told when a command has raised something. The log has the rest.
 
-    What a command may raise again and again loses its traceback, which would grow each time.
+    An exception that a command may raise again and again loses its traceback, which would grow each time.
 
     @param error: anything; perhaps a L{Fault} that is not valid.
     @param caller: who has called it, for the log.
@@ -65,7 +65,7 @@ def told(error: BaseException | None, command: Command, dialect: Dialect, caller
 
 
 class Raised(NamedTuple):
-    """What a call from within raises.
+    """What a call by the program raises.
 
     @ivar kind: what it is counted as.
     """
@@ -75,11 +75,11 @@ class Raised(NamedTuple):
 
 
 def raised(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Raised:
-    """What a call from within raises for what its command has raised.
+    """What a call by the program raises when its command has raised something.
 
     @param caller: who has called it, for the log.
-    @return: a fault as it is; else one with the code and text that clients are told, with the reason for which
-        parameters are refused, and the exception as its cause.
+    @return: a fault as it is; else one with the code and text that clients are told, with the reason why parameters are
+        refused, and the exception as its cause.
     """
     answer = told(error, command, dialect, caller)
     if isinstance(error, Fault):
@@ -93,7 +93,7 @@ def raised(error: BaseException | None, command: Command, dialect: Dialect, call
 
 
 def fault_of(error: Error, what: str = "") -> Raised:
-    """What a call from within raises for an error of the server's own.
+    """What a call by the program raises for an error of the server's own.
 
     @param what: what it is about, for the text.
     """
@@ -117,7 +117,7 @@ def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialec
 
 
 def _of_fault(fault: Fault, command: Command) -> Told:
-    """A fault; leaving out data that JSON cannot express."""
+    """A fault, without data that JSON cannot express."""
     error = kind = error_of(fault)
     try:
         error = with_data(kind, getattr(fault, "data", None))

@@ -1,4 +1,4 @@
-"""What a command raises in place of a result. Clients raise the same, so it imports nothing that is slow to import."""
+"""What a command raises in place of a result. Clients raise it as well, so this imports nothing slow."""
 
 from jsonrpcs_tx.errors import JsonRpcsError
 

@@ -1,5 +1,5 @@
 """Runs commands that need more than a function call: the call itself, functions around it, least interval, lock, and
-what limits asynchronous ones.
+the limits of asynchronous ones.
 """
 
 from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ class Runner:
         """Wait for the result of a command, up to its time limit; see L{DelayedCommands.wait}.
 
         @param result: what it returned: a Deferred, a coroutine, anything to await.
-        @raise Fault: the command may not answer later there; it has been cancelled.
+        @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
         # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
         begun = run_in(call, self._begin_to_wait, result, command, origin)
@@ -153,9 +153,9 @@ class Runner:
         return as_deferred(result).addBoth(release)
 
     def _begin_to_wait(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
-        """A Deferred of what a command's result becomes; a coroutine begins to run.
+        """A Deferred of a command's result; a coroutine begins to run.
 
-        @raise Fault: the command may not answer later there; it has been cancelled.
+        @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
         try:
             self._check_asynchronous(command, origin)

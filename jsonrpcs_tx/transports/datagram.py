@@ -103,7 +103,9 @@ class DatagramService(Transport):
             self._reader.startReading()
 
     def stopService(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when what came before is answered, and the socket is closed."""
+        """@return: a Deferred that fires with None when everything that came before is answered, and the socket is
+        closed.
+        """
         has_started = self.running
         super().stopService()
         pool, self._pool = self._pool, None
@@ -146,7 +148,7 @@ class UdpService(DatagramService):
     def _resolve(self) -> tuple[Any, ...]:
         """The address as C{getaddrinfo} gives it.
 
-        @raise StartError: it names a network interface that is not there.
+        @raise StartError: it names a network interface that does not exist.
         """
         address = network_address("udp", self._address)
         assert address is not None
@@ -177,7 +179,7 @@ class UdpService(DatagramService):
         return StartError("dgram_socket", self._address, error.strerror, "a free address of this machine")
 
     def _check_access(self, host: str) -> None:
-        """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
+        """@raise StartError: other machines can reach the address, and no rule says what they may call."""
         if not self._dispatcher.access.covers(self.protocol, host):
             allowed = "a loopback address, or a rule for udp"
             raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
@@ -207,7 +209,7 @@ class UnixDatagramService(DatagramService):
         check_unix("dgram_socket", self.path, self._ownership(), problems)
 
     def _path(self) -> str:
-        # A client sees the path that was bound, and socat takes replies from the path only that it was given.
+        # Clients see the path that was bound, and socat accepts replies only from the path that it was given.
         return os.path.abspath(self._settings.path(self._address))
 
     def _ownership(self) -> Ownership:

@@ -5,7 +5,7 @@ sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. 
 is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-Where there are rules, each datagram is admitted before its document is read, by what the kernel says of its sender.
+If there are rules, each datagram is admitted before its document is read, by what the kernel says of its sender.
 Replies keep their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when
 it is time for other transports is answered in the next turn of the reactor.
 """
@@ -35,7 +35,7 @@ SLOTS: Final = 64
 """Datagrams that are received at once."""
 
 MAX_BODY: Final = 8192
-"""Bytes of a reply that is sent with others; for a larger one a call of its own makes no difference."""
+"""Bytes of a reply that is sent with others; for a larger one, a separate call makes no difference."""
 
 HOLD: Final = 0.001
 """Seconds after which replies that are ready are sent before further commands are run."""
@@ -47,7 +47,7 @@ _NAME_SIZE: Final = 128
 """Bytes of a socket address (sockaddr_storage)."""
 
 _NO_NAME: Final = 2
-"""Bytes of an address that names nobody, which is its family alone (unix(7))."""
+"""Bytes of an unnamed address, which is its family alone (unix(7))."""
 
 
 _CONTROL_SIZE: Final = socket.CMSG_SPACE(12)
@@ -119,7 +119,7 @@ class _Slots:
 
     @param count: how many there are.
     @param family: of the socket. A Unix socket tells the users of its clients.
-    @ivar data: of all slots, each L{_SLOT_SIZE} from the next; it takes up memory only as far as it is used.
+    @ivar data: the buffer of all slots, each of L{_SLOT_SIZE}; only what is used of it takes up memory.
     @ivar sizes: how many bytes each received datagram has.
     @ivar name_sizes: how many bytes the address that it came from has.
     @ivar ports: the UDP port that it came from, in network byte order.
@@ -232,7 +232,7 @@ class BatchReader(DatagramReader):
     def finish(self) -> Deferred[None]:
         if not self._busy:
             return super().finish()
-        # A command stops the server: first those that came with it are answered.
+        # A command stops the server: the datagrams that came with it are answered first.
         self.stopReading()
         finished: Deferred[None] = Deferred()
         self._then = finished.callback

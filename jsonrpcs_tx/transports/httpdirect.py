@@ -32,7 +32,7 @@ MAX_HEAD: Final = 2048
 """Bytes of the longest head that may be plain."""
 
 MAX_HEADS: Final = 1024
-"""Heads that are remembered."""
+"""Size of the cache of heads."""
 
 MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""
@@ -53,7 +53,7 @@ def ordinary_size(
     @param is_own: tells whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head plain.
     @return: the size of the body in bytes; -1 where the head is not plain: not a POST over HTTP/1.1 to such a path, not
-        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than an answer.
+        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than a reply.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not match[1].partition(b"?")[0].startswith(prefix):
@@ -82,7 +82,7 @@ class DirectChannel(Channel):
     @ivar _general: what arrives goes to twisted.web.
     @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
         done or the client has taken what is written.
-    @ivar _held: the beginning of a request, or what is held.
+    @ivar _held: the beginning of a request, or data that is held for later.
     @ivar _later: fires with the reply to the request in progress.
     """
 

@@ -144,7 +144,7 @@ class JsonRpcResource(resource.Resource):
         return self.render_for(request, None)
 
     def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
-        """Answer a request of a user that the site has authenticated, or of none; see L{render}."""
+        """Answer a request of a user that the site has authenticated, or of an unknown one; see L{render}."""
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -176,7 +176,8 @@ class JsonRpcResource(resource.Resource):
         """Find out which user sends a request, or refuse it.
 
         @param client: see L{client}.
-        @param then: called with the user's name, now or when the password is checked; with None where none is needed.
+        @param then: called with the user's name, now or when the password is checked; with None where no password is
+            needed.
         @param document: what is asked for, for the audit log.
         """
         if self._authenticator is None:
@@ -185,7 +186,7 @@ class JsonRpcResource(resource.Resource):
             self._authenticate(self._authenticator, request, client, then, document)
 
     def is_stranger(self, request: server.Request, client: str | None) -> bool:
-        """Whether a request would not be answered as it is, but for its method and its body: it has no name and
+        """Whether a request would be refused whatever its method and its body: it has no name and
         password where these are needed, or it comes from outside the allowed networks, for a foreign host or from a web
         page of a foreign origin.
         """
@@ -326,7 +327,7 @@ class JsonRpcResource(resource.Resource):
         self.dispatcher.turned_away(self._peer(request, client), http.FORBIDDEN, why, document)
 
     def _peer(self, request: server.Request, client: str | None) -> Peer:
-        """Where a client is whom nobody has authenticated."""
+        """The peer of a client that has not been authenticated."""
         name = "https" if request.channel.isSecure() else "http"
         return HttpClient(name, request.channel.transport, lambda: True, client, None)()
 
@@ -394,7 +395,7 @@ class JsonRpcResource(resource.Resource):
 if TYPE_CHECKING:
 
     class MountableResource(JsonRpcResource, resource.IResource):
-        """The resource as type checkers see it that do not know zope.interface: it may be mounted."""
+        """The resource for type checkers that do not know zope.interface: it can be mounted."""
 
 else:
     MountableResource = JsonRpcResource

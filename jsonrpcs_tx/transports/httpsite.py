@@ -33,7 +33,8 @@ MAX_DISCARDED: Final = 16
 class _Root(resource.Resource):
     """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
 
-    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
+        disabled.
     """
 
     isLeaf = True
@@ -160,8 +161,8 @@ class Channel(http.HTTPChannel):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def loseConnection(self) -> None:
-        """Close the connection, once the client has taken what is written; it has as long for that as for a request.
-        Nothing further that it sends is read.
+        """Close the connection, once the client has taken what is written; it has as much time for that as for a
+        request. Nothing further that it sends is read.
         """
         if not self._over:
             self._over = True
@@ -323,7 +324,7 @@ class JsonRpcSite(server.Site):
 
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
-    @param health: answers those for the health.
+    @param health: answers health checks.
     @param scheme: C{http} or C{https}.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
@@ -360,8 +361,8 @@ class JsonRpcSite(server.Site):
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
-        call no more than C{http_allow} lets it.
+        """Whether a connection from an address is accepted. A proxy that asks for itself gets the result of the health
+        check, and may otherwise call only if C{http_allow} allows it.
         """
         if address is UNKNOWN and self._tells_health:
             return True

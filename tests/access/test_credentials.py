@@ -54,6 +54,7 @@ needs_htpasswd = pytest.mark.skipif(shutil.which("htpasswd") is None, reason="ht
         pytest.param(HTPASSWD, b"sesame", marks=needs_bcrypt),
         pytest.param(HTPASSWD.replace("$2y$", "$2b$"), b"sesame", marks=needs_bcrypt),
     ],
+    ids=["RFC 7914", "own", "empty", "any bytes", "2y", "2b"],
 )
 def test_verify(text: str, password: bytes) -> None:
     """The password that was hashed is right, and no other."""
