@@ -23,7 +23,7 @@ REQUESTS = 20_000
 
 ROUNDS = 5
 
-CHANGE = request("bench.change", "x", 1)
+CHANGE = request("htable.sets", "bench", "x", "value")
 
 
 @attrs.frozen
@@ -85,7 +85,7 @@ def measure(directory: Path, rounds: int = ROUNDS, cases: Sequence[Case] = CASES
             home = directory / f"safeguards{len(servers)}"
             home.mkdir()
             arguments = [option.replace("DIRECTORY", str(home)) for option in options]
-            targets = start_ours(home, *arguments)
+            targets = start_ours(home, "--htable=bench=>size=4", *arguments)
             stack.callback(targets[0].process.stop)
             servers[options] = {target.transport: target for target in targets}
         plan = [

@@ -17,6 +17,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -28,7 +29,7 @@ from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 from jsonrpcs_tx.transports.peers import UCRED
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
-from jsonrpcs_tx.transports.responder import Responder, datagram_peer
+from jsonrpcs_tx.transports.responder import MAX_CALLERS, Responder, datagram_peer
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
@@ -62,8 +63,14 @@ _CREDENTIALS: Final = socket.CMSG_LEN(0)
 _USER_AND_GROUP: Final = _UID, _UID + 8
 """Where the user and the group are in it."""
 
+_PROCESS_TO_GROUP: Final = _CREDENTIALS, _CREDENTIALS + UCRED.size
+"""Where they are with the process."""
+
 _HOSTS: Final[dict[int, tuple[int, int]]] = {socket.AF_INET: (4, 8), socket.AF_INET6: (8, 24)}
 """Where the IP address is in a socket address (sockaddr_in, sockaddr_in6), by family."""
+
+_PORTS_AND_HOSTS: Final[dict[int, tuple[int, int]]] = {socket.AF_INET: (2, 8), socket.AF_INET6: (2, 24)}
+"""Where it is with the port."""
 
 _ROOTED: Final = frozenset(b"/\0")
 """How the address of a Unix client must begin to be answered: as an absolute path, or an abstract name."""
@@ -125,8 +132,10 @@ class _Slots:
     @ivar ports: the UDP port that it came from, in network byte order.
     @ivar starts: the first byte of the Unix address that it came from.
     @ivar uids: the user of the Unix client; where it is not known, a number that no user has.
-    @ivar senders: what tells the senders of datagrams apart, as far as rules do, each at its part of C{sender_slices}:
-        the IP address, or the user and group.
+    @ivar senders: what is known of the senders of datagrams.
+    @ivar admission_slices: the part of it that tells one sender from others as far as rules do, for each slot: the IP
+        address, or the user and group.
+    @ivar client_slices: the same, with the port or the process.
     @ivar replies: how many bytes of each slot are to be sent.
     """
 
@@ -160,9 +169,13 @@ class _Slots:
         self._control_sizes = memoryview(self._headers).cast("L")[_Message.control_size.offset // 8 :: step // 2]
         self._no_control = memoryview(bytes(8 * count)).cast("L")
         self.uids = memoryview(self._controls).cast("I")[_UID // 4 :: _CONTROL_SIZE // 4]
-        begin, end = _HOSTS.get(family, _USER_AND_GROUP)
-        self.senders, step = (self._names, _NAME_SIZE) if family in _HOSTS else (self._controls, _CONTROL_SIZE)
-        self.sender_slices = [slice(place * step + begin, place * step + end) for place in range(count)]
+        self.senders, self._step = (self._names, _NAME_SIZE) if family in _HOSTS else (self._controls, _CONTROL_SIZE)
+        self.admission_slices = self._slices(*_HOSTS.get(family, _USER_AND_GROUP))
+        self.client_slices = self._slices(*_PORTS_AND_HOSTS.get(family, _PROCESS_TO_GROUP))
+
+    def _slices(self, begin: int, end: int) -> list[slice]:
+        """The same part of what is known of each sender."""
+        return [slice(start + begin, start + end) for start in range(0, len(self.senders), self._step)]
 
     def receive(self, fd: int, count: int) -> int:
         """Fill slots with what has come.
@@ -171,11 +184,6 @@ class _Slots:
         """
         self._vectors[:], self._headers[:], self._controls[:] = self._empty
         return int(_receive(fd, self._address, count, 0, None))
-
-    def credentials(self, place: int) -> tuple[int, int, int]:
-        """The process, user and group of the Unix client of a datagram; L{NOBODY} where they are not known."""
-        pid, uid, gid = UCRED.unpack_from(self._controls, place * _CONTROL_SIZE + _CREDENTIALS)
-        return pid, uid, gid
 
     def send(self, fd: int, first: int, end: int) -> int:
         """Send the replies of slots, each to where its datagram came from.
@@ -227,6 +235,7 @@ class BatchReader(DatagramReader):
         self._is_unix = isinstance(outgoing, UnixReplySocket)
         self._slots = _Slots(SLOTS, sock.family)
         self._anybody = Origin(responder.protocol, find_peer=self._find_peer)
+        self._peers = lru_cache(MAX_CALLERS)(self._make_peer)
         self._admitted = responder.remember(lambda sender: responder.admitted(self._find_peer))
 
     def finish(self) -> Deferred[None]:
@@ -265,6 +274,7 @@ class BatchReader(DatagramReader):
                 most -= received
         finally:
             self._busy = False
+            self._responder.dispatcher.release()
             then, self._then = self._then, None
             if then is not None:
                 then(None)
@@ -281,18 +291,24 @@ class BatchReader(DatagramReader):
         begin, count = self._place, self._received
         self._place = count
         responder, slots = self._responder, self._slots
-        anybody, admitted, senders, sender_slices = self._anybody, self._admitted, slots.senders, slots.sender_slices
+        anybody, admitted, senders, admission_slices = (
+            self._anybody,
+            self._admitted,
+            slots.senders,
+            slots.admission_slices,
+        )
         dispatch, answer = responder.dispatcher.dispatch, self._replies.answer
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
         first = begin
         due = monotonic() + HOLD
+        responder.dispatcher.hold()
         for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
             self._current = place
-            origin = anybody if responder.admits_all else admitted(senders[sender_slices[place]])
+            origin = anybody if responder.admits_all else admitted(senders[admission_slices[place]])
             reply: Reply | Deferred[Reply] = NO_REPLY
             if origin is None:
                 responder.drop(document, self._find_peer())
@@ -330,16 +346,20 @@ class BatchReader(DatagramReader):
                     self._rest = self._reactor.callLater(0, self._answer_rest)
                 return False
             due = now + HOLD
+            responder.dispatcher.hold()
         self._send_slots(first, count)
         return True
 
     def _find_peer(self) -> Peer:
         """Who has sent the datagram that is being answered."""
-        place = self._current
-        pid, uid, gid = self._slots.credentials(place)
-        return datagram_peer(
-            self._responder.protocol, None if self._is_unix else self._slots.peer(place), uid, gid, pid
-        )
+        slots = self._slots
+        return self._peers(slots.senders[slots.client_slices[self._current]])
+
+    def _make_peer(self, sender: bytes) -> Peer:
+        """Who has sent it, of whom the kernel says this."""
+        pid, uid, gid = UCRED.unpack(sender) if self._is_unix else (None, None, None)
+        address = None if self._is_unix else self._slots.peer(self._current)
+        return datagram_peer(self._responder.protocol, address, uid, gid, pid)
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent without a look at the clients' shares."""
@@ -352,6 +372,7 @@ class BatchReader(DatagramReader):
 
     def _send_slots(self, first: int, end: int) -> None:
         """Send the replies of some slots."""
+        self._responder.dispatcher.release()
         slots = self._slots
         while first < end:
             sent = slots.send(self._socket.fileno(), first, end) if self._may_send(first, end) else 0

@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from time import monotonic
 from typing import Any
@@ -131,6 +131,37 @@ def test_rules(kind: type[DatagramReader], family: str) -> None:
         assert ask() == open_replies
         one.set_rules()
         assert ask() == open_replies
+
+
+def test_held() -> None:
+    """What is written about calls that are answered together is written before any of their replies is sent."""
+    with side(BatchReader, "udp4") as one:
+        steps: list[str] = []
+        slots, outgoing = one.reader._slots, one.reader.receiver.replies.outgoing
+        send, send_alone = slots.send, outgoing.send
+
+        def note(step: str, then: Callable[..., Any]) -> Callable[..., Any]:
+            def noted(*arguments: Any) -> Any:
+                steps.append(step)
+                return then(*arguments)
+
+            return noted
+
+        for method in ("hold", "release"):
+            setattr(one.dispatcher, method, note(method, lambda: None))
+        one.commands.then = note("call", hold)
+        slots.send, outgoing.send = note("send", send), note("send", send_alone)
+        for document in (request("test.then"), request("test.then"), request("test.large", 2 * MAX_BODY), ECHO):
+            one.send(0, document)
+        one.reader.doRead()
+        assert len([*received(one.clients[0])]) == 4
+        assert steps.count("call") == 2
+        assert steps.count("send") == 4
+        assert steps[-1] == "release"
+        for place, step in enumerate(steps):
+            if step == "send":
+                assert "release" in steps[:place]
+                assert {"hold", "call"}.isdisjoint(steps[place - steps[:place][::-1].index("release") : place])
 
 
 @READERS
