@@ -13,12 +13,6 @@ def psx() -> list[dict[str, object]]:
     return [dict(process) for process in _PROCESSES]
 
 
-@command("bench.change")
-def change(*values: object) -> list[object]:
-    """Returns its parameters, as an echo does, but counts as a command that changes something."""
-    return list(values)
-
-
 @command("bench.spin", stateless=True)
 def spin(seconds: float) -> str:
     """Takes so much CPU time."""
