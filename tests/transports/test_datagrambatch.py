@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
@@ -19,6 +19,7 @@ from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY
 from tests.support.datagrams import received, side
 from tests.support.documents import request
+from tests.support.examples import examples
 from tests.support.logs import warnings
 
 ENOUGH = 8
@@ -54,7 +55,7 @@ documents = st.one_of(
     st.sampled_from(list(DIALECTS)),
     st.lists(st.tuples(st.integers(0, 2), documents), max_size=ENOUGH),
 )
-@settings(max_examples=400, deadline=None)
+@examples(200)
 def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) -> None:
     """Whatever comes, both readers give every client the same replies in the same order, and count the same."""
     outcomes = []
