@@ -33,6 +33,7 @@ class Node:
         self._client = connect(definition.target, reactor=reactor, read=read_answer)
         self.watch: Watch = Watch(self.name, self._ask, reactor, interval)
         self._retired: Deferred[None] | None = None
+        self._is_closed = False
 
     def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         """Call a command of the node.
@@ -42,6 +43,8 @@ class Node:
         @return: fires with the answer, also where that is a fault. Fails with L{Fault} where there is none. Cancelling
             it calls off what has not been sent, and lets go of what has.
         """
+        if self._is_closed:
+            return fail(Fault(UNAVAILABLE, f"Node {self.name} Was Removed"))
         if self.watch.state == DOWN:
             return fail(Fault(UNAVAILABLE, f"Node {self.name} Is Down: {self.watch.reason}"))
         self.under_way += 1
@@ -65,6 +68,7 @@ class Node:
         @return: fires with None when everything is closed.
         """
         self.watch.stop()
+        self._is_closed = True
         return self._client.close()
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
@@ -79,7 +83,11 @@ class Node:
             retired, self._retired = self._retired, None
             self._client.close().chainDeferred(retired)
         if isinstance(outcome, Failure) and outcome.check(ClientError):
+            if self._is_closed:
+                raise Fault(UNAVAILABLE, f"Node {self.name} Is No Longer Asked: this server is stopping")
             error: Any = outcome.value
             self.watch.failed(error)
             raise fault_of(self.name, error, seconds) from error
+        if type(outcome) is Answer:
+            self.watch.heard = True
         return outcome
