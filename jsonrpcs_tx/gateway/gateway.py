@@ -57,6 +57,7 @@ class Gateway(Service):
         self._reactor = reactor
         self._groups: dict[str, list[Node]] = {}
         self._retiring: set[Node] = set()
+        self._is_closed = False
         self._places: dict[tuple[str, str], One | Many] = {}
         self._added: list[Definition] = []
         self._written: list[Definition] = self._read(problems)
@@ -64,6 +65,10 @@ class Gateway(Service):
 
     def startService(self) -> None:
         super().startService()
+        if self._is_closed:  # it is started again
+            self._is_closed, self.nodes = False, {}
+            self._make_nodes()
+            return
         for node in self.nodes.values():
             node.watch.start()
 
@@ -77,6 +82,7 @@ class Gateway(Service):
 
         @return: fires when all connections are closed.
         """
+        self._is_closed = True
         return DeferredList([node.close() for node in (*self.nodes.values(), *self._retiring)])
 
     def reload(self) -> str:

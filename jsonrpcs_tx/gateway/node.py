@@ -79,11 +79,12 @@ class Node:
         @return: the outcome, or the failure with the fault that a client is told.
         """
         self.under_way -= 1
+        is_stopping = self._is_closed
         if self._retired is not None and not self.under_way:
             retired, self._retired = self._retired, None
-            self._client.close().chainDeferred(retired)
+            self.close().chainDeferred(retired)
         if isinstance(outcome, Failure) and outcome.check(ClientError):
-            if self._is_closed:
+            if is_stopping:
                 raise Fault(UNAVAILABLE, f"Node {self.name} Is No Longer Asked: this server is stopping")
             error: Any = outcome.value
             self.watch.failed(error)

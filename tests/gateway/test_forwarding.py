@@ -562,6 +562,15 @@ class Commands(GatewayCase):
             assert not self.service.reloads.run()
             assert self.gateway.nodes == before
 
+    async def test_started_again(self) -> None:
+        """A server that is stopped and started again asks its nodes again."""
+        self.serve()
+        await self.up()
+        await self.service.stopService()
+        self.service.startService()
+        await self.up()
+        assert await self.call("gateway.call", "a", "x", 1) == [1]
+
     async def test_health(self) -> None:
         """A node that is down is told by the health, which does not fail for it."""
         self.serve()
