@@ -2,9 +2,9 @@
 
 python -m bench.calling [--rounds N]
 
-Figures are the client's CPU time for each call, with 64 calls in progress, or over a Unix socket as many as its queue has
-room for. Client and loop run in turn, each in a process of its own, beside one server. The client's calls are chained
-by callbacks; what they cost where coroutines make them, Twisted's part of it included, stands beside it.
+Figures are the client's CPU time for each call, with 64 calls in progress, or over a Unix socket as many as its queue
+has room for. Client and loop run in turn, each in a process of its own, beside one server. The client's calls are
+chained by callbacks; what they cost where coroutines make them, Twisted's part of it included, stands beside it.
 """
 
 import argparse

@@ -121,7 +121,7 @@ class JsonRpcService(MultiService):
             with problems.noted():
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
-        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor)
+        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor, problems)
         make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
         self.dispatcher: Dispatcher = make(
             self.registry,
@@ -495,11 +495,13 @@ def _read_rules(settings: Settings, known: Mapping[str, Protocol], problems: Pro
     return rules
 
 
-def _audit_log(settings: Settings, counters: Counters, reactor: Any) -> AuditLog | None:
+def _audit_log(settings: Settings, counters: Counters, reactor: Any, problems: Problems) -> AuditLog | None:
     if not settings.audit:
+        if settings.audit_required:
+            problems.note(SettingError("audit_required", "yes", "yes with the setting audit, or no"))
         return None
     target = JOURNALD if settings.audit == JOURNALD else settings.path(settings.audit)
-    return AuditLog(target, settings.audit_level == "all", counters, reactor)
+    return AuditLog(target, settings.audit_level == "all", counters, reactor, required=settings.audit_required)
 
 
 def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:

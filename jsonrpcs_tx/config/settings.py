@@ -469,6 +469,12 @@ class Settings:
         kinds.AUDIT_LEVEL,
         "what the audit log contains besides refused calls; changes: calls that may change something; all: every call",
     )
+    audit_required: bool = _setting(
+        False,
+        kinds.SWITCH,
+        "with audit: run no call that changes something before the audit log has a line of it, and refuse it with 503 "
+        "if that cannot be written; no: run it, and count the lines that are lost",
+    )
     watchdog: int = _setting(
         1000,
         kinds.integer(0, 600_000, "milliseconds"),

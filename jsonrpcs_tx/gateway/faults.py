@@ -14,6 +14,11 @@ class NodeTimedOut(delayed.TimedOut):
         Fault.__init__(self, TIMED_OUT, text)
 
 
+def no_reply(name: str, seconds: float) -> NodeTimedOut:
+    """The fault for a call that a node has not answered in time. It may have been run."""
+    return NodeTimedOut(f"Node {name} Timed Out: no reply within {seconds:.3g} s")
+
+
 def fault_of(name: str, error: ClientError, seconds: float) -> Fault:
     """The fault for a call that has not been answered. It says what has happened, but not where the node is.
 
@@ -21,7 +26,7 @@ def fault_of(name: str, error: ClientError, seconds: float) -> Fault:
     @param seconds: that the call had.
     """
     if isinstance(error, TimedOut):
-        return NodeTimedOut(f"Node {name} Timed Out: no reply within {seconds:.3g} s")
+        return no_reply(name, seconds)
     if isinstance(error, Refused):
         return Fault(BAD_GATEWAY, f"Node {name} Refuses This Server: {error.reason}")
     if isinstance(error, BadReply):

@@ -6,10 +6,12 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.deferred import connect
-from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable
 from jsonrpcs_tx.gateway.answers import Answer, read_answer
+from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
-from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of
+from jsonrpcs_tx.gateway.faults import UNAVAILABLE, NodeTimedOut, fault_of
+from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import Fault
 
@@ -30,8 +32,11 @@ class Node:
         self.name: str = definition.name
         self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
         self.under_way: int = 0
+        self._reactor = reactor
         self._client = connect(definition.target, reactor=reactor, read=read_answer)
-        self.watch: Watch = Watch(self.name, self._ask, reactor, interval)
+        patience = definition.timeout or PATIENCE
+        self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
+        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, self._turns.refuse, self._restarted)
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
@@ -43,12 +48,11 @@ class Node:
         @return: fires with the answer, also where that is a fault. Fails with L{Fault} where there is none. Cancelling
             it calls off what has not been sent, and lets go of what has.
         """
-        if self._is_closed:
-            return fail(Fault(UNAVAILABLE, f"Node {self.name} Was Removed"))
         if self.watch.state == DOWN:
             return fail(Fault(UNAVAILABLE, f"Node {self.name} Is Down: {self.watch.reason}"))
         self.under_way += 1
-        return self._client.forward(method, params, seconds).addBoth(self._ended, seconds)
+        asked = self._turns.call(method, params, self._reactor.seconds() + seconds)
+        return asked.addBoth(self._ended, seconds)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those under way go on to their end.
@@ -69,7 +73,16 @@ class Node:
         """
         self.watch.stop()
         self._is_closed = True
+        self._turns.close()
         return self._client.close()
+
+    def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+        if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
+            return fail(NotReachable(self.name, method, self.watch.reason))
+        return self._client.forward(method, params, seconds)
+
+    def _restarted(self) -> None:
+        self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._client.forward(method, b"", seconds)
@@ -85,10 +98,13 @@ class Node:
             self.close().chainDeferred(retired)
         if isinstance(outcome, Failure) and outcome.check(ClientError):
             if is_stopping:
-                raise Fault(UNAVAILABLE, f"Node {self.name} Is No Longer Asked: this server is stopping")
+                reason = "this server is stopping; the command may have been run"
+                raise Fault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}")
             error: Any = outcome.value
             self.watch.failed(error)
             raise fault_of(self.name, error, seconds) from error
         if type(outcome) is Answer:
             self.watch.heard = True
+        elif isinstance(outcome, Failure) and outcome.check(NodeTimedOut):
+            self.watch.failed(outcome.value)
         return outcome

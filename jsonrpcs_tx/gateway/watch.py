@@ -37,6 +37,8 @@ class Watch:
     @param name: of the node.
     @param ask: calls a method with so many seconds for the answer.
     @param interval: seconds between two questions.
+    @param went_down: called with the reason when it is seen to be down.
+    @param restarted: called when it is seen to have been restarted.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: it has answered a call since it was asked last, so that it runs even if it does not answer in time.
     @ivar since: when that began, in seconds since 1970.
@@ -48,7 +50,13 @@ class Watch:
     """
 
     def __init__(
-        self, name: str, ask: Callable[[str, float], Deferred[Answer]], clock: IReactorTime, interval: float
+        self,
+        name: str,
+        ask: Callable[[str, float], Deferred[Answer]],
+        clock: IReactorTime,
+        interval: float,
+        went_down: Callable[[str], None] = lambda reason: None,
+        restarted: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -65,6 +73,10 @@ class Watch:
         self._asking: Deferred[Any] | None = None
         self._next: Any = None
         self._running = False
+        self._went_down = went_down
+        self._restarted = restarted
+        self._asked = 0.0
+        self._answered_at = 0.0
 
     def start(self) -> None:
         """Ask from now on."""
@@ -80,7 +92,7 @@ class Watch:
         if self._asking is not None:
             self._asking.cancel()
 
-    def failed(self, error: ClientError) -> None:
+    def failed(self, error: BaseException | None) -> None:
         """A call of somebody has not been answered. Where nobody is there, the node is down; else it is asked at once
         whether it is: a command may just take long.
         """
@@ -96,6 +108,7 @@ class Watch:
             self._next.cancel()
         self._next = None
         self.heard = False
+        self._asked = self._clock.seconds()
         self._asking = self._ask("core.uptime", PATIENCE)
         self._asking.addCallbacks(self._answered, self._not_answered).addBoth(self._wait)
 
@@ -109,15 +122,30 @@ class Watch:
         """Any answer shows that the node runs, a fault as well."""
         was_up = self.state == UP
         before, self.uptime = self.uptime, _uptime(answer)
-        restarted = before is not None and self.uptime is not None and self.uptime < before
+        restarted = self._has_started_since(before)
         if restarted:
             self.restarts += 1
             self.restarted = time.time()
             _log.warn("node {name} was restarted", name=self.name)
+            self._restarted()
         self._set(UP)
         if was_up and not restarted:
             return None
         return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)
+
+    def _has_started_since(self, before: int | None) -> bool:
+        """Whether the uptime shows that the node has been started since it was asked before. It may be higher than at
+        that time nevertheless: then it is no longer ago, and not on by as much as the clock.
+
+        @param before: the uptime at that time; None: it did not say.
+        """
+        now, uptime = self._clock.seconds(), self.uptime
+        answered, self._answered_at = self._answered_at, now
+        if before is None or uptime is None:
+            return False
+        # Whole seconds have been cut off, and the node wrote the answer at some time after it was asked.
+        goes_on = self._asked - answered < uptime + 1 - before
+        return uptime < before or (uptime <= now - answered and not goes_on)
 
     def _take_version(self, answer: Answer) -> None:
         value = None if answer.result is None else _decode(answer.result)
@@ -133,6 +161,7 @@ class Watch:
         if state != self.state:
             if state == DOWN:
                 _log.warn("node {name} is down: {reason}", name=self.name, reason=reason)
+                self._went_down(f"it is down: {reason}")
             else:
                 _log.info("node {name} is up", name=self.name)
             self.since = time.time()

@@ -14,7 +14,8 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
         who were asked have given a result; 204 where the client gets no result.
     @ivar text: OK, or the text of the fault, whole.
     @ivar fault: it is a fault, whatever its code, and whether the client gets it or not.
-    @ivar outcome: C{refused} by rules, C{cancelled} or C{timed out}; empty: nothing of that.
+    @ivar outcome: C{refused} by rules, C{cancelled} or C{timed out}; of a call to a node C{not sent}, C{no answer},
+        or C{fault} if the node has answered it; empty: nothing of that.
     """
 
     body: bytes

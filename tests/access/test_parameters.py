@@ -16,6 +16,7 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.access.values import MAX_TEXT, readings
 from jsonrpcs_tx.errors import SettingError
+from tests.support import REPOSITORY
 
 FAR = Caller("udp", "192.0.2.7")
 NODE = frozenset(("edge1", "edge"))
@@ -162,6 +163,34 @@ ALLOWED: list[tuple[str, list[Any], list[Any]]] = [
     ('m("")', [[""]], [[], [" "], ["\0"]]),
     ('m("*")', [["*"]], [["a"], ["**"]]),
 ]
+
+
+EXAMPLES = re.findall(
+    r"^\| `(.+?)` \| .+? \| `(\S+) (.*?)` \| `(\S+) (.*?)` \|$", (REPOSITORY / "docs" / "access.md").read_text(), re.M
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "params", "other", "others"), EXAMPLES, ids=[words for words, *_ in EXAMPLES]
+)
+def test_examples_of_the_page(words: str, method: str, params: str, other: str, others: str) -> None:
+    """What docs/access.md shows is so."""
+    access = control(f"udp allow {words}")
+    assert access.allows(FAR, method, json.loads(params))
+    assert not access.allows(FAR, other, json.loads(others))
+    if "()" not in words:
+        denied = control("udp allow *", f"any deny {words}")
+        assert not denied.allows(FAR, method, json.loads(params))
+
+
+def test_rules_of_the_page() -> None:
+    """All rules that docs/access.md shows are rules, and all its examples are tested."""
+    blocks = re.findall(r"^```text\n(.*?)^```$", (REPOSITORY / "docs" / "access.md").read_text(), re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines() if re.search(r" (allow|deny|role) ", line)]
+    assert len(lines) >= 14
+    for line in lines:
+        read_rule(line.replace("gid=adm", "gid=0"))
+    assert len(EXAMPLES) == 11
 
 
 @pytest.mark.parametrize(("text", "allowed", "others"), ALLOWED, ids=[text for text, *_ in ALLOWED])

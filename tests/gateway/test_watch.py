@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
@@ -84,6 +85,38 @@ def test_restart() -> None:
     one.come_up(3)
     assert one.watch.restarts == 1
     assert one.watch.restarted is not None
+
+
+@pytest.mark.parametrize("uptime", [0, 1, 4, 9])
+def test_restart_of_young_node(uptime: int) -> None:
+    """A node that had just been started may run for longer than before when it is asked again, and was restarted."""
+    one = Asked()
+    one.watch.start()
+    one.come_up(uptime)
+    one.clock.advance(LONGEST)
+    one.answer("core.uptime", SILENT)
+    one.clock.advance(LONGEST)
+    one.come_up(uptime + 9)
+    assert one.watch.restarts == (uptime <= 2)  # more than that cannot have passed since
+    one.clock.advance(LONGEST)
+    one.answer("core.uptime", Answer(b'{"uptime":%d}' % (uptime + 15)))
+    assert one.watch.restarts == (uptime <= 2)
+
+
+def test_tells() -> None:
+    """It tells of a node that goes down, and of one that was restarted."""
+    one = Asked()
+    told: list[str] = []
+    one.watch = Watch("edge1", one._ask, one.clock, INTERVAL, told.append, lambda: told.append("restarted"))
+    one.watch.start()
+    one.come_up()
+    one.clock.advance(LONGEST)
+    one.answer("core.uptime", GONE)
+    one.watch.failed(GONE)
+    assert told == ["it is down: Connection refused"]
+    one.clock.advance(LONGEST)
+    one.come_up(1)
+    assert told[1:] == ["restarted"]
 
 
 def test_down_and_back() -> None:

@@ -30,13 +30,19 @@ class Kamailio:
     """Kamailio in a directory of its own, with the same settings as the servers in tests.
 
     @param more: further lines of its configuration.
+    @param on_http: what it does with a request over HTTP.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
     def __init__(
-        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+        self,
+        directory: Path,
+        pretty_format: int = 0,
+        reply_dir: str = "/tmp/",
+        more: Sequence[str] = (),
+        on_http: str = "jsonrpc_dispatch();",
     ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
@@ -69,7 +75,7 @@ class Kamailio:
             f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
             *more,
             "request_route { exit; }",
-            "event_route[xhttp:request] { jsonrpc_dispatch(); }",
+            f"event_route[xhttp:request] {{ {on_http} }}",
         ]
         config.write_text("\n".join(lines) + "\n")
         self._log = directory / "kamailio.log"
@@ -99,6 +105,15 @@ class Kamailio:
             failed = self._process.poll() is not None or time.monotonic() > deadline
             assert not failed, self._log.read_text()[-3000:]
             time.sleep(0.02)
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
         """Its exit status, once it has ended."""
