@@ -23,7 +23,7 @@ from jsonrpcs_tx.access.auditentries import (
 )
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
-from jsonrpcs_tx.access.secrets import catalogued, cut, cut_text
+from jsonrpcs_tx.access.secrets import cut, cut_text
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
@@ -183,7 +183,7 @@ class AuditingDispatcher(Dispatcher):
             return False
         entry = replace(_done_by(peer.caller, peer.port, peer.pid, None), time=now(), outcome=BEGUN, code=0)
         entry.method, entry.id = cut_text(request.method, MAX_METHOD), _id(request.id)
-        entry.params, entry.node = _params(request, command, origin.node), origin.node or None
+        entry.params, entry.node = _params(request, command), origin.node or None
         entry.store_path = None if path is None else cut_text(path)
         try:
             self._audit.write_now(entry)
@@ -206,7 +206,7 @@ class AuditingDispatcher(Dispatcher):
         entry = replace(
             _done_by(peer.caller, peer.port, peer.pid, known),
             time=now.at(ended),
-            params=_params(request, command, node),
+            params=_params(request, command),
             id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
             ms=(ended - begun) // 1000 / 1000,
         )
@@ -254,11 +254,8 @@ def _id(id: Any) -> Any:
     return id if id is UNSET else cut(id)
 
 
-def _params(request: Request, command: Command | None, node: str = "") -> Raw | UnsetType:
+def _params(request: Request, command: Command | None) -> Raw | UnsetType:
     """The parameters of a request without secrets; hidden if the method is not known."""
     if request.params is UNSET:
         return UNSET
-    if command is None and not node:
-        return _UNKNOWN
-    concealment = catalogued(request.method) if node else command.concealment  # type: ignore[union-attr] # it is there
-    return Raw(concealment.shown(params_of(request)))
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(params_of(request)))

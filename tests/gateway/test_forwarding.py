@@ -337,11 +337,22 @@ class OneNode(GatewayCase):
         await self.post("/RPC/a", request("htable.dump", '["t"]'))
         await self.post("/RPC/a", request("no.such.method", "[]"))
         await self.post("/RPC/g", request("htable.delete", '["t","k"]'))
+        self.answer(lambda request: b'"error":{"code":404,"message":"no"}')
+        await self.post("/RPC/a", request("htable.reload", '["t"]'))
+        self.answer(lambda request: None)
+        await self.post("/RPC/a?timeout=0.05", request("cfg.reset", '["t","k"]'))
         assert self.service.audit is not None
         self.service.audit.reopen()
         lines = [json.loads(line) for line in Path(self.directory, "audit.log").read_text().splitlines()]
         assert [one["method"] for one in lines if "method" in one] == [
-            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete")
+            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete"),
+            *("htable.reload", "cfg.reset"),
+        ]
+        done = ("result", "result")
+        assert [(one["node"], one["outcome"], one["node_outcome"]) for one in lines if "method" in one] == [
+            *[("a", *done)] * 3,
+            *[("a", *done), ("b", *done)],
+            *[("a", "fault", "fault"), ("a", "timed out", "no answer")],
         ]
         assert [one["params"] for one in lines if "method" in one][:2] == [
             *(["t", "password", "(hidden)"], ["g", "n", "(hidden)", 9])
