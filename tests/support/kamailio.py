@@ -30,13 +30,21 @@ class Kamailio:
     """Kamailio in a directory of its own, with the settings that the tests' servers have.
 
     @param more: further lines of its configuration.
+    @param core: those that have to come before its modules.
+    @param list_file: its destinations.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
     def __init__(
-        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+        self,
+        directory: Path,
+        pretty_format: int = 0,
+        reply_dir: str = "/tmp/",
+        more: Sequence[str] = (),
+        core: Sequence[str] = (),
+        list_file: Path = DATA / "dispatcher.list",
     ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
@@ -54,6 +62,7 @@ class Kamailio:
             "tcp_children=1",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
+            *core,
             f"listen=tcp:127.0.0.1:{self.http[1]}",
             f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
@@ -61,7 +70,7 @@ class Kamailio:
             'modparam("pv", "shvset", "number=i:5")',
             'modparam("pv", "shvset", "text=s:hello")',
             'modparam("dispatcher", "reload_delta", 0)',
-            f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
+            f'modparam("dispatcher", "list_file", "{list_file}")',
             'modparam("jsonrpcs", "transport", 7)',
             f'modparam("jsonrpcs", "pretty_format", {pretty_format})',
             f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',
