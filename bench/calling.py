@@ -2,9 +2,9 @@
 
 python -m bench.calling [--rounds N]
 
-Figures are the client's CPU time for each call, with 64 calls under way, or over a Unix socket as many as its queue has
-room for. Client and loop run in turn, each in a process of its own, beside one server. The client's calls are chained
-by callbacks; what they cost where coroutines make them, Twisted's part of it included, stands beside it.
+Figures are the client's CPU time for each call, with 64 calls in progress, or over a Unix socket as many as its queue
+has room for. Client and loop run in turn, each in a process of its own, beside one server. The client's calls are
+chained by callbacks; what they cost where coroutines make them, Twisted's part of it included, stands beside it.
 """
 
 import argparse
@@ -183,7 +183,7 @@ def _connections(target: Target, count: int) -> None:
 
 
 def _posts(target: Target, count: int) -> None:
-    """Connections that stay open, whichever has a reply first."""
+    """Connections that stay open; replies are taken in the order in which they come."""
     request = post(post_head(target), ECHO)
     tls = unverified()
     with ExitStack() as stack:

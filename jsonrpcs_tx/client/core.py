@@ -44,7 +44,7 @@ class Reply:
         own = self.id
         if own == id:
             return own is not True  # which is 1
-        return own is None and isinstance(self.outcome, Fault) and self.outcome.code in ENVELOPE_ERRORS
+        return own is None and self.fault is not None and self.fault.code in ENVELOPE_ERRORS
 
 
 def request(method: str, params: "Params", id: int) -> bytes:
@@ -59,6 +59,15 @@ def request(method: str, params: "Params", id: int) -> bytes:
     if not params:
         return f'{_head(method)},"id":{id}}}'.encode()
     return f'{_head(method)},"params":{write(params)},"id":{id}}}'.encode()  # raises for a lone surrogate
+
+
+def request_of(method: str, params: bytes, id: int) -> bytes:
+    """A request as it is sent, of parameters that are JSON.
+
+    @param params: an array or an object; empty: there are none.
+    """
+    head = _head(method).encode()
+    return b'%b,"params":%b,"id":%d}' % (head, params, id) if params else b'%b,"id":%d}' % (head, id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:

@@ -14,7 +14,7 @@ from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.core import NotReply, Reply
 from jsonrpcs_tx.client.datagrams import DatagramSocket, room
 from jsonrpcs_tx.client.names import look_up, numeric
-from jsonrpcs_tx.client.replies import Result, read_reply
+from jsonrpcs_tx.client.replies import Result
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.client.underway import Call, Link
 
@@ -90,7 +90,7 @@ class DatagramLink(Link):
                 self._answer_only(advice.too_large_reply, sock.max_reply)
                 continue
             try:
-                reply = read_reply(data)
+                reply = self.read(data)
             except NotReply as error:
                 self._answer_only(advice.wrong_reply, error)
                 continue

@@ -1,6 +1,7 @@
 """Calls under way with Deferreds: their ids, their time limits, and how many there are at a time."""
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
@@ -8,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
-from jsonrpcs_tx.client.core import NotReply
+from jsonrpcs_tx.client.core import NotReply, Reply
 from jsonrpcs_tx.client.errors import ClientError
-from jsonrpcs_tx.client.replies import read_reply
+from jsonrpcs_tx.client.replies import Result, read_reply
 from jsonrpcs_tx.client.targets import Target
 
 GRAIN: Final = 0.01
@@ -58,6 +59,7 @@ class Link:
     @param max_reply: bytes of a reply above which it is given up.
     @param limit: calls that are under way at a time.
     @ivar calls: those under way, by their ids.
+    @ivar read: reads a reply, see L{jsonrpcs_tx.client.replies.read_reply}.
     """
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
@@ -65,6 +67,7 @@ class Link:
         self.reactor = reactor
         self.max_reply = max_reply
         self.calls: dict[int, Call] = {}
+        self.read: Callable[[bytes], Reply | Result] = read_reply
         self._limit = limit
         self._queue: deque[Call] = deque()
         self._seconds = reactor.seconds
@@ -114,7 +117,7 @@ class Link:
         try:
             if call.array is not None:
                 return call.array.outcomes(document)
-            reply = read_reply(document)
+            reply = self.read(document)
         except NotReply as error:
             return advice.wrong_reply(self.target, call.method, error)
         if reply.answers(call.id):

@@ -1,7 +1,7 @@
 """Asynchronous commands in progress: how many there may be, how long each may take, and which go on after that.
 
-A command cannot be stopped against its will: one that catches its cancellation goes on. So whoever waits for it is
-answered at the deadline, and its slot is free, whatever it does; it is counted as long as it goes on.
+A command cannot be stopped against its will: one that catches its cancellation goes on. So its caller is answered at
+the deadline, and its slot is freed, whatever it does; it is counted as long as it goes on.
 """
 
 from asyncio import Future
@@ -23,11 +23,11 @@ from jsonrpcs_tx.state.counters import Counter, Counters
 _log = make_logger(__name__)
 
 MAX_OVERDUE: Final = 100
-"""Runs of one command that may go on after their deadline or without their client; then no more are begun."""
+"""Runs of one command that may go on after their deadline or without their client; beyond that, none is started."""
 
 CLEANUP: Final = 1.0
-"""Seconds that a command may go on after its cancellation before the log tells of it: asyncio cancels in later turns of
-its loop, and what a command has opened may take a while to close.
+"""Seconds that a command may go on after its cancellation before it is logged: asyncio cancels in later turns of its
+loop, and what a command has opened may take a while to close.
 """
 
 
@@ -37,7 +37,7 @@ def is_delayed(result: object) -> bool:
 
 
 def as_deferred(result: Any) -> Deferred[Any]:
-    """A Deferred that fires with what a command's result becomes; cancelling it cancels the command."""
+    """A Deferred that fires with a command's result once that has come; cancelling it cancels the command."""
     return result if isinstance(result, Deferred) else begin(_wait_for(result))
 
 
@@ -61,7 +61,7 @@ async def _wait_for(result: Awaitable[Any]) -> Any:
 
 
 class TimedOut(Fault):
-    """A command has taken too long, in seconds."""
+    """A command has exceeded its time limit, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(504, f"Command Timed Out After {seconds:g} s")
@@ -115,7 +115,7 @@ class DelayedCommands:
     def goes_on(self, command: str, why: str) -> IDelayedCall:
         """Note that a command goes on although nobody waits for it any more. To clean up it has L{CLEANUP} seconds.
 
-        @return: what tells the log when they are over.
+        @return: the timer that logs a warning when they are over.
         """
         self._overdue[command] += 1
         message = "command {command} goes on {why}: it catches its cancellation"
@@ -214,7 +214,7 @@ class _Run:
     def _free(self) -> Deferred[Any]:
         """Free the slot: once, when the answer is due.
 
-        @return: who waits for that.
+        @return: the Deferred of whoever waits for the answer.
         """
         if self._deadline.active():
             self._deadline.cancel()

@@ -22,8 +22,9 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
-from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
+from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite, below
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
@@ -32,7 +33,7 @@ MAX_HEAD: Final = 2048
 """Bytes of the longest head that may be plain."""
 
 MAX_HEADS: Final = 1024
-"""Heads that are remembered."""
+"""Size of the cache of heads."""
 
 MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""
@@ -53,7 +54,7 @@ def ordinary_size(
     @param is_own: tells whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head plain.
     @return: the size of the body in bytes; -1 where the head is not plain: not a POST over HTTP/1.1 to such a path, not
-        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than an answer.
+        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than a reply.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not match[1].partition(b"?")[0].startswith(prefix):
@@ -82,7 +83,7 @@ class DirectChannel(Channel):
     @ivar _general: what arrives goes to twisted.web.
     @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
         done or the client has taken what is written.
-    @ivar _held: the beginning of a request, or what is held.
+    @ivar _held: the beginning of a request, or data that is held for later.
     @ivar _later: fires with the reply to the request in progress.
     """
 
@@ -249,6 +250,10 @@ class DirectSite(JsonRpcSite):
             size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts, usual=FORWARDING)
             if size >= 0 and any(b"\n%b:" % name in head.lower() for name in FORWARDING):
                 jsonrpc.proxies.tell_once(self)
+        if jsonrpc.callees is not None and size >= 0:
+            path = head.split(b" ", 2)[1].partition(b"?")[0]
+            if any(below(path, self.prefix)):  # it is for another server, which the resource asks
+                size = -1
         if len(head) <= MAX_HEAD:
             if len(self.heads) >= MAX_HEADS:
                 self.heads.clear()
@@ -268,6 +273,6 @@ class DirectSite(JsonRpcSite):
         body = reply.body
         if not body:
             return self._empty
-        if not reply.fault or not self.jsonrpc.http_status:
+        if (not reply.fault and reply.code != SOME) or not self.jsonrpc.http_status:
             return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
         return b"HTTP/1.1 %d %b%b%d\r\n\r\n%b" % (*status(reply), self._headers, len(body), body)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -30,10 +31,20 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 
+def below(path: bytes, prefix: bytes) -> list[bytes]:
+    """What a path has below a prefix, as C{twisted.web} gives it to resources; empty: nothing, as for C{/RPC2}.
+
+    @param path: it starts with the prefix.
+    """
+    rest = path[len(prefix.rstrip(b"/")) :]
+    return [unquote_to_bytes(part) for part in rest[1:].split(b"/")] if rest.startswith(b"/") else []
+
+
 class _Root(resource.Resource):
     """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
 
-    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
+        disabled.
     """
 
     isLeaf = True
@@ -50,6 +61,7 @@ class _Root(resource.Resource):
         if request.path == self._health_path and (not is_below or self._health.answers(request)):
             return self._health.render(request)
         if is_below:
+            request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -160,8 +172,8 @@ class Channel(http.HTTPChannel):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def loseConnection(self) -> None:
-        """Close the connection, once the client has taken what is written; it has as long for that as for a request.
-        Nothing further that it sends is read.
+        """Close the connection, once the client has taken what is written; it has as much time for that as for a
+        request. Nothing further that it sends is read.
         """
         if not self._over:
             self._over = True
@@ -323,7 +335,7 @@ class JsonRpcSite(server.Site):
 
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
-    @param health: answers those for the health.
+    @param health: answers health checks.
     @param scheme: C{http} or C{https}.
     @ivar prefix: what the path of a request must start with.
     @ivar connections: the open ones.
@@ -360,8 +372,8 @@ class JsonRpcSite(server.Site):
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
-        call no more than C{http_allow} lets it.
+        """Whether a connection from an address is accepted. A proxy that asks for itself gets the result of the health
+        check, and may otherwise call only if C{http_allow} allows it.
         """
         if address is UNKNOWN and self._tells_health:
             return True
