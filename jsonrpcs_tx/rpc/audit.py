@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
@@ -42,6 +42,9 @@ _LARGE: Final = 2**64
 _answer: Final = Dispatcher.answer
 """What C{super().answer} is, looked up once, since each request needs it."""
 
+_Ended: TypeAlias = tuple[Reply, Request, Command | None, Peer, Raw | UnsetType, int, int]
+"""A call that has ended: the parameters of L{AuditingDispatcher._write}."""
+
 _DONE: Final = Reply(b"")
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
 
@@ -59,6 +62,7 @@ class AuditingDispatcher(Dispatcher):
         self._audit = audit
         self._enters_all = audit.everything
         self._stores = keywords.get("reply_store") is not None
+        self._held: list[_Ended] | None = None  # which are written together
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
@@ -117,6 +121,7 @@ class AuditingDispatcher(Dispatcher):
         held_back = self._audit.room_for_refused(peer.source)
         if held_back is None:
             return
+        self._write_held()  # of what came before
         decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
         for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
             done = _done_by(peer.caller, peer.port, peer.pid, None)
@@ -129,10 +134,21 @@ class AuditingDispatcher(Dispatcher):
             self._audit.write(entry)
 
     def hold(self) -> None:
+        if self._held is None:
+            self._held = []
         self._audit.hold()
 
     def release(self) -> None:
+        self._write_held()
+        self._held = None
         self._audit.release()
+
+    def _write_held(self) -> None:
+        """Write the entries of the calls so far."""
+        if self._held:
+            held, self._held = self._held, []
+            for call in held:
+                self._write(*call)
 
     def _stored(self, request: Request, transport: str) -> str | None:
         """The file that a request wants its reply written to: that changes something, whatever the command does."""
@@ -146,18 +162,39 @@ class AuditingDispatcher(Dispatcher):
         return self._enters_all or refused or (command is not None and command.changes)
 
     def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
-        """Enter a call that has ended."""
-        ended = perf_counter_ns()
+        """Enter a call that has ended: now, or together with the others of its turn."""
+        ended, params = perf_counter_ns(), _params(request, command)  # which may be other ones when the next call ends
+        if self._held is None:
+            self._write(reply, request, command, peer, params, begun, ended)
+        else:
+            self._held.append((reply, request, command, peer, params, begun, ended))
+        return reply
+
+    def _write(
+        self,
+        reply: Reply,
+        request: Request,
+        command: Command | None,
+        peer: Peer,
+        params: Raw | UnsetType,
+        begun: int,
+        ended: int,
+    ) -> None:
+        """Write the entry of a call.
+
+        @param params: as the log may show them.
+        @param begun: when it began; C{ended}, when it ended, by C{perf_counter_ns}.
+        """
         held_back: int | UnsetType | None = UNSET
         if reply.fault and reply.outcome == REFUSED:
             held_back = self._audit.room_for_refused(peer.source)
             if held_back is None:
-                return reply
+                return
         id = request.id
         entry = replace(
             _done_by(peer.caller, peer.port, peer.pid, None if command is None else command.name),
             time=now.at(ended),
-            params=_params(request, command),
+            params=params,
             id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
             ms=(ended - begun) // 1000 / 1000,
         )
@@ -170,7 +207,6 @@ class AuditingDispatcher(Dispatcher):
             path = self._stored(request, peer.caller.transport)
             entry.store_path = None if path is None else cut_text(path)
         self._audit.write(entry)
-        return reply
 
 
 @lru_cache(MAX_CALLERS)
