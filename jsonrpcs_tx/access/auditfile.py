@@ -60,6 +60,18 @@ class AuditFile:
         else:
             self._append([entry])
 
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        """Append an entry at once, after those that wait.
+
+        @param surely: it must be in the file when this returns.
+        @raise OSError: it is lost; or, with C{surely}, a thread writes at the moment, and nobody knows yet whether it
+            can be written.
+        """
+        self.flush()
+        if surely and self._behind is not None and not self._behind.keeps_up:
+            raise OSError("the disk is too slow")
+        self._append([entry])
+
     def hold(self) -> None:
         """Keep the lines that follow, to append them together at the next L{release}."""
         self._held = True
@@ -161,6 +173,12 @@ class _Behind:
                 self._thread = threading.Thread(target=self._write, name="audit", daemon=True)
                 self._thread.start()
             return True
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the disk keeps up again, and nothing waits."""
+        with self._lock:
+            return self._thread is None and not self._is_slow
 
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.

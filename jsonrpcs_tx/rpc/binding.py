@@ -262,6 +262,16 @@ class Binding:
                 arguments.append(parameter.default)
         return arguments
 
+    def in_order(self, members: dict[str, Any]) -> list[Any] | dict[str, Any]:
+        """Values by the names of parameters, in the order of these, with C{UNSET} for one that is left out before
+        another; as they are if there are others.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        if not members.keys() <= {*names}:
+            return members
+        given = max((place for place, name in enumerate(names, 1) if name in members), default=0)
+        return [members.get(name, UNSET) for name in names[:given]]
+
     def _names(self) -> str:
         return ", ".join(p.name for p in self.parameters) or "none"
 

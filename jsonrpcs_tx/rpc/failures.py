@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
-from jsonrpcs_tx.access.auditentries import CANCELLED, TIMED_OUT
+from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, NO_ANSWER, NOT_SENT, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
@@ -13,7 +13,7 @@ from jsonrpcs_tx.rpc.coroutines import needs_asyncio
 from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams, NodeFault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 
@@ -123,4 +123,11 @@ def _of_fault(fault: Fault, command: Command) -> Told:
         error = with_data(kind, getattr(fault, "data", None))
     except BaseException as another:
         report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-    return Told(error, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")
+    return Told(error, kind, outcome_of(fault))
+
+
+def outcome_of(fault: object) -> str:
+    """How a call has ended that has raised a fault, see L{jsonrpcs_tx.rpc.replies.Reply}."""
+    if isinstance(fault, NodeFault):
+        return FAULT if fault.answered else NO_ANSWER if fault.sent else NOT_SENT
+    return TIMED_OUT if isinstance(fault, TimedOut) else ""

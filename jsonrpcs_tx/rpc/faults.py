@@ -28,6 +28,19 @@ class Fault(JsonRpcsError):
         return f"{self.code} {self.text}"
 
 
+class NodeFault(Fault):
+    """The fault that a node of a gateway has answered, or that stands for its answer.
+
+    @param answered: it is the node's.
+    @param sent: the node may have got the call, and run it.
+    """
+
+    def __init__(self, code: int, text: str, data: "Any" = None, *, answered: bool = True, sent: bool = True) -> None:
+        super().__init__(code, text, data)
+        self.answered = answered
+        self.sent = sent
+
+
 class InvalidParams(JsonRpcsError):
     """Raised by a command for a parameter whose value is not allowed. The dialect says how it is answered: C{kamailio}
     with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params" and the reason in the data.

@@ -22,8 +22,9 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
-from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
+from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite, below
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
@@ -249,6 +250,10 @@ class DirectSite(JsonRpcSite):
             size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts, usual=FORWARDING)
             if size >= 0 and any(b"\n%b:" % name in head.lower() for name in FORWARDING):
                 jsonrpc.proxies.tell_once(self)
+        if jsonrpc.callees is not None and size >= 0:
+            path = head.split(b" ", 2)[1].partition(b"?")[0]
+            if any(below(path, self.prefix)):  # it is for another server, which the resource asks
+                size = -1
         if len(head) <= MAX_HEAD:
             if len(self.heads) >= MAX_HEADS:
                 self.heads.clear()
@@ -268,6 +273,6 @@ class DirectSite(JsonRpcSite):
         body = reply.body
         if not body:
             return self._empty
-        if not reply.fault or not self.jsonrpc.http_status:
+        if (not reply.fault and reply.code != SOME) or not self.jsonrpc.http_status:
             return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
         return b"HTTP/1.1 %d %b%b%d\r\n\r\n%b" % (*status(reply), self._headers, len(body), body)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -30,6 +31,15 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 
+def below(path: bytes, prefix: bytes) -> list[bytes]:
+    """What a path has below a prefix, as C{twisted.web} gives it to resources; empty: nothing, as for C{/RPC2}.
+
+    @param path: it starts with the prefix.
+    """
+    rest = path[len(prefix.rstrip(b"/")) :]
+    return [unquote_to_bytes(part) for part in rest[1:].split(b"/")] if rest.startswith(b"/") else []
+
+
 class _Root(resource.Resource):
     """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
 
@@ -51,6 +61,7 @@ class _Root(resource.Resource):
         if request.path == self._health_path and (not is_below or self._health.answers(request)):
             return self._health.render(request)
         if is_below:
+            request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET

@@ -331,7 +331,7 @@ def test_reload(desk: Desk) -> None:
     [
         (lambda path: None, "No such file or directory; allowed: a file that can be read"),
         (Path.mkdir, "Is a directory"),
-        (os.mkfifo, "not an ordinary file"),
+        (os.mkfifo, "not a regular file"),
         (lambda path: path.write_text("ann\n"), "line 1: no colon"),
     ],
     ids=["missing", "directory", "fifo", "bad"],

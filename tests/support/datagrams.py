@@ -33,7 +33,7 @@ _FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_I
 
 
 class Commands:
-    """Commands of which some do what a test has them do."""
+    """Commands, some of which do what a test wants."""
 
     def __init__(self) -> None:
         self.then: Callable[[], object] = lambda: None
@@ -50,7 +50,7 @@ class Commands:
 
     @command("test.large")
     def large(self, size: int) -> str:
-        """Returns so many characters."""
+        """Returns a number of characters."""
         return "x" * size
 
     @command("test.who")
@@ -95,7 +95,7 @@ class Side:
         self.reader.receiver.rules_changed()
 
     def replies(self) -> list[list[bytes]]:
-        """What the clients have got."""
+        """What the clients have received."""
         return [[*received(client)] for client in self.clients]
 
     def counts(self) -> dict[str, int]:
@@ -114,7 +114,7 @@ def make_reader(
     kind: type[DatagramReader], sock: socket.socket, dispatcher: Dispatcher, protocol: str, timeout: float, reactor: Any
 ) -> Any:
     """A reader of a bound socket, put together as a server does it. Its C{receiver} is the L{Responder} that answers
-    what it reads. Its turns end only when it has read all, however slow the machine is.
+    what it reads. Its turns end only when it has read everything, however slow the machine is.
 
     @param timeout: seconds to try to send a reply to a client whose queue is full.
     """

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
@@ -24,6 +24,7 @@ from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY
 from tests.support.datagrams import OTHER, received, side
 from tests.support.documents import request
+from tests.support.examples import examples
 from tests.support.logs import warnings
 
 ENOUGH = 8
@@ -85,7 +86,7 @@ def refusals(events: Iterable[dict[str, Any]]) -> list[str]:
     rules,
     st.lists(st.tuples(st.integers(0, 2), documents, st.booleans()), max_size=ENOUGH),
 )
-@settings(max_examples=600, deadline=None)
+@examples(300)
 def test_same_replies(family: str, dialect: str, rules: list[str], sent: list[tuple[int, bytes, bool]]) -> None:
     """Whatever comes, whoever may call what, both readers give every client the same replies in the same order, count
     the same and log the same refusals.
