@@ -419,6 +419,8 @@ class Dispatcher:
         caller, access = origin.caller, self.access
         if caller is None:
             return False
+        if origin.callee is None and not access.asks_params:  # the ordinary case
+            return not access.allows(caller, method, (), origin.nodes)
         each = (origin.nodes,) if origin.callee is None else origin.callee.each
         if not access.asks_params:
             return not any(access.allows(caller, method, (), nodes) for nodes in each)
