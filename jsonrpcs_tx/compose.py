@@ -60,7 +60,7 @@ def makeService(
         is taken; or the definition of a table or the directory of stored replies is not allowed.
     @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
-    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
+    return assemble(settings, FIRST, reactor, commands, checker, transports, site_authenticates, uid, gid)
 
 
 def check(
@@ -84,16 +84,16 @@ def check(
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()
-    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
+    assemble(settings, problems, reactor, commands, checker, transports, site_authenticates, uid, gid).check(problems)
     return problems.found
 
 
 def assemble(
     settings: Settings,
-    reactor: Reactor | None,
-    commands: Iterable[object],
-    checker: Checker | None,
     problems: Problems,
+    reactor: Reactor | None = None,
+    commands: Iterable[object] = (),
+    checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
     uid: str | int | None = None,
@@ -218,6 +218,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     service.jsonrpc_dispatch.callees = gateway.at
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
+    service.endings.append(gateway.close)
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
 

@@ -44,6 +44,7 @@ class AuditFile:
         self._failed = failed
         self._behind: _Behind | None = None
         self._waiting: list[Entry | Note] = []
+        self._held = False
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -51,7 +52,7 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        if self._waiting:
+        if self._waiting or self._held:
             self._waiting.append(entry)
         elif monotonic() < self._free:
             self._waiting.append(entry)
@@ -70,6 +71,16 @@ class AuditFile:
         if surely and self._behind is not None and not self._behind.keeps_up:
             raise OSError("the disk is too slow")
         self._append([entry])
+
+    def hold(self) -> None:
+        """Keep the lines that follow, to append them together at the next L{release}."""
+        self._held = True
+
+    def release(self) -> None:
+        """Append the lines that wait, and the ones that follow when they come."""
+        self._held = False
+        if self._waiting:
+            self.flush()
 
     def flush(self) -> None:
         """Append the lines that wait."""

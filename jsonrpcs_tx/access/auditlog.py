@@ -48,6 +48,12 @@ class _Sink(Protocol):
     def flush(self) -> None:
         """Write the entries that wait; those that are lost are told of."""
 
+    def hold(self) -> None:
+        """See L{AuditLog.hold}."""
+
+    def release(self) -> None:
+        """See L{AuditLog.hold}."""
+
     def reopen(self) -> str:
         """@return: what came of it, for the log."""
 
@@ -130,6 +136,18 @@ class AuditLog(Service):
         else:
             self._held_back = 0
         return held_back
+
+    def hold(self) -> None:
+        """Let entries wait for L{release}, to be written together, since the calls are answered together. Who calls
+        this sees to it that L{release} is called before the replies go out.
+        """
+        if self._sink is not None and not self._untold:  # else it has to show first that it can be written again
+            self._sink.hold()
+
+    def release(self) -> None:
+        """Write the entries that wait, if any; see L{hold}."""
+        if self._sink is not None:
+            self._sink.release()
 
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
@@ -260,6 +278,11 @@ class _JournalSink:
 
     def flush(self) -> None:
         """Do nothing: no entry waits."""
+
+    def hold(self) -> None:
+        """Do nothing: each entry is sent by itself."""
+
+    release = hold
 
     def reopen(self) -> str:
         return "the journal needs no reopening"

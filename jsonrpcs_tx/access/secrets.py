@@ -86,13 +86,11 @@ class Concealment:
                 small = written.decode().lower()  # searching bytes is far slower
                 if len(written) <= MAX_PARAMS and not (
                     "{" in small
-                    or "passw" in small
-                    or "phrase" in small
+                    or "pass" in small
+                    or "key" in small
                     or "secret" in small
                     or "token" in small
                     or "credential" in small
-                    or "api" in small
-                    or "private" in small
                 ):
                     return written  # it has no object in it, and nothing that _SURE finds
             return self._shown(params)

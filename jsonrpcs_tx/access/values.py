@@ -91,8 +91,8 @@ def folded(text: str) -> str:
 def readings(value: Any) -> Readings | None:
     """What servers may take a value for.
 
-    @return: None where that may be anything: of null, which may stand for a default, of arrays, of objects, and of
-        numbers and texts (of more than L{MAX_TEXT} characters) beyond all measure.
+    @return: None where that may be anything: of null, which may stand for a default, of arrays and objects, of numbers
+        beyond 2**53 and of texts of more than L{MAX_TEXT} characters.
     """
     kind = type(value)
     if kind is str:
@@ -179,11 +179,9 @@ def _truth(word: str) -> frozenset[int | float]:
 
 def _of_number(value: Any) -> Readings | None:
     """@raise ArithmeticError, ValueError: it is not finite."""
-    if type(value) is Decimal and (not value.is_finite() or value.adjusted() > _PLAIN_DIGITS):
+    if not -_EXACT <= value <= _EXACT:  # Kamailio reads such a number with an error, and cuts its upper bits off
         return None
     whole = int(value)
-    if whole.bit_length() > _PLAIN_BITS:
-        return None
     wrapped = frozenset(_wrapped(whole))
     texts = {str(value), repr(float(value)), f"{float(value):g}", f"{float(value):f}", *map(str, wrapped)}
     return Readings(frozenset({*map(str.casefold, texts), "true" if value else "false"}), wrapped | {value})

@@ -425,15 +425,13 @@ class Settings:
         "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
         "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
         "docs/gateway.md",
-        module="",
     )
     node_file: StrPath = _setting(
         "",
         kinds.FILE,
         "file with further nodes, one on each line; read again at SIGHUP",
-        module="",
     )
-    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs", module="")
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
     modparams_version: str = _setting(
         "",
         kinds.VERSION,

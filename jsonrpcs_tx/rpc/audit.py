@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -40,7 +41,7 @@ MAX_REQUESTS: Final = 32
 """The most requests in such a document that get an entry each."""
 
 MAX_CALLERS: Final = 1024
-"""Size of the cache from callers to what entries say of them."""
+"""Size of the cache from callers and commands to what entries say of them."""
 
 MAX_NAMES: Final = 16
 """The most names of a certificate that are written."""
@@ -142,13 +143,20 @@ class AuditingDispatcher(Dispatcher):
             return
         decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
         for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
-            entry = Entry(now(), REFUSED, code, *_who(peer.caller, peer.port, peer.pid), text=cut_text(why))
+            done = _done_by(peer.caller, peer.port, peer.pid, None)
+            entry = replace(done, time=now(), outcome=REFUSED, code=code, text=cut_text(why))
             if type(one) is Request:
                 entry.method, entry.id = cut_text(one.method, MAX_METHOD), _id(one.id)
                 entry.params = _params(one, self._commands.get(one.method))
             entry.claimed_user = None if user is None else cut_text(user)
             entry.held_back, held_back = held_back or UNSET, 0
             self._audit.write(entry)
+
+    def hold(self) -> None:
+        self._audit.hold()
+
+    def release(self) -> None:
+        self._audit.release()
 
     def _stored(self, request: Request, transport: str) -> str | None:
         """The file that a request wants its reply written to: that changes something, whatever the command does."""
@@ -173,9 +181,10 @@ class AuditingDispatcher(Dispatcher):
         changes = path is not None or (command is not None and command.changes)
         if not changes or self.forbids(origin, request.method, request.params, by_name):
             return False
-        entry = Entry(now(), BEGUN, 0, *_who(peer.caller, peer.port, peer.pid), store_path=path and cut_text(path))
+        entry = replace(_done_by(peer.caller, peer.port, peer.pid, None), time=now(), outcome=BEGUN, code=0)
         entry.method, entry.id = cut_text(request.method, MAX_METHOD), _id(request.id)
         entry.params, entry.node = _params(request, command, origin.node), origin.node or None
+        entry.store_path = None if path is None else cut_text(path)
         try:
             self._audit.write_now(entry)
         except OSError:  # which was logged
@@ -186,47 +195,58 @@ class AuditingDispatcher(Dispatcher):
         self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int, node: str = ""
     ) -> Reply:
         """Enter a call that has ended."""
-        ms = (perf_counter_ns() - begun) // 1000 / 1000
+        ended = perf_counter_ns()
         held_back: int | UnsetType | None = UNSET
-        outcome, code, text = RESULT, 200, ""
-        if reply.fault:
-            outcome, code, text = _OUTCOMES.get(reply.outcome, reply.outcome), reply.code, cut_text(reply.text)
-            if outcome == REFUSED:
-                held_back = self._audit.room_for_refused(peer.source)
-                if held_back is None:
-                    return reply
+        if reply.fault and reply.outcome == REFUSED:
+            held_back = self._audit.room_for_refused(peer.source)
+            if held_back is None:
+                return reply
         id = request.id
-        path = self._stored(request, peer.caller.transport)
-        self._audit.write(
-            Entry(
-                now(),
-                outcome,
-                code,
-                *_who(peer.caller, peer.port, peer.pid),
-                cut_text(request.method, MAX_METHOD) if command is None else command.name,
-                _params(request, command, node),
-                id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
-                text,
-                ms,
-                held_back or UNSET,
-                None if path is None else cut_text(path),
-                *((node, _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT) if node else ()),
-            )
+        known = None if command is None or node else command.name
+        entry = replace(
+            _done_by(peer.caller, peer.port, peer.pid, known),
+            time=now.at(ended),
+            params=_params(request, command, node),
+            id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
+            ms=(ended - begun) // 1000 / 1000,
         )
+        if reply.fault:
+            outcome = _OUTCOMES.get(reply.outcome, reply.outcome)
+            entry.outcome, entry.code, entry.text = outcome, reply.code, cut_text(reply.text)
+            entry.held_back = held_back or UNSET
+        if known is None:
+            entry.method = cut_text(request.method, MAX_METHOD)
+        if self._stores:
+            path = self._stored(request, peer.caller.transport)
+            entry.store_path = None if path is None else cut_text(path)
+        if node:
+            entry.node = node
+            entry.node_outcome = _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT
+        self._audit.write(entry)
         return reply
 
 
-_Who: TypeAlias = tuple[
-    str, str | None, int | None, int | None, int | None, int | None, str | None, None, tuple[str, ...]
-]
-
-
 @lru_cache(MAX_CALLERS)
-def _who(caller: Caller, port: int | None, pid: int | None) -> _Who:
-    """Who has called, as the members of an entry from C{transport} to C{tls_names}."""
+def _done_by(caller: Caller, port: int | None, pid: int | None, method: str | None) -> Entry:
+    """What the entries of all calls of a command that a client has made have in common, if all goes well.
+
+    @param method: the name of a command that there is; None for any other, whose names fill no cache.
+    """
     user = None if caller.user is None else cut_text(caller.user)
-    names = tuple(map(cut_text, caller.tls_names[:MAX_NAMES]))
-    return caller.transport, caller.address, port, caller.uid, caller.gid, pid, user, None, names
+    return Entry(
+        "",
+        RESULT,
+        200,
+        caller.transport,
+        caller.address,
+        port,
+        caller.uid,
+        caller.gid,
+        pid,
+        user,
+        tls_names=tuple(map(cut_text, caller.tls_names[:MAX_NAMES])),
+        method=method,
+    )
 
 
 def _id(id: Any) -> Any:

@@ -286,6 +286,14 @@ class Dispatcher:
         if logged:
             self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
+    def hold(self) -> None:
+        """Announce that documents follow that will be answered together: what is written about their calls may wait for
+        L{release}.
+        """
+
+    def release(self) -> None:
+        """Write what waits since L{hold}. To be called before the replies are sent."""
+
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
         """Answer every request of a document with an error, without running any. For a transport that cannot take the
         document, or cannot carry its reply.

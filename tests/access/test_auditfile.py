@@ -96,6 +96,26 @@ def test_refused(tmp_path: Path, kind: str) -> None:
     assert not other.exists() if kind == "dangling link" else other.read_bytes() == b"kept\n"
 
 
+def test_held(tmp_path: Path) -> None:
+    """Lines that are held are in the file, in order, at the release; then each is written at once again."""
+    path = tmp_path / "audit"
+    file, _ = make(path)
+    file.hold()
+    for one in ("one", "two"):
+        file.write(note(one))
+    assert notes(path) == []
+    file.release()
+    assert notes(path) == ["one", "two"]
+    file._free = 0
+    file.write(note("three"))
+    assert notes(path) == ["one", "two", "three"]
+    file.release()
+    file.hold()
+    file.write(note("four"))
+    file.close()
+    assert notes(path) == ["one", "two", "three", "four"]
+
+
 def test_reopened(tmp_path: Path) -> None:
     """After a rotation lines go to the new file; one that is refused leaves the former in use."""
     path, former = tmp_path / "audit", tmp_path / "audit.1"

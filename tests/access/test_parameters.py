@@ -298,6 +298,18 @@ def test_text_for_a_number_on_nodes() -> None:
     assert denying.allows(FAR, "dispatcher.set_state", ["ip", 1, "sip:a"], NODE)
 
 
+def test_fractions_on_nodes() -> None:
+    """Kamailio may take 1.9999999999999999, which is 2.0, for 1."""
+    access = control("udp node=edge allow m(2) m(*, 2)")
+    assert access.allows(FAR, "m", [2], NODE)
+    assert access.allows(FAR, "m", [2.0, 2], NODE)
+    for params in ([2.0], [2, 2.0], [2, Decimal("2.0")]):
+        assert not access.allows(FAR, "m", params, NODE)
+    denying = control("udp node=edge allow *", "udp node=edge deny m(1)")
+    assert denying.allows(FAR, "m", [2], NODE)
+    assert not denying.allows(FAR, "m", [2.0], NODE)
+
+
 def test_text_for_text_on_nodes() -> None:
     """Where Kamailio wants text, a text is what it is."""
     access = control("udp node=edge allow htable.get(ban_table, 0049*)", "udp node=edge deny htable.get(*, 004912)")
