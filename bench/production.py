@@ -3,8 +3,9 @@ other forms of requests, new connections.
 
 python -m bench.production [--rounds N] [--requests N] [--only TEXT]
 
-All servers are up at once, and measured in turn. The client is the same for all rows: it sends a request on each of its
-connections, then reads all replies. Kamailio is one of the servers where it is installed.
+All servers are up at once, and measured in turn. Kamailio is one of them where it is installed. What wrk can send comes
+from wrk; for the rest there is a client that sends a request on each of its connections, then reads all replies. Each
+row is compared with one of the same client.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from typing import Any
 
 import attrs
 
-from bench.load import WrongReply
+from bench.load import Call, WrongReply, wrk
 from bench.peers import SERVERS, free_port, request, start_kamailio
 from bench.processes import Process
 from jsonrpcs_tx.access.passwords import make_hash
@@ -48,7 +49,9 @@ LATER, AT_ONCE = request("bench.timer"), request("bench.now")
 def http(body: bytes, *headers: str, method: str = "POST", length: bool = True) -> bytes:
     """A request as an HTTP client sends it."""
     size = f"Content-Length: {len(body)}\r\n" if length else ""
-    lines = f"{method} /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{size}{''.join(headers)}\r\n"
+    lines = (
+        f"{method} /RPC HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{size}{''.join(headers)}\r\n"
+    )
     return lines.encode() + body
 
 
@@ -62,6 +65,7 @@ class Case:
     @ivar parts: what is sent for one reply each, or for C{per} replies.
     @ivar base: the name of the row that it is compared with.
     @ivar per: requests in the last of the parts.
+    @ivar own: it is sent by the client of this module, not by wrk.
     @ivar new: each request comes on a new connection; a session of TLS is resumed if it is C{resumed}.
     """
 
@@ -72,6 +76,7 @@ class Case:
     base: str = ""
     per: int = 1
     new: str = ""
+    own: bool = False
 
 
 def cases() -> Iterator[Case]:
@@ -81,18 +86,22 @@ def cases() -> Iterator[Case]:
         yield Case(base, "open", transport, (plain,))
         yield Case(f"{transport}: users", "users", transport, (named,), base)
         yield Case(f"{transport}: users and rules", "rules", transport, (named,), base)
-        if transport == "https":
-            yield Case(f"{transport}: client certificates and rules", "certificates", transport, (plain,), base)
         ordinary = f"{transport}: a command that answers at once"
         yield Case(ordinary, "open", transport, (http(AT_ONCE),))
         yield Case(f"{transport}: one that awaits deferLater(0)", "open", transport, (http(LATER),), ordinary)
         chunked = http(CHUNKED, "Transfer-Encoding: chunked\r\n", length=False)
         yield Case(f"{transport}: chunked", "open", transport, (chunked,), base)
         yield Case(f"{transport}: GET with a body", "open", transport, (http(ECHO, method="GET"),), base)
-        head, _, body = http(ECHO, "Expect: 100-continue\r\n").partition(b"\r\n\r\n")
-        yield Case(f"{transport}: Expect", "open", transport, (head + b"\r\n\r\n", body), base)
         yield Case(f"{transport}: {PIPELINED} pipelined", "open", transport, (plain * PIPELINED,), base, PIPELINED)
-        yield Case(f"{transport}: Kamailio", "kamailio", transport, (plain,), base)
+        yield Case(f"{transport}: Kamailio", "kamailio", transport, (plain,))
+        yield Case(f"{transport}: open, to Kamailio", "open", transport, (plain,), f"{transport}: Kamailio")
+        base = f"{transport}: open, own client"
+        yield Case(base, "open", transport, (plain,), own=True)
+        if transport == "https":
+            certified = f"{transport}: client certificates and rules"
+            yield Case(certified, "certificates", transport, (plain,), base, own=True)
+        head, _, body = http(ECHO, "Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+        yield Case(f"{transport}: Expect", "open", transport, (head + b"\r\n\r\n", body), base, own=True)
     close = http(ECHO, "Connection: close\r\n")
     yield Case("http: new connections", "open", "http", (close,), new="full")
     yield Case("tcp: new connections", "open", "tcp", (ECHO,), "http: new connections", new="full")
@@ -142,7 +151,16 @@ def servers(directory: Path, kamailio: bool) -> Iterator[dict[str, Server]]:
             home = directory / name
             home.mkdir()
             argv = [
-                *(twistd(), "-n", "--pidfile=pid", "jsonrpcs", "--transport=15", "--debug=0", f"--run-dir={home}"),
+                *(
+                    twistd(),
+                    "-n",
+                    "--pidfile=pid",
+                    "jsonrpcs",
+                    "--transport=15",
+                    "--debug=0",
+                    "--http-timeout=600",
+                    f"--run-dir={home}",
+                ),
                 *(f"--dgram-socket={home}/s", f"--fifo-name={home}/f", f"--tls-certificate={pem}"),
                 *(f"--{kind}-listen=tcp:{ports[kind]}:interface=127.0.0.1" for kind in ("http", "https")),
                 *(f"--tcp-socket=tcp:127.0.0.1:{ports['tcp']}", "--commands=bench.commands", *arguments),
@@ -202,7 +220,7 @@ def _check(case: Case, reply: bytes, count: int = 1) -> None:
 def stay(case: Case, server: Server, requests: int) -> Callable[[], int]:
     """Open connections that stay, make the first calls on them, and return what sends that many requests."""
     connections = [_connect(server, case.transport) for _ in range(CONNECTIONS)]
-    sizes = []
+    sizes: list[int] = []
     for connection in connections:
         sizes = []
         for part in case.parts:
@@ -224,6 +242,18 @@ def stay(case: Case, server: Server, requests: int) -> Callable[[], int]:
         return done
 
     return run
+
+
+def with_wrk(case: Case, server: Server) -> Callable[[], int]:
+    """What has wrk send the request of a case for a second."""
+    with _connect(server, case.transport) as connection:
+        first = case.parts[0]
+        connection.sendall(first[: len(first) // case.per])
+        reply = _read(connection, 0)
+    _check(case, reply)
+    host, port = server.addresses[case.transport]
+    call = Call(b"", reply.partition(b"\r\n\r\n")[2])
+    return lambda: wrk(f"{case.transport}://{host}:{port}/RPC", call, 1, first).requests
 
 
 def come_and_go(case: Case, server: Server, requests: int) -> Callable[[], int]:
@@ -252,6 +282,13 @@ def come_and_go(case: Case, server: Server, requests: int) -> Callable[[], int]:
     return run
 
 
+def sender(case: Case, server: Server, requests: int) -> Callable[[], int]:
+    """What sends one run of the requests of a case, and returns how many there were."""
+    if case.new:
+        return come_and_go(case, server, requests)
+    return stay(case, server, requests) if case.own else with_wrk(case, server)
+
+
 def timer() -> float:
     """The CPU seconds that a timer of no delay takes a bare reactor."""
     done = subprocess.run([sys.executable, SERVERS / "timers.py"], capture_output=True, text=True, check=True)
@@ -262,7 +299,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.production", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=6400, help="of each case in each round")
-    parser.add_argument("--only", default="", help="cases with this text in their names, and what they are compared with")
+    parser.add_argument(
+        "--only", default="", help="cases with this text in their names, and what they are compared with"
+    )
     options = parser.parse_args()
     kamailio = shutil.which("kamailio") is not None
     with tempfile.TemporaryDirectory(prefix="bench") as name, servers(Path(name), kamailio) as up:
@@ -270,7 +309,7 @@ def main() -> None:
         wanted = [case for case in chosen if options.only in case.name]
         bases = {case.base for case in wanted}
         wanted = [case for case in chosen if case in wanted or case.name in bases]
-        runs = [(come_and_go if case.new else stay)(case, up[case.server], options.requests) for case in wanted]
+        runs = [sender(case, up[case.server], options.requests) for case in wanted]
         results: dict[str, list[float]] = {case.name: [] for case in wanted}
         timers = []
         for _ in range(options.rounds):

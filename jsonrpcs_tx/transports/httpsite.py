@@ -19,6 +19,7 @@ from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
+from jsonrpcs_tx.transports.readgroup import Turns
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 
 _log = make_logger(__name__)
@@ -31,8 +32,9 @@ MAX_DISCARDED: Final = 16
 
 
 class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+    """Decides by the path who answers. The direct path asks only L{is_jsonrpc}, and leaves other paths to this.
 
+    @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
     """
 
@@ -45,8 +47,12 @@ class _Root(resource.Resource):
         self._health_path = health_path
         self._health = health
 
+    def is_jsonrpc(self, path: bytes) -> bool:
+        """Whether a request with a body, for a path without its query, is one for the JSON-RPC resource."""
+        return path.startswith(self._prefix)
+
     def render(self, request: "_Request") -> int:
-        is_below = request.path.startswith(self._prefix)
+        is_below = self.is_jsonrpc(request.path)
         if request.path == self._health_path and (not is_below or self._health.answers(request)):
             return self._health.render(request)
         if is_below:
@@ -325,8 +331,9 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param health: answers those for the health.
     @param scheme: C{http} or C{https}.
-    @ivar prefix: what the path of a request must start with.
+    @ivar is_jsonrpc: see L{_Root.is_jsonrpc}.
     @ivar connections: the open ones.
+    @ivar turns: those in which they are read.
     """
 
     noisy = False
@@ -342,12 +349,13 @@ class JsonRpcSite(server.Site):
         scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme
-        self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
-        root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
+        root = _Root(settings.http_path.encode(), jsonrpc, settings.health.encode(), health)
+        self.is_jsonrpc: Callable[[bytes], bool] = root.is_jsonrpc
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
+        self.turns: Turns = Turns()
 
     @property
     def max_body(self) -> int:
