@@ -36,7 +36,7 @@ from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.safefiles import check_links
 from jsonrpcs_tx.service import JsonRpcService
-from jsonrpcs_tx.state.memory import give_back_large_blocks
+from jsonrpcs_tx.state.memory import give_back_large_blocks, loading
 from twisted import __version__ as twisted_version
 
 _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
@@ -404,7 +404,8 @@ def makeService(options: Options) -> IService:
     give_back_large_blocks()
     try:
         check_twistd_files(options, FIRST)
-        server = make_server(options, FIRST)
+        with loading():
+            server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
         observer = None if options.log is None else _open_log(options.log, server)

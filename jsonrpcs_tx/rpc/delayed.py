@@ -153,13 +153,13 @@ class _Deadlines:
     """The deadlines of all commands in progress that have the same time limit, with one timer for the next one.
 
     @param seconds: the time limit.
-    @param all: those of all time limits, in which this one is as long as it is needed.
+    @param others: those of all time limits, in which this one is as long as it is needed.
     """
 
-    def __init__(self, clock: IReactorTime, seconds: float, all: dict[float, "_Deadlines"]) -> None:
+    def __init__(self, clock: IReactorTime, seconds: float, others: dict[float, "_Deadlines"]) -> None:
         self._clock = clock
         self._seconds = seconds
-        self._all = all
+        self._others = others
         self._runs: dict[_Run, float] = {}  # by deadline, the next one first
         self._timer: IDelayedCall | None = None
 
@@ -173,7 +173,7 @@ class _Deadlines:
         """End the time of a command."""
         del self._runs[run]
         if not self._runs:
-            del self._all[self._seconds]
+            del self._others[self._seconds]
             if self._timer is not None:
                 self._timer.cancel()
 
