@@ -245,7 +245,7 @@ def stay(case: Case, server: Server, requests: int) -> Callable[[], int]:
 
 
 def with_wrk(case: Case, server: Server) -> Callable[[], int]:
-    """What has wrk send the request of a case for a second."""
+    """What has wrk send the request of a case for two seconds."""
     with _connect(server, case.transport) as connection:
         first = case.parts[0]
         connection.sendall(first[: len(first) // case.per])
@@ -253,7 +253,7 @@ def with_wrk(case: Case, server: Server) -> Callable[[], int]:
     _check(case, reply)
     host, port = server.addresses[case.transport]
     call = Call(b"", reply.partition(b"\r\n\r\n")[2])
-    return lambda: wrk(f"{case.transport}://{host}:{port}/RPC", call, 1, first).requests
+    return lambda: wrk(f"{case.transport}://{host}:{port}/RPC", call, 2, first).requests
 
 
 def come_and_go(case: Case, server: Server, requests: int) -> Callable[[], int]:
