@@ -28,7 +28,7 @@ UNUSUAL: Final = -2
 """Stands for the size of the body where the head is not ordinary."""
 
 
-@attrs.frozen
+@attrs.define
 class KnownHead:
     """What is known of a head.
 
@@ -36,12 +36,14 @@ class KnownHead:
     @ivar expects: see L{Head}.
     @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
     @ivar user: the name, as rules have it.
+    @ivar counted: the turn in which the password was last found to count, see L{Turns}.
     """
 
     size: int
     expects: bool = False
     verified: Verified | None = None
     user: str | None = None
+    counted: float = 0.0
 
 
 _UNUSUAL: Final = KnownHead(UNUSUAL)
@@ -90,10 +92,13 @@ class UsersHeads:
         if known is None or known.verified is None:
             return known
         turn = self._turns.end
-        if turn != self._looked or monotonic() >= turn:
+        if known.counted == turn and monotonic() < turn:
+            return known
+        if self._looked != turn or monotonic() >= turn:
             self._users.look()
             self._looked = turn
         if known.verified.counts():
+            known.counted = turn
             return known
         del self._heads[digest]
         return None
