@@ -14,20 +14,20 @@ from typing import Any
 
 import attrs
 
-from bench import growth, load, workers
+from bench import growth, load, safeguards, workers
 from bench.load import Call, Run
 from bench.peers import KINDS, OURS, Kind, Target, all_up
 from tests.support import call, http_call
 
 COUNTS = {"unix": 20_000, "udp4": 20_000, "fifo": 10_000}
-"""Requests of one run; of the replies of 50 kB a tenth."""
+"""Requests of one run; for replies of 50 kB, a tenth of that."""
 
 HTTP_SECONDS = 1
 
 
 @attrs.frozen
 class Row:
-    """What was measured of a kind of call to one transport of one server, times in seconds."""
+    """The measurements of one kind of call over one transport of one server; times in seconds."""
 
     kind: str
     transport: str
@@ -129,9 +129,7 @@ def main() -> None:
     parser.add_argument("--transport", help="one transport: unix, udp4, fifo, http or https")
     parser.add_argument("--output", type=Path, help="file for the figures, in JSON")
     parser.add_argument("--plot", type=Path, help="file for a plot, SVG or PNG (needs matplotlib)")
-    parser.add_argument(
-        "--no-growth", action="store_true", help="leave out how the server does with more of everything"
-    )
+    parser.add_argument("--no-growth", action="store_true", help="leave out how the server scales")
     options = parser.parse_args()
     kinds = [kind for kind in KINDS if options.only in (None, kind.name)]
     with tempfile.TemporaryDirectory(prefix="bench") as name:
@@ -146,6 +144,9 @@ def main() -> None:
             grown = growth.measure(directory)
             print("\n" + growth.table(grown))
             figures["growth"] = [attrs.asdict(step) for step in grown]
+            costs = safeguards.measure(directory)
+            print("\n" + safeguards.table(costs))
+            figures["safeguards"] = [attrs.asdict(cost) for cost in costs]
             rates = workers.measure(directory)
             print("\n" + workers.table(rates))
             figures["workers"] = [attrs.asdict(rate) for rate in rates]

@@ -1,6 +1,6 @@
 """The chaos test: good clients over every transport beside all hostile ones and commands that misbehave.
 
-Every good request must be answered right and soon, the server's memory and descriptors must stay within bounds, and
+Every good request must be answered correctly and soon, the server's memory and descriptors must stay within bounds, and
 when all have left it must be idle. The hostile clients (L{bench.hostile}) run in a process of their own, so that they
 do not delay the good ones, which are threads of this one. C{python -m bench.soak --chaos} runs it for long, the test
 suite for seconds.
@@ -36,21 +36,22 @@ THINK_TIME: Final = 0.05
 """Seconds between a reply and the client's next request."""
 
 SETTLE: Final = 1.0
-"""Seconds in which the good clients are alone, before the hostile ones come: what they take then is the base."""
+"""Seconds for which the good clients run alone, before the hostile ones: this gives the baseline."""
 
 MOST_GROWTH: Final = (2 * MAX_UNREAD + fifo.MAX_BYTES + 3 * waiting.MAX_BYTES) // 1000
-"""kB that the server may take under attack above what it takes with the good clients alone, with its workers: what its
+"""kB that the server and its workers may take under attack above what they take with the good clients alone: what the
 limits allow clients to leave unread over TCP and HTTP, over the FIFO, and at three datagram sockets.
 """
 
 FILL_SECONDS: Final = 20.0
-"""Seconds of an attack after which clients have come to the limits of what they may leave unread."""
+"""Seconds of an attack after which clients have reached the limits of what they may leave unread."""
 
 SAMPLES_PER_SECOND: Final = 2
 
 MOST_DRIFT: Final = 30_000
-"""kB by which it may grow from then on to the end of an attack: not all clients are at their worst at once,
-but what piles up without end is more."""
+"""kB by which it may grow from then to the end of an attack: not all clients are at their worst at once, but an
+unbounded leak would exceed this.
+"""
 
 UPTIME: Final = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
 
@@ -70,7 +71,7 @@ OPTIONS: Final = (
 """The server's options, besides those of every test."""
 
 WORKERS: Final = ("--dgram-workers=2", "--http-users=users")
-"""Further options for the variant with workers, and with passwords, which have HTTP take the general way."""
+"""Further options for the variant with workers and with passwords, which make HTTP take the general way."""
 
 
 @attrs.frozen
@@ -102,16 +103,16 @@ def children(pid: int) -> list[int]:
 
 @attrs.frozen
 class Outcome:
-    """What came of a run.
+    """The outcome of a run.
 
-    @ivar latencies: of the good requests in seconds, by transport.
+    @ivar latencies: of the good requests, in seconds, by transport.
     @ivar lost: what went wrong with good requests.
-    @ivar before: what the server took before anybody came.
+    @ivar before: what the server took before any client came.
     @ivar base: what it took with the good clients only.
     @ivar samples: what it took under attack, L{SAMPLES_PER_SECOND} for each second.
     @ivar left: what it took when all had left.
-    @ivar stirred: requests that it counted in half a second when nobody sent any; -1: it did not answer.
-    @ivar steps: how often each hostile client has attacked.
+    @ivar stirred: requests that it counted in half a second in which nobody sent any; -1: it did not answer.
+    @ivar steps: how many times each hostile client has attacked.
     """
 
     latencies: dict[str, list[float]]
@@ -124,31 +125,31 @@ class Outcome:
     steps: dict[str, int]
 
     def percentile(self, percent: float, *transports: str) -> float:
-        """The latency in seconds that so many percent of the requests do not exceed.
+        """The latency in seconds that this percentage of the requests does not exceed.
 
-        @param transports: whose requests count; none: those of all.
+        @param transports: the transports whose requests count; default: all.
         """
         found = sorted(itertools.chain(*(self.latencies[name] for name in transports or self.latencies))) or [math.inf]
         return found[min(len(found) - 1, int(len(found) * percent / 100))]
 
     @property
     def growth(self) -> int:
-        """kB that the server took under attack above what it took before, at the most."""
+        """The most kB that the server took under attack above what it took before."""
         return max(sample.memory for sample in self.samples) - self.base.memory
 
     @property
     def drift(self) -> int:
         """kB by which its memory in the last quarter of the attack exceeds that in the first quarter after
-        L{FILL_SECONDS}, at the most: what piles up. An attack that is hardly longer than that shows none.
+        L{FILL_SECONDS}: what accumulates. An attack that is hardly longer than that shows none.
         """
         samples = self.samples[int(FILL_SECONDS * SAMPLES_PER_SECOND) :]
         quarter = len(samples) // 4
         return max(s.memory for s in samples[-quarter:]) - max(s.memory for s in samples[:quarter]) if quarter else 0
 
     def problems(self, most_latency: float) -> list[str]:
-        """What is not as it must be.
+        """The requirements that were not met.
 
-        @param most_latency: seconds that 99 of 100 requests may take at the most.
+        @param most_latency: the most seconds that 99 of 100 requests may take.
         """
         found = list(self.lost)
         idle = [name for name, latencies in self.latencies.items() if not latencies]
@@ -185,7 +186,7 @@ class Outcome:
 
 
 def good_requests(transport: str, ids: Iterator[int]) -> Iterator[tuple[bytes, bytes]]:
-    """Requests without end, each with its reply."""
+    """An endless series of requests, each with its reply."""
     asynchronous = transport in ("http", "https")
     for id in ids:
         kind = id % (4 if asynchronous else 3)
@@ -235,7 +236,7 @@ class _Good:
 def chaos_server(directory: Path, *options: str) -> Iterator[Server]:
     """A server that is ready to be attacked.
 
-    @param options: further ones of its command line, such as those of L{WORKERS}.
+    @param options: further options of its command line, such as those of L{WORKERS}.
     """
     users = directory / "users"
     pairs = (user.split(":") for user in (USER, HOSTILE_USER))
@@ -261,7 +262,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
     """
     headers = [authorization(user)] if user else []
     pid = server.process.pid
-    server.call("unix", UPTIME)  # its reactor runs, with all descriptors that this takes
+    server.call("unix", UPTIME)  # its reactor runs, with all descriptors that it needs
     before = Usage.of(pid)
     with ExitStack() as stack:
         over = threading.Event()
@@ -270,7 +271,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
             client = make_client(stack, transport, server.addresses[transport], server.reply_dir, *headers)
             ids = itertools.count(number * 1_000_000)
             document, wanted = next(good_requests(transport, ids))
-            if client.ask([document]) != [wanted]:  # a password is hashed now, and known from then on
+            if client.ask([document]) != [wanted]:  # the password is hashed now, and remembered from then on
                 raise Lost(f"{transport}: {document!r}")
             good.append(_Good(transport, client, ids, over))
         time.sleep(SETTLE)
@@ -326,7 +327,7 @@ def _attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
 
 
 def _settle(pid: int, before: Usage) -> Usage:
-    """What the server takes once its descriptors are as before, or after L{PATIENCE} if they do not get there."""
+    """What the server takes once it has as many descriptors as before, or after L{PATIENCE} if that does not happen."""
     deadline = time.monotonic() + PATIENCE
     while (now := Usage.of(pid)).descriptors > before.descriptors and time.monotonic() < deadline:
         time.sleep(0.1)  # nothing tells when a server has seen that its clients have left
@@ -334,7 +335,7 @@ def _settle(pid: int, before: Usage) -> Usage:
 
 
 def _stirred(server: Server, headers: list[str]) -> int:
-    """Requests that the server counts in half a second when nobody sends any, once what was under way has ended."""
+    """Requests that the server counts in half a second when nobody sends any, once those in progress have ended."""
     deadline = time.monotonic() + PATIENCE
     counted = _counted(server, headers)
     while True:

@@ -1,4 +1,4 @@
-"""Clients that hold on to what they have opened: one for each transport, all with the same two methods."""
+"""Clients that keep their sockets and FIFOs open: one for each transport, all with the same two methods."""
 
 import os
 import select
@@ -13,17 +13,17 @@ from tests.support import PATIENCE, call, datagram_client, http_request, is_json
 
 
 class Lost(Exception):
-    """A request was not answered, or not as it must be."""
+    """A request was not answered, or answered incorrectly."""
 
 
 class Client(Protocol):
-    """What every client can do."""
+    """The interface of all clients."""
 
     def carries(self, document: bytes) -> bool:
         """Whether the client's transport can carry a document, and tell its reply from those of others."""
 
     def ask(self, documents: Sequence[bytes]) -> list[bytes]:
-        """Send documents, all before the first reply is read where the transport has that.
+        """Send documents; where the transport allows it, all before the first reply is read.
 
         @return: the replies, in the order of the documents.
         @raise Lost: one is not answered.
@@ -48,7 +48,7 @@ class Datagrams:
 
 
 class Tcp:
-    """A client over plain TCP, which has a connection for each document."""
+    """A client over plain TCP, with a connection for each document."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._address = address
@@ -113,7 +113,7 @@ class Fifo:
         stack.callback(os.close, self._writing)
 
     def carries(self, document: bytes) -> bool:
-        """A name for the reply must fit into it, and its end must be that of the document."""
+        """The document must have room for a reply_name, and must end where its JSON ends."""
         return document.startswith(b'{"jsonrpc"') and document.endswith(b"}")
 
     def ask(self, documents: Sequence[bytes]) -> list[bytes]:
@@ -133,7 +133,7 @@ def make_client(stack: ExitStack, transport: str, address: Any, reply_dir: Path,
     """A client of a server over one of its transports.
 
     @param stack: closes what the client opens.
-    @param address: that the transport listens on.
+    @param address: the address that the transport listens on.
     @param reply_dir: the directory of reply FIFOs.
     @param headers: further lines of the head of HTTP requests.
     """

@@ -64,7 +64,7 @@ def ways(kamailio: Kamailio, control: str, directory: Path) -> list[Way]:
 
     @param control: path of the socket that kamcmd talks to.
     """
-    # As an installed package has them, and the standard library too: modules that are compiled already.
+    # Modules are compiled in advance, as those of an installed package and of the standard library are.
     compiled = {**plain_environment(), "PYTHONPYCACHEPREFIX": str(directory / "compiled")}
     compiled.pop("PYTHONDONTWRITEBYTECODE", None)
     bare = directory / "bare.py"

@@ -18,7 +18,7 @@ def psx() -> list[dict[str, object]]:
 
 @command("bench.spin", stateless=True)
 def spin(seconds: float) -> str:
-    """Takes so much CPU time."""
+    """Takes a given CPU time."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass

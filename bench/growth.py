@@ -24,7 +24,7 @@ ROUNDS = 2
 
 @attrs.frozen
 class Step:
-    """What one size of a thing costs.
+    """What one step costs: a size of one thing.
 
     @ivar cpu: of a request, in seconds.
     @ivar started: seconds from the start of the process to its first reply.
@@ -39,7 +39,7 @@ class Step:
 
 
 def measure(directory: Path) -> list[Step]:
-    """Measure every size of everything, each with a server of its own."""
+    """Measure every step, each with a server of its own."""
     steps = [_commands(directory, count) for count in COMMANDS]
     steps += [_destinations(directory, count) for count in DESTINATIONS]
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

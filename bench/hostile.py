@@ -1,7 +1,7 @@
-"""Hostile clients for the chaos test: each a generator that attacks, and yields the seconds until it goes on.
+"""Hostile clients for the chaos test: each is a generator that attacks, and yields the seconds until its next step.
 
-A client gets a L{Target} and an C{ExitStack} that closes what it holds open; one that ends or fails with an OSError
-starts again. To add one, write such a function under C{@hostile}. C{python -m bench.hostile} reads the target from its
+A client gets a L{Target} and an C{ExitStack} that closes what it holds open; one that ends or fails with an OSError is
+started again. To add one, write such a function under C{@hostile}. C{python -m bench.hostile} reads the target from its
 standard input as JSON, runs them all, each in a thread, and ends when the target's time is over.
 """
 
@@ -35,13 +35,15 @@ PATIENCE: Final = 0.5
 """Seconds that a hostile client waits for the server before it does something else."""
 
 STOP_TIME: Final = 3.0
-"""Seconds that all of them may take to stop."""
+"""Seconds that all of them together may take to stop."""
 
 STRANGER: Final = "127.0.0.2"
 """Address of clients that are outside C{http_allow}."""
 
 ATTACKER: Final = "127.0.0.3"
-"""Address of all the others, who may call: what an address is allowed, the good clients must not miss."""
+"""Address of all the others, who may call: it is not that of the good clients, who would share the limits of one
+address.
+"""
 
 DATAGRAMS: Final = ("unix", "udp4", "udp6")
 PAUSE: Final = 0.01
@@ -71,7 +73,7 @@ class Target:
     clients: Sequence[str] = ()
 
     def post(self, document: bytes, *headers: str) -> bytes:
-        """A request over HTTP, by one who may."""
+        """A request over HTTP, from a client that may call."""
         return http_request(document, *([authorization(self.user)] if self.user else []), *headers)
 
 
@@ -81,7 +83,7 @@ HOSTILE: Final[dict[str, Hostile]] = {}
 
 
 def hostile(function: Hostile) -> Hostile:
-    """Have a client take part."""
+    """Register a hostile client."""
     HOSTILE[function.__name__] = function
     return function
 
@@ -102,7 +104,7 @@ def connect(stack: ExitStack, address: Any, source: str = ATTACKER) -> socket.so
 
 
 def datagrams(stack: ExitStack, address: Any, path: str | None = None) -> socket.socket:
-    """A datagram socket; over Unix with a path, a new one unless told otherwise."""
+    """A datagram socket; over Unix with a path, a new path by default."""
     if isinstance(address, str):
         client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         client.bind(path or stack.enter_context(tempfile.TemporaryDirectory()) + "/hostile")
@@ -116,7 +118,7 @@ def datagrams(stack: ExitStack, address: Any, path: str | None = None) -> socket
 
 
 def drain(client: socket.socket) -> None:
-    """Read what is there."""
+    """Discard what has arrived."""
     while select.select([client], [], [], 0)[0] and client.recv(1_000_000):
         pass
 
@@ -126,7 +128,7 @@ def drain(client: socket.socket) -> None:
 
 @hostile
 def forged_source(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Datagrams whose source is the server itself; without the right to make them up, it does nothing."""
+    """Datagrams whose source is the server itself; without the privilege to forge them, it does nothing."""
     try:
         raw = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
     except PermissionError:
@@ -144,7 +146,7 @@ def forged_source(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def reflects(target: Target, stack: ExitStack) -> Iterator[float]:
-    """A peer that sends back whatever it gets, as another server of the kind would with every reply."""
+    """A peer that sends back whatever it gets, as another server of this kind might do with every reply."""
     clients = [datagrams(stack, target.addresses[name]) for name in DATAGRAMS]
     for document in itertools.cycle((b"x", b"[1,2]", b'[{"jsonrpc":"2.0","error":{"code":1,"message":""},"id":1}]')):
         for client in clients:
@@ -202,7 +204,7 @@ def tcp_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def http_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
-    """HTTP clients that send one request after the other and read no reply, over plain TCP and TLS."""
+    """HTTP clients that send one request after another and read no replies, over plain TCP and TLS."""
     document = target.post(request("good.size", 100_000))
     clients = [connect(stack, target.addresses["http"]) for _ in range(10)]
     clients += [stack.enter_context(unverified().wrap_socket(connect(stack, target.addresses["https"])))]
@@ -217,7 +219,7 @@ def http_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def fifo_never_reads(target: Target, stack: ExitStack) -> Iterator[float]:
-    """A client that opens its reply FIFO and reads nothing of 300 kB."""
+    """A client that opens its reply FIFO and reads none of its 300 kB."""
     path = Path(target.reply_dir, f"silent{os.getpid()}")
     os.mkfifo(path)
     stack.callback(path.unlink)
@@ -251,7 +253,7 @@ def batches(target: Target, stack: ExitStack) -> Iterator[float]:
     clients = [datagrams(stack, target.addresses[name]) for name in DATAGRAMS]
     for document in itertools.cycle((echoes, large)):
         for client in clients:
-            with contextlib.suppress(OSError):  # one that is too large for a datagram here
+            with contextlib.suppress(OSError):  # this one is too large for a datagram here
                 client.send(document)
         with contextlib.suppress(TimeoutError), connect(stack, target.addresses["http"]) as client:
             client.sendall(target.post(document))
@@ -263,7 +265,7 @@ def batches(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def sleepers(target: Target, stack: ExitStack) -> Iterator[float]:
-    """A batch that wants every slot of asynchronous commands."""
+    """A batch that asks for every slot of asynchronous commands."""
     document = b"[" + b",".join([request("core.sleep", 3)] * 1000) + b"]"
     for number in itertools.count():
         connect(stack, target.addresses["http"]).sendall(target.post(document))
@@ -274,7 +276,7 @@ def sleepers(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def misbehaves(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Calls every command that misbehaves, over every transport, and leaves those that do not answer at once."""
+    """Calls every command that misbehaves, over every transport, and leaves if it does not answer at once."""
     clients = {name: datagrams(stack, target.addresses[name]) for name in DATAGRAMS}
     for method, name in itertools.cycle(itertools.product(METHODS, (*DATAGRAMS, "fifo", "tcp", "http"))):
         document = request(method)
@@ -296,7 +298,7 @@ def misbehaves(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def stray_brace(target: Target, stack: ExitStack) -> Iterator[float]:
-    """The beginning of a request of a client that died, and others that keep writing."""
+    """The beginning of a request, as of a client that died, while others keep writing."""
     document = with_reply_name(request("core.echo"), "nobody") + b"\n"
     while True:
         # In one piece, so that no other client's request gets in between, which would be lost with it.
@@ -308,7 +310,7 @@ def stray_brace(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def long_reply_names(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Names of reply FIFOs that are as long as a write can be that no other gets into; 1200 different ones."""
+    """Names of reply FIFOs that are as long as an atomic write allows; 1200 different ones."""
     for number in range(1200):
         name = f"{number:06}".ljust(select.PIPE_BUF - 100, "x")
         write_fifo(target.addresses["fifo"], with_reply_name(request("core.echo"), name) + b"\n")
@@ -331,7 +333,7 @@ def odd_reply_names(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def strangers(target: Target, stack: ExitStack) -> Iterator[float]:
-    """More connections than may be open, from an address that may not call."""
+    """More connections than the limit, from an address that may not call."""
     for number in range(450):
         for name in ("http", "https"):
             connect(stack, target.addresses[name], STRANGER)
@@ -368,7 +370,7 @@ def half_open_tls(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def garbage(target: Target, stack: ExitStack) -> Iterator[float]:
-    """What is neither TLS nor HTTP, to both."""
+    """Bytes that are neither TLS nor HTTP, to both."""
     for piece in itertools.cycle(
         (b"\x16\x03\x01\xff\xff" + os.urandom(500), b"\x17\x03\x03\x00\x10" + bytes(16), b"GET\r\n\r\n", bytes(5000))
     ):
@@ -380,7 +382,7 @@ def garbage(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def odd_requests(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Malformed heads: a length of 4300 digits, two of them, none at all, forms that smuggle."""
+    """Malformed heads: a length of 4300 digits, two lengths, no length, request smuggling."""
     for head in itertools.cycle(
         (
             b"Content-Length: " + b"9" * 4300,
@@ -414,7 +416,7 @@ def leaves(target: Target, stack: ExitStack) -> Iterator[float]:
 
 @hostile
 def tries_passwords(target: Target, stack: ExitStack) -> Iterator[float]:
-    """Hundreds of wrong passwords a second, by clients that wait for no answer."""
+    """Hundreds of wrong passwords a second, by clients that do not wait for the answers."""
     if not target.victim:
         yield target.seconds
         return
@@ -427,7 +429,7 @@ def tries_passwords(target: Target, stack: ExitStack) -> Iterator[float]:
 def attack(target: Target) -> Counter[str]:
     """Run the hostile clients until the time is over.
 
-    @return: how many steps each one made, so that nobody takes one for hostile that does nothing.
+    @return: how many steps each one made, so that a client that did nothing is noticed.
     """
     steps: Counter[str] = Counter()
     over = threading.Event()
@@ -454,7 +456,7 @@ def attack(target: Target) -> Counter[str]:
 
 
 def main() -> None:
-    # They would run elsewhere: they must not take from the server what CPU time there is.
+    # In reality they run elsewhere: they must not take CPU time from the server.
     os.nice(10)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""Clients that send a fixed count of requests, check every reply, and note how long each took."""
+"""Clients that send a fixed number of requests, check every reply, and record how long each took."""
 
 import contextlib
 import os
@@ -18,13 +18,14 @@ from tests.support import datagram_client, with_reply_name
 
 DATAGRAM_CLIENTS = 8
 OUTSTANDING = 8
-"""Requests that each datagram client has on the way."""
+"""Requests that each datagram client has in flight."""
 LARGE = 10_000
-"""Bytes of a document above which few are on the way."""
+"""Bytes of a document above which few requests are in flight."""
 FIFO_CLIENTS = 32
 MAX_REPLY = 100_000
-"""Bytes that are read at once. For much more the C library would ask the system for memory each time, which makes the
-client so slow that the server has to wait for it."""
+"""Bytes that are read at once. For much more, the C library would ask the system for memory each time, and the client
+would be so slow that the server had to wait for it.
+"""
 HTTP_CONNECTIONS = 32
 PATIENCE = 10
 """Seconds without a reply after which a run is given up."""
@@ -47,7 +48,7 @@ class Run:
 
 
 class WrongReply(Exception):
-    """A server answered what it should not."""
+    """A server gave a wrong reply."""
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ def _run(latencies: list[float], seconds: float) -> Run:
 
 
 def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
-    """Send over UDP, or to a Unix datagram socket. Large documents are few at a time, for the queues' sake."""
+    """Send over UDP, or to a Unix datagram socket. Large documents are sent few at a time, for the queues' sake."""
     large = len(call.document) > LARGE
     clients_wanted, outstanding = (2, 1) if large else (DATAGRAM_CLIENTS, OUTSTANDING)
     latencies: list[float] = []
@@ -86,7 +87,7 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
         waiting: dict[int, deque[float]] = {client.fileno(): deque() for client in clients}
         sockets = {client.fileno(): client for client in clients}
         for fd, client in sockets.items():
-            client.settimeout(None)  # a call that waits by itself asks the system twice
+            client.settimeout(None)  # a call with a time-out makes two system calls
             poll.register(fd, select.EPOLLIN)
         left = count
         started = time.perf_counter()

@@ -28,7 +28,7 @@ def _make(number: int) -> Any:
 
 
 class Pick:
-    """What a program does that has a destination picked for each of its calls."""
+    """What a program does to pick a destination for each of its calls."""
 
     def __init__(self, service: Any) -> None:
         self._destinations = service.destinations

@@ -31,12 +31,12 @@ def request(method: str, *params: Any) -> bytes:
 
 @attrs.frozen
 class Kind:
-    """A kind of call, and how its first reply is known to be right; later ones must be the same.
+    """A kind of call, and how its first reply is checked; later ones must be the same.
 
     @ivar document: the request for a server.
     @ivar right: whether a decoded reply is right.
     @ivar peers: those that can answer it; None: all.
-    @ivar transports: those that it goes over; None: all.
+    @ivar transports: those over which it is sent; None: all.
     """
 
     name: str
@@ -59,7 +59,7 @@ KINDS = (
         lambda peer: request("core.prints", LARGE),
         lambda reply: reply["result"] == [LARGE],
         (OURS, KAMAILIO),
-        ("unix", "udp4", "http", "https"),  # Kamailio takes 8 kB over its FIFO
+        ("unix", "udp4", "http", "https"),  # Kamailio accepts 8 kB over its FIFO
     ),
     Kind("error", lambda peer: request("no.such"), lambda reply: reply["error"]["code"] == 500, (OURS, KAMAILIO)),
     Kind(
@@ -152,7 +152,7 @@ def start_kamailio(directory: Path, pem: Path) -> list[Target]:
             "debug=-1",
             "log_stderror=yes",
             "children=2",
-            "tcp_children=1",  # with more it dies of TLS
+            "tcp_children=1",  # with more it dies in TLS
             "enable_tls=yes",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
@@ -201,7 +201,7 @@ def start_twisted(directory: Path, pem: Path) -> list[Target]:
 
 
 def start_socket_loops(directory: Path) -> list[Target]:
-    """The floor: what receiving and sending cost in Python."""
+    """The lower bound: what receiving and sending cost in Python."""
     targets = []
     for transport, address in (("unix", str(directory / "loop.sock")), ("udp4", ("127.0.0.1", free_port()))):
         argument = address if isinstance(address, str) else str(address[1])
@@ -228,7 +228,7 @@ def start_python_peers(directory: Path) -> list[Target]:
 
 @contextlib.contextmanager
 def all_up(directory: Path) -> Iterator[list[Target]]:
-    """All servers at once; a peer that is not installed is left out, and said so."""
+    """All servers at once; a peer that is not installed is left out, with a message."""
     targets = start_ours(directory)
     pem = directory / "tls.pem"
     try:

@@ -15,7 +15,7 @@ class Process:
     """A server in a process group of its own.
 
     @param argv: its command line.
-    @param directory: where it runs, and its output goes, to C{NAME.log}.
+    @param directory: where it runs, and writes its output to C{NAME.log}.
     @param ready: tells whether it answers.
     """
 
@@ -43,7 +43,7 @@ class Process:
         while not ready():
             if self._popen.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{self.name} did not start:\n{self._log.read_text()[-2000:]}")
-            time.sleep(0.02)  # the peers say in no common way when they are ready
+            time.sleep(0.02)  # the peers have no common way to say that they are ready
 
     def stop(self) -> None:
         """End it and all that it has started."""
@@ -80,7 +80,7 @@ class Process:
         return total / 1e9
 
     def memory(self) -> int:
-        """Bytes in memory that no other process shares, and a fair part of what is shared."""
+        """Bytes of memory that it does not share, and its proportional share of the rest (PSS)."""
         total = 0
         for pid in self.pids():
             for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

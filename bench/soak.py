@@ -1,11 +1,11 @@
-"""A long run: requests over all transports mixed, some of them hostile, with an eye on memory and file descriptors.
+"""A long run: mixed requests over all transports, some of them hostile, while memory and file descriptors are watched.
 
 python -m bench.soak [--requests N] [--kamailio]
 python -m bench.soak --chaos [--seconds N] [--only CLIENT]...
 
-Every good request must be answered right, every hostile one with one error. With C{--kamailio} the real one gets the
-same over its Unix socket, and it is told how far it comes. With C{--chaos} good clients work beside all hostile ones of
-L{bench.hostile}, with one process and then with workers and passwords; see L{bench.chaos}.
+Every good request must be answered correctly, every hostile one with one error. With C{--kamailio} the real one gets
+the same over its Unix socket, and the result says how far it gets. With C{--chaos} good clients work beside all hostile
+ones of L{bench.hostile}, with one process and then with workers and passwords; see L{bench.chaos}.
 """
 
 import argparse
@@ -75,18 +75,18 @@ BROKEN_CONNECTIONS = (
 """What clients send that go away again, without waiting for an answer."""
 
 CLIENTS = {"unix": 4, "udp4": 4, "udp6": 4, "http": 2, "https": 2, "fifo": 1}
-"""How many clients each transport has. TCP, with its connection for each request, has its turn now and then."""
+"""How many clients each transport has. TCP, with a connection for each request, takes part now and then."""
 
 OUTSTANDING = 8
-"""Requests that a client has on the way."""
+"""Requests that a client has in flight."""
 
 UPTIME = b'{"jsonrpc":"2.0","method":"core.uptime","id":1}'
 
 MOST_LATENCY = 0.05
-"""Seconds that 99 of 100 good requests may take at the most beside hostile clients."""
+"""The most seconds that 99 of 100 good requests may take beside hostile clients."""
 
 ENOUGH = 10_000
-"""Requests that Kamailio gets at the most."""
+"""The most requests that Kamailio gets."""
 
 HOSTILE_PART = 10
 """One in so many requests is hostile."""
@@ -113,7 +113,7 @@ class Sample:
 
 
 def documents() -> Iterator[tuple[bytes, bytes]]:
-    """Requests without end, each with how its reply ends; of a hostile one, what is in it."""
+    """An endless series of requests, each with the end of its reply; for a hostile one, with a part of it."""
     hostile = itertools.cycle(HOSTILE)
     for id in itertools.count(1):
         if id % HOSTILE_PART == 0:
@@ -124,7 +124,7 @@ def documents() -> Iterator[tuple[bytes, bytes]]:
 
 
 def check(sent: list[tuple[bytes, bytes]], replies: list[bytes]) -> None:
-    """@raise Lost: a reply is not what its request must have."""
+    """@raise Lost: a reply is not the one that its request must get."""
     for (document, end), reply in zip(sent, replies, strict=True):
         wanted = reply.endswith(end) and (b'"result":' in reply or b"htable.delete" in document)
         if not (wanted or (end == b'"error":' and end in reply)):
@@ -133,7 +133,7 @@ def check(sent: list[tuple[bytes, bytes]], replies: list[bytes]) -> None:
 
 def exchange(client: Client, sent: list[tuple[bytes, bytes]]) -> int:
     """@return: how many requests were sent and answered: those that the client can carry.
-    @raise Lost: a reply is not what its request must have.
+    @raise Lost: a reply is not the one that its request must get.
     """
     sent = [one for one in sent if client.carries(one[0])]
     check(sent, client.ask([document for document, _ in sent]))
@@ -147,11 +147,11 @@ def break_connection(address: tuple[str, int], number: int) -> None:
 
 
 def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[Counter[str], list[Sample]]:
-    """Send so many requests.
+    """Send a number of requests.
 
     @param report: called with each sample, of which there are some twenty.
     @return: how many went over each transport, and the samples.
-    @raise Lost: a request was not answered as it must be.
+    @raise Lost: a request was not answered correctly.
     """
     counts: Counter[str] = Counter()
     samples: list[Sample] = []
@@ -173,7 +173,7 @@ def soak(server: Server, total: int, report: Callable[[Sample], None]) -> tuple[
                 for client in several:
                     counts[name] += exchange(client, list(itertools.islice(source, OUTSTANDING)))
             if number % 10 == 0:
-                document, end = next(one for one in source if one[0])  # nothing is no document over TCP
+                document, end = next(one for one in source if one[0])  # nothing is not a document over TCP
                 check([(document, end)], [server.call("tcp", document)])
                 counts["tcp"] += 1
                 break_connection(addresses["http" if number % 20 else "https"], number // 10)
@@ -195,10 +195,10 @@ def soak_kamailio(directory: Path) -> str:
 
 
 def run_chaos(directory: Path, seconds: float, hostile: Sequence[str]) -> list[str]:
-    """Attack a server in each of its variants, and print what comes of it.
+    """Attack a server in each of its variants, and print the outcome.
 
     @param hostile: names of the hostile clients that take part; empty: all.
-    @return: what is not as it must be.
+    @return: the requirements that were not met.
     """
     wrong = []
     for name, options, user in (("one process", (), ""), ("workers and passwords", WORKERS, USER)):
@@ -212,7 +212,7 @@ def run_chaos(directory: Path, seconds: float, hostile: Sequence[str]) -> list[s
 def run_soak(directory: Path, requests: int) -> None:
     """Send so many requests to a server of this kind, and print what it takes.
 
-    @raise Lost: a request was not answered as it must be.
+    @raise Lost: a request was not answered correctly.
     """
     print("requests | resident kB | descriptors\n--- | --- | ---")
     with Server(directory, *Kamailio.OPTIONS) as server:

@@ -1,9 +1,9 @@
-"""Feeds a target with inputs that reach ever more of the code, until one gets a wrong verdict or the time is up.
+"""Feeds a target inputs that reach more and more of the code, until one gets a wrong verdict or the time is up.
 
 python -m fuzz TARGET [--seconds N]
 
 It starts from tests/corpus/TARGET and inserts the words of fuzz/dictionaries/TARGET. Inputs that reach new code go to
-run/fuzz/TARGET, where the next run starts from as well. An input that gets a wrong verdict goes to
+run/fuzz/TARGET, from which the next run starts as well. An input that gets a wrong verdict goes to
 run/fuzz/TARGET-crash-*, and ends the run with a traceback. It needs atheris.
 """
 
@@ -22,7 +22,7 @@ MAX_LENGTH = 4096
 """Bytes of an input. Longer ones are slower, and show little more."""
 
 PATIENCE = 10
-"""Seconds after which one input counts as hanging."""
+"""Seconds after which an input counts as hanging."""
 
 
 def main() -> None:

@@ -9,17 +9,17 @@ from typing import Any, Final
 Target = Callable[[bytes], None]
 
 CUT: Final = b"\xfe"
-"""Where an input for a stream has this byte, which UTF-8 never has, the stream is cut; it is not part of it."""
+"""An input for a stream is cut at this byte, which never occurs in UTF-8; the byte is not part of the stream."""
 
 
 @cache
 def _scratch_file() -> Any:
-    """A file of this process, which goes when it ends; where that can be, in memory."""
+    """A file of this process, which is removed when it ends; in memory if possible."""
     return tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None, prefix="fuzz")
 
 
 def scratch(content: bytes) -> str:
-    """The path of a file with a content, the same one each time."""
+    """The path of a file with this content; the path is the same each time."""
     path: str = _scratch_file().name
     with open(path, "wb") as file:
         file.write(content)

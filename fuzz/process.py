@@ -1,4 +1,4 @@
-"""The target that is a server as a whole: hostile bytes on any transport must not keep it from answering."""
+"""The target that is a whole server: hostile bytes on any transport must not keep it from answering."""
 
 import atexit
 import contextlib
@@ -21,10 +21,10 @@ from tests.support import ECHO, ECHO_REPLY, TRANSPORTS, Server, datagram_client,
 from tests.support.httpmemory import Commands, Connection
 
 MOST_GROWTH: Final = 60_000
-"""kB that the server may take in all above what it took at its first request."""
+"""kB that the server may take in total above what it took at its first request."""
 
 MAX_REQUEST: Final = 65_456
-"""Bytes of a document over the FIFO, as the server has it."""
+"""The largest document over the FIFO, in bytes, as the server is set."""
 
 MAX_PIECES: Final = 20
 PATIENCE: Final = 0.2
@@ -33,13 +33,13 @@ PATIENCE: Final = 0.2
 
 @cache
 def _server() -> tuple[Server, int, subprocess.Popen[bytes]]:
-    """The server, which lives as long as this process; what it took at first in kB; and what ends it."""
+    """The server, which lives as long as this process; the kB that it took at first; and what ends it."""
     directory = Path(tempfile.mkdtemp(prefix="fuzz"))
     running = Server(directory, "--fifo-timeout=200", "--async-timeout=1", "--htable=a=>size=4;")
-    # The fuzzer ends this process in a way that nothing here sees, but for the other end of a pipe.
+    # The fuzzer ends this process in a way that only the other end of a pipe can notice.
     last_will = ["sh", "-c", 'cat; kill "$1"; rm -rf "$2"', "sh", str(running.process.pid), str(directory)]
     will = subprocess.Popen(last_will, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    atexit.register(_end, running, will)  # where this process ends as others do
+    atexit.register(_end, running, will)  # if this process ends in the usual way
     for transport in TRANSPORTS:
         assert running.call(transport, ECHO) == ECHO_REPLY
     return running, _resident(running), will
@@ -56,9 +56,9 @@ def _resident(server: Server) -> int:
 
 
 def server(data: bytes) -> None:
-    """Whatever comes over any transport, a good request behind it is answered over each; memory is bounded.
+    """Whatever comes over any transport, a good request after it is answered over each transport; memory is bounded.
 
-    The first byte says over which transport the pieces go, the others are sent in the pieces in which they are cut.
+    The first byte selects the transport; the rest is sent in the pieces into which it is cut.
     """
     running, at_first, _ = _server()
     transport = TRANSPORTS[data[0] % len(TRANSPORTS)] if data else "unix"
@@ -71,7 +71,7 @@ def server(data: bytes) -> None:
 
 
 def _guide(transport: str, pieces: list[bytes]) -> None:
-    """Have the same code read the bytes in this process, where the fuzzer sees what of it they reach."""
+    """Have the same code read the bytes in this process, where the fuzzer sees which parts of it they reach."""
     if transport in ("http", "https"):
         Connection(DirectSite).feed(*pieces).end()
         return
@@ -95,7 +95,7 @@ def _send(running: Server, transport: str, pieces: list[bytes]) -> None:
         if transport == "fifo":
             for piece in pieces:
                 write_fifo(address, piece[: 16 * os.sysconf("SC_PAGE_SIZE")])
-            write_fifo(address, b"\n")  # a good client cannot do anything about a line that another has begun
+            write_fifo(address, b"\n")  # a good client cannot help a line that another has begun
         elif transport in ("unix", "udp4", "udp6"):
             with datagram_client(address) as client:
                 for piece in pieces:

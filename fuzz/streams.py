@@ -1,4 +1,4 @@
-"""Targets for what is cut on the way: TLS records, and the messages between a worker and the main process."""
+"""Targets for data that is cut in transit: TLS records, and the messages between a worker and the main process."""
 
 import itertools
 import os
@@ -38,10 +38,10 @@ PAUSE: Final = 0x80
 """A byte of the plan with this bit: the client reads nothing until the next piece has arrived."""
 
 MOST_CHUNKS: Final = 200
-"""In how many pieces a stream arrives at the most: more take long, and show little more."""
+"""The most pieces in which a stream arrives: more would take long, and show little more."""
 
 ROOM: Final = 1000
-"""Bytes that a client has not read from which on the server is told to wait."""
+"""Bytes unread by a client from which on the server is told to wait."""
 
 
 @cache
@@ -69,9 +69,9 @@ def _client_context() -> ssl.SSLContext:
 
 
 class _Wire(StringTransport):
-    """A transport in memory that does what a TCP connection does, and whose client need not read.
+    """A transport in memory that acts like a TCP connection, and whose client need not read.
 
-    @ivar read: the client reads. Where it does not, the server's producer pauses as soon as L{ROOM} is taken.
+    @ivar read: whether the client reads. If not, the server's producer pauses as soon as L{ROOM} is taken.
     """
 
     producer: Any
@@ -98,9 +98,9 @@ class _Wire(StringTransport):
 
 
 class TlsConnection(Connection):
-    """A connection in memory over TLS, from the client's end of which everything is seen decrypted.
+    """A connection in memory over TLS; everything that its client's end gets is shown decrypted.
 
-    @param site: L{DirectSite} or L{JsonRpcSite}; the fast one over the fast transport.
+    @param site: L{DirectSite} or L{JsonRpcSite}; the direct one goes over the direct transport.
     """
 
     transport: _Wire
@@ -113,7 +113,7 @@ class TlsConnection(Connection):
         self.transport = _Wire(peerAddress=IPv4Address("TCP", "127.0.0.1", 5))
         self.server: Any = factory.buildProtocol(IPv4Address("TCP", "127.0.0.1", 5))
         self.server.makeConnection(self.transport)
-        # Replies of a kilobyte do what those of 64 do.
+        # Replies of 1 kB have the same effect as those of 64 kB.
         self.server._aggregator.MAX_BUFFER_SIZE = self.server._aggregator._bufferLeft = ROOM
         self.channel = self.server.wrappedProtocol
         self.channel.callLater = self.clock.callLater
@@ -141,7 +141,7 @@ class TlsConnection(Connection):
         return self._outgoing.read()
 
     def arrive(self, *wire: bytes) -> None:
-        """Bytes that arrive at the server as soon as it reads; what it sends meanwhile is taken."""
+        """Bytes that arrive at the server as soon as it reads; what it sends meanwhile is collected."""
         self._arriving.extend(filter(None, wire))
         while self._arriving and self.transport.producerState == "producing" and not self.transport.disconnected:
             self.server.dataReceived(self._arriving.popleft())
@@ -155,10 +155,11 @@ class TlsConnection(Connection):
 
 
 def tls(data: bytes) -> None:
-    """However TLS records are cut, a connection gets what it gets in clear, on the fast and the general way.
+    """However TLS records are cut, a connection gets the same replies as without TLS, on the direct and the general
+    path.
 
-    Asynchronous commands are begun once each, in order, and answered when all has come. Before the first cut stands a
-    plan: the sizes of the pieces in which the bytes arrive, and where the client reads nothing for a while.
+    Asynchronous commands are begun once each, in order, and answered once everything has come. Before the first cut
+    there is a plan: the sizes of the pieces in which the bytes arrive, and where the client reads nothing for a while.
     """
     plan, *pieces = data.split(CUT)
     if not plan or not pieces:
@@ -183,7 +184,7 @@ def tls(data: bytes) -> None:
 
 
 def _chunks(wire: bytes, plan: bytes) -> list[tuple[int, bytes]]:
-    """What is on the wire in pieces, each behind its byte of the plan."""
+    """The bytes on the wire in pieces, each with its byte of the plan."""
     found: list[tuple[int, bytes]] = []
     position = 0
     for size in itertools.cycle(plan):
@@ -233,7 +234,9 @@ class _Main:
 
 
 def _check_peer(peer: Any) -> None:
-    """It is an address that a datagram socket gives: a path, an abstract name, a host with numbers, or none."""
+    """Check that this is an address that a datagram socket gives: a path, an abstract name, a host with numbers, or
+    None.
+    """
     if type(peer) is tuple:
         assert list(map(type, peer)) in ([str, int], [str, int, int, int]), peer
     else:
@@ -241,9 +244,10 @@ def _check_peer(peer: Any) -> None:
 
 
 def link(data: bytes) -> None:
-    """Messages between a worker and the main process arrive whole and in order, and lead back to where they came from.
+    """Messages between a worker and the main process arrive whole and in order, and their replies return to where they
+    came from.
 
-    Any message may be cut, or be none: it is passed over, and raises nothing.
+    Any message may be cut or invalid: it is then skipped, and raises nothing.
     """
     pieces = [piece for piece in data.split(CUT)[:20] if piece]
     _check_line(pieces)
@@ -263,7 +267,7 @@ def _worker(main: _Main) -> Any:
 
 
 def _check_line(pieces: list[bytes]) -> None:
-    """What goes into one end of a line comes out of the other one, unless it is more than a message can be."""
+    """What goes into one end of a line comes out of the other, unless it is larger than a message may be."""
     received: list[bytes] = []
     ended: list[bool] = []
     with ExitStack() as stack:
@@ -284,12 +288,14 @@ def _check_line(pieces: list[bytes]) -> None:
 @cache
 def _dispatcher() -> Dispatcher:
     dispatcher = Dispatcher(Registry(Commands()), Clock())
-    dispatcher.stateless = lambda request, origin: False  # type: ignore[method-assign] # all is passed on
+    dispatcher.stateless = lambda request, origin: False  # type: ignore[method-assign] # everything is passed on
     return dispatcher
 
 
 def _check_passed_on(worker: Any, main: _Main, piece: bytes) -> None:
-    """What a worker passes on is what it got, from peers of any shape; cut or changed it is nobody else's request."""
+    """What a worker passes on is what it got, from peers of any shape; if it is cut or changed, it does not become
+    another client's request.
+    """
     sent: list[bytes] = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         line: Any = SimpleNamespace(send=lambda message, drained=None: sent.append(message), congested=False)

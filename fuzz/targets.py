@@ -34,19 +34,19 @@ from tests.support.framing import LIMIT, REQUEST, counted, documents_of, feed, v
 from tests.support.httpmemory import Commands, Connection
 
 SMALL_LIMIT: Final = 64
-"""Bytes of a document, to see what becomes of longer ones."""
+"""The largest document, in bytes; small, to show what happens to longer ones."""
 
 DEEP: Final = 800
-"""Brackets in a document that may be too deep, which depends on how deep the caller's stack is."""
+"""Brackets in a document that may be nested too deeply, which depends on how deep the caller's stack is."""
 
 LOOK_BACK: Final = 256
 """Bytes that a framer may keep while it looks for the end of a document that is too long."""
 
 
 def envelope(document: bytes) -> None:
-    """A document is read as the standard library's JSON reads it, and answered as its verdict demands.
+    """A document is read as the standard library's JSON module reads it, and answered as that demands.
 
-    There are two decoders. A document that both read means the same to both. What msgspec accepts as a request,
+    There are two decoders. A document that both accept means the same to both. What msgspec accepts as a request,
     simplejson must accept as well. Where msgspec refuses, as it does every request that is not plain (an id of null,
     a number beyond a float), simplejson decides.
     """
@@ -68,20 +68,20 @@ def envelope(document: bytes) -> None:
 
 @cache
 def _dispatchers(dialect: Dialect) -> tuple[Dispatcher, Dispatcher]:
-    """One that answers compactly, and one that lays its replies out."""
+    """One that answers compactly, and one that lays out its replies."""
     registry = Registry(Commands())
     compact, pretty = (Dispatcher(registry, Clock(), dialect=dialect, pretty_format=p) for p in (False, True))
     return compact, pretty
 
 
 def _check_decoders(document: bytes, dialect: Dialect) -> None:
-    """What is decoded is what simplejson alone makes of it."""
+    """The decoded document is the same as with simplejson alone."""
     decoded, examined = Envelope(dialect).read(document), Envelope(dialect)._examine_document(document)
     assert _plain(decoded) == _plain(examined), (decoded, examined)
 
 
 def _plain(decoded: Decoded) -> Any:
-    """What can be compared of what was decoded: a reason only has to be there."""
+    """The comparable part of a decoded document: a reason only has to exist."""
     if isinstance(decoded, list):
         return [_plain(member) for member in decoded]
     if isinstance(decoded, Malformed):
@@ -114,9 +114,9 @@ def _exact(body: bytes) -> Any:
 
 
 def framing(data: bytes) -> None:
-    """However a stream is cut, it has the same documents; on one line they are those that counting brackets finds.
+    """However a stream is cut, it has the same documents; on a single line, they are those found by counting brackets.
 
-    Of two requests on lines of their own the second comes out at once, whatever was before. Memory is bounded.
+    Of two requests on lines of their own, the second comes out at once, whatever came before. Memory is bounded.
     """
     pieces, stream = data.split(CUT), data.replace(CUT, b"")
     whole, parts = Framer(LIMIT), Framer(LIMIT)
@@ -171,7 +171,7 @@ def toml(text: bytes) -> None:
 
 
 def _values_of(given: dict[str, Given] | None) -> dict[str, Any]:
-    """What a file gives; each value has a place in it."""
+    """The values in a file; each has a place in it."""
     assert given is not None  # the first error is raised
     for one in given.values():
         assert all(place.line > 0 for place in one.places)
@@ -235,7 +235,7 @@ def tables(text: bytes) -> None:
 
 
 def http(data: bytes) -> None:
-    """A connection, however cut, gets the same bytes, counts and end on the fast path as from twisted.web's parser.
+    """A connection, however cut, gets the same bytes, counts and end on the direct path as from twisted.web's parser.
 
     Commands that answer later are answered when all has come. Then the client leaves. No failure is logged meanwhile:
     it would be one of the server.
@@ -250,7 +250,7 @@ def http(data: bytes) -> None:
 
 
 def _course(connection: Connection, pieces: list[bytes]) -> list[Any]:
-    """What became of a connection, step by step."""
+    """The state of a connection after each step."""
     course: list[Any] = [connection.feed(*pieces).fate()]
     later = connection.commands.later
     answered = 0

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Final
 
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-"""A FIFO whose reader stands still does not block the server, and a terminal does not become its controlling one."""
+"""A FIFO whose reader is stuck does not block the server, and a terminal does not become its controlling one."""
 
 
 class AppendFile:
-    """An open file. Lines are in it as soon as they are written: nothing is kept in this process. A last line that has
-    no end, as after a crash, gets one first.
+    """An open file. Lines are in it as soon as they are written: nothing is kept in this process. A last line without a
+    line break, as after a crash, gets one first.
 
     @param path: of the file, from now on independent of the working directory.
     @param mode: of the file, if it has to be made; the process's umask is taken off.
@@ -31,7 +31,7 @@ class AppendFile:
     def write(self, lines: bytes) -> None:
         """Append lines, all of them or none: what a full disk has cut off is taken back.
 
-        A pipe does not give back what it has got; there a line that is cut off is ended before the next one.
+        A pipe cannot take back what was written; there, a line that was cut off is ended before the next one.
 
         @param lines: one or more, each with its line break.
         @raise OSError: they are lost; the next ones may be written again.
@@ -76,7 +76,7 @@ class AppendFile:
 
 
 def _is_cut_off(fd: int) -> bool:
-    """Whether the last line of an ordinary file has no end."""
+    """Whether the last line of a regular file lacks its line break."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return False

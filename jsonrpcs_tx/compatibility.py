@@ -15,7 +15,7 @@ class Compatibility:
     @ivar destination_details: C{dispatcher.list} gives places and identifiers, how many probes failed, and overload
         control; there is C{dispatcher.oclist}.
     @ivar flags_without_probing: while no destination is probed (C{ds_ping_interval} 0), the flag 8 (probing) of one
-        that is loaded or added counts for nothing.
+        that is loaded or added is ignored.
     @ivar help_as_record: C{cfg.help} gives a record of description and type; else one text.
     @ivar socket_families: C{core.sockets_list} and C{corex.list_sockets} give the address family of sockets and the
         name of their group, and the latter's members have names in lower case.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -38,7 +39,7 @@ def makeService(
     uid: str | int | None = None,
     gid: str | int | None = None,
 ) -> JsonRpcService:
-    """Make a server. It listens when it is started, by itself or by the application that it is a part of.
+    """Make a server. It listens once it is started, by itself or by the application that it belongs to.
 
     @param settings: all settings.
     @param reactor: the reactor to run in; default: the global one.
@@ -53,13 +54,13 @@ def makeService(
     @param uid: name or number of the user that the process becomes once it has opened what needs root, as with C{twistd
         --uid}: files that the server makes are given to it. None: the process's user stays the same.
     @param gid: its group; None: the user's own.
-    @raise StartError: the file of users, that of rules or the list of destinations cannot be used, or a file not by the
-        user that the process becomes; or there is no such user.
-    @raise SettingError: a module or family that a setting names is not there, has no commands, or has one whose name is
-        taken; or the definition of a table or the directory of stored replies is not allowed.
+    @raise StartError: the file of users, that of rules or the list of destinations cannot be used, or cannot be used by
+        the user that the process becomes; or there is no such user.
+    @raise SettingError: a module or family that a setting names does not exist, has no commands, or has one whose name
+        is taken; or the definition of a table or the directory of stored replies is not allowed.
     @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
-    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
+    return assemble(settings, FIRST, reactor, commands, checker, transports, site_authenticates, uid, gid)
 
 
 def check(
@@ -74,8 +75,8 @@ def check(
 ) -> list[JsonRpcsError]:
     """Look for all that would keep a server from starting, without opening or changing anything.
 
-    All files that the settings name are read, and modules with commands are imported. What only opening tells is not
-    found: that an address is in use, or is not one of this machine.
+    All files that the settings name are read, and modules with commands are imported. What shows only on opening is not
+    found: that an address is in use, or does not belong to this machine.
 
     The parameters are those of L{makeService}.
 
@@ -83,22 +84,22 @@ def check(
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()
-    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
+    assemble(settings, problems, reactor, commands, checker, transports, site_authenticates, uid, gid).check(problems)
     return problems.found
 
 
 def assemble(
     settings: Settings,
-    reactor: Reactor | None,
-    commands: Iterable[object],
-    checker: Checker | None,
     problems: Problems,
+    reactor: Reactor | None = None,
+    commands: Iterable[object] = (),
+    checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
     uid: str | int | None = None,
     gid: str | int | None = None,
 ) -> JsonRpcService:
-    """Make a server, see L{makeService}; where problems are collected, without the parts that cannot be made."""
+    """Make a server, see L{makeService}; if problems are collected, without the parts that cannot be made."""
     chosen: Any = reactor
     if reactor is None:
         from twisted.internet import reactor as installed
@@ -112,7 +113,7 @@ def assemble(
         settings = owned_by(settings, user)
         for problem in obstacles(settings, user):
             problems.note(problem)
-    with rights_of(user):  # files are read as they will be read again
+    with rights_of(user):  # files are read in the way in which they will be read again
         if checker is None and settings.http_users:
             checker = UsersFile(settings.path(settings.http_users), chosen, problems=problems)
         service = JsonRpcService(settings, chosen, checker, problems, site_authenticates, user)
@@ -128,6 +129,7 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
+    _add_gateway(service, problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
@@ -139,8 +141,8 @@ def assemble(
 
 
 def make_stateless(settings: Settings, reactor: Any) -> JsonRpcService:
-    """Make a server for a worker process: without transports, and with only those sources of commands that the settings
-    name and that hold one that is declared free of state. It has no rules yet.
+    """Make a server for a worker process: without transports, and only with those sources of commands named by the
+    settings that have a command declared free of state. It has no rules yet.
     """
     set_debug(settings.debug)
     service = JsonRpcService(attrs.evolve(settings, store_path=""), reactor)  # the main process stores replies
@@ -200,6 +202,24 @@ def _add_tables(service: JsonRpcService) -> None:
     store.setServiceParent(service)
     if path:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
+
+
+def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
+    settings = service.settings
+    if not (settings.node or settings.node_file):
+        return
+    from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
+    from jsonrpcs_tx.gateway.gateway import Gateway
+
+    with rights_of(service.user):  # files are read as they will be read again
+        gateway = Gateway(settings, service.dispatcher, service.reactor, problems)
+    gateway.setServiceParent(service)
+    service.add_family("gateway", GatewayCommands(gateway))
+    service.jsonrpc_dispatch.callees = gateway.at
+    service.health.add("nodes", gateway.problems, fatal=False)
+    service.reloads.add("nodes", gateway.reload)
+    for state in ("up", "down"):
+        service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:

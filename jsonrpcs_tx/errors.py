@@ -1,11 +1,13 @@
 """What the package raises. Each error says what was wrong, where, and what is allowed."""
 
+import re
+
 
 class JsonRpcsError(Exception):
     """The base class of the errors that the package raises.
 
-    @ivar file: the path of the file that the mistake is in; None where it is not known to be in one.
-    @ivar line: the number of the line in that file, from 1 on; None where it is not one line's.
+    @ivar file: the path of the file that the mistake is in; None if it is not known to be in one.
+    @ivar line: the number of the line in that file, counted from 1; None if it is not in a single line.
     """
 
     file: str | None = None
@@ -24,7 +26,7 @@ class StartError(JsonRpcsError):
     @param value: of the setting, or the path or address that it stands for.
     @param reason: what is wrong, in words.
     @param allowed: what is allowed, in words.
-    @param line: the line with the mistake, where the value is the path of a file and the mistake is in a line of it.
+    @param line: the line with the mistake, if the value is the path of a file and the mistake is in one of its lines.
     @param consequence: what follows in a running server, in words.
     """
 
@@ -61,7 +63,7 @@ class SettingError(JsonRpcsError, ValueError):
     @param name: of the setting.
     @param value: as it was given.
     @param allowed: what is allowed, in words.
-    @param meant: what was probably meant; empty: nobody can tell.
+    @param meant: what was probably meant; empty: unknown.
     """
 
     def __init__(self, name: str, value: object, allowed: str, meant: str = "") -> None:
@@ -79,7 +81,7 @@ class SettingError(JsonRpcsError, ValueError):
 class UnknownSetting(SettingError):
     """There is no setting of a name.
 
-    @param meant: the name of the setting that was probably meant; empty: there is none like it.
+    @param meant: the name of the setting that was probably meant; empty: no name is similar.
     """
 
     def __init__(self, name: str, value: object, meant: str = "") -> None:
@@ -97,7 +99,7 @@ class NotAllowed(JsonRpcsError, ValueError):
     @param reason: what is wrong, in words.
     @param allowed: what is allowed, in words.
     @param file: the path of the file that it is in, if that is known.
-    @param line: the line of the file, if it is one line's mistake.
+    @param line: the line of the file, if the mistake is in a single line.
     """
 
     def __init__(self, reason: str, allowed: str, file: str | None = None, line: int | None = None) -> None:
@@ -121,9 +123,14 @@ class ConfigError(NotAllowed):
     """A file of settings cannot be used."""
 
 
+def without_passwords(text: str) -> str:
+    """A text with C{***} in place of the passwords in its URLs."""
+    return re.sub("(//[^/:@]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+
+
 def _shown(value: object) -> str:
     """A value for a message."""
     try:
-        return repr(value)
+        return without_passwords(repr(value))
     except (ValueError, RecursionError):  # an integer of too many digits, deeply nested tables
         return f"a value of type {type(value).__name__} that is too large to be shown"

@@ -1,5 +1,5 @@
-"""What programs hand over of Twisted, in types that every type checker reads: those that do not know zope.interface see
-neither that a C{Clock} provides C{IReactorTime}, nor that a checker provides C{ICredentialsChecker}.
+"""Twisted objects that programs hand over, in types that every type checker can read: those that do not know
+zope.interface see neither that a C{Clock} provides C{IReactorTime}, nor that a checker provides C{ICredentialsChecker}.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,13 @@ class TellsTime(Protocol):
     """What has the methods of C{IReactorTime}: a reactor, or C{twisted.internet.task.Clock}."""
 
     def seconds(self) -> float:
-        """The time in seconds, from any beginning."""
+        """The time in seconds since any fixed point."""
 
     def callLater(self, delay: Any, function: Callable[..., Any], /, *args: Any, **kw: Any) -> Any:
-        """Call a function after some seconds; gives an C{IDelayedCall}."""
+        """Call a function after some seconds; return an C{IDelayedCall}."""
 
     def getDelayedCalls(self) -> Any:
-        """What has not been called yet."""
+        """The calls that are still to come."""
 
 
 class ChecksPasswords(Protocol):

@@ -2,8 +2,8 @@
 
 Every event passes through here, so no call site can forget that; what is in it is shown as L{jsonrpcs_tx.logvalues}
 says. Of each kind of message, L{BURST} warnings and errors are logged at once and L{RATE} a second after that; the next
-one that is logged says how many were held back. First messages about other clients have as much room of their own, so
-that no client hides another.
+one that is logged says how many were held back. The first messages about other clients have the same limits of their
+own, so that no client hides another. What has other limits asks another L{Throttle}.
 
 The level and the counts are those of the whole process, as Twisted's log is.
 """
@@ -24,10 +24,10 @@ LEAST_DEBUG: Final = -5
 MOST_DEBUG: Final = 9
 
 BURST: Final = 10
-"""Warnings and errors of one kind that are logged at once."""
+"""Warnings and errors of one kind that are logged in a burst."""
 
 RATE: Final = 1.0
-"""Warnings and errors of one kind that are logged in a second, in the long run."""
+"""Warnings and errors of one kind that are logged per second, in the long run."""
 
 MAX_KINDS: Final = 1000
 """Kinds of messages that are counted. There are only as many as call sites, commands and transports produce."""
@@ -82,7 +82,7 @@ def is_logged(level: Any) -> bool:
 
 
 def lost() -> int:
-    """How many lines could not be written, as where the disk is full; only what L{jsonrpcs_tx.logs} writes counts."""
+    """How many lines could not be written, for example on a full disk; counts only what L{jsonrpcs_tx.logs} writes."""
     return _lost
 
 
@@ -106,14 +106,25 @@ class Throttle:
     does not hide the first message about another.
 
     @param seconds: tells the time.
-    @param burst: messages of one kind that are logged at once.
-    @param rate: messages of one kind that are logged in a second, in the long run.
+    @param burst: messages of one kind that are logged in a burst.
+    @param rate: messages of one kind that are logged per second, in the long run.
+    @param most: kinds that are remembered; the oldest is forgotten first.
+    @param of_all: limits the messages of all kinds together; None: nothing does.
     @ivar held_back: messages of all kinds that were not logged.
     """
 
-    def __init__(self, seconds: Callable[[], float], burst: float = BURST, rate: float = RATE) -> None:
-        self._buckets = TokenBuckets(burst, rate, seconds, MAX_KINDS)
-        self._buckets_of_new_sources = TokenBuckets(burst, rate, seconds, MAX_KINDS)
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        burst: float = BURST,
+        rate: float = RATE,
+        most: int = MAX_KINDS,
+        of_all: TokenBuckets | None = None,
+    ) -> None:
+        self._buckets = TokenBuckets(burst, rate, seconds, most)
+        self._buckets_of_new_sources = TokenBuckets(burst, rate, seconds, most)
+        self._of_all = of_all
+        self._most = most
         self._kinds: dict[Hashable, _Kind] = {}
         self.held_back: int = 0
 
@@ -126,13 +137,15 @@ class Throttle:
         """
         kind = self._kinds.get(key)
         if kind is None:
-            if len(self._kinds) >= MAX_KINDS:
-                self._kinds.clear()
+            if len(self._kinds) >= self._most:
+                del self._kinds[next(iter(self._kinds))]
             kind = self._kinds[key] = _Kind()
         is_new = source is not None and source not in kind.sources
         for buckets in (self._buckets, self._buckets_of_new_sources) if is_new else (self._buckets,):
-            if not buckets.wait(key):
+            if not buckets.wait(key) and (self._of_all is None or not self._of_all.wait(None)):
                 buckets.take(key)
+                if self._of_all is not None:
+                    self._of_all.take(None)
                 if is_new:
                     kind.remember(source)
                 held_back, kind.held_back = kind.held_back, 0
@@ -177,20 +190,20 @@ class _Logger(Logger):
         """Log an event.
 
         @param level: one of C{LogLevel}.
-        @param values: for the format; those named C{log_...} are for observers and are not changed. With a false
-            C{log_throttled} the event is never held back, for example because it was throttled before. Observers find
-            the values by their names in C{log_fields}, those that say whom the event is about as L{party} has them.
+        @param values: for the format; those named C{log_...} are for observers and are not changed. An event that
+            another L{Throttle} has let through has what that returned as C{log_held_back}. Observers find the values by
+            their names in C{log_fields}, those that say whom the event is about as L{party} has them.
         """
         if level < _least:
             return
         about: dict[str, Party] = {name: party(values[name]) for name in _PARTIES if name in values}
-        if level >= LogLevel.warn and values.get("log_throttled", True):
-            kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
-            held_back = throttle.take(kind, _source(about))
-            if held_back is None:
+        if level >= LogLevel.warn:
+            if "log_held_back" not in values:
+                kind = (self.namespace, format, *(str(values.get(name)) for name in _KIND_VALUES))
+                values["log_held_back"] = throttle.take(kind, _source(about))
+            if values["log_held_back"] is None:
                 return
-            if held_back:
-                values["log_held_back"] = held_back
+            if values["log_held_back"]:
                 format = f"{format} (and {{log_held_back:,}} more)"  # noqa: A001
         fields: dict[str, Any] = {**values.pop("log_fields", {})}
         for name, value in values.items():

@@ -18,14 +18,14 @@ MAX_VALUE: Final = 500
 """Characters of one value in a message; for bytes, bytes."""
 
 MAX_TEXT: Final = 16_384
-"""Characters of a whole message that others word, and of a traceback."""
+"""Characters of a whole message that comes from elsewhere, and of a traceback."""
 
 _ANY_SIZE: Final = 2**64
 """Integers below it are shown as numbers; larger ones may be too long to be formatted."""
 
 
 def printable_lines(text: str) -> str:
-    """A text of several lines, each printable; of one longer than L{MAX_TEXT} the middle is left out."""
+    """A text of several lines, each printable; the middle of one longer than L{MAX_TEXT} is left out."""
     if len(text) > MAX_TEXT:
         text = f"{text[: MAX_TEXT // 2]}\n... ({len(text):,} in all)\n{text[-MAX_TEXT // 2 :]}"
     return "\n".join(map(printable, text.rstrip("\n").split("\n")))
@@ -57,7 +57,7 @@ class Party(NamedTuple):
 
     @property
     def source(self) -> Any:
-        """What tells those apart whom lines are about: for IP addresses, whatever their ports, the host."""
+        """The key that tells apart whom lines are about: for IP addresses the host, whatever the port."""
         return self.fields.get("peer", self.text)
 
 

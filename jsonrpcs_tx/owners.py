@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 MAX_ID: Final = 2**32 - 2
-"""The highest number of a user or group; the next one stands for nobody."""
+"""The highest number of a user or group; the next number means no user."""
 
 CAP_CHOWN: Final = 0
 """The number of the capability to give files to others."""
@@ -85,7 +85,7 @@ def _number(owner: str, look_up: Callable[[str], int]) -> int:
 
 @attrs.frozen
 class User:
-    """A user that a process of root's becomes, with a primary group and further ones.
+    """A user that a root process becomes, with a primary group and further ones.
 
     @ivar name: for messages.
     """
@@ -100,8 +100,8 @@ class User:
 
     @contextmanager
     def rights(self) -> Iterator[None]:
-        """Have this user's rights to files for a while, and no others. The process must be root's, and all of it, with
-        all threads, is changed.
+        """Have this user's rights to files for a while, and no others. The process must run as root; the whole process,
+        with all threads, is changed.
         """
         uid, gid, groups = os.geteuid(), os.getegid(), os.getgroups()
         try:
@@ -119,7 +119,7 @@ class User:
 
         @param path: of a file or directory.
         @param mode: what the user wants to do with it, as C{os.access} takes it.
-        @return: the reason in words; None: nothing does. What does not exist is no obstacle.
+        @return: the reason in words; None: nothing does. A missing file is not an obstacle.
         """
         path = os.path.realpath(path)
         with self.rights():
@@ -147,8 +147,8 @@ class User:
         return None
 
     def take(self, path: str) -> None:
-        """Make the user the owner of an ordinary file, if it is one that belongs to the process's user and has no other
-        name; any other file stays as it is.
+        """Make the user the owner of a file, if it is a regular file that belongs to the process's user and has no
+        other name; any other file stays as it is.
 
         @raise OSError: it cannot be opened, or cannot be given away.
         """

@@ -2,7 +2,7 @@
 
 
 def printable(text: str) -> str:
-    """A text in which everything is escaped that is not printable: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
+    """A text in which everything that is not printable is escaped: C{\\x1b}, C{\\n}, C{\\u202e}, C{\\udcff}."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""What is found to be wrong with a configuration: a start stops at the first problem, a check collects them all."""
+"""Problems of a configuration: a start stops at the first one, a check collects them all."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ class Problems:
 
     @contextmanager
     def noted(self) -> Iterator[None]:
-        """Take what is raised inside as a problem. Where problems are collected, the rest of the block is left out, and
-        what comes after it goes on.
+        """Take what is raised inside as a problem. If problems are collected, the rest of the block is skipped, and
+        execution continues after it.
         """
         try:
             yield
@@ -28,9 +28,9 @@ class Problems:
             self.note(error)
 
     def translated(self, translate: Callable[[JsonRpcsError], JsonRpcsError]) -> "Problems":
-        """What takes problems for this, and puts them into other words first.
+        """Passes problems on to this, rewording them first.
 
-        @param translate: makes the problem that is noted here.
+        @param translate: returns the problem that is noted here.
         """
         return _Translated(self, translate)
 

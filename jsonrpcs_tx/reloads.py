@@ -1,4 +1,4 @@
-"""What a running server reads again, or opens again, when it is told to: each by its name, with what came of it."""
+"""What a running server reads or opens again on request: each item has a name, and its outcome is logged."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ _log = make_logger(__name__)
 class Reloads:
     """What is done again at a signal, in the order in which it was added.
 
-    @param done: what is then said of each, such as C{reloaded}.
+    @param done: what the log says of each that was done, such as C{reloaded}.
     """
 
     def __init__(self, done: str = "reloaded") -> None:
@@ -19,19 +19,19 @@ class Reloads:
         self._functions: dict[str, Callable[[], str]] = {}
 
     def add(self, name: str, function: Callable[[], str]) -> None:
-        """Add something, in the place of what had its name.
+        """Add an item; it replaces one of the same name.
 
         @param name: what it is, in the plural, as the log gives it: C{rules}.
-        @param function: does it, and returns what came of it: C{"5 of them"}. It raises L{JsonRpcsError} or C{OSError}
-            where that cannot be used, and then leaves what there was, unless the C{consequence} of a L{StartError} says
+        @param function: does it, and returns the outcome: C{"5 of them"}. If the new contents cannot be used, it raises
+            L{JsonRpcsError} or C{OSError} and keeps the former ones, unless the C{consequence} of a L{StartError} says
             otherwise.
         """
         self._functions[name] = function
 
     def run(self) -> bool:
-        """Do it all, and log for each what came of it.
+        """Do everything, and log the outcome of each.
 
-        @return: whether all of it went well; one that fails does not keep the others from being done.
+        @return: whether everything succeeded; a failure does not prevent the others.
         """
         well = True
         for name, function in self._functions.items():

@@ -1,4 +1,4 @@
-"""What the user that a process of root's becomes must be able to do with the files that the settings name."""
+"""What the user that a root process becomes must be able to do with the files that the settings name."""
 
 import os
 import sys
@@ -24,8 +24,8 @@ def owned_by(settings: Settings, user: User) -> Settings:
 
 
 def obstacles(settings: Settings, user: User) -> Iterator[StartError]:
-    """What keeps a user from running a server with these settings. Files that the server makes are not looked at before
-    they are there, see L{User.obstacle_to_removal}, and missing ones are no obstacle here.
+    """What keeps a user from running a server with these settings. Files that the server makes are not examined before
+    they exist, see L{User.obstacle_to_removal}, and missing ones are no obstacle here.
     """
     read = "a file that this user can read, since it is read again"
     for name, path in _read_again(settings):
@@ -49,7 +49,7 @@ def obstacles(settings: Settings, user: User) -> Iterator[StartError]:
 
 def _read_again(settings: Settings) -> Iterator[tuple[str, StrPath]]:
     """The files that are read again while the server runs, each with its setting."""
-    names = ["http_users", "rule_file", "list_file"]
+    names = ["http_users", "rule_file", "list_file", "node_file"]
     if settings.certificate and settings.https_listen and settings.enables(HTTP):
         yield ("tls_certificate" if settings.tls_certificate else "tls_self_signed"), settings.certificate
         names += ["tls_private_key", "tls_ca"]

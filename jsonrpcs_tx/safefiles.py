@@ -15,10 +15,10 @@ _APPENDED: Final = "a file of root or the server's user, that not everybody can 
 
 
 def open_regular(path: str) -> BinaryIO:
-    """Open an ordinary file for reading, without ever waiting.
+    """Open a regular file for reading, without ever waiting.
 
     @raise OSError: it cannot be opened.
-    @raise NotAllowed: it is something else, such as a FIFO or a device.
+    @raise NotAllowed: it is not a regular file: a FIFO or a device, for example.
     """
     fd = os.open(path, _FLAGS)
     try:
@@ -28,7 +28,7 @@ def open_regular(path: str) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         file.close()
-        raise NotAllowed("not an ordinary file", "one that can be read")
+        raise NotAllowed("not a regular file", "one that can be read")
     return file
 
 
@@ -39,13 +39,14 @@ def open_to_append(path: str, flags: int, mode: int) -> int:
     @param mode: of the file, if it has to be made.
     @return: its descriptor.
     @raise OSError: it cannot be opened.
-    @raise NotAllowed: it is no ordinary file, has another name, belongs to somebody else, or all may write to it.
+    @raise NotAllowed: it is not a regular file, has another name, belongs to somebody else, or everybody may write to
+        it.
     """
     try:
         fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a FIFO or a socket
-            raise NotAllowed("not an ordinary file", _APPENDED) from None
+            raise NotAllowed("not a regular file", _APPENDED) from None
         raise
     try:
         _check_appended(os.fstat(fd))
@@ -102,9 +103,9 @@ def check_to_append(path: str) -> None:
 
 
 def _check_appended(status: os.stat_result) -> None:
-    """@raise NotAllowed: a file is none that may be appended to."""
+    """@raise NotAllowed: a file may not be appended to."""
     if not stat.S_ISREG(status.st_mode):
-        raise NotAllowed("not an ordinary file", _APPENDED)
+        raise NotAllowed("not a regular file", _APPENDED)
     if status.st_nlink > 1:
         raise NotAllowed("it has another name, by a hard link", _APPENDED)
     if status.st_uid not in (0, os.geteuid()):

@@ -1,4 +1,4 @@
-"""The server as a Twisted service: its parts, and what programs use of it. L{jsonrpcs_tx.compose} puts it together."""
+"""The server as a Twisted service: its parts, and what programs call. L{jsonrpcs_tx.compose} puts it together."""
 
 import os
 import time
@@ -68,21 +68,21 @@ class JsonRpcService(MultiService):
     @ivar compatibility: the version of Kamailio that it answers like.
     @ivar registry: the commands, which may be added, replaced and removed at any time.
     @ivar dispatcher: answers documents with them.
-    @ivar counters: what C{stats.*} and C{cnt.*} give; programs add their own.
+    @ivar counters: what C{stats.*} and C{cnt.*} report; programs add their own.
     @ivar destinations: the sets of destinations, to pick from; C{dispatcher.*} reads and sets them.
     @ivar variables: what C{cfg.*} reads and sets; programs add their own.
     @ivar shared: the variables of the program that C{pv.shvGet} and C{pv.shvSet} read and set.
     @ivar tables: what C{htable.*} reads and sets.
     @ivar reactor: the reactor that it runs in.
-    @ivar user: the one that the process becomes after the start; None: it stays the same.
+    @ivar user: the user that the process becomes after the start; None: it stays the same.
     @ivar started: when it was made, in seconds since 1970.
-    @ivar health: whether all is well; programs may add checks.
+    @ivar health: the health checks; programs may add their own.
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
         others are read; programs may add theirs, and run them.
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
-    @ivar health_resource: the one that tells the health, likewise.
+    @ivar health_resource: the resource that reports the health, to be mounted in the same way.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class JsonRpcService(MultiService):
             with problems.noted():
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
-        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor)
+        self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor, problems)
         make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
         self.dispatcher: Dispatcher = make(
             self.registry,
@@ -193,11 +193,11 @@ class JsonRpcService(MultiService):
         )
 
     def stopService(self) -> Deferred[Any]:
-        """Stop the transports and, when they have answered the requests in progress, the rest, which keeps their
+        """Stop the transports and, when they have answered the requests in progress, the rest, which stores their
         effects.
 
-        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with what there is. With
-        C{health_drain}, all this begins so much later, and until then everything is answered.
+        Batches that take longer than L{BATCH_TIME} are not run to their end, and are answered with the replies so far.
+        With C{health_drain}, all this begins that many seconds later, and until then everything is answered.
 
         @return: a Deferred that fires when everything has stopped.
         """
@@ -205,7 +205,7 @@ class JsonRpcService(MultiService):
         seconds = self.settings.health_drain
         if not self.running or not seconds:
             return self._stop()
-        _log.info("stopping in {seconds} s; the health says so now", seconds=seconds)
+        _log.info("stopping in {seconds} s; the health check fails from now on", seconds=seconds)
         return deferLater(self.reactor, seconds, self._stop)
 
     def _stop(self) -> Deferred[Any]:
@@ -223,7 +223,7 @@ class JsonRpcService(MultiService):
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
-        """Leave nothing behind of a start that fails: no file, and no open port."""
+        """Clean up after a start that fails: leave no file, and no open port."""
         try:
             yield
         except StartError:
@@ -234,7 +234,7 @@ class JsonRpcService(MultiService):
         """Change live settings, whether the server runs or not; see L{jsonrpcs_tx.config.settings.Field}.
 
         @raise SettingError: a setting is not known or cannot be changed, or a value is not allowed; then nothing is
-            changed. This is also true of the next one.
+            changed. This is also true of the next error.
         @raise StartError: the C{rule_file} cannot be used.
         """
         live = [field.name for field in fields() if field.live]
@@ -262,8 +262,8 @@ class JsonRpcService(MultiService):
         """Add a family of commands under a name, by which it can be removed.
 
         @param source: what holds its commands, see L{Registry.add}.
-        @param replace: it takes the place of the family of that name, whose commands are removed, and of any commands
-            with the same names.
+        @param replace: it replaces the family of that name, whose commands are removed, and any commands with the same
+            names.
         @raise ValueError: there is a family of that name, or a command of it has a name that is taken; then nothing is
             changed.
         """
@@ -289,28 +289,29 @@ class JsonRpcService(MultiService):
             self.registry.remove(command)
 
     def reload_rules(self, problems: Problems = FIRST) -> int:
-        """Read the file of the setting C{rule_file} again. What is being answered goes on; from then on the new rules
-        decide, also for clients that are connected, and for the rest of a batch.
+        """Read the file of the setting C{rule_file} again. Requests in progress go on; from then on the new rules
+        decide, also for connected clients, and for the rest of a batch.
 
         A server reads its rules for the first time when its commands are loaded.
 
         @param problems: takes what is wrong.
         @return: the number of rules that there are now, with those of the setting C{rule}.
-        @raise StartError: the file cannot be read, or a line is not a rule, and it says which; then the former rules
-            stay, as they do after the next one.
-        @raise SettingError: a rule asks for what cannot be known, or a listener that other machines reach would be
-            without a rule.
+        @raise StartError: the file cannot be read, or a line is not a rule, and the message says which; then the former
+            rules stay, as they do after the next error.
+        @raise SettingError: a rule asks for a fact that cannot be known, or a listener that other machines can reach
+            would be without a rule.
         """
         rules = _read_rules(self.settings, self.dispatcher.access.transports, problems)
         self._change_rules(rules, self.settings, problems)
         return len(self.dispatcher.access.rules)
 
     def reload_destinations(self) -> bool:
-        """Read the file of the setting C{list_file} again. If it has other contents than when it was last read, all
-        destinations are as it has them, with the states that it gives them. If not, they stay as they are.
+        """Read the file of the setting C{list_file} again. If its contents have changed since it was last read, all
+        destinations are replaced by those in it, with the states that it gives them. If not, they stay as they are.
 
-        @return: whether it had.
-        @raise StartError: the file cannot be read, or has a bad line, and it says which; then the former ones stay.
+        @return: whether they were replaced.
+        @raise StartError: the file cannot be read, or has an invalid line, and the message says which; then the former
+            ones stay.
         """
         path = self.settings.path(self.settings.list_file)
         try:
@@ -332,8 +333,8 @@ class JsonRpcService(MultiService):
             transport.rules_changed()
 
     def add_transport(self, name: str, facts: Sequence[str] = ()) -> None:
-        """Add a transport of the program's own by its name. Rules may name it from then on, and C{any} means it as
-        well; L{jsonrpcs_tx.Dispatcher.origin} makes the origin of its callers.
+        """Add a transport of the program's own by its name. Rules may name it from then on, and C{any} includes it;
+        L{jsonrpcs_tx.Dispatcher.origin} makes the origin of its callers.
 
         @param facts: what it may know of a caller, for rules: some of C{address}, C{user}, C{tls}, C{uid} and C{gid}.
         @raise ValueError: the name is taken or not allowed, or a fact is not known.
@@ -348,7 +349,7 @@ class JsonRpcService(MultiService):
         """Check that the facts that rules ask for can be known: transports of the program's own know them.
 
         @param problems: takes what is wrong.
-        @raise SettingError: one cannot.
+        @raise SettingError: one cannot be known.
         @raise StartError: the same for a rule of the C{rule_file}.
         """
         knows_users = self.jsonrpc_dispatch.knows_users or settings.http_users
@@ -376,16 +377,17 @@ class JsonRpcService(MultiService):
         """Put a function around every call of a command, whether the server runs or not.
 
         It is called as C{function(call, proceed)}. C{call} is the L{jsonrpcs_tx.Call}; C{proceed()}, which may be
-        called once, runs the command and gives its result, or a Deferred of that where it comes later. What the
-        function returns is the result of the call, and what it raises is answered as if the command had raised it. It
-        may also return a Deferred, or be an C{async def}; then C{proceed()} always gives a Deferred to await. Where the
-        function itself has to wait, the call needs HTTP or HTTPS, and the command's time limit holds for both.
+        called once, runs the command and returns its result, or a Deferred of it if it comes later. What the function
+        returns is the result of the call, and what it raises is answered as if the command had raised it. It may also
+        return a Deferred, or be an C{async def}; then C{proceed()} always returns a Deferred to await. If the function
+        itself has to wait, the call needs HTTP or HTTPS, and the command's time limit holds for both.
 
-        Rules are asked first: a call that they forbid, and one of an unknown command, is not seen. Parameters are bound
-        within: invalid ones are raised by C{proceed()}. The function that was added first is the outermost. With worker
-        processes (C{dgram_workers}) it runs in the main process: from then on, workers pass every request on to it.
+        Rules are checked first: the function does not see calls that they forbid, or calls of unknown commands.
+        Parameters are bound inside: C{proceed()} raises an error for invalid ones. The function that was added first is
+        the outermost. With worker processes (C{dgram_workers}) it runs in the main process: from then on, workers pass
+        every request on to it.
 
-        @return: the function, so that this is a decorator too.
+        @return: the function, so that this can be used as a decorator.
         @raise TypeError: it cannot be called.
         @raise ValueError: it is there already.
         """
@@ -394,7 +396,7 @@ class JsonRpcService(MultiService):
         return function
 
     def remove_around(self, function: Around) -> None:
-        """Take off a function that is around calls, for those that begin from now on.
+        """Remove a function that is around calls, for calls that begin from now on.
 
         @raise ValueError: it is not there.
         """
@@ -414,7 +416,7 @@ class JsonRpcService(MultiService):
             batch is run whole, however long that takes.
         """
         data = document.encode() if isinstance(document, str) else document
-        reply = run_in(None, self.dispatcher.dispatch, data, self._exec_origin)  # apart from a call in progress
+        reply = run_in(None, self.dispatcher.dispatch, data, self._exec_origin)  # separate from a call in progress
         assert type(reply) is Reply  # the origin is not asynchronous
         return reply
 
@@ -422,7 +424,7 @@ class JsonRpcService(MultiService):
         """Call a command from within the program, whether the server runs or not. Rules for C{exec} hold.
 
         @param method: its name.
-        @param params: its parameters by place: Python values, each taken as the JSON that says it.
+        @param params: its parameters by place: Python values, each converted as if it had come in JSON.
         @param named: its parameters by name, in every dialect, in place of C{params}.
         @return: fires with what the command returns. It fails with a L{jsonrpcs_tx.Fault}: the one that the command
             raised, or one with the code and text that clients are told, and why. Cancelling it cancels the command.
@@ -441,7 +443,7 @@ class JsonRpcService(MultiService):
         return [transport.listener for transport in self.transports() if transport.listener is not None]
 
     def processes(self) -> list[tuple[int, str]]:
-        """The processes of the server: their ids, and what they do in Kamailio's words."""
+        """The processes of the server: their ids, and what they do, in Kamailio's terms."""
         pids = [pid for transport in self.transports() for pid in transport.workers()]
         return [(os.getpid(), "main process - attendant"), *((pid, workers.DESCRIPTION) for pid in pids)]
 
@@ -451,7 +453,7 @@ class JsonRpcService(MultiService):
 
 
 def _check_removable(transport: Transport, path: str, obstacle: str | None) -> None:
-    """@raise StartError: something keeps the user that the process becomes from removing the file of a transport."""
+    """@raise StartError: the user that the process becomes cannot remove the file of a transport."""
     if obstacle is not None:
         allowed = "a directory that this user can write, so that the file can be removed at the stop"
         raise StartError(transport.setting, path, obstacle, allowed)
@@ -463,7 +465,7 @@ def _stop(services: Sequence[IService]) -> Deferred[Any]:
 
 
 def _unknowable(rule: Rule, allowed: str) -> SettingError | StartError:
-    """The error of a rule that asks for what cannot be known."""
+    """The error for a rule that asks for a fact that cannot be known."""
     if rule.file:
         return StartError("rule_file", rule.file, f"{rule.text!r:.200}", allowed, rule.line)
     return SettingError("rule", rule.text, allowed)
@@ -487,11 +489,13 @@ def _read_rules(settings: Settings, known: Mapping[str, Protocol], problems: Pro
     return rules
 
 
-def _audit_log(settings: Settings, counters: Counters, reactor: Any) -> AuditLog | None:
+def _audit_log(settings: Settings, counters: Counters, reactor: Any, problems: Problems) -> AuditLog | None:
     if not settings.audit:
+        if settings.audit_required:
+            problems.note(SettingError("audit_required", "yes", "yes with the setting audit, or no"))
         return None
     target = JOURNALD if settings.audit == JOURNALD else settings.path(settings.audit)
-    return AuditLog(target, settings.audit_level == "all", counters, reactor)
+    return AuditLog(target, settings.audit_level == "all", counters, reactor, required=settings.audit_required)
 
 
 def _reply_store(settings: Settings, problems: Problems) -> ReplyStore | None:

@@ -23,14 +23,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watchdog(Service):
-    """A thread that looks whether the reactor goes on, and logs where the reactor is when it does not.
+    """A thread that checks whether the reactor makes progress, and logs where the reactor is when it does not.
 
-    The thread sleeps while the reactor waits for something to do. Where it cannot know that, since the reactor is not
-    Twisted's usual one, it asks the reactor again and again.
+    The thread sleeps while the reactor waits for something to do. If it cannot know that, because the reactor is not
+    Twisted's usual one, it keeps asking the reactor.
 
-    @param limit: seconds that the reactor may take.
+    @param limit: seconds that a turn of the reactor may take.
     @param reactor: runs in the thread that starts the service.
-    @param counter: counts how often none comes.
+    @param counter: counts how many times the reactor exceeds the limit.
     """
 
     def __init__(self, limit: float, reactor: Any, counter: Counter) -> None:
@@ -69,7 +69,7 @@ class Watchdog(Service):
                 self._tell(watched)
 
     def _tell(self, watched: int) -> None:
-        """Count it and log where the reactor is, and when it goes on."""
+        """Count the delay, and log where the reactor is, and when it goes on."""
         self._counter.value += 1
         where = _describe(sys._current_frames()[watched])
         _log.warn("the reactor is held up for more than {limit:g} s by {where}", limit=self._limit, where=where)
@@ -92,11 +92,11 @@ class Watchdog(Service):
 
 
 class _Turns:
-    """In the place of the poller of a reactor: knows whether the reactor waits, and counts its turns.
+    """Wraps the poller of a reactor: knows whether the reactor waits, and counts its turns.
 
     @ivar waiting: there is nothing to do.
-    @ivar count: how often the reactor has come to do something.
-    @ivar next: called when it does so next, and forgotten then.
+    @ivar count: how many times the reactor has woken up with something to do.
+    @ivar next: called once, when it does so next.
     """
 
     def __init__(self, poller: Any) -> None:
@@ -119,8 +119,8 @@ class _Turns:
 
 
 class _Alarm:
-    """Tells that a turn of the reactor takes longer than a limit. A timer of the kernel (timerfd_create(2)) waits for
-    that, so that short turns wake no thread, and cost one system call in the time of the limit.
+    """Tells that a turn of the reactor takes longer than a limit. A kernel timer (timerfd_create(2)) waits for that, so
+    that short turns wake no thread, and cost at most one system call per limit.
     """
 
     def __init__(self, limit: float, turns: _Turns) -> None:
@@ -152,7 +152,7 @@ class _Alarm:
             self._set_timer(0.0)
 
     def close(self) -> None:
-        """Free the timer, once nobody waits any more."""
+        """Free the timer, once nobody waits any longer."""
         if self._set in self._turns.next:
             self._turns.next.remove(self._set)
         os.close(self._fd)
@@ -169,7 +169,7 @@ class _Alarm:
 
 
 def _turns_of(reactor: Any) -> _Turns | None:
-    """What counts the turns of a reactor from now on; None: this reactor is not one whose turns can be counted."""
+    """Count the turns of a reactor from now on; None if the turns of this reactor cannot be counted."""
     poller = getattr(reactor, "_poller", None) if available(POLLER) else None
     if isinstance(poller, select.epoll):
         poller = reactor._poller = _Turns(poller)

@@ -38,12 +38,12 @@ from jsonrpcs_tx.watchdog import Watchdog
 reactor: Any = _reactor
 
 _STOP_INTERVAL: Final = 0.02
-"""Seconds between two checks whether everything has been sent."""
+"""Seconds between two checks of whether everything has been sent."""
 
 
 class Relay:
-    """Answers the datagrams that a worker may, and passes on the others, as well as replies that have to wait: so none
-    is lost with the worker.
+    """Answers the datagrams that a worker may answer, and passes on the others, as well as replies that have to wait:
+    so none is lost with the worker.
 
     @param protocol: name of the transport.
     @param timeout: seconds to try to send a reply to a client whose queue is full.
@@ -51,7 +51,7 @@ class Relay:
     @param publish: shows what is counted to the main process.
     @ivar reader: reads the socket.
     @ivar replies: sends the replies.
-    @ivar relays_all: every request is passed on, since in the main process a function is around every call.
+    @ivar relays_all: every request is passed on, because the main process has a function around every call.
     """
 
     relays_all = False
@@ -70,7 +70,7 @@ class Relay:
         self._dispatcher = dispatcher
         self._link = link
         outgoing = reply_socket(sock, reactor, alone=False)
-        # What is counted is published first, so that whoever gets a reply finds it counted.
+        # Counts are published first, so that whoever gets a reply finds its request counted.
         self.replies: DatagramReplies = DatagramReplies(
             protocol, outgoing, dispatcher, timeout, reactor, self._wait, publish
         )
@@ -108,14 +108,14 @@ class Relay:
     def _pass_on(self, message: bytes) -> None:
         self._link.send(message, self.reader.resume)
         if self._link.congested:
-            self.reader.pause()  # what comes next waits in the socket, for any worker
+            self.reader.pause()  # later datagrams wait in the socket, for any worker
 
 
 class Worker:
     """One worker, from the first message of the main process to its end.
 
-    @param setup: the settings, the name of the transport, the commands that are not to be run here any more,
-        whether none is, and the program's own transports.
+    @param setup: the settings, the name of the transport, the commands that must no longer be run here, whether none
+        may, and the program's own transports.
     @param line: this end of the link to the main process.
     """
 
@@ -165,7 +165,7 @@ class Worker:
                 self._registry.remove(name)
 
     def _stop(self) -> None:
-        """The main process stops, or is gone: end when everything has been sent, or the time is up."""
+        """The main process is stopping, or is gone: end when everything has been sent, or the time is up."""
         self._relay.reader.stopReading()
         self._rounds -= 1
         if self._rounds > 0 and (self._link.congested or self._relay.replies.waiting):

@@ -310,7 +310,7 @@ def test_drain(tmp_path: Path) -> None:
     with Server(tmp_path, "--health-drain=3") as server:
         assert report(server)["status"] == "pass"
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for_log("stopping in 3 s; the health says so now")
+        server.wait_for_log("stopping in 3 s; the health check fails from now on")
         assert report(server)["checks"]["server"] == {"status": "fail", "reasons": ["it is stopping"]}
         for transport in ("http", "https", "unix", "fifo", "tcp"):
             assert server.call(transport, ECHO) == ECHO_REPLY

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.buckets import TokenBuckets
 from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger
 from jsonrpcs_tx.logvalues import MAX_VALUE
 from jsonrpcs_tx.printable import printable
@@ -62,7 +63,7 @@ class TestPrintable:
     @given(st.binary(max_size=2 * MAX_VALUE))
     def test_any_bytes(self, data: bytes) -> None:
         """Any bytes come out printable."""
-        assert formatEvent(logged("{data}", data=data, log_throttled=False)).isprintable()
+        assert formatEvent(logged("{data}", data=data, log_held_back=0)).isprintable()
 
     def test_long_values(self) -> None:
         """A long value is cut, and its size is told."""
@@ -179,12 +180,26 @@ class TestThrottle:
         assert len(events) == 2 * BURST + 3 + 2 * BURST
 
     def test_what_is_never_held_back(self) -> None:
-        """What is not a warning is not held back, nor what was throttled elsewhere."""
+        """What is not a warning is not held back."""
         with capturedLogs() as events:
             for number in range(100):
                 _log.info("listening on {number}", number=number)
-                _log.warn("worker says {number}", number=number, log_throttled=False)
-        assert len(events) == 200
+        assert len(events) == 100
+
+    def test_other_throttle(self) -> None:
+        """An event that another throttle has let through is not held back; how many that held back is told."""
+        with capturedLogs() as events:
+            for number in range(100):
+                _log.warn("line {number}", number=number, log_held_back=number // 99 * 1234)
+        assert len(events) == 100
+        assert [formatEvent(event) for event in events[-2:]] == ["line 98", "line 99 (and 1,234 more)"]
+
+    def test_limit_of_all(self) -> None:
+        """All kinds together may have a limit, too."""
+        throttle = Throttle(self.clock, of_all=TokenBuckets(BURST + 2, 1, self.clock))
+        assert sum(throttle.take(key, number) is not None for number in range(BURST) for key in "abc") == BURST + 2
+        self.now += 1
+        assert [throttle.take("d"), throttle.take("d")] == [0, None]
 
     def test_count_in_the_message(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The first message after some that were held back says how many."""

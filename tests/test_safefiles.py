@@ -20,7 +20,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give di
 
 
 def test_ordinary_file(tmp_path: Path) -> None:
-    """An ordinary file is opened, by a link as well, and closed with it."""
+    """A regular file is opened, by a link as well, and closed with it."""
     (tmp_path / "file").write_bytes(b"text")
     (tmp_path / "link").symlink_to("file")
     for name in ("file", "link"):
@@ -41,7 +41,7 @@ def test_not_an_ordinary_file(tmp_path: Path) -> None:
 def test_certificate_that_is_a_fifo(tmp_path: Path) -> None:
     """A FIFO in the place of a certificate stops the start in words, instead of holding it up for ever."""
     os.mkfifo(tmp_path / "tls.pem")
-    with pytest.raises(StartError, match=r"tls_certificate: .*tls\.pem: not an ordinary file; allowed: "):
+    with pytest.raises(StartError, match=r"tls_certificate: .*tls\.pem: not a regular file; allowed: "):
         context_factory(Settings(run_dir=str(tmp_path), tls_certificate="tls.pem"))
 
 

@@ -16,13 +16,13 @@ from jsonrpcs_tx.safefiles import open_to_append
 _log = make_logger(__name__)
 
 PAUSE: Final = 0.00005
-"""Seconds after a line in which others wait for the end of the turn of the reactor, to be written together."""
+"""Seconds after a line in which further lines wait for the end of the reactor's turn, to be written together."""
 
 SLOW: Final = 0.05
 """Seconds that the reactor waits for the disk; then a thread does, until the disk keeps up again."""
 
 MAX_WAITING: Final = 8 * 1024 * 1024
-"""Bytes of lines that may wait for the disk; further ones are lost."""
+"""Bytes of lines that may wait for the disk; further lines are lost."""
 
 STOP_TIME: Final = 2.0
 """Seconds that lines have to be written when the server stops."""
@@ -35,7 +35,7 @@ class AuditFile:
     @param reactor: ends its turns, and is told of lines that a thread could not write.
     @param failed: called with the number of lines that are lost, and why.
     @raise OSError: it cannot be opened.
-    @raise NotAllowed: it is something else than a file of this process's user or root, or a link.
+    @raise NotAllowed: it is not a regular file of this process's user or root, or it is a link.
     """
 
     def __init__(self, path: str, reactor: Any, failed: Callable[[int, OSError], object]) -> None:
@@ -44,6 +44,7 @@ class AuditFile:
         self._failed = failed
         self._behind: _Behind | None = None
         self._waiting: list[Entry | Note] = []
+        self._held = False
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -51,13 +52,35 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        if self._waiting:
+        if self._waiting or self._held:
             self._waiting.append(entry)
         elif monotonic() < self._free:
             self._waiting.append(entry)
             self._reactor.callLater(0, self.flush)
         else:
             self._append([entry])
+
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        """Append an entry at once, after those that wait.
+
+        @param surely: it must be in the file when this returns.
+        @raise OSError: it is lost; or, with C{surely}, a thread writes at the moment, and nobody knows yet whether it
+            can be written.
+        """
+        self.flush()
+        if surely and self._behind is not None and not self._behind.keeps_up:
+            raise OSError("the disk is too slow")
+        self._append([entry])
+
+    def hold(self) -> None:
+        """Keep the lines that follow, to append them together at the next L{release}."""
+        self._held = True
+
+    def release(self) -> None:
+        """Append the lines that wait, and the ones that follow when they come."""
+        self._held = False
+        if self._waiting:
+            self.flush()
 
     def flush(self) -> None:
         """Append the lines that wait."""
@@ -105,7 +128,7 @@ class AuditFile:
         return self.path
 
     def close(self) -> None:
-        """Write what waits, and close the file. It waits for a slow disk for L{STOP_TIME} at most."""
+        """Write the waiting lines, and close the file. A slow disk has L{STOP_TIME} at most."""
         self.flush()
         behind, self._behind = self._behind, None
         if behind is None or behind.end(STOP_TIME):
@@ -135,7 +158,7 @@ class _Behind:
     def add(self, data: bytes, lines: int) -> bool:
         """Have lines written.
 
-        @return: False where the disk keeps up again, and nothing waits: then they are to be written without it.
+        @return: False if the disk keeps up again, and nothing waits: then the caller must write them itself.
         @raise OSError: too many wait.
         """
         with self._lock:
@@ -151,10 +174,16 @@ class _Behind:
                 self._thread.start()
             return True
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the disk keeps up again, and nothing waits."""
+        with self._lock:
+            return self._thread is None and not self._is_slow
+
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.
 
-        @return: False where none waits: then it is to be done without it.
+        @return: False if none waits: then the caller must do it itself.
         """
         with self._lock:
             self._reopens = self._thread is not None

@@ -1,4 +1,4 @@
-"""The audit log: who has changed what, and who was refused. Where it goes, and what of it is lost."""
+"""The audit log: who has changed what, and who was refused. Chooses where it goes, and counts lost lines."""
 
 import os
 from collections.abc import Hashable, Iterator
@@ -23,10 +23,10 @@ JOURNALD: Final = "journald"
 """The target that stands for systemd's journal."""
 
 BURST: Final = 1000
-"""Refused calls that have lines at once, so that nobody who may not call fills the disk."""
+"""Refused calls that get lines in a burst, so that nobody who may not call fills the disk."""
 
 RATE: Final = 10.0
-"""Refused calls that have lines in a second, in the long run."""
+"""Refused calls that get lines in each second, in the long run."""
 
 MAX_EARLY: Final = 1000
 """Lines that wait for the log to be opened, of calls by a program whose server does not run."""
@@ -38,6 +38,22 @@ class _Sink(Protocol):
     def write(self, entry: Entry | Note) -> None:
         """@raise OSError: the entry is lost."""
 
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        """Write an entry at once.
+
+        @param surely: it must be written when this returns.
+        @raise OSError: the entry is lost, or not written.
+        """
+
+    def flush(self) -> None:
+        """Write the entries that wait; those that are lost are told of."""
+
+    def hold(self) -> None:
+        """See L{AuditLog.hold}."""
+
+    def release(self) -> None:
+        """See L{AuditLog.hold}."""
+
     def reopen(self) -> str:
         """@return: what came of it, for the log."""
 
@@ -45,18 +61,29 @@ class _Sink(Protocol):
 
 
 class AuditLog(Service):
-    """Writes entries, from the start of the server to its stop. A failure stops nothing: it is logged, and the lines
-    that are lost are counted, and told of in the audit log as soon as that can be written again.
+    """Writes entries, from the start of the server to its stop. A failure stops nothing: it is logged, and lost lines
+    are counted; the audit log tells of them as soon as it can be written again.
 
     @param target: the path of a file, or L{JOURNALD}.
-    @param everything: calls that only read are entered as well.
+    @param everything: enter calls that only read as well.
     @param journal: the path of the journal's socket.
+    @param required: calls that change something need an entry before they are run.
     @ivar everything: see above.
+    @ivar required: see above.
     @ivar problem: why lines are lost at the moment; None if they can be written, as far as that is known.
     """
 
-    def __init__(self, target: str, everything: bool, counters: Counters, reactor: Any, journal: str = SOCKET) -> None:
+    def __init__(
+        self,
+        target: str,
+        everything: bool,
+        counters: Counters,
+        reactor: Any,
+        journal: str = SOCKET,
+        required: bool = False,
+    ) -> None:
         self.everything = everything
+        self.required = required
         self._target = target
         self._reactor = reactor
         self._journal = journal
@@ -99,7 +126,7 @@ class AuditLog(Service):
     def room_for_refused(self, source: Hashable) -> int | None:
         """Ask whether there is room for the entries of a refused document.
 
-        @param source: who has sent it: the first one of somebody has room through a flood of others.
+        @param source: who has sent it: the first document from a source has room even in a flood from others.
         @return: how many were held back since the last one; None if this one is held back.
         """
         held_back = self._throttle.take(None, source)
@@ -109,6 +136,18 @@ class AuditLog(Service):
         else:
             self._held_back = 0
         return held_back
+
+    def hold(self) -> None:
+        """Let entries wait for L{release}, to be written together, since the calls are answered together. Who calls
+        this sees to it that L{release} is called before the replies go out.
+        """
+        if self._sink is not None and not self._untold:  # else it has to show first that it can be written again
+            self._sink.hold()
+
+    def release(self) -> None:
+        """Write the entries that wait, if any; see L{hold}."""
+        if self._sink is not None:
+            self._sink.release()
 
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
@@ -125,6 +164,24 @@ class AuditLog(Service):
         else:
             self._lines.value += 1
 
+    def write_now(self, entry: Entry) -> None:
+        """Write an entry without which the call must not be run.
+
+        @raise OSError: it is not written. No line is lost thereby, since the call is refused.
+        """
+        if self._sink is None:
+            raise OSError("the audit log is not open")
+        self._sink.flush()
+        if self._untold and not self._tell():
+            raise OSError(self.problem)
+        try:
+            self._sink.append(entry, surely=True)
+        except OSError as error:
+            self._failed(0, error)
+            raise
+        self._lines.value += 1
+        self._recovered()
+
     def _keep(self, entry: Entry | Note) -> None:
         if len(self._early) < MAX_EARLY:
             self._early.append(entry)
@@ -133,7 +190,7 @@ class AuditLog(Service):
             self._lost.value += 1
 
     def _tell(self, held_back: int = 0) -> bool:
-        """Write how many lines there should have been.
+        """Write how many lines are missing.
 
         @param held_back: refused calls that no further entry tells of.
         @return: whether that could be written.
@@ -141,20 +198,25 @@ class AuditLog(Service):
         assert self._sink is not None
         if not (self._untold or held_back):
             return True
+        self._sink.flush()
         note = Note(now(), "lines are missing here", self._untold or UNSET, held_back or UNSET)
         try:
-            self._sink.write(note)
+            self._sink.append(note)
         except OSError as error:
             self._failed(0, error)
             return False
+        self._recovered()
+        return True
+
+    def _recovered(self) -> None:
+        """Note that lines can be written, and that the log says how many are missing."""
         if self.problem is not None:
             self.problem, lost = None, self._untold
             _log.warn("audit: {target} is written again; {lost:,} lines are lost", target=self._target, lost=lost)
         self._untold = 0
-        return True
 
     def _failed(self, lines: int, error: OSError | None) -> None:
-        """Note that lines are lost; what is wrong is logged once for each time that it begins."""
+        """Note that lines are lost; the problem is logged once, when it begins."""
         self._untold += lines
         self._lost.value += lines
         if self.problem is None:
@@ -185,7 +247,7 @@ class AuditLog(Service):
 
     @property
     def _path(self) -> str:
-        """The path of the file, from the working directory of the time when it is opened; empty: there is none."""
+        """The path of the file, relative to the working directory when it is opened; empty: there is none."""
         return "" if self._target == JOURNALD else os.path.abspath(self._target)
 
     @contextmanager
@@ -210,6 +272,17 @@ class _JournalSink:
 
     def write(self, entry: Entry | Note) -> None:
         self._journal.send(fields(entry))
+
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        self.write(entry)
+
+    def flush(self) -> None:
+        """Do nothing: no entry waits."""
+
+    def hold(self) -> None:
+        """Do nothing: each entry is sent by itself."""
+
+    release = hold
 
     def reopen(self) -> str:
         return "the journal needs no reopening"

@@ -1,4 +1,4 @@
-"""Who an HTTP client is: asks a checker of twisted.cred, and counts the clients that are refused."""
+"""Who an HTTP client is: asks a checker of twisted.cred, and counts those that are refused."""
 
 from typing import Any, Final
 
@@ -21,12 +21,12 @@ CHECK_SECONDS: Final = 30
 
 
 class Refused(Exception):
-    """A client is not let in.
+    """A client is refused.
 
     @ivar code: the HTTP status: 401, 429, 500 or 503.
     @ivar text: says why, for the client.
     @ivar retry_after: seconds after which it may try again; None: at any time.
-    @ivar why: for the log, what is to be said of it there; empty: nothing.
+    @ivar why: what the log says of it; empty: nothing is logged.
     """
 
     def __init__(self, code: int, text: str, retry_after: int | None = None, why: str = "") -> None:
@@ -43,7 +43,7 @@ class Authenticator:
     @param checker: an ICredentialsChecker of names and passwords. It gets a L{ClientPassword}, and returns the name
         of the user as bytes (in UTF-8) or str, or ANONYMOUS for no user; or a Deferred of that.
     @param clock: tells the time.
-    @param counters: has the counts of the clients that are refused.
+    @param counters: holds the counters of refused clients.
     @ivar users_file: the checker, if it is a file of users, which recalls passwords that were right; else None.
     """
 
@@ -61,7 +61,7 @@ class Authenticator:
         """Find out who a client is.
 
         @param client: its address, or other text that identifies it.
-        @param is_guess: it has said who it is, whether that can be read or not.
+        @param is_guess: whether it has said who it is, readable or not.
         @return: a Deferred of the user's name, or of None for no user. It fails with L{Refused}, after L{CHECK_SECONDS}
             at the latest. Cancelling it cancels the check.
         """
@@ -93,7 +93,7 @@ class Authenticator:
         return answer.addCallback(user_of).addErrback(self._refuse, name, is_guess)
 
     def _refuse(self, failure: Failure, name: bytes, is_guess: bool) -> None:
-        """Count a refused client, and word what the log says of it. Browsers first ask without a name and a password;
+        """Count a refused client, and phrase what the log says of it. Browsers first ask without a name and a password;
         that is not a guess.
 
         @raise Refused: always.

@@ -9,7 +9,7 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     """What a transport knows of a caller. If possible, one is made for each connection, not for each request.
 
     @ivar transport: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
-    @ivar address: IP address; None for callers without one, such as those of a Unix socket, who are on this machine.
+    @ivar address: IP address; None for callers without one, such as those of a Unix socket, which are on this machine.
     @ivar user: the user that HTTP authentication has verified; None without authentication.
     @ivar tls_names: the names in the client's certificate, which was verified.
     @ivar uid: number of the user at the other end of a Unix socket; None if unknown.

@@ -1,9 +1,9 @@
 """Which passwords are worth hashing, and when: limits by the client's network, and by the name that it gives.
 
-A password takes long to hash, as it is meant to, and anybody may send one. So a client that floods must neither keep
-the processor busy, nor keep others out who send the right one:
+A password takes long to hash, as it is meant to, and anybody may send one. So a flooding client must neither keep the
+processor busy, nor keep out others who send the right one:
 
-  - A bucket of tokens for each network, and one for each name from there, say how many may be hashed. A right password
+  - A token bucket for each network, and one for each name from there, limit how many are hashed. A right password
     gives its tokens back, and so does one that was not hashed after all. Without a token it is turned away at once.
   - Networks take turns.
   - A password that was turned away, and comes again, has tokens of its own, and is the next one. An
@@ -26,7 +26,7 @@ from jsonrpcs_tx.addresses import address_of
 from jsonrpcs_tx.buckets import TokenBuckets
 
 NETWORK_TOKENS: Final = (100, 5.0)
-"""Passwords from one network that are hashed: at once, and in each second from then on."""
+"""Passwords from one network that are hashed: in a burst, and per second in the long run."""
 
 NAME_TOKENS: Final = (10, 1.0)
 """The same for one name from one network."""
@@ -35,7 +35,7 @@ AGAIN_TOKENS: Final = (10, 2.0)
 """The same for passwords from one network that were turned away before."""
 
 MAX_TURNED_AWAY: Final = 16_384
-"""Passwords that are remembered as turned away, by their digests."""
+"""The most passwords that are remembered as turned away, by their digests."""
 
 TURNED_AWAY_SECONDS: Final = 60
 """How long they are remembered."""
@@ -53,7 +53,7 @@ class ClientPassword(UsernamePassword):
 
 
 class TooManyPasswords(UnauthorizedLogin):
-    """A password was not looked at: too many came before.
+    """A password was not checked: too many came before.
 
     @ivar seconds: whole seconds after which it may be sent again.
     """
@@ -78,7 +78,7 @@ def network_of(client: str) -> str:
 class Pass:
     """Permission to hash a password.
 
-    @ivar first: it goes before all others.
+    @ivar first: whether it goes before all others.
     """
 
     first: bool
@@ -107,7 +107,7 @@ class Gate:
         """Permit a password to be hashed.
 
         @param network: of the client, as L{network_of} has it.
-        @param name: a digest of the user's name, so that long names fill no memory.
+        @param name: a digest of the user's name, so that long names do not fill the memory.
         @param digest: of name and password.
         @param was_right: whether it was hashed before and was right.
         @raise TooManyPasswords: it may not be hashed now.

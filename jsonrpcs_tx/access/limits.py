@@ -1,4 +1,4 @@
-"""Limits for expensive work that anybody may ask for: turns by lane, and what was seen recently."""
+"""Limits for expensive work that anybody may ask for: turns by lane, and recently seen keys."""
 
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -40,7 +40,7 @@ class Recent:
     def has(self, key: Hashable, seconds: float | None = None) -> bool:
         """Whether a key was seen.
 
-        @param seconds: how long ago at most; default: as long as it is remembered.
+        @param seconds: how long ago at most; default: for as long as it is remembered.
         """
         seen = self._seen.get(key)
         if seen is None:
@@ -64,8 +64,8 @@ class Turns:
     lane does not hold up a short one.
 
     @param at_once: how many run at the same time.
-    @param most: how many may wait in all lanes together. One more, and the longest lane loses its last turn; of lanes
-        of the same length, it is the one whose turn comes last.
+    @param most: how many may wait in all lanes together. When there is one more, the longest lane loses its last turn;
+        among lanes of equal length, the one whose turn comes last.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
@@ -73,7 +73,7 @@ class Turns:
         self._most = most
         self._running = 0
         self._starting = False
-        self._lanes: dict[Hashable, deque[_Turn]] = {}  # without empty ones; the next one first
+        self._lanes: dict[Hashable, deque[_Turn]] = {}  # without empty lanes; the next one first
         self.waiting: int = 0
 
     def run(self, lane: Hashable, task: Callable[[], Any], first: bool = False) -> Deferred[Any]:
@@ -82,7 +82,7 @@ class Turns:
         @param task: returns a result, or a Deferred of one.
         @param first: go before all that wait, with the lane.
         @return: a Deferred of the result, which fails with what the task raises, or with L{TurnLost}. Cancelling it
-            before the turn gives the turn up; later it only gives up the result.
+            before the turn gives up the turn; later it only gives up the result.
         """
         turn = _Turn(task, Deferred(lambda _: self._leave(lane, turn)))
         if first:
@@ -99,7 +99,7 @@ class Turns:
         return turn.answer
 
     def _start(self) -> None:
-        """Start tasks while there is room; those that end at once do not start others from within."""
+        """Start tasks while there is room; a task that ends at once does not start others recursively."""
         if self._starting:
             return
         self._starting = True

@@ -1,4 +1,4 @@
-"""Hashes of passwords, as a file of users has them: scrypt of our own, and bcrypt as C{htpasswd -B} makes it."""
+"""Hashes of passwords, as in a file of users: scrypt in a form of our own, and bcrypt as C{htpasswd -B} makes it."""
 
 import base64
 import hashlib

@@ -1,29 +1,29 @@
 """Logs who is refused, in the form that the filter of fail2ban in C{data/fail2ban} reads."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final
 
 from jsonrpcs_tx.access.guessing import network_of
 from jsonrpcs_tx.buckets import TokenBuckets
-from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.log import Throttle, make_logger
 from jsonrpcs_tx.state.counters import Counters
 
 _log = make_logger(__name__)
 
 BURST: Final = 10
-"""Lines about one network that are logged at once."""
+"""Lines about one network that are logged in a burst."""
 
 RATE: Final = 1.0
-"""Lines about one network that are logged in a second, in the long run."""
+"""Lines about one network that are logged per second, in the long run."""
 
 BURST_OF_ALL: Final = 200
-"""Lines about all networks that are logged at once."""
+"""Lines about all networks that are logged in a burst."""
 
 RATE_OF_ALL: Final = 20.0
-"""Lines about all networks that are logged in a second, in the long run."""
+"""Lines about all networks that are logged per second, in the long run."""
 
 MAX_NETWORKS: Final = 4096
-"""Networks that are remembered."""
+"""The most networks that are remembered."""
 
 
 class RefusalLog:
@@ -31,34 +31,25 @@ class RefusalLog:
     client's network were held back before it. The client comes last, whatever stands before it.
 
     @param seconds: tells the time.
-    @param counters: has the count of the lines that are held back.
+    @param counters: holds the counter of lines that are held back.
     """
 
     def __init__(self, seconds: Callable[[], float], counters: Counters) -> None:
-        self._networks = TokenBuckets(BURST, RATE, seconds, MAX_NETWORKS)
-        self._all = TokenBuckets(BURST_OF_ALL, RATE_OF_ALL, seconds)
-        self._held_back: dict[Hashable, int] = {}
-        self._count = counters.counter("log", "refusals_held_back", "refused clients that were not logged, as too many")
+        of_all = TokenBuckets(BURST_OF_ALL, RATE_OF_ALL, seconds)
+        self._throttle = Throttle(seconds, BURST, RATE, MAX_NETWORKS, of_all)
+        self._count = counters.counter("log", "refusals_held_back", "refusals not logged, as there were too many")
 
     def tell(self, transport: str, client: object, source: str, why: str) -> None:
         """Log that a client is refused.
 
-        @param transport: that it uses.
+        @param transport: the one that it uses.
         @param client: its C{str()} is its IP address, or other text that says where it is.
-        @param source: whose limits count for it: its IP address, or other text that it cannot choose.
-        @param why: in words, which may hold anything that it has sent.
+        @param source: what its limits count by: its IP address, or other text that it cannot choose.
+        @param why: the reason, in words, which may contain anything that it has sent.
         """
-        network = network_of(source)
-        if self._networks.wait(network) or self._all.wait(None):
-            if len(self._held_back) >= MAX_NETWORKS:
-                del self._held_back[next(iter(self._held_back))]
-            self._held_back[network] = self._held_back.get(network, 0) + 1
+        held_back = self._throttle.take(network_of(source))
+        if held_back is None:
             self._count.value += 1
             return
-        self._networks.take(network)
-        self._all.take(None)
-        held_back = self._held_back.pop(network, 0)
-        line, values = "{transport}: {why} from {client}", {"transport": transport, "why": why, "client": client}
-        if held_back:
-            line, values["log_held_back"] = f"{line} (and {{log_held_back:,}} more)", held_back
-        _log.warn(line, **values, log_throttled=False)  # it was throttled here
+        values = {"transport": transport, "why": why, "client": client}
+        _log.warn("{transport}: {why} from {client}", **values, log_held_back=held_back)

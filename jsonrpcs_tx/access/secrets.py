@@ -1,4 +1,4 @@
-"""The parameters of a call as an audit log may show them: without secrets, and within a size."""
+"""The parameters of a call as an audit log may show them: without secrets, and limited in size."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+
+from jsonrpcs_tx.catalogue import find
 
 HIDDEN: Final = "(hidden)"
 """Stands for a secret."""
@@ -23,23 +25,26 @@ MAX_DEPTH: Final = 8
 """Levels of arrays and objects that are shown."""
 
 _MAX_NAME: Final = 64
-"""Characters of a name that is looked at."""
+"""The most characters of a name that is examined."""
 
 _PLAIN: Final = frozenset((int, float, bool, type(None)))
 _SURE: Final = re.compile("passw(or)?d|passphrase|secret|token|credential|api_?key|private_?key", re.IGNORECASE)
-"""What makes a text the name of a secret, wherever it stands in it."""
+"""Words that make a text the name of a secret, wherever they stand in it."""
 
 _WORDS: Final = frozenset(("auth", "authorization", "cookie", "key", "keys", "otp", "pass", "passcode", "pin", "pwd"))
 """Further words that make the name of a parameter that of a secret."""
 
 _WORD: Final = re.compile("[A-Z]?[a-z]+|[A-Z]+")
 
+_LOOKED_UP: Final = frozenset(("dlg", "dlgs", "htable"))
+"""Families in which a key is what something is looked up by."""
+
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def is_secret(name: str) -> bool:
-    """Whether a parameter, or a member of an object, is named as a secret is: C{password}, C{apiKey}, C{auth_token}.
-    A name that is too long to tell counts as one.
+    """Whether a parameter, or a member of an object, has a name that says that it is secret: C{password}, C{apiKey},
+    C{auth_token}. A name that is too long to tell counts as one.
     """
     return len(name) > _MAX_NAME or _is_secret(name)
 
@@ -58,12 +63,12 @@ def _names_secret(text: str) -> bool:
 class Concealment:
     """Which parameters of a command are secret.
 
-    A parameter is, whose name says so, or the command; a member of an object whose name says so; and whatever follows a
-    text that is such a name itself, as in C{cfg.sets shop db_password ...}.
+    These are: a parameter whose name says so, or for which the command says so; a member of an object whose name says
+    so; and whatever follows a text that is such a name itself, as in C{cfg.sets shop db_password ...}.
 
     @param names: of the parameters, in their order.
     @param rest: of the one that takes all further values; None: there is none.
-    @param secret: the secret ones; None: those that are named so.
+    @param secret: the secret ones; None: those whose names say so.
     """
 
     def __init__(self, names: Sequence[str], rest: str | None, secret: Sequence[str] | None) -> None:
@@ -76,22 +81,20 @@ class Concealment:
     def shown(self, params: list[Any] | dict[str, Any]) -> bytes:
         """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
         try:
-            if not self._hides and type(params) is list:  # a short way for most
+            if not self._hides and type(params) is list:  # a shortcut for most
                 written = _encode(params)
-                small = written.decode().lower()  # bytes are far slower to look in
+                small = written.decode().lower()  # searching bytes is far slower
                 if len(written) <= MAX_PARAMS and not (
                     "{" in small
-                    or "passw" in small
-                    or "phrase" in small
+                    or "pass" in small
+                    or "key" in small
                     or "secret" in small
                     or "token" in small
                     or "credential" in small
-                    or "api" in small
-                    or "private" in small
                 ):
-                    return written  # no object is in it, and nothing that _SURE finds
+                    return written  # it has no object in it, and nothing that _SURE finds
             return self._shown(params)
-        except UnicodeEncodeError:  # of a lone surrogate
+        except UnicodeEncodeError:  # because of a lone surrogate
             return _encode(cut(self._concealed(params)))
         except Exception as error:
             return _encode(f"(not shown: {type(error).__name__})")
@@ -128,8 +131,23 @@ class Concealment:
         return shown
 
 
+@lru_cache(1024)
+def catalogued(method: str) -> Concealment:
+    """Which parameters of a command of Kamailio's are secret, by their names in the catalogue. Of a command
+    that it does not have, no names are known.
+    """
+    entry = find(method)
+    if entry is None:
+        return Concealment((), None, None)
+    names = [parameter.name for parameter in entry.parameters]
+    rest = names[-1] if entry.parameters and entry.parameters[-1].repeated else None
+    plain = {"key"} if entry.method.partition(".")[0] in _LOOKED_UP else set()
+    secret = [name for name in names if is_secret(name) and name not in plain]
+    return Concealment(names, rest, secret)
+
+
 def _without_secrets(value: Any, depth: int) -> Any:
-    """A value in parameters, without the members of objects that are named as secrets are."""
+    """A value in parameters, without the members of objects whose names say that they are secret."""
     if depth > MAX_DEPTH and isinstance(value, dict | list):
         return "..."
     if isinstance(value, dict):
@@ -140,7 +158,7 @@ def _without_secrets(value: Any, depth: int) -> Any:
 
 
 def cut_text(text: str, most: int = MAX_TEXT) -> str:
-    """A text of so many characters, and if it was longer a mark that says how long; lone surrogates are escaped."""
+    """A text cut to a number of characters, with a mark that says how long it was; lone surrogates are escaped."""
     if len(text) <= most and text.isascii():
         return text
     shown = text if len(text) <= most else f"{text[:most]}... ({len(text):,} in all)"
@@ -153,7 +171,7 @@ def cut(value: Any) -> Any:
 
 
 def _cut(value: Any, room: list[int]) -> Any:
-    """@param room: the bytes that are left, which are taken."""
+    """@param room: the bytes that are left; what is used is subtracted."""
     if room[0] <= 0:
         return "..."
     if isinstance(value, str):

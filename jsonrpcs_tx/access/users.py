@@ -1,6 +1,7 @@
 """Users and their passwords, from a file like that of htpasswd.
 
-A line of the file is C{name:hash}; empty lines and lines that start with C{#} are skipped. There are two hashes:
+A line of the file is C{name:hash}; empty lines and lines that start with C{#} are skipped. There are two kinds of
+hashes:
 
   - C{$scrypt$n=32768,r=8,p=1$SALT$HASH}: scrypt with these costs; salt and hash in base64, as C{python -m
     jsonrpcs_tx.credentials NAME} makes it;
@@ -17,7 +18,7 @@ def read_users(lines: bytes, problems: Problems = FIRST) -> dict[bytes, Hash]:
 
     @param problems: takes the errors.
     @return: the hashes by the names of users.
-    @raise NotAllowed: a line is not a user's, or a user comes twice; C{line} says which.
+    @raise NotAllowed: a line is invalid, or a user comes twice; C{line} says which.
     """
     users: dict[bytes, Hash] = {}
     for number, line in enumerate(lines.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""A checker for twisted.cred: names and passwords against a file of users."""
+"""A checker for twisted.cred: checks names and passwords against a file of users."""
 
 import base64
 import hashlib
@@ -37,13 +37,15 @@ KNOWN_SECONDS: Final = 86_400
 """How long a password that was right precedes others when it has to be hashed again."""
 
 MAX_VERIFIED: Final = 1024
-"""Passwords that are remembered as right, by their digests; and as many as wrong."""
+"""The most passwords that are remembered as right, by their digests; as many are remembered as wrong."""
 
 MAX_HASHING: Final = 2
 """Passwords that are hashed at the same time, each in a thread; the others wait."""
 
 MAX_WAITING: Final = 500
-"""Passwords that wait to be hashed. One more, and the network with the most of them loses its last one."""
+"""The most passwords that wait to be hashed. When there is one more, the network with the most of them loses its last
+one.
+"""
 
 _NOBODY: Final = read_hash(
     f"$scrypt$n=32768,r=8,p=1${base64.b64encode(bytes(16)).decode()}${base64.b64encode(bytes(32)).decode()}"
@@ -55,18 +57,18 @@ _NOBODY: Final = read_hash(
 class UsersFile:
     """Checks names and passwords against a file of users, which is read again when it has changed.
 
-    If it cannot be read again, nobody gets in; if it has a bad line, the former users stay. Both are logged.
+    If it cannot be read again, nobody gets in; if it has an invalid line, the former users stay. Both are logged.
 
     Passwords are hashed in threads, L{MAX_HASHING} at a time, and within limits, see L{jsonrpcs_tx.access.guessing}. A
-    password that several requests send at the same time is hashed once. It is not hashed again for
-    L{VERIFIED_SECONDS}, whether it was right or wrong, as long as the user's line stays the same. For an unknown name
-    something is hashed as well, so that the time reveals no names.
+    password that several requests send at the same time is hashed once. It is not hashed again for L{VERIFIED_SECONDS},
+    whether it was right or wrong, as long as the user's line stays the same. A password for an unknown name is hashed
+    as well, so that the time does not reveal names.
 
     @param path: of the file.
     @param clock: tells the time.
     @param in_thread: calls a function with arguments in a thread; returns a Deferred of what it returns or raises.
     @param problems: takes the errors of the file.
-    @raise StartError: the file cannot be read, or has a bad line; the message says which.
+    @raise StartError: the file cannot be read, or has an invalid line; the message says which.
     """
 
     credentialInterfaces: tuple[Any, ...] = (IUsernamePassword,)
@@ -100,7 +102,7 @@ class UsersFile:
         @param credentials: with C{username} and C{password}, both bytes, and C{client}, as L{ClientPassword} has them;
             all those without C{client} count as one client.
         @return: a Deferred that fires with the name, or fails with C{UnauthorizedLogin}, which is
-            L{TooManyPasswords} if the password was not looked at. Cancelling it gives up the turn, unless somebody else
+            L{TooManyPasswords} if the password was not checked. Cancelling it gives up the turn, unless somebody else
             waits for the same password; a thread that has started is not stopped.
         """
         self.look()
@@ -152,7 +154,7 @@ class UsersFile:
         return users is self._users and self._right.has(digest, VERIFIED_SECONDS)
 
     def _begin(self, network: str, digest: bytes, admitted: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
-        """Have a password hashed when it is its turn."""
+        """Have a password hashed when its turn comes."""
         check = self._checks[digest] = _Check()
 
         def begin() -> Deferred[bool]:
@@ -181,7 +183,8 @@ class UsersFile:
         if their lines are the same.
 
         @return: how many users there are.
-        @raise StartError: the file has a bad line, and the former users stay; or it cannot be read, and nobody gets in.
+        @raise StartError: the file has an invalid line, and the former users stay; or it cannot be read, and nobody
+            gets in.
         """
         try:
             self._read()
@@ -207,13 +210,13 @@ class UsersFile:
             _log.error("the former users stay: {reason}", reason=self._explain(error))
 
     def _read(self, problems: Problems = FIRST) -> None:
-        """Read the file, and remember which it was, so that a bad one is read once.
+        """Read the file, and remember its identity, so that an invalid one is read only once.
 
         @param problems: takes the bad lines.
         @raise OSError: it cannot be read.
-        @raise NotAllowed: it has a bad line, or is not an ordinary file.
+        @raise NotAllowed: it has an invalid line, or is not a regular file.
         """
-        self._identity = _identity(os.stat(self._path))  # what is not an ordinary file is also looked at only once
+        self._identity = _identity(os.stat(self._path))  # what is not a regular file is also examined only once
         with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             self._identity = _identity(status)
@@ -245,7 +248,7 @@ class UsersFile:
         return known, wanted, self._digest(b"known" if known else b"", wanted.text.encode(), name, password)
 
     def _digest(self, *parts: bytes) -> bytes:
-        """A digest of some parts and of where each ends, whatever bytes they have."""
+        """A digest of some parts, which also depends on where each of them ends."""
         digest = hashlib.blake2b(digest_size=32, key=self._key)
         for part in parts:
             digest.update(len(part).to_bytes(8))
@@ -291,7 +294,7 @@ class _Check:
         return asked
 
     def end(self, outcome: bool | Failure) -> None:
-        """Tell all who wait."""
+        """Deliver the outcome to all that wait."""
         self._outcome = outcome
         asked, self._asked = self._asked, []
         for one in asked:
@@ -305,5 +308,5 @@ class _Check:
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:
-    """What changes when a file is written or replaced."""
+    """Properties that change when a file is written or replaced."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -16,7 +16,7 @@ MOST_TOKENS: Final = 1000
 MOST_DEEP: Final = 50
 """Parentheses, signs and operators that wait for what follows them."""
 LONGEST: Final = 65_536
-"""Characters of a string that is put together; each C{+} can double one."""
+"""The most characters of a concatenated string; each C{+} can double one."""
 
 _TOKEN: Final = re.compile(
     r"""\s*(?:(?P<number>[0-9][0-9.]*)|(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<name>[A-Za-z_]\w*)"""
@@ -38,11 +38,11 @@ _LEVELS: Final = (
     ("+", "-"),
     ("*", "/", "%", "**"),
 )
-"""The operators, those that bind least first; one with a C{-}, C{!} or C{^} of its own before it binds most."""
+"""The operators, in order of rising precedence; unary C{-}, C{!} and C{^} bind most tightly."""
 
 _LEVEL_OF: Final = {sign: level for level, signs in enumerate(_LEVELS) for sign in signs}
 _RIGHT: Final = frozenset(("=", "**", ","))
-"""Operators of which the last is applied first."""
+"""Right-associative operators."""
 
 _COMPARISONS: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
@@ -68,8 +68,8 @@ class ExpressionError(ValueError):
 def evaluate(text: str, defines: Mapping[str, str | None]) -> Value:
     """The value of an expression.
 
-    @param defines: what names stand for: their values as strings, without quotes around them; 1 for one without a
-        value. Names that are not among them are 0.
+    @param defines: the values of names as strings, without the quotes around them; a name without a value is 1, and an
+        unknown name 0.
     @return: for C{#!ifexp} true if it is a number other than 0, or a string that is not empty.
     @raise ExpressionError: it has none.
     """
@@ -77,7 +77,7 @@ def evaluate(text: str, defines: Mapping[str, str | None]) -> Value:
 
 
 class _Evaluation:
-    """One expression on its way to a value."""
+    """The evaluation of one expression."""
 
     def __init__(self, text: str, defines: Mapping[str, str | None]) -> None:
         self._defines = defines
@@ -116,7 +116,7 @@ class _Evaluation:
     def _operation(self, level: int, needed: bool) -> Value:
         """The value of operands and operators from a level on.
 
-        @param needed: it counts; else it is only read, since C{&&} or C{||} are decided.
+        @param needed: whether its value is needed; else it is only parsed, since C{&&} or C{||} is already decided.
         """
         left = self._operand(needed)
         while self._kind() == "operator" and _LEVEL_OF.get(self._text(), -1) >= level:
@@ -233,7 +233,7 @@ def _unary(sign: str, value: Value) -> float:
 
 
 def _applied(sign: str, left: Value, right: Value) -> Value:
-    """What an operator makes of its operands."""
+    """The result of an operator."""
     if sign in (",", "="):
         return right
     if sign in ("&&", "||"):

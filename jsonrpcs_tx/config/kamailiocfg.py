@@ -3,8 +3,8 @@
 This imports neither Twisted nor anything slow, so that a command line can ask a kamailio.cfg where to connect to.
 
 Read are C{loadmodule}, C{modparam}, C{modparamx}, the core's C{run_dir} and C{rpc_exec_delta}, and all that the
-preprocessor does. Everything else is gone past, without a look at whether Kamailio would take it: routing blocks, and
-the other parameters of the core. C{kamailio -c} tells about those.
+preprocessor does. Everything else is skipped, without checking whether Kamailio would accept it: routing blocks, and
+the other parameters of the core. C{kamailio -c} checks those.
 """
 
 import os
@@ -18,7 +18,7 @@ from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 from jsonrpcs_tx.errors import ConfigError
 
 CORE = "core"
-"""What stands for the module of the core's own parameters."""
+"""Stands for the module of the core's own parameters."""
 
 FRAGMENT = ("jsonrpcs", "dispatcher", "htable", "pv")
 """The modules that count as loaded in a file that loads none, so that C{modparam} lines alone are a file."""
@@ -59,7 +59,7 @@ class Parameter:
     @ivar name: of the parameter.
     @ivar value: a number of 32 bits, or a string. Bytes that are not UTF-8 are escaped as in names of files.
     @ivar path: the file that sets it.
-    @ivar line: the number of the line, from 1 on.
+    @ivar line: the number of the line, counted from 1.
     """
 
     __slots__ = ("line", "module", "name", "path", "value")
@@ -104,14 +104,14 @@ def read(
 ) -> dict[str, list[Parameter]]:
     """Read a kamailio.cfg, and the files that it includes.
 
-    Files are looked for as Kamailio does: from the working directory, then beside the file that names them.
+    Files are looked for where Kamailio looks: relative to the working directory, then beside the file that names them.
 
     @param version: of Kamailio, C{6.1.4}: which C{KAMAILIO_...} are defined, and which directives there are.
     @param defines: more defines, as C{kamailio -A} takes them: C{NAME} or C{NAME=VALUE}.
     @param environment: for C{$env(NAME)} and C{#!defenv}.
     @param fragment: the modules that count as loaded if the file loads none.
-    @param note: takes what is wrong. If it raises nothing, reading goes on after the statement, or ends where nobody
-        can tell what follows.
+    @param note: takes what is wrong. If it raises nothing, reading goes on after the statement, or ends where it is
+        unclear what follows.
     @return: by the name of each module that is loaded or has parameters, and L{CORE}, its parameters in their order.
         Of a parameter that is set more than once, most modules take the last value.
     @raise KamailioCfgError: a file cannot be read, or something that matters is wrong or cannot be evaluated.
@@ -120,7 +120,7 @@ def read(
 
 
 def read_version(text: str) -> tuple[int, int, int]:
-    """The parts of the version of a Kamailio: C{5.6.3}.
+    """The parts of a version of Kamailio: C{5.6.3}.
 
     @raise Refused: it has another form.
     """
@@ -142,7 +142,7 @@ def _defines(arguments: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _content(path: str, regular: bool = True) -> bytes:
-    """What is in a file, at most a byte more than is allowed.
+    """The contents of a file, at most one byte more than is allowed.
 
     @param regular: refuse what is not a regular file: a FIFO or device may never end.
     """
@@ -153,7 +153,7 @@ def _content(path: str, regular: bool = True) -> bytes:
 
 
 class _Reader:
-    """Reads one configuration: the statements, out of the tokens.
+    """Reads one configuration: makes statements of the tokens.
 
     @ivar preprocessor: what it knows so far.
     """
@@ -380,7 +380,7 @@ _FORMS = {
 
 
 def _number(text: str) -> int | None:
-    """The value of a number or of a word that stands for one."""
+    """The value of a number, or of a word that stands for one; None for others."""
     if text in NUMBERS:
         return NUMBERS[text]
     match = _NUMBER.fullmatch(text) if len(text) < 100 else None
@@ -400,11 +400,11 @@ def _quoted(text: str) -> str:
 
 
 def _decoded(text: str) -> str:
-    """A text of bytes as a string."""
+    """Decode a text whose characters are bytes."""
     return text.encode("latin-1").decode(errors="surrogateescape")
 
 
 def _shown(text: str) -> str:
-    """A part of a message, as one printable line that is not too long."""
+    """A text for a message, as one printable line of limited length."""
     cut = text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
     return cut if cut.isprintable() else cut.encode("unicode_escape").decode()

@@ -1,8 +1,8 @@
 """The tokens of a kamailio.cfg, as Kamailio's lexer finds them once its preprocessor is done.
 
-Everything is done as the text is read, in the order in which it stands there: a define holds for what follows it, in
-included files too, and what a define stands for is read again, and may hold defines, strings, comments and directives.
-Files are read by a function that is handed in. Texts are bytes decoded as Latin-1, so that each character is a byte.
+Everything is done while the text is read, in its order: a define holds for what follows it, also in included files, and
+the value of a define is read again, and may hold defines, strings, comments and directives. Files are read by a
+function that is handed in. Texts are bytes decoded as Latin-1, so that each character is a byte.
 """
 
 import re
@@ -14,7 +14,7 @@ MOST_INCLUDES = 10_000
 MOST_INCLUDES_DEEP = 100
 
 MOST_TEXT = 128 * 2**20
-"""Bytes of all files, each as often as it is included."""
+"""Bytes of all files, each counted as often as it is included."""
 
 MOST_TOKENS = 10_000_000
 """Of those that are more than words, numbers and punctuation between statements."""
@@ -23,7 +23,7 @@ MOST_EXPANSIONS = 100_000
 """Times that a define is replaced by its value."""
 
 MOST_EXPANDED = 2**28
-"""Characters that are put together for that: the value, and the rest of the line that it is in."""
+"""Characters that are joined for that: the value, and the rest of the line that it is in."""
 
 WORD = "word"
 STRING = "string"
@@ -93,7 +93,7 @@ class Place:
     """Where something stands.
 
     @ivar path: of the file, as it was opened.
-    @ivar line: its number, from 1 on.
+    @ivar line: its number, counted from 1.
     """
 
     __slots__ = ("line", "path")
@@ -109,12 +109,12 @@ class Place:
 class _Source:
     """A file that is being read, and its position.
 
-    What a define stands for is read in place of the rest of the line: C{text} is then that value, then the rest of the
-    line as it is in the file.
+    The value of a define is read in place of its name: C{text} is then that value, followed by the rest of the line as
+    it is in the file.
 
     @ivar whole: the text of the file.
     @ivar text: what is read.
-    @ivar position: how far.
+    @ivar position: how far it has been read.
     @ivar inserted: characters at the start of C{text} that are not in the file.
     @ivar origin: the offset in the file of what follows them.
     @ivar active: the defines whose values are being read, each with the characters left in C{text} after it.
@@ -146,11 +146,11 @@ class _Source:
 
     @property
     def spliced(self) -> bool:
-        """C{text} is not the whole file."""
+        """Whether C{text} is not the whole file."""
         return self.text is not self.whole
 
     def insert(self, name: str, value: str, position: int) -> int:
-        """Read the value of a define in place of what is before a position; gives the length of the new text."""
+        """Read the value of a define in place of what is before a position; return the length of the new text."""
         end = len(self.text) if self.spliced else self.text.find("\n", position) + 1 or len(self.text)
         origin, kept = self.offset(position), max(self.inserted - position, 0)
         rest = self.text[position:end]
@@ -163,12 +163,12 @@ class _Source:
         return len(self.text)
 
     def is_active(self, name: str, position: int) -> bool:
-        """Whether a position is in what a define stands for."""
+        """Whether a position is in the value of a define."""
         left = len(self.text) - position
         return any(name == active and rest < left for active, rest in self.active)
 
     def extend(self) -> bool:
-        """Have more lines of the file in C{text}, at least as much again; False at its end."""
+        """Append more lines of the file to C{text}, at least doubling it; return False at the end of the file."""
         if not self.spliced:
             return False
         end = self.offset(len(self.text))
@@ -180,7 +180,7 @@ class _Source:
         return True
 
     def resume(self) -> bool:
-        """Go on with the file at the end of C{text}; False at the end of the file."""
+        """Continue with the file at the end of C{text}; return False at the end of the file."""
         if not self.spliced:
             return False
         self.position = self.offset(len(self.text))
@@ -193,7 +193,7 @@ class _Source:
 class Lexer:
     """Reads a file and what it includes.
 
-    @ivar reading: a statement is being read, so every token counts; else only those are found that begin something.
+    @ivar reading: a statement is being read, so every token counts; else only tokens that begin something are found.
 
     @param opened: reads files.
     @param beginnings: the words that begin statements.
@@ -220,14 +220,14 @@ class Lexer:
 
     @property
     def place(self) -> Place:
-        """Where the last token begins; at the end of all, where that is."""
+        """Where the last token begins; at the end, the end of the file."""
         if not self._sources:
             return self._last
         source = self._sources[-1]
         return Place(source.path, source.line(self._start))
 
     def tokens(self, path: str) -> Iterator[Token]:
-        """The tokens of a file, to be used before the next one is asked for.
+        """The tokens of a file; each must be used before the next one is asked for.
 
         @raise OSError: it cannot be read.
         @raise Refused: something cannot be evaluated, or is not allowed, at C{place}.
@@ -287,7 +287,7 @@ class Lexer:
                 return
 
     def _word(self, source: _Source, word: str, position: int) -> Token | None:
-        """Go past a word, which ends at a position; gives the token, if it is one."""
+        """Skip a word, which ends at a position; return the token, if it is one."""
         source.position = position
         if word in _INCLUDES:
             self._include(source, word, position)
@@ -303,7 +303,7 @@ class Lexer:
         return (WORD, word) if self.reading or word in self._beginnings else None
 
     def _special(self, source: _Source, kind: str, match: re.Match[str]) -> Token | None:
-        """Go past what is neither word nor comment; gives the token, if it is one."""
+        """Skip what is neither a word nor a comment; return the token, if it is one."""
         if kind == "string":
             value = self._string(source, match)
             return (STRING, value) if self.reading else None
@@ -324,7 +324,7 @@ class Lexer:
     # Words
 
     def _expand(self, source: _Source, name: str, position: int) -> None:
-        """Read what a define stands for in its place."""
+        """Read the value of a define in its place."""
         if source.is_active(name, self._start):
             raise Refused(f"the define {name} stands for itself", "a value without it")
         self._expansions_left -= 1 + len(source.active) // 16
@@ -335,7 +335,7 @@ class Lexer:
     # Strings and variables
 
     def _string(self, source: _Source, match: re.Match[str]) -> str:
-        """The value of a string, after substitutions; strings in double quotes that follow each other are one."""
+        """The value of a string, after substitutions; adjacent strings in double quotes are one."""
         source.position = match.end()
         if not self.reading:
             return ""
@@ -357,7 +357,7 @@ class Lexer:
         return self._preprocessor.substituted(value)
 
     def _variable(self, source: _Source, match: re.Match[str]) -> Token | None:
-        """Go past a pseudo-variable, with all that is in its parentheses."""
+        """Skip a pseudo-variable, with all that is in its parentheses."""
         position = match.end()
         deep = int(match[0][-1] == "(")
         while deep:
@@ -374,7 +374,7 @@ class Lexer:
         return (VARIABLE, self._preprocessor.substituted(text)) if self.reading else None
 
     def _block_comment(self, source: _Source, position: int) -> None:
-        """Go past a comment; comments nest."""
+        """Skip a comment; comments nest."""
         deep = 1
         while deep:
             edge = _COMMENT_EDGE.search(source.text, position)
@@ -390,7 +390,7 @@ class Lexer:
     # Directives
 
     def _directive(self, source: _Source, text: str, position: int) -> Token | None:
-        """Do a directive; what looks like one but is none is a comment, or two signs."""
+        """Do a directive; what only looks like one is a comment, or two signs."""
         name = text[2:]
         condition = _CONDITION.match(source.text, position)
         if condition is not None and self._is_known(condition[1] or condition[2]):
@@ -467,7 +467,7 @@ class Lexer:
         self._preprocessor.begin(directive, text)
 
     def _skip(self, source: _Source) -> None:
-        """Go past what a condition leaves out, to the next directive that may end that."""
+        """Skip what a condition leaves out, up to the next directive that may end that."""
         position = source.position
         while True:
             match = _CONDITION.search(source.text, position)
@@ -505,7 +505,7 @@ class Lexer:
             self._add_source(*found)
 
     def _find(self, name: str, including: str, directive: str) -> tuple[str, bytes] | None:
-        """The path and content of a file: as it is named, else beside the one that includes it."""
+        """The path and content of a file: at its name as a path, else beside the one that includes it."""
         paths = [name]
         directory, slash, _ = including.rpartition("/")
         if not name.startswith("/") and slash:
@@ -523,7 +523,7 @@ class Lexer:
 
 
 def _unescaped(text: str) -> str:
-    """The value of what is between double quotes."""
+    """The value of the text between double quotes."""
     if "\\" not in text:
         return text
 
@@ -542,7 +542,7 @@ def _file_name(text: str) -> str:
     """The name of a file to be included.
 
     @param text: as it stands in the file, with its quotes.
-    @raise Refused: it has none, or it is too long for Kamailio.
+    @raise Refused: it has no name, or one that is too long for Kamailio.
     """
     allowed = f"a name in double quotes, up to {_LONGEST_FILE_NAME - 1} bytes, without blanks"
     if len(text) < 3 or text[0] != '"' or text[-1] != '"' or len(text) > _LONGEST_FILE_NAME + 1:

@@ -1,6 +1,6 @@
 """The words that Kamailio's lexer knows: a define of the same name never replaces one of them.
 
-They are those of Kamailio 5.6.3, which was asked for each.
+They are those of Kamailio 5.6.3; each was tried with it.
 """
 
 NUMBERS = {

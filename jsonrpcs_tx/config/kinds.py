@@ -9,12 +9,13 @@ from typing import Any, Final
 import attrs
 
 from jsonrpcs_tx.compatibility import COMPATIBILITIES
+from jsonrpcs_tx.errors import without_passwords
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
 
 AUDIT_LEVELS: Final = ("changes", "all")
-"""What the audit log may have."""
+"""What the audit log may contain."""
 
 LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
 """The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
@@ -29,7 +30,8 @@ class Kind:
     @ivar several: it may be given more than once; the value is a tuple.
     @ivar flag: as an option it needs no value, and then means True.
     @ivar show: writes a value as C{parse} takes it.
-    @ivar meant: what a value that is not allowed was probably meant to be; empty where nobody can tell.
+    @ivar public: the value as it may be shown, without a password.
+    @ivar meant: what a value that is not allowed was probably meant to be; empty if that is unclear.
     """
 
     parse: Callable[[Any], Any]
@@ -38,6 +40,7 @@ class Kind:
     flag: bool = False
     show: Callable[[Any], str] = str
     meant: Callable[[object], str] = lambda value: ""
+    public: Callable[[Any], Any] = lambda value: value
 
 
 def _integer(value: object) -> int:
@@ -75,8 +78,8 @@ def _mode(value: object) -> int:
 
 
 def octal(value: object) -> str:
-    """What a decimal number that was written for a mode was probably meant to be: C{0o660 or "0660"} for 660; empty
-    where it is no such number.
+    """What a decimal number written as a mode was probably meant to be: C{0o660 or "0660"} for 660; empty for other
+    values.
     """
     digits = str(value) if type(value) is int else ""
     return f'0o{digits} or "0{digits}"' if re.fullmatch("[0-7]{3}", digits) else ""
@@ -97,7 +100,7 @@ def _string(value: object) -> str:
 
 
 def _path(value: object) -> str:
-    """A path as a string, whatever represents it."""
+    """A path as a string, whatever its type."""
     return _string(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
@@ -114,7 +117,7 @@ def _name(value: object) -> str:
 
 
 def _owner(value: object) -> str | int:
-    """A user or group by name or number; whether it exists is found out at the start."""
+    """A user or group by name or number; whether it exists is checked at the start."""
     if isinstance(value, bool) or not isinstance(value, int | str) or (isinstance(value, int) and value < 0):
         raise TypeError
     return int(value) if isinstance(value, str) and value.isdigit() else value
@@ -126,7 +129,7 @@ _NETWORK_SOCKET: Final = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.%\w]+)\]|(?P<ipv
 def network_address(protocol: str, value: str) -> tuple[str, int] | None:
     """The host and port of C{PROTOCOL:1.2.3.4:8090} or C{PROTOCOL:[::1]:8090}; None where the value has another form.
 
-    @raise ValueError: it starts like one, but is invalid.
+    @raise ValueError: it starts like an address, but is invalid.
     """
     if not value.startswith(protocol + ":"):
         return None
@@ -193,7 +196,7 @@ def _notification(value: object) -> int:
 
 
 def _one_of(names: Collection[str]) -> "Kind":
-    """The kind of a value that is one of some names; a number in a file may spell one."""
+    """The kind of a value that is one of some names; in a file, a number may stand for a name."""
 
     def parse(value: object) -> str:
         if str(value) not in names:
@@ -226,8 +229,13 @@ _module = _matching("core|dispatcher|htable|pv")
 
 
 def several(kind: Kind) -> Kind:
-    """Any number of values of a kind. A string is one value, and an empty string no value."""
-    return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
+    """Any number of values of a kind. A string is one value, and an empty string is none."""
+    return attrs.evolve(
+        kind,
+        several=True,
+        show=lambda values: " ".join(map(kind.show, values)),
+        public=lambda values: tuple(map(kind.public, values)),
+    )
 
 
 SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
@@ -254,6 +262,7 @@ HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #"
 HEALTH_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
+NODE: Final = Kind(_string, "NAME=TARGET, see docs/gateway.md", public=without_passwords)
 RULE: Final = Kind(_string, "a rule, see docs/access.md")
 SIP_METHOD: Final = Kind(_token, "a SIP method")
 SIP_URI: Final = Kind(_sip_uri, "a SIP URI")

@@ -18,12 +18,12 @@ _PLAIN: Final = Settings()
 DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType(
     {"pretty_format": 1, "fifo_name": _PLAIN.fifo_name, "dgram_socket": _PLAIN.dgram_socket}
 )
-"""What holds with a kamailio.cfg that says nothing of it, as in Kamailio: in its code C{pretty_format} is 1, and there
-are the FIFO and the socket, whatever other addresses are given.
+"""The defaults with a kamailio.cfg, as in Kamailio's code: C{pretty_format} is 1, and there are the FIFO and the
+socket, whatever other addresses are given.
 """
 
 VERSIONS: Final[Mapping[str, str]] = MappingProxyType({"5.6": "5.6.3", "6.1": "6.1.4"})
-"""The versions of Kamailio that files are for without C{modparams_version}, by C{compatibility}."""
+"""The versions of Kamailio that files are taken to be for without C{modparams_version}, by C{compatibility}."""
 
 _NUMBER, _STRING, _EITHER = (int,), (str,), (int, str)
 
@@ -78,7 +78,7 @@ _TYPES: Final[Mapping[str, Mapping[str, tuple[type, ...]]]] = {
 """The parameters of Kamailio 5.6.3, and the newer C{rpc_exec_delta}, with the types of their values, by module."""
 
 _ONE_BY_ONE: Final = frozenset((("htable", "htable"), ("pv", "shvset")))
-"""Kamailio's parameters that add something each time they are set; of all others the last value counts."""
+"""Kamailio's parameters that add a value each time they are set; of all others the last value counts."""
 
 
 @attrs.frozen
@@ -86,9 +86,9 @@ class Taken:
     """What a kamailio.cfg says about settings.
 
     @ivar path: the file.
-    @ivar given: the values by the names of settings, with their places. Names that are no settings are among them where
-        a line for jsonrpcs has one.
-    @ivar unknown: parameters that nobody knows, of modules that may have got them after Kamailio 5.6.
+    @ivar given: the values by the names of settings, with their places. They include names that are not settings, if a
+        line for jsonrpcs has one.
+    @ivar unknown: unknown parameters, of modules that may have got them after Kamailio 5.6.
     """
 
     path: str
@@ -107,9 +107,10 @@ class Taken:
 
 
 def take(path: str, otherwise: Sources, defaults: Mapping[str, Any], problems: Problems = FIRST) -> Taken:
-    """Take settings from a kamailio.cfg, as those settings say that are given otherwise: C{modparams_...}, and C{load}.
+    """Take settings from a kamailio.cfg, as directed by the settings C{modparams_...} and C{load}, which are given
+    elsewhere.
 
-    @param otherwise: what is given and takes precedence.
+    @param otherwise: what is given elsewhere, and takes precedence.
     @param defaults: the values of settings that are given nowhere.
     @param problems: takes what is wrong.
     @raise JsonRpcsError: see L{read_modparams}; or one of these settings has a value that is not allowed.
@@ -134,7 +135,7 @@ def read_modparams(
     @param problems: takes what is wrong.
     @param version: of the Kamailio that the file is for.
     @param defines: C{NAME} or C{NAME=VALUE}, as C{kamailio -A} takes them.
-    @param modules: the others whose parameters are taken; C{core} for its own.
+    @param modules: the other modules whose parameters are taken; C{core} for those of the core.
     @raise ConfigError: the file cannot be read as Kamailio reads it, a value has a type that the parameter does not
         take, or a module other than jsonrpcs has no such parameter.
     """
@@ -159,7 +160,9 @@ def read_modparams(
 
 
 def _is_setting(module: str, name: str) -> bool:
-    """Whether a parameter becomes a setting. What is none at all does, of jsonrpcs: then it is told what was meant."""
+    """Whether a parameter becomes a setting. Every parameter of jsonrpcs does: an unknown one is an error that says
+    what was meant.
+    """
     modules = {field.module for field in fields() if field.name == name}
     meant = module == OWN_MODULE and not modules and name.isidentifier()
     return meant or module in modules or (module == CORE and name in _TYPES[CORE])

@@ -1,11 +1,11 @@
 """POSIX extended regular expressions, which Kamailio's preprocessor and C{modparam} take.
 
 Neither Python's C{re} nor the C library will do: each can be made to take forever, and Python's finds the first of
-several alternatives where POSIX wants the longest. Here all ways to match are followed at once, so that the time grows
-with the lengths of the pattern and of the text only, and an L{Effort} bounds that, too.
+several alternatives where POSIX wants the longest. Here all ways to match are followed at once, so that the time
+depends on the lengths of the pattern and of the text only, and an L{Effort} bounds that as well.
 
 Characters stand for bytes. The syntax is that of the GNU C library, without collating symbols, equivalence classes and
-references back to groups.
+back-references to groups.
 """
 
 import re
@@ -19,7 +19,7 @@ MOST_REPETITIONS: Final = 255
 """Of one C{{n,m}}."""
 
 MOST_INSTRUCTIONS: Final = 5000
-"""That a pattern may be made of; a character of it is about one, as often as it is repeated."""
+"""The most instructions of a pattern; each character is about one, times its repetitions."""
 
 _ALL: Final = frozenset(map(chr, range(256)))
 _WORD: Final = frozenset(string.ascii_letters + string.digits + "_")
@@ -52,20 +52,20 @@ Spans = list[tuple[int, int]]
 
 
 class PatternError(ValueError):
-    """A pattern cannot be used; the message goes on after it: C{is ...}, C{has ...}."""
+    """A pattern cannot be used; the message follows the pattern in a sentence: C{is ...}, C{has ...}."""
 
 
 class Effort:
-    """What patterns may cost together.
+    """What patterns may cost in total.
 
-    @ivar left: steps that are left; one is about a microsecond.
+    @ivar left: steps that are left; one takes about a microsecond.
     """
 
     def __init__(self, steps: int = 10_000_000) -> None:
         self.left: int = steps
 
     def spend(self, steps: int) -> None:
-        """@raise PatternError: there is nothing left."""
+        """@raise PatternError: no steps are left."""
         self.left -= steps
         if self.left < 0:
             raise PatternError("takes too much time, or others did")
@@ -196,7 +196,7 @@ class _Parser:
         return found
 
     def _bracket(self) -> frozenset[str]:
-        """The characters of what is in brackets, the first of which is read."""
+        """The characters of a bracket expression, the first of which is read."""
         negated = self._peek() == "^"
         self._at += negated
         found: set[str] = set()
@@ -238,8 +238,8 @@ class _Parser:
 
 
 Instruction = tuple[str, object, object]
-"""What to do, and with what: C{set} characters, C{edge} condition, C{save} place, C{jump} and C{split} addresses, or
-C{end}."""
+"""An instruction and its operands: C{set} characters, C{edge} condition, C{save} place, C{jump} and C{split} addresses,
+or C{end}."""
 
 
 class _Program:
@@ -300,12 +300,12 @@ class _Program:
 
 
 class Pattern:
-    """A pattern, for one text after another.
+    """A compiled pattern, for any number of texts.
 
     @param ignore_case: as C{REG_ICASE}.
     @param by_lines: as C{REG_NEWLINE}: C{.} and C{[^...]} do not match line ends, C{^} and C{$} match at them.
-    @param effort: what it may cost, with others.
-    @raise PatternError: it is not a regular expression, or uses what is not supported.
+    @param effort: what it may cost, shared with others.
+    @raise PatternError: it is not a regular expression, or uses an unsupported feature.
     """
 
     def __init__(self, pattern: str, ignore_case: bool, by_lines: bool, effort: Effort) -> None:
@@ -326,13 +326,13 @@ class Pattern:
         }
 
     def spans(self, text: str, start: int = 0, after_line: bool = True) -> Spans | None:
-        """Where the leftmost match is, and of those the longest; None without a match.
+        """The leftmost match, and of those the longest; None without a match.
 
         @param start: where to begin.
         @param after_line: C{^} may match there.
         @raise PatternError: it takes too much time.
         """
-        # Threads, those to be preferred first: an address, and where groups begin and end.
+        # Threads, in order of preference: an address, and where groups begin and end.
         threads: dict[int, tuple[int, ...]] = {}
         found: tuple[int, ...] | None = None
         position = start
@@ -369,7 +369,7 @@ class Pattern:
         position: int,
         begins: bool | None,
     ) -> None:
-        """Add a thread at an address, and those that it comes to from there without another character.
+        """Add a thread at an address, and those that it reaches from there without another character.
 
         @param begins: see L{_holds}.
         """

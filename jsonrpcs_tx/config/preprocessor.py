@@ -7,7 +7,7 @@ those of the Core Cookbook, chapter "Config Pre-Processor Directives"; details a
 import re
 from collections.abc import Mapping
 
-TYPE_CHECKING = False  # that of typing, which takes time to import, as does what is imported below where it is needed
+TYPE_CHECKING = False  # that of typing; it takes time to import, as does what is imported below where it is needed
 if TYPE_CHECKING:
     from jsonrpcs_tx.config.posixregex import Effort, Pattern, Spans
 
@@ -16,13 +16,13 @@ MOST_CONDITIONS = 512
 MOST_SUBSTITUTIONS = 1000
 
 MOST_REPLACED = 1022
-"""Bytes that Kamailio has room for where it replaces one match."""
+"""Bytes that Kamailio has room for in place of one match."""
 
 LONGEST_VALUE = 65_536
 """Characters of a string after substitutions."""
 
 MOST_WORK = 100_000_000
-"""Characters in all that substitutions are looked for in, each time with 20 more."""
+"""Characters that are searched for substitutions in total, where each search counts 20 more."""
 
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
 _VARIABLE = re.compile(r"\$(?:(\w+)\(([^()$]+)\)|\((\w+)\(([^()$]+)\)\)|(\$))", re.ASCII)
@@ -47,7 +47,7 @@ class _Substitution:
     def __init__(self, pattern: "Pattern | str", replacement: tuple[str | int, ...], everywhere: bool) -> None:
         """@param pattern: what is replaced; a string stands for itself.
         @param replacement: texts, and numbers of groups.
-        @param everywhere: all matches are replaced, not the first one only.
+        @param everywhere: all matches are replaced, not just the first one.
         """
         self._pattern = pattern
         self._replacement = replacement
@@ -86,7 +86,7 @@ class _Substitution:
 
 
 def _group(text: str, spans: "Spans", number: int) -> str:
-    """What a group has matched; nothing, if there is none of that number."""
+    """What a group has matched; empty if there is no group of that number."""
     start, end = spans[number] if number < len(spans) else (-1, -1)
     return "" if start < 0 else text[start:end]
 
@@ -95,7 +95,7 @@ class Preprocessor:
     """The state of the preprocessor.
 
     @ivar defines: the values of defines by name; None for one without a value.
-    @ivar skipping: whether what is read now is left out by a condition.
+    @ivar skipping: whether a condition leaves out what is read now.
 
     @param version: of Kamailio, C{(5, 6, 3)}.
     @param environment: of Kamailio's process, for C{$env(NAME)} and C{#!defenv}.
@@ -127,7 +127,7 @@ class Preprocessor:
     def define(self, name: str, value: str | None = None, how: str = "define") -> None:
         """Define a name.
 
-        @param value: None or empty: no value, it is replaced by nothing.
+        @param value: None or empty: it has no value, and is replaced by nothing.
         @param how: C{define}; C{trydef}: unless it is defined; C{redefine}: even if it is.
         @raise Refused: it is defined already, or there are too many.
         """
@@ -140,7 +140,7 @@ class Preprocessor:
         self.defines[name] = value or None
 
     def define_from_environment(self, text: str, quoted: bool, required: bool) -> None:
-        """Do C{#!defenv} and its relatives.
+        """Do C{#!defenv} and its variants.
 
         @param text: C{NAME} or C{NAME=VARIABLE}.
         @param quoted: enclose the value in quotes.
@@ -184,7 +184,7 @@ class Preprocessor:
         """Do C{#!subst}.
 
         @param text: C{/pattern/replacement/flags}; any character may separate.
-        @raise Refused: it has another form, or the pattern is no POSIX extended regular expression.
+        @raise Refused: it has another form, or the pattern is not a POSIX extended regular expression.
         """
         separator = text[:1]
         form = "/pattern/replacement/flags with a separator of your choice, and the flags i, g, s"
@@ -211,7 +211,7 @@ class Preprocessor:
         self._substitutions.append(_Substitution(compiled, replacement, "g" in flags))
 
     def pattern(self, text: str, ignore_case: bool, by_lines: bool = False) -> "Pattern":
-        """A regular expression. All that are made here share an effort.
+        """A regular expression. All patterns that are made here share an effort.
 
         @raise ValueError: see L{jsonrpcs_tx.config.posixregex.Pattern}.
         """
@@ -261,7 +261,7 @@ class Preprocessor:
     def substituted(self, text: str) -> str:
         """A string after all substitutions so far, in their order.
 
-        @raise Refused: it gets too long, or a substitution cannot be applied.
+        @raise Refused: the string gets too long, or a substitution cannot be applied.
         """
         for substitution in self._substitutions:
             self._work += len(text) + 20
@@ -275,7 +275,7 @@ class Preprocessor:
     # Pseudo-variables
 
     def with_variables(self, text: str) -> str:
-        """A text in which pseudo-variables are replaced by their values.
+        """A text with pseudo-variables replaced by their values.
 
         @raise Refused: one has no value before Kamailio runs.
         """
@@ -361,7 +361,7 @@ _VARIABLES = "$env(NAME) of a variable that is set, $def(NAME), $defn(NAME) of a
 
 
 def _until(text: str, separator: str) -> tuple[str, str | None]:
-    """What is before a separator that has no backslash before it, and what is after it; None without one."""
+    """The text before a separator that has no backslash before it, and the text after it; None without one."""
     for position, character in enumerate(text):
         if character == separator and (position == 0 or text[position - 1] != "\\"):
             return text[:position], text[position + 1 :]

@@ -17,7 +17,7 @@ def document() -> str:
         "what is set, `--show-settings` what is in force and where it comes from: see [operations.md](operations.md).",
         "",
         "A mode is octal: `0660` as an option or a string, `0o660` as a number in TOML. A decimal number such as `660`",
-        "is refused there, since it stands for other bits. What is yes or no is also `true` or `false`; as an option",
+        "is refused there, since it stands for other bits. Yes and no may also be `true` and `false`; as an option",
         "without a value, such as `--tls-self-signed`, it is yes.",
     ]
     for group, those in grouped():

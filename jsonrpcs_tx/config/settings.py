@@ -22,11 +22,11 @@ SELF_SIGNED_NAME: Final = "tls.pem"
 """The file of the certificate that is made with C{tls_self_signed}, unless C{tls_certificate} names another."""
 
 StrPath: TypeAlias = str | os.PathLike[str]
-"""What a path may be given as; settings have it as a string."""
+"""The types of a path; settings hold it as a string."""
 
 
 OWN_MODULE: Final = "jsonrpcs"
-"""Kamailio's module whose parameters most settings are."""
+"""The module of Kamailio to whose parameters most settings correspond."""
 
 
 class _Default:
@@ -60,7 +60,7 @@ def _setting(
 
     @param by_clients: clients can change it, if it is live.
     @param daemon: its default for C{twistd jsonrpcs}, where that differs.
-    @param group: one of L{GROUPS}; default: by its name, see L{_GROUP_OF}.
+    @param group: one of L{GROUPS}; default: according to its name, see L{_GROUP_OF}.
     """
     metadata = {"kind": kind, "help": help, "module": module, "live": live, "variable": live and by_clients}
     metadata |= {"daemon": default if daemon is None else daemon, "group": group}
@@ -76,7 +76,9 @@ COMMANDS: Final = "Commands"
 DESTINATIONS: Final = "Destinations, as in Kamailio's dispatcher"
 TABLES: Final = "Hash tables, as in Kamailio's htable"
 
-GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, DESTINATIONS, TABLES)
+NODES: Final = "Other servers behind this one, as their gateway"
+
+GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, NODES, DESTINATIONS, TABLES)
 """What settings are for, in the order in which help and documentation list them."""
 
 _GROUP_OF: Final = {
@@ -87,8 +89,9 @@ _GROUP_OF: Final = {
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
+    "node": NODES,
 }
-"""The group of the settings whose names begin with a word; the others are L{GENERAL}, unless they say their group."""
+"""The group of the settings whose names begin with a word; others are L{GENERAL}, unless they name their group."""
 
 
 def _with_converters(cls: type, fields: list[Any]) -> list[Any]:
@@ -123,7 +126,7 @@ class Settings:
         _DefaultNumber(FIFO | DATAGRAM),
         kinds.integer(0, ALL_BITS),
         "transports to enable, the sum of 1 HTTP and HTTPS, 2 FIFO, 4 datagram, 8 TCP; 0: all that have an address; "
-        "default: those whose addresses or certificates are given, or 6 where none are",
+        "default: those whose addresses or certificates are given, or 6 if none are",
     )
     dialect: str = _setting(
         "kamailio",
@@ -237,8 +240,8 @@ class Settings:
     http_notification: int = _setting(
         200,
         kinds.NOTIFICATION,
-        "HTTP status where there is no reply, as to a notification in dialect jsonrpc2: 200 with an empty body, which "
-        "most clients take, or 204",
+        "HTTP status if there is no reply, as to a notification in dialect jsonrpc2: 200 with an empty body, which "
+        "most clients accept, or 204",
     )
     http_users: StrPath = _setting(
         "",
@@ -312,7 +315,7 @@ class Settings:
     async_limit_client: int = _setting(
         100,
         kinds.integer(1, 100_000),
-        "how many of these may be one client's: a user's, an address's, or from this machine a connection's",
+        "how many of these one client may have: a user, an address, or for clients on this machine a connection",
         live=True,
     )
     store_path: StrPath = _setting(
@@ -392,13 +395,11 @@ class Settings:
         "than once",
         module="pv",
     )
-    htable_db: StrPath = _setting(
-        "", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: they are not kept"
-    )
+    htable_db: StrPath = _setting("", kinds.FILE, "SQLite file that keeps hash tables between runs; empty: disabled")
     htable_db_interval: int = _setting(
         60,
         kinds.integer(0, 86400, "seconds"),
-        "seconds after which changed hash tables are stored in htable_db, so that a crash undoes no more than that; 0: "
+        "seconds after which changed hash tables are stored in htable_db, so that a crash loses no more than that; 0: "
         "only at the stop and by htable.store",
     )
     health: str = _setting(
@@ -410,14 +411,29 @@ class Settings:
     health_destinations: bool = _setting(
         False,
         kinds.SWITCH,
-        "whether a set without a live destination makes the health fail; no: it is only told",
+        "whether a set without a live destination makes the health check fail; no: it is only reported",
     )
     health_drain: int = _setting(
         0,
         kinds.integer(0, 3600, "seconds"),
-        "seconds at the stop in which the health fails and everything else is still answered, so that load balancers "
-        "send no more",
+        "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
+        "send no more requests",
     )
+    node: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.NODE),
+        "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
+        "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
+        "docs/gateway.md",
+        module="",
+    )
+    node_file: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file with further nodes, one on each line; read again at SIGHUP",
+        module="",
+    )
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs", module="")
     modparams_version: str = _setting(
         "",
         kinds.VERSION,
@@ -442,7 +458,7 @@ class Settings:
     fast_paths: bool = _setting(
         True,
         kinds.SWITCH,
-        "answer ordinary requests on the direct path; no: all on the general path, to tell which one is at fault",
+        "answer ordinary requests on the direct path; no: all on the general path, to find out which is at fault",
     )
     audit: StrPath = _setting(
         "",
@@ -453,7 +469,13 @@ class Settings:
     audit_level: str = _setting(
         "changes",
         kinds.AUDIT_LEVEL,
-        "what the audit log has besides refused calls; changes: calls that may change something; all: every call",
+        "what the audit log contains besides refused calls; changes: calls that may change something; all: every call",
+    )
+    audit_required: bool = _setting(
+        False,
+        kinds.SWITCH,
+        "with audit: run no call that changes something before the audit log has a line of it, and refuse it with 503 "
+        "if that cannot be written; no: run it, and count the lines that are lost",
     )
     watchdog: int = _setting(
         1000,
@@ -475,7 +497,7 @@ class Settings:
     )
 
     def __new__(cls, **values: Any) -> "Settings":
-        """Look for names that are not settings: those say what was probably meant.
+        """Check for names that are not settings: the error says what was probably meant.
 
         @raise UnknownSetting: there is one.
         """
@@ -486,7 +508,7 @@ class Settings:
         return object.__new__(cls)
 
     def __attrs_post_init__(self) -> None:
-        """See what is to be opened, and check what one setting requires of another."""
+        """Decide what is to be opened, and check what one setting requires of another."""
         if isinstance(self.transport, _Default):
             self._follow_addresses()
         self._forget_defaults()
@@ -503,8 +525,8 @@ class Settings:
                     raise SettingError(name, getattr(self, name), "empty without tls_certificate")
 
     def _follow_addresses(self) -> None:
-        """Enable the transports whose addresses are given; HTTPS also for a certificate. Where there are none, enable
-        those of Kamailio's defaults whose address is not given as empty.
+        """Enable the transports whose addresses are given; HTTPS also for a certificate. If none are, enable those of
+        Kamailio's defaults whose address is not given as empty.
 
         @raise SettingError: an address of HTTPS is given, but no certificate.
         """
@@ -537,11 +559,11 @@ class Settings:
 
     @property
     def certificate(self) -> StrPath:
-        """The file with the certificate of HTTPS, as the settings have it; empty: there is none, so HTTPS is off."""
+        """The file with the certificate of HTTPS, as set; empty: there is none, so HTTPS is disabled."""
         return self.tls_certificate or (SELF_SIGNED_NAME if self.tls_self_signed else "")
 
     def path(self, name: StrPath) -> str:
-        """A path as the process sees it: relative ones start from C{run_dir}."""
+        """A path as the process sees it: relative paths start from C{run_dir}."""
         return os.path.join(self.run_dir, name)
 
 
@@ -564,7 +586,7 @@ def listening() -> Collection[str]:
 class Field:
     """What is known about a setting besides its value.
 
-    @ivar module: Kamailio's module whose C{modparam} it is; empty: a kamailio.cfg cannot set it.
+    @ivar module: Kamailio's module that has it as a parameter; empty: a kamailio.cfg cannot set it.
     @ivar live: it can be changed while a server runs.
     @ivar variable: C{cfg.*} can change it.
     @ivar daemon: its default for C{twistd jsonrpcs}.
@@ -599,7 +621,7 @@ def fields() -> Iterator[Field]:
 
 
 def grouped() -> Iterator[tuple[str, list[Field]]]:
-    """All settings by what they are for: each group with its settings."""
+    """All settings by group."""
     known = [*fields()]
     return ((group, [field for field in known if field.group == group]) for group in GROUPS)
 

@@ -1,4 +1,4 @@
-"""Where the values of settings come from: the places that gave them, what wins, and where a mistake was made."""
+"""Where the values of settings come from: which place takes precedence, and where a mistake was made."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -35,8 +35,8 @@ OPTION: Final = Place("option")
 class Given:
     """The value of a setting as it was given.
 
-    @ivar value: what was given; of a setting that may be given more than once, it may be a list.
-    @ivar places: where; one for each value of a list, or one for all.
+    @ivar value: what was given; a list, if the setting may be given more than once.
+    @ivar places: where; one place for each value of a list, or one for all.
     """
 
     value: Any
@@ -49,7 +49,7 @@ class Given:
     def place_of(self, value: object) -> Place:
         """Where a value was given.
 
-        @param value: one of a list, as it was given or, if it is a path, as it became.
+        @param value: one of a list, as it was given, or as it was converted if it is a path.
         """
         if isinstance(self.value, list) and len(self.value) == len(self.places):
             for same in (lambda one: one is value, lambda one: one == value, lambda one: _leads_to(one, value)):
@@ -64,9 +64,9 @@ def _leads_to(path: object, absolute: object) -> bool:
 
 
 def add_value(values: dict[str, Given], name: str, value: object, place: Place, several: bool) -> None:
-    """Take one more value from where each has a line or an option of its own.
+    """Add one more value that has a line or an option of its own.
 
-    @param values: what was given there before; it is changed.
+    @param values: what was given before; this is changed.
     @param several: whether the setting may be given more than once; if not, the last value counts.
     """
     if not several:
@@ -93,7 +93,7 @@ class Sources:
         return Sources({name: given for name, given in self.given.items() if name in names})
 
     def settings(self, problems: Problems, defaults: Mapping[str, Any]) -> Settings:
-        """The settings. What is not allowed is noted, and its default or a stand-in takes its place.
+        """The settings. A value that is not allowed is noted, and replaced by its default or a stand-in.
 
         @param defaults: the values of settings that are not given, where they differ from those of L{Settings}.
         @raise SettingError: a name is unknown, or a value is not allowed.
@@ -107,7 +107,7 @@ class Sources:
                 values = _without(values, error)
 
     def explain(self, error: JsonRpcsError) -> str:
-        """What is wrong, with the file and the line where it is, if it is in a file, or where it was given."""
+        """What is wrong, with the place: the file and line, or where else the value was given."""
         if error.file is not None:
             line = "" if error.line is None else f":{error.line}"
             return f"{error.file}{line}: {error.explanation}"
@@ -117,7 +117,7 @@ class Sources:
     def _place_of(self, error: JsonRpcsError) -> Place | None:
         names: Iterator[str] = iter(())
         if isinstance(error, SettingError):
-            # An address that is missing is missed since its transport was asked for.
+            # A missing address is reported where its transport was asked for.
             names = iter((error.name, "transport") if error.name in listening() else (error.name,))
         elif isinstance(error, StartError):
             names = iter(error.setting.split(", "))
@@ -126,7 +126,7 @@ class Sources:
 
 
 _STAND_INS: Final = {"dgram_socket": ("udp:127.0.0.1:0",), "tcp_socket": "tcp:127.0.0.1:0"}
-"""What takes the place of addresses that cannot be used, so that their transports can still be checked."""
+"""Stand-ins for addresses that cannot be used, so that their transports can still be checked."""
 
 
 def _without(values: Mapping[str, Any], error: SettingError) -> dict[str, Any]:

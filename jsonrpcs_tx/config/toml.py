@@ -58,7 +58,7 @@ def read_toml(path: str, problems: Problems = FIRST) -> dict[str, Given] | None:
 
 
 def _given(values: dict[str, Any], text: str, path: str, problems: Problems) -> dict[str, Given]:
-    """What a document gives."""
+    """The values in a document."""
     modes = {field.name for field in fields() if field.kind is kinds.MODE}
     found: dict[str, Given] = {}
     for one in _assignments(text):
@@ -88,9 +88,9 @@ class _Assignment:
 
 
 def _assignments(text: str) -> Iterator[_Assignment]:
-    """The names at the top level of a document, in order, those of tables as well.
+    """The names at the top level of a document, in order, including tables.
 
-    @param text: it is known to be TOML.
+    @param text: it is known to be valid TOML.
     """
     line, in_table = 1, False
     statement: list[tuple[str, int]] = []
@@ -159,7 +159,7 @@ def write_value(value: object, kind: kinds.Kind) -> str:
 
 
 def show_settings(settings: Settings, sources: Sources) -> str:
-    """The settings in TOML, each with a comment that says where it comes from. Read again, they are the same.
+    """The settings in TOML, each with a comment that says where it comes from. Read again, it gives the same settings.
 
     @raise ConfigError: TOML cannot express a value.
     """
@@ -170,6 +170,7 @@ def show_settings(settings: Settings, sources: Sources) -> str:
 
 
 def _show(field: Field, value: Any, sources: Sources) -> str:
+    value = field.kind.public(value)
     given = sources.given.get(field.name)
     if given is not None:
         places = list(dict.fromkeys(map(_origin, given.places)))

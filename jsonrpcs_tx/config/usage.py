@@ -1,4 +1,4 @@
-"""What ``--help`` prints, and an example of a file of settings: both made from the definitions of the settings."""
+"""What ``--help`` prints, and an example of a configuration file: both made from the definitions of the settings."""
 
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ twistd jsonrpcs --config FILE --show-settings  prints what is in force, and wher
 def usage(own: Iterable[tuple[str, str]], width: int) -> str:
     """The options with their help, in groups.
 
-    @param own: those that are not settings, each with its help.
+    @param own: the options that are not settings, each with its help.
     @param width: characters of a line.
     """
     lines = ["What to do:", *(line for option, help in own for line in _option(option, help, width))]

@@ -63,7 +63,7 @@ class Relay:
             line = _decode(data)
             logger, level = make_logger(line.module), LogLevel.levelWithName(line.level)
         except (msgspec.DecodeError, InvalidLogLevelError, ValueError):
-            _log.warn("worker {worker}: {line}", worker=self._number, line=data, log_throttled=False)
+            _log.warn("worker {worker}: {line}", worker=self._number, line=data, log_held_back=0)
             return
         traceback = f"\n{printable_lines(line.traceback)}" if line.traceback else ""
         logger.emit(
@@ -73,5 +73,5 @@ class Relay:
             line=line.message,
             log_traceback=traceback,
             log_fields=line.fields,
-            log_throttled=False,  # the worker has
+            log_held_back=0,  # by this process; the worker has its own throttle
         )

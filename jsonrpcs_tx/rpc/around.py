@@ -11,7 +11,7 @@ from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.delayed import as_deferred, is_delayed
 
 Proceed: TypeAlias = Callable[[], Any]
-"""Goes on with a call: gives its result, or a Deferred of that, and raises what the command raises."""
+"""Continues a call: returns its result, or a Deferred of that, and raises what the command raises."""
 
 Around: TypeAlias = Callable[[Call, Proceed], Any]
 """A function around calls. What it returns, or raises, is the outcome of the call."""
@@ -27,7 +27,7 @@ class Arounds:
         return bool(self._functions)
 
     def add(self, function: Around) -> None:
-        """Put a function around every call, within those that are there.
+        """Put a function around every call, inside those already added.
 
         @raise TypeError: it cannot be called.
         @raise ValueError: it is there already.
@@ -65,7 +65,7 @@ def _is_coroutine_function(function: Any) -> bool:
 
 
 class _Once:
-    """What an ordinary function gets as C{proceed}: it gives the result, or a Deferred where that comes later."""
+    """What an ordinary function gets as C{proceed}: it returns the result, or a Deferred if that comes later."""
 
     __slots__ = ("_call", "_proceed", "_used")
 
@@ -89,7 +89,7 @@ class _Once:
 
 
 class _Awaited(_Once):
-    """What an C{async def} gets as C{proceed}: it always gives a Deferred, to be awaited."""
+    """What an C{async def} gets as C{proceed}: it always returns a Deferred, to be awaited."""
 
     __slots__ = ()
 

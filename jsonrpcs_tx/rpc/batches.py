@@ -26,7 +26,7 @@ MAX_WAITING: Final = 64
 """Batches that may wait for a turn at the same time; a further one is answered with an error."""
 
 MAX_WAITING_OF_CLIENT: Final = 16
-"""How many of these may be one client's or, where clients are not known, one transport's."""
+"""How many of these may belong to one client or, where clients are not known, to one transport."""
 
 MAX_REPLY: Final = 16 * 1024 * 1024
 """Bytes that all replies to a batch may have together."""
@@ -39,7 +39,7 @@ _CANCELLED: Final = Error(500, "Command Cancelled")
 class Batch:
     """The requests of one batch, and the replies so far.
 
-    @param answer: answers a request; a Deferred that it returns always fires with a Reply, also when it is cancelled.
+    @param answer: answers a request; a Deferred that it returns always fires with a Reply, even when it is cancelled.
     @param refuse: answers a request with an error.
     @param write: lays out a reply, which is then kept.
     @param join: makes all replies the reply to the batch.

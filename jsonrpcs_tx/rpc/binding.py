@@ -73,7 +73,7 @@ class Parameter:
     @ivar number_too: it also takes a number, as text.
     @ivar default: its value where it is not given, unless it is required.
     @ivar annotation: as the function has it.
-    @ivar structure: what msgspec checks and converts; None: C{types} say all there is to say.
+    @ivar structure: what msgspec checks and converts; None: C{types} are enough.
     """
 
     name: str
@@ -144,11 +144,11 @@ class Parameter:
         return Mismatch(self.name, f" is {_shown(value)}", self.describe(), str in self.types)
 
     def describe(self) -> str:
-        """What is taken, for messages."""
+        """The types that are accepted, for messages."""
         return " or ".join(self.json_types()) if self.structure is None else self.structure.allowed
 
     def json_types(self) -> list[str]:
-        """The JSON types that are taken, in XML-RPC's words."""
+        """The JSON types that are accepted, in XML-RPC's terms."""
         if self.structure is None:
             return sorted(JSON_NAMES[kind] for kind in self.types)
         return sorted(self.structure.json_types)
@@ -265,6 +265,16 @@ class Binding:
                 arguments.append(parameter.default)
         return arguments
 
+    def in_order(self, members: dict[str, Any]) -> list[Any] | dict[str, Any]:
+        """Values by the names of parameters, in the order of these, with C{UNSET} for one that is left out before
+        another; as they are if there are others.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        if not members.keys() <= {*names}:
+            return members
+        given = max((place for place, name in enumerate(names, 1) if name in members), default=0)
+        return [members.get(name, UNSET) for name in names[:given]]
+
     def _names(self) -> str:
         return ", ".join(p.name for p in self.parameters) or "none"
 
@@ -276,7 +286,7 @@ class Binding:
 def hints_of(function: Any) -> dict[str, Any]:
     """The annotations of a function.
 
-    @raise TypeError: one names what is not there at run time.
+    @raise TypeError: one refers to a name that does not exist at run time.
     """
     try:
         return get_type_hints(function, include_extras=True)
@@ -303,12 +313,12 @@ def _unreadable(function: Any) -> Iterator[str]:
 
 @attrs.define
 class _Reading:
-    """What an annotation was found to say.
+    """What was found in an annotation.
 
     @ivar kinds: the plain types that it takes.
     @ivar number_too: a number is taken as text.
     @ivar structured: it says more than that, which msgspec checks.
-    @ivar members: those of the union that it is, or itself; for msgspec.
+    @ivar members: the members of a union, or the annotation itself; for msgspec.
     """
 
     kinds: list[type] = attrs.field(factory=list)
@@ -317,7 +327,7 @@ class _Reading:
     members: list[Any] = attrs.field(factory=list)
 
     def read(self, hint: Any) -> None:
-        """Read an annotation. What a name is for (C{type X = ...}, NewType) is found out where it may be plain."""
+        """Read an annotation. Names (C{type X = ...}, NewType) are resolved where they may stand for a plain type."""
         if get_origin(hint) in (Union, types.UnionType):
             for member in get_args(hint):
                 self.read(member)

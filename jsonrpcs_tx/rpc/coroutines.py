@@ -19,14 +19,14 @@ _NO_LOOP: Final = ("no running event loop", "await wasn't used with future")
 """What asyncio says where it is awaited without its loop: before it makes a future, and after."""
 
 _RUNNING: Final[Any] = object()
-"""In the place of what a coroutine awaits, while it runs and when it has ended."""
+"""Stand in for what a coroutine awaits, while it runs and when it has ended."""
 
 _CANCELLED: Final[Any] = object()
 """A Deferred that was cancelled fires with it, and then waits for the coroutine to end."""
 
 
 def begin(coroutine: Coroutine[Any, Any, _T]) -> Deferred[_T]:
-    """Begin a coroutine. It runs at once, up to the first thing that has not come yet.
+    """Begin a coroutine. It runs at once, up to the first result that has not come yet.
 
     @return: a Deferred that fires with what the coroutine returns, or fails with what it raises. Cancelling it cancels
         what the coroutine awaits; it fires when the coroutine has ended.
@@ -43,9 +43,9 @@ def needs_asyncio(error: BaseException | None) -> bool:
 class _Driver(Coroutine[Any, None, None]):
     """Drives a coroutine as a task of asyncio, whose coroutine it is itself.
 
-    What the coroutine awaits decides who goes on with it. Where that is a Deferred, the coroutine goes on at once when
-    it fires, as with Twisted, in the context and under the name of the task, which is parked on a future meanwhile.
-    Everything else is handed to the task. So what awaits Deferreds only runs as it does under any reactor.
+    What the coroutine awaits decides who resumes it. Where that is a Deferred, the coroutine is resumed as soon as it
+    fires, as with Twisted, in the context and under the name of the task, which waits for a future meanwhile.
+    Everything else is handed to the task. So a coroutine that awaits only Deferreds runs as it does under any reactor.
 
     @ivar outcome: see L{begin}.
     """
@@ -61,7 +61,7 @@ class _Driver(Coroutine[Any, None, None]):
         self._parked: asyncio.Future[None] | None = None
         self.outcome = self._waiting = self._make_outcome()
         self._task = asyncio.Task(self, loop=loop, context=self._context)
-        self._task.add_done_callback(self._deliver, context=Context())  # what is called then is no part of the command
+        self._task.add_done_callback(self._deliver, context=Context())  # what is called then is not part of the command
         self._enter(partial(coroutine.send, None))
 
     def send(self, value: Any) -> Any:
@@ -103,7 +103,7 @@ class _Driver(Coroutine[Any, None, None]):
         return next(self._parked.__await__())
 
     def _enter(self, resume: Callable[[], Any]) -> None:
-        """Go on with the coroutine from outside of the task."""
+        """Resume the coroutine from outside the task."""
         loop, task = self._loop, self._task
         runs = _get_running_loop() is loop  # else the reactor has stopped
         outer = asyncio.current_task(loop) if runs else None
@@ -148,7 +148,7 @@ class _Driver(Coroutine[Any, None, None]):
             resume = self._resumption(came[0])
 
     def _fired(self, value: Any, deferred: Deferred[Any]) -> Any:
-        """Go on with the coroutine when a Deferred fires, if it still awaits that one."""
+        """Resume the coroutine when a Deferred fires, if it still awaits that one."""
         if self._awaited is not deferred:
             return None
         self._awaited = _RUNNING
@@ -177,10 +177,10 @@ class _Driver(Coroutine[Any, None, None]):
             self._task.cancel()
 
     def _deliver(self, _: object = None) -> None:
-        """Say what has become of the coroutine, if it has ended, once."""
+        """Deliver the outcome of the coroutine, once, if it has ended."""
         if self._result and not self._waiting.called:
             self._waiting.callback(self._result[0])
 
 
-RESUME: Final = _Driver._go_on.__code__  # noqa: SLF001 # it is of this module
+RESUME: Final = _Driver._go_on.__code__  # noqa: SLF001 # it belongs to this module
 """The code of the function that resumes coroutines, for those who look at the call stack."""

@@ -1,4 +1,4 @@
-"""What is counted of requests and replies."""
+"""The counters of requests and replies."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 class RequestCounts:
     """Counts requests, replies and errors: in a group for each transport, and in the groups C{core} and C{jsonrpc}.
 
-    @param dialect: its errors are counted apart from those of commands.
+    @param dialect: its errors are counted separately from those of commands.
     @ivar traffic: the counters of each transport by its name.
     @ivar requests: all requests.
     @ivar ignored: replies that came in place of requests.
@@ -49,7 +49,7 @@ class RequestCounts:
     def error(self, kind: Error) -> None:
         """Count an error reply.
 
-        @param kind: the error of the dialect that it counts as; any other is the command's own.
+        @param kind: the error of the dialect that it counts as, without data; any other is the command's own.
         """
         self._errors.value += 1
         self._kinds.get(kind, self._faults).value += 1

@@ -1,7 +1,7 @@
 """Asynchronous commands in progress: how many there may be, how long each may take, and which go on after that.
 
-A command cannot be stopped against its will: one that catches its cancellation goes on. So whoever waits for it is
-answered at the deadline, and its slot is free, whatever it does; it is counted as long as it goes on.
+A command cannot be stopped against its will: one that catches its cancellation goes on. So its caller is answered at
+the deadline, and its slot is freed, whatever it does; it is counted as long as it goes on.
 """
 
 from asyncio import Future
@@ -23,11 +23,11 @@ from jsonrpcs_tx.state.counters import Counter, Counters
 _log = make_logger(__name__)
 
 MAX_OVERDUE: Final = 100
-"""Runs of one command that may go on after their deadline or without their client; then no more are begun."""
+"""Runs of one command that may go on after their deadline or without their client; beyond that, none is started."""
 
 CLEANUP: Final = 1.0
-"""Seconds that a command may go on after its cancellation before the log tells of it: asyncio cancels in later turns of
-its loop, and what a command has opened may take a while to close.
+"""Seconds that a command may go on after its cancellation before it is logged: asyncio cancels in later turns of its
+loop, and what a command has opened may take a while to close.
 """
 
 
@@ -37,7 +37,7 @@ def is_delayed(result: object) -> bool:
 
 
 def as_deferred(result: Any) -> Deferred[Any]:
-    """A Deferred that fires with what a command's result becomes; cancelling it cancels the command."""
+    """A Deferred that fires with a command's result once that has come; cancelling it cancels the command."""
     return result if isinstance(result, Deferred) else begin(_wait_for(result))
 
 
@@ -61,7 +61,7 @@ async def _wait_for(result: Awaitable[Any]) -> Any:
 
 
 class TimedOut(Fault):
-    """A command has taken too long, in seconds."""
+    """A command has exceeded its time limit, in seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(504, f"Command Timed Out After {seconds:g} s")
@@ -111,16 +111,17 @@ class DelayedCommands:
         @return: fires with the result, with what the command raised, or at the deadline with L{TimedOut}. Cancelling
             it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
         """
+        begun = as_deferred(result)  # which may end others, and their deadlines
         seconds = self.timeout if timeout is None else timeout
         deadlines = self._deadlines.get(seconds)
         if deadlines is None:
             deadlines = self._deadlines[seconds] = _Deadlines(self.clock, seconds, self._deadlines)
-        return _Run(self, as_deferred(result), command, client).wait(deadlines)
+        return _Run(self, begun, command, client).wait(deadlines)
 
     def goes_on(self, command: str, why: str) -> IDelayedCall:
         """Note that a command goes on although nobody waits for it any more. To clean up it has L{CLEANUP} seconds.
 
-        @return: what tells the log when they are over.
+        @return: the timer that logs a warning when they are over.
         """
         self._overdue[command] += 1
         message = "command {command} goes on {why}: it catches its cancellation"
@@ -176,6 +177,7 @@ class _Deadlines:
             del self._others[self._seconds]
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None
 
     def _look(self) -> None:
         """End the commands whose time is up."""
@@ -264,7 +266,7 @@ class _Run:
     def _free(self) -> Deferred[Any]:
         """Free the slot: once, when the answer is due.
 
-        @return: who waits for that.
+        @return: the Deferred of whoever waits for the answer.
         """
         assert self._deadlines is not None  # it is waited for
         self._deadlines.discard(self)

@@ -1,4 +1,4 @@
-"""Who still calls commands that are deprecated: each caller appears once in the log."""
+"""Logs who still calls deprecated commands, each caller once."""
 
 from collections import OrderedDict
 from typing import Final
@@ -9,7 +9,7 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 MAX_CALLERS: Final = 1024
-"""Callers that are remembered, each with the command that it called; the one that called longest ago is forgotten."""
+"""Size of the cache of callers and the commands that they called; the least recent caller is forgotten."""
 
 
 class Deprecations:

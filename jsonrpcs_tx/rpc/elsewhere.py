@@ -1,4 +1,4 @@
-"""Calls of commands that Kamailio has and this server does not: the log says once for each whose command it is."""
+"""Calls of commands that Kamailio has and this server does not: logs once for each which module has it."""
 
 from jsonrpcs_tx import catalogue
 from jsonrpcs_tx.log import make_logger
@@ -14,7 +14,7 @@ class Elsewhere:
         self._left: set[str] | None = None  # made when it is first needed
 
     def tell(self, method: str, origin: Origin) -> None:
-        """Log that a command is not here, if Kamailio has one of that name and the log has not said so yet."""
+        """Log that this server lacks a command, once, if Kamailio has one of that name."""
         if self._left is None:
             self._left = set(catalogue.methods())
         if method not in self._left:

@@ -1,11 +1,11 @@
-"""What is told of a command that failed: to a client as an error, and to the program as a fault."""
+"""How a failed command is reported: to a client as an error, and to the program as a fault."""
 
 from typing import Final, NamedTuple
 
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
-from jsonrpcs_tx.access.auditentries import CANCELLED, TIMED_OUT
+from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, NO_ANSWER, NOT_SENT, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
@@ -13,7 +13,7 @@ from jsonrpcs_tx.rpc.coroutines import needs_asyncio
 from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams, NodeFault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 
@@ -37,9 +37,9 @@ class Told(NamedTuple):
 
 
 def told(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Told:
-    """What a client is told of a command that has raised something. The log has the rest.
+    """What a client is told when a command has raised something. The log has the rest.
 
-    What a command may raise again and again loses its traceback, which would grow each time.
+    An exception that a command may raise again and again loses its traceback, which would grow each time.
 
     @param error: anything; perhaps a L{Fault} that is not valid.
     @param caller: who has called it, for the log.
@@ -65,7 +65,7 @@ def told(error: BaseException | None, command: Command, dialect: Dialect, caller
 
 
 class Raised(NamedTuple):
-    """What a call from within raises.
+    """What a call by the program raises.
 
     @ivar kind: what it is counted as.
     """
@@ -75,11 +75,11 @@ class Raised(NamedTuple):
 
 
 def raised(error: BaseException | None, command: Command, dialect: Dialect, caller: Caller | Origin) -> Raised:
-    """What a call from within raises for what its command has raised.
+    """What a call by the program raises when its command has raised something.
 
     @param caller: who has called it, for the log.
-    @return: a fault as it is; else one with the code and text that clients are told, with the reason for which
-        parameters are refused, and the exception as its cause.
+    @return: a fault as it is; else one with the code and text that clients are told, with the reason why parameters are
+        refused, and the exception as its cause.
     """
     answer = told(error, command, dialect, caller)
     if isinstance(error, Fault):
@@ -93,7 +93,7 @@ def raised(error: BaseException | None, command: Command, dialect: Dialect, call
 
 
 def fault_of(error: Error, what: str = "") -> Raised:
-    """What a call from within raises for an error of the server's own.
+    """What a call by the program raises for an error of the server's own.
 
     @param what: what it is about, for the text.
     """
@@ -117,10 +117,17 @@ def _of_invalid_params(invalid: InvalidParams, command: Command, dialect: Dialec
 
 
 def _of_fault(fault: Fault, command: Command) -> Told:
-    """A fault; leaving out data that JSON cannot express."""
+    """A fault, without data that JSON cannot express."""
     error = kind = error_of(fault)
     try:
         error = with_data(kind, getattr(fault, "data", None))
     except BaseException as another:
         report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-    return Told(error, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")
+    return Told(error, kind, outcome_of(fault))
+
+
+def outcome_of(fault: object) -> str:
+    """How a call has ended that has raised a fault, see L{jsonrpcs_tx.rpc.replies.Reply}."""
+    if isinstance(fault, NodeFault):
+        return FAULT if fault.answered else NO_ANSWER if fault.sent else NOT_SENT
+    return TIMED_OUT if isinstance(fault, TimedOut) else ""

@@ -1,4 +1,4 @@
-"""What a command raises in place of a result. Clients raise the same, so it imports nothing that is slow to import."""
+"""What a command raises in place of a result. Clients raise it as well, so this imports nothing slow."""
 
 from jsonrpcs_tx.errors import JsonRpcsError
 
@@ -26,6 +26,19 @@ class Fault(JsonRpcsError):
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}"
+
+
+class NodeFault(Fault):
+    """The fault that a node of a gateway has answered, or that stands for its answer.
+
+    @param answered: it is the node's.
+    @param sent: the node may have got the call, and run it.
+    """
+
+    def __init__(self, code: int, text: str, data: "Any" = None, *, answered: bool = True, sent: bool = True) -> None:
+        super().__init__(code, text, data)
+        self.answered = answered
+        self.sent = sent
 
 
 class InvalidParams(JsonRpcsError):

@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.access.roles import UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
+from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
 from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
@@ -31,7 +33,7 @@ _ATTRIBUTE = "__jsonrpcs_commands__"
 
 @attrs.frozen
 class CommandOptions:
-    """What the decorator says of a command; see L{command}."""
+    """The options of the decorator; see L{command}."""
 
     name: str
     usage: Error | None
@@ -84,13 +86,13 @@ def command(
     @param deprecated: what to do in place of calling it, such as C{use shop.order}. The help says so, and the log names
         each caller once.
     @param exec_delta: the setting C{rpc_exec_delta} is its least interval (Kamailio's C{RPC_EXEC_DELTA}).
-    @param changes: it changes something, whatever the parameters are, so that the audit log has each call of it; False
-        for one that only reads.
+    @param changes: it changes something, whatever the parameters are, so that the audit log records each call of it;
+        False for one that only reads.
     @param secret: the names of the parameters that the audit log must not show; C{()}: it may show all. Default: those
         that are named as secrets are, such as C{password}, C{api_key} or C{token}; see L{jsonrpcs_tx.access.secrets}.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
-    @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is no
-        function.
+    @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is not
+        a function.
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         if callable(name):
@@ -101,7 +103,7 @@ def command(
     def decorate(function: _F) -> _F:
         try:
             if not callable(function) and not isinstance(function, classmethod | staticmethod):
-                raise TypeError(f"a {type(function).__name__} is no command; allowed is a function or a method")
+                raise TypeError(f"a {type(function).__name__} is not a command; allowed is a function or a method")
             options = CommandOptions(
                 name,
                 _usage_of(usage),
@@ -212,7 +214,7 @@ class Command:
         return place_of(self.function)
 
     def signatures(self) -> list[list[str]]:
-        """The type of the result and of each parameter, for each number of parameters, in XML-RPC's words."""
+        """The type of the result and of each parameter, for each number of parameters, in XML-RPC's terms."""
         parameters = [*self.binding.parameters, *([] if self.binding.rest is None else [self.binding.rest])]
         names = [" or ".join(parameter.json_types()) for parameter in parameters]
         returned = _result_name(hints_of(self.function).get("return", Any))
@@ -220,7 +222,7 @@ class Command:
         return [[returned, *names[:count]] for count in range(least, len(names) + 1)]
 
     def describe(self) -> dict[str, Any]:
-        """What there is to know of it, as plain data; see L{Registry.describe}."""
+        """All that is known of it, as plain data; see L{Registry.describe}."""
         hints = hints_of(self.function)
         given = inspect.signature(self.function).parameters
         parameters = []
@@ -328,7 +330,7 @@ def _check_kind(function: Any) -> None:
 
 
 def _options(value: object) -> tuple[CommandOptions, ...]:
-    """What the decorators say of a function or static method; empty where it has none."""
+    """The options of the decorators of a function or static method; empty if it has none."""
     function = getattr(value, "__func__", value)
     found: tuple[CommandOptions, ...] = getattr(value, _ATTRIBUTE, ()) or getattr(function, _ATTRIBUTE, ())
     return found
@@ -343,7 +345,7 @@ def _declared(holders: Iterable[object]) -> dict[str, tuple[CommandOptions, ...]
         if isinstance(value, property | cached_property):
             function = value.fget if isinstance(value, property) else value.func
             for option in _options(function):
-                reason = "a property is no command; allowed is a function or a method"
+                reason = "a property is not a command; allowed is a function or a method"
                 raise TypeError(f"command {option.name}: {place_of(function)}: {reason}")
     return {name: _options(value) for holder in holders for name, value in vars(holder).items() if _options(value)}
 
@@ -409,7 +411,7 @@ class Registry(Mapping[str, Command]):
     def add(self, source: object, replace: bool = False) -> None:
         """Add the commands of a source; see L{commands_of}.
 
-        @param replace: they take the place of those that have their names.
+        @param replace: they replace commands of the same names.
         @raise ValueError: a name is already taken, by whom the message says; then no command is added.
         """
         found: dict[str, Command] = {}
@@ -443,6 +445,19 @@ class Registry(Mapping[str, Command]):
         """The names under which the commands of a source are in the table; those that others have replaced are not."""
         declared = {options.name: function for function, options in _functions_of(source)}
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
+
+    def effect_of(self, method: str) -> str:
+        """What a command does, for roles.
+
+        @return: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a command
+            of Kamailio's that is dangerous, or C{CHANGE}; C{UNKNOWN} if there is no such command.
+        """
+        command = self.table.get(method)
+        if command is None:
+            return UNKNOWN
+        if not command.changes:
+            return READ
+        return DANGER if catalogued_effect(method) == DANGER else CHANGE
 
     def describe(self) -> list[dict[str, Any]]:
         """All commands, sorted by name, as data that JSON can express.

@@ -1,6 +1,6 @@
-"""Replies that are written to files: what C{store_path} in a request asks for, as in newer versions of Kamailio.
+"""Writes replies to files where C{store_path} in a request asks for it, as in newer versions of Kamailio.
 
-Only where a directory is set for it, and only in that directory. The client is told in a short document whether that
+This is done only if a directory is set for it, and only in that directory. A short document tells the client whether it
 was done, in the same bytes as Kamailio's, except that the id is escaped. An error is not stored, but sent to the
 client: so only those whom the rules allow a command can write a file.
 """
@@ -29,7 +29,7 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 
 _LEFTOVER: Final = re.compile(r"\.[0-9a-f]{16}")
 _LEFTOVER_AGE: Final = 10.0
-"""Seconds after which a temporary file must have been left by a crash."""
+"""Seconds after which a temporary file is taken to be left by a crash."""
 
 _STORED = '{\n"jsonrpc": "2.0",\n\t"result": "Stored",\n\t"id": %s\n}'
 _FAILED = '{\n"jsonrpc": "2.0",\n\t"error": {\n\t\t"code": 500,\n\t\t"message": "%s"\n\t},\n\t"id": %s\n}'

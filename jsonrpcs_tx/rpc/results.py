@@ -34,7 +34,7 @@ def check_result(value: Any, bytes_too: bool = False) -> None:
     of different types alike, and C{Raw} verbatim.
 
     @param value: what a command returned, and msgspec could write, so that it is finite.
-    @param bytes_too: it may hold bytes, which go out as Base64.
+    @param bytes_too: it may hold bytes, which are written as Base64.
     @raise TypeError, ValueError, RecursionError: it holds something that JSON cannot express.
     """
     kind = type(value)

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 
 class Shares:
-    """Counts what is in progress, and for whom.
+    """Counts what is in progress, in total and for each client.
 
     @param limit: how many there may be in all.
     @param client_limit: how many of these one client may have.

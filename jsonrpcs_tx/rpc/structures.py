@@ -14,11 +14,11 @@ from msgspec import inspect
 from jsonrpcs_tx.rpc.faults import InvalidParams
 
 MAX_DEPTH: Final = 100
-"""Arrays and objects within each other in one parameter whose annotation sets no limit of its own."""
+"""Levels of nested arrays and objects in one parameter whose annotation sets no limit of its own."""
 
 MAX_HASHED: Final = 1000
 """Values in one parameter that makes sets, or dictionaries without strings as keys. Such values can be chosen so that
-their hashes are equal; then the time that a set takes grows with the square of their number.
+their hashes collide; then the time that a set takes grows with the square of their number.
 """
 
 MAX_REASON: Final = 200
@@ -31,7 +31,7 @@ _TEXTS: Final[dict[type, Callable[[str], object]]] = {
     **{kind: kind for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address)},
     **{kind: kind for kind in (ipaddress.IPv4Network, ipaddress.IPv6Network)},
 }
-"""Types that msgspec leaves to us, which are strings in JSON: how each is made of one."""
+"""Types that msgspec leaves to us, which are strings in JSON: how each is made from one."""
 
 ALLOWED: Final = (
     "str, Text, int, float, bool, None, and what msgspec converts: list[int], dict[str, float], Literal, Enum, "
@@ -70,7 +70,7 @@ _JSON_TYPES: Final[dict[type, str]] = {
     inspect.FloatType: "double",
     inspect.AnyType: "any",
 }
-"""What they are in JSON, in XML-RPC's words; all other types are strings."""
+"""What they are in JSON, in XML-RPC's terms; all other types are strings."""
 
 _BOUNDS: Final = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"), ("multiple_of", "a multiple of"))
 
@@ -79,7 +79,7 @@ class Structure:
     """What values an annotation takes, and how they are converted; worked out once, when a command is added.
 
     @param annotation: of a parameter.
-    @ivar json_types: the JSON types that it takes, in XML-RPC's words; empty: any.
+    @ivar json_types: the JSON types that it takes, in XML-RPC's terms; empty: any.
     @ivar allowed: what it takes in words, for messages.
     """
 
@@ -100,7 +100,7 @@ class Structure:
         """The value that the annotation describes.
 
         @param value: as it came in JSON.
-        @raise ValueError: it does not fit; with where and why.
+        @raise ValueError: it does not fit; the message says where and why.
         """
         if self._unbounded or self._hashes:
             self._check_size(value)
@@ -123,7 +123,7 @@ class Structure:
 
 
 def to_text(value: Any) -> str:
-    """What a value is written as that msgspec leaves to us.
+    """The text for a value that msgspec leaves to us.
 
     @raise TypeError: it is of no such type, and JSON cannot express it.
     """
@@ -133,7 +133,7 @@ def to_text(value: Any) -> str:
 
 
 def as_json(params: Sequence[Any] | Mapping[str, Any]) -> Any:
-    """Parameters that a program gives as Python values, in the JSON that says them; a Decimal as it is.
+    """Parameters that a program gives as Python values, converted to what JSON has; a Decimal stays as it is.
 
     @return: a list or a dict.
     @raise InvalidParams: JSON cannot express one.
@@ -199,11 +199,11 @@ def _reason(error: msgspec.ValidationError) -> str:
 
 
 class _Survey:
-    """What there is in a type and the types that it is made of.
+    """The properties of a type and of the types that it is made of.
 
-    @ivar unknown: one that nobody converts.
-    @ivar unbounded: it says nothing of how deeply its values may be nested.
-    @ivar hashes: values of it are hashed that can be chosen so that their hashes are equal.
+    @ivar unknown: a type that nothing here converts.
+    @ivar unbounded: it sets no limit on how deeply its values may be nested.
+    @ivar hashes: its values are hashed, and can be chosen so that their hashes collide.
     @ivar bytes: it holds bytes.
     """
 

@@ -1,4 +1,4 @@
-"""Counters, in groups, as Kamailio's statistics are: numbers that programs count up and operators read."""
+"""Counters in groups, like Kamailio's statistics: numbers that programs increment and operators read."""
 
 from collections.abc import Callable, Container
 
@@ -9,7 +9,7 @@ from jsonrpcs_tx.places import place_outside
 
 @attrs.define(eq=False)
 class Counter:
-    """A number that counts up: add to C{value}.
+    """A number that only grows: add to C{value}.
 
     @ivar help: what it counts.
     @ivar value: the count.
@@ -62,7 +62,7 @@ class Counters:
 
         @param group: C{shop} in C{shop:orders}; without colons and dots, which separate it from the name.
         @param name: C{orders} in C{shop:orders}.
-        @param replace: it takes the place of one of that name, which counts on unseen.
+        @param replace: it replaces one of that name, which goes on counting unseen.
         @raise ValueError: the name is taken, by whom the message says; or a name is not allowed.
         """
         counter = Counter(group, name, help)
@@ -77,7 +77,7 @@ class Counters:
         self._add(Gauge(group, name, help, read), replace)
 
     def remove(self, group: str, name: str | None = None) -> None:
-        """Remove a counter or gauge, or a whole group; programs that still hold a counter may count on unseen.
+        """Remove a counter or gauge, or a whole group; programs that still hold a counter may go on counting unseen.
 
         @param name: None: all of the group.
         @raise ValueError: there is no such group, or it has no counter of that name.

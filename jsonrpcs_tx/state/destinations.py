@@ -34,13 +34,13 @@ MOST_FLAGS: Final = 63
 """The bits of a state, which are the flags of the list file, and all of them."""
 
 MOST_ATTRIBUTES: Final = 10_000
-"""Characters that the attributes of a destination may have in all."""
+"""Characters that the attributes of a destination may have in total."""
 
 MOST_URI: Final = 1_000
 """Characters that the URI of a destination may have."""
 
 WEIGHT_SLOTS: Final = 100
-"""The slots that weights are shares of."""
+"""The number of slots that weights divide among destinations."""
 
 _DEAD: Final = INACTIVE | DISABLED
 _STATES: Final = {"i": INACTIVE, "0": INACTIVE, "a": 0, "1": 0, "d": DISABLED, "2": DISABLED, "t": TRYING, "3": TRYING}
@@ -65,7 +65,7 @@ class NoDestination(JsonRpcsError, LookupError):
 
 
 class NoSet(NoDestination, KeyError):
-    """There is no such set; a KeyError, as every mapping raises, so that C{get} does what it says."""
+    """There is no such set. It is also a KeyError, as mappings raise, so that C{get} works as usual."""
 
     def __str__(self) -> str:
         return LookupError.__str__(self)
@@ -74,7 +74,7 @@ class NoSet(NoDestination, KeyError):
 class Attributes(msgspec.Struct, frozen=True, gc=False):
     """What is known about a destination besides its address.
 
-    @ivar body: all as one word, C{name=value} separated by semicolons.
+    @ivar body: all of them as one word: C{name=value}, separated by semicolons.
     @ivar weight: its share of a hundred slots.
     @ivar rweight: its share, relative to those of the others.
     @ivar ocmin: the least, C{ocmax} the most, and C{ocrate} the present rate of calls that overload control turns away,
@@ -96,7 +96,7 @@ class Attributes(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def parse(cls, body: str) -> "Attributes":
-        """Read attributes. Unknown ones are in the body only. Rates beyond 100 count as not given, as in Kamailio.
+        """Read attributes. Unknown ones stay in the body only. Rates beyond 100 are ignored, as in Kamailio.
 
         @raise DestinationError: a number is invalid or not within 0 to 2147483647, or the body is longer than
             L{MOST_ATTRIBUTES}.
@@ -131,8 +131,8 @@ class Destination:
     @ivar uri: its SIP URI.
     @ivar state: the bits of its state; changed by L{DestinationSet.set_state} only.
     @ivar priority: higher ones come first.
-    @ivar unanswered: the probes in a row that were not answered.
-    @ivar number: tells it from all others of this process; they are counted from 1.
+    @ivar unanswered: how many probes in a row were not answered.
+    @ivar number: identifies it in this process; numbers start from 1.
     @ivar flags: the state that it was loaded or added with.
     @ivar host: the host of the URI, an IPv6 address without its brackets.
     @ivar port: the port of the URI; 5060 where it has none, 5061 for C{sips:}.
@@ -180,7 +180,7 @@ class Destination:
 class DestinationSet:
     """The destinations of one set, those of a higher priority first.
 
-    What picking needs is worked out once after each change, so that the cost of a pick does not depend on their number.
+    What picking needs is computed once after each change, so that the cost of a pick does not depend on their number.
     """
 
     def __init__(self, id: int, destinations: Iterable[Destination] = (), rng: random.Random | None = None) -> None:
@@ -189,7 +189,7 @@ class DestinationSet:
         self._random = rng or random.SystemRandom()
         self._destinations = list(destinations)
         self._turn = -1
-        self._known: _Lookup | None = None  # worked out again when it is needed, after each change
+        self._known: _Lookup | None = None  # computed when it is needed, after each change
         self._sort()
 
     def __iter__(self) -> Iterator[Destination]:
@@ -220,7 +220,7 @@ class DestinationSet:
             self._known = None
 
     def by_hash(self, *keys: str) -> Destination:
-        """The destination for keys (a user, a call): always the same while it is live, otherwise the one after it.
+        """The destination for keys (a user, a call): always the same while it is live, otherwise the next live one.
 
         @raise NoDestination: no destination is live.
         """
@@ -253,7 +253,7 @@ class DestinationSet:
         return self._live_at(0)
 
     def by_weight(self) -> Destination:
-        """A random destination, according to C{weight}; if it is not live, the one after it.
+        """A random destination, according to C{weight}; if it is not live, the next live one.
 
         Weights are shares of L{WEIGHT_SLOTS}; the rest goes to the last destination, as in Kamailio. Without any
         weights, all have equal chances.
@@ -264,7 +264,8 @@ class DestinationSet:
         return self._live_at(self._random.choice(slots)) if slots else self.at_random()
 
     def by_relative_weight(self) -> Destination:
-        """A random live destination, according to C{rweight} relative to the others'; without any, chances are equal.
+        """A random live destination, according to C{rweight} relative to the others'; without any, all have equal
+        chances.
 
         @raise NoDestination: no destination is live.
         """
@@ -333,7 +334,7 @@ class _Lookup:
 class DestinationSets(Mapping[int, DestinationSet]):
     """All sets, by number.
 
-    @param ignored_flags: bits of the flags with which destinations are loaded and added that count for nothing.
+    @param ignored_flags: bits that are ignored in the flags with which destinations are loaded and added.
     @ivar pinging: whether destinations are probed, if probing is set up at all; a number, as C{ping_active} has it.
     """
 
@@ -348,15 +349,15 @@ class DestinationSets(Mapping[int, DestinationSet]):
         """Replace all sets by those of a list file.
 
         @param problems: takes the errors of the file.
-        @raise DestinationError: the file cannot be read, or has a bad line, which the message names; then nothing is
-            changed.
+        @raise DestinationError: the file cannot be read, or has an invalid line, which the message names; then nothing
+            is changed.
         """
         with problems.noted():
             self._load(path, _read_file(path), problems)
 
     def reload(self, path: str) -> bool:
-        """Replace all sets by those of a list file, unless it is the one that was loaded. Then everything stays as it
-        is now, states included.
+        """Replace all sets by those of a list file, unless its contents are those that were loaded. Then everything
+        stays as it is now, states included.
 
         @return: whether they were replaced.
         @raise DestinationError: see L{load}.
@@ -461,7 +462,7 @@ def read_list(lines: Iterable[str], name: str, problems: Problems = FIRST) -> di
     @param name: of the file, for messages.
     @param problems: takes the errors in lines.
     @return: the destinations of each set, in their order.
-    @raise DestinationError: a line is bad; the message names it.
+    @raise DestinationError: a line is invalid; the message names it.
     """
     found: dict[int, list[Destination]] = {}
     for number, line in enumerate(lines, 1):

@@ -20,8 +20,8 @@ def add_gauges(counters: Counters, connections: Callable[[], Iterable[object]]) 
         shown, unit = (name, "number") if name == "fragments" else (f"{name}_size", "bytes")
         read = attrgetter(name)
         gauge("shmem", shown, f"{name} of core.shmmem, {unit}", lambda read=read: read(memory()))  # type: ignore[misc]
-    gauge("log", "held_back", "warnings and errors that were not logged, as too many of one kind", _held_back)
-    gauge("log", "lost", "lines that could not be written to the log, as where the disk is full", lost)
+    gauge("log", "held_back", "warnings and errors not logged, as there were too many of one kind", _held_back)
+    gauge("log", "lost", "lines that could not be written to the log, for example because the disk is full", lost)
     for name, fact, help in (
         ("current_opened_connections", "opened", "connections that are open"),
         ("passive_open", "accepted", "connections that were accepted"),

@@ -15,7 +15,7 @@ _M_MMAP_THRESHOLD: Final = -3
 """Parameters of mallopt(3)."""
 
 LARGE_BLOCK: Final = 1_048_576
-"""Bytes of a block that the C library gives back to the system as soon as it is free."""
+"""Bytes from which a block is returned to the system as soon as it is freed."""
 
 
 YOUNG_OBJECTS: Final = 10_000
@@ -25,10 +25,10 @@ than some dozen asynchronous commands in progress have.
 
 
 def give_back_large_blocks() -> None:
-    """Have the C library give the memory of large blocks back to the system when they are free.
+    """Have the C library return the memory of large blocks to the system when they are freed.
 
-    By itself glibc keeps ever larger blocks in its heap once some were freed: after a few replies of megabytes the
-    process would stay that large. It counts for the whole process, so it is for programs, not for the library. With
+    By default glibc keeps ever larger blocks in its heap once some were freed: after a few replies of megabytes the
+    process would stay that large. This affects the whole process, so it is for programs, not for the library. With
     another C library nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -78,7 +78,7 @@ class Memory:
 def memory(pid: int | None = None) -> Memory:
     """The current use of memory, from C{/proc}.
 
-    @param pid: of another process of the same user; all are 0 for one that has ended, but for C{total} and C{free}.
+    @param pid: of another process of the same user; for one that has ended, all but C{total} and C{free} are 0.
     """
     process = "self" if pid in (None, os.getpid()) else pid
     page = resource.getpagesize()
@@ -95,6 +95,6 @@ def memory(pid: int | None = None) -> Memory:
         free=total - resident,
         used=resident - shared,
         real_used=resident,
-        max_used=max(most, resident),  # the kernel notes the most only now and then
+        max_used=max(most, resident),  # the kernel updates the maximum only now and then
         fragments=mappings,
     )

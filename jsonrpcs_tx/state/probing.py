@@ -34,7 +34,7 @@ from jsonrpcs_tx.state.destinations import (
 _log = make_logger(__name__)
 
 FIRST_RETRANSMISSION: Final = 0.5
-"""Seconds after which a request is sent again, each time after twice as many (T1 of RFC 3261, section 17.1.2.1)."""
+"""Seconds after which a request is sent again; they double each time (T1 of RFC 3261, section 17.1.2.1)."""
 
 TIMEOUT: Final = 5.0
 """Seconds after which a request counts as not answered."""
@@ -83,8 +83,8 @@ class _Tally:
 class StateKeeper:
     """Turns the outcomes of probes into states, with the thresholds of the settings.
 
-    A destination that does not answer is trying, and inactive after C{ds_probing_threshold} probes; it is active again
-    after C{ds_inactive_threshold} answers. The count starts again when somebody else has set the state.
+    A destination that does not answer becomes trying, and inactive after C{ds_probing_threshold} probes; it becomes
+    active again after C{ds_inactive_threshold} answers. The count restarts when somebody else has set the state.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -135,7 +135,7 @@ class StateKeeper:
 
 
 class SipProber(DatagramProtocol):
-    """Sends SIP requests, and tells the outcome of each.
+    """Sends SIP requests, and reports the outcome of each.
 
     @param method: of the requests.
     @param from_uri: their From.
@@ -156,7 +156,7 @@ class SipProber(DatagramProtocol):
         @param uri: whom it is for.
         @param host: the IP address to send it to.
         @return: a Deferred that fires with the code of the final reply, or with None if none comes in L{TIMEOUT}.
-            Cancelling it gives the request up, and it fires with None.
+            Cancelling it gives up the request, and it fires with None.
         @raise OSError: it cannot be sent.
         """
         unique = secrets.token_hex(24)
@@ -169,7 +169,7 @@ class SipProber(DatagramProtocol):
             calls[0] = self._reactor.callLater(after, send_again, after * 2)
             try:
                 self.transport.write(request, (host, port))
-            except OSError as error:  # as good as lost on the way
+            except OSError as error:  # the same as if it were lost on the way
                 _log.debug("cannot probe {uri}: {reason}", uri=uri, reason=error)
 
         def finish(code: int | None) -> int | None:

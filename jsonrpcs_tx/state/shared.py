@@ -21,14 +21,14 @@ class SharedVariables(Mapping[str, int | str]):
     def define(self, name: str, value: int | str = 0) -> None:
         """Define a variable with its first value.
 
-        @raise ValueError: there is one of that name, or the value is not allowed.
+        @raise ValueError: the name is taken, or the value is not allowed.
         """
         if name in self._values:
             raise ValueError(f"shared variable {name}: there is one of that name already; set it, or remove it first")
         self._values[name] = _checked(name, value)
 
     def set(self, name: str, value: int | str) -> None:
-        """Set a variable that exists; it may be a string after an integer, and the other way round.
+        """Set a variable that exists; it may change from an integer to a string, and back.
 
         @raise KeyError: there is none of that name.
         @raise ValueError: the value is not allowed.

@@ -1,11 +1,11 @@
-"""Strings as tables, variables and sets of destinations see them: whether UTF-8 can write one, and its hash."""
+"""What tables, variables and destinations need of strings: whether one can be written in UTF-8, and its hash."""
 
 from collections.abc import Iterable
 from struct import unpack_from
 
 
 def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can write a text, that is, whether it has no surrogates."""
+    """Whether a text can be written in UTF-8: whether it has no surrogates."""
     if text.isascii():
         return True
     try:
@@ -22,6 +22,6 @@ def words_of(data: bytes) -> tuple[int, ...]:
 
 
 def hash_words(words: Iterable[int]) -> int:
-    """Kamailio's hash of some words of 32 bits, as it finds slots of tables and destinations by; it has 32 bits."""
+    """Kamailio's 32-bit hash of some 32-bit words, by which it finds slots of tables and destinations."""
     total = sum([word ^ word >> 3 for word in words]) & 0xFFFFFFFF
     return (total + (total >> 11) + (total >> 13) + (total >> 23)) & 0xFFFFFFFF

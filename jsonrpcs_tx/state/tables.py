@@ -28,7 +28,7 @@ MOST_SECONDS: Final = 2**31 - 1
 """The longest time, in seconds, after which an item can expire."""
 
 _SLACK: Final = 1024
-"""Outdated entries in the queue of expiries below which it is not cleaned up."""
+"""Outdated entries in the queue of expiries up to which it is not cleaned up."""
 
 _HASH_SHIFT: Final = 40
 """Bits to the right of the hash in an item's order."""
@@ -49,8 +49,8 @@ class Definition:
 
     @ivar name: its name.
     @ivar size: the table counts as having 2 to the power of this many slots. Like Kamailio, which documents 2 to 31,
-        we take less as 3 and more as 14.
-    @ivar autoexpire: seconds after which an item expires if it is set without a time of its own; 0: never.
+        we treat less as 3 and more as 14.
+    @ivar autoexpire: seconds after which an item expires if it is set without an expiry of its own; 0: never.
     @ivar initval: what a program gets for a missing key.
     @ivar updateexpire: whether setting an existing item restarts the time until it expires.
     """
@@ -70,9 +70,9 @@ class Definition:
 def read_definition(text: str) -> Definition:
     """Read the definition of a table, as C{modparam("htable", "htable", ...)} of Kamailio has it.
 
-    @param text: C{a=>size=4;autoexpire=60;initval=0;updateexpire=0;}; every attribute may be left out, and if all
-        are, so may the arrow. Kamailio's attributes for databases and clusters are ignored, and so are unknown ones,
-        since each version of Kamailio has more; the log says which.
+    @param text: C{a=>size=4;autoexpire=60;initval=0;updateexpire=0;}; every attribute may be left out, and if all are,
+        so may the arrow. Kamailio's attributes for databases and clusters are ignored, and so are unknown ones, since
+        each version of Kamailio adds some; the log says which.
     @raise SettingError: an attribute has no name, is given twice or out of range, or the name is invalid.
     """
     name, _, attributes = text.partition("=>")
@@ -154,7 +154,7 @@ class Contents:
         self.kept: dict[str, Kept] = {}
         self._mask = slots - 1
         self._came = 0
-        # Of each slot that has any, the orders of its items, sorted, and the entries in the same.
+        # For each slot with items: their orders, sorted, and their entries in the same order.
         self._slots: dict[int, tuple[list[int], list[Entry]]] = {}
         # When items expire, the next first. Setting an item again leaves an outdated entry here.
         self._queue: list[tuple[float, str]] = []
@@ -234,7 +234,7 @@ class Contents:
 
     @property
     def next_deadline(self) -> float:
-        """Before when no item expires; infinite if none does."""
+        """A time before which no item expires; infinite if none does."""
         return self._queue[0][0] if self._queue else inf
 
     def _expires(self, now: float) -> bool:
@@ -248,7 +248,7 @@ class Table:
     Made by L{Tables.define}.
 
     @ivar definition: of the table.
-    @ivar changes: how often it was changed. Items that expire do not count.
+    @ivar changes: how many times it was changed. Expiries do not count.
     """
 
     def __init__(
@@ -283,8 +283,8 @@ class Table:
     def set(self, key: str, value: Value, expires: float = 0) -> None:
         """Set an item.
 
-        @param expires: in how many seconds it expires, up to L{MOST_SECONDS}; 0 or less: as the table is defined. That
-            is after C{autoexpire}; but an existing item keeps its time if C{updateexpire} is off.
+        @param expires: in how many seconds it expires, up to L{MOST_SECONDS}; 0 or less: as the table is defined, which
+            means after C{autoexpire}, except that an existing item keeps its expiry if C{updateexpire} is off.
         @raise ValueError: the key, the value or the time is not allowed; nothing is changed.
         """
         _check_key(key)
@@ -338,9 +338,9 @@ class Table:
         return _hash(key) & self.definition.slots - 1
 
     def slots(self) -> dict[int, list[Entry]]:
-        """The items of each slot that has any: slots in order, and the items of each in Kamailio's order.
+        """The items of each slot with items: slots in order, and the items of each in Kamailio's order.
 
-        They belong to the table: read them at once, and do not change them. For 100,000 items it takes some 5 ms.
+        They belong to the table: read them at once, and do not change them. For 100,000 items this takes some 5 ms.
         """
         return dict(self._contents.slots(self._clock.seconds()))
 
@@ -349,7 +349,7 @@ class Table:
         return None if item.deadline is None else self._wall() + (item.deadline - self._clock.seconds())
 
     def rows(self) -> list[Row]:
-        """All items, to be kept. For 100,000 items it takes some 20 ms."""
+        """All items, to be stored. For 100,000 items this takes some 20 ms."""
         now = self._clock.seconds()
         offset = self._wall() - now
         return [
@@ -358,7 +358,7 @@ class Table:
         ]
 
     def read(self, rows: Iterable[Row]) -> Contents:
-        """Make what L{restore} takes from stored rows, without those that have expired since. This does not change
+        """Convert stored rows to what L{restore} takes, without those that have expired since. This does not change
         the table, and may run in another thread.
 
         @raise ValueError: a row is not allowed.
@@ -377,7 +377,7 @@ class Table:
         return contents
 
     def restore(self, contents: Contents) -> None:
-        """Replace all items by what L{read} made of rows."""
+        """Replace all items by what L{read} has returned."""
         self._contents = contents
         self._changed(contents.next_deadline)
 
@@ -391,11 +391,11 @@ class Table:
 
     @property
     def next_deadline(self) -> float:
-        """Before when no item expires, in seconds of the table's clock; infinite if none does."""
+        """A time before which no item expires, in seconds of the table's clock; infinite if none does."""
         return self._contents.next_deadline
 
     def _changed(self, deadline: float | None) -> None:
-        """Count a change, and tell when what was changed expires."""
+        """Count a change, and announce when the changed item expires."""
         self.changes += 1
         if deadline is not None and deadline < self._expiring.looked_for_at:
             self._expiring.look_at(deadline)
@@ -419,23 +419,25 @@ class Storage(Protocol):
     def store(self, table: Table) -> bool:
         """Store a table as it is now.
 
-        @return: True: it is stored, and no crash can undo that. False: that is in progress; the log says how it ends.
+        @return: True: it is stored, and no crash can undo that. False: storing is in progress; the log says how it
+            ends.
         @raise StorageError: it failed; what was stored before is still there.
         """
 
     def reload(self, table: Table) -> bool:
-        """Replace the items of a table by what was stored of it; it becomes empty if nothing was.
+        """Replace the items of a table by its stored ones; it becomes empty if there are none.
 
-        @return: True: it is done. False: it is in progress, and the table changes at its end; the log says how it ends.
+        @return: True: it is done. False: it is in progress, and the table changes when it ends; the log says how it
+            ends.
         @raise StorageError: it failed; the table is unchanged.
         """
 
 
 @attrs.define
 class Expiring:
-    """When expired items are looked for next, for all tables.
+    """When expired items will be looked for next, for all tables.
 
-    @ivar looked_for_at: the time, by the clock of the tables. Items that expire before it are told of.
+    @ivar looked_for_at: that time, by the clock of the tables. Items that expire earlier are announced.
     @ivar look_at: called with the time at which such an item expires.
     """
 
@@ -502,7 +504,7 @@ def _check_seconds(seconds: float) -> None:
 
 
 def _hash(key: str) -> int:
-    """Kamailio's hash of a key, in which the case of ASCII letters does not count.
+    """Kamailio's hash of a key, which ignores the case of ASCII letters.
 
     Its bytes have a sign, as C{char} has on x86: one above 127 takes 1 from the byte before it.
     """

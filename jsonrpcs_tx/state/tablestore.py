@@ -41,13 +41,13 @@ _ROLLBACK_FORMATS: Final = b"\1\1"
 """Where the header of a SQLite file says whether it has a write-ahead log, and that it has none."""
 
 _BUSY_TIMEOUT: Final = 1.0
-"""Seconds to wait at the start, and in all at the stop, for another process that writes to the file."""
+"""Seconds to wait for another process that writes to the file: at the start, and in total at the stop."""
 
 _SHORT_BUSY_TIMEOUT: Final = 0.01
-"""Seconds to wait for it at other times, while a client waits for a reply."""
+"""Seconds to wait for it while a client waits for a reply."""
 
 WAIT: Final = 0.03
-"""Seconds that the reactor waits for the thread, so that most clients learn the outcome."""
+"""Seconds for which the reactor waits for the thread, so that most clients learn the outcome."""
 
 _LOOK_INTERVAL: Final = 0.02
 """Seconds between two checks of whether the thread is done."""
@@ -56,7 +56,7 @@ _STOP_TIME: Final = 5.0
 """Seconds at the stop after which the thread's operation is interrupted."""
 
 _LATE_INTERVAL: Final = 1.0
-"""Seconds after which a time to store is made up for, at which the thread was still busy with the one before."""
+"""Seconds after which storing is tried again if the thread was still busy with the previous one."""
 
 SWEEP_INTERVAL: Final = 1.0
 """Least number of seconds between two searches for expired items."""
@@ -65,14 +65,14 @@ SWEEP_INTERVAL: Final = 1.0
 class TableStore:
     """A SQLite file with a row for each item of the tables in it.
 
-    Storing is one transaction, which is on the disk when L{store} returns. A crash before that, at whatever point,
-    leaves what was stored before. Rows of tables that a program no longer defines stay untouched.
+    Storing is one transaction, which is on the disk when L{store} returns. A crash at any point before that leaves what
+    was stored before. Rows of tables that a program no longer defines stay untouched.
 
-    It blocks, some 0.3 s for a table of 100,000 items; see L{StoreThread}. Any thread may use it, one at a time.
+    It blocks, for some 0.3 s with a table of 100,000 items; see L{StoreThread}. Any thread may use it, one at a time.
     """
 
     def __init__(self, path: str) -> None:
-        """Open the file, or make one, with mode 0600.
+        """Open the file, or make one with mode 0600.
 
         @raise StartError: it cannot be opened, is damaged, or is not a file of hash tables; then it is not changed.
         """
@@ -87,7 +87,7 @@ class TableStore:
                 path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
             )
             self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("BEGIN IMMEDIATE")  # an obstacle to storing shows now
+            self._connection.execute("BEGIN IMMEDIATE")  # so that an obstacle to storing shows now
             self._connection.execute("ROLLBACK")
 
     def store(self, table: Table) -> None:
@@ -98,14 +98,14 @@ class TableStore:
         self.write({table.definition.name: table.rows()})
 
     def reload(self, table: Table) -> None:
-        """Set a table to what was stored of it.
+        """Set a table to its stored items.
 
         @raise StorageError: it failed; the table is unchanged.
         """
         table.restore(self.read(table))
 
     def write(self, tables: Mapping[str, Iterable[Row]]) -> None:
-        """Store rows as those of tables, by name: all of them or none; see L{store}."""
+        """Store the rows of tables, by name: all of them or none; see L{store}."""
         try:
             with self._connection as connection:  # commits, or rolls back
                 connection.execute("BEGIN IMMEDIATE")
@@ -116,7 +116,7 @@ class TableStore:
             raise StorageError(f"table {', '.join(tables)} not stored: {error}") from error
 
     def read(self, table: Table) -> Contents:
-        """What was stored of a table, which is not changed; see L{reload}."""
+        """The stored items of a table, which is not changed; see L{reload}."""
         name = table.definition.name
         try:
             return table.read(self._connection.execute(_SELECT, (name,)))
@@ -147,9 +147,9 @@ def _start_errors(path: str) -> Iterator[None]:
 
 
 def _check_place(path: str) -> None:
-    """Make sure that nobody else can put links beside a file: SQLite writes to its journals by name, and follows them.
+    """Make sure that nobody else can put links beside a file: SQLite opens its journals by name, and follows links.
 
-    @raise ValueError: somebody could, and the process is root's; for any other user it is only logged.
+    @raise ValueError: somebody could, and the process runs as root; for any other user it is only logged.
     """
     weakness = weak_place(path)
     if weakness is None:
@@ -160,7 +160,7 @@ def _check_place(path: str) -> None:
 
 
 def _check(path: str) -> None:
-    """Make sure that a file is one of hash tables and whole, without changing it or anything beside it.
+    """Make sure that a file is an intact file of hash tables, without changing it or anything beside it.
 
     @raise ValueError: it is not.
     """
@@ -188,7 +188,7 @@ def _check_pages(connection: sqlite3.Connection) -> None:
 
 
 def _make(path: str) -> None:
-    """Make an empty file of hash tables; a crash leaves no file, or a whole one."""
+    """Make an empty file of hash tables; a crash leaves either no file or a complete one."""
     new = path + ".new"
     for leftover in (new, new + "-wal", new + "-shm", new + "-journal"):
         with suppress(FileNotFoundError):
@@ -207,11 +207,11 @@ def _make(path: str) -> None:
 class StoreThread:
     """Stores and reads back tables in a thread, one after the other. See L{jsonrpcs_tx.state.tables.Storage}.
 
-    The reactor copies the rows of a table, some 20 ms for 100,000 items. For what a client asks for it then waits
-    L{WAIT} at most: neither a slow disk nor another process that has locked the file blocks it for longer.
+    The reactor copies the rows of a table, some 20 ms for 100,000 items. When a client has asked, it then waits L{WAIT}
+    at most: neither a slow disk nor another process that has locked the file blocks it for longer.
 
     @param clock: tells when to look at what the thread has done: the reactor.
-    @ivar problem: why the last table that was to be stored could not be; None where it was.
+    @ivar problem: why the last attempt to store a table failed; None if it succeeded.
     """
 
     def __init__(self, store: TableStore, clock: IReactorTime) -> None:
@@ -224,7 +224,7 @@ class StoreThread:
         self._stored: dict[str, int] = {}  # the changes of each table that are stored
 
     def load(self, tables: Iterable[Table]) -> None:
-        """Set tables to what was stored of them, at once.
+        """Set tables to their stored items, at once.
 
         @raise StorageError: it failed.
         """
@@ -233,7 +233,7 @@ class StoreThread:
             self._stored[table.definition.name] = table.changes
 
     def changed(self, tables: Iterable[Table]) -> list[Table]:
-        """Those of some tables that have changed since they were stored."""
+        """Of some tables, those that have changed since they were stored."""
         return [table for table in tables if self._stored.get(table.definition.name) != table.changes]
 
     def store(self, table: Table) -> bool:
@@ -255,7 +255,7 @@ class StoreThread:
 
     def save(self, tables: Iterable[Table]) -> None:
         """Store those tables that have changed since they were stored, all of them or none, without waiting for the
-        thread. Nothing is done while those of the last time are still being stored.
+        thread. Nothing is done while the previous ones are still being stored.
         """
         changed = [] if self.saving else self.changed(tables)
         if changed:
@@ -263,12 +263,12 @@ class StoreThread:
 
     @property
     def saving(self) -> bool:
-        """Whether what L{save} began is in progress."""
+        """Whether storing that L{save} began is still in progress."""
         return any(not work.asked for work in self._works)
 
     def stop(self) -> None:
-        """End the thread when its current operation is done; one that takes too long is interrupted, and none is begun
-        any more.
+        """End the thread when its current operation is done; one that takes too long is interrupted, and no more are
+        begun.
         """
         works, self._works = self._works, []
         if works:
@@ -298,7 +298,7 @@ class StoreThread:
         return _Work(f"{', '.join(rows)} stored", self._threads.submit(write, rows), stored, failed)
 
     def _write_patiently(self, rows: Mapping[str, list[Row]]) -> None:
-        """In the thread: nobody waits for a reply, so another process may finish what it writes."""
+        """In the thread: nobody waits for a reply, so another process may finish writing."""
         self._store.be_patient(_BUSY_TIMEOUT)
         try:
             self._store.write(rows)
@@ -306,7 +306,7 @@ class StoreThread:
             self._store.be_patient(_SHORT_BUSY_TIMEOUT)
 
     def _check_free(self, table: Table) -> None:
-        """@raise StorageError: the thread is busy with what a client has asked for."""
+        """@raise StorageError: the thread is busy with a client's request."""
         if any(work.asked for work in self._works):
             name = table.definition.name
             raise StorageError(f"table {name}: another table is being stored or read; try again when that is done")
@@ -339,7 +339,7 @@ class StoreThread:
             self._look_call = self._clock.callLater(_LOOK_INTERVAL, self._look)
 
     def _finish(self, work: "_Work") -> None:
-        """Wait for the end, and say in the log how it ended."""
+        """Wait for the end, and log how it ended."""
         try:
             work.end()
         except StorageError as error:
@@ -354,7 +354,7 @@ class StoreThread:
 class _Work:
     """An operation of the thread.
 
-    @ivar done: what it has done at its end, for the log.
+    @ivar done: what will have been done at its end, for the log.
     @ivar then: takes the result, in the reactor.
     @ivar failed: takes the error, in the reactor.
     @ivar asked: a client has asked for it.
@@ -381,13 +381,13 @@ class _Work:
 
 class TableStoreService(Service):
     """Frees expired items while it runs; with a path, it reads all tables at its start, stores those that have changed
-    at an interval, so that no crash undoes more than that, and at its stop.
+    at an interval, so that no crash loses more than that, and at its stop.
 
     Add it to its parent before the transports, so that it stops after them.
 
     @param tables: the tables; all must be defined before the start.
-    @param path: of the file they are kept in; empty: they are not kept.
-    @param interval: seconds from one time they are stored to the next; 0: only at the stop.
+    @param path: of the file in which they are stored; empty: disabled.
+    @param interval: seconds between storing them; 0: only at the stop.
     @param clock: tells when to look for expired items, and when to store: the reactor.
     """
 
@@ -403,7 +403,7 @@ class TableStoreService(Service):
 
     @property
     def problem(self) -> str | None:
-        """Why tables could not be stored when that was last tried; None where they were."""
+        """Why the last attempt to store tables failed; None if it succeeded."""
         return None if self._thread is None else self._thread.problem
 
     def check(self, problems: Problems) -> None:
@@ -421,18 +421,18 @@ class TableStoreService(Service):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             if os.path.exists(path) and os.path.getsize(path):
                 _check_header(path)
-                if not os.path.exists(f"{path}-wal"):  # otherwise a server uses it, or one that crashed left the rest
+                if not os.path.exists(f"{path}-wal"):  # otherwise a server uses it, or a crashed one left the rest
                     self._check_copy(path)
 
     def _check_copy(self, path: str) -> None:
-        """Check what is in a file in a copy in memory: SQLite makes files beside those that it opens.
+        """Check the contents of a file in a copy in memory: SQLite makes files beside those that it opens.
 
         @raise ValueError: it is damaged, or has invalid rows.
         @raise sqlite3.Error: it is damaged.
         """
         with open(path, "rb") as file:
             data = bytearray(file.read())
-        data[_FORMATS] = _ROLLBACK_FORMATS  # it has no write-ahead log, but is marked as having one
+        data[_FORMATS] = _ROLLBACK_FORMATS  # it is marked as having a write-ahead log, but has none
         with closing(sqlite3.connect(":memory:")) as connection:
             connection.deserialize(bytes(data))
             _check_pages(connection)
@@ -496,14 +496,14 @@ class TableStoreService(Service):
         self._thread = self._tables.storage = thread
 
     def _save(self) -> None:
-        """Store what has changed, or soon, if the thread is still busy with what had changed before."""
+        """Store what has changed: now, or soon if the thread is still busy with earlier changes."""
         assert self._thread is not None
         late = self._thread.saving
         self._thread.save(self._tables.values())
         self._save_call = self._clock.callLater(_LATE_INTERVAL if late else self._interval, self._save)
 
     def _sweep_from(self, deadline: float) -> None:
-        """Look for expired items at a time, or a little later, so that there are not too many such times."""
+        """Look for expired items at a time, or a little later, so that this does not happen too often."""
         now = self._clock.seconds()
         at = max(deadline, now + SWEEP_INTERVAL)
         if at < self._tables.expiring.looked_for_at:

@@ -1,4 +1,4 @@
-"""Variables: groups of typed values that a running program reads and operators change, as Kamailio's cfg framework.
+"""Variables: groups of typed values that a running program reads and operators change, like Kamailio's cfg framework.
 
 A program declares a group, and reads it like a dict::
 
@@ -47,7 +47,7 @@ class UnknownVariable(JsonRpcsError, KeyError):
 
 
 class VariableError(JsonRpcsError, ValueError):
-    """A variable does not take a value; the message says what is allowed."""
+    """A variable does not accept a value; the message says what is allowed."""
 
 
 _Stored = Value | UnsetType
@@ -55,7 +55,7 @@ _Stored = Value | UnsetType
 
 
 def _as_tuple(values: Iterable[Value]) -> tuple[Value, ...]:
-    return tuple(values)  # mypy cannot tell what tuple itself, as the converter, would take
+    return tuple(values)  # mypy cannot tell what tuple itself would accept as the converter
 
 
 @attrs.frozen
@@ -65,10 +65,11 @@ class Variable:
     @ivar name: its name in the group.
     @ivar default: its value at first, and after a reset.
     @ivar help: what it does.
-    @ivar least: the lowest number that it takes.
+    @ivar least: the lowest number that it accepts.
     @ivar most: the highest one.
-    @ivar allowed: the values that it takes; empty: all numbers of the range, or all strings that UTF-8 can write.
-    @ivar get: reads the value, each time, from where it lives outside the group, so that there is only one value;
+    @ivar allowed: the values that it accepts; empty: all numbers of the range, or all strings that can be written in
+        UTF-8.
+    @ivar get: reads the value, each time, from where it is kept outside the group, so that there is only one copy;
         None: the group holds the value.
     @ivar set: writes it there; given together with C{get}. It may raise L{VariableError} to refuse a value.
     """
@@ -112,7 +113,7 @@ class Variable:
     def check(self, value: Any) -> Value:
         """A value as the variable holds it: an int becomes a float if that is its type.
 
-        @raise VariableError: the variable does not take it.
+        @raise VariableError: the variable does not accept it.
         """
         if self.kind is str:
             fits = isinstance(value, str) and is_utf8(value)
@@ -143,7 +144,7 @@ class Values(Mapping[str, Value]):
         """Set a variable.
 
         @raise UnknownVariable: there is no variable of that name.
-        @raise VariableError: it does not take the value. After this error, and any other that C{changed} or the
+        @raise VariableError: it does not take the value. After this and any other error that C{changed} or the
             variable's C{set} raises, the old value is still there.
         """
         _apply([(self, name, self.variable(name).check(value))])
@@ -252,7 +253,7 @@ class Group(Values):
 
 
 class Instance(Values):
-    """Values of their own for some variables of a group; for the others, those of the group. It holds them itself,
+    """Its own values for some variables of a group; for the others, the values of the group. It holds them itself,
     whatever a variable's C{get} and C{set} are, and C{changed} is not called: read an instance when it is needed.
     """
 
@@ -287,7 +288,7 @@ class Change:
     """A delayed change.
 
     @ivar group: the name of the group.
-    @ivar id: the number of the instance; None: it is of the group itself.
+    @ivar id: the number of the instance; None: the change is to the group itself.
     @ivar name: the name of the variable.
     @ivar old: its value now.
     @ivar new: its value once the change is committed.
@@ -318,8 +319,8 @@ class Variables(Mapping[str, Group]):
             a commit or a reset are in place. What it raises undoes the change; then it is called again, with the values
             swapped, for the changes that it was told of. It refuses a change by a L{VariableError}, or by a
             L{jsonrpcs_tx.rpc.faults.Fault}, which is the answer to a client's request; anything else is a bug.
-        @param replace: it takes the place of a group of that name, see L{remove}.
-        @raise ValueError: a name is not allowed, or taken; by whom, the message says.
+        @param replace: it replaces a group of that name, see L{remove}.
+        @raise ValueError: a name is not allowed, or is taken; the message says by whom.
         """
         group = Group(name, variables, changed)
         if name in self._groups:
@@ -331,7 +332,7 @@ class Variables(Mapping[str, Group]):
         return group
 
     def remove(self, name: str) -> None:
-        """Remove a group with its instances and delayed changes. The program may go on to use what it holds of it.
+        """Remove a group with its instances and delayed changes. The program may go on using what it holds of it.
 
         @raise UnknownVariable: there is no such group.
         """
@@ -365,7 +366,7 @@ class Variables(Mapping[str, Group]):
         """Schedule a change, in place of an earlier one of the same variable.
 
         @raise UnknownVariable: there is no such group, instance or variable.
-        @raise VariableError: the variable does not take the value, or L{MOST_DELAYED} others are delayed.
+        @raise VariableError: the variable does not take the value, or there are L{MOST_DELAYED} other delayed changes.
         """
         self._delay(group, id, name, self.find(group, id).variable(name).check(value))
 
@@ -373,7 +374,7 @@ class Variables(Mapping[str, Group]):
         """Schedule the removal of an instance's own value of a variable, in place of an earlier change of it.
 
         @raise UnknownVariable: there is no such group, instance or variable.
-        @raise VariableError: L{MOST_DELAYED} other changes are delayed.
+        @raise VariableError: there are L{MOST_DELAYED} other delayed changes.
         """
         self.find(group, id).variable(name)
         self._delay(group, id, name, UNSET)
@@ -421,7 +422,7 @@ class Variables(Mapping[str, Group]):
 
 
 def _apply(changes: Iterable[tuple[Values, str, _Stored]]) -> None:
-    """Make changes, all or none: first all values are put in place, then the program is told of each."""
+    """Make changes, all or none: first all values are set, then the program is told of each."""
     stored: list[tuple[Values, str, _Stored]] = []
     differences: list[tuple[Values, str, Value, Value]] = []
     told: list[tuple[Values, str, Value, Value]] = []

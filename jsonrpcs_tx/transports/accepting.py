@@ -19,7 +19,7 @@ RETRY: Final = 0.25
 """Seconds after which a full server looks again for waiting clients and idle connections."""
 
 ROOMY: Final = 0.8
-"""The part of the connections that may be open when a full server is said to have room again."""
+"""At most this fraction of the connections may be open when the log says that a full server has room again."""
 
 _OWN_BACKLOG = re.compile(r"(?<!\\):backlog=")
 

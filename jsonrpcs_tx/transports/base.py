@@ -1,4 +1,4 @@
-"""What all transports have in common, so that the server needs to know no more of them."""
+"""What all transports have in common; the server needs to know nothing else of them."""
 
 import attrs
 from twisted.application.service import Service
@@ -34,10 +34,10 @@ class Transport(Service):
     L{jsonrpcs_tx.errors.StartError} if it cannot be opened. C{stopService} first answers what has come.
 
     @ivar protocol: one of L{jsonrpcs_tx.protocols.PROTOCOLS}, or the name of one of the program's own.
-    @ivar setting: the one that its address comes from, for messages.
+    @ivar setting: the setting that its address comes from, for messages.
     @ivar listener: the address that is listened on; None while there is none.
-    @ivar path: of the FIFO or Unix socket that the transport makes for it, once that is checked; None: it makes none.
-    @ivar file: the FIFO or Unix socket that the transport has made for it; None: it has made none.
+    @ivar path: the path of the FIFO or Unix socket that the transport makes, once that is checked; None: it makes none.
+    @ivar file: the FIFO or Unix socket that the transport has made; None: it has made none.
     """
 
     protocol: str
@@ -57,11 +57,11 @@ class Transport(Service):
         super().startService()
 
     def settings_changed(self, settings: Settings) -> None:
-        """Apply those changed settings that are live, see L{jsonrpcs_tx.config.settings.Field}."""
+        """Apply the changed settings that are live, see L{jsonrpcs_tx.config.settings.Field}."""
 
     def rules_changed(self) -> None:
-        """Forget what was decided by other rules, and make the callers and origins that are held again: rules may now
-        ask for other facts.
+        """Forget what the former rules decided, and recreate the cached callers and origins: rules may now ask for
+        other facts.
         """
 
     def reload_tls(self) -> bool:
@@ -81,7 +81,7 @@ class Transport(Service):
         return 0
 
     def problem(self) -> str | None:
-        """Why clients do not reach it, in words; None where they do, as far as it can tell."""
+        """Why clients cannot reach it, in words; None if they can, as far as it can tell."""
         if self.listener is None:
             return f"{self.setting}: nothing is listened on"
         if self.file is not None and not self.file.is_there():

@@ -51,11 +51,11 @@ class Connection(Protocol):
         """Close the connection at once. Its requests are not answered any more."""
 
     def forget_caller(self) -> None:
-        """Find out who calls once more, at the next request."""
+        """Identify the caller again at the next request."""
 
 
 class Connections:
-    """The open connections of a factory, each with a number that no other of the process has.
+    """The open connections of a factory, each with a number that is unique in the process.
 
     @param limit: how many may be open.
     @param clock: tells the time.

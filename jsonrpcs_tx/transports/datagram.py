@@ -13,6 +13,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -103,7 +104,9 @@ class DatagramService(Transport):
             self._reader.startReading()
 
     def stopService(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when what came before is answered, and the socket is closed."""
+        """@return: a Deferred that fires with None when everything that came before is answered, and the socket is
+        closed.
+        """
         has_started = self.running
         super().stopService()
         pool, self._pool = self._pool, None
@@ -146,7 +149,7 @@ class UdpService(DatagramService):
     def _resolve(self) -> tuple[Any, ...]:
         """The address as C{getaddrinfo} gives it.
 
-        @raise StartError: it names a network interface that is not there.
+        @raise StartError: it names a network interface that does not exist.
         """
         address = network_address("udp", self._address)
         assert address is not None
@@ -177,7 +180,7 @@ class UdpService(DatagramService):
         return StartError("dgram_socket", self._address, error.strerror, "a free address of this machine")
 
     def _check_access(self, host: str) -> None:
-        """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
+        """@raise StartError: other machines can reach the address, and no rule says what they may call."""
         if not self._dispatcher.access.covers(self.protocol, host):
             allowed = "a loopback address, or a rule for udp"
             raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
@@ -207,7 +210,7 @@ class UnixDatagramService(DatagramService):
         check_unix("dgram_socket", self.path, self._ownership(), problems)
 
     def _path(self) -> str:
-        # A client sees the path that was bound, and socat takes replies from the path only that it was given.
+        # Clients see the path that was bound, and socat accepts replies only from the path that it was given.
         return os.path.abspath(self._settings.path(self._address))
 
     def _ownership(self) -> Ownership:
@@ -234,7 +237,15 @@ class UnixDatagramService(DatagramService):
 
 def make_transports(parts: Parts) -> Iterator[DatagramService]:
     """The services for the values of C{dgram_socket}."""
+    if parts.settings.dgram_socket and parts.settings.dgram_workers > 1:
+        _check_use_of_workers(parts.dispatcher.registry)
     for value in parts.settings.dgram_socket:
         address = os.fspath(value)
         kind = UnixDatagramService if network_address("udp", address) is None else UdpService
         yield kind(parts.settings, address, parts.dispatcher, parts.reactor)
+
+
+def _check_use_of_workers(registry: Registry) -> None:
+    """Warn if workers have nothing to do but what a single process does in less time."""
+    if not any(one.options.stateless and not one.trusted for one in registry.table.values()):
+        _log.warn("dgram_workers: one process is faster, since no command but the server's own light ones is stateless")

@@ -1,6 +1,6 @@
-"""Reads a datagram socket, one datagram after the other: the general way.
+"""Reads a datagram socket, one datagram at a time: the general way.
 
-L{jsonrpcs_tx.transports.datagrambatch} has the ordinary one.
+L{jsonrpcs_tx.transports.datagrambatch} is the direct way.
 """
 
 import errno
@@ -21,8 +21,9 @@ from jsonrpcs_tx.transports.persistentreader import PersistentReader
 _log = make_logger(__name__)
 
 MAX_DATAGRAM: Final = 262_144
-"""Bytes of one datagram that are read. A UDP datagram has at most 65,507, one over a Unix socket what the sender's
-buffer takes, 212,992 unless the machine is set otherwise."""
+"""Bytes of one datagram that are read. A UDP datagram has at most 65,507; one over a Unix socket has what the sender's
+buffer holds, 212,992 by default.
+"""
 
 MAX_PER_WAKEUP: Final = 64
 """Datagrams that are answered before other transports have their turn."""
@@ -31,7 +32,7 @@ MAX_AT_STOP: Final = 10_000
 """Datagrams that are still answered when the server stops; an endless stream of them must not keep it from stopping."""
 
 NOBODY: Final = 2**32 - 1
-"""The user and the group of a Unix client of whom the kernel says nothing: no user has this number."""
+"""The user and the group of a Unix client that the kernel does not identify: no user has this number."""
 
 _NONE_THERE = frozenset((errno.EAGAIN, errno.EWOULDBLOCK))
 
@@ -83,7 +84,7 @@ class DatagramReader(PersistentReader):
             self._after()
 
     def read(self, most: int, end: float = inf) -> None:
-        """Read what has come, at most so many datagrams; none after one at which L{pause} is called.
+        """Read up to C{most} datagrams that have come, and none after L{pause} is called.
 
         @param end: when to leave the rest for later, by C{monotonic}.
         """
@@ -124,7 +125,7 @@ class DatagramReader(PersistentReader):
         return succeed(None)
 
     def _not_received(self, number: int | None) -> None:
-        """Log why no datagram could be read, except that there was none."""
+        """Log why no datagram could be read, unless there was none."""
         if number not in _NONE_THERE:
             reason = os.strerror(number or 0)
             _log.warn("{transport}: cannot read: {reason}", transport=self.receiver.protocol, reason=reason)

@@ -22,7 +22,7 @@ SURE_TO_FIT: Final = 65_000
 _TOO_LARGE = Fault(500, "Reply Too Large For A Datagram: use HTTP")
 _ALL_TOO_LARGE = Fault(500, "Replies Too Large For A Datagram, But The Commands Were Run: use HTTP")
 _FULL = frozenset((errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMFILE, errno.ENFILE))
-"""Temporary errors: there is no room, or no descriptor to look at a client's path with."""
+"""Temporary errors: there is no room, or no file descriptor left to check a client's path with."""
 
 
 class DatagramReplies:
@@ -30,7 +30,7 @@ class DatagramReplies:
 
     @param protocol: name of the transport.
     @param outgoing: sends a reply by the socket.
-    @param dispatcher: words the error in place of a reply that is too large.
+    @param dispatcher: makes the error in place of a reply that is too large.
     @param timeout: seconds to try to send a reply to a client whose queue is full.
     @param wait: takes a reply for which there is no room yet; default: it waits in L{queue}.
     @param before: called before each attempt to send a new reply.
@@ -64,7 +64,7 @@ class DatagramReplies:
         return bool(self.queue or self._batches)
 
     def answer(self, reply: Reply, document: bytes, peer: Any, uid: int | None) -> None:
-        """Send what a document is answered with, unless it must not be answered.
+        """Send the reply to a document, unless it must not be answered.
 
         @param peer: the client's address.
         @param uid: its user, where that is known.
@@ -75,7 +75,7 @@ class DatagramReplies:
         self.send(WaitingReply(reply.body, peer, uid, document))
 
     def answer_later(self, later: Deferred[Reply], document: bytes, peer: Any, uid: int | None) -> None:
-        """Send the reply to a batch that has given way, when it is there."""
+        """Send the reply to a batch that has given way, once it is complete."""
 
         def send(reply: Reply) -> None:
             if later not in self._batches:
@@ -141,7 +141,7 @@ class DatagramReplies:
         return True
 
     def _replacement(self, reply: WaitingReply) -> WaitingReply:
-        """An error in place of a reply that no datagram holds: for each request, or one for all."""
+        """An error in place of a reply that does not fit in a datagram: for each request, or one for all."""
         assert reply.document is not None
         body = self._refuse(reply.document, _TOO_LARGE).body
         if len(body) > SURE_TO_FIT:

@@ -1,8 +1,8 @@
 """Finds out which clients leave while their commands are in progress.
 
-A client that has closed its sending side may still want its reply, and TCP does not tell it from one that has gone.
-Only sending does: if nobody is there, the next thing that is sent comes back as a reset. And while reading is paused,
-the end of a connection goes unnoticed. So the connections that wait for a reply are checked once in L{INTERVAL}.
+A client that has closed its sending side may still want its reply, and TCP cannot tell it from one that has gone. Only
+sending can: if nobody is there, the next thing that is sent comes back as a reset. And while reading is paused, the end
+of a connection goes unnoticed. So the connections that wait for a reply are checked once in L{INTERVAL}.
 """
 
 import select
@@ -65,7 +65,7 @@ class Departures:
                 protocol.abort()
             elif event or protocol.half_closed:
                 protocol.ask(event)
-            elif protocol.is_full:  # if it has ended, that is behind what is not read
+            elif protocol.is_full:  # its end, if it has come, is behind what is not read
                 protocol.ask(None)
         if self._waiting:
             self._next = self._clock.callLater(INTERVAL, self._look)

@@ -1,4 +1,4 @@
-"""Endpoint strings: what listening on one would open, found out without opening it."""
+"""Endpoint strings: what listening on one would open, determined without opening it."""
 
 import socket
 from typing import Any, Final
@@ -17,10 +17,10 @@ from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports.unixstreams import UnixFiles
 
 _KNOWN: Final = (TCP4ServerEndpoint, TCP6ServerEndpoint, SSL4ServerEndpoint, UNIXServerEndpoint)
-"""Those that do nothing but ask the reactor to listen. What others do when they listen is not known."""
+"""Endpoints that only ask the reactor to listen. What others do when they listen is unknown."""
 
 _INHERITED: Final = "systemd:"
-"""Sockets that are there only in a process that systemd has started."""
+"""Endpoints whose sockets exist only in a process that systemd has started."""
 
 
 def opened_by(endpoint: str, reactor: Any, problems: Problems) -> tuple[str | None, str | None]:
@@ -30,8 +30,9 @@ def opened_by(endpoint: str, reactor: Any, problems: Problems) -> tuple[str | No
     @param reactor: the one that the endpoint is to listen with.
     @param problems: takes what is wrong with a Unix socket.
     @return: the IP address that would be listened on, empty for all, and the path of the file that would be made. None:
-        there is none, or it shows only when listening.
-    @raise Exception: the string is not an endpoint, or an address in it is not allowed; each kind has its own.
+        there is none, or it is known only when listening.
+    @raise Exception: the string is not an endpoint, or an address in it is not allowed; each kind of endpoint raises
+        its own type.
     """
     if endpoint.startswith(_INHERITED):
         return None, None

@@ -46,19 +46,19 @@ MAX_REPLY_PATH: Final = 127
 """Bytes of a reply FIFO's path, as in Kamailio."""
 
 OPEN_TRIES: Final = 5
-"""How often opening a reply FIFO that nobody reads is tried, as in Kamailio."""
+"""Attempts to open a reply FIFO that nobody reads, as in Kamailio."""
 
 OPEN_DELAY: Final = 0.08
 """Seconds between two tries."""
 
 _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
-"""Errors that pass: nobody reads yet, or too many files are open."""
+"""Temporary errors: nobody reads yet, or too many files are open."""
 
 _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 """Characters that the name of a reply FIFO must not have."""
 
 MAX_NAMES: Final = 1024
-"""Names of reply FIFOs that need not be looked at again."""
+"""Size of the cache of names of reply FIFOs that were found valid."""
 
 _TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
 
@@ -71,12 +71,12 @@ MAX_PIPE_SIZE: Final = 1_048_576
 """Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
 
 MAX_BYTES: Final = 67_108_864
-"""Bytes of replies that wait for their readers in all. One name may have half of what others leave of it."""
+"""Bytes of replies that may wait for their readers in total. One FIFO may take up half of what the others leave."""
 
 NAME_SHARE: Final = 2
 
 MAX_BEGUN: Final = 256
-"""Reply FIFOs that are open since their readers are slow; for a further one the oldest reply is dropped."""
+"""Reply FIFOs that may be open because their readers are slow; for another one, the oldest reply is dropped."""
 
 
 class FifoReader(PersistentReader):
@@ -85,8 +85,8 @@ class FifoReader(PersistentReader):
     @param fd: opened for reading and writing, so that it never ends, and non-blocking; whoever gives it closes it.
     @param dispatcher: answers the documents.
     @param replies: takes the replies to the clients.
-    @param max_request: bytes of a document above which it is given up.
-    @param timeout: seconds from the first byte of a document after which it is given up if it is not whole.
+    @param max_request: the largest document, in bytes; a longer one is given up.
+    @param timeout: seconds from the first byte of a document after which it is given up if it is incomplete.
     @ivar timeout: may be set at any time.
     @ivar framer: finds the documents.
     """
@@ -120,7 +120,7 @@ class FifoReader(PersistentReader):
         return FIFO
 
     def forget_caller(self) -> None:
-        """Make the origin of all documents, as the rules now want it."""
+        """Recreate the origin of all documents, with the facts that the rules now ask for."""
         self.origin: Origin = self._dispatcher.origin(FIFO)
 
     def doRead(self) -> None:
@@ -143,7 +143,7 @@ class FifoReader(PersistentReader):
             self._answer(monotonic() + self.turn)
 
     def finish(self) -> None:
-        """Read no more, except what has come before; an unfinished document is dropped."""
+        """Read only what has already come; an unfinished document is dropped."""
         self.stopReading()
         self._answer_all()
         self.doRead()
@@ -151,7 +151,7 @@ class FifoReader(PersistentReader):
         self._watch_no_more()
 
     def _watch(self) -> None:
-        """Make sure that an unfinished document is given up in time. What comes later does not put that off."""
+        """Make sure that an unfinished document is given up in time. What comes later does not give it more time."""
         awaited = self.framer.unfinished
         if awaited == self._awaited:
             return
@@ -250,7 +250,7 @@ class ReplyFifos:
         self._waiting.timeout = timeout + OPEN_TRIES * OPEN_DELAY
 
     def send_when_there(self, name: str, later: Deferred[Reply]) -> None:
-        """Write the reply to a batch that has given way, when it is there."""
+        """Write the reply to a batch that has given way, once it is complete."""
 
         def send(reply: Reply) -> None:
             self._delayed -= 1
@@ -263,7 +263,7 @@ class ReplyFifos:
 
     def send(self, name: str, body: bytes) -> None:
         """Write a reply to the FIFO of that name, now or when its reader takes it; what prevents that is logged."""
-        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer ones are not to be remembered
+        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer names are not cached
         if problem is not None:
             self._drop(name, problem)
             return
@@ -318,9 +318,9 @@ class ReplyFifos:
         return self._drop_late(reply)
 
     def _drop_late(self, reply: "_Reply") -> bool:
-        """Give a reply up whose reader has taken too long.
+        """Give up a reply whose reader has taken too long.
 
-        @return: whether it had.
+        @return: whether it was given up.
         """
         if 0 <= self._reactor.seconds() - reply.begun < self._timeout:  # below 0 the clock was set back
             return False
@@ -331,7 +331,7 @@ class ReplyFifos:
         """Open the FIFO of that name.
 
         @param size: of the reply, in bytes.
-        @raise _NoReplyFifo: it is not one that may be written to.
+        @raise _NoReplyFifo: the name is not that of a FIFO that may be written to.
         @raise OSError: it cannot be opened.
         """
         fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
@@ -378,12 +378,12 @@ class ReplyFifos:
         return None
 
     def _is_only_name(self, fd: int, name: str) -> bool:
-        """Whether what was opened is a FIFO that has no other name, or none at all any more.
+        """Whether the file that was opened is a FIFO with no other name, or one that has lost its name.
 
-        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at
-        once, there is one link again. But making a link and removing one each set the time of change, and nothing else
-        sets that of the last write with it; so where both are the same, as in a new FIFO, there were no other links.
-        A link made in the same tick of the clock is not seen so: that is trusted only where others cannot link at all.
+        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at once,
+        there is one link again. But making a link and removing one each set the time of change, and nothing else sets
+        that of the last write with it; so where both are the same, as in a new FIFO, there were no other links. A link
+        made in the same tick of the clock escapes this check, which is trusted only where others cannot make links.
         """
         opened = os.fstat(fd)
         if not stat.S_ISFIFO(opened.st_mode):
@@ -406,7 +406,7 @@ class ReplyFifos:
 
 
 class _NoReplyFifo(Exception):
-    """What has the name of a reply FIFO must not be written to; the message says why."""
+    """The file with the name of a reply FIFO must not be written to; the message says why."""
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -415,7 +415,7 @@ class _Reply(msgspec.Struct, gc=False):
     @ivar peer: the name of the FIFO.
     @ivar body: all of it.
     @ivar rest: what is still to be written.
-    @ivar tries: how often the FIFO was opened.
+    @ivar tries: how many times opening the FIFO was tried.
     @ivar fd: the descriptor of the FIFO; -1 while it is not open.
     @ivar writer: tells when there is room again, while it is open.
     @ivar begun: when it was opened, by the reactor's clock.
@@ -567,7 +567,9 @@ class FifoService(Transport):
         self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
-        """@return: a Deferred that fires with None when all that came before is answered, and the FIFO is gone."""
+        """@return: a Deferred that fires with None when everything that came before is answered, and the FIFO is
+        removed.
+        """
         super().stopService()
         self._keeper.stop()
         reader, self._reader = self._reader, None

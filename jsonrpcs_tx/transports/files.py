@@ -1,4 +1,4 @@
-"""The files that a server makes: Unix sockets and FIFOs with their modes and owners, and no file of anyone else."""
+"""The files that a server makes: Unix sockets and FIFOs with modes and owners. Files of others are left alone."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ SLOW_LOOK_INTERVAL = 60.0
 """The same where it is watched: a directory above its own may have been renamed."""
 
 LOOK_DELAY = 1.0
-"""Seconds after which a file is made again that was removed, so that nobody can keep a server busy with that."""
+"""Seconds after which a removed file is made again, so that nobody can keep the server busy by removing it."""
 
 
 @attrs.frozen
@@ -74,8 +74,8 @@ class Ownership:
     def apply(self, fd: int, path: str) -> None:
         """Give a file that was just made its owner and its mode.
 
-        @param fd: a descriptor of the file, with C{O_PATH} or not. By its path, the owner of the directory could have
-            another file changed instead.
+        @param fd: a descriptor of the file, with C{O_PATH} or not. If a path were used, the owner of the directory
+            could have another file changed instead.
         @param path: for messages.
         @raise StartError: the user or group does not exist, or the process may not give files to it.
         """
@@ -196,7 +196,7 @@ def check_unix(setting: str, path: str, ownership: Ownership, problems: Problems
 
 
 def _check(setting: str, path: str, kind: "_Kind", problems: Problems) -> None:
-    """Check that a file of a kind can be made at a path: in the place of one of that kind, or of none."""
+    """Check that a file of a kind can be made at a path, where there must be no file or one of that kind."""
     with problems.noted(), _reported(setting, path), _directory_of(path) as (directory, name):
         with contextlib.suppress(FileNotFoundError):
             _check_type(setting, path, os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode, kind)
@@ -205,7 +205,7 @@ def _check(setting: str, path: str, kind: "_Kind", problems: Problems) -> None:
 
 
 def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
-    """Make a FIFO, in the place of one that no process reads any longer.
+    """Make a FIFO, replacing one that no process reads any longer.
 
     @raise StartError: it cannot be made, a process reads the one that is there, or the path names another file.
     """
@@ -217,7 +217,7 @@ def make_fifo(setting: str, path: str, ownership: Ownership) -> OwnFile:
 
 
 def bind_unix(setting: str, path: str, sock: socket.socket, ownership: Ownership) -> OwnFile:
-    """Bind a socket to a path, in the place of a socket that no process reads any longer.
+    """Bind a socket to a path, replacing a socket that no process reads any longer.
 
     @raise StartError: it cannot be bound, a process reads the one that is there, or the path names another file.
     """

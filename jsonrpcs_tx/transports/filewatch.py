@@ -1,4 +1,4 @@
-"""Tells when something happens to a file that a server made, so that nobody has to look for that all the time."""
+"""Tells when something happens to a file that a server made, so that no polling is needed."""
 
 import contextlib
 import ctypes
@@ -16,10 +16,10 @@ _IN_ONLYDIR: Final = 0x01000000
 _IN_DONT_FOLLOW: Final = 0x02000000
 
 _GONE: Final = _IN_DELETE_SELF | _IN_MOVE_SELF
-"""What happens to a directory that is removed or renamed; what happens in it is not told."""
+"""The events of a directory that is removed or renamed, but not those of the files in it."""
 
 _CHANGED: Final = _IN_ATTRIB | _GONE | _IN_DONT_FOLLOW
-"""What happens to a file that loses its name. As long as it is open that only changes its attributes: one link less."""
+"""The events of a file that loses its name. While it is open, only its attributes change: it has one link fewer."""
 
 _MAX_EVENTS: Final = 4096
 """Bytes of events that are read at once."""
@@ -29,10 +29,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class FileWatch(abstract.FileDescriptor):
     """Watches a file and its directory, as inotify(7) can: whether the file is removed, replaced or renamed, or the
-    directory is. It does not tell of directories further up.
+    directory is. Directories further up are not watched.
 
     @param path: of the file.
-    @param tell: called when something has happened, which may also be less than that.
+    @param tell: called when one of these may have happened.
     @raise OSError: the machine or the user has too many watches, or the file may not be read, which watching needs.
     """
 

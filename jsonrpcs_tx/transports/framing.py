@@ -1,4 +1,4 @@
-"""Finds JSON documents in a stream of bytes that has no other frame, as FIFO and TCP clients send them. Does no I/O."""
+"""Finds JSON documents in a byte stream without other framing, as FIFO and TCP clients send them. Does no I/O."""
 
 import re
 from enum import Enum
@@ -11,7 +11,7 @@ _FLAT = re.compile(rb'\s*+(\{%s(?:"%s"%s)*+\})\s*+' % (_OUTSIDE, _STRING_REST, _
 
 _START = re.compile(rb"[{\[]")
 _MARK: Final = re.compile(rb'[{}\[\]"\n]')
-"""What counts outside of strings."""
+"""The bytes that matter outside of strings."""
 
 _CLOSING: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 _STRING_END = re.compile(_STRING_REST + rb'("?)')
@@ -24,8 +24,9 @@ _REQUEST_START_SIZE: Final = 256
 
 
 _MAX_SEARCHES: Final = 5
-"""How often the rest of a document that is given up is searched for whole ones, so that one that is made of nothing but
-beginnings does not take long; after that, only what follows its last beginning is searched."""
+"""How many times the rest of a document that is given up is searched for whole documents, so that one made of nothing
+but beginnings does not take long; after that, only what follows its last beginning is searched.
+"""
 
 
 class _End(Enum):
@@ -42,7 +43,7 @@ class Framer:
 
     A document starts with a brace or a bracket and ends with the one that closes it; those within strings do not
     count. It also ends with a line after which no JSON can go on: within a string, or where the next line starts with a
-    brace or a bracket and no value may stand there. So what a client left when it died holds up no other.
+    brace or a bracket and no value may stand there. So the fragment of a client that died does not hold up others.
 
     Anything else is handed out as well, in pieces, so that it can be answered or logged. The rest of a document that is
     given up, or that ends with a line, is searched for the start of another request. No byte is handed out twice, and
@@ -111,12 +112,7 @@ class Framer:
         searches = 0
         while not self._skipping or self._skip(last=searches > _MAX_SEARCHES):
             if not self._depth:
-                flat = _FLAT.match(self._buffer, self._begin)
-                if flat is not None and len(flat[1]) <= self.limit:
-                    documents.append(flat[1])
-                    self._searches = 0
-                    self._restart(flat.end())
-                    continue
+                self._take_flat(documents)
                 if not self._find_start(documents):
                     break
             end = self._find_end()
@@ -135,6 +131,28 @@ class Framer:
         self._position -= self._begin
         self._begin = 0
         return documents
+
+    def _take_flat(self, documents: list[bytes]) -> None:
+        """Take the ordinary documents that come next, one after the other, which is most of what comes."""
+        buffer, limit = self._buffer, self.limit
+        begin = self._begin
+        while True:
+            end = buffer.find(b"}", begin) + 1
+            document = buffer[begin:end]
+            if document.rfind(b"{") or document.count(b'"') & 1 or b"\\" in document or b"\n" in document:
+                flat = _FLAT.match(buffer, begin)  # it is not as plain as can be
+                if flat is None:
+                    break
+                document, end = flat[1], flat.end()
+            elif buffer.startswith(b"\n", end):
+                end += 1
+            if len(document) > limit:
+                break
+            documents.append(document)
+            begin = end
+        if begin != self._begin:
+            self._searches = 0
+            self._restart(begin)
 
     def _cut_at_line(self) -> bytes:
         """Take a document that ends with a line, up to the start of a request within it."""
@@ -241,7 +259,7 @@ class Framer:
         return _End.BROKEN if self._buffer.startswith(b"\n", self._position) else _End.NOT_YET
 
     def _may_hold_value(self) -> bool:
-        """Whether JSON can go on with an object or an array here, by what is before the blanks before the position."""
+        """Whether JSON allows an object or an array here, after what precedes the whitespace before the position."""
         last = self._position - 1
         while self._buffer[last] in _BLANK:
             last -= 1

@@ -18,13 +18,13 @@ _METHODS: Final = (b"GET", b"HEAD")
 class HealthResource(resource.Resource):
     """Answers GET and HEAD with 200, or with 503 where the server fails.
 
-    Load balancers have no password, and often name no host, or another one. So everybody whom C{http_allow} lets call
-    is told the status, and so is a proxy that asks for itself, without a client (C{PROXY UNKNOWN}, or C{LOCAL}). The
+    Load balancers have no password, and often name no host, or another one. So every client within C{http_allow} is
+    told the status, and so is a proxy that asks for itself, without a client (C{PROXY UNKNOWN}, or C{LOCAL}). The
     checks with their reasons are for those who may call the command L{METHOD} over this transport: with a name and a
-    password where these are needed, and from no foreign web page.
+    password where these are needed, and not from a foreign web page.
 
-    @param jsonrpc: decides who may.
-    @param report: gives what is told, see L{jsonrpcs_tx.health.Health.report}.
+    @param jsonrpc: decides who may see the checks.
+    @param report: gives the report, see L{jsonrpcs_tx.health.Health.report}.
     """
 
     isLeaf = True
@@ -35,7 +35,7 @@ class HealthResource(resource.Resource):
         self._report = report
 
     def answers(self, request: server.Request) -> bool:
-        """Whether a request asks for the health, and is none of JSON-RPC: it has no body."""
+        """Whether a request is a health check, and not a JSON-RPC request: it has no body."""
         content: Any = request.content
         if request.method not in _METHODS or content.read(1):
             content.seek(0)

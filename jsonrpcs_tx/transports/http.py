@@ -29,7 +29,7 @@ def make_transports(parts: Parts) -> Iterator[StreamService]:
 def reactor_for(parts: Parts, setting: str, endpoint: str) -> Any:
     """The reactor that an endpoint of HTTP(S) listens with: files of Unix sockets get their mode and owner.
 
-    @param setting: that the endpoint comes from, for messages.
+    @param setting: the setting that the endpoint comes from, for messages.
     """
     settings = parts.settings
     ownership = Ownership("http", settings.http_mode, settings.http_user, settings.http_group)

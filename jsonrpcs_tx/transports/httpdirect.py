@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
@@ -45,7 +46,7 @@ class DirectChannel(Channel):
     @ivar _general: what arrives goes to twisted.web.
     @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
         done or the client has taken what is written.
-    @ivar _held: the beginning of a request, or what is held.
+    @ivar _held: the beginning of a request, or data that is held for later.
     @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
@@ -235,9 +236,7 @@ class DirectSite(JsonRpcSite):
     def examine(self, text: bytes) -> KnownHead:
         """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        head = read_head(
-            text, self.is_jsonrpc, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING
-        )
+        head = read_head(text, self.is_own, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
         if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
             jsonrpc.proxies.tell_once(self)
         return self.heads.learn(text, head)
@@ -255,6 +254,6 @@ class DirectSite(JsonRpcSite):
         body = reply.body
         if not body:
             return self._empty
-        if not reply.fault or not self.jsonrpc.http_status:
+        if (not reply.fault and reply.code != SOME) or not self.jsonrpc.http_status:
             return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
         return b"HTTP/1.1 %d %b%b%d\r\n\r\n%b" % (*status(reply), self._headers, len(body), body)

@@ -1,6 +1,4 @@
-"""Which classes serve HTTP and HTTPS: the direct ones, which are a short way for ordinary requests, or the general
-ones.
-"""
+"""Which classes serve HTTP and HTTPS: the direct ones, a shortcut for ordinary requests, or the general ones."""
 
 import attrs
 

@@ -15,8 +15,11 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.callee import Callee
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.pages import Pages
@@ -97,6 +100,8 @@ class JsonRpcResource(resource.Resource):
     @ivar max_body: may be set at any time.
     @ivar http_status: whether the status and reason phrase tell of faults.
     @ivar pages: the web pages that may call.
+    @ivar callees: finds whom a document is for by what follows its path (the names of nodes, with the query), or the
+        error for the client; None: all documents are for this server.
     """
 
     isLeaf = True
@@ -121,6 +126,7 @@ class JsonRpcResource(resource.Resource):
         self.pages: Pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
         self.proxies: Proxies = Proxies() if proxies is None else proxies
         self.notification = notification
+        self.callees: Callable[[str, str, Origin], Callee | Error] | None = None
         self._authenticator = authenticator
         self._site_authenticates = site_authenticates
         networks = [*map(ipaddress.ip_network, allow)]
@@ -145,7 +151,7 @@ class JsonRpcResource(resource.Resource):
         return self.render_for(request, None)
 
     def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
-        """Answer a request of a user that the site has authenticated, or of none; see L{render}."""
+        """Answer a request of a user that the site has authenticated, or of an unknown one; see L{render}."""
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -177,7 +183,8 @@ class JsonRpcResource(resource.Resource):
         """Find out which user sends a request, or refuse it.
 
         @param client: see L{client}.
-        @param then: called with the user's name, now or when the password is checked; with None where none is needed.
+        @param then: called with the user's name, now or when the password is checked; with None where no password is
+            needed.
         @param document: what is asked for, for the audit log.
         """
         if self._authenticator is None:
@@ -186,7 +193,7 @@ class JsonRpcResource(resource.Resource):
             self._authenticate(self._authenticator, request, client, then, document)
 
     def is_stranger(self, request: server.Request, client: str | None) -> bool:
-        """Whether a request would not be answered as it is, but for its method and its body: it has no name and
+        """Whether a request would be refused whatever its method and its body: it has no name and
         password where these are needed, or it comes from outside the allowed networks, for a foreign host or from a web
         page of a foreign origin.
         """
@@ -297,6 +304,15 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
+        names = request.postpath or []
+        if self.callees is not None and any(names):
+            place = b"/".join(names).decode(errors="backslashreplace")
+            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
+            callee = self.callees(place, query, origin)
+            if isinstance(callee, Error):
+                self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
+                return
+            origin = callee.origin(origin)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
@@ -332,7 +348,7 @@ class JsonRpcResource(resource.Resource):
         self.dispatcher.turned_away(self._peer(request, client), http.FORBIDDEN, why, document)
 
     def _peer(self, request: server.Request, client: str | None) -> Peer:
-        """Where a client is whom nobody has authenticated."""
+        """The peer of a client that has not been authenticated."""
         name = "https" if request.channel.isSecure() else "http"
         return HttpClient(name, request.channel.transport, lambda: True, client, None)()
 
@@ -384,10 +400,13 @@ class JsonRpcResource(resource.Resource):
         request.notifyFinish().addErrback(client_gone)
         later.addCallback(respond)
 
-    def _respond(self, request: server.Request, reply: Reply) -> None:
-        if not reply.body:
+    def _respond(self, request: server.Request, reply: Reply, unknown: Error | None = None) -> None:
+        """@param unknown: why nobody is found at the path, which is told by the status in any case."""
+        if unknown is not None:
+            request.setResponseCode(unknown.code, unknown.text.encode()[:MAX_REASON])
+        elif not reply.body:
             request.setResponseCode(self.notification)
-        elif self.http_status and reply.fault:
+        elif self.http_status and (reply.fault or reply.code == SOME):
             request.setResponseCode(*status(reply))
         if reply.body:
             request.setHeader(b"Content-Type", b"application/json")
@@ -400,7 +419,7 @@ class JsonRpcResource(resource.Resource):
 if TYPE_CHECKING:
 
     class MountableResource(JsonRpcResource, resource.IResource):
-        """The resource as type checkers see it that do not know zope.interface: it may be mounted."""
+        """The resource for type checkers that do not know zope.interface: it can be mounted."""
 
 else:
     MountableResource = JsonRpcResource
@@ -422,11 +441,11 @@ class _ForUser(resource.Resource):
 
 
 def status(reply: Reply) -> tuple[int, bytes]:
-    """The HTTP status and reason phrase that tell of a fault (dialect C{kamailio})."""
+    """The HTTP status and reason phrase that tell of a fault, or of some (dialect C{kamailio})."""
     if reply.code in (-32700, -32600):
         code = http.BAD_REQUEST
     else:
-        code = reply.code if 400 <= reply.code <= 599 else http.INTERNAL_SERVER_ERROR
+        code = reply.code if 400 <= reply.code <= 599 or not reply.fault else http.INTERNAL_SERVER_ERROR
     reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
     return code, reason.decode(errors="ignore").encode()
 

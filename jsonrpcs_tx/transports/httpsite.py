@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -31,11 +32,21 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 
+def below(path: bytes, prefix: bytes) -> list[bytes]:
+    """What a path has below a prefix, as C{twisted.web} gives it to resources; empty: nothing, as for C{/RPC2}.
+
+    @param path: it starts with the prefix.
+    """
+    rest = path[len(prefix.rstrip(b"/")) :]
+    return [unquote_to_bytes(part) for part in rest[1:].split(b"/")] if rest.startswith(b"/") else []
+
+
 class _Root(resource.Resource):
-    """Decides by the path who answers. The direct path asks only L{is_jsonrpc}, and leaves other paths to this.
+    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
-    @param health_path: of the health, which precedes the prefix for requests without a body; empty: there is none.
+    @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
+        disabled.
     """
 
     isLeaf = True
@@ -47,15 +58,21 @@ class _Root(resource.Resource):
         self._health_path = health_path
         self._health = health
 
-    def is_jsonrpc(self, path: bytes) -> bool:
-        """Whether a request with a body, for a path without its query, is one for the JSON-RPC resource."""
-        return path.startswith(self._prefix)
+    def is_own(self, path: bytes) -> bool:
+        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+
+        @param path: without the query.
+        """
+        if not path.startswith(self._prefix):
+            return False
+        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
 
     def render(self, request: "_Request") -> int:
-        is_below = self.is_jsonrpc(request.path)
+        is_below = request.path.startswith(self._prefix)
         if request.path == self._health_path and (not is_below or self._health.answers(request)):
             return self._health.render(request)
         if is_below:
+            request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -166,8 +183,8 @@ class Channel(http.HTTPChannel):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def loseConnection(self) -> None:
-        """Close the connection, once the client has taken what is written; it has as long for that as for a request.
-        Nothing further that it sends is read.
+        """Close the connection, once the client has taken what is written; it has as much time for that as for a
+        request. Nothing further that it sends is read.
         """
         if not self._over:
             self._over = True
@@ -329,9 +346,9 @@ class JsonRpcSite(server.Site):
 
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
-    @param health: answers those for the health.
+    @param health: answers health checks.
     @param scheme: C{http} or C{https}.
-    @ivar is_jsonrpc: see L{_Root.is_jsonrpc}.
+    @ivar is_own: see L{_Root.is_own}.
     @ivar connections: the open ones.
     @ivar turns: those in which they are read.
     """
@@ -352,7 +369,7 @@ class JsonRpcSite(server.Site):
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
         root = _Root(settings.http_path.encode(), jsonrpc, settings.health.encode(), health)
-        self.is_jsonrpc: Callable[[bytes], bool] = root.is_jsonrpc
+        self.is_own: Callable[[bytes], bool] = root.is_own
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
         self.turns: Turns = Turns()
@@ -368,8 +385,8 @@ class JsonRpcSite(server.Site):
         self.connections.limit = settings.max_connections
 
     def admits(self, address: object) -> bool:
-        """Whether a connection from an address is accepted. A proxy that asks for itself learns the health, and may
-        call no more than C{http_allow} lets it.
+        """Whether a connection from an address is accepted. A proxy that asks for itself gets the result of the health
+        check, and may otherwise call only if C{http_allow} allows it.
         """
         if address is UNKNOWN and self._tells_health:
             return True

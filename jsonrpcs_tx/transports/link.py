@@ -9,7 +9,7 @@ from typing import Any, Final
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 
 MAX_MESSAGE: Final = 1_048_576
-"""Bytes of one message that are read."""
+"""The largest message that is read, in bytes."""
 
 MAX_PER_WAKEUP: Final = 64
 """Messages that are read before other readers have their turn."""
@@ -18,7 +18,7 @@ _BUFFER: Final = 4_194_304
 """Bytes asked of the kernel for the queue between the two; it gives less where the machine's limit is lower."""
 
 _OVERHEAD: Final = 1_024
-"""The most bytes of that queue that a message takes up besides its own."""
+"""The most bytes that a message takes up in that queue besides its own."""
 
 _FULL: Final = (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
 

@@ -54,7 +54,7 @@ def read_head(
 ) -> Head | None:
     """Read a head, from the request line to the empty line.
 
-    @param is_served: tells whether a path, without the query, is that of JSON-RPC.
+    @param is_served: tells whether a path, without the query, is for this server's own commands.
     @param is_own: tells whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head ordinary.
     @return: None where it is not ordinary: no POST over HTTP/1.1 to such a path, nor a GET with a body; not exactly one

@@ -30,7 +30,7 @@ class Pages:
         self._credentials = credentials
 
     def allows(self, headers: Headers) -> bool:
-        """Whether a request comes from no web page, or from one that may call.
+        """Whether a request does not come from a web page, or comes from one that may call.
 
         A browser that sends no Origin says with Sec-Fetch-Site whether another site made it send the request.
         """

@@ -18,9 +18,9 @@ class Parts:
     @ivar settings: all settings.
     @ivar dispatcher: answers the documents.
     @ivar resource: answers requests over HTTP and HTTPS.
-    @ivar health: answers requests for the health over HTTP and HTTPS.
+    @ivar health: answers health checks over HTTP and HTTPS.
     @ivar reactor: the reactor that the server runs in.
-    @ivar user: the one that the process becomes after the start; None: it stays the same.
+    @ivar user: the user that the process becomes after the start; None: it stays the same.
     """
 
     settings: Settings

@@ -24,8 +24,8 @@ PREFIX: Final = "haproxy:"
 """What an endpoint string starts with if its connections begin with a header."""
 
 UNKNOWN: Final = IPv4Address("TCP", "0.0.0.0", 0)
-"""The address of a client that the proxy does not tell. No client has it, so it is never local, and C{http_allow} and
-rules can name it."""
+"""Stands for the address of a client where the proxy does not give it. No client has it, so it is never local, and
+C{http_allow} and rules can name it."""
 
 _MAX_LINE: Final = 107
 _LINE = re.compile(rb"PROXY (?:(UNKNOWN)(?: .*)?|(TCP4|TCP6) ([0-9a-fA-F:.]+) [0-9a-fA-F:.]+ ([0-9]{1,5}) [0-9]{1,5})")

@@ -1,4 +1,4 @@
-"""What an HTTP client is told that is refused before a command is looked for: a status, and a line of plain text."""
+"""What an HTTP client that is refused before its command is looked up is told: a status, and a line of plain text."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -28,8 +28,8 @@ def refuse(request: server.Request, code: int, message: str) -> None:
 
 
 def log_refusal(peer: object, code: int, message: str) -> None:
-    """Tell whoever looks for the cause. What is wrong with the caller, not the request, is logged as a warning by who
-    has found it.
+    """Log the reason at level debug. What is wrong with the caller, not with the request, is logged as a warning where
+    it is found.
     """
     _log.debug("http: {peer} is answered {code}: {reason}", peer=peer, code=code, reason=message)
 

@@ -1,4 +1,4 @@
-"""Sends replies from a datagram socket, only to clients that may be sent them.
+"""Sends replies from a datagram socket, only to clients that may receive them.
 
 Anybody may put any address on a datagram, so the server must check whom it sends to: never itself, and over a Unix
 socket nobody to whom the client could not have written, since the server may have more rights.
@@ -32,7 +32,7 @@ class UdpReplySocket:
     """Replies over UDP.
 
     @param sock: bound.
-    @ivar special_ports: from which datagrams need a closer look before they are answered.
+    @ivar special_ports: datagrams from these ports need a closer look before they are answered.
     @cvar max_reply: bytes of the largest reply that a datagram can hold.
     """
 
@@ -145,7 +145,7 @@ ReplySocket: TypeAlias = UdpReplySocket | UnixReplySocket
 
 
 def reply_socket(sock: socket.socket, clock: IReactorTime, alone: bool = True) -> ReplySocket:
-    """What sends replies by a bound datagram socket, once the process has the user that it keeps; see
+    """Make the sender of replies for a bound datagram socket, once the process has its final user; see
     L{UnixReplySocket} for the parameters.
     """
     return UnixReplySocket(sock, clock, alone) if sock.family == socket.AF_UNIX else UdpReplySocket(sock)

@@ -31,13 +31,13 @@ _log = make_logger(__name__)
 class StreamService(Transport):
     """Listens on an endpoint. A Unix socket is made again if it is removed.
 
-    @param setting: that the endpoint comes from, for messages.
+    @param setting: the setting that the endpoint comes from, for messages.
     @param endpoint: a Twisted server endpoint string.
     @param protocol: the listener's name, for the log and C{core.sockets_list}.
     @param factory: makes the protocols. It has their L{Connections} as C{connections}, tells with C{admits} whether it
-        accepts one from an address, and has a C{settings_changed} of its own.
+        accepts one from an address, and has its own C{settings_changed}.
     @param access: its rules say whether other machines may reach the endpoint.
-    @param refusal: what clients are sent that the factory does not admit; empty: nothing is sent.
+    @param refusal: what is sent to clients that the factory does not admit; empty: nothing.
     @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}. The factory
         then has their C{turns}.
     """
@@ -82,7 +82,7 @@ class StreamService(Transport):
                 self._check_access(host)
 
     def _check_access(self, host: str | None) -> None:
-        """@raise StartError: others than this machine reach the address, and no rule says what they may call."""
+        """@raise StartError: other machines can reach the address, and no rule says what they may call."""
         if not self._access.covers(self.protocol, host):
             allowed = f"a loopback address, or a rule for {self.protocol}"
             raise StartError(self.setting, self._endpoint, "reaches beyond this machine", allowed)

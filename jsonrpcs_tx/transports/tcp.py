@@ -1,4 +1,4 @@
-"""Plain JSON over TCP, as newer Kamailio has it: a document, its reply, and the connection is closed."""
+"""Plain JSON over TCP, as in newer versions of Kamailio: a document, its reply, and the connection is closed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,7 +37,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is still being answered: a batch that has let others go first."""
+        """Whether a request is still being answered: a batch that has given way."""
         return self._reply is not None
 
     @property
@@ -53,7 +53,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
         self.factory.connections.add(self)
 
     def forget_caller(self) -> None:
-        """Make the origin of the requests, as the rules now want it."""
+        """Recreate the origin of the requests, with the facts that the rules now ask for."""
         peer = self.transport.getPeer()  # type: ignore[union-attr]
         self._origin = self.factory.dispatcher.origin(
             "tcp",

@@ -52,7 +52,7 @@ class CurrentContext:
     """
 
     def __init__(self, settings: Settings, user: User | None = None) -> None:
-        """@param user: the one that the process becomes, and to whom a certificate that is made is given."""
+        """@param user: the one that the process becomes, and that will own a certificate that is made."""
         self._settings = settings
         self._user = user
         self.reload()
@@ -136,7 +136,7 @@ class _Files:
     @ivar chain: the certificates; empty: they cannot be used.
     @ivar key_path: of the private key.
     @ivar key: the private key; None: it cannot be used.
-    @ivar authorities: whose clients are let in; None: all clients are.
+    @ivar authorities: those whose clients are accepted; None: all clients are.
     """
 
     key: crypto.PKey | None = None

@@ -1,6 +1,6 @@
 """The direct path of TLS: what an established connection ordinarily does, without detours.
 
-It takes data that is exactly one record: one call decrypts it, and OpenSSL is not asked in vain for more. And it takes
+It takes data that is exactly one record: one call decrypts it, and OpenSSL is not asked for more in vain. And it takes
 writes that fit in one record, while nothing else waits to be written: they are encrypted and sent at once. Handshakes,
 alerts, records in pieces, errors and closing are left to Twisted, and so is every write while another waits.
 """

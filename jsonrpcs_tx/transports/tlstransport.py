@@ -16,7 +16,7 @@ _REASONS: Final = {
     "peer did not return a certificate": "no client certificate",
     "certificate verify failed": "invalid client certificate",
 }
-"""What OpenSSL says of clients that are refused, in the words of the log."""
+"""OpenSSL's reasons for refusing clients, with their wording in the log."""
 
 
 class _HalfClosed(Exception):
@@ -59,7 +59,7 @@ class TlsTransport(BufferingTLSTransport):
         super()._tlsShutdownFinished(reason)
 
     def _tell(self, why: str) -> None:
-        """Tell that the client is refused, and why; empty: it is not, but has left by itself."""
+        """Report that the client is refused, and why; empty: it is not refused, but has left by itself."""
         if why and not self._refused:
             self._refused = True
             site: Any = self.factory
@@ -86,7 +86,7 @@ class TlsTransport(BufferingTLSTransport):
 
 
 def _refusal(error: SSL.Error) -> str:
-    """Why a client is refused whose handshake has failed; empty where the client has refused, or has left."""
+    """Why a client was refused in a failed handshake; empty where the client has refused, or has left."""
     reasons = [str(reason) for _, _, reason in error.args[0]] if error.args and isinstance(error.args[0], list) else []
     if not reasons or any(" alert " in reason or reason == "unexpected eof while reading" for reason in reasons):
         return ""

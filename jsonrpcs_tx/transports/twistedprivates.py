@@ -1,7 +1,7 @@
 """The private names of Twisted that this package uses: each is listed here, with what happens if it is missing.
 
-Another release of Twisted may rename or drop them. An override of a method that Twisted no longer calls does nothing,
-and says nothing: so the names are looked for before a server listens (L{require}), and before a direct path is taken
+Another release of Twisted may rename or drop them. An override of a method that Twisted no longer calls is silently
+without effect: so the names are looked for before a server listens (L{require}), and before a direct path is taken
 (L{available}).
 """
 
@@ -65,7 +65,7 @@ UNSENT: Final[Names] = {"twisted.internet.abstract.FileDescriptor": ("_tempDataL
 """What the count of unsent bytes needs. Without it, those that Twisted has not joined yet are not counted."""
 
 POLLER: Final[Names] = {"twisted.internet.epollreactor.EPollReactor": ("_poller",)}
-"""What a watchdog needs that sleeps while the reactor does. Without it, the watchdog wakes the reactor to look."""
+"""What a watchdog needs to sleep while the reactor does. Without it, the watchdog wakes the reactor to look."""
 
 IDLE: Final[Names] = {"twisted.web.http.HTTPFactory": ("_updateLogDateTime",)}
 """What an idle server needs to sleep. Without it, each listener of HTTP is woken every second."""

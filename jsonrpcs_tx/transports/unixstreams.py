@@ -27,7 +27,7 @@ class UnixPort(unix.Port):
     """Listens on a Unix socket.
 
     @param path: the socket's.
-    @param bind: makes the bound socket; gives its file as well, if that is to be removed at the end.
+    @param bind: makes the bound socket, and gives its file as well if that must be removed at the end.
     @ivar file: the one to be removed at the end; None: there is none.
     """
 

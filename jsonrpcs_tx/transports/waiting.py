@@ -1,4 +1,4 @@
-"""Replies that wait until their clients have room for them; limited in bytes, for each client and in all."""
+"""Replies that wait until their clients have room for them; limited in bytes, for each client and in total."""
 
 from collections import deque
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 MAX_WAITING: Final = 1000
-"""Replies that may wait for one client; for a further one the oldest is dropped."""
+"""Replies that may wait for one client; if there is another, the oldest is dropped."""
 
 MAX_BYTES: Final = 16_777_216
 """Bytes that may wait in total. One client may take up a quarter of what the others leave."""
@@ -47,7 +47,8 @@ class WaitingReply:
 
     @ivar peer: the client's address.
     @ivar uid: its user, where that is known.
-    @ivar document: what it answers, for the error that replaces a reply that is too large; None: this is that error.
+    @ivar document: the document that it answers, for the error that replaces a reply that is too large; None: it is
+        that error.
     """
 
     body: bytes
@@ -70,13 +71,13 @@ class _Queue(deque[tuple[float, _Reply]]):
 
 
 class WaitingReplies(Generic[_Reply]):
-    """Tries to send what waits, again and again, each client's replies in their order.
+    """Keeps trying to send the replies that wait, each client's in their order.
 
     @param send: sends a reply, or as much of it as there is room for; returns False where it has to wait.
     @param drop: called with a client's address and the reason when the oldest reply to it is given up.
-    @param timeout: seconds that a reply may wait.
-    @param limit: bytes that may wait in all.
-    @param share: the part of what others leave of it that one client may have.
+    @param timeout: seconds for which a reply may wait.
+    @param limit: bytes that may wait in total.
+    @param share: one client may take up one C{share}-th of what the others leave.
     @param delay: seconds between two tries.
     @ivar timeout: may be set at any time.
     @ivar size: bytes that wait.

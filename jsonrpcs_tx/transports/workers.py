@@ -47,7 +47,7 @@ COUNTS_FD: Final = 5
 """A worker's descriptors of the datagram socket, of its end of the link, and of the memory for its counts."""
 
 READY: Final = msgspec.msgpack.encode(None)
-"""What a worker says first."""
+"""A worker's first message."""
 
 _REPLY: Final = 1
 """Marks a message as a reply."""

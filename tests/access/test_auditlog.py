@@ -200,7 +200,7 @@ def test_no_journal(tmp_path: Path) -> None:
         (lambda path: None, "No such file or directory"),
         (lambda path: path.parent.write_bytes(b""), "Not a directory"),
         (lambda path: (path.parent.mkdir(), path.mkdir()), "Is a directory"),
-        (lambda path: (path.parent.mkdir(), path.symlink_to("x")), "not an ordinary file"),
+        (lambda path: (path.parent.mkdir(), path.symlink_to("x")), "not a regular file"),
     ],
 )
 def test_cannot_be_opened(tmp_path: Path, make: Any, says: str) -> None:
@@ -209,7 +209,7 @@ def test_cannot_be_opened(tmp_path: Path, make: Any, says: str) -> None:
     make(path)
     with pytest.raises(StartError, match=rf"audit: {path}: {says}; allowed: a file"):
         AuditLog(str(path), False, Counters(), Clock()).startService()
-    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not an')}"):
+    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not a regular file')}"):
         AuditLog(str(path), False, Counters(), Clock()).check(FIRST)
 
 

@@ -235,9 +235,9 @@ def test_bad_file(tmp_path: Path, data: bytes, says: str) -> None:
 
 
 def test_no_ordinary_file(tmp_path: Path) -> None:
-    """What is not an ordinary file is refused, without waiting for anybody."""
+    """What is not a regular file is refused, without waiting for anybody."""
     os.mkfifo(tmp_path / "rules")
-    with pytest.raises(StartError, match="not an ordinary file"):
+    with pytest.raises(StartError, match="not a regular file"):
         read_rule_file(str(tmp_path / "rules"))
     with pytest.raises(StartError, match="No such file"):
         makeService(Settings(rule_file=tmp_path / "none"))

@@ -54,6 +54,7 @@ needs_htpasswd = pytest.mark.skipif(shutil.which("htpasswd") is None, reason="ht
         pytest.param(HTPASSWD, b"sesame", marks=needs_bcrypt),
         pytest.param(HTPASSWD.replace("$2y$", "$2b$"), b"sesame", marks=needs_bcrypt),
     ],
+    ids=["RFC 7914", "own", "empty", "any bytes", "2y", "2b"],
 )
 def test_verify(text: str, password: bytes) -> None:
     """The password that was hashed is right, and no other."""
@@ -330,7 +331,7 @@ def test_reload(desk: Desk) -> None:
     [
         (lambda path: None, "No such file or directory; allowed: a file that can be read"),
         (Path.mkdir, "Is a directory"),
-        (os.mkfifo, "not an ordinary file"),
+        (os.mkfifo, "not a regular file"),
         (lambda path: path.write_text("ann\n"), "line 1: no colon"),
     ],
     ids=["missing", "directory", "fifo", "bad"],

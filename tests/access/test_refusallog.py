@@ -69,7 +69,7 @@ def test_flood_from_many_networks(told: Told) -> None:
     for number in range(2 * MAX_NETWORKS):
         told.tell(f"2001:db8:{number:x}::1")
     assert len(told.lines) == BURST_OF_ALL + RATE_OF_ALL
-    assert len(told.log._held_back) <= MAX_NETWORKS
+    assert len(told.log._throttle._kinds) <= MAX_NETWORKS
 
 
 def test_flood_from_many_processes(told: Told) -> None:

@@ -192,7 +192,7 @@ def test_wrong_configuration(home: Home, text: str, message: str) -> None:
     ("setting", "message"),
     [
         ('password_file = "/nowhere/x"', "/nowhere/x: No such file or directory; allowed: a file that can be read"),
-        ('password_file = "/dev/zero"', "/dev/zero: not an ordinary file; allowed: one that can be read"),
+        ('password_file = "/dev/zero"', "/dev/zero: not a regular file; allowed: one that can be read"),
         (
             'password_command = "exit 3"',
             "password_command: it has ended with exit code 3; allowed: one that prints the",

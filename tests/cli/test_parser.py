@@ -25,7 +25,7 @@ def test_subcommand() -> None:
 
 
 def test_end_of_options() -> None:
-    """What stands behind two dashes is no option."""
+    """What stands behind two dashes is not an option."""
     assert parse(["core.echo", "--", "--json", "-x", "--"]).words == ["core.echo", "--json", "-x", "--"]
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.tablestore import TableStore
 from tests import support
 from tests.support import PATIENCE, run_twistd, twistd, users
-from tests.support.files import STRANGER, public_directory
+from tests.support.files import STRANGER
 from tests.support.programs import need
 from tests.support.tls import make_identity
 
@@ -401,12 +401,6 @@ def test_unreadable_configuration(tmp_path: Path) -> None:
     lines = lines_of(done)
     assert re.match(r"settings\.toml:[23]: ", lines[0])
     assert lines[1:] == ["debug: '77' is not allowed; allowed: -5 to 9", "2 errors"]
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    with public_directory() as directory:
-        yield directory
 
 
 @pytest.mark.slow

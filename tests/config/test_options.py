@@ -48,7 +48,7 @@ def test_flags() -> None:
     assert parse("--fast-paths").fast_paths is True
     assert parse("--fast-paths=no").fast_paths is False
     assert refusal("--tls-self-signed=maybe").startswith("jsonrpcs: tls_self_signed: 'maybe' is not allowed")
-    assert refusal("--tls-self-signed", "maybe").startswith("jsonrpcs: 'maybe' is no option; allowed: ")
+    assert refusal("--tls-self-signed", "maybe").startswith("jsonrpcs: 'maybe' is not an option; allowed: ")
 
 
 def test_values_that_look_like_options() -> None:
@@ -98,7 +98,7 @@ def test_misspelt_options() -> None:
     assert refusal("--cofnig=x").endswith("did you mean --config?")
     assert refusal("--chekc").endswith("did you mean --check?")
     assert refusal("--fifo=x") == "jsonrpcs: option --fifo not a unique prefix"
-    assert refusal("extra").startswith("jsonrpcs: 'extra' is no option; allowed: --config FILE and other options")
+    assert refusal("extra").startswith("jsonrpcs: 'extra' is not an option; allowed: --config FILE and other options")
     options = Options()
     options.parent = ServerOptions()
     with pytest.raises(Refusal) as refused:

@@ -157,9 +157,9 @@ def acceptable(field: Field) -> st.SearchStrategy[Any]:
             return False
         return True
 
-    default = field.default if not field.kind.several else [*field.default]
-    one = value.filter(takes)
-    return st.just(default) | (st.lists(one, max_size=3) if field.kind.several else one)
+    if field.kind.several:
+        return st.just([*field.default]) | st.lists(value, max_size=5).map(lambda values: [*filter(takes, values)])
+    return st.just(field.default) | value.map(lambda one: one if takes(one) else field.default)
 
 
 @given(st.data())

@@ -326,3 +326,29 @@ def test_command_begun_at_a_deadline() -> None:
     clock.pump([1.0] * 25)
     assert told == [10, 20]
     assert dispatcher.delayed.slots.taken == 0
+
+
+def test_command_that_ends_another() -> None:
+    """One that ends the only other one when it begins has its own time limit nevertheless."""
+    clock = Clock()
+    first: Deferred[None] = Deferred()
+
+    @command("first")
+    async def begin() -> None:
+        await first
+
+    @command("second")
+    async def end() -> None:
+        first.callback(None)
+        await Deferred()
+
+    dispatcher = Dispatcher(Registry(begin, end), clock, async_timeout=10)
+    told: list[int] = []
+    for method in ("first", "second"):
+        reply = dispatcher.dispatch(request(method), HTTP)
+        assert isinstance(reply, Deferred)
+        reply.addCallback(lambda reply: told.append(reply.code))
+    clock.advance(10)
+    assert told == [200, 504]
+    clock.advance(10)
+    assert not clock.getDelayedCalls()

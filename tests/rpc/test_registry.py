@@ -328,8 +328,8 @@ class _Odd:
 @pytest.mark.parametrize(
     ("member", "reason"),
     [
-        ("value", r"command odd\.property: .*_Odd\.value \(.*test_registry\.py:\d+\): a property is no command"),
-        ("cached", r"command odd\.cached: .*_Odd\.cached \(.*test_registry\.py:\d+\): a property is no command"),
+        ("value", r"command odd\.property: .*_Odd\.value \(.*test_registry\.py:\d+\): a property is not a command"),
+        ("cached", r"command odd\.cached: .*_Odd\.cached \(.*test_registry\.py:\d+\): a property is not a command"),
         ("without_self", r"command odd\.self: .*without_self \(.*test_registry\.py:\d+\): invalid method signature"),
     ],
 )
@@ -342,7 +342,7 @@ def test_members_that_are_no_methods(member: str, reason: str) -> None:
 
 def test_decorated_property() -> None:
     """A property under the decorator is refused at once."""
-    with pytest.raises(TypeError, match=r"command odd: .*test_registry\.py:\d+\): a property is no command"):
+    with pytest.raises(TypeError, match=r"command odd: .*test_registry\.py:\d+\): a property is not a command"):
         command("odd")(vars(_Odd)["value"])
 
 

@@ -415,7 +415,7 @@ def test_reload_of_a_bad_list(tmp_path: Path, bad: str) -> None:
 
 
 def test_fifo_in_the_place_of_a_list(tmp_path: Path) -> None:
-    """A list that is no ordinary file is refused, and waits for nobody."""
+    """A list that is not a regular file is refused, and waits for nobody."""
     os.mkfifo(tmp_path / "list")
-    with pytest.raises(DestinationError, match="not an ordinary file; allowed: a readable list"):
+    with pytest.raises(DestinationError, match="not a regular file; allowed: a readable list"):
         DestinationSets().load(str(tmp_path / "list"))

@@ -1,4 +1,4 @@
-"""What the tests share: a real server in a process of its own, and a client for each transport."""
+"""Shared by the tests: a real server in a process of its own, and a client for each transport."""
 
 import contextlib
 import json
@@ -84,7 +84,7 @@ class Server:
         )
         self.arguments = list(command or usual)
         self.process = subprocess.Popen(
-            ["env", "--default-signal=INT", twistd(), *self.arguments],  # a shell's background ignores it
+            ["env", "--default-signal=INT", twistd(), *self.arguments],  # a shell's background processes ignore it
             cwd=directory,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -125,7 +125,7 @@ class Server:
     def wait_for_log(self, pattern: str, after: int = 0) -> str:
         """The first line that matches, now or later.
 
-        @param after: how many lines at the beginning do not count.
+        @param after: how many lines at the beginning to skip.
         """
         with self._news:
             found: list[str] = []
@@ -182,7 +182,7 @@ def twistd() -> str:
 def run_twistd(directory: Path, *arguments: str, inherits: tuple[int, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run twistd in a directory to its end, or until it has become a daemon.
 
-    @param inherits: descriptors that it shares.
+    @param inherits: descriptors that it inherits.
     """
     return subprocess.run(
         [twistd(), *arguments],
@@ -228,7 +228,7 @@ def target_text(transport: str, address: Any) -> str:
 
 @contextlib.contextmanager
 def datagram_client(address: Any) -> Iterator[socket.socket]:
-    """A connected client: it takes replies from the server's bound socket only. Over a Unix socket it has a path."""
+    """A connected client: it accepts replies only from the server's bound socket. Over a Unix socket it has a path."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with tempfile.TemporaryDirectory() as directory, socket.socket(family, socket.SOCK_DGRAM) as client:
         if family == socket.AF_UNIX:
@@ -287,7 +287,7 @@ class ReplyFifo:
 
 
 def is_json(data: bytes) -> bool:
-    """Whether a reply is whole."""
+    """Whether a reply is complete."""
     try:
         json.loads(data)
     except ValueError:
@@ -296,7 +296,7 @@ def is_json(data: bytes) -> bool:
 
 
 def unverified() -> ssl.SSLContext:
-    """What a client needs that does not check the server's certificate."""
+    """The TLS context of a client that does not check the server's certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

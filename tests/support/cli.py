@@ -18,7 +18,7 @@ from tests.support import PATIENCE, environment
 
 @attrs.frozen
 class Done:
-    """What a run of the program came to."""
+    """The result of a run of the program."""
 
     code: int
     out: str
@@ -31,7 +31,7 @@ def command(*words: str) -> list[str]:
 
 
 def plain_environment(**variables: str) -> dict[str, str]:
-    """An environment in which nobody has configured the program."""
+    """An environment in which the program is not configured."""
     base = {name: value for name, value in environment().items() if name not in ("JSONRPCS_TO", "NO_COLOR")}
     return {**base, "XDG_CONFIG_HOME": "/nowhere", **variables}
 
@@ -42,7 +42,7 @@ def jsonrpcs(
     """Run the program to its end, with the standard streams connected to pipes.
 
     @param given: its standard input.
-    @param directory: that it runs in.
+    @param directory: the directory in which it runs.
     @param variables: of the environment.
     """
     done = subprocess.run(

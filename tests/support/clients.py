@@ -1,4 +1,4 @@
-"""What the tests of the client share: targets of servers, and one that has the real Kamailio's."""
+"""Shared by the tests of the client: targets of our server and of the real Kamailio."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ def our_target(server: Server, transport: str) -> Target:
 
 
 def same_ports(server: Server) -> list[str]:
-    """The options with which another server listens where one has listened; Unix sockets and FIFOs are anyhow the same
-    in the same directory.
+    """The options with which another server listens where one has listened before; Unix sockets and FIFOs are the same
+    anyway in the same directory.
     """
     ports = {transport: address[1] for transport, address in server.addresses.items() if not isinstance(address, str)}
     return [
@@ -37,5 +37,5 @@ def kamailio_targets(kamailio: Kamailio) -> dict[str, str]:
 
 
 def leftovers(*directories: Path) -> list[str]:
-    """The reply FIFOs and reply sockets that clients have left."""
+    """The reply FIFOs and reply sockets that clients have left behind."""
     return [str(path) for directory in directories for path in directory.glob("jsonrpcs*")]

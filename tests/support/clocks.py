@@ -1,4 +1,4 @@
-"""Time that only tests let pass."""
+"""Clocks that only tests advance."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,7 +9,7 @@ from jsonrpcs_tx.transports import sendroom, waiting
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """Sending takes no time, so that what a busy machine takes for it does not put off the next attempt."""
+    """Sending takes no time, so that a busy machine does not delay the next attempt."""
     with ExitStack() as stack:
         for module in (sendroom, waiting):
             stack.enter_context(patch.object(module, "perf_counter", lambda: 0.0))

@@ -1,4 +1,4 @@
-"""What the envelope is checked against: the standard library."""
+"""The reference for the envelope: the standard library."""
 
 import json
 from decimal import Decimal
@@ -8,7 +8,7 @@ from jsonrpcs_tx.rpc.envelope import KAMAILIO, Dialect
 
 
 def read(document: bytes) -> Any:
-    """Decode a document by the standard library, and refuse what is no JSON.
+    """Decode a document with the standard library, and refuse what is not JSON.
 
     @raise ValueError, RecursionError: it is not JSON in UTF-8.
     """
@@ -22,7 +22,7 @@ def read(document: bytes) -> Any:
 
 
 def expected_code(document: bytes, dialect: Dialect) -> int | None:
-    """The code of the error that a single document gets before any command is looked for; None: it is a request."""
+    """The code of the error that a single document gets before any command is looked up; None: it is a request."""
     try:
         value = read(document)
     except (ValueError, RecursionError):
@@ -39,7 +39,7 @@ def expected_code(document: bytes, dialect: Dialect) -> int | None:
 
 
 def rounded(value: Any) -> Any:
-    """A value with its numbers as near as a float is, and the type of each."""
+    """A value with its numbers rounded to floats, and the type of each."""
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, list):

@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 STRANGER = 65_534
-"""The number of a user that is not the one who runs the tests."""
+"""The number of a user other than the one that runs the tests."""
 
 
 def make_directory(test: SynchronousTestCase) -> Path:
@@ -24,7 +24,7 @@ def make_directory(test: SynchronousTestCase) -> Path:
 
 @contextlib.contextmanager
 def public_directory() -> Iterator[Path]:
-    """A directory that everybody may enter and nobody else may write to; those of pytest are private."""
+    """A directory that everybody may enter and only its owner may write to; those of pytest are private."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name).resolve()
@@ -32,7 +32,7 @@ def public_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def ordinary_user() -> Iterator[None]:
-    """Have no more rights than a user that is not root."""
+    """Have only the rights of a user that is not root."""
     if os.geteuid():
         yield
         return

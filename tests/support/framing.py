@@ -1,4 +1,4 @@
-"""What framing is checked against: documents found by counting brackets, byte by byte."""
+"""The reference for framing: documents found by counting brackets, byte by byte."""
 
 from jsonrpcs_tx.transports.framing import Framer
 
@@ -8,7 +8,7 @@ REQUEST = b'{"jsonrpc":"2.0","method":"m","id":1}'
 
 
 def feed(framer: Framer, *pieces: bytes) -> list[bytes]:
-    """All that comes out while the pieces go in."""
+    """Everything that comes out while the pieces go in."""
     return [document for piece in pieces for document in framer.feed(piece)]
 
 
@@ -42,7 +42,7 @@ def documents_of(pieces: list[bytes]) -> list[bytes]:
 
 
 def verdict(pieces: list[bytes]) -> list[bytes]:
-    """The pieces, with all garbage between two documents joined: where it is cut depends on how it arrives."""
+    """The pieces, with all garbage between two documents joined: where garbage is cut depends on how it arrives."""
     joined: list[bytes] = []
     garbage = b""
     for piece in pieces:

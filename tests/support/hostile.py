@@ -16,10 +16,10 @@ Answer = bytes | Iterable[bytes]
 
 
 class Hostile:
-    """A server over TCP in a thread, which answers each connection's first bytes with what it is told to.
+    """A server over TCP in a thread, which answers each connection's first bytes with a given answer.
 
-    @param answer: the bytes, or pieces of which one is sent every 10 ms; afterwards the connection is closed.
-    @ivar requests: what has come.
+    @param answer: the bytes, or pieces that are sent every 10 ms; afterwards the connection is closed.
+    @ivar requests: what has been received.
     """
 
     def __init__(self, answer: Answer) -> None:

@@ -44,9 +44,9 @@ class Response:
 
 @implementer(IHalfCloseableProtocol)
 class Client(Protocol):
-    """A connection that sends any bytes, and parses responses by itself.
+    """A connection that sends any bytes, and parses responses itself.
 
-    @ivar received: what has arrived and was not asked for yet.
+    @ivar received: what has arrived and has not been asked for yet.
     """
 
     transport: Any
@@ -89,7 +89,7 @@ class Client(Protocol):
         return Response(int(status), reason, headers, body)
 
     async def end(self) -> bytes:
-        """What comes until the server closes the connection."""
+        """What arrives until the server closes the connection."""
         while not self.closed:
             await self._more()
         return self.received
@@ -101,7 +101,7 @@ class Client(Protocol):
                 self.transport.abortConnection()
             else:
                 self.transport.loseConnection()
-                socket_transport(self.transport).loseConnection()  # TLS itself would wait for the server's goodbye
+                socket_transport(self.transport).loseConnection()  # TLS itself would wait for the server's close_notify
             await self.end()
 
     def close_sending_side(self) -> None:
@@ -134,7 +134,7 @@ class Client(Protocol):
 
 
 class Commands:
-    """Commands that fail in every way, and some that a test ends when it likes.
+    """Commands that fail in every way, and some that a test ends.
 
     @ivar started: the Deferred of each C{test.wait} that has begun.
     @ivar cancelled: the name of each that was cancelled.
@@ -207,7 +207,7 @@ class HttpCase(TestCase):
 
     @property
     def protocol(self) -> str:
-        """That of L{connect}."""
+        """The address of L{connect}."""
         return "https" if self.options.get("tls_self_signed") else "http"
 
     def setUp(self) -> None:
@@ -255,7 +255,7 @@ class HttpCase(TestCase):
 
 
 def repeat_everywhere(module: dict[str, Any], *cases: type[HttpCase]) -> None:
-    """Run cases again on the general way and over HTTPS, as further classes of their module."""
+    """Run test cases again on the general path and over HTTPS, as further classes of their module."""
     for name, options in (
         ("GeneralPath", {"fast_paths": False}),
         ("Https", {"tls_self_signed": True}),

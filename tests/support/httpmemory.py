@@ -1,4 +1,4 @@
-"""A connection over HTTP in memory, with all that comes of it."""
+"""An HTTP connection in memory, with all its effects."""
 
 import atexit
 import re
@@ -32,7 +32,7 @@ from tests.support.tls import make_identity
 from tests.support.users import write
 
 MAX_BODY = 2000
-"""Bytes that the body of a request has at most."""
+"""The most bytes of the body of a request."""
 PAGE = "http://page.example"
 """The web page that may call."""
 TIMEOUT = 60
@@ -87,7 +87,7 @@ class Commands:
 
     @command("test.later")
     def wait(self) -> Deferred[str]:
-        """Answers when it is told to."""
+        """Answers when the test says so."""
 
         def cancel(_: Deferred[str]) -> None:
             self.cancelled += 1
@@ -97,7 +97,7 @@ class Commands:
 
 
 class Connection:
-    """A connection in memory to a site, with what comes of it.
+    """A connection in memory to a site, with its effects.
 
     @param site: L{DirectSite} or L{JsonRpcSite}.
     @param rule: the only one; empty: there are none.

@@ -1,4 +1,4 @@
-"""A journal that takes entries as systemd's does."""
+"""A journal that accepts entries as systemd's does."""
 
 import array
 import fcntl
@@ -23,7 +23,7 @@ class FakeJournal:
         self._socket.settimeout(10)
 
     def read(self) -> dict[str, bytes]:
-        """The next entry, which is waited for."""
+        """Wait for the next entry."""
         size = array.array("i").itemsize
         data, ancillary, _, _ = self._socket.recvmsg(1 << 20, socket.CMSG_SPACE(size))
         if ancillary:
@@ -37,7 +37,7 @@ class FakeJournal:
         return dict(fields_of(data))
 
     def read_all(self) -> list[dict[str, bytes]]:
-        """The entries that have come so far."""
+        """The entries received so far."""
         self._socket.setblocking(False)
         found = []
         try:

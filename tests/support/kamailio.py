@@ -1,4 +1,4 @@
-"""The real Kamailio, for tests beside it."""
+"""The real Kamailio, for comparison in tests."""
 
 import glob
 import os
@@ -20,23 +20,29 @@ _LOADED = (*("kex", "corex", "tm", "sl", "pv", "htable", "counters", "dispatcher
 
 
 def free_port() -> int:
-    """A port for Kamailio, which does not say which one it got."""
+    """A free port for Kamailio, which does not report the port that it got."""
     with socket.socket() as tcp:
         tcp.bind(("127.0.0.1", 0))
         return int(tcp.getsockname()[1])
 
 
 class Kamailio:
-    """Kamailio in a directory of its own, with the settings that the tests' servers have.
+    """Kamailio in a directory of its own, with the same settings as the servers in tests.
 
     @param more: further lines of its configuration.
+    @param on_http: what it does with a request over HTTP.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
     def __init__(
-        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+        self,
+        directory: Path,
+        pretty_format: int = 0,
+        reply_dir: str = "/tmp/",
+        more: Sequence[str] = (),
+        on_http: str = "jsonrpc_dispatch();",
     ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
@@ -69,7 +75,7 @@ class Kamailio:
             f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
             *more,
             "request_route { exit; }",
-            "event_route[xhttp:request] { jsonrpc_dispatch(); }",
+            f"event_route[xhttp:request] {{ {on_http} }}",
         ]
         config.write_text("\n".join(lines) + "\n")
         self._log = directory / "kamailio.log"
@@ -79,7 +85,7 @@ class Kamailio:
         *("--htable=a=>size=4;", "--reload-delta=0", f"--list-file={DATA / 'dispatcher.list'}"),
         *("--shvset=number=i:5", "--shvset=text=s:hello"),
     )
-    """The options with which this server has the same."""
+    """The options that set up this server in the same way."""
 
     def __enter__(self) -> "Kamailio":
         return self
@@ -100,8 +106,17 @@ class Kamailio:
             assert not failed, self._log.read_text()[-3000:]
             time.sleep(0.02)
 
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        os.killpg(self._process.pid, number)
+
     def wait(self) -> int:
-        """The status with which it ends."""
+        """Its exit status, once it has ended."""
         return self._process.wait(PATIENCE)
 
     def stop(self) -> None:
@@ -114,7 +129,7 @@ class Kamailio:
                 self._process.wait()
 
     def call(self, document: bytes, patience: float = 2) -> bytes | None:
-        """Send a document over the datagram socket; None where no reply comes."""
+        """Send a document over the datagram socket; return None if no reply comes."""
         try:
             with Client(f"unix:{self.unix}", patience) as client:
                 return client.raw(document)

@@ -1,4 +1,4 @@
-"""Small kamailio.cfg files, and what they mean; tests hold both ours and Kamailio's reading against that."""
+"""Small kamailio.cfg files with their meaning; tests compare our reading and Kamailio's with that."""
 
 import os
 from collections.abc import Mapping
@@ -38,11 +38,11 @@ ENVIRONMENT: Final[Mapping[str, str]] = {
 }
 
 EXAMPLES: Final = tuple(sorted((DATA / "kamailio").glob("*.cfg")))
-"""Whole files, in the manner of those that people have."""
+"""Complete files, like those that people have."""
 
 
 def write(directory: Path, text: str) -> Path:
-    """Write a text with what belongs before and after it, and the files that it may include."""
+    """Write a text with what must come before and after it, and the files that it may include."""
     for name, content in FILES.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(content, newline="")
@@ -236,7 +236,7 @@ TAKEN: Final[Mapping[str, tuple[str, list[tuple[str, int | str]]]]] = {
         [(_T, 7)],
     ),
 }
-"""Texts that both take, with the parameters that they set, in their order."""
+"""Texts that both accept, with the parameters that they set, in order."""
 
 REFUSED: Final[Mapping[str, tuple[str, int, str]]] = {
     "plus": (_transport("+7"), 8, "'+' has no value"),

@@ -87,15 +87,13 @@ def test_two_servers(kind: type[DatagramReader], family: str) -> None:
 
 
 @pytest.fixture
-def unix(kind: type[DatagramReader], tmp_path: Path) -> Iterator[tuple[DatagramReader, socket.socket]]:
+def unix(kind: type[DatagramReader], public: Path) -> Iterator[tuple[DatagramReader, socket.socket]]:
     """A reader of a Unix socket that anybody may write to."""
     clock = MemoryReactorClock()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
         server.setblocking(False)
-        server.bind(str(tmp_path / "server"))
-        (tmp_path / "server").chmod(0o777)
+        server.bind(str(public / "server"))
+        (public / "server").chmod(0o777)
         yield make_reader(kind, server, Dispatcher(Registry(Commands()), clock), "unix", 2, clock), server
 
 
@@ -103,10 +101,10 @@ def dropped(reader: Any) -> int:
     return int(reader.receiver.replies._dropped.value)
 
 
-def test_relative_path(unix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_path(unix: Any, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client with a relative path, which the server would look for elsewhere, is not answered."""
     reader, server = unix
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(public)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client, capturedLogs() as events:
         client.setblocking(False)
         client.bind("client")
@@ -119,14 +117,14 @@ def test_relative_path(unix: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_own_path(unix: Any, tmp_path: Path) -> None:
+def test_own_path(unix: Any, public: Path) -> None:
     """A client whose path leads to the server itself has it talk to itself once, not for ever."""
     reader, server = unix
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-        client.bind(str(tmp_path / "client"))
+        client.bind(str(public / "client"))
         client.sendto(b"x", server.getsockname())
-    (tmp_path / "client").unlink()
-    (tmp_path / "client").symlink_to(tmp_path / "server")
+    (public / "client").unlink()
+    (public / "client").symlink_to(public / "server")
     for _ in range(5):
         reader.doRead()
     assert reader.receiver.dispatcher.traffic("unix").requests.value == 2
@@ -137,13 +135,13 @@ def test_own_path(unix: Any, tmp_path: Path) -> None:
 
 
 @needs_root
-def test_credentials(unix: Any, tmp_path: Path) -> None:
+def test_credentials(unix: Any, public: Path) -> None:
     """A reply has the server's credentials, not those that came with the request."""
     reader, server = unix
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        client.bind(str(tmp_path / "client"))
+        client.bind(str(public / "client"))
         credentials = struct.pack("3I", os.getppid(), 0, STRANGER)
         client.sendmsg([ECHO], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials)], 0, server.getsockname())
         reader.doRead()
@@ -153,9 +151,9 @@ def test_credentials(unix: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Iterator[socket.socket]:
+def stranger(public: Path) -> Iterator[socket.socket]:
     """A client of another user, in a directory of that user."""
-    mine = tmp_path / "mine"
+    mine = public / "mine"
     mine.mkdir()
     os.chown(mine, STRANGER, STRANGER)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
@@ -174,10 +172,10 @@ def ask_as_stranger(client: socket.socket, server: socket.socket) -> None:
 
 @needs_root
 @pytest.mark.parametrize("then", ["link", "link to the directory", "a socket of root"])
-def test_private_socket(unix: Any, stranger: socket.socket, tmp_path: Path, then: str) -> None:
+def test_private_socket(unix: Any, stranger: socket.socket, public: Path, then: str) -> None:
     """A client cannot have root write to a socket that it cannot reach, whatever it makes of its path."""
     reader, server = unix
-    private, path = tmp_path / "private", Path(stranger.getsockname())
+    private, path = public / "private", Path(stranger.getsockname())
     private.mkdir(0o700)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as target, capturedLogs() as events:
         target.setblocking(False)
