@@ -56,14 +56,16 @@ def reference(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests, with the newest versions of the dependencies. Arguments are those of pytest."""
+    """All tests, with the newest versions of the dependencies; with arguments of pytest those that they choose."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[dev]")
     session.run("pytest", *session.posargs)
+    if not session.posargs:
+        session.run("pytest", "-m", "long", "-n", "0")
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """All tests, with the lowest versions of the dependencies that pyproject.toml allows. Arguments are pytest's."""
+    """The tests, with the lowest versions of the dependencies that pyproject.toml allows. Arguments are pytest's."""
     constraints = Path(session.create_tmp(), "lowest.txt")
     constraints.write_text("".join(lowest_versions()))
     session.install("-e", ".[test]", "-c", str(constraints))

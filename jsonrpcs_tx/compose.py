@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -59,7 +60,7 @@ def makeService(
         is taken; or the definition of a table or the directory of stored replies is not allowed.
     @raise ValueError: two of C{commands} have the same name, or the name or a fact of a transport is not allowed.
     """
-    return assemble(settings, reactor, commands, checker, FIRST, transports, site_authenticates, uid, gid)
+    return assemble(settings, FIRST, reactor, commands, checker, transports, site_authenticates, uid, gid)
 
 
 def check(
@@ -83,16 +84,16 @@ def check(
     @return: what is wrong; C{file} and C{line} of each say where, if it is in one of the files.
     """
     problems = AllProblems()
-    assemble(settings, reactor, commands, checker, problems, transports, site_authenticates, uid, gid).check(problems)
+    assemble(settings, problems, reactor, commands, checker, transports, site_authenticates, uid, gid).check(problems)
     return problems.found
 
 
 def assemble(
     settings: Settings,
-    reactor: Reactor | None,
-    commands: Iterable[object],
-    checker: Checker | None,
     problems: Problems,
+    reactor: Reactor | None = None,
+    commands: Iterable[object] = (),
+    checker: Checker | None = None,
     transports: Mapping[str, Sequence[str]] | None = None,
     site_authenticates: bool = False,
     uid: str | int | None = None,
@@ -128,6 +129,7 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
+    _add_gateway(service, problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.metrics:
@@ -202,6 +204,25 @@ def _add_tables(service: JsonRpcService) -> None:
     store.setServiceParent(service)
     if path:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
+
+
+def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
+    settings = service.settings
+    if not (settings.node or settings.node_file):
+        return
+    from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
+    from jsonrpcs_tx.gateway.gateway import Gateway
+
+    with rights_of(service.user):  # files are read as they will be read again
+        gateway = Gateway(settings, service.dispatcher, service.reactor, problems)
+    gateway.setServiceParent(service)
+    service.add_family("gateway", GatewayCommands(gateway))
+    service.jsonrpc_dispatch.callees = gateway.at
+    service.health.add("nodes", gateway.problems, fatal=False)
+    service.reloads.add("nodes", gateway.reload)
+    service.endings.append(gateway.close)
+    for state in ("up", "down"):
+        service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:

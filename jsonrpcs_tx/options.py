@@ -1,26 +1,21 @@
-"""``twistd jsonrpcs``: the options, made from the settings, and the service for them."""
+"""``twistd jsonrpcs``: the options, made from the settings, and the server for them."""
 
-import errno
 import os
 import platform
-import signal
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager, suppress
-from functools import partial
-from types import FrameType
+from contextlib import ExitStack, chdir
 from typing import Any, Final, NoReturn
 
 import attrs
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from twisted.python import usage
 from zope.interface import provider
 
 from jsonrpcs_tx import compose
 from jsonrpcs_tx._version import __version__
-from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config import modparams
 from jsonrpcs_tx.config.kinds import BOOLEANS
@@ -29,14 +24,14 @@ from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
 from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
-from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, StartError, UnknownSetting
+from jsonrpcs_tx.daemonservice import DaemonService
+from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
-from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.logs.twistdfiles import TwistdFiles
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
-from jsonrpcs_tx.safefiles import check_links
 from jsonrpcs_tx.service import JsonRpcService
-from jsonrpcs_tx.state.memory import give_back_large_blocks
+from jsonrpcs_tx.state.memory import give_back_large_blocks, loading
 from twisted import __version__ as twisted_version
 
 _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
@@ -58,7 +53,7 @@ class Options(usage.Options):
     @ivar settings: the settings, once the options are parsed.
     @ivar sources: where they come from.
     @ivar taken: what was taken from the file of C{--modparams}; None without one.
-    @ivar log: the log in place of twistd's; None where C{--logger} makes another, and outside twistd.
+    @ivar files: those that twistd makes; none outside twistd.
     """
 
     synopsis = "[options]"
@@ -74,12 +69,12 @@ class Options(usage.Options):
 
     settings: Settings
     taken: modparams.Taken | None = None
-    log: DaemonLog | None = None
 
     def __init__(self) -> None:
         super().__init__()
         self.given: dict[str, Given] = {}
         self.sources: Sources = Sources()
+        self.files = TwistdFiles()
         self._problems = AllProblems()
 
     def opt_version(self) -> NoReturn:
@@ -176,9 +171,11 @@ class Options(usage.Options):
             self.sources = Sources(self.taken.given, self.sources.given)
             defaults |= modparams.DEFAULTS
         self.settings = self.sources.settings(problems, defaults)
-        if self.parent is not None and not self.parent["logger"]:
+        if self.parent is not None:
+            self.files = TwistdFiles(self.parent["pidfile"] or "")
             with problems.noted():
-                self.log = DaemonLog(self.settings.log_format, self.parent)
+                if not self.parent["logger"]:
+                    self.files.log = DaemonLog(self.settings.log_format, self.parent)
         if self["check"]:
             if config is not None:
                 self._check_server(problems)
@@ -193,7 +190,7 @@ class Options(usage.Options):
     def _check_server(self, problems: Problems) -> None:
         """Check what the start checks, in the directories in which it would do so."""
         globalLogBeginner.beginLoggingTo([_print_warning], redirectStandardIO=False)
-        check_twistd_files(self, problems)
+        self.files.check(problems)
         _check_in_place(self, make_server(self, problems), problems)
 
     def _report(self, found: Sequence[JsonRpcsError]) -> None:
@@ -234,70 +231,6 @@ def _print_warning(event: LogEvent) -> None:
         sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
 
 
-def _twistd_files(options: Options) -> tuple[str, str]:
-    """The paths of the log and of twistd's pid file; empty: there is none."""
-    if options.parent is None:
-        return "", ""
-    log = "" if options.log is None or options.log.path in ("", "-") else os.path.abspath(options.log.path)
-    return log, options.parent["pidfile"] or ""
-
-
-def check_twistd_files(options: Options, problems: Problems) -> None:
-    """Check that the log and twistd's pid file can be written.
-
-    @param problems: takes what is wrong.
-    """
-    if options.log is not None:
-        with problems.noted():
-            options.log.check()
-    for option, path in zip(("--logfile", "--pidfile"), _twistd_files(options), strict=True):
-        if path:
-            with problems.noted():
-                _check_writable(option, path)
-
-
-def check_log_of(user: User, options: Options, problems: Problems) -> None:
-    """Check that the user that the process becomes can open the log again.
-
-    @param problems: takes what is wrong.
-    """
-    log, _ = _twistd_files(options)
-    reason = user.obstacle(log, os.F_OK) if log else None
-    if reason is None and os.path.isfile(log) and os.stat(log).st_uid != os.geteuid():
-        reason = user.obstacle(log, os.R_OK | os.W_OK)  # it cannot be handed over
-    if reason is not None:
-        problems.note(StartError("twistd --logfile", log, reason, "a file that this user can read and write"))
-
-
-def hand_over_twistd_files(options: Options, user: User) -> None:
-    """Give the files that twistd has made as root to the user that the process becomes."""
-    log, pid = _twistd_files(options)
-    for path in filter(None, (log, pid)):
-        with suppress(OSError, NotAllowed):
-            check_links(path)
-            user.take(path)
-    if os.path.isfile(pid):
-        reason = user.obstacle_to_removal(pid)
-        if reason is not None:
-            _log.warn("{path} stays behind at the stop: {reason}", path=pid, reason=reason)
-
-
-def _check_writable(option: str, path: str) -> None:
-    """@raise StartError: a file cannot be made or written."""
-    path = os.path.abspath(path)
-    directory = os.path.dirname(path)
-    if os.path.isdir(path):
-        number = errno.EISDIR
-    elif not os.path.isdir(directory):
-        number = errno.ENOENT
-    elif not os.access(path if os.path.lexists(path) else directory, os.W_OK, effective_ids=True):
-        number = errno.EACCES
-    else:
-        return
-    allowed = f"a path that the process can write, twistd {option}=PATH; or another working directory"
-    raise StartError(f"twistd {option}", path, os.strerror(number), allowed)
-
-
 def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Problems) -> None:
     """Check what the start checks, in the directory that twistd would change to first.
 
@@ -313,74 +246,6 @@ def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Pr
             server.check(problems)
 
 
-class _DaemonService(MultiService):
-    """Ends with one line where the start fails, and has twistd log as the settings say, from its first line on.
-
-    @param observer: takes the log; None: twistd's own.
-    """
-
-    def __init__(self, options: Options, server: JsonRpcService, observer: ILogObserver | None) -> None:
-        super().__init__()
-        self._options = options
-        self._server = server
-        self._observer = observer
-        server.setServiceParent(self)
-
-    def setServiceParent(self, parent: Any) -> None:
-        if self._observer is not None:
-            parent.setComponent(ILogObserver, self._observer)
-        super().setServiceParent(parent)
-
-    def privilegedStartService(self) -> None:
-        with self._one_line():
-            if self._server.user is not None:
-                hand_over_twistd_files(self._options, self._server.user)
-            super().privilegedStartService()
-
-    def startService(self) -> None:
-        with self._one_line():
-            super().startService()
-
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        try:
-            yield
-        except StartError as error:
-            raise self._options.refusal(error) from None
-
-
-def _take_signals(server: JsonRpcService) -> None:
-    """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. A
-    signal that comes before the reactor runs is handled once it does.
-    """
-
-    def reopen(number: int, frame: FrameType | None) -> None:
-        server.reactor.callFromThread(server.reopens.run)
-
-    def reload(number: int, frame: FrameType | None) -> None:
-        server.reactor.callFromThread(server.reopens.run)
-        server.reactor.callFromThread(server.reloads.run)
-
-    signal.signal(signal.SIGUSR1, reopen)
-    signal.signal(signal.SIGHUP, reload)
-
-
-def _open_log(log: DaemonLog, server: JsonRpcService) -> ILogObserver:
-    """Open the log, and have the server open its file again with its other files.
-
-    @raise StartError: see L{DaemonLog.observer}.
-    """
-    observer = log.observer()
-    if log.file is not None:
-        server.reopens.add("logs", partial(_reopen, log.file))
-    return observer
-
-
-def _reopen(file: AppendFile) -> str:
-    file.reopen()
-    return file.path
-
-
 def make_server(options: Options, problems: Problems) -> JsonRpcService:
     """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other files
     are looked for in the directory to which twistd changes at the start.
@@ -391,13 +256,13 @@ def make_server(options: Options, problems: Problems) -> JsonRpcService:
     if settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     if twistd is None:
-        return compose.assemble(settings, None, (), None, problems)
+        return compose.assemble(settings, problems)
     if os.path.realpath(twistd["rundir"]) != os.getcwd():
         run_dir = os.path.abspath(os.path.join(twistd["rundir"], settings.run_dir))
         settings = attrs.evolve(settings, run_dir=run_dir)
-    server = compose.assemble(settings, None, (), None, problems, uid=twistd["uid"], gid=twistd["gid"])
+    server = compose.assemble(settings, problems, uid=twistd["uid"], gid=twistd["gid"])
     if server.user is not None:
-        check_log_of(server.user, options, problems)
+        options.files.check_as(server.user, problems)
     return server
 
 
@@ -405,17 +270,17 @@ def makeService(options: Options) -> IService:
     """The service of C{twistd jsonrpcs}."""
     give_back_large_blocks()
     try:
-        check_twistd_files(options, FIRST)
-        server = make_server(options, FIRST)
+        options.files.check(FIRST)
+        with loading():
+            server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
-        observer = None if options.log is None else _open_log(options.log, server)
+        service = DaemonService(server, options.files, options.refusal)
     except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
     if options.taken is not None:
         _log_taken(options.taken)
-    _take_signals(server)  # before twistd writes its pid file, by which it gets them
-    return _DaemonService(options, server, observer)
+    return service
 
 
 def _log_taken(taken: modparams.Taken) -> None:

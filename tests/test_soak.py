@@ -32,6 +32,7 @@ def test_soak(tmp_path: Path) -> None:
     assert samples[-1].descriptors <= samples[5].descriptors + 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("options", "user"), [((), ""), (WORKERS, USER)], ids=["one-process", "workers"])
 def test_chaos(tmp_path: Path, options: tuple[str, ...], user: str) -> None:
     """Beside all hostile clients every good request is answered right and soon; what the server takes is bounded."""

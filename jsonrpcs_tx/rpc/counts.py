@@ -50,7 +50,7 @@ class RequestCounts:
     def error(self, kind: Error) -> str:
         """Count an error reply.
 
-        @param kind: the error of the dialect that it counts as; any other is the command's own.
+        @param kind: the error of the dialect that it counts as, without data; any other is the command's own.
         @return: the name of the counter that it counts in, besides that of all errors.
         """
         self._errors.value += 1

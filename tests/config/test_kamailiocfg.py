@@ -7,13 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonrpcs_tx.config import kamailiocfg
 from jsonrpcs_tx.config.kamailiocfg import CORE, KamailioCfgError, Parameter
 from jsonrpcs_tx.config.kamailiolexer import MOST_INCLUDES_DEEP
 from tests.support import REPOSITORY
+from tests.support.examples import examples
 from tests.support.kamailiocfgs import (
     ENVIRONMENT,
     EXAMPLES,
@@ -363,7 +364,7 @@ TOKENS = st.sampled_from(
 
 
 @given(st.lists(TOKENS | st.text(max_size=3), max_size=60).map("".join), st.sampled_from(["5.6.3", "6.1.4"]))
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_any_text(tmp_path_factory: pytest.TempPathFactory, text: str, version: str) -> None:
     """Whatever is in a file, it is read, or refused with a place in it."""
     path = tmp_path_factory.mktemp("any") / "kamailio.cfg"
@@ -380,7 +381,6 @@ def test_any_text(tmp_path_factory: pytest.TempPathFactory, text: str, version: 
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
 def test_cut_into_files(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Between two lines that stand for themselves, a file can be cut into included files."""
     directory = tmp_path_factory.mktemp("cut")

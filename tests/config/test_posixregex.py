@@ -5,10 +5,11 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonrpcs_tx.config.posixregex import Effort, Pattern, PatternError, Spans
+from tests.support.examples import examples
 
 EXTENDED, IGNORE_CASE, NEWLINE = 1, 2, 4
 GROUPS = 4
@@ -137,7 +138,7 @@ PARTS = ["a", "b", ".", "(", ")", "|", "*", "+", "?", "[ab]", "[^a]", "{1,2}", "
     st.text("aabx\n", max_size=7),
     st.sampled_from([NEWLINE, NEWLINE | IGNORE_CASE]),
 )
-@settings(max_examples=2000, deadline=None)
+@examples(1000)
 def test_any_pattern_by_lines(pattern: str, text: str, flags: int) -> None:
     """The whole match of any pattern is that of the C library, as is whether it is a pattern at all."""
     try:
@@ -151,7 +152,7 @@ def test_any_pattern_by_lines(pattern: str, text: str, flags: int) -> None:
 
 
 @given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join), st.text("aabxA", max_size=7))
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 def test_any_pattern_for_a_name(pattern: str, text: str) -> None:
     """A pattern between anchors, as for names of modules, matches what it matches in the C library."""
     whole = f"^({pattern})$"

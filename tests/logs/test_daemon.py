@@ -203,8 +203,8 @@ def test_wrong_options(arguments: tuple[str, ...], words: str) -> None:
 
 def test_other_logger() -> None:
     """Where twistd's --logger makes the log, it does."""
-    assert parsed("-n", "--logger=tests.support.logs.observed", "jsonrpcs").log is None
-    assert parsed("-n", "jsonrpcs").log is not None
+    assert parsed("-n", "--logger=tests.support.logs.observed", "jsonrpcs").files.log is None
+    assert parsed("-n", "jsonrpcs").files.log is not None
 
 
 @pytest.mark.slow

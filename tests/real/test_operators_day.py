@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(os.geteuid() != 0, reason="root starts the server, and mounts the disk that is filled"),
 ]
 
