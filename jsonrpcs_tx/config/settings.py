@@ -437,6 +437,9 @@ class Settings:
         "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
         "method metrics; empty: disabled, and nothing is measured",
     )
+    metrics_interval: float = _setting(
+        15.0, kinds.SECONDS, "seconds between two collections of what each node of a gateway tells, for metrics"
+    )
     node: Sequence[str] = _setting(
         (),
         kinds.several(kinds.NODE),

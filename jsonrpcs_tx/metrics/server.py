@@ -161,6 +161,14 @@ class ServerMetrics:
         yield Family("jsonrpcs_command_duration_seconds", HISTOGRAM, help, durations, "seconds")
         faults = [Sample(row[FAILED], method) for method, row in called]
         yield Family("jsonrpcs_command_faults", COUNTER, "Calls that were answered with an error, by method.", faults)
+        nodes = sorted(measures.nodes.items())
+        for _, row in nodes:
+            settle(row)
+        durations = (sample for node, row in nodes if node for sample in _histogram(row, labels(node=node)))
+        help = "Time from a request for a node to its reply, by node."
+        yield Family("jsonrpcs_node_call_duration_seconds", HISTOGRAM, help, durations, "seconds")
+        faults = [Sample(row[FAILED], labels(node=node)) for node, row in nodes if node]
+        yield Family("jsonrpcs_node_call_faults", COUNTER, "Calls on a node that were answered with an error.", faults)
         help = "How much later than it should a timer ran, looked at every second."
         yield Family("jsonrpcs_reactor_lag_seconds", HISTOGRAM, help, _histogram(self._lag.row), "seconds")
 

@@ -99,12 +99,15 @@ class Measures:
 
     @param commands: the methods that there are. Others are measured together, whatever clients call them.
     @ivar rows: what is known of each method that was called.
+    @ivar nodes: what is known of the calls on each node of a gateway, whatever their methods; the name of those on many
+        nodes at once is empty.
     @ivar errors: the errors of each transport.
     """
 
     def __init__(self, commands: Container[str]) -> None:
         self.rows: _RowsByMethod = _RowsByMethod(commands)
-        self.errors: dict[str, Row] = _RowsByTransport()
+        self.nodes: dict[str, Row] = _NewRows()
+        self.errors: dict[str, Row] = _NewRows()
 
     def shared(self, transport: str, methods: Sequence[str]) -> list[Row]:
         """The rows to which a worker process adds, in the same order in every process: those of the transport's errors
@@ -137,7 +140,9 @@ class _RowsByMethod(dict[str, Row]):
         return row
 
 
-class _RowsByTransport(dict[str, Row]):
-    def __missing__(self, transport: str) -> Row:
-        self[transport] = row = new_row()
+class _NewRows(dict[str, Row]):
+    """Rows that are made when they are first asked for."""
+
+    def __missing__(self, name: str) -> Row:
+        self[name] = row = new_row()
         return row

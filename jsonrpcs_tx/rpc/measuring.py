@@ -21,28 +21,29 @@ _Call: TypeAlias = Callable[[Any, str, Sequence[Any] | Mapping[str, Any], Origin
 def _measured_answer(answer: _Answer) -> _Answer:
     """The method C{answer} that measures what another one does. What it costs is added to each request."""
 
-    def later(reply: Reply, measures: Measures, request: Request, origin: Origin, begun: int) -> Reply:
-        record_apart(measures.rows[request.method], perf_counter_ns() - begun)
-        return _counted(reply, measures, request, origin) if reply.fault else reply
+    def later(reply: Reply, measures: Measures, origin: Origin, row: Row, begun: int) -> Reply:
+        record_apart(row, perf_counter_ns() - begun)
+        return _counted(reply, measures, origin, row) if reply.fault else reply
 
     def timed(self: Any, request: Request, origin: Origin, row: Row) -> Reply | Deferred[Reply]:
         begun = perf_counter_ns()
         reply = answer(self, request, origin)
         if type(reply) is not Reply:
-            return reply.addCallback(later, self.measures, request, origin, begun)
+            return reply.addCallback(later, self.measures, origin, row, begun)
         record(row, begun, perf_counter_ns())
-        return _counted(reply, self.measures, request, origin) if reply.fault else reply
+        return _counted(reply, self.measures, origin, row) if reply.fault else reply
 
     def measured(self: Any, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+        row = None
         if type(request) is Request:
-            row = self.rows[request.method]
+            row = self.rows[request.method] if origin.callee is None else self.measures.nodes[origin.node]
             left = row[LEFT]
             if not left:
                 return timed(self, request, origin, row)
             row[LEFT] = left - 1
         reply = answer(self, request, origin)
         if type(reply) is Reply and reply.fault:
-            return _counted(reply, self.measures, request, origin)
+            return _counted(reply, self.measures, origin, row)
         return reply
 
     return measured
@@ -65,15 +66,15 @@ def _measured_call(call: _Call) -> _Call:
     return measured
 
 
-def _counted(fault: Reply, measures: Measures, request: Request | Malformed, origin: Origin) -> Reply:
-    """Count an error by its method, and by its transport and kind.
+def _counted(fault: Reply, measures: Measures, origin: Origin, row: "Row | None") -> Reply:
+    """Count an error by its transport and kind, and in the row of its method or node, if it has any.
 
     @return: the same reply.
     """
     kind = "forbidden" if fault.outcome == REFUSED else fault.kind
     measures.errors[origin.transport][KIND_CELL[kind]] += 1
-    if type(request) is Request:
-        measures.rows[request.method][FAILED] += 1
+    if row is not None:
+        row[FAILED] += 1
     return fault
 
 

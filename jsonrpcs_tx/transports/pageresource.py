@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, Final
 
+from msgspec import UNSET
 from twisted.web import http, resource, server
 
 from jsonrpcs_tx.rpc.origin import Origin
@@ -38,6 +39,10 @@ class PageResource(resource.Resource):
         """
         raise NotImplementedError
 
+    def may(self, request: server.Request, origin: Origin) -> bool:
+        """Whether rules let a client see the page: by default, whether it may call the method on this server."""
+        return not self._jsonrpc.dispatcher.forbids(origin, self._method, UNSET)
+
     def accepts(self, request: server.Request) -> bool:
         """Whether a request is for the page, and not a JSON-RPC request for the same path: it has no body."""
         content: Any = request.content
@@ -56,10 +61,10 @@ class PageResource(resource.Resource):
             self._jsonrpc.identify(request, client, partial(self._check, request, client), self._document)
 
     def _check(self, request: server.Request, client: str | None, user: str | None) -> None:
-        """Answer a client if rules let it call the method."""
+        """Answer a client if rules let it see the page."""
         dispatcher = self._jsonrpc.dispatcher
         origin = self._jsonrpc.origin(request.channel, lambda: True, client, user)
-        if origin.caller is None or dispatcher.access.allows(origin.caller, self._method):
+        if self.may(request, origin):
             self.answer(request, origin)
             return
         dispatcher.forbidden.value += 1
