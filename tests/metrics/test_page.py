@@ -1,6 +1,5 @@
 """GET /metrics of real servers: who gets it, in which format, and what it says."""
 
-import base64
 import contextlib
 import json
 import socket
@@ -16,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from tests.support import ECHO, PATIENCE, HttpReply, Server, http_call, http_connection
 from tests.support.programs import need
-from tests.support.users import write
+from tests.support.users import authorization, write
 
 pytestmark = pytest.mark.slow
 
@@ -73,10 +72,6 @@ def values(reply: HttpReply) -> dict[str, float]:
             assert key not in found
             found[key] = sample.value
     return found
-
-
-def user(name: str) -> str:
-    return "Basic " + base64.b64encode(f"{name}:{name}".encode()).decode()
 
 
 @contextlib.contextmanager
@@ -201,13 +196,13 @@ def test_refused(tmp_path: Path) -> None:
     rules = ("--rule=https user=prometheus allow metrics", "--rule=https user=operator allow core.*")
     with server_with(tmp_path, "--http-users=users", "--audit=audit.log", *rules) as server:
         assert scrape(server, "https").status == 401
-        assert scrape(server, "https", Authorization=user("nobody")).status == 401
-        reply = scrape(server, "https", Authorization=user("operator"))
+        assert scrape(server, "https", Authorization=authorization("nobody")).status == 401
+        reply = scrape(server, "https", Authorization=authorization("operator"))
         assert (reply.status, reply.body) == (403, b"403 Forbidden: a rule must allow the method metrics\n")
-        found = values(scrape(server, "https", Authorization=user("prometheus")))
+        found = values(scrape(server, "https", Authorization=authorization("prometheus")))
         assert found["jsonrpcs_forbidden_total"] == 1
         assert found["jsonrpcs_auth_failures_total"] >= 1
-        prometheus = {"Authorization": user("prometheus")}
+        prometheus = {"Authorization": authorization("prometheus")}
         call = server.http(b'{"jsonrpc":"2.0","method":"core.version","id":1}', "https", headers=prometheus)
         assert call.status == 403
         page = {**prometheus, "Origin": "https://example.com"}
