@@ -144,8 +144,8 @@ class ServerMetrics:
             samples = [Sample(getattr(one, attribute).value, labels(transport=key)) for key, one in traffic.items()]
             yield Family(name, COUNTER, help, samples, unit)
         errors = (
-            Sample(row[cell], labels(transport=transport, kind=kind))
-            for transport, row in sorted(self._measures.errors.items())
+            Sample(self._measures.errors[transport][cell], labels(transport=transport, kind=kind))
+            for transport in sorted(traffic)
             for cell, kind in enumerate(KINDS)
         )
         yield Family("jsonrpcs_errors", COUNTER, "Errors that requests were answered with, by kind.", errors)
