@@ -64,10 +64,26 @@ class Family:
     samples: Iterable[Sample]
     unit: str = ""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """The names of its series, and its own: no other family may have one of them."""
-        return [self.name, *(self.name + suffix for suffix in _SUFFIXES[self.kind])]
+
+class Names:
+    """The names of families, and of their series: no two families may have one in common."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, str] = {}
+
+    def take(self, family: Family) -> bool:
+        """Take the names of a family.
+
+        @return: whether they were free; if not, nothing is taken.
+        """
+        name, kinds = family.name, self._kinds
+        if name in kinds or any(name + suffix in kinds for suffix in _SUFFIXES[family.kind]):
+            return False
+        before, _, last = name.rpartition("_")
+        if f"_{last}" in _SUFFIXES.get(kinds.get(before, GAUGE), ()):
+            return False
+        kinds[name] = family.kind
+        return True
 
 
 _SUFFIXES: Final[Mapping[str, Sequence[str]]] = {

@@ -15,7 +15,7 @@ from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.watch import UP
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.metrics.exposition import COUNTER, GAUGE, INFO, UNKNOWN, Family, Sample, labels
+from jsonrpcs_tx.metrics.exposition import COUNTER, GAUGE, INFO, UNKNOWN, Family, Names, Sample, labels
 from jsonrpcs_tx.metrics.names import SOURCES, Fact
 from jsonrpcs_tx.rpc.faults import Fault
 
@@ -167,11 +167,16 @@ class NodeMetrics(Service):
         self._next = self._reactor.callLater(min(1.0, self._interval) if waiting else self._interval, self._ask)
 
     def families(self, names: Collection[str], label: str = "") -> Iterator[Family]:
-        """What some nodes tell, as far as it is known now.
+        """What some nodes tell, as far as it is known now. No two families have a name in common.
 
         @param names: of the nodes.
         @param label: of each sample, with the name of its node; empty: none.
         """
+        taken = Names()
+        return (family for family in self._families(names, label) if taken.take(family))
+
+    def _families(self, names: Collection[str], label: str) -> Iterator[Family]:
+        """The families that are told of nodes first, so that they have their names."""
         nodes = [self.gateway.nodes[name] for name in names if name in self.gateway.nodes]
 
         def of(node: Node, inner: str = "") -> str:
@@ -196,7 +201,6 @@ class NodeMetrics(Service):
         merged: dict[str, _Told] = {}
         for _, families in told:
             merged |= {name: family for name, family in families.items() if name not in merged}
-        taken: set[str] = set()
         for name, first in merged.items():
             samples = (
                 Sample(value, of(node, inner))
@@ -204,20 +208,7 @@ class NodeMetrics(Service):
                 if name in families
                 for inner, value in families[name].values.items()
             )
-            family = Family(name, first.kind, first.help, samples)
-            if taken.isdisjoint(family.names) and name not in _OWN:
-                taken.update(family.names)
-                yield family
-
-
-_OWN: Final = frozenset(
-    {
-        *("kamailio_up", "kamailio_node", "kamailio_node_info", "kamailio_restarts", "kamailio_restarts_total"),
-        *("kamailio_exporter_total_scrapes", "kamailio_exporter_failed_scrapes"),
-        "kamailio_exporter_scrape_duration_seconds",
-    }
-)
-"""The names of what is known of a node without asking it."""
+            yield Family(name, first.kind, first.help, samples)
 
 
 def _facts(nodes: Iterable[Node], of: Callable[[Node, str], str]) -> Iterator[Sample]:

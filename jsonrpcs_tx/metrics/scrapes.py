@@ -75,16 +75,18 @@ class _Run:
     def go_on(self) -> None:
         """Collect for L{SLICE}, and again in the next turn of the reactor, to the end."""
         end = perf_counter() + SLICE
+        pieces: list[bytes] = []
         try:
             for piece in self._pieces:
-                self._collected.append(piece)
+                pieces.append(piece)
                 if perf_counter() > end:
+                    self._collected.append(b"".join(pieces))
                     self._clock.callLater(0, self.go_on)
                     return
         except Exception:
             self.done.errback()
         else:
-            self.done.callback(b"".join(self._collected))
+            self.done.callback(b"".join((*self._collected, *pieces)))
         self.done.addBoth(self._tell)
 
     def _tell(self, outcome: Any) -> None:

@@ -14,6 +14,7 @@ from jsonrpcs_tx.metrics.exposition import (
     INFO,
     UNKNOWN,
     Family,
+    Names,
     Sample,
     buckets,
     labels,
@@ -109,18 +110,17 @@ class ServerMetrics:
 
     def families(self) -> Iterator[Family]:
         """Collect all families, one after the other, each when it is asked for. No two have a name in common."""
-        taken: set[str] = set()
-        counters = self._service.counters.all()
-        for family in self._own(counters):
-            taken.update(family.names)
+        names = Names()
+        for family in self._own():
+            names.take(family)
             yield family
-        yield from _of_programs(self._remaining(counters), taken)
+        yield from _of_programs(self._remaining(), names)
 
-    def _own(self, counters: list[Counter | Gauge]) -> Iterator[Family]:
+    def _own(self) -> Iterator[Family]:
         yield from self._facts()
         yield from self._traffic()
         yield from self._commands()
-        yield from self._counts(counters)
+        yield from self._counts()
         yield from self._transports()
         yield from _processes(self._service)
         yield from self._state()
@@ -172,11 +172,11 @@ class ServerMetrics:
         help = "How much later than it should a timer ran, looked at every second."
         yield Family("jsonrpcs_reactor_lag_seconds", HISTOGRAM, help, _histogram(self._lag.row), "seconds")
 
-    def _counts(self, counters: Iterable[Counter | Gauge]) -> Iterator[Family]:
-        for one in counters:
-            for names, kind in ((_COUNTS, COUNTER), (_GAUGES, GAUGE)):
-                if (one.group, one.name) in names:
-                    name, help = names[one.group, one.name]
+    def _counts(self) -> Iterator[Family]:
+        for names, kind in ((_COUNTS, COUNTER), (_GAUGES, GAUGE)):
+            for (group, counter), (name, help) in names.items():
+                one = self._service.counters.get(group, counter)
+                if one is not None:
                     yield Family(name, kind, help, [Sample(one.read())])
 
     def _transports(self) -> Iterator[Family]:
@@ -209,22 +209,22 @@ class ServerMetrics:
         items = (Sample(table.size, labels(table=name)) for name, table in service.tables.items())
         yield Family("jsonrpcs_htable_items", GAUGE, "Items of a hash table.", items)
 
-    def _remaining(self, counters: Iterable[Counter | Gauge]) -> Iterator[Counter | Gauge]:
+    def _remaining(self) -> Iterator[Counter | Gauge]:
         """The counters without a family of their own: those of programs."""
         transports = self._service.dispatcher.all_traffic()
         told = _TOLD_OTHERWISE | _COUNTS.keys() | _GAUGES.keys()
-        for one in counters:
+        for one in self._service.counters.all():
             if (one.group, one.name) not in told and not (one.group in transports and one.name in _TRAFFIC):
                 yield one
 
 
-def _of_programs(counters: Iterable[Counter | Gauge], taken: set[str]) -> Iterator[Family]:
+def _of_programs(counters: Iterable[Counter | Gauge], names: Names) -> Iterator[Family]:
     """A family for each counter; for those whose names would be the same as others', one for all.
 
-    @param taken: the names that other families have.
+    @param names: those that other families have.
     """
     spare = Family("jsonrpcs_statistic", UNKNOWN, "Statistics whose names alone would not be distinct.", [])
-    taken.update(spare.names)
+    names.take(spare)
     left: list[Sample] = []
     for one in counters:
         value = _read(one)
@@ -238,8 +238,7 @@ def _of_programs(counters: Iterable[Counter | Gauge], taken: set[str]) -> Iterat
             one.help or f"The statistic {one.group}:{one.name} of the program.",
             [Sample(value)],
         )
-        if taken.isdisjoint(family.names):
-            taken.update(family.names)
+        if names.take(family):
             yield family
         else:
             left.append(Sample(value, labels(group=one.group, name=one.name)))

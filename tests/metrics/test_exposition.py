@@ -23,6 +23,7 @@ from jsonrpcs_tx.metrics.exposition import (
     UNKNOWN,
     Family,
     Format,
+    Names,
     Sample,
     buckets,
     labels,
@@ -122,6 +123,30 @@ def test_names() -> None:
     assert metric_name("jsonrpcs", "shop-1", "größe.x y") == "jsonrpcs_shop_1_gr_e_x_y"
     assert len(metric_name("a", "b" * 10_000)) == MAX_NAME
     assert len(labels(x="y" * 10_000)) == MAX_VALUE + len('{x=""}')
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "free"),
+    [
+        (("a", GAUGE), ("a", COUNTER), False),
+        (("a", COUNTER), ("a_total", GAUGE), False),
+        (("a_total", GAUGE), ("a", COUNTER), False),
+        (("a", COUNTER), ("a_created", UNKNOWN), False),
+        (("a", COUNTER), ("a_bucket", GAUGE), True),
+        (("a", HISTOGRAM), ("a_bucket", GAUGE), False),
+        (("a", HISTOGRAM), ("a_count", COUNTER), False),
+        (("a_sum", COUNTER), ("a", HISTOGRAM), False),
+        (("a", INFO), ("a_info", GAUGE), False),
+        (("a", GAUGE), ("a_total", COUNTER), True),
+        (("total", GAUGE), ("a_total", GAUGE), True),
+    ],
+)
+def test_names_in_common(first: tuple[str, str], second: tuple[str, str], free: bool) -> None:
+    """Two families may not have the name of a series in common; OpenMetrics parsers refuse them."""
+    families = [Family(*one, "Help.", [Sample(1)]) for one in (first, second)]
+    names = Names()
+    assert names.take(families[0])
+    assert names.take(families[1]) is free
 
 
 def test_pieces() -> None:
