@@ -25,6 +25,7 @@ from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
 
@@ -139,7 +140,7 @@ def assemble(
     gateway = _add_gateway(service, problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
-    _add_metrics(service, gateway)
+    _add_metrics(service, gateway, problems)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -243,7 +244,7 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
                 transport.setServiceParent(service)
 
 
-def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
+def _add_metrics(service: JsonRpcService, gateway: "Gateway | None", problems: Problems) -> None:
     path = service.settings.metrics
     if not path:
         return
@@ -256,7 +257,7 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
     metrics = ServerMetrics(service, lag)
     jsonrpc, reactor = service.jsonrpc_dispatch, service.reactor
     if gateway is None:
-        service.pages[path] = MetricsResource(jsonrpc, lambda _: metrics.families(), reactor)
+        _add_page(service, path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor), problems)
         return
     from jsonrpcs_tx.metrics.nodes import NodeMetrics
 
@@ -267,8 +268,16 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
         yield from metrics.families()
         yield from nodes.families(names, label="node")
 
-    service.pages[path] = MetricsResource(jsonrpc, families, reactor, gateway.allowed)
-    service.pages[path.rpartition("/")[0] + PROBE] = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
+    _add_page(service, path, MetricsResource(jsonrpc, families, reactor, gateway.allowed), problems)
+    probe = path.rpartition("/")[0] + PROBE
+    _add_page(service, probe, ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin), problems)
+
+
+def _add_page(service: JsonRpcService, path: str, page: PageResource, problems: Problems) -> None:
+    if path in service.pages:
+        problems.note(SettingError("metrics", path, "a path that no other page has"))
+    else:
+        service.pages[path] = page
 
 
 def _add_audit(service: JsonRpcService) -> None:
