@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from bench import growth, load, workers
+from bench import growth, load, safeguards, workers
 from bench.load import Call, Run
 from bench.peers import KINDS, OURS, Kind, Target, all_up
 from tests.support import call, http_call
@@ -144,6 +144,9 @@ def main() -> None:
             grown = growth.measure(directory)
             print("\n" + growth.table(grown))
             figures["growth"] = [attrs.asdict(step) for step in grown]
+            costs = safeguards.measure(directory)
+            print("\n" + safeguards.table(costs))
+            figures["safeguards"] = [attrs.asdict(cost) for cost in costs]
             rates = workers.measure(directory)
             print("\n" + workers.table(rates))
             figures["workers"] = [attrs.asdict(rate) for rate in rates]

@@ -3,7 +3,8 @@
 python -m bench.calling [--rounds N]
 
 Figures are the client's CPU time for each call, with 64 calls in progress, or over a Unix socket as many as its queue
-has room for. Client and loop run in turn, each in a process of its own, beside one server.
+has room for. Client and loop run in turn, each in a process of its own, beside one server. The client's calls are
+chained by callbacks; what they cost where coroutines make them, Twisted's part of it included, stands beside it.
 """
 
 import argparse
@@ -24,12 +25,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from bench import load
-from bench.load import Call
 from jsonrpcs_tx.client.datagrams import room
-from jsonrpcs_tx.client.deferred import connect
+from jsonrpcs_tx.client.deferred import Client, connect
 from jsonrpcs_tx.client.httpmessages import post, post_head
 from jsonrpcs_tx.client.targets import Target, parse_target
-from tests.support import ECHO, ECHO_REPLY, Server, unverified
+from tests.support import ECHO, ECHO_REPLY, Server, unverified, with_reply_name
 from tests.support.clients import TRANSPORTS, our_target
 
 UNDER_WAY = 64
@@ -39,12 +39,38 @@ RESULT = ["x", 1]
 
 
 def client(target: Target, count: int) -> float:
-    """CPU seconds of our client."""
-    spent = 0.0
+    """CPU seconds of our client, whose calls are chained by callbacks."""
 
-    async def main() -> None:
-        nonlocal spent
-        calling = connect(target, timeout=60, under_way=UNDER_WAY)
+    def ask(calling: Client) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        left, under_way = count, UNDER_WAY
+
+        def call() -> None:
+            nonlocal left, under_way
+            if left > 0:
+                left -= 1
+                calling.call("jsonrpc.echo", "x", 1).addCallbacks(again, done.errback)
+            else:
+                under_way -= 1
+                if not under_way:
+                    done.callback(None)
+
+        def again(result: object) -> None:
+            if result != RESULT:
+                done.errback(load.WrongReply(str(target)))
+            call()
+
+        for _ in range(UNDER_WAY):
+            call()
+        return done
+
+    return _spent(target, ask)
+
+
+def coroutines(target: Target, count: int) -> float:
+    """CPU seconds of our client, whose calls are made by coroutines."""
+
+    async def ask(calling: Client) -> None:
         left = count
 
         async def caller() -> None:
@@ -54,9 +80,21 @@ def client(target: Target, count: int) -> float:
                 if await calling.call("jsonrpc.echo", "x", 1) != RESULT:
                     raise load.WrongReply(str(target))
 
+        await gatherResults([Deferred.fromCoroutine(caller()) for _ in range(UNDER_WAY)])
+
+    return _spent(target, lambda calling: Deferred.fromCoroutine(ask(calling)))
+
+
+def _spent(target: Target, ask: Callable[[Client], Deferred[None]]) -> float:
+    """CPU seconds that a program takes with a client."""
+    spent = 0.0
+
+    async def main() -> None:
+        nonlocal spent
+        calling = connect(target, timeout=60, under_way=UNDER_WAY)
         await calling.call("jsonrpc.echo", "x", 1)
         began = time.process_time()
-        await gatherResults([Deferred.fromCoroutine(caller()) for _ in range(UNDER_WAY)])
+        await ask(calling)
         spent = time.process_time() - began
         await calling.close()
         reactor.stop()
@@ -104,8 +142,34 @@ def _datagrams(target: Target, count: int) -> None:
 
 
 def _fifo(target: Target, count: int) -> None:
-    """32 reply FIFOs, which stay open."""
-    load.fifo(target.path, Path(target.reply_dir or "/tmp"), Call(ECHO, ECHO_REPLY), count)
+    """Reply FIFOs that stay open: the end of a reply is told by the change."""
+    where = Path(target.reply_dir or "/tmp")
+    with ExitStack() as stack:
+        poll = stack.enter_context(select.epoll())
+        server = os.open(target.path, os.O_WRONLY)
+        stack.callback(os.close, server)
+        requests: dict[int, bytes] = {}
+        for number in range(UNDER_WAY):
+            name = f"bench{os.getpid()}_{number}"
+            os.mkfifo(where / name)
+            stack.callback(os.unlink, where / name)
+            fd = os.open(where / name, os.O_RDONLY | os.O_NONBLOCK)
+            stack.callback(os.close, fd)
+            requests[fd] = with_reply_name(ECHO, name)
+            poll.register(fd, select.EPOLLIN | select.EPOLLET)
+            os.write(server, requests[fd])
+        replies = dict.fromkeys(requests, b"")
+        answered = 0
+        while answered < count:
+            for fd, events in poll.poll(load.PATIENCE):
+                if events & select.EPOLLIN:
+                    replies[fd] += os.read(fd, 65_536)
+                if events & select.EPOLLHUP and replies[fd]:
+                    if replies[fd] != ECHO_REPLY:
+                        raise load.WrongReply(str(target))
+                    replies[fd] = b""
+                    answered += 1
+                    os.write(server, requests[fd])
 
 
 def _connections(target: Target, count: int) -> None:
@@ -141,7 +205,7 @@ def _posts(target: Target, count: int) -> None:
                 sockets[fd].sendall(request)
 
 
-WAYS = {"client": client, "loop": loop}
+WAYS = {"loop": loop, "client": client, "coroutines": coroutines}
 
 
 def measured(way: str, target: Target, count: int) -> float:
@@ -154,8 +218,8 @@ def measured(way: str, target: Target, count: int) -> float:
 
 def compare(rounds: int) -> None:
     """Print a row for each transport."""
-    print("| transport | loop, CPU µs/call: least | client: least | median | client to loop |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| transport | loop, CPU µs/call: least | client: least | median | client to loop | with coroutines: least |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as directory, Server(Path(directory)) as server:
         for transport in TRANSPORTS:
             target = our_target(server, transport)
@@ -164,9 +228,10 @@ def compare(rounds: int) -> None:
             for _ in range(rounds):
                 for way, taken in found.items():
                     taken.append(measured(way, target, count))
-            least = min(found["client"])
-            row = [min(found["loop"]), least, statistics.median(found["client"])]
-            print(f"| {transport} |", " | ".join(f"{one:.1f}" for one in row), f"| {least / row[0]:.2f} |", flush=True)
+            loop_least, least, coroutines_least = (min(found[way]) for way in ("loop", "client", "coroutines"))
+            row = [loop_least, least, statistics.median(found["client"]), least / loop_least, coroutines_least]
+            shown = [f"{value:.{digits}f}" for value, digits in zip(row, (1, 1, 1, 2, 1), strict=True)]
+            print(f"| {transport} |", " | ".join(shown), "|", flush=True)
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 import ipaddress
 import itertools
+import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import attrs
@@ -14,6 +16,7 @@ from twisted.python.failure import Failure
 
 from fuzz.common import CUT, check_message, scratch
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.calls import CallPattern
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.passwords import Bcrypt, Scrypt
 from jsonrpcs_tx.access.rules import Rule, read_rule
@@ -58,6 +61,19 @@ KNOWN_OVER: Final = {
 """The transports whose callers can have what a condition asks for."""
 
 MAX_RULES: Final = 8
+
+NODES: Final = (frozenset[str](), frozenset(("edge1", "edge")))
+
+PARAMS: Final[tuple[list[Any], ...]] = (
+    [],
+    [1],
+    ["1"],
+    ["ban_table", "x"],
+    ["ban_table", 1.0, True],
+    ["a\0", "i:1", -1],
+    [None, [], {}],
+    [2**32 + 1, 2**9999, Decimal("1e9999")],
+)
 
 
 @attrs.frozen
@@ -145,6 +161,7 @@ def rules(data: bytes) -> None:
     What is denied is denied, whatever else allows it. Only a rule that allows something opens anything to other
     machines, and such a rule closes its transport to everybody that no rule allows anything.
     """
+    found: list[Rule] = []
     read: list[tuple[Rule, _Oracle]] = []
     for line in data.decode(errors="surrogateescape").split("\n")[:MAX_RULES]:
         try:
@@ -152,11 +169,15 @@ def rules(data: bytes) -> None:
         except SettingError as error:
             check_message(error)
             continue
+        found.append(rule)
+        if rule.allow_calls or rule.deny_calls or rule.roles or rule.nodes:
+            continue
         oracle = _Oracle.of(line)
         owners = (*oracle.conditions.get("uid", ()), *oracle.conditions.get("gid", ()))
         if all(map(str.isdigit, owners)):  # the names of users are looked up on this machine
             read.append((rule, oracle))
     _check_decisions(read)
+    _check_calls(found)
 
 
 def _check_decisions(read: Sequence[tuple[Rule, _Oracle]]) -> None:
@@ -173,6 +194,54 @@ def _check_decisions(read: Sequence[tuple[Rule, _Oracle]]) -> None:
         assert verdict == ((allowed or is_open) and not denied), (str(caller), method, oracles)
         assert not verdict or access.admits(caller), (str(caller), method, oracles)
         assert not verdict or without_denials.allows(caller, method), (str(caller), method, oracles)
+
+
+def _check_calls(rules: Sequence[Rule]) -> None:
+    """What rules say of parameters and nodes.
+
+    What is allowed with some parameters only is allowed with no others: each has the text of its pattern. What is
+    denied stays denied with further parameters, and on nodes if the rule names none. No denial allows anything.
+    """
+    access = AccessControl(rules)
+    denying = [attrs.evolve(rule, allow=(), allow_calls=(), roles=frozenset()) for rule in rules]
+    open_to_all = AccessControl([read_rule("any allow *"), read_rule("any node=* allow *"), *denying])
+    without_denials = AccessControl(attrs.evolve(rule, deny=(), deny_calls=()) for rule in rules)
+    everywhere = AccessControl([read_rule("any node=* allow *"), *(rule for rule in denying if not rule.nodes)])
+    calls = [call for rule in rules for call in (*rule.allow_calls, *rule.deny_calls)]
+    methods = [call.method.replace("*", "") for call in calls][:4]
+    near = [[_near(value.parts) for value in call.parameters.values] for call in calls[:4] if call.parameters]
+    for caller, method, nodes in itertools.product(CALLERS[::3], ("core.kill", *methods), NODES):
+        for params in (*PARAMS, *near, *([*one, "x"] for one in near)):
+            verdict = access.allows(caller, method, params, nodes)
+            assert not verdict or access.admits(caller), (str(caller), method, params)
+            assert not verdict or without_denials.allows(caller, method, params, nodes), (str(caller), method, params)
+            allowed = open_to_all.allows(caller, method, params, nodes)
+            assert allowed or not open_to_all.allows(caller, method, [*params, "x"], nodes) or _grows(calls, params)
+            assert allowed or nodes or not everywhere.allows(caller, method, params, frozenset("n"))
+    for call, values in itertools.product(calls, (*PARAMS, *near)):
+        assert call.parameters is not None
+        if call.parameters.allow(values, None):
+            assert len(values) == len(call.parameters.values) or call.parameters.more
+            assert call.parameters.deny(values, None), (call, values)
+            for pattern, value in zip(call.parameters.values, values, strict=False):
+                text = value if type(value) is str else json.dumps(int(value) if type(value) is float else value)
+                assert pattern.is_any or _matches_parts(pattern.parts, text), (pattern, value)
+
+
+def _grows(calls: Sequence[CallPattern], params: Sequence[Any]) -> bool:
+    """Whether a pattern is for more parameters than these, so that one more may be another than the denied one."""
+    return any(call.parameters is not None and len(call.parameters.values) > len(params) for call in calls)
+
+
+def _near(parts: Sequence[str]) -> Any:
+    """A value that fits a pattern, or nearly so: a number if it looks like one."""
+    text = "1".join(parts)
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
+
+
+def _matches_parts(parts: Sequence[str], text: str) -> bool:
+    """The same as L{_matches}, for a pattern whose texts may have stars."""
+    return _matches("*".join(part.replace("*", "\0") for part in parts), text.replace("*", "\0"))
 
 
 CHEAP: Final = 2**20

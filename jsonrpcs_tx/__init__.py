@@ -116,12 +116,12 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # not for those who only import a module of the package
+    from importlib import import_module  # not needed if only a module of the package is imported
 
     value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
     return value
 
 
 def __dir__() -> list[str]:
-    """What is there, loaded or not."""
+    """The public names, loaded or not."""
     return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -128,6 +129,7 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
+    _add_gateway(service, problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
@@ -200,6 +202,25 @@ def _add_tables(service: JsonRpcService) -> None:
     store.setServiceParent(service)
     if path:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
+
+
+def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
+    settings = service.settings
+    if not (settings.node or settings.node_file):
+        return
+    from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
+    from jsonrpcs_tx.gateway.gateway import Gateway
+
+    with rights_of(service.user):  # files are read as they will be read again
+        gateway = Gateway(settings, service.dispatcher, service.reactor, problems)
+    gateway.setServiceParent(service)
+    service.add_family("gateway", GatewayCommands(gateway))
+    service.jsonrpc_dispatch.callees = gateway.at
+    service.health.add("nodes", gateway.problems, fatal=False)
+    service.reloads.add("nodes", gateway.reload)
+    service.endings.append(gateway.close)
+    for state in ("up", "down"):
+        service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:

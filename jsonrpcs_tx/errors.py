@@ -1,5 +1,7 @@
 """What the package raises. Each error says what was wrong, where, and what is allowed."""
 
+import re
+
 
 class JsonRpcsError(Exception):
     """The base class of the errors that the package raises.
@@ -121,9 +123,14 @@ class ConfigError(NotAllowed):
     """A file of settings cannot be used."""
 
 
+def without_passwords(text: str) -> str:
+    """A text with C{***} in place of the passwords in its URLs."""
+    return re.sub("(//[^/:@]*):.*@", r"\1:***@", text, flags=re.DOTALL)
+
+
 def _shown(value: object) -> str:
     """A value for a message."""
     try:
-        return repr(value)
+        return without_passwords(repr(value))
     except (ValueError, RecursionError):  # an integer of too many digits, deeply nested tables
         return f"a value of type {type(value).__name__} that is too large to be shown"

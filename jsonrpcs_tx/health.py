@@ -10,13 +10,13 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 METHOD: Final = "jsonrpc.health"
-"""The command that gives the report. Only who may call it is told more than whether all is well."""
+"""The command that gives the report. Only callers that may call it learn more than the status."""
 
 MAX_REASONS: Final = 20
-"""Reasons that a check gives; of further ones only the number is told."""
+"""The most reasons of a check that are reported; of further ones, only the number."""
 
 Check = Callable[[], Iterable[str]]
-"""Gives the reasons why all is not well; none where it is. It must not take long: each request has it run."""
+"""Gives the reasons for a failure; none if all is well. It must be fast: it runs for each request."""
 
 
 @attrs.frozen
@@ -28,7 +28,7 @@ class _Entry:
 class Health:
     """The checks of a server, by name.
 
-    @ivar stopping: the server stops, so it is not to be asked any more, whatever the checks say.
+    @ivar stopping: the server is stopping, so it must get no more requests, whatever the checks say.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Health:
         self._checks: dict[str, _Entry] = {}
 
     def add(self, name: str, check: Check, fatal: bool = True) -> None:
-        """Add a check, in the place of the one of that name.
+        """Add a check; it replaces one of that name.
 
         @param check: gives reasons in words, see L{Check}. What it raises is a reason.
         @param fatal: the server counts as failing while there is a reason; if not, there is only a warning.

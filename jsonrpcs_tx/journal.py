@@ -23,7 +23,7 @@ _SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | f
 class Journal:
     """Sends entries to the journal, without ever waiting for it.
 
-    @param path: of its socket. It is looked up for each entry, so that a journal which is started again is found.
+    @param path: of its socket. It is looked up for each entry, so that a restarted journal is found.
     """
 
     def __init__(self, path: str = SOCKET) -> None:
@@ -35,8 +35,8 @@ class Journal:
 
         @param fields: by name, such as C{MESSAGE} and C{PRIORITY}; a value may be any bytes, or text, of which lone
             surrogates are escaped. The journal adds the trusted fields (C{_PID}, C{_UID} and so on) itself.
-        @raise ValueError: a name is none that the journal takes (capital letters, digits and C{_}, beginning with a
-            letter, up to 64), or the entry has more than L{MAX_ENTRY} bytes.
+        @raise ValueError: the journal does not accept a name (allowed: capital letters, digits and C{_}, beginning with
+            a letter, up to 64), or the entry has more than L{MAX_ENTRY} bytes.
         @raise OSError: the entry is lost: C{BlockingIOError} where the journal does not keep up, C{FileNotFoundError}
             or C{ConnectionRefusedError} where it does not run, anything of C{memfd_create}.
         """
@@ -64,7 +64,8 @@ class Journal:
 
 
 def encode(fields: Mapping[str, str | bytes]) -> bytes:
-    """An entry as the journal takes it: C{NAME=value} on a line, or a name, a size and a value that has line breaks.
+    """An entry in the form that the journal takes: C{NAME=value} on a line, or a name, a size and a value that has line
+    breaks.
 
     @raise ValueError: see L{Journal.send}.
     """

@@ -10,7 +10,7 @@ import attrs
 FACTS: Final[Mapping[str, str]] = MappingProxyType(
     {"address": "a network", "user": "user", "tls": "tls", "uid": "uid", "gid": "gid"}
 )
-"""What a transport may know of a caller, and what it is in messages about rules."""
+"""What a transport may know of a caller, with its name in messages about rules."""
 
 _OWN_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}", re.ASCII)
 _RESERVED: Final = ("allow", "any", "deny")
@@ -26,7 +26,7 @@ class Protocol:
     @ivar bit: its value in the setting C{transport}; 0: it cannot be turned off.
     @ivar facts: what it may know of a caller: some of L{FACTS}.
     @ivar stores: replies may be stored to files, see L{jsonrpcs_tx.rpc.replystore}.
-    @ivar connectionless: whoever sends a request names the place of the reply, which may be anybody's.
+    @ivar connectionless: the sender of a request names the destination of the reply, which may belong to anybody.
     """
 
     name: str

@@ -49,7 +49,7 @@ def obstacles(settings: Settings, user: User) -> Iterator[StartError]:
 
 def _read_again(settings: Settings) -> Iterator[tuple[str, StrPath]]:
     """The files that are read again while the server runs, each with its setting."""
-    names = ["http_users", "rule_file", "list_file"]
+    names = ["http_users", "rule_file", "list_file", "node_file"]
     if settings.certificate and settings.https_listen and settings.enables(HTTP):
         yield ("tls_certificate" if settings.tls_certificate else "tls_self_signed"), settings.certificate
         names += ["tls_private_key", "tls_ca"]

@@ -28,19 +28,19 @@ class TestClient:
     """Calls commands as a client does, in JSON, through all that a request goes through except for the transport:
     rules, functions around calls, parameters, time limits and the words of a dialect.
 
-    It calls as the program itself does (C{exec}), unless L{called_by} says who calls. As a context manager it cancels
+    It calls as the program itself (C{exec}), unless L{called_by} names another caller. As a context manager, it cancels
     at the end what is still in progress.
 
     @param commands: functions, modules and objects with commands, as for L{jsonrpcs_tx.makeService}.
-    @param service: a server whose commands are called, in place of one that is made here.
-    @param clock: tells the time to time limits; default: a C{Clock}, which only L{clock} lets go on.
+    @param service: a server whose commands are called, instead of one that is made here.
+    @param clock: tells the time for time limits; default: a C{Clock}, which only L{clock} advances.
     @param transports: those of the program's own, see L{jsonrpcs_tx.makeService}.
     @param settings: of the server that is made, such as C{dialect="jsonrpc2"} and C{rule=["http user=ann allow *"]}.
     @ivar service: the server; it is not started.
     @ivar clock: tells the time; C{client.clock.advance(5)}.
     """
 
-    __test__ = False  # it is no test, whatever its name
+    __test__ = False  # it is not a test, whatever its name
 
     def __init__(
         self,
@@ -82,13 +82,13 @@ class TestClient:
         other = TestClient(service=self.service)
         other._peer = Peer(Caller(transport, **facts), port, pid, context=context)
         other._open = self._open
-        other._origin()  # raises what is wrong with it now
+        other._origin()  # so that errors are raised now
         return other
 
     def call(self, method: str, /, *params: object, **named: object) -> Any:
         """Call a command that answers at once.
 
-        @param params: its parameters by place, as JSON can express them.
+        @param params: its parameters by position, as JSON can express them.
         @param named: its parameters by name, in place of C{params}.
         @return: the result, as it comes out of JSON.
         @raise Fault: the command was answered with a fault.
@@ -100,12 +100,12 @@ class TestClient:
     def start(self, method: str, /, *params: object, **named: object) -> Deferred[Any]:
         """Call a command that may answer later; see L{call}.
 
-        @return: fires with the result, or fails with a L{Fault}. Cancelling it is the client that leaves.
+        @return: fires with the result, or fails with a L{Fault}. Cancelling it has the effect of a client that leaves.
         """
         return self._dispatch(_document(method, params, named)).addCallback(lambda reply: _outcome(reply.body))
 
     def raw(self, document: bytes | str) -> bytes:
-        """Send a document as it is: a batch, a notification, or what is none.
+        """Send a document as it is: a batch, a notification, or anything invalid.
 
         @return: the reply; empty where there is none.
         @raise RuntimeError: it has not been answered, and has been cancelled.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from time import perf_counter_ns
 from typing import Any, Final
 
 import msgspec
@@ -14,6 +15,9 @@ FAULT: Final = "fault"
 REFUSED: Final = "refused"
 CANCELLED: Final = "cancelled"
 TIMED_OUT: Final = "timed out"
+BEGUN: Final = "begun"
+NOT_SENT: Final = "not sent"
+NO_ANSWER: Final = "no answer"
 
 MODULE: Final = "jsonrpcs_tx.access.auditlog"
 """The field that all entries in the journal have in common: C{journalctl JSONRPCS_MODULE=...}."""
@@ -22,6 +26,7 @@ _FIELDS: Final = {"address": "peer", "tls_names": "tls"}
 """Facts that have another name in the log, and so in the journal."""
 
 _SHOWN: Final = ("uid", "gid", "pid", "user", "claimed_user")
+_GOOD: Final = (RESULT, BEGUN)
 _NOTHING: Final = (None, UNSET, "", ())
 _NOTICE, _WARNING = "5", "4"
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -29,11 +34,11 @@ _encode, _encode_lines = _encoder.encode, _encoder.encode_lines
 
 
 class Entry(msgspec.Struct, omit_defaults=True, gc=False):
-    """A call that has ended, or was refused. Unknown facts are left out.
+    """A call that has ended, was refused, or (L{BEGUN}) is about to be run. Unknown facts are left out.
 
     @ivar time: when it ended, in UTC: C{2026-02-03T04:05:06.789Z}.
-    @ivar outcome: L{RESULT}, L{FAULT}, L{REFUSED}, L{CANCELLED} or L{TIMED_OUT}.
-    @ivar code: 200, or that of the fault.
+    @ivar outcome: L{RESULT}, L{FAULT}, L{REFUSED}, L{CANCELLED}, L{TIMED_OUT} or L{BEGUN}.
+    @ivar code: 200, or that of the fault; 0 with L{BEGUN}.
     @ivar transport: the transport of the call; this and the following are as in L{jsonrpcs_tx.rpc.call.Call}.
     @ivar claimed_user: the name that was given with a wrong password.
     @ivar method: None for a client that was refused before its request was read.
@@ -42,6 +47,9 @@ class Entry(msgspec.Struct, omit_defaults=True, gc=False):
     @ivar ms: milliseconds that it took.
     @ivar held_back: refused documents before it that have no line, because there were too many.
     @ivar store_path: the file to which the client asks the reply to be written, if C{store_path} is set.
+    @ivar node: the name of the node that the call was for; None: this server itself.
+    @ivar node_outcome: what became of the call there: L{RESULT}, L{FAULT}, L{NOT_SENT} (the node has not run it), or
+        L{NO_ANSWER} (it may have).
     """
 
     time: str
@@ -63,6 +71,8 @@ class Entry(msgspec.Struct, omit_defaults=True, gc=False):
     ms: float | UnsetType = UNSET
     held_back: int | UnsetType = UNSET
     store_path: str | None = None
+    node: str | None = None
+    node_outcome: str | None = None
 
 
 class Note(msgspec.Struct, omit_defaults=True):
@@ -83,15 +93,24 @@ class _Clock:
     """Formats the current time, once for each millisecond."""
 
     def __init__(self) -> None:
-        self._milliseconds, self._text = 0, ""
+        self._from = self._until = 0
+        self._text = ""
 
     def __call__(self) -> str:
         """The time in UTC, as entries have it."""
-        milliseconds = int(time.time() * 1000)
-        if milliseconds != self._milliseconds:
-            seconds, rest = divmod(milliseconds, 1000)
-            self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{rest:03d}Z", time.gmtime(seconds))
-            self._milliseconds = milliseconds
+        return self.at(perf_counter_ns())
+
+    def at(self, moment: int) -> str:
+        """The time in UTC of a moment.
+
+        @param moment: now, or a little ago, by C{perf_counter_ns}.
+        """
+        if not self._from <= moment < self._until:
+            milliseconds, rest = divmod(time.time_ns() - (perf_counter_ns() - moment), 1_000_000)
+            seconds, thousandths = divmod(milliseconds, 1000)
+            self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{thousandths:03d}Z", time.gmtime(seconds))
+            self._from = moment - rest
+            self._until = self._from + 1_000_000
         return self._text
 
 
@@ -109,7 +128,7 @@ def as_lines(entries: Sequence[Entry | Note]) -> bytes:
 
 def fields(entry: Entry | Note) -> dict[str, str | bytes]:
     """Fields for the journal: C{MESSAGE} for people, and C{JSONRPCS_...} for each fact, as the log has them too."""
-    good = isinstance(entry, Entry) and entry.outcome == RESULT
+    good = isinstance(entry, Entry) and entry.outcome in _GOOD
     return {
         "MESSAGE": _message(entry) if isinstance(entry, Entry) else entry.note,
         "PRIORITY": _NOTICE if good else _WARNING,
@@ -122,8 +141,9 @@ def fields(entry: Entry | Note) -> dict[str, str | bytes]:
 def _message(entry: Entry) -> str:
     who = [entry.transport, *([] if entry.address is None else [entry.address])]
     who += [f"{name}={value}" for name in _SHOWN if (value := getattr(entry, name)) is not None]
-    how = entry.outcome if entry.outcome == RESULT else f"{entry.outcome} {entry.code} {entry.text}"
-    return printable(f"{' '.join(who)}: {entry.method or 'no request'}: {how}")
+    how = entry.outcome if entry.outcome in _GOOD else f"{entry.outcome} {entry.code} {entry.text}"
+    where = "" if entry.node is None else f" on {entry.node}"
+    return printable(f"{' '.join(who)}: {entry.method or 'no request'}{where}: {how}")
 
 
 def _escaped(character: str) -> str:

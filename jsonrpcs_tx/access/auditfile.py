@@ -1,5 +1,5 @@
 """The file of an audit log. A line is in it before its call is answered, or where many come at once, by the end of the
-same turn of the reactor. A slow disk is left to a thread.
+same turn of the reactor; those of datagrams always before. A slow disk is left to a thread.
 """
 
 import threading
@@ -44,6 +44,7 @@ class AuditFile:
         self._failed = failed
         self._behind: _Behind | None = None
         self._waiting: list[Entry | Note] = []
+        self._held = False
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -51,13 +52,35 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        if self._waiting:
+        if self._waiting or self._held:
             self._waiting.append(entry)
         elif monotonic() < self._free:
             self._waiting.append(entry)
             self._reactor.callLater(0, self.flush)
         else:
             self._append([entry])
+
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        """Append an entry at once, after those that wait.
+
+        @param surely: it must be in the file when this returns.
+        @raise OSError: it is lost; or, with C{surely}, a thread writes at the moment, and nobody knows yet whether it
+            can be written.
+        """
+        self.flush()
+        if surely and self._behind is not None and not self._behind.keeps_up:
+            raise OSError("the disk is too slow")
+        self._append([entry])
+
+    def hold(self) -> None:
+        """Keep the lines that follow, to append them together at the next L{release}."""
+        self._held = True
+
+    def release(self) -> None:
+        """Append the lines that wait, and the ones that follow when they come."""
+        self._held = False
+        if self._waiting:
+            self.flush()
 
     def flush(self) -> None:
         """Append the lines that wait."""
@@ -150,6 +173,12 @@ class _Behind:
                 self._thread = threading.Thread(target=self._write, name="audit", daemon=True)
                 self._thread.start()
             return True
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the disk keeps up again, and nothing waits."""
+        with self._lock:
+            return self._thread is None and not self._is_slow
 
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.

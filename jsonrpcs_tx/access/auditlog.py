@@ -38,6 +38,22 @@ class _Sink(Protocol):
     def write(self, entry: Entry | Note) -> None:
         """@raise OSError: the entry is lost."""
 
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        """Write an entry at once.
+
+        @param surely: it must be written when this returns.
+        @raise OSError: the entry is lost, or not written.
+        """
+
+    def flush(self) -> None:
+        """Write the entries that wait; those that are lost are told of."""
+
+    def hold(self) -> None:
+        """See L{AuditLog.hold}."""
+
+    def release(self) -> None:
+        """See L{AuditLog.hold}."""
+
     def reopen(self) -> str:
         """@return: what came of it, for the log."""
 
@@ -51,12 +67,23 @@ class AuditLog(Service):
     @param target: the path of a file, or L{JOURNALD}.
     @param everything: enter calls that only read as well.
     @param journal: the path of the journal's socket.
+    @param required: calls that change something need an entry before they are run.
     @ivar everything: see above.
+    @ivar required: see above.
     @ivar problem: why lines are lost at the moment; None if they can be written, as far as that is known.
     """
 
-    def __init__(self, target: str, everything: bool, counters: Counters, reactor: Any, journal: str = SOCKET) -> None:
+    def __init__(
+        self,
+        target: str,
+        everything: bool,
+        counters: Counters,
+        reactor: Any,
+        journal: str = SOCKET,
+        required: bool = False,
+    ) -> None:
         self.everything = everything
+        self.required = required
         self._target = target
         self._reactor = reactor
         self._journal = journal
@@ -110,6 +137,18 @@ class AuditLog(Service):
             self._held_back = 0
         return held_back
 
+    def hold(self) -> None:
+        """Let entries wait for L{release}, to be written together, since the calls are answered together. Who calls
+        this sees to it that L{release} is called before the replies go out.
+        """
+        if self._sink is not None and not self._untold:  # else it has to show first that it can be written again
+            self._sink.hold()
+
+    def release(self) -> None:
+        """Write the entries that wait, if any; see L{hold}."""
+        if self._sink is not None:
+            self._sink.release()
+
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
         if self._sink is None:
@@ -124,6 +163,24 @@ class AuditLog(Service):
             self._failed(1, error)
         else:
             self._lines.value += 1
+
+    def write_now(self, entry: Entry) -> None:
+        """Write an entry without which the call must not be run.
+
+        @raise OSError: it is not written. No line is lost thereby, since the call is refused.
+        """
+        if self._sink is None:
+            raise OSError("the audit log is not open")
+        self._sink.flush()
+        if self._untold and not self._tell():
+            raise OSError(self.problem)
+        try:
+            self._sink.append(entry, surely=True)
+        except OSError as error:
+            self._failed(0, error)
+            raise
+        self._lines.value += 1
+        self._recovered()
 
     def _keep(self, entry: Entry | Note) -> None:
         if len(self._early) < MAX_EARLY:
@@ -141,17 +198,22 @@ class AuditLog(Service):
         assert self._sink is not None
         if not (self._untold or held_back):
             return True
+        self._sink.flush()
         note = Note(now(), "lines are missing here", self._untold or UNSET, held_back or UNSET)
         try:
-            self._sink.write(note)
+            self._sink.append(note)
         except OSError as error:
             self._failed(0, error)
             return False
+        self._recovered()
+        return True
+
+    def _recovered(self) -> None:
+        """Note that lines can be written, and that the log says how many are missing."""
         if self.problem is not None:
             self.problem, lost = None, self._untold
             _log.warn("audit: {target} is written again; {lost:,} lines are lost", target=self._target, lost=lost)
         self._untold = 0
-        return True
 
     def _failed(self, lines: int, error: OSError | None) -> None:
         """Note that lines are lost; the problem is logged once, when it begins."""
@@ -210,6 +272,17 @@ class _JournalSink:
 
     def write(self, entry: Entry | Note) -> None:
         self._journal.send(fields(entry))
+
+    def append(self, entry: Entry | Note, surely: bool = False) -> None:
+        self.write(entry)
+
+    def flush(self) -> None:
+        """Do nothing: no entry waits."""
+
+    def hold(self) -> None:
+        """Do nothing: each entry is sent by itself."""
+
+    release = hold
 
     def reopen(self) -> str:
         return "the journal needs no reopening"

@@ -7,11 +7,19 @@ A rule is one line: whom it is for, then what they are allowed, what they are de
     http https user=ann allow stats.* deny *.reset*
     unix gid=adm allow core.*
     any deny core.kill
+    https user=shop allow htable.sets ban_table *
+    https tls=noc.example.com node=edge role read
 
 Whom it is for: names of transports, or C{any}; addresses and networks; C{user=}, C{tls=}, C{uid=} and C{gid=}; in any
 order. A rule fits a caller if, of each kind of condition that it has, one fits. C{any}, or no transport, means every
-transport that can know what the rule asks for, those of the program's own included. In methods, users and TLS names
-C{*} stands for any number of characters. Case matters, except for ASCII letters in TLS names.
+transport that can know what the rule asks for, those of the program's own included. In methods, users, TLS names and
+nodes C{*} stands for any number of characters. Case matters, except for ASCII letters in TLS names.
+
+What it allows or denies: methods, with values for their parameters where they matter (L{jsonrpcs_tx.access.calls});
+C{role} allows what the methods of a role do (L{jsonrpcs_tx.access.roles}).
+
+C{node=} names nodes of a gateway, or groups of them. With it, a rule is for calls to these nodes only. Without it, what
+a rule allows are this server's own commands, and what it denies is denied on all nodes as well.
 
 The rules decide together; their order does not matter:
 
@@ -34,13 +42,21 @@ import attrs
 
 from jsonrpcs_tx import owners
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.calls import CallPattern, Parameters, read_calls, split
 from jsonrpcs_tx.access.patterns import matches
+from jsonrpcs_tx.access.roles import ROLES
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.protocols import FACTS, PROTOCOLS, Protocol, knowing
 
-FORM: Final = "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) allow METHOD... deny METHOD..."
+FORM: Final = (
+    "TRANSPORT NETWORK user=NAME tls=NAME uid=USER gid=GROUP (one at least) node=NAME "
+    f"role {'|'.join(ROLES)} allow METHOD... deny METHOD..."
+)
 """What a rule looks like, in words."""
+
+_KEYWORDS: Final = ("allow", "deny", "role")
+_FIRST_KEYWORD: Final = re.compile(rf"(?<!\S)(?:{'|'.join(_KEYWORDS)})(?!\S)")
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Lower case for TLS names. Unicode's rules would make different letters equal, such as K and the Kelvin sign."""
@@ -56,8 +72,12 @@ class Rule:
     @ivar tls_names: patterns of names in the client's certificate, in lower case.
     @ivar uids: users at the other end of a Unix socket.
     @ivar gids: their groups.
-    @ivar allow: patterns of methods.
+    @ivar nodes: patterns of names of nodes and their groups; empty: see the documentation of this module.
+    @ivar allow: patterns of methods that may be called with any parameters.
     @ivar deny: the same, for what is denied.
+    @ivar allow_calls: methods that may be called with some parameters.
+    @ivar deny_calls: the same, for what is denied.
+    @ivar roles: names of roles.
     @ivar text: the rule as it was written.
     @ivar file: the file that it comes from; empty: it comes from a setting.
     @ivar line: the number of its line in the file.
@@ -71,6 +91,10 @@ class Rule:
     gids: frozenset[int] = frozenset()
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    allow_calls: tuple[CallPattern, ...] = ()
+    deny_calls: tuple[CallPattern, ...] = ()
+    roles: frozenset[str] = frozenset()
     text: str = attrs.field(default="", eq=False)
     file: str = attrs.field(default="", eq=False)
     line: int = attrs.field(default=0, eq=False)
@@ -99,10 +123,24 @@ class Rule:
         """Whether it is for some callers over a transport."""
         return transport in self.transports
 
+    def is_about(self, nodes: frozenset[str], denies: bool) -> bool:
+        """Whether what it allows, or denies, is so on a node.
+
+        @param nodes: the names of the node and its groups; empty: this server itself.
+        """
+        if not self.nodes:
+            return denies or not nodes
+        return any(matches(self.nodes, name) for name in nodes)
+
+    @property
+    def allows_some(self) -> bool:
+        """Whether it allows anything."""
+        return bool(self.allow or self.allow_calls or self.roles)
+
     def opens(self, transport: str) -> bool:
         """Whether it allows some caller that is not on this machine anything over a transport."""
         only_local = self.networks and all(network.is_loopback for network in self.networks)
-        return bool(self.allow) and self.is_for(transport) and not (only_local or self.uids or self.gids)
+        return self.allows_some and self.is_for(transport) and not (only_local or self.uids or self.gids)
 
 
 def read_rule(text: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Rule:
@@ -114,8 +152,8 @@ def read_rule(text: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Rule:
         could fit no caller, since a transport does not know what it asks for.
     """
     try:
-        whom, methods = _split(text.split(), known)
-        return attrs.evolve(_build(_read_conditions(whom, known), methods, known), text=text)
+        whom, rights = _split(text)
+        return attrs.evolve(_build(_read_conditions(whom, known), rights, known), text=text)
     except ValueError as error:
         raise SettingError("rule", text, str(error)) from None
 
@@ -126,62 +164,93 @@ class _Conditions:
 
     @ivar transports: names of transports, and C{any}.
     @ivar facts: what follows the equals sign, by C{user}, C{tls}, C{uid} and C{gid}.
+    @ivar nodes: what follows C{node=}.
     """
 
     transports: set[str]
     networks: list[Network]
     facts: dict[str, list[str]]
+    nodes: list[str]
 
 
-def _split(words: Iterable[str], known: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Split the words of a rule into whom it is for, and the patterns after C{allow} and C{deny}.
+def _split(text: str) -> tuple[list[str], dict[str, list[str]]]:
+    """Split a rule into whom it is for, and the words after each of its keywords.
 
-    @raise ValueError: something is missing, or a pattern is not allowed; the message says
-        what is allowed. This is also true of the functions below.
+    @raise ValueError: something is missing, or not allowed; the message says what is allowed. This is also true of the
+        functions below.
     """
-    whom: list[str] = []
-    methods: dict[str, list[str]] = {}
-    part = whom
-    for word in words:
-        if word in ("allow", "deny"):
-            part = methods.setdefault(word, [])
+    keyword = _FIRST_KEYWORD.search(text)
+    start = len(text) if keyword is None else keyword.start()
+    whom = text[:start].split()
+    rights: dict[str, list[str]] = {}
+    part: list[str] = []
+    for word in split(text[start:]):
+        if word in _KEYWORDS:
+            part = rights.setdefault(word, [])
+            part.append(word)  # what comes after it is apart from what came before
         else:
             part.append(word)
-    if not whom or not methods:
+    if not whom or not rights:
         raise ValueError(FORM)
-    for keyword, patterns in methods.items():
-        if not patterns:
-            raise ValueError(f"methods after {keyword}, such as core.* or *")
-        for pattern in patterns:
-            _check_method(pattern, known)
-    return whom, methods
+    return whom, rights
 
 
-def _check_method(pattern: str, known: Iterable[str]) -> None:
-    if _is_condition(pattern, known):
-        raise ValueError(f"{pattern} before allow and deny: {FORM}")
-    if not re.fullmatch(r"[!-~]+", pattern) or re.search(r"[][?]", pattern):
-        raise ValueError(f"methods in printable ASCII, * for any characters, without '?', '[', ']'; not {pattern!r}")
+def _calls(keyword: str, words: Sequence[str], known: Iterable[str]) -> list[CallPattern]:
+    """What is allowed or denied, or what both would be without the keyword.
+
+    @param words: those after the keyword, and the keyword itself before each of its lists of them.
+    """
+    if words[-1] == keyword:
+        raise ValueError(f"methods after {keyword}, such as core.* or *")
+    for word in words:
+        if "(" not in word and _is_condition(word, known):
+            raise ValueError(f"{word} before allow and deny, or a value in parentheses: {FORM}")
+    calls: list[CallPattern] = []
+    start = 1
+    for place in (*(place for place, word in enumerate(words) if place and word == keyword), len(words)):
+        calls += read_calls(words[start:place])
+        start = place + 1
+    for call in calls:
+        if not re.fullmatch(r"[!-~]+", call.method) or re.search(r"[][?()]", call.method):
+            allowed = "methods in printable ASCII, * for any characters, without '?', '[', ']'"
+            raise ValueError(f"{allowed}; parameters in parentheses, as in m(a, *); not {call.method!r}")
+        if keyword == "deny" and call.parameters == Parameters(()):
+            raise ValueError(
+                f"deny {call.method}, which denies it with any parameters and without; not {call.method}()"
+            )
+    return calls
+
+
+def _roles(words: Sequence[str]) -> frozenset[str]:
+    names, keywords = words[1::2], words[::2]
+    if len(names) != len(keywords) or not ROLES.keys() >= {*names} or {*keywords} != {"role"}:
+        raise ValueError(f"role {' or role '.join(ROLES)}, one name after each; not {' '.join(words)!r:.100}")
+    return frozenset(names)
 
 
 def _read_conditions(words: Iterable[str], known: Iterable[str]) -> _Conditions:
-    conditions = _Conditions(set(), [], {"user": [], "tls": [], "uid": [], "gid": []})
+    conditions = _Conditions(set(), [], {"user": [], "tls": [], "uid": [], "gid": []}, [])
     for word in words:
         fact, _, value = word.partition("=")
         if word == "any" or word in known:
             conditions.transports.add(word)
         elif fact in conditions.facts and value:
             conditions.facts[fact].append(value)
+        elif fact == "node" and value:
+            conditions.nodes.append(value)
         else:
             try:
                 conditions.networks.append(_network(word))
             except ValueError as error:
-                allowed = f"any, {', '.join(sorted(known))}, user=, tls=, uid=, gid= or a network"
+                allowed = f"any, {', '.join(sorted(known))}, user=, tls=, uid=, gid=, node= or a network"
                 raise ValueError(f"{allowed}; {error}") from None
+    if not (conditions.transports or conditions.networks or any(conditions.facts.values())):
+        raise ValueError(f"whom it is for beside node=, such as any: {FORM}")
     return conditions
 
 
-def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]], known: Mapping[str, Protocol]) -> Rule:
+def _build(conditions: _Conditions, rights: Mapping[str, Sequence[str]], known: Mapping[str, Protocol]) -> Rule:
+    allow, deny = (_calls(word, rights[word], known) if word in rights else [] for word in ("allow", "deny"))
     named, networks, facts = conditions.transports, conditions.networks, conditions.facts
     possible = _possible_transports(conditions, known)
     return Rule(
@@ -191,8 +260,12 @@ def _build(conditions: _Conditions, methods: Mapping[str, Sequence[str]], known:
         tls_names=tuple(map(_lower, facts["tls"])),
         uids=_numbers(owners.uid_of, facts["uid"]),
         gids=_numbers(owners.gid_of, facts["gid"]),
-        allow=tuple(methods.get("allow", ())),
-        deny=tuple(methods.get("deny", ())),
+        nodes=tuple(conditions.nodes),
+        allow=tuple(call.method for call in allow if call.parameters is None),
+        deny=tuple(call.method for call in deny if call.parameters is None),
+        allow_calls=tuple(call for call in allow if call.parameters is not None),
+        deny_calls=tuple(call for call in deny if call.parameters is not None),
+        roles=_roles(rights["role"]) if "role" in rights else frozenset(),
     )
 
 

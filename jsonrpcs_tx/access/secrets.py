@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from jsonrpcs_tx.catalogue import find
+
 HIDDEN: Final = "(hidden)"
 """Stands for a secret."""
 
@@ -33,6 +35,9 @@ _WORDS: Final = frozenset(("auth", "authorization", "cookie", "key", "keys", "ot
 """Further words that make the name of a parameter that of a secret."""
 
 _WORD: Final = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+
+_LOOKED_UP: Final = frozenset(("dlg", "dlgs", "htable"))
+"""Families in which a key is what something is looked up by."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -81,13 +86,11 @@ class Concealment:
                 small = written.decode().lower()  # searching bytes is far slower
                 if len(written) <= MAX_PARAMS and not (
                     "{" in small
-                    or "passw" in small
-                    or "phrase" in small
+                    or "pass" in small
+                    or "key" in small
                     or "secret" in small
                     or "token" in small
                     or "credential" in small
-                    or "api" in small
-                    or "private" in small
                 ):
                     return written  # it has no object in it, and nothing that _SURE finds
             return self._shown(params)
@@ -126,6 +129,21 @@ class Concealment:
             else:
                 shown.append(HIDDEN if hidden else value if type(value) in _PLAIN else _without_secrets(value, 1))
         return shown
+
+
+@lru_cache(1024)
+def catalogued(method: str) -> Concealment:
+    """Which parameters of a command of Kamailio's are secret, by their names in the catalogue. Of a command
+    that it does not have, no names are known.
+    """
+    entry = find(method)
+    if entry is None:
+        return Concealment((), None, None)
+    names = [parameter.name for parameter in entry.parameters]
+    rest = names[-1] if entry.parameters and entry.parameters[-1].repeated else None
+    plain = {"key"} if entry.method.partition(".")[0] in _LOOKED_UP else set()
+    secret = [name for name in names if is_secret(name) and name not in plain]
+    return Concealment(names, rest, secret)
 
 
 def _without_secrets(value: Any, depth: int) -> Any:

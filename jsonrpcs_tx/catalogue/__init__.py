@@ -7,9 +7,22 @@ and only the lines that are asked for are taken apart.
 from functools import cache, lru_cache
 from os.path import dirname, join
 
-from jsonrpcs_tx.catalogue.entries import CHANGE, DANGER, EFFECTS, READ, Entry, Parameter
+from jsonrpcs_tx.catalogue.entries import CHANGE, DANGER, EACH, EFFECTS, READ, RUNS, SHARED, Entry, Parameter
 
-__all__ = ["CHANGE", "DANGER", "EFFECTS", "READ", "Entry", "Parameter", "find", "methods", "nearest"]
+__all__ = [
+    "CHANGE",
+    "DANGER",
+    "EACH",
+    "EFFECTS",
+    "READ",
+    "RUNS",
+    "SHARED",
+    "Entry",
+    "Parameter",
+    "find",
+    "methods",
+    "nearest",
+]
 
 
 @cache

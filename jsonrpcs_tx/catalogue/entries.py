@@ -8,6 +8,14 @@ DANGER = "danger"
 """The effect of a command that can end calls, connections or processes, or overwrite a file that the caller names."""
 EFFECTS = (READ, CHANGE, DANGER)
 """What a command can do, the least harm first."""
+EACH = "each"
+"""Of a command that changes something: every call of it is run."""
+SHARED = "shared"
+"""Of a command that loads again what stands elsewhere, and so may be run once for all who ask for it together: one run
+does what many would, and it does not matter in which order such commands are run.
+"""
+RUNS = (EACH, SHARED)
+"""How often a command that changes something is run. (One that reads may be run once for all, or again.)"""
 
 
 class Parameter:
@@ -55,23 +63,29 @@ class Entry:
     @ivar modules: The modules that have a command of this name; often one, C{core} for the core.
     @ivar array: Whether the result is an array, whatever the number of its values.
     @ivar delta: Whether Kamailio can hold it to a least interval between two runs (C{rpc_exec_delta}).
+    @ivar interval: Whether its module refuses it, before it does anything, for some seconds after the last run of one
+        of its commands with this mark: C{reload_delta} of dispatcher, permissions, dialplan and secfilter, the delay of
+        rtpengine.
     @ivar effect: C{READ}, C{CHANGE} or C{DANGER}; the gravest of what it can do with any parameters.
+    @ivar runs: C{EACH} or C{SHARED}; empty for one that reads.
     @ivar parameters: The parameters in their order.
     @ivar help: What it does, a sentence.
     """
 
-    __slots__ = ("array", "delta", "effect", "help", "method", "modules", "parameters")
+    __slots__ = ("array", "delta", "effect", "help", "interval", "method", "modules", "parameters", "runs")
 
     method: str
     effect: str
+    runs: str
     help: str
 
     def __init__(self, line: str) -> None:
         """@param line: A line of the catalogue, without its end."""
-        self.method, modules, flags, self.effect, parameters, self.help = line.split("\t")
+        self.method, modules, flags, self.effect, self.runs, parameters, self.help = line.split("\t")
         self.modules: tuple[str, ...] = tuple(modules.split(","))
         self.array: bool = "array" in flags
         self.delta: bool = "delta" in flags
+        self.interval: bool = "interval" in flags
         self.parameters: tuple[Parameter, ...] = tuple(Parameter(notation) for notation in parameters.split())
 
     def parameter(self, position: int) -> Parameter | None:

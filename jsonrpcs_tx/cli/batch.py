@@ -78,7 +78,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def calls(lines: "Iterable[str]") -> "Iterator[Call]":
-    """The calls that lines ask for; of a line that is none, one that says what is wrong."""
+    """The calls that lines ask for; for an invalid line, one that says what is wrong."""
     for number, line in enumerate(lines, 1):
         line = line.strip()
         try:

@@ -73,7 +73,7 @@ class Option:
 
 
 class Argument:
-    """A word that is no option.
+    """A word that is not an option.
 
     @ivar name: what the help calls it.
     @ivar help: what it is: one sentence.

@@ -22,7 +22,7 @@ _OF_ANY_SERVER = ("targets", "to")
 """Sub-commands that are not about the server that is called."""
 
 _OF_CALLS = ("call", "batch", "check")
-"""Sub-commands after whose end a server may still be at work."""
+"""Sub-commands after which a server may still have work in progress."""
 
 
 def run(arguments: Arguments) -> int:

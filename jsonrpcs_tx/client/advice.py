@@ -61,7 +61,7 @@ def too_large_reply(target: Target, method: str, limit: int) -> BadReply:
 
 def too_large_request(target: Target, method: str, size: int) -> BadRequest:
     """The target cannot carry so large a request."""
-    reason = f"a request of {size} bytes is too large for a datagram"
+    reason = f"a request of {size} bytes is too large for a {'FIFO' if target.scheme == 'fifo' else 'datagram'}"
     return BadRequest(target.url, method, reason, "try fifo: or http:")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from jsonrpcs_tx.client.documents import NotJson, decode, encode
+from jsonrpcs_tx.client.documents import NotJson, decode, encode, write
 from jsonrpcs_tx.rpc.faults import Fault
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
@@ -44,7 +44,7 @@ class Reply:
         own = self.id
         if own == id:
             return own is not True  # which is 1
-        return own is None and isinstance(self.outcome, Fault) and self.outcome.code in ENVELOPE_ERRORS
+        return own is None and self.fault is not None and self.fault.code in ENVELOPE_ERRORS
 
 
 def request(method: str, params: "Params", id: int) -> bytes:
@@ -53,12 +53,21 @@ def request(method: str, params: "Params", id: int) -> bytes:
     @raise ValueError: JSON cannot express the method or a parameter.
     @raise TypeError: the same.
     """
-    if isinstance(params, str | bytes):
-        raise TypeError("parameters are a list or a dictionary, not text")
+    kind = type(params)
+    if kind is not tuple and kind is not list:
+        params = _plain(params)
     if not params:
         return f'{_head(method)},"id":{id}}}'.encode()
-    whole = encode(dict(params) if isinstance(params, Mapping) else list(params))
-    return f'{_head(method)},"params":{whole},"id":{id}}}'.encode()
+    return f'{_head(method)},"params":{write(params)},"id":{id}}}'.encode()  # raises for a lone surrogate
+
+
+def request_of(method: str, params: bytes, id: int) -> bytes:
+    """A request as it is sent, of parameters that are JSON.
+
+    @param params: an array or an object; empty: there are none.
+    """
+    head = _head(method).encode()
+    return b'%b,"params":%b,"id":%d}' % (head, params, id) if params else b'%b,"id":%d}' % (head, id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:
@@ -69,7 +78,14 @@ def over_fifo(document: bytes, reply_name: str) -> bytes:
     @param document: with an object in it.
     """
     named = document.replace(b"{", b'{"reply_name":"%b",' % reply_name.encode(), 1)
-    return named.replace(b"\\\\", b"\\u005c")
+    return named.replace(b"\\\\", b"\\u005c") if b"\\" in named else named
+
+
+def _plain(params: "Params") -> "Params":
+    """Parameters as the encoder takes them."""
+    if isinstance(params, str | bytes):
+        raise TypeError("parameters are a list or a dictionary, not text")
+    return dict(params) if isinstance(params, Mapping) else list(params)
 
 
 @lru_cache(1024)

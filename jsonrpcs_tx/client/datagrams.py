@@ -42,13 +42,14 @@ class DatagramSocket:
     @param address: of C{udp:}.
     @param max_reply: bytes of the largest datagram that is taken; L{MAX_DATAGRAM} at most.
     @ivar max_reply: the same.
+    @ivar write: what sends, and raises the system's own errors; see L{refusal}.
     @raise OSError: it cannot be made, or there is no such server.
     """
 
     def __init__(self, target: Target, address: "Address | None", max_reply: int) -> None:
         self._target = target
         self.max_reply: int = min(max_reply, MAX_DATAGRAM)
-        self._buffer = memoryview(mmap.mmap(-1, self.max_reply))  # takes memory as far as it is used
+        self._buffer = mmap.mmap(-1, self.max_reply)  # takes memory as far as it is used
         self._reply_socket: ReplySocket | None = None
         if address is None:
             self._reply_socket = ReplySocket(target.path, target.reply_dir)
@@ -58,6 +59,7 @@ class DatagramSocket:
             self._socket.connect(address[1])
         self._socket.setblocking(False)  # noqa: FBT003 # Python's own way
         self.fileno: Callable[[], int] = self._socket.fileno
+        self.write: Callable[[bytes], int] = self._socket.send
 
     def close(self) -> None:
         """Close it, and remove what was made for it."""
@@ -79,15 +81,17 @@ class DatagramSocket:
             not have got there.
         """
         try:
-            self._socket.send(document)
+            self.write(document)
         except OSError as error:
-            if error.errno == errno.EMSGSIZE:
-                from jsonrpcs_tx.client.advice import too_large_request
+            raise self.refusal(method, document, error) from None
 
-                raise too_large_request(self._target, method, len(document)) from None
-            if error.errno == errno.ENOBUFS:
-                raise BlockingIOError from None
-            raise
+    def refusal(self, method: str, document: bytes, error: OSError) -> Exception:
+        """What L{send} raises where C{write} has raised an error."""
+        if error.errno == errno.EMSGSIZE:
+            from jsonrpcs_tx.client.advice import too_large_request
+
+            return too_large_request(self._target, method, len(document))
+        return BlockingIOError() if error.errno == errno.ENOBUFS else error
 
     def receive(self) -> bytes | None:
         """What has come; None: it is larger than it may be.
@@ -96,4 +100,4 @@ class DatagramSocket:
         @raise OSError: nobody is there.
         """
         size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
-        return bytes(self._buffer[:size]) if size <= self.max_reply else None
+        return self._buffer[:size] if size <= self.max_reply else None

@@ -9,12 +9,12 @@ from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
 from jsonrpcs_tx.client.batches import Array, batching
 from jsonrpcs_tx.client.blocking import MAX_REPLY, TIMEOUT
-from jsonrpcs_tx.client.core import request
+from jsonrpcs_tx.client.core import Reply, request, request_of
 from jsonrpcs_tx.client.deferreddatagrams import DatagramLink
 from jsonrpcs_tx.client.deferredfifo import FifoLink
 from jsonrpcs_tx.client.deferredstreams import HttpLink, TcpLink
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
-from jsonrpcs_tx.client.routes import asking, only_reads
+from jsonrpcs_tx.client.routes import asking, carried, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.client.underway import Call, Link
 from jsonrpcs_tx.interfaces import Reactor
@@ -40,6 +40,7 @@ class Client:
         under_way: int,
         reads: Callable[[str], bool],
         reactor: Any,
+        read: Callable[[bytes], Reply] | None = None,
     ) -> None:
         self.target = target
         self.timeout = timeout
@@ -47,7 +48,11 @@ class Client:
         self._seconds = reactor.seconds
         self._id = 0
         self._links = [_link(one, reactor, max_reply, under_way) for one in target.each]
+        if read is not None:
+            for link in self._links:
+                link.read = read
         self._first = self._links[0]
+        self._only = self._first if len(self._links) == 1 else None
         self._takes_arrays: bool | None = None if target.scheme in ARRAY_SCHEMES else False
 
     def call(self, method: str, *params: object, timeout: float | None = None, **named: object) -> Deferred[Any]:
@@ -64,8 +69,14 @@ class Client:
         if params and named:
             reason = "parameters are given by place and by name"
             raise BadRequest(self.target, method, reason, "use one of them")
-        asked = self._call(method, named or params, self.timeout if timeout is None else timeout, raises=True)
-        return asked if len(self._links) == 1 else asked.addCallback(_raised)
+        limit = self.timeout if timeout is None else timeout
+        if self._only is None:
+            return self._call(method, named or params, limit).addCallback(_raised)
+        try:
+            id, document = self._request(method, named or params)
+        except ClientError as error:
+            return fail(error)
+        return self._only.send(Call(id, method, document, limit, raises=True))
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> Deferred[list[Any]]:
         """Make many calls: all at once, as far as the client lets them, and over TCP and HTTP many with one document if
@@ -88,6 +99,23 @@ class Client:
             return do(every)
         return _run(batching(every, self._request, self._takes_arrays), do)
 
+    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Any]:
+        """Call a command with parameters that are JSON already; of its reply a reader makes what it likes.
+
+        @param params: an array or an object; empty: there are none.
+        @param timeout: seconds that the call may take.
+        @return: fires with the C{outcome} that the reader of L{connect} has found. Fails with L{ClientError} if there
+            is no reply. Cancelling it is as for L{call}.
+        """
+        self._id = id = self._id + 1
+        document = request_of(method, params, id)
+        size = carried(self.target.each, document)
+        if size is None:
+            return fail(advice.too_large_request(self.target, method, len(document)))
+        if len(self._links) == 1:
+            return self._first.send(Call(id, method, document, timeout, raises=True))
+        return self._ask(id, method, document, size, timeout).addCallback(_raised)
+
     def close(self) -> Deferred[None]:
         """Close what is open, and remove what was made. Calls that are under way fail; a later call opens it again.
 
@@ -103,17 +131,23 @@ class Client:
         except (ValueError, TypeError) as error:
             raise advice.not_json(self.target, method, error) from None
 
-    def _call(self, method: str, params: "Params", timeout: float, raises: bool = False) -> Deferred[Any]:
-        """@param raises: if there is one target only, a fault or error fails the Deferred.
-        @return: fires with the result, the fault, or the L{ClientError}.
-        """
+    def _call(self, method: str, params: "Params", timeout: float) -> Deferred[Any]:
+        """@return: fires with the result, the fault, or the L{ClientError}."""
         try:
             id, document = self._request(method, params)
         except ClientError as error:
-            return fail(error) if raises else succeed(error)
-        if len(self._links) == 1:
-            return self._first.send(Call(id, method, document, timeout, raises))
-        steps = asking(self.target.each, len(document), timeout, self._reads(method), self._seconds)
+            return succeed(error)
+        if self._only is not None:
+            return self._only.send(Call(id, method, document, timeout))
+        return self._ask(id, method, document, len(document), timeout)
+
+    def _ask(self, id: int, method: str, document: bytes, size: int, timeout: float) -> Deferred[Any]:
+        """Ask one target after the other.
+
+        @param size: by which these are chosen.
+        @return: fires with the outcome, or the L{ClientError}.
+        """
+        steps = asking(self.target.each, size, timeout, self._reads(method), self._seconds)
 
         def do(step: tuple[int, float]) -> Deferred[Any]:
             return self._links[step[0]].send(Call(id, method, document, step[1]))
@@ -175,6 +209,7 @@ def connect(
     under_way: int = UNDER_WAY,
     reads: Callable[[str], bool] = only_reads,
     reactor: Reactor | None = None,
+    read: Callable[[bytes], Reply] | None = None,
 ) -> Client:
     """A client. It opens what it needs with the first call.
 
@@ -188,9 +223,10 @@ def connect(
         of connections. Others wait for their turn.
     @param reads: says of a method whether it changes nothing, so that it may be run twice.
     @param reactor: default: Twisted's.
+    @param read: reads the replies to what is forwarded, in place of L{jsonrpcs_tx.client.core.read_reply}.
     @raise TargetError: the text is no target.
     """
     if reactor is None:
         from twisted.internet import reactor
     where = parse_target(target) if isinstance(target, str) else target
-    return Client(where, timeout, max_reply, under_way, reads, reactor)
+    return Client(where, timeout, max_reply, under_way, reads, reactor, read)

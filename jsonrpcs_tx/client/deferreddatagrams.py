@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jsonrpcs_tx.client import advice
-from jsonrpcs_tx.client.core import NotReply, read_reply
+from jsonrpcs_tx.client.core import NotReply, Reply
 from jsonrpcs_tx.client.datagrams import DatagramSocket, room
-from jsonrpcs_tx.client.errors import BadRequest
 from jsonrpcs_tx.client.names import look_up, numeric
+from jsonrpcs_tx.client.replies import Result
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.client.underway import Call, Link
 
@@ -27,7 +27,13 @@ AT_ONCE: Final = 64
 
 @implementer(IReadDescriptor, IWriteDescriptor)
 class DatagramLink(Link):
-    """Sends requests from one connected socket. What cannot be sent yet waits in order."""
+    """Sends requests from one connected socket. What cannot be sent yet waits in order.
+
+    Over UDP, so do calls that are made while replies are read: sent together they wake the server once, which costs as
+    much as the rest of a call. Over a Unix socket few are under way, and the server had better begin at once.
+    """
+
+    _held = False
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
         super().__init__(target, reactor, max_reply, room(target, limit))
@@ -42,10 +48,11 @@ class DatagramLink(Link):
         return "jsonrpcs client"
 
     def transmit(self, call: Call) -> None:
-        if self._socket is not None and not self._unsent and self._try(call):
-            return
-        self._unsent.append(call)
-        self._continue()
+        if self._held:
+            self._unsent.append(call)
+        elif self._unsent or not self._try(call):  # others wait before it
+            self._unsent.append(call)
+            self._continue()
 
     def forget(self, call: Call) -> None:
         if call in self._unsent:
@@ -58,7 +65,16 @@ class DatagramLink(Link):
             lookup.cancel()
 
     def doRead(self) -> None:
-        sock = self._socket
+        self._held = self.target.scheme == "udp"
+        try:
+            self._read()
+        finally:
+            self._held = False
+        if self._unsent:
+            self.doWrite()
+
+    def _read(self) -> None:
+        sock, calls = self._socket, self.calls
         for _ in range(AT_ONCE):
             if sock is None or sock is not self._socket:
                 return
@@ -72,8 +88,17 @@ class DatagramLink(Link):
                 return
             if data is None:
                 self._answer_only(advice.too_large_reply, sock.max_reply)
-            else:
-                self._received(data)
+                continue
+            try:
+                reply = self.read(data)
+            except NotReply as error:
+                self._answer_only(advice.wrong_reply, error)
+                continue
+            id = reply.id
+            if type(id) is not int:
+                self._nameless(reply)
+            elif id in calls:
+                self.finish(calls[id], reply.outcome)
 
     def doWrite(self) -> None:
         while self._unsent:
@@ -93,21 +118,12 @@ class DatagramLink(Link):
             self._lost(self._socket.error())
             self._continue()
 
-    def _received(self, data: bytes) -> None:
-        try:
-            reply = read_reply(data)
-        except NotReply as error:
-            self._answer_only(advice.wrong_reply, error)
-            return
-        id = reply.id
-        if type(id) is int:
-            call = self.calls.get(id)
-            if call is not None:
-                self.finish(call, reply)
-        elif len(self.calls) == 1:
+    def _nameless(self, reply: Reply | Result) -> None:
+        """A reply has come without the id of a request; it may be about the document as a whole."""
+        if len(self.calls) == 1:
             (call,) = self.calls.values()
             if reply.answers(call.id):
-                self.finish(call, reply)
+                self.finish(call, reply.outcome)
 
     def _answer_only(self, error: Any, reason: object) -> None:
         """What has come answers no call in particular: if one only is under way, it is for that, else it is dropped."""
@@ -124,17 +140,25 @@ class DatagramLink(Link):
         if sock is None:
             return False
         try:
-            sock.send(call.method, call.document)
-        except BlockingIOError:
+            sock.write(call.document)
+        except OSError as error:
+            return self._refused(call, sock.refusal(call.method, call.document, error))
+        return True
+
+    def _refused(self, call: Call, error: Exception) -> bool:
+        """Deal with what is raised for a call that has not been sent.
+
+        @return: as L{_try} does.
+        """
+        if isinstance(error, BlockingIOError):
             return False
-        except BadRequest as error:
-            self.give_up(call, error)
-        except ConnectionError as error:
-            self.doRead()  # what the server has said before; of a Unix socket the kernel has dropped it
+        if isinstance(error, ConnectionError):
+            self._read()  # what the server has said before; of a Unix socket the kernel has dropped it
             self._lost(error, call)
             return False
-        except OSError as error:
-            self.give_up(call, advice.not_reachable(self.target, call.method, error))
+        if isinstance(error, OSError):
+            error = advice.not_reachable(self.target, call.method, error)
+        self.give_up(call, error)
         return True
 
     def _lost(self, error: OSError, unsent: Call | None = None) -> None:

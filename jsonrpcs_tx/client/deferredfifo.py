@@ -1,9 +1,11 @@
 """The FIFO with many calls under way."""
 
 import os
+import select
+from collections import deque
 from typing import Any
 
-from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
+from twisted.internet.interfaces import IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -11,18 +13,23 @@ from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.core import over_fifo
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.client.fifos import READ_SIZE, ReplyFifo, ServerFifo
+from jsonrpcs_tx.client.readers import READ_CHANGES, Readers
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.client.underway import Call, Link
 
 
 class FifoLink(Link):
-    """Writes requests to a server's FIFO. While there are calls under way, their reply FIFOs are used again."""
+    """Writes requests to a server's FIFO. While there are calls under way, their reply FIFOs are used again.
+
+    @ivar readers: of the reply FIFOs.
+    """
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
         super().__init__(target, reactor, max_reply, limit)
+        self.readers: Readers = Readers(reactor)
         self._writer: _Writer | None = None
-        self._readers: dict[int, _Reader] = {}
-        self._idle: list[ReplyFifo] = []
+        self._asked: dict[int, _Reply] = {}
+        self._idle: list[_Reply] = []
         self._exit: Any = None
 
     def transmit(self, call: Call) -> None:
@@ -30,58 +37,61 @@ class FifoLink(Link):
             self.give_up(call, advice.no_object(self.target, call.method))
             return
         try:
-            fifo = self._reply_fifo()
-            self._readers[call.id] = _Reader(self, call, fifo)
-            self._write(call, over_fifo(call.document, fifo.name))
+            self._asked[call.id] = reply = self._reply()
+            reply.call = call
+            self._write(call, over_fifo(call.document, reply.name))
         except OSError as error:
             self.forget(call)
             self.give_up(call, advice.not_reachable(self.target, call.method, error))
 
     def forget(self, call: Call) -> None:
         """Remove its reply FIFO, to which a reply may be written yet."""
-        reader = self._readers.pop(call.id, None)
-        if reader is not None:
-            reader.stop().close()
+        reply = self._asked.pop(call.id, None)
+        if reply is not None:
+            reply.close()
         self._tidy()
 
     def shut(self) -> None:
         self._tidy()
         self._forget_server()
 
-    def answered(self, call: Call, data: bytes | None) -> None:
+    def answered(self, reply: "_Reply", call: Call | None, data: bytes | None) -> None:
         """A reply FIFO was closed by a server.
 
+        @param call: whose reply is expected; None: nobody's.
         @param data: what was written; None: more than it may be.
         """
-        reader = self._readers.pop(call.id)
+        if call is None:
+            self._idle.remove(reply)
+            reply.close()
+            return
+        del self._asked[call.id]
         outcome: object
         if data is None:
             outcome = advice.too_large_reply(self.target, call.method, self.max_reply)
         else:
             outcome = self.outcome(call, data)
-        fifo = reader.stop()
         if isinstance(outcome, ClientError):  # perhaps the server still writes
-            fifo.close()
+            reply.close()
         else:
-            self._idle.append(fifo)
+            self._idle.append(reply)
         self.finish(call, outcome)
-        self._tidy()
+        if not self._asked:
+            self._tidy()
 
-    def _reply_fifo(self) -> ReplyFifo:
-        if not self._idle:
-            if self._exit is None:  # a program that ends without closing the client leaves no FIFO
-                self._exit = self.reactor.addSystemEventTrigger("after", "shutdown", self.close)
-            return ReplyFifo(self.target)
-        fifo = self._idle.pop()
-        fifo.open()
-        return fifo
+    def _reply(self) -> "_Reply":
+        if self._idle:
+            return self._idle.pop()
+        if self._exit is None:  # a program that ends without closing the client leaves no FIFO
+            self._exit = self.reactor.addSystemEventTrigger("after", "shutdown", self.close)
+        return _Reply(self)
 
     def _tidy(self) -> None:
         """Remove the reply FIFOs once no call is under way."""
-        if not self._readers:
+        if not self._asked:
             idle, self._idle = self._idle, []
-            for fifo in idle:
-                fifo.close()
+            for reply in idle:
+                reply.close()
             if self._exit is not None:
                 self.reactor.removeSystemEventTrigger(self._exit)
                 self._exit = None
@@ -120,12 +130,12 @@ class FifoLink(Link):
 
 @implementer(IWriteDescriptor)
 class _Writer:
-    """The server's FIFO with what has no room in it yet."""
+    """The server's FIFO with the documents that have no room in it yet."""
 
     def __init__(self, link: FifoLink, fifo: ServerFifo) -> None:
         self._link = link
         self._fifo = fifo
-        self._rest = b""
+        self._waiting: deque[bytes] = deque()
 
     def fileno(self) -> int:
         return self._fifo.fd
@@ -138,21 +148,25 @@ class _Writer:
 
         @raise BrokenPipeError: nobody reads; nothing of it was written.
         """
-        if self._rest:
-            self._rest += document
-            return
-        self._rest = self._written(document)
-        if self._rest:
+        if not self._waiting:
+            document = self._written(document)
+            if not document:
+                return
             self._link.reactor.addWriter(self)
+        self._waiting.append(document)
 
     def doWrite(self) -> None:
         try:
-            self._rest = self._written(self._rest)
+            while self._waiting:
+                rest = self._written(self._waiting[0])
+                if rest:
+                    self._waiting[0] = rest
+                    return
+                self._waiting.popleft()
         except OSError:
             self._link.broken()
             return
-        if not self._rest:
-            self._link.reactor.removeWriter(self)
+        self._link.reactor.removeWriter(self)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor gives up on the FIFO."""
@@ -172,48 +186,53 @@ class _Writer:
             return data
 
 
-@implementer(IReadDescriptor)
-class _Reader:
-    """Reads the reply to one call."""
+class _Reply(ReplyFifo):
+    """A reply FIFO, which stays open from one reply to the next.
 
-    def __init__(self, link: FifoLink, call: Call, fifo: ReplyFifo) -> None:
+    @ivar call: whose reply is expected; None: nobody's.
+    """
+
+    def __init__(self, link: FifoLink) -> None:
+        self.call: Call | None = None
         self._link = link
-        self._call = call
-        self._fifo = fifo
         self._parts: list[bytes] = []
         self._size = 0
-        link.reactor.addReader(self)
+        super().__init__(link.target)
+        link.readers.add(self.fd, self, READ_CHANGES)
 
-    def fileno(self) -> int:
-        return self._fifo.fd
+    def close(self) -> None:
+        self._link.readers.remove(self.fd)
+        super().close()
 
-    def logPrefix(self) -> str:
-        return "jsonrpcs client"
-
-    def stop(self) -> ReplyFifo:
-        """Read no more.
-
-        @return: the FIFO.
-        """
-        self._link.reactor.removeReader(self)
-        return self._fifo
-
-    def doRead(self) -> None:
-        try:
-            data = os.read(self._fifo.fd, READ_SIZE)
-        except BlockingIOError:
+    def ready(self, events: int) -> None:
+        """Read what has come. The reply is whole when its writer has closed the FIFO, which is told once."""
+        if events & select.EPOLLIN and not self._read():
             return
-        if data:
-            self._parts.append(data)
-            self._size += len(data)
-            if self._size > self._link.max_reply:
-                self._link.answered(self._call, None)
-        elif self._parts:
-            self._link.answered(self._call, b"".join(self._parts))
-        else:  # it was closed again without a word
-            self.stop().open()
-            self._link.reactor.addReader(self)
+        if events & select.EPOLLHUP and self._parts:
+            self._answer(b"".join(self._parts))
 
-    def connectionLost(self, reason: Failure) -> None:
-        """The reactor gives up on the FIFO."""
-        self._link.answered(self._call, b"".join(self._parts))
+    def lost(self, reason: Failure) -> None:
+        """The reactor has stopped."""
+        self._answer(b"".join(self._parts))
+
+    def _read(self) -> bool:
+        """@return: whether more may come."""
+        size = READ_SIZE
+        while size == READ_SIZE:
+            try:
+                data = os.read(self.fd, READ_SIZE)
+            except BlockingIOError:
+                return True
+            size = len(data)
+            if data:
+                self._parts.append(data)
+                self._size += size
+            if self.call is None or self._size > self._link.max_reply:
+                self._answer(None)
+                return False
+        return True
+
+    def _answer(self, data: bytes | None) -> None:
+        call, self.call = self.call, None
+        self._parts, self._size = [], 0
+        self._link.answered(self, call, data)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 from typing import Any
 
 from OpenSSL.SSL import Error
@@ -17,7 +18,7 @@ from zope.interface import implementer
 from jsonrpcs_tx.client import advice, deferredtls
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.client.httpmessages import CutOff, NotHttp, Response, TooLarge, post, post_head
-from jsonrpcs_tx.client.polling import is_readable
+from jsonrpcs_tx.client.readers import Readers
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.client.underway import Call, Link
 
@@ -172,8 +173,37 @@ class _Posting(_Asking):
     """Requests and responses of HTTP, one after the other."""
 
     link: "HttpLink"
+    _fd = -1
+    _poll: Any = None
     _response: Response | None = None
     _secure = False
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        transport: Any = self.transport
+        self._stream: Any = transport if self.link.target.scheme == "http" else transport.transport
+        self._stream.stopReading()
+        self._fd = self._stream.fileno()
+        self.link.readers.add(self._fd, self)
+
+    def ready(self, events: int) -> None:
+        """Read what has come."""
+        ended = self._stream.doRead()
+        if ended is not None:  # closed later, since the reactor may have an event for its descriptor in this turn
+            self.link.readers.remove(self._fd)
+            self._stream.stopWriting()
+            self.link.reactor.callLater(0, self._stream.connectionLost, Failure(ended))
+
+    def lost(self, reason: Failure) -> None:
+        """The reactor has stopped."""
+        self._stream.connectionLost(reason)
+
+    def has_news(self) -> bool:
+        """Whether the server has closed it, or said something unasked."""
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def handshakeCompleted(self) -> None:
         self._secure = True
@@ -210,6 +240,7 @@ class _Posting(_Asking):
                 self._complete(call, response)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.link.readers.remove(self._fd)
         self.link.lost(self)
         call, response = self.call, self._response
         if call is None or response is None:
@@ -250,13 +281,17 @@ class TcpLink(StreamLink):
 
 
 class HttpLink(StreamLink):
-    """Posts each request over a connection that is kept for others, while the server keeps it."""
+    """Posts each request over a connection that is kept for others, while the server keeps it.
+
+    @ivar readers: of the connections.
+    """
 
     _protocol = _Posting
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
         super().__init__(target, reactor, max_reply, limit)
         self.head: bytes = post_head(target)
+        self.readers: Readers = Readers(reactor)
         self._idle: list[_Posting] = []
 
     def keep(self, connection: _Posting) -> None:
@@ -278,10 +313,10 @@ class HttpLink(StreamLink):
     def _kept(self) -> Any:
         while self._idle:
             connection = self._idle.pop()
-            transport: Any = connection.transport
-            if not is_readable(transport.fileno()):
+            if not connection.has_news():
                 return connection
-            transport.abortConnection()  # the server has closed it, or said something unasked
+            transport: Any = connection.transport
+            transport.abortConnection()
         return None
 
 

@@ -4,7 +4,7 @@ import json
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from decimal import Decimal
 
 _SHORT = 16
@@ -31,7 +31,7 @@ def encode(value: object) -> str:
 def write(value: object) -> str:
     """The same, but with lone surrogates, which replies may have, and which are to be escaped."""
     try:
-        return _write(value)
+        return "".join(_chunks(value, 0))
     except _HasDecimal:
         return _with_decimals(value)
     except RecursionError:
@@ -68,17 +68,21 @@ def _decode_spaced(text: str) -> object:
         raise NotJson(str(error)) from None
 
 
-def _number(text: str) -> "float | Decimal":
-    number = float(text)
+def number(text: str) -> "float | Decimal":
+    """The number that a text with a point or an exponent is: a float where that is exact enough.
+
+    @raise NotJson: its exponent has no bounds.
+    """
+    inexact = float(text)
     if len(text) <= _SHORT and "e" not in text and "E" not in text:
-        return number
+        return inexact
     from decimal import Decimal, DecimalException  # few replies need it, and it takes 1 ms
 
     try:
         exact = Decimal(text)
     except DecimalException:
         raise NotJson(f"the number {text[:40]} is out of all bounds") from None
-    return number if Decimal(repr(number)) == exact else exact
+    return inexact if Decimal(repr(inexact)) == exact else exact
 
 
 def _no_constant(text: str) -> object:
@@ -107,23 +111,23 @@ def _with_decimals(value: object) -> str:
         return "{" + ",".join(f"{_key(key)}:{_with_decimals(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_with_decimals, value)) + "]"
-    return _write(value)
+    return write(value)
 
 
 def _key(key: object) -> str:
     """A member's name as the fast encoder writes it."""
-    return _write({key: 0})[1:-2].removesuffix(":")
+    return write({key: 0})[1:-2].removesuffix(":")
 
 
-def _encoder() -> "Callable[[object], str]":
+def _encoder() -> "Callable[[object, int], Iterable[str]]":
     """The fast encoder. The standard library makes a new one for each call, which takes as long as the encoding."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:  # not CPython
-        return json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_other).encode
-    chunks = make(None, _other, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # noqa: FBT003 # C takes no names
-    return lambda value: "".join(chunks(value, 0))
+        encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_other)
+        return lambda value, _: encoder.iterencode(value)
+    return make(None, _other, json.encoder.encode_basestring, None, ":", ",", False, False, False)  # type: ignore[no-any-return] # noqa: FBT003 # C takes no names
 
 
-_write = _encoder()
-_decoder = json.JSONDecoder(parse_float=_number, parse_constant=_no_constant)
+_chunks = _encoder()
+_decoder = json.JSONDecoder(parse_float=number, parse_constant=_no_constant)
 _scan = _decoder.scan_once  # type: ignore[attr-defined] # typeshed does not know it

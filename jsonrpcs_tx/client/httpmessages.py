@@ -7,6 +7,10 @@ from functools import lru_cache
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.client.targets import Target
 
+TYPE_CHECKING = False  # typing's own takes 2 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_HEAD = 65_536
 """Bytes of a response's head, those of interim responses and of a chunked body's frames included."""
 
@@ -107,7 +111,14 @@ class Head:
         return int(one)
 
 
-_short_head = lru_cache(HEADS)(Head)
+@lru_cache(HEADS)
+def _short_head(data: bytes) -> Head | None:
+    """The head that ends where an empty line does; None: it has one before, of line feeds only.
+
+    @raise NotHttp: it is not HTTP.
+    """
+    end = _END.search(data + b"\r\n\r\n")
+    return Head(data) if end is not None and end.start() == len(data) else None
 
 
 class Response:
@@ -122,14 +133,14 @@ class Response:
     head: Head | None = None
     complete: bool = False
     reusable: bool = False
+    _body: bytes | bytearray = b""
+    _input: bytearray
+    _left = 0
+    _read: "Callable[[], bool] | None" = None
+    _room_for_head = MAX_HEAD
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._room_for_head = MAX_HEAD
-        self._input = bytearray()
-        self._body: bytes | bytearray = b""
-        self._read = self._read_head
-        self._left = 0
 
     @property
     def body(self) -> bytes:
@@ -143,8 +154,11 @@ class Response:
         @raise NotHttp: it is no response.
         @raise TooLarge: it is larger than it may be.
         """
-        if self.head is None and not self._input and self._take_whole(data):
-            return True
+        if self._read is None:
+            if self._take_whole(data):
+                return True
+            self._read = self._read_head
+            self._input = bytearray()
         self._input += data
         while not self.complete and self._read():
             pass
@@ -154,12 +168,12 @@ class Response:
 
     def _take_whole(self, data: bytes) -> bool:
         """@return: whether it is a whole response, as an ordinary one is; if not, nothing is taken in."""
-        end = _END.search(data)
-        if end is None or end.start() > SHORT_HEAD:
+        end = data.find(b"\r\n\r\n", 0, SHORT_HEAD)
+        if end < 0:
             return False
-        head = _short_head(data[: end.start()])
-        body = data[end.end() :]
-        if head.status < 200 or head.length != len(body) or len(body) > self._limit:
+        head = _short_head(data[:end])
+        body = data[end + 4 :]
+        if head is None or head.status < 200 or head.length != len(body) or len(body) > self._limit:
             return False
         self.head, self.reusable, self._body = head, head.reusable, body
         self.complete = True

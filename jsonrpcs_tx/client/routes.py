@@ -17,11 +17,29 @@ MAX_UDP = 65_507
 MAX_UNIX = 65_456
 """Bytes above which Kamailio cuts a datagram off."""
 
+REPLY_NAME = 48
+"""Bytes of the name of a reply FIFO in a request, with room to spare."""
+
 _CARRIES = {"udp": MAX_UDP, "unix": MAX_UNIX, "fifo": MAX_REQUEST}
 """Bytes of a request that a server of any kind takes."""
 
 _TOO_LARGE = "too large for a datagram"
 """What a server of ours answers where the reply has no room in a datagram, in lower case."""
+
+
+def carried(targets: Sequence[Target], document: bytes) -> int | None:
+    """The bytes of a request by which L{asking} can choose among targets.
+
+    Kamailio reads no more from a FIFO for ever once it has got a request that is too large, so a request whose size
+    others decide must not get there.
+
+    @return: as over a FIFO, if one of them is that, where two backslashes are written as six; None: no target carries
+        it.
+    """
+    size = len(document)
+    if any(one.scheme == "fifo" for one in targets):
+        size += REPLY_NAME + 4 * document.count(b"\\\\")
+    return size if any(size <= _CARRIES.get(one.scheme, size) for one in targets) else None
 
 
 def only_reads(method: str) -> bool:
@@ -65,4 +83,5 @@ def _may_do_better(outcome: object, may_repeat: bool) -> bool:
 
 def _is_too_large(outcome: object) -> bool:
     """Whether a server of ours says that the result has no room in a datagram."""
-    return isinstance(outcome, Fault) and outcome.code == 500 and _TOO_LARGE in outcome.text.lower()
+    fault = getattr(outcome, "fault", outcome)  # that of an answer which is passed on
+    return isinstance(fault, Fault) and fault.code == 500 and _TOO_LARGE in fault.text.lower()

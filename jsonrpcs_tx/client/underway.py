@@ -1,6 +1,7 @@
 """Calls under way with Deferreds: their ids, their time limits, and how many there are at a time."""
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
@@ -8,41 +9,44 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
-from jsonrpcs_tx.client.core import NotReply, Reply, reply_to
+from jsonrpcs_tx.client.core import NotReply, Reply
 from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.replies import Result, read_reply
 from jsonrpcs_tx.client.targets import Target
 
 GRAIN: Final = 0.01
 """Seconds by which a time limit may be exceeded, so that calls are not looked through all the time."""
 
 
-class Call:
-    """A document on its way to a server and back.
+class Call(Deferred[Any]):
+    """A document on its way to a server and back. As a Deferred it fires with the result, or the outcomes of an array.
+    When it is cancelled, the reply is dropped.
 
+    @param raises: whether it fails with a fault or error; otherwise it fires with it.
     @ivar array: the requests that it has; None: it has one.
     @ivar id: of the request; of an array, of its first one.
     @ivar method: for messages.
     @ivar seconds: that it may take.
     @ivar deadline: when they are over.
-    @param raises: whether C{waiting} fails with a fault or error; otherwise it fires with it.
-    @ivar waiting: fires with the result, or the outcomes of an array. When it is cancelled, the reply is dropped.
+    @ivar link: that it goes over.
     """
 
-    __slots__ = ("array", "deadline", "document", "id", "method", "raises", "seconds", "waiting", "way")
+    array: Array | None = None
+    deadline: float = inf
+    link: "Link"
 
     def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
+        super().__init__(_drop)
         self.id: int = id
-        self.raises: bool = raises
-        self.array: Array | None = None
         self.method: str = method
         self.document: bytes = document
         self.seconds: float = seconds
-        self.deadline: float = inf
-        self.way: Any = None
-        self.waiting: Deferred[Any] = Deferred(self._cancel)
+        self.raises: bool = raises
 
-    def _cancel(self, waiting: object) -> None:
-        self.way.drop(self)
+
+def _drop(call: Any) -> None:
+    """Cancel a call."""
+    call.link.drop(call)
 
 
 class Link:
@@ -55,6 +59,7 @@ class Link:
     @param max_reply: bytes of a reply above which it is given up.
     @param limit: calls that are under way at a time.
     @ivar calls: those under way, by their ids.
+    @ivar read: reads a reply, see L{jsonrpcs_tx.client.replies.read_reply}.
     """
 
     def __init__(self, target: Target, reactor: Any, max_reply: int, limit: int) -> None:
@@ -62,18 +67,19 @@ class Link:
         self.reactor = reactor
         self.max_reply = max_reply
         self.calls: dict[int, Call] = {}
+        self.read: Callable[[bytes], Reply | Result] = read_reply
         self._limit = limit
         self._queue: deque[Call] = deque()
         self._seconds = reactor.seconds
         self._timer: Any = None
         self._timer_at = inf
 
-    def send(self, call: Call) -> "Deferred[Any]":
+    def send(self, call: Call) -> Call:
         """Take a call.
 
-        @return: its C{waiting}.
+        @return: the same.
         """
-        call.way = self
+        call.link = self
         call.deadline = deadline = self._seconds() + call.seconds
         if deadline < self._timer_at:
             self._set_timer(deadline)
@@ -82,26 +88,25 @@ class Link:
             self.transmit(call)
         else:
             self._queue.append(call)
-        return call.waiting
+        return call
 
-    def finish(self, call: Call, found: object) -> None:
+    def finish(self, call: Call, outcome: object) -> None:
         """Say what came of a call that is under way, unless it is over already.
 
-        @param found: the L{Reply}, the outcomes of an array, or the L{ClientError}.
+        @param outcome: the result, the L{Fault}, the outcomes of an array, or the L{ClientError}.
         """
         if self.calls.pop(call.id, None) is None:
             return
         if self._queue:
             self._send_next()
-        outcome = found.outcome if type(found) is Reply else found
         if isinstance(outcome, Exception):
             outcome = advice.judged(self.target, call.method, outcome)
             if call.raises and isinstance(outcome, Exception):
-                call.waiting.errback(outcome)
+                call.errback(outcome)
                 return
-        call.waiting.callback(outcome)
+        call.callback(outcome)
 
-    def give_up(self, call: Call, error: ClientError) -> None:
+    def give_up(self, call: Call, error: Exception) -> None:
         """Say that a call cannot be sent; in a later turn of the reactor, so that a caller who tries again at once
         lets others have their turn.
         """
@@ -112,10 +117,12 @@ class Link:
         try:
             if call.array is not None:
                 return call.array.outcomes(document)
-            reply = reply_to(call.id, document)
+            reply = self.read(document)
         except NotReply as error:
             return advice.wrong_reply(self.target, call.method, error)
-        return reply or advice.wrong_reply(self.target, call.method, "the reply is to another request")
+        if reply.answers(call.id):
+            return reply.outcome
+        return advice.wrong_reply(self.target, call.method, "the reply is to another request")
 
     def drop(self, call: Call) -> None:
         """Forget a call whose reply nobody wants."""

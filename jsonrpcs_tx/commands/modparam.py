@@ -59,7 +59,7 @@ class Modparam:
 
     def _value(self, field: Field) -> int | str:
         """A number, or the text that files of settings have."""
-        value = getattr(self._settings(), field.name)
+        value = field.kind.public(getattr(self._settings(), field.name))
         if isinstance(value, int):
             return int(value)
         return " ".join(map(str, value)) if isinstance(value, tuple) else field.kind.show(value)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import attrs
 
 from jsonrpcs_tx.compatibility import COMPATIBILITIES
+from jsonrpcs_tx.errors import without_passwords
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")
 """The names of the dialects; L{jsonrpcs_tx.rpc.envelope} says what they are."""
@@ -29,6 +30,7 @@ class Kind:
     @ivar several: it may be given more than once; the value is a tuple.
     @ivar flag: as an option it needs no value, and then means True.
     @ivar show: writes a value as C{parse} takes it.
+    @ivar public: the value as it may be shown, without a password.
     @ivar meant: what a value that is not allowed was probably meant to be; empty if that is unclear.
     """
 
@@ -38,6 +40,7 @@ class Kind:
     flag: bool = False
     show: Callable[[Any], str] = str
     meant: Callable[[object], str] = lambda value: ""
+    public: Callable[[Any], Any] = lambda value: value
 
 
 def _integer(value: object) -> int:
@@ -227,7 +230,12 @@ _module = _matching("core|dispatcher|htable|pv")
 
 def several(kind: Kind) -> Kind:
     """Any number of values of a kind. A string is one value, and an empty string is none."""
-    return attrs.evolve(kind, several=True, show=lambda values: " ".join(map(kind.show, values)))
+    return attrs.evolve(
+        kind,
+        several=True,
+        show=lambda values: " ".join(map(kind.show, values)),
+        public=lambda values: tuple(map(kind.public, values)),
+    )
 
 
 SWITCH: Final = Kind(_boolean, "1, yes or true; 0, no or false", flag=True, show=lambda value: "yes" if value else "no")
@@ -254,6 +262,7 @@ HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #"
 HEALTH_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
+NODE: Final = Kind(_string, "NAME=TARGET, see docs/gateway.md", public=without_passwords)
 RULE: Final = Kind(_string, "a rule, see docs/access.md")
 SIP_METHOD: Final = Kind(_token, "a SIP method")
 SIP_URI: Final = Kind(_sip_uri, "a SIP URI")

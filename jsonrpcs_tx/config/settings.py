@@ -76,7 +76,9 @@ COMMANDS: Final = "Commands"
 DESTINATIONS: Final = "Destinations, as in Kamailio's dispatcher"
 TABLES: Final = "Hash tables, as in Kamailio's htable"
 
-GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, DESTINATIONS, TABLES)
+NODES: Final = "Other servers behind this one, as their gateway"
+
+GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, NODES, DESTINATIONS, TABLES)
 """What settings are for, in the order in which help and documentation list them."""
 
 _GROUP_OF: Final = {
@@ -87,6 +89,7 @@ _GROUP_OF: Final = {
     **dict.fromkeys(("load", "commands", "rpc", "async", "store", "shvset"), COMMANDS),
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
+    "node": NODES,
 }
 """The group of the settings whose names begin with a word; others are L{GENERAL}, unless they name their group."""
 
@@ -379,6 +382,18 @@ class Settings:
         "SIP replies, besides 2xx, that count as an answer: class=4;code=501",
         module="dispatcher",
     )
+    ds_ping_latency_stats: int = _setting(
+        0,
+        kinds.integer(0, 1),
+        "1: measure how long destinations take to answer probes, and show that in dispatcher.list",
+        module="dispatcher",
+    )
+    ds_latency_estimator_alpha: int = _setting(
+        900,
+        kinds.integer(1, 999),
+        "weight, in thousandths, of the estimated latency so far when there is a further answer",
+        module="dispatcher",
+    )
     htable: Sequence[str] = _setting(
         (),
         kinds.several(kinds.HTABLE),
@@ -416,6 +431,19 @@ class Settings:
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
     )
+    node: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.NODE),
+        "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
+        "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
+        "docs/gateway.md",
+    )
+    node_file: StrPath = _setting(
+        "",
+        kinds.FILE,
+        "file with further nodes, one on each line; read again at SIGHUP",
+    )
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
     modparams_version: str = _setting(
         "",
         kinds.VERSION,
@@ -452,6 +480,12 @@ class Settings:
         "changes",
         kinds.AUDIT_LEVEL,
         "what the audit log contains besides refused calls; changes: calls that may change something; all: every call",
+    )
+    audit_required: bool = _setting(
+        False,
+        kinds.SWITCH,
+        "with audit: run no call that changes something before the audit log has a line of it, and refuse it with 503 "
+        "if that cannot be written; no: run it, and count the lines that are lost",
     )
     watchdog: int = _setting(
         1000,

@@ -170,6 +170,7 @@ def show_settings(settings: Settings, sources: Sources) -> str:
 
 
 def _show(field: Field, value: Any, sources: Sources) -> str:
+    value = field.kind.public(value)
     given = sources.given.get(field.name)
     if given is not None:
         places = list(dict.fromkeys(map(_origin, given.places)))

@@ -1,4 +1,4 @@
-"""The log of ``twistd jsonrpcs``, in place of the one that twistd makes: its file, or what else takes it."""
+"""The log of ``twistd jsonrpcs``, in place of twistd's own: its file, or another destination."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ IDENTIFIER: Final = "jsonrpcs"
 """Of the program, for syslog and the journal, unless twistd's C{--prefix} gives another."""
 
 FILE: Final = "twistd.log"
-"""Where a daemon logs, in its working directory, unless it is told."""
+"""The default log of a daemon, in its working directory."""
 
 _OPTION: Final = "twistd --logfile"
 _LINES: Final = {"text": text_line, "json": json_line}
@@ -62,7 +62,7 @@ class DaemonLog:
         self.file: AppendFile | None = None
 
     def check(self) -> None:
-        """Check that there is something that takes the log, which is not opened.
+        """Check that the log has a destination, without opening it.
 
         @raise StartError: there is nothing.
         """

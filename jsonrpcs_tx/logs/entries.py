@@ -1,4 +1,4 @@
-"""What an event of Twisted's log says, whoever has logged it: all of it printable, for any format."""
+"""The contents of an event of Twisted's log, whoever logged it: all printable, for any format."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ LEVELS: Final[Mapping[Any, str]] = {
 """The levels in words: those of syslog, as far as Twisted has them."""
 
 ALIASES: Final[Mapping[str, str]] = {"command": "method"}
-"""Values that are fields under another name, so that there is one to look for."""
+"""Values that are fields under another name, so that there is only one name to search for."""
 
 _LEGACY: Final = "log_legacy"
 """The namespace of what is logged by C{twisted.python.log}."""
@@ -30,10 +30,10 @@ _DETAILS: Final = re.compile(
     r"\S+ starting on (\d+|b?['\"].*)|\((TCP|UDP|UNIX) Port .* Closed\)|(Starting|Stopping) (protocol|factory) <.*"
     r"|reactor class: .*|Main loop terminated\."
 )
-"""What Twisted says of its ports and itself at level info, and is of use only to whoever looks for an error in it."""
+"""Messages of Twisted about its ports and itself at level info, which are useful only for debugging it."""
 
 _STALE: Final = re.compile(r"Removing stale pidfile .*")
-"""What twistd calls an error, and is none: a server was killed, and another one starts in its place."""
+"""Messages that twistd wrongly calls errors: a server was killed, and another one starts in its place."""
 
 _UNHANDLED: Final = "Unhandled error in Deferred:"
 """What Twisted logs before the failure itself, which is then an event without words."""
@@ -81,8 +81,8 @@ class Entry:
 
 
 def level_of(event: LogEvent) -> Any:
-    """The level that an event has in the log, which for some of Twisted's is another than Twisted gives them; what has
-    no level is info.
+    """The level that an event has in the log, which for some events differs from Twisted's; an event without a level is
+    info.
     """
     level = event.get("log_level") or LogLevel.info
     if _is_of_twisted(event):
@@ -99,7 +99,7 @@ def _is_of_twisted(event: LogEvent) -> bool:
 
 
 def entry_of(event: LogEvent) -> Entry | None:
-    """What an event says; None if it says nothing, or another one says it."""
+    """What an event says; None if it says nothing, or if another event says the same."""
     message = formatEvent(event)
     if message == _UNHANDLED:
         return None

@@ -24,7 +24,7 @@ _DAEMON: Final = 3
 """Syslog's facility of servers."""
 
 MAX_SYSLOG: Final = 8000
-"""Bytes of a line for syslog; rsyslog, unless it is told otherwise, cuts at 8192 with what it adds itself."""
+"""Bytes of a line for syslog; rsyslog cuts at 8192 by default, with what it adds itself."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -75,13 +75,13 @@ def journal_fields(entry: Entry, identifier: str) -> dict[str, str]:
 
 
 def _journal_name(name: str) -> str:
-    """What the journal takes of a name, whose prefix has 9 of its 64 characters."""
+    """A name as the journal accepts it; the prefix takes 9 of its 64 characters."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name.upper())[:55]
 
 
 def syslog_lines(entry: Entry, identifier: str) -> Iterator[bytes]:
     """The datagrams for C{/dev/log}, one for each line of a message or traceback: with priority, time, identifier and
-    process, as syslog(3) has them. The time is in this form of all, whatever the locale.
+    process, as syslog(3) has them. The time is in English, whatever the locale.
 
     @param identifier: of the program.
     """

@@ -1,4 +1,4 @@
-"""The observer that writes the log: of all events, by the levels and within the limits of L{jsonrpcs_tx.log}."""
+"""The observer that writes the log: all events, by the levels and within the limits of L{jsonrpcs_tx.log}."""
 
 from collections.abc import Callable
 from threading import RLock
@@ -12,12 +12,12 @@ from jsonrpcs_tx import log
 from jsonrpcs_tx.logs.entries import Entry, entry_of, level_of
 
 _OUTPUT = ("stdout", "stderr")
-"""The namespaces of what the program prints, line by line; none of it is held back."""
+"""The namespaces of what the program prints, line by line; these lines are not held back."""
 
 
 @implementer(ILogObserver)
 class Observer:
-    """Writes entries. Where one cannot be written, as on a full disk, it is counted, and when there is room again the
+    """Writes entries. An entry that cannot be written, as on a full disk, is counted, and when there is room again, the
     log says how many are missing. Nothing is raised.
 
     @param write: writes an entry, or raises OSError.
@@ -25,13 +25,13 @@ class Observer:
 
     def __init__(self, write: Callable[[Entry], object]) -> None:
         self._write = write
-        self._lock = RLock()  # threads log as well, and what is cleared away while a line is written may log
+        self._lock = RLock()  # threads log as well, and so may garbage collection while a line is written
         self._missing = 0
         self._why = ""
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, unless its level is not logged, or it is one of too many."""
-        of_this_package = "log_fields" in event  # then it has passed already
+        of_this_package = "log_fields" in event  # then it has been checked already
         if not (of_this_package or log.is_logged(level_of(event))):
             return
         entry = entry_of(event)

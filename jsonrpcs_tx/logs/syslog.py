@@ -10,7 +10,7 @@ SOCKET: Final = "/dev/log"
 class Syslog:
     """Sends lines to the daemon, without ever waiting for it, as syslog(3) would.
 
-    @param path: of its socket. It is looked up for each line, so that a daemon which is started again is found.
+    @param path: of its socket. It is looked up for each line, so that a restarted daemon is found.
     """
 
     def __init__(self, path: str = SOCKET) -> None:

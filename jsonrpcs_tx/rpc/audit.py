@@ -6,17 +6,29 @@ from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, REFUSED, RESULT, TIMED_OUT, Entry, now
+from jsonrpcs_tx.access.auditentries import (
+    BEGUN,
+    CANCELLED,
+    FAULT,
+    NO_ANSWER,
+    NOT_SENT,
+    REFUSED,
+    RESULT,
+    Entry,
+    now,
+)
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.secrets import cut, cut_text
 from jsonrpcs_tx.protocols import STORING
-from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, store_path
+from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.failures import fault_of, outcome_of
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command
@@ -29,7 +41,7 @@ MAX_REQUESTS: Final = 32
 """The most requests in such a document that get an entry each."""
 
 MAX_CALLERS: Final = 1024
-"""Size of the cache from callers to what entries say of them."""
+"""Size of the cache from callers and commands to what entries say of them."""
 
 MAX_NAMES: Final = 16
 """The most names of a certificate that are written."""
@@ -40,6 +52,16 @@ MAX_METHOD: Final = 128
 _LARGE: Final = 2**64
 _answer: Final = Dispatcher.answer
 """What C{super().answer} is, looked up once, since each request needs it."""
+
+_UNAVAILABLE: Final = Error(503, "Audit Log Unavailable")
+_OUTCOMES: Final = {"": FAULT, NOT_SENT: FAULT, NO_ANSWER: FAULT}
+"""The outcomes of entries where they are other than those of replies that are faults."""
+
+_ON_NODES: Final = {FAULT: FAULT, REFUSED: NOT_SENT, NOT_SENT: NOT_SENT}
+"""What became of a call on its node, by the outcome of a reply that is a fault; the rest may have been run there."""
+
+_Ended: TypeAlias = tuple[Reply, Request, Command | None, Peer, Raw | UnsetType, str, int, int]
+"""A call that has ended: the parameters of L{AuditingDispatcher._write}."""
 
 _DONE: Final = Reply(b"")
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
@@ -58,34 +80,38 @@ class AuditingDispatcher(Dispatcher):
         self._audit = audit
         self._enters_all = audit.everything
         self._stores = keywords.get("reply_store") is not None
+        self._held: list[_Ended] | None = None  # which are written together
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return super().answer(request, origin)
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         if not (
             self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
         ):
-            reply = _answer(self, request, origin)
+            reply: Reply | Deferred[Reply] = _answer(self, request, origin)
             if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
-                self._enter(reply, request, command, origin.peer(), perf_counter_ns())
+                self._enter(reply, request, command, origin.peer(), perf_counter_ns(), origin.node)
             return reply
         peer = origin.peer()  # now, since it describes the document that is being dispatched
         begun = perf_counter_ns()
-        reply = _answer(self, request, origin)
+        if self._must_not_run(request, command, origin, peer):
+            reply = self._error(_UNAVAILABLE, request, outcome=REFUSED)
+        else:
+            reply = _answer(self, request, origin)
         if type(reply) is Reply:
-            return self._enter(reply, request, command, peer, begun)
-        return reply.addCallback(self._enter, request, command, peer, begun)
+            return self._enter(reply, request, command, peer, begun, origin.node)
+        return reply.addCallback(self._enter, request, command, peer, begun, origin.node)
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         command = self._commands.get(method)
-        refused = origin.caller is not None and not self.access.allows(origin.caller, method)
-        if not (self._enters_all or refused or (command is not None and command.changes)):
-            return super().call(method, params, origin)
         try:
             request = Request("2.0", method, as_json(params))
         except InvalidParams:
             request = Request("2.0", method)
+        refused = self.forbids(origin, method, request.params, by_name=True)
+        if not (self._enters_all or refused or (command is not None and command.changes)):
+            return super().call(method, params, origin)
         peer = origin.peer()
         begun = perf_counter_ns()
 
@@ -94,12 +120,15 @@ class AuditingDispatcher(Dispatcher):
             reply = _DONE
             if isinstance(outcome, Failure):
                 fault: Any = outcome.value
-                how = TIMED_OUT if isinstance(fault, TimedOut) else ""
+                how = outcome_of(fault)
                 how = CANCELLED if isinstance(fault.__cause__, CancelledError) else REFUSED if refused else how
                 reply = Reply(b"", getattr(fault, "code", 0), getattr(fault, "text", ""), fault=True, outcome=how)
-            self._enter(reply, request, command, peer, begun)
+            self._enter(reply, request, command, peer, begun, origin.node)
             return outcome
 
+        if self._must_not_run(request, command, origin, peer, by_name=True):
+            refused = True
+            return self._fail(fault_of(_UNAVAILABLE)).addBoth(over)
         return super().call(method, params, origin).addBoth(over)
 
     def stateless(self, request: Decoded, origin: Origin) -> bool:
@@ -116,15 +145,34 @@ class AuditingDispatcher(Dispatcher):
         held_back = self._audit.room_for_refused(peer.source)
         if held_back is None:
             return
+        self._write_held()  # of what came before
         decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
         for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
-            entry = Entry(now(), REFUSED, code, *_who(peer.caller, peer.port, peer.pid), text=cut_text(why))
+            done = _done_by(peer.caller, peer.port, peer.pid, None)
+            entry = replace(done, time=now(), outcome=REFUSED, code=code, text=cut_text(why))
             if type(one) is Request:
                 entry.method, entry.id = cut_text(one.method, MAX_METHOD), _id(one.id)
                 entry.params = _params(one, self._commands.get(one.method))
             entry.claimed_user = None if user is None else cut_text(user)
             entry.held_back, held_back = held_back or UNSET, 0
             self._audit.write(entry)
+
+    def hold(self) -> None:
+        if self._held is None:
+            self._held = []
+        self._audit.hold()
+
+    def release(self) -> None:
+        self._write_held()
+        self._held = None
+        self._audit.release()
+
+    def _write_held(self) -> None:
+        """Write the entries of the calls so far."""
+        if self._held:
+            held, self._held = self._held, []
+            for call in held:
+                self._write(*call)
 
     def _stored(self, request: Request, transport: str) -> str | None:
         """The file that a request wants its reply written to: that changes something, whatever the command does."""
@@ -133,52 +181,111 @@ class AuditingDispatcher(Dispatcher):
     def _is_entered(self, request: object, origin: Origin) -> bool:
         if type(request) is not Request:
             return False
-        command = self._commands.get(request.method)
-        refused = origin.caller is not None and not self.access.allows(origin.caller, request.method)
+        command = self._find(request.method, origin)
+        refused = self.forbids(origin, request.method, request.params)
         return self._enters_all or refused or (command is not None and command.changes)
 
-    def _enter(self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int) -> Reply:
-        """Enter a call that has ended."""
-        ms = (perf_counter_ns() - begun) // 1000 / 1000
-        held_back: int | UnsetType | None = UNSET
-        outcome, code, text = RESULT, 200, ""
-        if reply.fault:
-            outcome, code, text = reply.outcome or FAULT, reply.code, cut_text(reply.text)
-            if outcome == REFUSED:
-                held_back = self._audit.room_for_refused(peer.source)
-                if held_back is None:
-                    return reply
-        id = request.id
-        path = self._stored(request, peer.caller.transport)
-        self._audit.write(
-            Entry(
-                now(),
-                outcome,
-                code,
-                *_who(peer.caller, peer.port, peer.pid),
-                cut_text(request.method, MAX_METHOD) if command is None else command.name,
-                _params(request, command),
-                id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
-                text,
-                ms,
-                held_back or UNSET,
-                None if path is None else cut_text(path),
-            )
-        )
+    def _must_not_run(
+        self, request: Request, command: Command | None, origin: Origin, peer: Peer, by_name: bool = False
+    ) -> bool:
+        """Whether a call that changes something needs an entry before it is run, which cannot be written. Otherwise the
+        entry is written.
+        """
+        if not self._audit.required:
+            return False
+        path = self._stored(request, origin.transport)
+        changes = path is not None or (command is not None and command.changes)
+        if not changes or self.forbids(origin, request.method, request.params, by_name):
+            return False
+        entry = replace(_done_by(peer.caller, peer.port, peer.pid, None), time=now(), outcome=BEGUN, code=0)
+        entry.method, entry.id = cut_text(request.method, MAX_METHOD), _id(request.id)
+        entry.params, entry.node = _params(request, command), origin.node or None
+        entry.store_path = None if path is None else cut_text(path)
+        self._write_held()  # of what came before
+        try:
+            self._audit.write_now(entry)
+        except OSError:  # which was logged
+            return True
+        return False
+
+    def _enter(
+        self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int, node: str = ""
+    ) -> Reply:
+        """Enter a call that has ended: now, or together with the others of its turn."""
+        ended = perf_counter_ns()
+        params = _params(request, command)  # now, since who has got them may change them
+        if self._held is None:
+            self._write(reply, request, command, peer, params, node, begun, ended)
+        else:
+            self._held.append((reply, request, command, peer, params, node, begun, ended))
         return reply
 
+    def _write(
+        self,
+        reply: Reply,
+        request: Request,
+        command: Command | None,
+        peer: Peer,
+        params: Raw | UnsetType,
+        node: str,
+        begun: int,
+        ended: int,
+    ) -> None:
+        """Write the entry of a call.
 
-_Who: TypeAlias = tuple[
-    str, str | None, int | None, int | None, int | None, int | None, str | None, None, tuple[str, ...]
-]
+        @param params: as the log may show them.
+        @param begun: when it began; C{ended}: when it ended, both by C{perf_counter_ns}.
+        """
+        held_back: int | UnsetType | None = UNSET
+        if reply.fault and reply.outcome == REFUSED:
+            held_back = self._audit.room_for_refused(peer.source)
+            if held_back is None:
+                return
+        id = request.id
+        known = None if command is None or node else command.name
+        entry = replace(
+            _done_by(peer.caller, peer.port, peer.pid, known),
+            time=now.at(ended),
+            params=params,
+            id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
+            ms=(ended - begun) // 1000 / 1000,
+        )
+        if reply.fault:
+            outcome = _OUTCOMES.get(reply.outcome, reply.outcome)
+            entry.outcome, entry.code, entry.text = outcome, reply.code, cut_text(reply.text)
+            entry.held_back = held_back or UNSET
+        if known is None:
+            entry.method = cut_text(request.method, MAX_METHOD)
+        if self._stores:
+            path = self._stored(request, peer.caller.transport)
+            entry.store_path = None if path is None else cut_text(path)
+        if node:
+            entry.node = node
+            entry.node_outcome = _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT
+        self._audit.write(entry)
 
 
 @lru_cache(MAX_CALLERS)
-def _who(caller: Caller, port: int | None, pid: int | None) -> _Who:
-    """Who has called, as the members of an entry from C{transport} to C{tls_names}."""
+def _done_by(caller: Caller, port: int | None, pid: int | None, method: str | None) -> Entry:
+    """What the entries of all calls of a command that a client has made have in common, if all goes well.
+
+    @param method: the name of a command that there is; None for any other, whose names fill no cache.
+    """
     user = None if caller.user is None else cut_text(caller.user)
-    names = tuple(map(cut_text, caller.tls_names[:MAX_NAMES]))
-    return caller.transport, caller.address, port, caller.uid, caller.gid, pid, user, None, names
+    return Entry(
+        "",
+        RESULT,
+        200,
+        caller.transport,
+        caller.address,
+        port,
+        caller.uid,
+        caller.gid,
+        pid,
+        user,
+        tls_names=tuple(map(cut_text, caller.tls_names[:MAX_NAMES])),
+        method=method,
+    )
 
 
 def _id(id: Any) -> Any:
@@ -190,4 +297,4 @@ def _params(request: Request, command: Command | None) -> Raw | UnsetType:
     """The parameters of a request without secrets; hidden if the method is not known."""
     if request.params is UNSET:
         return UNSET
-    return _UNKNOWN if command is None else Raw(command.concealment.shown(request.params))
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(params_of(request)))

@@ -188,9 +188,12 @@ class Binding:
     @ivar rest: the parameter that takes all further ones, C{*args}; or None.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        """@raise TypeError: the function has a parameter that no JSON-RPC client could give."""
-        hints = hints_of(function)
+    def __init__(self, function: Callable[..., Any], hints: Mapping[str, Any] | None = None) -> None:
+        """@param hints: see L{hints_of}, where they are known.
+        @raise TypeError: the function has a parameter that no JSON-RPC client could give.
+        """
+        if hints is None:
+            hints = hints_of(function)
         self.parameters: list[Parameter] = []
         self.rest: Parameter | None = None
         for parameter in inspect.signature(function).parameters.values():
@@ -261,6 +264,16 @@ class Binding:
             else:
                 arguments.append(parameter.default)
         return arguments
+
+    def in_order(self, members: dict[str, Any]) -> list[Any] | dict[str, Any]:
+        """Values by the names of parameters, in the order of these, with C{UNSET} for one that is left out before
+        another; as they are if there are others.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        if not members.keys() <= {*names}:
+            return members
+        given = max((place for place, name in enumerate(names, 1) if name in members), default=0)
+        return [members.get(name, UNSET) for name in names[:given]]
 
     def _names(self) -> str:
         return ", ".join(p.name for p in self.parameters) or "none"

@@ -7,7 +7,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from msgspec import UNSET
 
 from jsonrpcs_tx.access.caller import Caller
-from jsonrpcs_tx.rpc.envelope import Request
+from jsonrpcs_tx.rpc.envelope import Request, params_of
 from jsonrpcs_tx.rpc.origin import Origin
 
 _P = ParamSpec("_P")
@@ -36,8 +36,18 @@ class Call:
         self._request = request
         self._origin = origin
         self._peer = origin.peer()
-        self.deadline: float | None = None
+        self.deadline: float | None = origin.deadline
         self.is_over: bool = False
+
+    @property
+    def request(self) -> Request:
+        """For the server's own use: the request."""
+        return self._request
+
+    @property
+    def origin(self) -> Origin:
+        """For the server's own use: where it comes from."""
+        return self._origin
 
     @property
     def method(self) -> str:
@@ -47,8 +57,7 @@ class Call:
     @property
     def params(self) -> list[Any] | dict[str, Any]:
         """The parameters as the client has sent them; an empty list without any. Not to be changed."""
-        params = self._request.params
-        return [] if params is UNSET else params
+        return params_of(self._request)
 
     @property
     def id(self) -> Any:

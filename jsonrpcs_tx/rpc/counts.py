@@ -49,7 +49,7 @@ class RequestCounts:
     def error(self, kind: Error) -> None:
         """Count an error reply.
 
-        @param kind: the error of the dialect that it counts as; any other is the command's own.
+        @param kind: the error of the dialect that it counts as, without data; any other is the command's own.
         """
         self._errors.value += 1
         self._kinds.get(kind, self._faults).value += 1

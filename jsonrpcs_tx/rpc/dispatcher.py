@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw, UnsetType
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -24,7 +24,7 @@ from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.elsewhere import Elsewhere
-from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path
+from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path, values_of
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -65,7 +65,7 @@ class Dispatcher:
     @param async_limit: how many of these may be in progress at the same time.
     @param async_limit_client: how many of these may be one client's.
     @param counters: where requests, replies and errors are counted, see L{RequestCounts}.
-    @param access: decides who may call what.
+    @param access: decides who may call what; default: without any rules so far, with the effects of these commands.
     @param reply_store: writes replies to files for those who ask for it; None: no replies are stored.
     @ivar registry: the commands, which may change at any time.
     @ivar read: reads a document, see L{Envelope.read}.
@@ -96,7 +96,7 @@ class Dispatcher:
     ) -> None:
         timer: Any = clock  # whichever it is, it has what IReactorTime has
         self.dialect = dialect
-        self.access: AccessControl = AccessControl() if access is None else access
+        self.access: AccessControl = AccessControl(effect_of=registry.effect_of) if access is None else access
         self.counters: Counters = Counters() if counters is None else counters
         self.delayed: DelayedCommands = DelayedCommands(
             timer, self.counters, async_timeout, async_limit, async_limit_client
@@ -227,7 +227,7 @@ class Dispatcher:
         """
         try:
             if request is None:
-                request = self.read(document)
+                request = self.read(document) if origin.callee is None else self._envelope.read_to_pass_on(document)
             traffic = self._traffic[origin.transport]
             traffic.bytes_received.value += len(document)
             reply: Reply | Deferred[Reply]
@@ -243,8 +243,7 @@ class Dispatcher:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request, origin)
-        reply.addCallback(self._finish, request, origin, traffic)
-        return reply.addErrback(self._give_up_later, document, request, origin)
+        return reply.addBoth(self._finish_later, document, request, origin, traffic)
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -255,9 +254,16 @@ class Dispatcher:
             traffic.bytes_sent.value += len(reply.body)
         return reply
 
-    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded, origin: Origin) -> Reply:
-        caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
-        return self._give_up(failure.value, document, request, caller)
+    def _finish_later(
+        self, reply: Reply | Failure, document: bytes, request: Decoded, origin: Origin, traffic: Traffic
+    ) -> Reply:
+        try:
+            if isinstance(reply, Failure):
+                reply.raiseException()
+            return self._finish(reply, request, origin, traffic)
+        except BaseException as error:
+            caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
+            return self._give_up(error, document, request, caller)
 
     def _give_up(
         self, error: BaseException | None, document: bytes, request: Decoded | None, caller: Caller | Origin
@@ -286,6 +292,14 @@ class Dispatcher:
         if logged:
             self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
+    def hold(self) -> None:
+        """Announce that documents follow that will be answered together: what is written about their calls may wait for
+        L{release}.
+        """
+
+    def release(self) -> None:
+        """Write what waits since L{hold}. To be called before the replies are sent."""
+
     def refuse(self, document: bytes, fault: Fault | Error) -> Reply:
         """Answer every request of a document with an error, without running any. For a transport that cannot take the
         document, or cannot carry its reply.
@@ -293,9 +307,10 @@ class Dispatcher:
         return self._refuse(self.read(document), fault if isinstance(fault, Error) else error_of(fault))
 
     def _refuse(self, request: Decoded, error: Error) -> Reply:
+        kind = Error(error.code, error.text)
         if type(request) is list:
-            return join([self._error(error, member) for member in request])
-        return self._error(error, request)  # type: ignore[arg-type] # it is not a list
+            return join([self._error(error, member, kind) for member in request])
+        return self._error(error, request, kind)  # type: ignore[arg-type] # it is not a list
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
         answer = partial(self.answer, origin=origin.fixed())  # some requests may be run after other documents
@@ -317,9 +332,9 @@ class Dispatcher:
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        if origin.caller is not None and not self.access.allows(origin.caller, request.method):
+        if origin.caller is not None and self.forbids(origin, request.method, request.params):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
-        command = self._commands.get(request.method)
+        command = self._find(request.method, origin)
         if command is None:
             self._elsewhere.tell(request.method, origin)
             _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
@@ -344,12 +359,18 @@ class Dispatcher:
                 if not isinstance(result, Deferred):
                     call.is_over = True
                     return self._result(result, request, command)
-            result.addCallback(self._result_later, call, request, command)
-            return result.addErrback(self._failed_later, call, command, request)
+            return result.addBoth(self._result_later, call, request, command)
         except BaseException as error:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
+
+    def _find(self, method: str, origin: Origin) -> Command | None:
+        """The command of a method, of this server or of whom the document is for."""
+        if origin.callee is None:
+            return self._commands.get(method)
+        found: Command | None = origin.callee.command(method)
+        return found
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         """Call a command with Python values for a Python value, without a document.
@@ -364,26 +385,60 @@ class Dispatcher:
         traffic = self._traffic[origin.transport]
         traffic.requests.value += 1
         self._requests.value += 1
-        if origin.caller is not None and not self.access.allows(origin.caller, method):
-            return self._fail(fault_of(self._forbidden(method, origin)))
-        command = self._commands.get(method)
-        if command is None:
-            return self._fail(fault_of(self.dialect.method_not_found, method))
+        command, unfit = self._commands.get(method), None
         try:
             values = as_json(params)
         except InvalidParams as error:
-            return self._fail(raised(error, command, self.dialect, origin))
+            values, unfit = [], error
+        if self.forbids(origin, method, values, by_name=True):
+            return self._fail(fault_of(self._forbidden(method, origin)))
+        if command is None:
+            return self._fail(fault_of(self.dialect.method_not_found, method))
+        if unfit is not None:
+            return self._fail(raised(unfit, command, self.dialect, origin))
         call = Call(Request("2.0", method, values, _NO_ID), origin)
 
         def over(outcome: Any) -> Any:
             call.is_over = True
             if isinstance(outcome, Failure):
                 return self._fail(raised(outcome.value, command, self.dialect, call.caller))
+            if type(outcome) is Reply:
+                value = self._envelope.value(outcome.body)
+                if isinstance(value, Fault):
+                    return self._fail(Raised(value, error_of(value)))
+                outcome = value
             traffic.replies.value += 1
             return outcome
 
         bind = partial(command.binding.exactly, values)
         return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+
+    def forbids(
+        self, origin: Origin, method: str, params: list[Any] | dict[str, Any] | UnsetType, by_name: bool = False
+    ) -> bool:
+        """Whether rules forbid a call: to all of those who would run it, if these are several.
+
+        @param params: as the client gives them, or their JSON if they are passed on.
+        @param by_name: the members of an object are bound by their names, in every dialect.
+        """
+        caller, access = origin.caller, self.access
+        if caller is None:
+            return False
+        if origin.callee is None and not access.asks_params:  # the ordinary case
+            return not access.allows(caller, method, (), origin.nodes)
+        each = (origin.nodes,) if origin.callee is None else origin.callee.each
+        if not access.asks_params:
+            return not any(access.allows(caller, method, (), nodes) for nodes in each)
+        if isinstance(params, Raw):
+            params = values_of(params)
+        elif type(params) is dict and not origin.nodes:  # what a node makes of an object, only the node knows
+            command = self._commands.get(method)
+            if not (by_name or self.dialect.by_name):
+                params = list(params.values())
+            elif command is not None:
+                params = command.binding.in_order(params)
+        given = () if params is UNSET else params
+        return not any(access.allows(caller, method, given, nodes) for nodes in each)
 
     def _fail(self, what: Raised) -> Deferred[Any]:
         self._counts.error(what.kind)
@@ -396,6 +451,8 @@ class Dispatcher:
         names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
         whom = f" to {', '.join(names)}" if names else ""
         self._counts.forbidden.value += 1
+        if origin.callee is not None and origin.callee.is_one_of_many:
+            return _FORBIDDEN
         self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
         return _FORBIDDEN
 
@@ -420,7 +477,7 @@ class Dispatcher:
         params = request.params
         if type(params) is list:
             return self._positional(command.binding, params)
-        if params is UNSET:
+        if params is UNSET or isinstance(params, Raw):  # which the command gets with the call
             return command.binding.positional([])
         assert type(params) is dict
         if self.dialect.by_name:
@@ -428,6 +485,8 @@ class Dispatcher:
         return command.binding.positional(list(params.values()))
 
     def _result(self, value: object, request: Request, command: Command) -> Reply:
+        if type(value) is Reply:
+            return self._passed_on(value, request)
         body = self._envelope.result(value, request.id)
         if type(value) not in SAFE and not (command.trusted and self._direct):  # else it may be of a function around it
             command.check_result(value)
@@ -435,13 +494,22 @@ class Dispatcher:
             return NO_REPLY
         return Reply(body)
 
+    def _passed_on(self, reply: Reply, request: Request) -> Reply:
+        """The whole reply that a command has had from elsewhere."""
+        if reply.fault:
+            self._counts.error(Error(reply.code, reply.text))
+        if request.id is UNSET and self.dialect.notifications:
+            return Reply(b"", reply.code, reply.text, reply.fault, reply.outcome)
+        return reply
+
     def _result_later(self, value: object, call: Call, request: Request, command: Command) -> Reply:
         call.is_over = True
-        return self._result(value, request, command)
-
-    def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
-        call.is_over = True
-        return self._failed(failure.value, command, request, call.caller)
+        if isinstance(value, Failure):
+            return self._failed(value.value, command, request, call.caller)
+        try:
+            return self._result(value, request, command)
+        except BaseException as error:
+            return self._failed(error, command, request, call.caller)
 
     def _failed(
         self, error: BaseException | None, command: Command, request: Request, caller: Caller | Origin

@@ -40,6 +40,7 @@ Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 class Request(msgspec.Struct, frozen=True, gc=False):
     """One well-formed request (specification, section 4).
 
+    @ivar params: by place or by name; of one that is passed on the JSON itself, see L{Envelope.read_to_pass_on}.
     @ivar reply_name: Kamailio's member for the FIFO that takes the reply; see L{reply_name}.
     @ivar store_path: Kamailio's member for the file that takes the reply; see L{store_path}.
     """
@@ -81,6 +82,9 @@ class _Result(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2
 class _Error(msgspec.Struct, frozen=True, gc=False, tag_field="jsonrpc", tag="2.0"):
     error: Error
     id: Id = UNSET
+
+
+_BEFORE_OUTCOME: Final = b'{"jsonrpc":"2.0",'
 
 
 @attrs.frozen
@@ -156,6 +160,13 @@ class _ReplyName(msgspec.Struct, gc=False):
     reply_name: str | UnsetType = UNSET
 
 
+class _Params(msgspec.Struct, gc=False):
+    params: msgspec.Raw
+
+
+_decode_values = msgspec.json.Decoder().decode
+_decode_params = msgspec.json.Decoder(_Params).decode
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_reply_name = msgspec.json.Decoder(_ReplyName | list[_ReplyName]).decode
 
 
@@ -185,6 +196,15 @@ class Envelope:
             return self._batch_size(document, len(request))
         return request  # type: ignore[no-any-return] # the decoder's type says it
 
+    def read_to_pass_on(self, document: bytes) -> Decoded:
+        """Read a document whose requests go to another server: as L{read} does, but their params stay the JSON that the
+        client has sent (C{msgspec.Raw}), so that they get there as they are.
+        """
+        request = self.read(document)
+        if type(request) is list:
+            return [_with_json_params(one, part) for one, part in zip(request, _split(document), strict=True)]
+        return _with_json_params(request, document)  # type: ignore[arg-type] # it is not a list
+
     @staticmethod
     def result(value: object, id: Id) -> bytes:
         """Write the reply of a command that returned C{value}, a Decimal in it as text.
@@ -204,6 +224,35 @@ class Envelope:
     def id(id: Id) -> bytes:
         """Write an id by itself."""
         return _encode_exact(id)
+
+    @staticmethod
+    def passed_on(member: bytes, outcome: bytes, id: Id) -> bytes:
+        """Write a reply around the result or the error that another server has given.
+
+        @param member: C{result} or C{error}.
+        @param outcome: its JSON, as it came.
+        """
+        if id is UNSET:
+            return b'%b"%b":%b}' % (_BEFORE_OUTCOME, member, outcome)
+        return b'%b"%b":%b,"id":%b}' % (_BEFORE_OUTCOME, member, outcome, _encode_exact(id))
+
+    @staticmethod
+    def value(reply: bytes) -> Any:
+        """The result of a reply that L{result}, L{error} or L{passed_on} wrote; or the L{Fault} that its error is."""
+        found = _values(reply)
+        if "error" not in found:
+            return found["result"]
+        error = found["error"]
+        return Fault(error["code"], error["message"], error.get("data"))
+
+    @staticmethod
+    def outcome(reply: bytes, id: Id) -> bytes:
+        """The outcome alone, as an object, of a reply that L{result} or L{error} wrote.
+
+        @param id: of the request.
+        """
+        after = b"}" if id is UNSET else b',"id":%b}' % _encode_exact(id)
+        return b"{%b}" % reply.removeprefix(_BEFORE_OUTCOME).removesuffix(after)
 
     @staticmethod
     def batch(replies: list[bytes]) -> bytes:
@@ -264,6 +313,35 @@ class Envelope:
         if params is not UNSET:
             _make_floats(params)
         return Request("2.0", method, params, id, reply_name, value.get("store_path", UNSET))
+
+
+def params_of(request: Request) -> list[Any] | dict[str, Any]:
+    """The params of a request as values, also of one that is passed on; an empty list where there are none."""
+    params = request.params
+    if isinstance(params, msgspec.Raw):
+        return values_of(params)
+    return [] if params is UNSET else params
+
+
+def values_of(params: msgspec.Raw) -> Any:
+    """The values of params that are passed on as JSON, or of another part of a document that was read before."""
+    return _values(bytes(params))
+
+
+def _values(params: bytes) -> Any:
+    try:
+        return _decode_values(params)
+    except msgspec.DecodeError:  # a number of unusual size
+        values = _load(params)
+        _make_floats(values)
+        return values
+
+
+def _with_json_params(request: Request | Malformed, document: bytes | msgspec.Raw) -> Request | Malformed:
+    """A request with its params as the JSON that they are in its document."""
+    if type(request) is not Request or request.params is UNSET:
+        return request
+    return msgspec.structs.replace(request, params=_decode_params(document).params)
 
 
 def reply_name(request: Decoded) -> str | None:

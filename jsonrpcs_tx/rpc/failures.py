@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
-from jsonrpcs_tx.access.auditentries import CANCELLED, TIMED_OUT
+from jsonrpcs_tx.access.auditentries import CANCELLED, NO_ANSWER, NOT_SENT, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
@@ -13,7 +13,7 @@ from jsonrpcs_tx.rpc.coroutines import needs_asyncio
 from jsonrpcs_tx.rpc.delayed import TimedOut
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error, error_of, explained, with_data
-from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams, NodeFault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 
@@ -21,6 +21,7 @@ _log = make_logger(__name__)
 
 _ASYNCIO: Final = "use its reactor (twistd --reactor=asyncio)"
 _CANCELLED: Final = Error(500, "Command Cancelled")
+_GATEWAY_TIMEOUT: Final = 504
 
 
 class Told(NamedTuple):
@@ -123,4 +124,11 @@ def _of_fault(fault: Fault, command: Command) -> Told:
         error = with_data(kind, getattr(fault, "data", None))
     except BaseException as another:
         report(_log, "the data of a fault of command {command} is left out", another, command=command.name)
-    return Told(error, kind, TIMED_OUT if isinstance(fault, TimedOut) else "")
+    return Told(error, kind, outcome_of(fault))
+
+
+def outcome_of(fault: object) -> str:
+    """How a call has ended that has raised a fault, see L{jsonrpcs_tx.rpc.replies.Reply}."""
+    if isinstance(fault, NodeFault):
+        return NOT_SENT if not fault.sent else TIMED_OUT if fault.code == _GATEWAY_TIMEOUT else NO_ANSWER
+    return TIMED_OUT if isinstance(fault, TimedOut) else ""

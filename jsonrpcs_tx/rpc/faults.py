@@ -28,6 +28,17 @@ class Fault(JsonRpcsError):
         return f"{self.code} {self.text}"
 
 
+class NodeFault(Fault):
+    """The fault that stands for the answer of a node of a gateway, which has given none.
+
+    @param sent: the node may have got the call, and run it.
+    """
+
+    def __init__(self, code: int, text: str, *, sent: bool) -> None:
+        super().__init__(code, text)
+        self.sent = sent
+
+
 class InvalidParams(JsonRpcsError):
     """Raised by a command for a parameter whose value is not allowed. The dialect says how it is answered: C{kamailio}
     with 500 "Invalid Parameters: " and the reason, C{jsonrpc2} with -32602 "Invalid params" and the reason in the data.

@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.access.roles import UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
+from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
 from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
@@ -289,7 +291,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
     try:
         _check_kind(function)
         hints = hints_of(function)
-        hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
+        hint, binding, parameter = hints.get("return"), Binding(function, hints), call_parameter(function, hints)
         concealment = _concealment(binding, options.secret)
     except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
@@ -443,6 +445,19 @@ class Registry(Mapping[str, Command]):
         """The names under which the commands of a source are in the table; those that others have replaced are not."""
         declared = {options.name: function for function, options in _functions_of(source)}
         return [name for name, function in declared.items() if name in self and self.table[name].function == function]
+
+    def effect_of(self, method: str) -> str:
+        """What a command does, for roles.
+
+        @return: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a command
+            of Kamailio's that is dangerous, or C{CHANGE}; C{UNKNOWN} if there is no such command.
+        """
+        command = self.table.get(method)
+        if command is None:
+            return UNKNOWN
+        if not command.changes:
+            return READ
+        return DANGER if catalogued_effect(method) == DANGER else CHANGE
 
     def describe(self) -> list[dict[str, Any]]:
         """All commands, sorted by name, as data that JSON can express.

@@ -60,6 +60,8 @@ class Runner:
         """
         # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
         begun = run_in(call, self._begin_to_wait, result, command, origin)
+        if origin.deadline is not None:  # the call that it is part of waits for it
+            return begun
         if call.deadline is None:
             self._set_deadline(command, call)
         return self._delayed.wait(begun, command.name, origin.client, self._time_limit(command))
@@ -168,10 +170,12 @@ class Runner:
         """@raise Fault: the command may not be asynchronous there, or too many others are in progress."""
         if not origin.asynchronous:
             raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
-        self._delayed.check(command.name, origin.client)
+        if origin.deadline is None:
+            self._delayed.check(command.name, origin.client)
 
     def _set_deadline(self, command: Command, call: Call) -> None:
-        call.deadline = self._clock.seconds() + self._time_limit(command)
+        if call.origin.deadline is None:
+            call.deadline = self._clock.seconds() + self._time_limit(command)
 
     def _time_limit(self, command: Command) -> float:
         return self._delayed.timeout if command.options.timeout is None else command.options.timeout

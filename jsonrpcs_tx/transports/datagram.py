@@ -13,6 +13,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.transports import datagrambatch, sendroom
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -236,7 +237,15 @@ class UnixDatagramService(DatagramService):
 
 def make_transports(parts: Parts) -> Iterator[DatagramService]:
     """The services for the values of C{dgram_socket}."""
+    if parts.settings.dgram_socket and parts.settings.dgram_workers > 1:
+        _check_use_of_workers(parts.dispatcher.registry)
     for value in parts.settings.dgram_socket:
         address = os.fspath(value)
         kind = UnixDatagramService if network_address("udp", address) is None else UdpService
         yield kind(parts.settings, address, parts.dispatcher, parts.reactor)
+
+
+def _check_use_of_workers(registry: Registry) -> None:
+    """Warn if workers have nothing to do but what a single process does in less time."""
+    if not any(one.options.stateless and not one.trusted for one in registry.table.values()):
+        _log.warn("dgram_workers: one process is faster, since no command but the server's own light ones is stateless")

@@ -5,9 +5,9 @@ sendmmsg(2)) take many at once, and leave the addresses as the kernel has them. 
 is received and from which it is answered. Other replies go the general way: those that are large, that have to wait for
 their client or for others before them, that go to a client that needs a closer look, and those that cannot be sent.
 
-While there are rules, datagrams are read the general way: here only the document is examined. Replies keep
-their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when it is time
-for other transports is answered in the next turn of the reactor.
+If there are rules, each datagram is admitted before its document is read, by what the kernel says of its sender.
+Replies keep their order, and none waits for the commands of others longer than L{HOLD}. What is left in the slots when
+it is time for other transports is answered in the next turn of the reactor.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -29,7 +29,7 @@ from jsonrpcs_tx.rpc.replies import NO_REPLY, Reply
 from jsonrpcs_tx.transports.datagramreader import MAX_DATAGRAM, DatagramReader
 from jsonrpcs_tx.transports.peers import UCRED
 from jsonrpcs_tx.transports.replysocket import UnixReplySocket
-from jsonrpcs_tx.transports.responder import Responder, datagram_peer
+from jsonrpcs_tx.transports.responder import MAX_CALLERS, Responder, datagram_peer
 from jsonrpcs_tx.transports.waiting import WaitingReply
 
 SLOTS: Final = 64
@@ -59,6 +59,18 @@ _UID: Final = socket.CMSG_LEN(4)
 
 _CREDENTIALS: Final = socket.CMSG_LEN(0)
 """Where the credentials of a client are in its control message."""
+
+_USER_AND_GROUP: Final = _UID, _UID + 8
+"""Where the user and the group are in it."""
+
+_PROCESS_TO_GROUP: Final = _CREDENTIALS, _CREDENTIALS + UCRED.size
+"""Where they are with the process."""
+
+_HOSTS: Final[dict[int, tuple[int, int]]] = {socket.AF_INET: (4, 8), socket.AF_INET6: (8, 24)}
+"""Where the IP address is in a socket address (sockaddr_in, sockaddr_in6), by family."""
+
+_PORTS_AND_HOSTS: Final[dict[int, tuple[int, int]]] = {socket.AF_INET: (2, 8), socket.AF_INET6: (2, 24)}
+"""Where it is with the port."""
 
 _ROOTED: Final = frozenset(b"/\0")
 """How the address of a Unix client must begin to be answered: as an absolute path, or an abstract name."""
@@ -113,24 +125,28 @@ class _Slots:
     """Datagrams on their way in, and their replies on their way out.
 
     @param count: how many there are.
-    @param credentials: it is a Unix socket, which tells the users of its clients.
+    @param family: of the socket. A Unix socket tells the users of its clients.
     @ivar data: the buffer of all slots, each of L{_SLOT_SIZE}; only what is used of it takes up memory.
     @ivar sizes: how many bytes each received datagram has.
     @ivar name_sizes: how many bytes the address that it came from has.
     @ivar ports: the UDP port that it came from, in network byte order.
     @ivar starts: the first byte of the Unix address that it came from.
     @ivar uids: the user of the Unix client; where it is not known, a number that no user has.
+    @ivar senders: what is known of the senders of datagrams.
+    @ivar admission_slices: the part of it that tells one sender from others as far as rules do, for each slot: the IP
+        address, or the user and group.
+    @ivar client_slices: the same, with the port or the process.
     @ivar replies: how many bytes of each slot are to be sent.
     """
 
-    def __init__(self, count: int, credentials: bool) -> None:
+    def __init__(self, count: int, family: int) -> None:
         self.data = mmap.mmap(-1, count * _SLOT_SIZE)
         with contextlib.suppress(OSError):  # a kernel that has no huge pages
             self.data.madvise(mmap.MADV_NOHUGEPAGE)  # they would be used as a whole
-        self._names = bytearray(count * _NAME_SIZE)
+        self._names = mmap.mmap(-1, count * _NAME_SIZE)  # of which a part is bytes
         self._vectors = bytearray(count * ctypes.sizeof(_Vector))
         self._headers = bytearray(count * ctypes.sizeof(_Header))
-        self._controls = bytearray(count * _CONTROL_SIZE)
+        self._controls = mmap.mmap(-1, count * _CONTROL_SIZE)
         vectors = (_Vector * count).from_buffer(self._vectors)
         headers = (_Header * count).from_buffer(self._headers)
         data, names, controls = _start(self.data), _start(self._names), _start(self._controls)
@@ -139,7 +155,7 @@ class _Slots:
             message = headers[place].message
             message.name, message.name_size = names + place * _NAME_SIZE, _NAME_SIZE
             message.vectors, message.vector_count = ctypes.addressof(vectors[place]), 1
-            if credentials:
+            if family == socket.AF_UNIX:
                 message.control, message.control_size = controls + place * _CONTROL_SIZE, _CONTROL_SIZE
         self._address = _start(self._headers)
         self._empty = bytes(self._vectors), bytes(self._headers), b"\xff" * len(self._controls)
@@ -153,6 +169,13 @@ class _Slots:
         self._control_sizes = memoryview(self._headers).cast("L")[_Message.control_size.offset // 8 :: step // 2]
         self._no_control = memoryview(bytes(8 * count)).cast("L")
         self.uids = memoryview(self._controls).cast("I")[_UID // 4 :: _CONTROL_SIZE // 4]
+        self.senders, self._step = (self._names, _NAME_SIZE) if family in _HOSTS else (self._controls, _CONTROL_SIZE)
+        self.admission_slices = self._slices(*_HOSTS.get(family, _USER_AND_GROUP))
+        self.client_slices = self._slices(*_PORTS_AND_HOSTS.get(family, _PROCESS_TO_GROUP))
+
+    def _slices(self, begin: int, end: int) -> list[slice]:
+        """The same part of what is known of each sender."""
+        return [slice(start + begin, start + end) for start in range(0, len(self.senders), self._step)]
 
     def receive(self, fd: int, count: int) -> int:
         """Fill slots with what has come.
@@ -161,11 +184,6 @@ class _Slots:
         """
         self._vectors[:], self._headers[:], self._controls[:] = self._empty
         return int(_receive(fd, self._address, count, 0, None))
-
-    def credentials(self, place: int) -> tuple[int, int, int]:
-        """The process, user and group of the Unix client of a datagram; L{NOBODY} where they are not known."""
-        pid, uid, gid = UCRED.unpack_from(self._controls, place * _CONTROL_SIZE + _CREDENTIALS)
-        return pid, uid, gid
 
     def send(self, fd: int, first: int, end: int) -> int:
         """Send the replies of slots, each to where its datagram came from.
@@ -191,14 +209,14 @@ class _Slots:
 
 
 class BatchReader(DatagramReader):
-    """Reads the datagrams that come to one bound socket, and has them answered, where everybody may call.
+    """Reads the datagrams that come to one bound socket, and has them answered.
 
     @param sock: bound and non-blocking; whoever gives it closes it.
     @param responder: answers the datagrams.
     """
 
     _busy = False
-    _place = _received = 0
+    _place = _received = _current = 0
     _rest: Any = None
     _then: Callable[[None], None] | None = None
 
@@ -215,10 +233,10 @@ class BatchReader(DatagramReader):
         else:
             self._special_ports = frozenset(map(socket.htons, outgoing.special_ports))
         self._is_unix = isinstance(outgoing, UnixReplySocket)
-        self._slots = _Slots(SLOTS, self._is_unix)
-        self._origins = [
-            Origin(responder.protocol, find_peer=partial(self._find_peer, place)) for place in range(SLOTS)
-        ]
+        self._slots = _Slots(SLOTS, sock.family)
+        self._anybody = Origin(responder.protocol, find_peer=self._find_peer)
+        self._peers = lru_cache(MAX_CALLERS)(self._make_peer)
+        self._admitted = responder.remember(lambda sender: responder.admitted(self._find_peer))
 
     def finish(self) -> Deferred[None]:
         if not self._busy:
@@ -244,9 +262,6 @@ class BatchReader(DatagramReader):
         try:
             if self._place < self._received and not self._answer_slots(end):
                 return
-            if not self._responder.admits_all:
-                super().read(most, end)
-                return
             while most > 0:
                 wanted = min(most, SLOTS)
                 received = self._slots.receive(self._socket.fileno(), wanted)
@@ -259,6 +274,7 @@ class BatchReader(DatagramReader):
                 most -= received
         finally:
             self._busy = False
+            self._responder.dispatcher.release()
             then, self._then = self._then, None
             if then is not None:
                 then(None)
@@ -274,17 +290,30 @@ class BatchReader(DatagramReader):
         """
         begin, count = self._place, self._received
         self._place = count
-        dispatch, origins, answer = self._responder.dispatcher.dispatch, self._origins, self._replies.answer
-        slots = self._slots
+        responder, slots = self._responder, self._slots
+        anybody, admitted, senders, admission_slices = (
+            self._anybody,
+            self._admitted,
+            slots.senders,
+            slots.admission_slices,
+        )
+        dispatch, answer = responder.dispatcher.dispatch, self._replies.answer
         data, sizes, name_sizes, replies = slots.data, slots.sizes, slots.name_sizes, slots.replies
         is_unix, uids, starts, ports = self._is_unix, slots.uids, slots.starts, slots.ports
         trusted, special_ports = self._trusted, self._special_ports
         first = begin
         due = monotonic() + HOLD
+        responder.dispatcher.hold()
         for place in range(begin, count):
             start = place * _SLOT_SIZE
             document = data[start : start + sizes[place]]
-            reply = dispatch(document, origins[place])
+            self._current = place
+            origin = anybody if responder.admits_all else admitted(senders[admission_slices[place]])
+            reply: Reply | Deferred[Reply] = NO_REPLY
+            if origin is None:
+                responder.drop(document, self._find_peer())
+            else:
+                reply = dispatch(document, origin)
             if type(reply) is not Reply:
                 peer = slots.peer(place) if name_sizes[place] > _NO_NAME else None
                 self._replies.answer_later(reply, document, peer, slots.uids[place])
@@ -317,15 +346,20 @@ class BatchReader(DatagramReader):
                     self._rest = self._reactor.callLater(0, self._answer_rest)
                 return False
             due = now + HOLD
+            responder.dispatcher.hold()
         self._send_slots(first, count)
         return True
 
-    def _find_peer(self, place: int) -> Peer:
-        """Who has sent the datagram in a slot."""
-        pid, uid, gid = self._slots.credentials(place)
-        return datagram_peer(
-            self._responder.protocol, None if self._is_unix else self._slots.peer(place), uid, gid, pid
-        )
+    def _find_peer(self) -> Peer:
+        """Who has sent the datagram that is being answered."""
+        slots = self._slots
+        return self._peers(slots.senders[slots.client_slices[self._current]])
+
+    def _make_peer(self, sender: bytes) -> Peer:
+        """Who has sent it, of whom the kernel says this."""
+        pid, uid, gid = UCRED.unpack(sender) if self._is_unix else (None, None, None)
+        address = None if self._is_unix else self._slots.peer(self._current)
+        return datagram_peer(self._responder.protocol, address, uid, gid, pid)
 
     def _may_send(self, first: int, end: int) -> bool:
         """Whether the replies of some slots can be sent without a look at the clients' shares."""
@@ -338,6 +372,7 @@ class BatchReader(DatagramReader):
 
     def _send_slots(self, first: int, end: int) -> None:
         """Send the replies of some slots."""
+        self._responder.dispatcher.release()
         slots = self._slots
         while first < end:
             sent = slots.send(self._socket.fileno(), first, end) if self._may_send(first, end) else 0

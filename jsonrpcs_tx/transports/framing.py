@@ -112,12 +112,7 @@ class Framer:
         searches = 0
         while not self._skipping or self._skip(last=searches > _MAX_SEARCHES):
             if not self._depth:
-                flat = _FLAT.match(self._buffer, self._begin)
-                if flat is not None and len(flat[1]) <= self.limit:
-                    documents.append(flat[1])
-                    self._searches = 0
-                    self._restart(flat.end())
-                    continue
+                self._take_flat(documents)
                 if not self._find_start(documents):
                     break
             end = self._find_end()
@@ -136,6 +131,28 @@ class Framer:
         self._position -= self._begin
         self._begin = 0
         return documents
+
+    def _take_flat(self, documents: list[bytes]) -> None:
+        """Take the ordinary documents that come next, one after the other, which is most of what comes."""
+        buffer, limit = self._buffer, self.limit
+        begin = self._begin
+        while True:
+            end = buffer.find(b"}", begin) + 1
+            document = buffer[begin:end]
+            if document.rfind(b"{") or document.count(b'"') & 1 or b"\\" in document or b"\n" in document:
+                flat = _FLAT.match(buffer, begin)  # it is not as plain as can be
+                if flat is None:
+                    break
+                document, end = flat[1], flat.end()
+            elif buffer.startswith(b"\n", end):
+                end += 1
+            if len(document) > limit:
+                break
+            documents.append(document)
+            begin = end
+        if begin != self._begin:
+            self._searches = 0
+            self._restart(begin)
 
     def _cut_at_line(self) -> bytes:
         """Take a document that ends with a line, up to the start of a request within it."""

@@ -12,10 +12,14 @@ from twisted.web import http, resource, server
 
 from jsonrpcs_tx.access.authentication import Authenticator, Refused, user_of
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.rpc.callee import Callee
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.pages import Pages
@@ -96,6 +100,8 @@ class JsonRpcResource(resource.Resource):
     @ivar max_body: may be set at any time.
     @ivar http_status: whether the status and reason phrase tell of faults.
     @ivar pages: the web pages that may call.
+    @ivar callees: finds whom a document is for by what follows its path (the names of nodes, with the query), or the
+        error for the client; None: all documents are for this server.
     """
 
     isLeaf = True
@@ -120,6 +126,7 @@ class JsonRpcResource(resource.Resource):
         self.pages: Pages = Pages(origins, self.hosts, credentials=site_authenticates or authenticator is not None)
         self.proxies: Proxies = Proxies() if proxies is None else proxies
         self.notification = notification
+        self.callees: Callable[[str, str, Origin], Callee | Error] | None = None
         self._authenticator = authenticator
         self._site_authenticates = site_authenticates
         networks = [*map(ipaddress.ip_network, allow)]
@@ -201,6 +208,11 @@ class JsonRpcResource(resource.Resource):
     def authenticates(self) -> bool:
         """Whether requests need a name and a password."""
         return self._authenticator is not None
+
+    @property
+    def users_file(self) -> UsersFile | None:
+        """The file of users that names and passwords are checked against; None: there is none, or another checker."""
+        return None if self._authenticator is None else self._authenticator.users_file
 
     @property
     def knows_users(self) -> bool:
@@ -292,6 +304,15 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
+        names = request.postpath or []
+        if self.callees is not None and any(names):
+            place = b"/".join(names).decode(errors="backslashreplace")
+            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
+            callee = self.callees(place, query, origin)
+            if isinstance(callee, Error):
+                self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
+                return
+            origin = callee.origin(origin)
         reply = self.dispatcher.dispatch(document, origin)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
@@ -379,10 +400,13 @@ class JsonRpcResource(resource.Resource):
         request.notifyFinish().addErrback(client_gone)
         later.addCallback(respond)
 
-    def _respond(self, request: server.Request, reply: Reply) -> None:
-        if not reply.body:
+    def _respond(self, request: server.Request, reply: Reply, unknown: Error | None = None) -> None:
+        """@param unknown: why nobody is found at the path, which is told by the status in any case."""
+        if unknown is not None:
+            request.setResponseCode(unknown.code, unknown.text.encode()[:MAX_REASON])
+        elif not reply.body:
             request.setResponseCode(self.notification)
-        elif self.http_status and reply.fault:
+        elif self.http_status and (reply.fault or reply.code == SOME):
             request.setResponseCode(*status(reply))
         if reply.body:
             request.setHeader(b"Content-Type", b"application/json")
@@ -417,11 +441,11 @@ class _ForUser(resource.Resource):
 
 
 def status(reply: Reply) -> tuple[int, bytes]:
-    """The HTTP status and reason phrase that tell of a fault (dialect C{kamailio})."""
+    """The HTTP status and reason phrase that tell of a fault, or of some (dialect C{kamailio})."""
     if reply.code in (-32700, -32600):
         code = http.BAD_REQUEST
     else:
-        code = reply.code if 400 <= reply.code <= 599 else http.INTERNAL_SERVER_ERROR
+        code = reply.code if 400 <= reply.code <= 599 or not reply.fault else http.INTERNAL_SERVER_ERROR
     reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
     return code, reason.decode(errors="ignore").encode()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -19,6 +20,7 @@ from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
+from jsonrpcs_tx.transports.readgroup import Turns
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 
 _log = make_logger(__name__)
@@ -30,9 +32,19 @@ MAX_DISCARDED: Final = 16
 """How many times the body limit is read and thrown away after a 413, so that the client gets to read it."""
 
 
-class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+def below(path: bytes, prefix: bytes) -> list[bytes]:
+    """What a path has below a prefix, as C{twisted.web} gives it to resources; empty: nothing, as for C{/RPC2}.
 
+    @param path: it starts with the prefix.
+    """
+    rest = path[len(prefix.rstrip(b"/")) :]
+    return [unquote_to_bytes(part) for part in rest[1:].split(b"/")] if rest.startswith(b"/") else []
+
+
+class _Root(resource.Resource):
+    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
+
+    @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
         disabled.
     """
@@ -46,11 +58,21 @@ class _Root(resource.Resource):
         self._health_path = health_path
         self._health = health
 
+    def is_own(self, path: bytes) -> bool:
+        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+
+        @param path: without the query.
+        """
+        if not path.startswith(self._prefix):
+            return False
+        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
+
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
         if request.path == self._health_path and (not is_below or self._health.answers(request)):
             return self._health.render(request)
         if is_below:
+            request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
         refuse(request, http.NOT_FOUND, f"JSON-RPC is at {self._prefix.decode()}")
         return server.NOT_DONE_YET
@@ -326,8 +348,9 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param health: answers health checks.
     @param scheme: C{http} or C{https}.
-    @ivar prefix: what the path of a request must start with.
+    @ivar is_own: see L{_Root.is_own}.
     @ivar connections: the open ones.
+    @ivar turns: those in which they are read.
     """
 
     noisy = False
@@ -343,12 +366,13 @@ class JsonRpcSite(server.Site):
         scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme
-        self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
-        root = _Root(self.prefix, jsonrpc, settings.health.encode(), health)
+        root = _Root(settings.http_path.encode(), jsonrpc, settings.health.encode(), health)
+        self.is_own: Callable[[bytes], bool] = root.is_own
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
+        self.turns: Turns = Turns()
 
     @property
     def max_body(self) -> int:

@@ -1,5 +1,6 @@
 """Answers the datagrams of a socket, whichever process has read them: admission first, then the dispatcher."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ FORBIDDEN: Final = 403
 """What a client that may call nothing would be told, if it were answered."""
 
 MAX_CALLERS: Final = 1024
-"""Size of the cache from clients to their origins, which is used where there are rules."""
+"""Size of a cache from clients to their origins, which is used where there are rules."""
 
 
 @lru_cache(MAX_CALLERS)
@@ -47,7 +48,8 @@ class Responder:
         self.origin: Origin = Origin(protocol, find_peer=self._find_peer)
         self._sender: tuple[Any, int | None, int | None, int | None] = (None, None, None, None)
         self.admits_all: bool = dispatcher.access.trivial
-        self._known = lru_cache(MAX_CALLERS)(self._decide)
+        self._forgets: list[Callable[[], None]] = []
+        self._known = self.remember(lambda address, uid, gid: self.admitted(self._find_peer))
 
     def admit(self, peer: Any, uid: int | None, gid: int | None, pid: int | None) -> Origin | None:
         """Decide whether a client may call anything at all, before any of its document is looked at.
@@ -60,18 +62,44 @@ class Responder:
         self._sender = peer, uid, gid, pid
         if self.admits_all:
             return self.origin
-        origin, admitted = self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
-        return origin if admitted else None
+        return self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
 
-    def drop(self, document: bytes) -> None:
-        """Count and log that the client that was not admitted just now gets no reply."""
+    def admitted(self, find_peer: Callable[[], Peer]) -> Origin | None:
+        """Decide by the rules, of which there are some, on the sender of a document.
+
+        @param find_peer: tells who has sent the document that is being dispatched, now and later.
+        @return: the origin of the sender's documents; None if it may call nothing.
+        """
+        sender = find_peer().caller
+        origin = self.dispatcher.origin(
+            self.protocol, find_peer=find_peer, address=sender.address, uid=sender.uid, gid=sender.gid
+        )
+        assert origin.caller is not None  # there are rules
+        return origin if self.dispatcher.access.admits(origin.caller) else None
+
+    def remember(self, decide: Callable[..., Origin | None]) -> Callable[..., Origin | None]:
+        """A function whose decisions on senders are remembered until the rules change.
+
+        @param decide: its parameters are all that its decision depends on, besides the rules.
+        """
+        known = lru_cache(MAX_CALLERS)(decide)
+        self._forgets.append(known.cache_clear)
+        return known
+
+    def drop(self, document: bytes, peer: Peer | None = None) -> None:
+        """Count and log that a client that is not admitted gets no reply.
+
+        @param peer: the client; default: the one on which L{admit} has decided just now.
+        """
         self.replies.dropped()
-        self.dispatcher.turned_away(self._find_peer(), FORBIDDEN, "nothing is allowed", document)
+        peer = self._find_peer() if peer is None else peer
+        self.dispatcher.turned_away(peer, FORBIDDEN, "nothing is allowed", document)
 
     def rules_changed(self) -> None:
         """Forget who was admitted."""
         self.admits_all = self.dispatcher.access.trivial
-        self._known.cache_clear()
+        for forget in self._forgets:
+            forget()
 
     def datagram_received(
         self, document: bytes, peer: Any, uid: int | None = None, gid: int | None = None, pid: int | None = None
@@ -98,11 +126,6 @@ class Responder:
             self.replies.answer_later(reply, document, peer, uid)
         elif reply.body and peer:
             self.replies.answer(reply, document, peer, uid)
-
-    def _decide(self, address: str | None, uid: int | None, gid: int | None) -> tuple[Origin, bool]:
-        origin = self.dispatcher.origin(self.protocol, find_peer=self._find_peer, address=address, uid=uid, gid=gid)
-        assert origin.caller is not None  # there are rules
-        return origin, self.dispatcher.access.admits(origin.caller)
 
     def _find_peer(self) -> Peer:
         return datagram_peer(self.protocol, *self._sender)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -233,3 +233,53 @@ def test_journald(directory: Path) -> None:
         process.terminate()
     assert (found["JSONRPCS_METHOD"], found["JSONRPCS_ID"]) == (b"htable.sets", b"one")
     journal.close()
+
+
+def test_required(directory: Path) -> None:
+    """With audit_required, no change is made on a full disk, over any transport; once there is room, it goes on."""
+    with Server(directory, "--htable=a=>size=4", "--audit=audit.log", "--audit-required") as server:
+        server.call("unix", set_item("before"))
+        unlimited = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        size = (directory / "audit.log").stat().st_size
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 20, unlimited[1]))
+        for transport in ("unix", "udp4", "tcp", "fifo"):
+            refused = json.loads(server.call(transport, set_item(transport)))
+            assert refused["error"] == {"code": 503, "message": "Audit Log Unavailable"}
+        host = server.addresses["http"]
+        assert http_call("http", host, set_item("http")).status == 503
+        read = server.call("unix", b'{"jsonrpc":"2.0","method":"htable.dump","params":["a"],"id":1}')
+        assert b"before" in read
+        assert b"tcp" not in read
+        assert b"http" not in read
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, unlimited)
+        assert b"result" in server.call("unix", set_item("after"))
+    found = [(entry.get("id"), entry.get("outcome"), entry.get("lost")) for entry in entries(directory)]
+    assert found == [
+        ("before", "begun", None),
+        ("before", "result", None),
+        (None, None, 5),
+        ("after", "begun", None),
+        ("after", "result", None),
+    ]
+
+
+@pytest.mark.parametrize("options", [(), ("--audit-required",)], ids=["ordinary", "required"])
+def test_terminated_under_load(directory: Path, options: tuple[str, ...]) -> None:
+    """What was answered before and while SIGTERM stops the server is found, though many calls come at once."""
+    with Server(directory, "--htable=a=>size=4", "--audit=audit.log", *options) as server:
+        answered: list[str] = []
+        with datagram_client(server.addresses["unix"]) as client:
+            client.settimeout(PATIENCE)
+            with suppress(OSError):  # it is gone
+                for number in range(300):
+                    client.send(set_item(f"item {number}"))
+                    if number == 200:
+                        server.process.terminate()
+                    if number % 20 == 19:
+                        for _ in range(20):
+                            answered.append(json.loads(client.recv(65536))["id"])
+        assert server.process.wait(PATIENCE) == -signal.SIGTERM
+    written = Counter(entry["id"] for entry in entries(directory) if entry["outcome"] == "result")
+    assert {*answered} <= written.keys()
+    assert set(written.values()) == {1}
+    assert len(answered) >= 200

@@ -1,6 +1,7 @@
 """The file of the audit log: safe to open, whole lines, and no wait for a slow disk."""
 
 import errno
+import json
 import os
 import threading
 from collections.abc import Callable
@@ -11,9 +12,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.access import auditfile
-from jsonrpcs_tx.access.auditentries import Note
+from jsonrpcs_tx.access.auditentries import Entry, Note
 from jsonrpcs_tx.access.auditfile import AuditFile
+from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.state.counters import Counters
 from tests.support import PATIENCE
 from tests.support.files import STRANGER
 
@@ -91,6 +94,26 @@ def test_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises((NotAllowed, IsADirectoryError)):
         make(path)
     assert not other.exists() if kind == "dangling link" else other.read_bytes() == b"kept\n"
+
+
+def test_held(tmp_path: Path) -> None:
+    """Lines that are held are in the file, in order, at the release; then each is written at once again."""
+    path = tmp_path / "audit"
+    file, _ = make(path)
+    file.hold()
+    for one in ("one", "two"):
+        file.write(note(one))
+    assert notes(path) == []
+    file.release()
+    assert notes(path) == ["one", "two"]
+    file._free = 0
+    file.write(note("three"))
+    assert notes(path) == ["one", "two", "three"]
+    file.release()
+    file.hold()
+    file.write(note("four"))
+    file.close()
+    assert notes(path) == ["one", "two", "three", "four"]
 
 
 def test_reopened(tmp_path: Path) -> None:
@@ -221,3 +244,74 @@ def test_disk_that_never_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file.close()
     assert lost == [3]
     disk.go.set()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_needed_lines_on_a_slow_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: list[float], full: bool
+) -> None:
+    """While a thread writes, nobody knows whether a line can be written, so one that is needed is refused until the
+    disk keeps up.
+    """
+    path = tmp_path / "audit"
+    lost: list[int] = []
+    file, _ = make(path, lambda lines, error: lost.append(lines))
+    disk = SlowDisk(file, monkeypatch)
+    disk.error = OSError(errno.ENOSPC, "No space left") if full else None
+    file.write(note("slow"))
+    with pytest.raises(OSError, match="too slow"):
+        file.append(entry("refused"), surely=True)
+    file.write(note("behind"))
+    assert disk.asked.wait(PATIENCE)
+    with pytest.raises(OSError, match="too slow"):
+        file.append(entry("refused"), surely=True)
+    seconds[0] = 0.001
+    disk.go.set()
+    assert file._behind is not None
+    assert file._behind.end(PATIENCE)
+    file.append(entry("needed"), surely=True)
+    assert [json.loads(line).get("note", "an entry") for line in path.read_bytes().splitlines()] == [
+        "slow",
+        *(() if full else ("behind",)),
+        "an entry",
+    ]
+    file.close()
+
+
+def test_needed_line_is_there_at_once(tmp_path: Path) -> None:
+    """A line that is needed does not wait for the end of the turn, and those before it do not either."""
+    file, _ = make(tmp_path / "audit")
+    file.write(note("one"))
+    file._free = float("inf")
+    file.write(note("two"))
+    file.append(entry("needed"), surely=True)
+    assert (tmp_path / "audit").read_bytes().count(b"\n") == 3
+    file.close()
+
+
+def test_missing_lines_are_not_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the log says of missing lines never waits for the end of a turn, in which it could get lost itself."""
+    log = AuditLog(str(tmp_path / "audit"), False, Counters(), Reactor())
+    log.startService()
+    sink: Any = log._sink
+    write, full = sink._file.write, OSError(errno.ENOSPC, "No space left")
+
+    def fail(lines: bytes) -> None:
+        raise full
+
+    monkeypatch.setattr(sink._file, "write", fail)
+    for _ in range(5):
+        log.write(entry("lost"))
+        sink._free = float("inf")
+        log.write(entry("lost"))
+        sink.flush()
+    assert log.problem is not None
+    monkeypatch.setattr(sink._file, "write", write)
+    log.write(entry("after"))
+    log.stopService()
+    lines = [json.loads(line) for line in (tmp_path / "audit").read_bytes().splitlines()]
+    assert [line.get("lost") for line in lines] == [10, None]
+
+
+def entry(method: str) -> Entry:
+    return Entry("", "begun", 0, "unix", method=method)

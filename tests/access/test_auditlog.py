@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,16 @@ def test_zeros_are_known() -> None:
     }
 
 
+def test_time_of_a_moment() -> None:
+    """What ended a little ago has the time of then, whatever was asked for in between."""
+    ended = time.perf_counter_ns()
+    before, later = now.at(ended - 2_000_000_000), now.at(ended)
+    read = datetime.fromisoformat
+    assert 1.9 < (read(later) - read(before)).total_seconds() < 2.1
+    assert now.at(ended - 2_000_000_000) == before
+    assert abs(read(now()).timestamp() - time.time()) < 0.5
+
+
 def test_time() -> None:
     """The time is that of UTC, to the millisecond."""
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", now())
@@ -209,7 +221,7 @@ def test_cannot_be_opened(tmp_path: Path, make: Any, says: str) -> None:
     make(path)
     with pytest.raises(StartError, match=rf"audit: {path}: {says}; allowed: a file"):
         AuditLog(str(path), False, Counters(), Clock()).startService()
-    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not an')}"):
+    with pytest.raises(StartError, match=rf"audit: {path}: {says.replace('Is a directory', 'not a regular file')}"):
         AuditLog(str(path), False, Counters(), Clock()).check(FIRST)
 
 

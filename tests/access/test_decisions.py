@@ -373,7 +373,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         assert some.allows(Caller("udp", f"192.0.2.{number}"), f"core.{number}")
         assert some.allows(FAR, "core." + "x" * control.MAX_METHOD + str(number))
-    assert some._patterns.cache_info().currsize == 5
+    assert some._rights.cache_info().currsize == 5
     assert some._known.cache_info().currsize == 7
 
 

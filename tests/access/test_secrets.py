@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.access.secrets import HIDDEN, MAX_PARAMS, Concealment, cut_text, is_secret
+from jsonrpcs_tx.access.secrets import HIDDEN, MAX_PARAMS, Concealment, catalogued, cut_text, is_secret
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -116,3 +116,22 @@ def test_any_parameters(params: Any) -> None:
         json.loads(written)
         assert len(written) <= MAX_PARAMS + 1300
     assert secret.encode() not in written
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "expected"),
+    [
+        ("autheph.add_secret", ["x"], [HIDDEN]),
+        ("auth_xkeys_.set", ["g", "name", "key", 5], ["g", "name", HIDDEN, 5]),
+        ("htable.sets", ["table", "key", "value"], ["table", "key", "value"]),
+        ("htable.sets", ["table", "password", "value"], ["table", "password", HIDDEN]),
+        ("dlg.list", [], []),
+        ("no.such", ["a", {"token": "x"}], ["a", {"token": HIDDEN}]),
+        ("no.such", ["db_password", "x"], ["db_password", HIDDEN]),
+        ("no.such", {"password": "x", "a": "b"}, {"password": HIDDEN, "a": "b"}),
+        ("autheph.add_secret", {"secret": "x"}, {"secret": HIDDEN}),
+    ],
+)
+def test_catalogued(method: str, params: Any, expected: Any) -> None:
+    """Of a command of Kamailio's, the names in the catalogue say what is secret; of others, what is known of any."""
+    assert json.loads(catalogued(method).shown(params)) == expected

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet import reactor
 
 from jsonrpcs_tx import Settings, catalogue, makeService
-from jsonrpcs_tx.catalogue import CHANGE, DANGER, EFFECTS, READ, Entry
+from jsonrpcs_tx.catalogue import CHANGE, DANGER, EACH, EFFECTS, READ, RUNS, SHARED, Entry
 from jsonrpcs_tx.catalogue.entries import Parameter
 from tests.support import REPOSITORY
 
@@ -177,6 +177,34 @@ def test_effects(method: str, effect: str) -> None:
     entry = catalogue.find(method)
     assert entry is not None
     assert entry.effect == effect
+
+
+def test_runs_decided() -> None:
+    """Of each command that changes something it is decided whether one run does for all who ask for it together."""
+    for entry in entries():
+        assert (entry.runs in RUNS) == (entry.effect != READ), entry.method
+        assert entry.runs in (*RUNS, ""), entry.method
+
+
+def test_shared_are_reloads() -> None:
+    """What is shared only loads again what stands elsewhere, the whole or a part of it; and all that does is shared."""
+    loading = re.compile(r"^Loads? .* again\b|^Loads .* from the database again|^Fetches .* again")
+    shared = {entry.method for entry in entries() if entry.runs == SHARED}
+    assert shared == {entry.method for entry in entries() if entry.effect != READ and loading.match(entry.help)}
+    assert {"dispatcher.reload", "permissions.trustedReload", "cr.reload_routes", "uac.reg_reload"} <= shared
+    for method in ("dispatcher.set_state", "htable.flush", "htable.store", "cfg.commit", "stats.reset_statistics"):
+        entry = catalogue.find(method)
+        assert entry
+        assert entry.runs == EACH, method
+
+
+def test_intervals() -> None:
+    """What a module may refuse for having come too soon changes something."""
+    found = {entry.method for entry in entries() if entry.interval}
+    assert found == {
+        *("dialplan.reload", "dispatcher.add", "dispatcher.reload", "dispatcher.remove"),
+        *("permissions.addressReload", "permissions.trustedReload", "rtpengine.reload", "secfilter.reload"),
+    }
 
 
 def test_reading_is_safe() -> None:

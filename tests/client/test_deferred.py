@@ -1,6 +1,8 @@
 """The client with Deferreds, beside our server in both dialects and the real Kamailio."""
 
 import atexit
+import contextlib
+import json
 import os
 import select
 import shutil
@@ -19,6 +21,7 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -368,6 +371,123 @@ class Gone(Case):
         assert await calls[3] == "second"
         assert b"[3]" in document
         assert not select.select([second], [], [], 0)[0]
+
+
+class FifoServer(Case):
+    """A server at a FIFO, of which a test says when it writes what to a reply FIFO."""
+
+    def setUp(self) -> None:
+        self.directory = Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.directory)
+        os.mkfifo(self.directory / "rpc.fifo")
+        self.reading = os.open(self.directory / "rpc.fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, self.reading)
+        self.asking = self.client(
+            parse_target(f"fifo:{self.directory}/rpc.fifo", reply_dir=str(self.directory)), timeout=20
+        )
+
+    async def asked(self) -> tuple[Path, int]:
+        """The reply FIFO of the next request, and its id."""
+        await until(lambda: select.select([self.reading], [], [], 0)[0])
+        request = json.loads(os.read(self.reading, 4096))
+        return self.directory / request["reply_name"], request["id"]
+
+    async def seen(self) -> None:
+        """The client has seen what was written before: the reactor has looked."""
+        for _ in range(3):
+            await deferLater(reactor, 0)
+
+    def open(self, path: Path) -> int:
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+
+    async def test_pieces(self) -> None:
+        """A reply is whole when its writer has closed the FIFO, however it is cut, one after the other."""
+        for size in (1, 65_536 - 24, 65_536, 200_000):
+            call = self.asking.call("a.b")
+            kept = self.asking.call("a.c")  # so that the reply FIFO is used again
+            (path, id), (other, other_id) = await self.asked_twice()
+            text = "x" * size
+            reply = b'{"result":"%b","id":%d}' % (text.encode(), id)
+            fd = self.open(path)
+            written = os.write(fd, reply[:10])
+            await self.seen()
+            assert not call.called
+            while written < len(reply):
+                with contextlib.suppress(BlockingIOError):
+                    written += os.write(fd, reply[written:])
+                await self.seen()
+                assert not call.called
+            os.close(fd)
+            assert await call == text
+            again = self.asking.call("a.d")
+            path_again, id = await self.asked()
+            assert path_again == path
+            path_again.write_bytes(b'{"result":1,"id":%d}' % id)
+            assert await again == 1
+            other.write_bytes(b'{"result":2,"id":%d}' % other_id)
+            assert await kept == 2
+        await self.asking.close()
+        assert leftovers(self.directory) == []
+
+    async def asked_twice(self) -> list[tuple[Path, int]]:
+        """The reply FIFOs of two requests, which may have been written at once, and their ids."""
+        found: list[tuple[Path, int]] = []
+        pending = b""
+        while len(found) < 2:
+            await until(lambda: select.select([self.reading], [], [], 0)[0])
+            pending += os.read(self.reading, 4096)
+            while pending.endswith(b"}"):
+                request, end = json.JSONDecoder().raw_decode(pending.decode())
+                pending = pending[end:]
+                found.append((self.directory / request["reply_name"], request["id"]))
+        return found
+
+    async def test_closed_without_a_word(self) -> None:
+        """Who opens a reply FIFO and writes nothing has not answered."""
+        call = self.asking.call("a.b")
+        path, id = await self.asked()
+        for _ in range(3):
+            os.close(self.open(path))
+            await self.seen()
+        assert not call.called
+        path.write_bytes(b'{"result":1,"id":%d}' % id)
+        assert await call == 1
+
+    async def test_foreign_words(self) -> None:
+        """What is written to a reply FIFO that waits for no reply is not taken for the next one."""
+        kept = self.asking.call("a.b")
+        call = self.asking.call("a.c")
+        (kept_path, kept_id), (path, id) = await self.asked_twice()
+        path.write_bytes(b'{"result":1,"id":%d}' % id)
+        assert await call == 1
+        path.write_bytes(b'{"result":"foreign","id":3}')
+        await self.seen()
+        call = self.asking.call("a.d")
+        other, id = await self.asked()
+        assert other != path
+        assert not path.exists()
+        other.write_bytes(b'{"result":2,"id":%d}' % id)
+        assert await call == 2
+        kept_path.write_bytes(b'{"result":3,"id":%d}' % kept_id)
+        assert await kept == 3
+
+    async def test_full(self) -> None:
+        """What has no room in the server's FIFO is written when there is, each request in one piece."""
+        calls = [self.asking.call("a.b", "x" * 3000) for _ in range(60)]
+        pending, answered = b"", 0
+        while answered < len(calls):
+            await until(lambda: select.select([self.reading], [], [], 0)[0])
+            pending += os.read(self.reading, 65_536)
+            text, place = pending.decode(), 0
+            with contextlib.suppress(ValueError):  # the rest has not come yet
+                while place < len(text):
+                    request, place = json.JSONDecoder().raw_decode(text, place)
+                    (self.directory / request["reply_name"]).write_bytes(
+                        b'{"result":%d,"id":%d}' % ((request["id"],) * 2)
+                    )
+                    answered += 1
+            pending = text[place:].encode()
+        assert await gatherResults(calls) == list(range(1, 61))
 
 
 class Strange(Case):

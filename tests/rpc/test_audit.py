@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx import Fault, InvalidParams, Settings, catalogue, command, makeService
+from jsonrpcs_tx.access.auditentries import FAULT
 from jsonrpcs_tx.access.auditlog import BURST
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.faults import NodeFault
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.service import JsonRpcService
@@ -437,3 +441,154 @@ def test_stateless_commands(tmp_path: Path) -> None:
     assert not is_stateless("sum.change")
     assert not is_stateless("sum.up", "sum.change")
     assert served.lines == []
+
+
+def noted(failure: Failure, codes: list[int]) -> None:
+    """Note the code of a fault."""
+    codes.append(failure.value.code)  # type: ignore[union-attr] # it is a fault
+
+
+class FullDisk:
+    """In place of the writing of a service's audit file: fails while it is full."""
+
+    def __init__(self, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = True
+        sink: Any = served.service.audit._sink  # type: ignore[union-attr] # it has one
+        self._write = sink._file.write
+        monkeypatch.setattr(sink._file, "write", self.write)
+
+    def write(self, lines: bytes) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self._write(lines)
+
+
+@pytest.fixture
+def strict(tmp_path: Path) -> Iterator[Served]:
+    made = Served(tmp_path, audit_required=True, rule=["https allow * deny core.*", "exec allow *"])
+    yield made
+    assert made.service.audit is not None
+    made.service.audit.stopService()
+
+
+def test_required(strict: Served) -> None:
+    """With audit_required, a call that changes something has a line before it is run, and one when it has ended."""
+    seen: list[list[Any]] = []
+
+    @command("shop.count")
+    def count() -> int:
+        """Counts the lines that there are."""
+        seen.append(strict.entered("outcome", "method", "code", "id", "params", "user"))
+        return len(seen[0])
+
+    strict.service.registry.add(count)
+    strict.call("shop.count", id="x")
+    assert seen == [[("begun", "shop.count", 0, "x", [], "ann")]]
+    strict.call("shop.look", "a")
+    strict.call("core.kill")
+    strict.call("no.such")
+    strict.call("shop.login", "ann", "sesame")
+    assert strict.entered("outcome", "method", "params")[1:] == [
+        ("result", "shop.count", []),
+        ("refused", "core.kill", "(hidden: the method is not known)"),
+        ("begun", "shop.login", ["ann", "(hidden)"]),
+        ("result", "shop.login", ["ann", "(hidden)"]),
+    ]
+
+
+def test_required_on_a_full_disk(strict: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no change is run whose line cannot be written: it is refused with 503. Reads go on, and changes once there
+    is room again.
+    """
+    disk = FullDisk(strict, monkeypatch)
+    for _ in range(3):
+        refused = strict.call("shop.wait")
+        assert isinstance(refused, Reply)
+        assert (refused.code, refused.text, refused.outcome) == (503, "Audit Log Unavailable", "refused")
+    read = strict.call("shop.look", "a")
+    assert isinstance(read, Reply)
+    assert read.code == 200
+    batch = [{"jsonrpc": "2.0", "method": f"shop.{name}", "params": ["a"], "id": name} for name in ("sell", "look")]
+    answer = strict.service.dispatcher.dispatch(json.dumps(batch).encode(), strict.origin())
+    assert isinstance(answer, Reply)
+    assert [("result" in one, one["id"]) for one in json.loads(answer.body)] == [(False, "sell"), (True, "look")]
+    failures: list[Any] = []
+    strict.service.call("shop.sell", "pear").addErrback(noted, failures)
+    assert failures == [503]
+    assert strict.service.audit is not None
+    assert strict.service.audit.problem is not None
+    disk.full = False
+    sold = strict.call("shop.sell", "pear")
+    assert isinstance(sold, Reply)
+    assert sold.code == 200
+    assert strict.service.audit.problem is None
+    assert strict.entered("outcome", "note", "lost") == [
+        (None, "lines are missing here", 5),
+        ("begun", None, None),
+        ("result", None, None),
+    ]
+
+
+def test_required_before_the_log_is_open(tmp_path: Path) -> None:
+    """A program whose server does not run yet can change nothing."""
+    settings = Settings(audit="audit.log", run_dir=tmp_path, load=(), audit_required=True)
+    service = makeService(settings, Clock(), [Shop()])
+    failures: list[Any] = []
+    service.call("shop.sell", "pear").addErrback(noted, failures)
+    assert failures == [503]
+
+
+def test_required_without_a_log() -> None:
+    """audit_required needs an audit log."""
+    with pytest.raises(SettingError, match=r"audit_required.*with the setting audit"):
+        makeService(Settings(audit_required=True), Clock())
+
+
+class Node:
+    """A command that stands for those of a node, and ends in each way that a forwarded call can."""
+
+    @command("dispatcher.reload")
+    def end(self, how: str) -> Reply:
+        """Ends in a way."""
+        if how == "result":
+            return Reply(b'{"jsonrpc":"2.0","result":1,"id":1}')
+        if how == "fault":
+            return Reply(b'{"jsonrpc":"2.0","error":{"code":500,"message":"x"},"id":1}', 500, "x", True, FAULT)
+        if how == "down":
+            raise NodeFault(503, "Node Is Down", sent=False)
+        if how == "silent":
+            raise NodeFault(504, "Node Has Not Answered", sent=True)
+        raise ValueError(how)
+
+
+def test_node(tmp_path: Path) -> None:
+    """A call that is forwarded has its node, and what has become of it there."""
+    served = Served(tmp_path)
+    served.service.registry.add(Node(), replace=True)
+
+    def call(method: str, *params: object) -> None:
+        document = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
+        origin = replace(served.origin(), node="edge1", nodes=frozenset(("edge1", "edge")))
+        served.service.dispatcher.dispatch(json.dumps(document).encode(), origin)
+
+    for how in ("result", "fault", "down", "silent", "bug"):
+        call("dispatcher.reload", how)
+    served.service.change(rule=["any node=edge1 allow nothing.here"])
+    call("dispatcher.reload", "fault")
+    assert served.entered("node", "outcome", "node_outcome", "code") == [
+        ("edge1", "result", "result", 200),
+        ("edge1", "fault", "fault", 500),
+        ("edge1", "fault", "not sent", 503),
+        ("edge1", "timed out", "no answer", 504),
+        ("edge1", "fault", "no answer", -32603),
+        ("edge1", "refused", "not sent", 403),
+    ]
+    assert served.lines[0]["ms"] >= 0
+    assert served.service.audit is not None
+    served.service.audit.stopService()
+
+
+def test_no_node(served: Served) -> None:
+    """A call that is not forwarded has neither."""
+    served.call("shop.sell", "pear")
+    assert served.entered("node", "node_outcome") == [(None, None)]

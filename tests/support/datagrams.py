@@ -1,8 +1,9 @@
 """A reader of datagrams with its clients, within the process."""
 
+import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from math import inf
 from pathlib import Path
@@ -11,13 +12,22 @@ from typing import Any
 import attrs
 from twisted.internet.testing import MemoryReactorClock
 
-from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx import Call, Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.access.auditlog import AuditLog
+from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
+from jsonrpcs_tx.transports.peers import UCRED
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
 from tests.support.clocks import steady
+
+OTHER = 4321
+"""A user that clients of a Unix socket can be of where the tests run as root, who may say so."""
 
 _FAMILIES = {"unix": socket.AF_UNIX, "udp4": socket.AF_INET, "udp6": socket.AF_INET6}
 
@@ -43,6 +53,11 @@ class Commands:
         """Returns a number of characters."""
         return "x" * size
 
+    @command("test.who")
+    def who(self, call: Call) -> list[Any]:
+        """Returns who calls, without the port and the process, which are others each time."""
+        return [call.transport, call.address, call.uid, call.gid]
+
     @command("test.then")
     def do(self) -> str:
         """Does what the test wants."""
@@ -52,7 +67,11 @@ class Commands:
 
 @attrs.frozen
 class Side:
-    """A reader with its socket and its clients: two with an address, and over a Unix socket one without."""
+    """A reader with its socket and its clients: two with an address, and over a Unix socket one without.
+
+    The address of the second one is not the first one's IP address, where there is another, and its Unix socket belongs
+    to L{OTHER}, where the tests run as root.
+    """
 
     reader: Any
     dispatcher: Dispatcher
@@ -63,6 +82,17 @@ class Side:
 
     def send(self, number: int, document: bytes) -> None:
         self.clients[number % len(self.clients)].sendto(document, self.server.getsockname())
+
+    def send_as(self, user: int, number: int, document: bytes) -> None:
+        """Send over a Unix socket as another user, as only root may."""
+        credentials = UCRED.pack(os.getpid(), user, user)
+        ancillary = [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, credentials)]
+        self.clients[number % len(self.clients)].sendmsg([document], ancillary, 0, self.server.getsockname())
+
+    def set_rules(self, *rules: str) -> None:
+        """Decide by other rules, as L{jsonrpcs_tx.service.JsonRpcService} does it."""
+        self.dispatcher.access.replace(map(read_rule, rules))
+        self.reader.receiver.rules_changed()
 
     def replies(self) -> list[list[bytes]]:
         """What the clients have received."""
@@ -96,7 +126,13 @@ def make_reader(
 
 
 @contextmanager
-def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> Iterator[Side]:
+def side(
+    kind: type[DatagramReader], family: str, dialect: str = "kamailio", rules: Iterable[str] = (), audit: str = ""
+) -> Iterator[Side]:
+    """A reader with its clients.
+
+    @param audit: the path of an audit log of the calls; empty: there is none.
+    """
     with ExitStack() as stack:
         stack.enter_context(steady())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -104,12 +140,22 @@ def side(kind: type[DatagramReader], family: str, dialect: str = "kamailio") -> 
         for number, one in enumerate(sockets):
             one.setblocking(False)
             if family != "unix":
-                one.bind(("::1" if family == "udp6" else "127.0.0.1", 0))
+                one.bind(("::1" if family == "udp6" else "127.0.0.2" if number == 2 else "127.0.0.1", 0))
             elif number < 3:
                 one.bind(str(directory / f"{number}"))
+                if number == 2 and os.geteuid() == 0:
+                    os.chown(directory / f"{number}", OTHER, OTHER)
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
-        dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect])
+        access = AccessControl(map(read_rule, rules))
+        options: dict[str, Any] = {"dialect": DIALECTS[dialect], "access": access, "counters": Counters()}
+        if audit:
+            log = AuditLog(audit, False, options["counters"], clock)
+            log.startService()
+            stack.callback(log.stopService)
+            options["audit"] = log
+        make = AuditingDispatcher if audit else Dispatcher
+        dispatcher = make(Registry(commands), clock, **options)
         reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()

@@ -30,13 +30,23 @@ class Kamailio:
     """Kamailio in a directory of its own, with the same settings as the servers in tests.
 
     @param more: further lines of its configuration.
+    @param core: those that have to come before its modules.
+    @param list_file: its destinations.
+    @param on_http: what it does with a request over HTTP.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
     @ivar http: where it listens for HTTP.
     """
 
     def __init__(
-        self, directory: Path, pretty_format: int = 0, reply_dir: str = "/tmp/", more: Sequence[str] = ()
+        self,
+        directory: Path,
+        pretty_format: int = 0,
+        reply_dir: str = "/tmp/",
+        more: Sequence[str] = (),
+        core: Sequence[str] = (),
+        list_file: Path = DATA / "dispatcher.list",
+        on_http: str = "jsonrpc_dispatch();",
     ) -> None:
         need("kamailio", "kamailio")
         self.directory = directory
@@ -54,6 +64,7 @@ class Kamailio:
             "tcp_children=1",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
+            *core,
             f"listen=tcp:127.0.0.1:{self.http[1]}",
             f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
@@ -61,7 +72,7 @@ class Kamailio:
             'modparam("pv", "shvset", "number=i:5")',
             'modparam("pv", "shvset", "text=s:hello")',
             'modparam("dispatcher", "reload_delta", 0)',
-            f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
+            f'modparam("dispatcher", "list_file", "{list_file}")',
             'modparam("jsonrpcs", "transport", 7)',
             f'modparam("jsonrpcs", "pretty_format", {pretty_format})',
             f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',
@@ -69,7 +80,7 @@ class Kamailio:
             f'modparam("jsonrpcs", "dgram_socket", "{self.unix}")',
             *more,
             "request_route { exit; }",
-            "event_route[xhttp:request] { jsonrpc_dispatch(); }",
+            f"event_route[xhttp:request] {{ {on_http} }}",
         ]
         config.write_text("\n".join(lines) + "\n")
         self._log = directory / "kamailio.log"
@@ -99,6 +110,15 @@ class Kamailio:
             failed = self._process.poll() is not None or time.monotonic() > deadline
             assert not failed, self._log.read_text()[-3000:]
             time.sleep(0.02)
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        os.killpg(self._process.pid, number)
 
     def wait(self) -> int:
         """Its exit status, once it has ended."""

@@ -1,8 +1,12 @@
 """Datagrams that are received and answered many at once get the replies that they get one after the other."""
 
 import json
+import os
 import socket
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -12,12 +16,13 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
+from jsonrpcs_tx import command
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.waiting import RETRY_DELAY
 from tests.support import DATAGRAM_TRANSPORTS, ECHO, ECHO_REPLY
-from tests.support.datagrams import received, side
+from tests.support.datagrams import OTHER, received, side
 from tests.support.documents import request
 from tests.support.examples import examples
 from tests.support.logs import warnings
@@ -37,6 +42,8 @@ documents = st.one_of(
             ECHO,
             request("test.fault"),
             request("no.such"),
+            request("test.who"),
+            b"[%b,%b]" % (request("test.who"), request("test.fault")),
             b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":[1]}',
             b"[%b,%b]" % (ECHO, ECHO),
             b"",
@@ -49,23 +56,210 @@ documents = st.one_of(
 )
 
 
+rules = st.lists(
+    st.sampled_from(
+        [
+            "any deny test.who",
+            "udp allow jsonrpc.echo test.*",
+            "udp 127.0.0.2 allow *",
+            "udp 127.0.0.1 deny *",
+            "udp ::1 allow test.who",
+            "udp 192.0.2.0/24 allow *",
+            f"unix uid={os.geteuid()} allow jsonrpc.echo test.who",
+            f"unix uid={OTHER} allow *",
+            f"unix gid={os.getegid()} deny test.*",
+        ]
+    ),
+    max_size=3,
+)
+
+
+def refusals(events: Iterable[dict[str, Any]]) -> list[str]:
+    """What is logged of refused clients."""
+    return [f"{event['transport']}: {event['why']} from {event['client']}" for event in events if "why" in event]
+
+
 @pytest.mark.slow
 @given(
     st.sampled_from(DATAGRAM_TRANSPORTS),
     st.sampled_from(list(DIALECTS)),
-    st.lists(st.tuples(st.integers(0, 2), documents), max_size=ENOUGH),
+    rules,
+    st.lists(st.tuples(st.integers(0, 2), documents, st.booleans()), max_size=ENOUGH),
 )
-@examples(200)
-def test_same_replies(family: str, dialect: str, sent: list[tuple[int, bytes]]) -> None:
-    """Whatever comes, both readers give every client the same replies in the same order, and count the same."""
+@examples(300)
+def test_same_replies(family: str, dialect: str, rules: list[str], sent: list[tuple[int, bytes, bool]]) -> None:
+    """Whatever comes, whoever may call what, both readers give every client the same replies in the same order, count
+    the same and log the same refusals.
+    """
     outcomes = []
     for kind in (DatagramReader, BatchReader):
-        with side(kind, family, dialect) as one:
-            for number, document in sent:
-                one.send(number, document)
+        with side(kind, family, dialect, rules) as one, capturedLogs() as events:
+            for number, document, as_other in sent:
+                if as_other and family == "unix" and os.geteuid() == 0:
+                    one.send_as(OTHER, number, document)
+                else:
+                    one.send(number, document)
             one.reader.doRead()
-            outcomes.append((one.replies(), one.counts()))
+            outcomes.append((one.replies(), one.counts(), refusals(events)))
     assert outcomes[0] == outcomes[1]
+
+
+READERS = pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+FORBIDDEN = b'"code":403'
+
+
+@READERS
+@pytest.mark.parametrize("family", DATAGRAM_TRANSPORTS)
+def test_rules(kind: type[DatagramReader], family: str) -> None:
+    """Rules decide who may call what; once they change, what was decided before is forgotten."""
+    network = {"udp4": "udp 127.0.0.1", "udp6": "udp ::1", "unix": f"unix uid={os.geteuid()}"}[family]
+    with side(kind, family) as one:
+
+        def ask() -> list[bytes]:
+            for document in (ECHO, request("test.fault")):
+                one.send(0, document)
+            one.reader.doRead()
+            return [*received(one.clients[0])]
+
+        open_replies = ask()
+        assert [FORBIDDEN in reply for reply in open_replies] == [False, False]
+        one.set_rules(f"{network} allow jsonrpc.*")
+        for _ in range(2):  # the second time, it is remembered
+            assert [FORBIDDEN in reply for reply in ask()] == [False, True]
+        one.set_rules(f"{network} allow test.*")
+        assert [FORBIDDEN in reply for reply in ask()] == [True, False]
+        one.set_rules(f"{network} deny *")
+        for _ in range(2):
+            assert ask() == []
+        one.set_rules("any deny test.other")
+        assert ask() == open_replies
+        one.set_rules()
+        assert ask() == open_replies
+
+
+def test_held() -> None:
+    """What is written about calls that are answered together is written before any of their replies is sent."""
+    with side(BatchReader, "udp4") as one:
+        steps: list[str] = []
+        slots, outgoing = one.reader._slots, one.reader.receiver.replies.outgoing
+        send, send_alone = slots.send, outgoing.send
+
+        def note(step: str, then: Callable[..., Any]) -> Callable[..., Any]:
+            def noted(*arguments: Any) -> Any:
+                steps.append(step)
+                return then(*arguments)
+
+            return noted
+
+        for method in ("hold", "release"):
+            setattr(one.dispatcher, method, note(method, lambda: None))
+        one.commands.then = note("call", hold)
+        slots.send, outgoing.send = note("send", send), note("send", send_alone)
+        for document in (request("test.then"), request("test.then"), request("test.large", 2 * MAX_BODY), ECHO):
+            one.send(0, document)
+        one.reader.doRead()
+        assert len([*received(one.clients[0])]) == 4
+        assert steps.count("call") == 2
+        assert steps.count("send") == 4
+        assert steps[-1] == "release"
+        for place, step in enumerate(steps):
+            if step == "send":
+                assert "release" in steps[:place]
+                assert {"hold", "call"}.isdisjoint(steps[place - steps[:place][::-1].index("release") : place])
+
+
+@READERS
+def test_audited(kind: type[DatagramReader], tmp_path: Path) -> None:
+    """The audit log has each call once, in order, with what was refused between, and the parameters and the time as
+    they were when it ended.
+    """
+    path = tmp_path / "audit.log"
+    rules = ["udp 127.0.0.1 allow *", "any deny test.fault"]
+    with side(kind, "udp4", rules=rules, audit=str(path)) as one:
+        kept: list[Any] = []
+
+        def keep() -> str:
+            kept[0].append("changed later")
+            end = monotonic() + 0.05
+            while monotonic() < end:
+                pass
+            return "done"
+
+        @command("test.keep")
+        def add(values: object) -> str:
+            """Keeps what it gets."""
+            kept.append(values)
+            return "kept"
+
+        one.dispatcher.registry.add(add)
+        one.commands.then = keep
+        one.send(0, request("test.keep", ["kept"], id=1))
+        one.send(1, request("test.keep", id=2))
+        one.send(0, request("test.fault", id=3))
+        one.send(0, request("test.then", id=4))
+        one.send(0, request("test.keep", id=5))
+        one.reader.doRead()
+        one.clock.advance(0)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [(line["id"], line["outcome"], line.get("params")) for line in lines]
+    assert found == [
+        (1, "result", [["kept"]]),
+        (2, "refused", []),
+        (3, "refused", []),
+        (4, "result", []),
+        (5, "fault", []),
+    ]
+    first, then = (datetime.fromisoformat(lines[number]["time"]) for number in (0, 3))
+    assert (then - first).total_seconds() >= 0.05 - 0.001
+
+
+@READERS
+def test_networks(kind: type[DatagramReader]) -> None:
+    """Each datagram is judged by where it comes from, whatever came before it."""
+    with side(kind, "udp4", rules=["udp 127.0.0.2 allow *"]) as one:
+        for number in (0, 1, 0, 1, 1):
+            one.send(number, ECHO)
+        one.reader.doRead()
+        assert one.replies()[:2] == [[], [ECHO_REPLY] * 3]
+        assert one.counts()["udp:dropped"] == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may send as others")
+@READERS
+def test_users(kind: type[DatagramReader]) -> None:
+    """Each datagram is judged by the user who has sent it, also where one socket serves several."""
+    with side(kind, "unix", rules=[f"unix uid={OTHER} allow *"]) as one:
+        for user in (OTHER, 0, OTHER, OTHER + 1, OTHER):
+            one.send_as(user, 1, request("test.who"))
+        one.reader.doRead()
+        replies = [json.loads(reply)["result"] for reply in received(one.clients[1])]
+        assert replies == [["unix", None, OTHER, OTHER]] * 3
+        assert one.counts()["unix:dropped"] == 2
+
+
+@READERS
+@pytest.mark.parametrize("slow", [False, True])
+def test_rules_set_by_a_command(kind: type[DatagramReader], slow: bool) -> None:
+    """Rules that come while datagrams are answered hold for those that were received with them, now or in the next
+    turn.
+    """
+    with side(kind, "udp4") as one:
+
+        def close() -> None:
+            one.set_rules("udp 192.0.2.1 allow *")
+            if slow:
+                hold()
+
+        if slow:
+            one.reader.turn = 0
+        one.commands.then = close
+        for document in (request("test.then"), ECHO, ECHO):
+            one.send(0, document)
+        for _ in range(3):
+            one.reader.doRead()
+            one.clock.advance(0)
+        assert [json.loads(reply)["result"] for reply in received(one.clients[0])] == ["done"]
+        assert one.counts()["udp:dropped"] == 2
 
 
 @pytest.mark.parametrize("family", [name for name in DATAGRAM_TRANSPORTS if name != "unix"])
@@ -123,7 +317,7 @@ def hold() -> None:
 
 
 @pytest.mark.parametrize("stops", [False, True])
-@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+@READERS
 def test_turn(kind: type[DatagramReader], stops: bool) -> None:
     """When its time is over, a reader leaves the rest for its next turn, which comes; none is lost at a stop."""
     with side(kind, "udp4") as one:
@@ -165,7 +359,7 @@ def test_slow_command() -> None:
         assert [json.loads(reply)["result"] for reply in received(one.clients[0])] == ["done"]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+@READERS
 def test_stopped_by_a_command(kind: type[DatagramReader]) -> None:
     """A command that has the reader finish is answered, as is what came with it and behind it."""
     with side(kind, "udp4") as one:
@@ -217,7 +411,7 @@ def test_order() -> None:
         assert [json.loads(reply)["result"] for reply in (first, *rest)] == [[number] for number in range(count + 1)]
 
 
-@pytest.mark.parametrize("kind", [DatagramReader, BatchReader])
+@READERS
 def test_unreadable(kind: type[DatagramReader]) -> None:
     """What keeps datagrams from being read is logged."""
     with side(kind, "udp4") as one, capturedLogs() as events:

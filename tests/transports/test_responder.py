@@ -16,7 +16,9 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.transports.datagrambatch import BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
+from jsonrpcs_tx.transports.responder import MAX_CALLERS
 from jsonrpcs_tx.worker import Relay
 from tests.support import ECHO, ECHO_REPLY
 from tests.support.datagrams import make_reader
@@ -96,16 +98,17 @@ def relay(sock: socket.socket, dispatcher: Dispatcher, protocol: str, line: Line
     return made
 
 
-@pytest.mark.parametrize("where", ["main process", "worker"])
+@pytest.mark.parametrize("where", ["main process", "main process, many at once", "worker"])
 def test_refused_unread(where: str, protocol: str, ends: list[socket.socket]) -> None:
     """It is dropped, counted and logged, and neither parsed nor passed on to be parsed elsewhere."""
     server, client = ends
     dispatcher, decoded = make_dispatcher(OTHERS_ONLY[protocol])
     line = Line()
+    kind = DatagramReader if where == "main process" else BatchReader
     reader = (
-        make_reader(DatagramReader, server, dispatcher, protocol, 2, MemoryReactorClock())
-        if where == "main process"
-        else relay(server, dispatcher, protocol, line).reader
+        relay(server, dispatcher, protocol, line).reader
+        if where == "worker"
+        else make_reader(kind, server, dispatcher, protocol, 2, MemoryReactorClock())
     )
     documents = (ECHO, COUNT, b"{", b"[" * 10_000)
     for document in documents:
@@ -151,3 +154,21 @@ def test_congested(protocol: str, ends: list[socket.socket]) -> None:
     line.drained()
     reader.doRead()
     assert len(decoded) == 3
+
+
+def test_remembered(ends: list[socket.socket], protocol: str) -> None:
+    """Decisions on senders are remembered, of a bounded number, until the rules change."""
+    server, _ = ends
+    dispatcher, _ = make_dispatcher(OTHERS_ONLY[protocol])
+    responder = make_reader(DatagramReader, server, dispatcher, protocol, 2, MemoryReactorClock()).receiver
+    decided: list[int] = []
+    decide = responder.remember(decided.append)
+    for sender in (*range(MAX_CALLERS), *range(MAX_CALLERS)):
+        decide(sender)
+    assert decided == [*range(MAX_CALLERS)]
+    decide(MAX_CALLERS)
+    decide(0)
+    assert decided[MAX_CALLERS:] == [MAX_CALLERS, 0]
+    responder.rules_changed()
+    decide(0)
+    assert decided[-2:] == [0, 0]

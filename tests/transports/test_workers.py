@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 
+from jsonrpcs_tx import Dispatcher, Registry, command
+from jsonrpcs_tx.commands.jsonrpc import JsonRpc
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.transports.datagram import make_transports
+from jsonrpcs_tx.transports.parts import Parts
 from tests.support import PATIENCE, Server, datagram_client
+from tests.support.logs import warnings
 
 pytestmark = pytest.mark.slow
 
@@ -297,3 +305,22 @@ def test_registry_changes(start: Callable[[int], tuple[Server, Any]]) -> None:
         for _ in range(20):
             assert client.call("core.printi", 1) == {"code": 500, "message": "Method Not Found"}
             assert client.call("jsonrpc.echo", "x") == "another echo"
+
+
+@pytest.mark.parametrize(("workers", "takes_time", "warned"), [(2, False, True), (2, True, False), (1, False, False)])
+def test_no_use(workers: int, takes_time: bool, warned: bool) -> None:
+    """Who has workers started without a command for them is told that one process is faster."""
+
+    @command("own.work", stateless=takes_time)
+    def work() -> None:
+        """Takes time."""
+
+    registry = Registry(JsonRpc(dict), work)
+    clock: Any = MemoryReactorClock()
+    none: Any = None
+    settings = Settings(dgram_socket=["rpc.sock", "udp:127.0.0.1:9"], dgram_workers=workers)
+    parts = Parts(settings, Dispatcher(registry, clock), none, none, clock)
+    with capturedLogs() as events:
+        assert len([*make_transports(parts)]) == 2
+    found = [line for line in warnings(events) if "one process is faster" in line]
+    assert len(found) == warned

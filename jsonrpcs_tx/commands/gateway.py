@@ -1,0 +1,78 @@
+"""The commands ``gateway.*``: the nodes behind this server, and calls of them."""
+
+import time
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.gateway.gateway import Gateway
+from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.rpc.call import Call
+from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.rpc.replies import Reply
+
+
+class GatewayCommands:
+    """
+    @param gateway: has the nodes.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    @command("gateway.nodes", changes=False)
+    def nodes(self, name: str = "") -> list[dict[str, Any]]:
+        """Lists the nodes, all or one: where each is, whether it is up, and since when."""
+        nodes = self._gateway.nodes
+        if name and name not in nodes:
+            raise Fault(404, "Node Not Found")
+        return [_shown(node) for node in ([nodes[name]] if name else nodes.values())]
+
+    @command("gateway.add")
+    def add(self, node: str, *options: str) -> str:
+        """Adds a node, written as in the setting node, until the server is stopped."""
+        try:
+            name = self._gateway.add(" ".join((node, *options)))
+        except NotAllowed as error:
+            raise InvalidParams(str(error)) from None
+        return f"Ok. Node {name} added."
+
+    @command("gateway.remove")
+    def remove(self, name: str) -> str:
+        """Removes a node; calls that are under way end first."""
+        try:
+            self._gateway.remove(name)
+        except KeyError:
+            raise Fault(404, "Node Not Found") from None
+        return f"Ok. Node {name} removed."
+
+    @command("gateway.call", changes=False)
+    def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
+        """Calls a command of a node; of a group or of *, of many at once."""
+        reply = self._gateway.call(call, node, method, params)
+        return succeed(reply) if type(reply) is Reply else reply
+
+
+def _shown(node: Node) -> dict[str, Any]:
+    watch = node.watch
+    shown: dict[str, Any] = {
+        "name": node.name,
+        "target": str(node.definition.target),
+        "groups": list(node.definition.groups),
+        "state": watch.state,
+        "since": _time(watch.since),
+        "reason": watch.reason,
+        "version": watch.version,
+        "uptime": watch.uptime,
+        "restarts": watch.restarts,
+        "restarted": None if watch.restarted is None else _time(watch.restarted),
+        "under_way": node.under_way,
+    }
+    return shown
+
+
+def _time(seconds: float) -> str:
+    """A time in UTC, such as C{2026-02-03T04:05:06Z}."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,238 @@
+"""Nodes as what a document may be for: one of them, or many at once."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+
+import attrs
+import msgspec
+from msgspec import UNSET
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.access.auditentries import FAULT
+from jsonrpcs_tx.access.secrets import catalogued
+from jsonrpcs_tx.catalogue import READ, find
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
+from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.rpc.call import Call
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.envelope import Envelope, Request
+from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.registry import Command, command, commands_of
+from jsonrpcs_tx.rpc.replies import SOME, Reply
+
+MAX_METHOD: Final = 200
+"""Characters of the longest method that is passed on. Kamailio has none that is half as long."""
+
+MAX_METHODS: Final = 4096
+"""Methods that are remembered."""
+
+SLICE: Final = 0.005
+"""Seconds for which calls to many nodes are sent before others get their turn."""
+
+MARGIN: Final = 0.1
+"""The part of a call's time that is left for its reply, and at most so many seconds: so many nodes are given up before
+the call of them all is.
+"""
+
+MAX_OUTCOMES: Final = 16 * 1024 * 1024
+"""Bytes that the results of many nodes may have together."""
+
+_TOO_LARGE: Final = (
+    b'{"error":{"code":500,"message":"Not Shown: the results before this one take all %d bytes that are allowed"}}'
+    % MAX_OUTCOMES
+)
+
+_Outcome: TypeAlias = Reply | Deferred[Reply]
+
+
+@attrs.frozen(eq=False)
+class One:
+    """A node.
+
+    @ivar compact: what it answers is written without blanks, since it is laid out later.
+    @ivar seconds: that its answer may take at most; None: as long as the node may take.
+    @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}.
+    """
+
+    node: Node
+    clock: Any
+    compact: bool = False
+    seconds: float | None = None
+    is_one_of_many: bool = False
+
+    @property
+    def each(self) -> tuple[frozenset[str]]:
+        return (self.node.names,)
+
+    def origin(self, origin: Origin) -> Origin:
+        return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
+
+    def command(self, method: str) -> Command | None:
+        return _command(method) if len(method) <= MAX_METHOD else None
+
+    def ask(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on.
+
+        @return: fires with the whole reply, or fails with a L{Fault}.
+        """
+        request = call.request
+        params = request.params
+        raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
+        assert call.deadline is not None
+        left = call.deadline - self.clock.seconds()
+        seconds = left - min(MARGIN, left * MARGIN)
+        for limit in (self.node.definition.timeout, self.seconds):
+            if limit is not None and limit < seconds:
+                seconds = limit
+        return self.node.call(request.method, raw, seconds).addCallback(self._reply, request)
+
+    def _reply(self, answer: Answer, request: Request) -> Reply:
+        if answer.result is not None:
+            return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
+        assert answer.fault is not None
+        assert answer.error is not None
+        body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
+        return Reply(body, answer.fault.code, answer.fault.text, fault=True, outcome=FAULT)
+
+    def _written(self, json: bytes) -> bytes:
+        return msgspec.json.format(json, indent=-1) if self.compact else json
+
+
+@attrs.frozen(eq=False)
+class Many:
+    """Several nodes at once. The result is an object with the outcome of each by its name.
+
+    @ivar members: the nodes.
+    @ivar quorum: results after which the reply is given; what has been sent goes on. None: when all have answered.
+    """
+
+    members: Sequence[One]
+    dispatcher: Dispatcher
+    clock: Any
+    quorum: int | None = None
+    is_one_of_many: bool = False
+
+    @property
+    def each(self) -> Sequence[frozenset[str]]:
+        return [member.node.names for member in self.members]
+
+    def origin(self, origin: Origin) -> Origin:
+        return msgspec.structs.replace(origin, callee=self)
+
+    def command(self, method: str) -> Command | None:
+        return _command(method, "many") if len(method) <= MAX_METHOD else None
+
+    def ask(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on to each; see L{One.ask}."""
+        return _Asking(self, call).begin()
+
+
+class _Asking:
+    """A call of many nodes that is under way."""
+
+    def __init__(self, many: Many, call: Call) -> None:
+        self._many = many
+        self._call = call
+        self._outcomes: dict[int, Reply] = {}
+        self._waiting: dict[int, Deferred[Reply]] = {}
+        self._next = 0
+        self._results = 0
+        self._turn: Any = None
+        self._reply: Deferred[Reply] | None = Deferred(self._cancel)
+
+    def begin(self) -> Deferred[Reply]:
+        """Ask, and wait; see L{One.ask}."""
+        reply = self._reply
+        assert reply is not None
+        self._ask()
+        return reply
+
+    def _ask(self) -> None:
+        """Ask the next ones, for L{SLICE} or to the end."""
+        self._turn = None
+        many, call = self._many, self._call
+        begun = many.clock.seconds()
+        origin = msgspec.structs.replace(call.origin.fixed(), deadline=call.deadline)
+        while self._next < len(many.members) and self._reply is not None:
+            place = self._next
+            self._next += 1
+            outcome: _Outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
+            if type(outcome) is Reply:
+                self._take(outcome, place)
+            else:
+                self._waiting[place] = outcome
+                outcome.addCallback(self._take, place)
+            if not begun <= many.clock.seconds() < begun + SLICE and self._next < len(many.members):
+                self._turn = many.clock.callLater(0, self._ask)
+                return
+        self._end()
+
+    def _take(self, outcome: Reply, place: int) -> None:
+        self._waiting.pop(place, None)
+        if self._reply is None:
+            return
+        self._outcomes[place] = outcome
+        self._results += not outcome.fault
+        self._end()
+
+    def _end(self) -> None:
+        """Reply if enough have answered."""
+        many = self._many
+        enough = many.quorum is not None and self._results >= many.quorum
+        if self._reply is not None and (enough or len(self._outcomes) == len(many.members)):
+            if self._turn is not None:
+                self._turn.cancel()
+            reply, self._reply = self._reply, None
+            reply.callback(self._joined(enough))
+
+    def _joined(self, enough: bool) -> Reply:
+        request = self._call.request
+        parts: list[bytes] = []
+        size = 0
+        for place in sorted(self._outcomes):
+            outcome = self._outcomes[place]
+            written = Envelope.outcome(outcome.body, request.id) if outcome.body else b"{}"
+            size += len(written)
+            if size > MAX_OUTCOMES:
+                written = _TOO_LARGE
+            parts.append(b"%b:%b" % (msgspec.json.encode(self._many.members[place].node.name), written))
+        body = Envelope.passed_on(b"result", b"{%b}" % b",".join(parts), request.id)
+        if enough or self._results == len(self._many.members):
+            return Reply(body)
+        if self._results:
+            return Reply(body, SOME, "Multi-Status")
+        codes = {(outcome.code, outcome.text, outcome.outcome) for outcome in self._outcomes.values()}
+        if len(codes) == 1:
+            (code, text, how) = codes.pop()
+            return Reply(body, code, text, fault=True, outcome=how)
+        return Reply(body, BAD_GATEWAY, f"None Of {len(self._many.members)} Nodes Gave A Result", fault=True)
+
+    def _cancel(self, _: object) -> None:
+        self._reply = None
+        if self._turn is not None:
+            self._turn.cancel()
+        for waiting in list(self._waiting.values()):
+            waiting.cancel()
+
+
+@command("gateway.pass_on")
+def _pass_on(call: Call) -> Deferred[Reply]:
+    """Passes a call on to the nodes that it is for."""
+    callee: Any = call.origin.callee
+    asked: Deferred[Reply] = callee.ask(call)
+    return asked
+
+
+_PASS_ON: Final = commands_of(_pass_on)[0]
+
+
+@lru_cache(MAX_METHODS)
+def _command(method: str, how: str = "one") -> Command:
+    """The command that passes a method on, as what is known of that says: whether it changes something, and which of
+    its parameters are secret. To many nodes that is done one by one, so what becomes of each is what counts.
+    """
+    entry = find(method)
+    changes = how == "one" and (entry is None or entry.effect != READ)
+    return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=catalogued(method))

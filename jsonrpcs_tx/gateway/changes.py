@@ -1,0 +1,198 @@
+"""Runs the changes of one node: those of a module one after the other, each once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.intervals import Intervals
+from jsonrpcs_tx.gateway.kinds import Kind
+from jsonrpcs_tx.gateway.lanes import Lane, Run, size_of
+from jsonrpcs_tx.gateway.refusals import Refusals
+from jsonrpcs_tx.gateway.room import Room
+from jsonrpcs_tx.gateway.waiters import Outcome, Waiter
+from jsonrpcs_tx.interfaces import Reactor
+
+PATIENCE: Final = 30.0
+"""Seconds for which a change that has been sent keeps others of its module waiting, while its answer does not come."""
+
+
+class Changes:
+    """The changes of one node, by module.
+
+    @param send: see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}.
+    @param patience: see L{PATIENCE}.
+    @param room: limits what waits.
+    @param refusals: words what callers are told.
+    @param changed: called when something has been changed, or may have been, before anybody is told.
+    """
+
+    def __init__(
+        self,
+        clock: Reactor,
+        send: Callable[[str, bytes, float], Deferred[Answer]],
+        patience: float,
+        room: Room,
+        refusals: Refusals,
+        changed: Callable[[], None],
+    ) -> None:
+        self._clock: Any = clock
+        self._send = send
+        self._patience = patience
+        self._room = room
+        self._refusals = refusals
+        self._changed = changed
+        self._intervals = Intervals()
+        self._lanes: dict[str, Lane] = {}
+        self._timers: dict[str, Any] = {}  # of the lanes that wait for an interval to pass
+        self._advancing: set[str] = set()
+
+    def call(self, kind: Kind, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
+        """Run a change when its turn comes; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
+        seconds = deadline - self._clock.seconds()
+        if seconds <= 0:
+            return fail(self._refusals.over())
+        lane = self._lanes.get(kind.module)
+        run = None if lane is None else lane.shared(kind, method, params)
+        if not self._room.take(0 if run is not None else size_of(method, params)):
+            return fail(self._refusals.not_asked(self._room.full))
+        if run is None:
+            if lane is None:
+                lane = self._lanes[kind.module] = Lane()
+            run = Run(kind, method, params)
+            lane.append(run)
+        caller = Waiter(run, seconds, deadline, self._leave)
+        run.callers[caller] = None
+        caller.timer = self._clock.callLater(seconds, self._late, caller)
+        self._advance(kind.module)
+        return caller.waiting
+
+    def refuse(self, reason: str) -> None:
+        """Refuse what has not been sent."""
+        for module, lane in list(self._lanes.items()):
+            while (run := lane.first) is not None:
+                lane.remove(run)
+                self._room.free(run.size)
+                self._answer(run, self._refusals.not_asked(reason))
+            self._advance(module)
+
+    def lose(self, error: ClientError) -> None:
+        """Give up what has been sent: the process that it was sent to is gone."""
+        for lane in list(self._lanes.values()):
+            run = lane.running
+            if run is not None and run.sending is not None:
+                run.error = error
+                run.sending.cancel()
+
+    def _advance(self, module: str) -> None:
+        """Send the next change of a module, if its turn has come, and those after it that are answered at once."""
+        if module in self._advancing:
+            return
+        self._advancing.add(module)
+        try:
+            while (lane := self._lanes.get(module)) is not None and self._may_begin(lane, module):
+                self._begin(lane, lane.begin())
+        finally:
+            self._advancing.discard(module)
+
+    def _may_begin(self, lane: Lane, module: str) -> bool:
+        """Whether the next change may be sent now. If the time for it is yet to come, a timer is set. If there is none,
+        the lane is forgotten.
+        """
+        if lane.running is not None:
+            return False
+        timer = self._timers.pop(module, None)
+        if timer is not None and timer.active():
+            timer.cancel()
+        run = lane.first
+        if run is None:
+            del self._lanes[module]
+            return False
+        seconds = self._intervals.ready(run.kind, run.method) - self._clock.seconds()
+        if seconds <= 0:
+            return True
+        self._timers[module] = self._clock.callLater(seconds, self._advance, module)
+        return False
+
+    def _begin(self, lane: Lane, run: Run) -> None:
+        run.sent = now = self._clock.seconds()
+        seconds = max(self._patience, max(caller.deadline for caller in run.callers) - now)
+        run.sending = maybeDeferred(self._send, run.method, run.params, seconds)
+        run.sending.addCallbacks(partial(self._answered, lane, run), partial(self._failed, lane, run))
+
+    def _answered(self, lane: Lane, run: Run, answer: Answer) -> None:
+        now = self._clock.seconds()
+        if self._intervals.refused(run.kind, run.method, answer.fault, now):
+            run.refusal = answer
+            self._try_again(lane, run)
+        else:
+            self._intervals.ran(run.kind, run.method, run.sent, now)
+            self._end(lane, run, answer)
+
+    def _failed(self, lane: Lane, run: Run, failure: Failure) -> None:
+        if not failure.check(NotReachable, BadRequest):  # else it has not been run
+            self._intervals.ran(run.kind, run.method, run.sent, self._clock.seconds())
+        self._end(lane, run, run.error or failure.value)
+
+    def _try_again(self, lane: Lane, run: Run) -> None:
+        """Wait with a run that came too soon, if somebody still waits for it."""
+        same = lane.put_back(run)
+        if same is not None:
+            for caller in same.callers:
+                caller.of = run
+            run.callers.update(same.callers)
+            self._room.free(same.size)
+        self._forget_if_left(lane, run)
+        self._advance(run.kind.module)
+
+    def _end(self, lane: Lane, run: Run, outcome: Outcome) -> None:
+        lane.running = None
+        self._room.free(run.size)
+        self._changed()
+        self._answer(run, outcome)
+        self._advance(run.kind.module)
+
+    def _answer(self, run: Run, outcome: Outcome) -> None:
+        """Tell all who wait for a run what came of it."""
+        callers, run.callers = run.callers, {}
+        for caller in callers:
+            self._release(caller)
+        for caller in callers:
+            caller.tell(outcome)
+
+    def _late(self, caller: Waiter[Run]) -> None:
+        """The deadline of a caller has come."""
+        run = caller.of
+        lane = self._lanes[run.kind.module]
+        is_running = lane.running is run
+        self._leave(caller)
+        if is_running:
+            caller.tell(self._refusals.unanswered(caller.seconds))
+        else:
+            caller.tell(run.refusal or self._refusals.no_turn(caller.seconds))
+
+    def _leave(self, caller: Waiter[Run]) -> None:
+        """A caller waits no longer. What it waited for is not sent, unless it has been or others wait for it."""
+        run = caller.of
+        if caller not in run.callers:
+            return  # it is being told
+        del run.callers[caller]
+        self._release(caller)
+        module = run.kind.module
+        lane = self._lanes[module]
+        if lane.running is not run:
+            self._forget_if_left(lane, run)
+            self._advance(module)
+
+    def _forget_if_left(self, lane: Lane, run: Run) -> None:
+        if not run.callers:
+            lane.remove(run)
+            self._room.free(run.size)
+
+    def _release(self, caller: Waiter[Run]) -> None:
+        self._room.leave()
+        caller.untimed()

@@ -1,0 +1,193 @@
+"""How a node is written in settings, files and calls: its name, where it is, and its options."""
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
+from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.gateway.queries import MAX_SECONDS, read_seconds
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.safefiles import open_regular, weak_place
+
+_log = make_logger(__name__)
+
+ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 group=edge timeout=2; see docs/gateway.md"
+"""How a node is written, for messages."""
+
+MAX_NAME: Final = 64
+"""Characters of the name of a node or a group."""
+
+MAX_PASSWORD: Final = 1024
+"""Bytes of a file with a password."""
+
+_NAME: Final = re.compile(r"[!-~]+")
+_SHOWN: Final = re.compile(r"[\w.-]{1,100}")
+_NOT_IN_NAMES: Final = frozenset("/?#*=,")
+_OF_TARGET: Final = ("user", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
+_FILES: Final = ("password_file", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
+_OPTIONS: Final = ("group", "timeout", "cache", "password_file", *_OF_TARGET)
+
+
+@attrs.frozen
+class Definition:
+    """A node as it is written.
+
+    @ivar name: by which it is called.
+    @ivar target: where it is, with the password.
+    @ivar groups: the names by which it is called with others.
+    @ivar timeout: seconds that a call of it may take; None: as long as any asynchronous command.
+    @ivar cache: seconds for which what it has read is answered again.
+    @ivar files: what tells whether the files that it names have been replaced.
+    """
+
+    name: str
+    target: Target
+    groups: tuple[str, ...] = ()
+    timeout: float | None = None
+    cache: float = 0.0
+    files: tuple[tuple[int, ...], ...] = ()
+
+
+def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
+    """Read a node, such as C{edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2}.
+
+    @param path: makes a path of one that may be relative. None: the text comes from a caller, who may name no files and
+        give no password.
+    @raise NotAllowed: it is not a node, or a file that it names cannot be used. The message shows no password.
+    """
+    words = text.split()
+    name, equals, where = words[0].partition("=") if words else ("", "", "")
+    if not equals:
+        raise NotAllowed("there is no =, with a name before it", ALLOWED)
+    check_name(name)
+    options = _options(words[1:])
+    if path is None:
+        for option in ("user", *_FILES):
+            if option in options:
+                raise NotAllowed(f"{option}: a call cannot give it", f"{option} in the setting node or in node_file")
+    try:
+        return _definition(name, where, options, path)
+    except TargetError as error:
+        raise NotAllowed(f"target {error.text!r:.200}: {error.reason}", error.allowed) from None
+
+
+def check_name(name: str) -> None:
+    """@raise NotAllowed: it is not a name for a node or a group."""
+    allowed = f"up to {MAX_NAME} printable ASCII characters, without blanks and / ? # * = ,"
+    if len(name) > MAX_NAME or not _NAME.fullmatch(name) or not _NOT_IN_NAMES.isdisjoint(name) or name in (".", ".."):
+        shown = f" {name}" if _SHOWN.fullmatch(name) else ""  # else it may be the beginning of a URL with a password
+        raise NotAllowed(f"the name{shown} is not allowed", allowed)
+
+
+class Names:
+    """The names of nodes and groups, of which none may mean two."""
+
+    def __init__(self, definitions: Collection[Definition] = ()) -> None:
+        self._nodes = {one.name for one in definitions}
+        self._groups = {group for one in definitions for group in one.groups}
+
+    def take(self, definition: Definition) -> None:
+        """Take the names of one more node.
+
+        @raise NotAllowed: one is taken.
+        """
+        if definition.name in self._nodes:
+            raise NotAllowed(f"there is a node {definition.name} already", "another name")
+        if definition.name in self._groups:
+            raise NotAllowed(f"there is a group {definition.name} already", "another name")
+        for group in definition.groups:
+            if group in self._nodes or group == definition.name:
+                raise NotAllowed(f"the group {group} has the name of a node", "another name")
+        self._nodes.add(definition.name)
+        self._groups.update(definition.groups)
+
+
+def _definition(
+    name: str, where: str, options: Mapping[str, Sequence[str]], path: Callable[[str], str] | None
+) -> Definition:
+    given = {option: values[-1] for option, values in options.items()}
+    files: dict[str, str] = {}
+    if path is not None:
+        files = {option: path(given[option]) for option in _FILES if option in given}
+    password = _read_password(files["password_file"]) if "password_file" in files else None
+    of_target = {option: files.get(option) or given.get(option) for option in _OF_TARGET}
+    target = parse_target(where, password=password, **of_target)
+    if path is None and any(one.password is not None or one.user is not None for one in target.each):
+        raise NotAllowed("a call cannot give a user and a password", "user and password_file in the node_file")
+    groups = tuple(dict.fromkeys(options.get("group", ())))
+    for group in groups:
+        check_name(group)
+    _check_tls(target)
+    identities = tuple(_identity(file) for option, file in files.items() if option != "reply_dir")
+    timeout, cache = (_seconds(option, given.get(option)) for option in ("timeout", "cache"))
+    return Definition(name, target, groups, timeout, cache or 0.0, identities)
+
+
+def _options(words: Sequence[str]) -> dict[str, list[str]]:
+    """@raise NotAllowed: a word is no option, or is given twice."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option not in _OPTIONS or not equals or not value:
+            shown = f"{option}: " if equals and option.isidentifier() else ""  # else it may be a part of a password
+            raise NotAllowed(f"{shown}no such option, or no value", f"{'=, '.join(_OPTIONS)}=")
+        if option in found and option != "group":
+            raise NotAllowed(f"{option}: it is given twice", "one value; group= may be given more than once")
+        found.setdefault(option, []).append(value)
+    return found
+
+
+def _seconds(option: str, value: str | None) -> float | None:
+    """@raise NotAllowed: it is not a number of seconds."""
+    if value is None:
+        return None
+    seconds = read_seconds(value)
+    if seconds is None:
+        raise NotAllowed(f"{option}: {value:.40}", f"a number of seconds above 0, up to {MAX_SECONDS}")
+    return seconds
+
+
+def _read_password(path: str) -> str:
+    """The first line of a file.
+
+    @raise NotAllowed: there is none, or it cannot be read.
+    """
+    allowed = f"a file with the password in its first line, of up to {MAX_PASSWORD} bytes"
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_PASSWORD + 1)
+            if os.fstat(file.fileno()).st_mode & 0o004:
+                _log.warn("{path} can be read by everybody; allow only the server's user", path=path)
+        weakness = weak_place(path)
+    except OSError as error:
+        raise NotAllowed(f"password_file: {path}: {error.strerror}", allowed) from None
+    except NotAllowed as error:
+        raise NotAllowed(f"password_file: {path}: {error.reason}", error.allowed) from None
+    if weakness is not None:
+        _log.warn("others could replace {path}: {weakness}", path=path, weakness=weakness)
+    line = data.split(b"\n", 1)[0].removesuffix(b"\r")
+    if not line or len(data) > MAX_PASSWORD:
+        raise NotAllowed(f"password_file: {path}: it is empty or too large", allowed)
+    return line.decode(errors="surrogateescape")
+
+
+def _check_tls(target: Target) -> None:
+    """@raise NotAllowed: a file for TLS is not what it should be."""
+    for one in target.each:
+        if one.scheme == "https":
+            from jsonrpcs_tx.client import deferredtls  # only HTTPS needs OpenSSL
+
+            try:
+                deferredtls.options(one)
+            except OSError as error:
+                raise NotAllowed(str(error), "files with certificates and keys in PEM") from None
+
+
+def _identity(path: str) -> tuple[int, ...]:
+    """What changes when a file is written or replaced."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,249 @@
+"""The nodes by their names: which there are, and which of them a name means."""
+
+from collections.abc import Iterable, Sequence
+from os.path import abspath
+from typing import Any, Final
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.gateway.callees import Many, One
+from jsonrpcs_tx.gateway.definitions import Definition, Names, read_definition
+from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.gateway.nodefile import read_node_file
+from jsonrpcs_tx.gateway.queries import read_query
+from jsonrpcs_tx.gateway.watch import DOWN
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.rpc.call import Call
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.envelope import Request
+from jsonrpcs_tx.rpc.errors import Error, with_data
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.replies import Reply
+
+_log = make_logger(__name__)
+
+ALL: Final = "*"
+"""The name that means every node."""
+
+NODES: Final = "gateway.nodes"
+"""The command that lists the nodes. Only who may call it is told their names where one is not known."""
+
+MAX_PLACES: Final = 1024
+"""Names with queries that are remembered."""
+
+MAX_LISTED: Final = 100
+"""Names that are told where one is not known."""
+
+
+class Gateway(Service):
+    """The nodes behind a server. Started, it watches them.
+
+    @param settings: C{node}, C{node_file} and C{node_interval} are used.
+    @param dispatcher: asks the rules, and answers for each of many nodes.
+    @param problems: takes what is wrong with the nodes of the settings.
+    @ivar nodes: by name, in their order.
+    """
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any, problems: Problems = FIRST) -> None:
+        self.nodes: dict[str, Node] = {}
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._reactor = reactor
+        self._groups: dict[str, list[Node]] = {}
+        self._retiring: set[Node] = set()
+        self._is_closed = False
+        self._places: dict[tuple[str, str], One | Many] = {}
+        self._added: list[Definition] = []
+        self._written: list[Definition] = self._read(problems)
+        self._make_nodes()
+
+    def startService(self) -> None:
+        super().startService()
+        if self._is_closed:  # it is started again
+            self._is_closed, self.nodes = False, {}
+            self._make_nodes()
+            return
+        for node in self.nodes.values():
+            node.watch.start()
+
+    def stopService(self) -> Deferred[Any]:
+        """Close everything; calls under way fail."""
+        super().stopService()
+        return self.close()
+
+    def close(self) -> Deferred[Any]:
+        """End the calls under way, which fail.
+
+        @return: fires when all connections are closed.
+        """
+        self._is_closed = True
+        return DeferredList([node.close() for node in (*self.nodes.values(), *self._retiring)])
+
+    def reload(self) -> str:
+        """Read the nodes again, with the files that they name. Those that are as they were stay; of the others what is
+        under way ends first. Those that were added while the server runs stay as well.
+
+        @return: what came of it, in words.
+        @raise SettingError, StartError: a node cannot be used; then all stay as they are.
+        """
+        self._written = self._read(FIRST)
+        self._make_nodes()
+        return f"there are {len(self.nodes)}"
+
+    def add(self, text: str) -> str:
+        """Add a node.
+
+        @param text: see L{read_definition}. It may name no files and give no password.
+        @return: its name.
+        @raise NotAllowed: it is not a node, or its name is taken.
+        """
+        definition = read_definition(text, None)
+        Names([*self._written, *self._added]).take(definition)
+        self._added.append(definition)
+        self._make_nodes()
+        return definition.name
+
+    def remove(self, name: str) -> None:
+        """Remove a node; what is under way ends first. One of the settings comes back when they are read again.
+
+        @raise KeyError: there is none of that name.
+        """
+        definition = self.nodes[name].definition
+        for definitions in (self._written, self._added):
+            if definition in definitions:
+                definitions.remove(definition)
+        self._make_nodes()
+
+    def callee(self, place: str, query: str = "") -> One | Many:
+        """Whom a name means.
+
+        @param place: the name of a node or a group, or L{ALL}.
+        @param query: what decides when to reply, as a URL has it: C{timeout}, C{quorum} and C{first}.
+        @raise KeyError: there is no such node or group.
+        @raise Fault: the query is not allowed.
+        """
+        found = self._places.get((place, query))
+        if found is None:
+            found = self._find(place, query)
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            self._places[place, query] = found
+        return found
+
+    def at(self, place: str, query: str, origin: Origin) -> One | Many | Error:
+        """Whom the path of a URL means, see L{callee}; or the error for the client."""
+        try:
+            return self.callee(place, query)
+        except KeyError:
+            return self._unknown(place, origin)
+        except Fault as fault:
+            return Error(fault.code, fault.text)
+
+    def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
+        """Call a command of a node, or of many, as part of a call of this server.
+
+        @return: the whole reply to that call.
+        @raise Fault: there is no such node or group.
+        """
+        origin = call.origin.fixed()
+        try:
+            callee = self.callee(place)
+        except KeyError:
+            error = self._unknown(place, origin)
+            raise Fault(error.code, error.text) from None
+        json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
+        request = Request("2.0", method, json, call.request.id)
+        part = msgspec.structs.replace(origin, deadline=call.deadline)
+        return self._dispatcher.answer(request, callee.origin(part))
+
+    def problems(self) -> Iterable[str]:
+        """The nodes that are down, and why."""
+        return [f"{node.name}: {node.watch.reason}" for node in self.nodes.values() if node.watch.state == DOWN]
+
+    def count(self, state: str) -> int:
+        """How many nodes are in a state."""
+        return sum(node.watch.state == state for node in self.nodes.values())
+
+    def _read(self, problems: Problems) -> list[Definition]:
+        """The nodes of the settings and of their file.
+
+        @raise SettingError, StartError: see L{reload}.
+        """
+        settings = self._settings
+        found: list[Definition] = []
+        names = Names(self._added)
+
+        def absolute(path: str) -> str:
+            return abspath(settings.path(path))
+
+        for text in settings.node:
+            try:
+                definition = read_definition(text, absolute)
+                names.take(definition)
+                found.append(definition)
+            except NotAllowed as error:
+                problems.note(SettingError("node", text, f"{error.allowed} ({error.reason})"))
+        if settings.node_file:
+            path = absolute(str(settings.node_file))
+            with problems.noted():
+                for definition, line in read_node_file(path, absolute, problems):
+                    try:
+                        names.take(definition)
+                        found.append(definition)
+                    except NotAllowed as error:
+                        problems.note(StartError("node_file", path, error.reason, error.allowed, line))
+        return found
+
+    def _make_nodes(self) -> None:
+        """Have the nodes that are written or were added. Those that are as they were stay."""
+        former, self.nodes = self.nodes, {}
+        for definition in (*self._written, *self._added):
+            node = former.get(definition.name)
+            if node is not None and node.definition == definition:
+                del former[definition.name]
+            else:
+                node = Node(definition, self._reactor, self._settings.node_interval)
+                if self.running:
+                    node.watch.start()
+            self.nodes[definition.name] = node
+        self._groups = {}
+        for node in self.nodes.values():
+            for group in node.definition.groups:
+                self._groups.setdefault(group, []).append(node)
+        self._places.clear()
+        for node in former.values():
+            self._retiring.add(node)
+            node.retire().addCallback(self._retired, node)
+
+    def _retired(self, _: object, node: Node) -> None:
+        self._retiring.discard(node)
+
+    def _unknown(self, place: str, origin: Origin) -> Error:
+        error = Error(404, f"Node Not Found: {place[:100]}")
+        if self._dispatcher.forbids(origin, NODES, []):
+            return error
+        return with_data(error, {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]})
+
+    def _find(self, place: str, query: str) -> One | Many:
+        asked = read_query(query)
+        node = self.nodes.get(place)
+        if node is not None:
+            if asked.quorum not in (None, 1):
+                raise Fault(400, "quorum: a single node is asked; allowed: 1")
+            return self._one(node, asked.timeout, is_one_of_many=False)
+        nodes = list(self.nodes.values()) if place == ALL else self._groups[place]
+        if not nodes:
+            raise KeyError(place)
+        if asked.quorum is not None and asked.quorum > len(nodes):
+            raise Fault(400, f"quorum: {len(nodes)} nodes are asked; allowed: 1 to {len(nodes)}")
+        members = [self._one(node, asked.timeout, is_one_of_many=True) for node in nodes]
+        return Many(members, self._dispatcher, self._reactor, asked.quorum)
+
+    def _one(self, node: Node, timeout: float | None, is_one_of_many: bool) -> One:
+        return One(node, self._reactor, bool(self._settings.pretty_format), timeout, is_one_of_many)

@@ -1,0 +1,122 @@
+"""The changes of one module in the order in which they are run, and who shares a run. It runs nothing itself."""
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.kinds import Kind
+from jsonrpcs_tx.gateway.waiters import Waiter
+
+_OVERHEAD: Final = 1000
+"""Bytes, about, that a run takes besides its text."""
+
+
+def size_of(method: str, params: bytes) -> int:
+    """Bytes, about, that a run takes."""
+    return _OVERHEAD + len(method) + len(params)
+
+
+class Run:
+    """A change that is run once, for one caller or, if it is shared, for several.
+
+    @ivar callers: those who wait for it; in the order in which they came.
+    @ivar refusal: what the node has answered if the run came too soon after another one; None: it has not.
+    @ivar sent: when it was sent, in the clock's seconds.
+    @ivar sending: what it was sent with; None: it has not been sent.
+    @ivar error: why its answer will not come; None: nobody knows of a reason.
+    """
+
+    __slots__ = ("callers", "error", "kind", "method", "params", "refusal", "sending", "sent")
+
+    def __init__(self, kind: Kind, method: str, params: bytes) -> None:
+        self.kind: Kind = kind
+        self.method: str = method
+        self.params: bytes = params
+        self.callers: dict[Waiter[Run], None] = {}
+        self.refusal: Answer | None = None
+        self.sent: float = 0.0
+        self.sending: Deferred[Any] | None = None
+        self.error: ClientError | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes, about, that it takes."""
+        return size_of(self.method, self.params)
+
+
+class Lane:
+    """The changes of one module.
+
+    Runs that load something again may be shared by those who ask for the same before it has begun. One that has begun
+    may have read the old data already, so that it is nobody else's. Nor is one that waits before a change of another
+    kind: who asks after that change means the load to come after it.
+
+    @ivar running: the run that has been sent.
+    """
+
+    __slots__ = ("_changes", "_open", "_queue", "running")
+
+    def __init__(self) -> None:
+        self.running: Run | None = None
+        self._queue: OrderedDict[Run, None] = OrderedDict()
+        self._open: dict[tuple[str, bytes], Run] = {}  # those that may still be shared
+        self._changes = 0  # those in the queue that are not shared
+
+    def __len__(self) -> int:
+        """How many runs wait."""
+        return len(self._queue)
+
+    @property
+    def first(self) -> Run | None:
+        """The run whose turn is next."""
+        return next(iter(self._queue), None)
+
+    def shared(self, kind: Kind, method: str, params: bytes) -> Run | None:
+        """The run that a call may share; None: it needs one of its own."""
+        return self._open.get((method, params)) if kind.shared else None
+
+    def append(self, run: Run) -> None:
+        """Put a run at the end of the queue."""
+        self._queue[run] = None
+        if run.kind.shared:
+            self._open[run.method, run.params] = run
+        else:
+            self._open.clear()
+            self._changes += 1
+
+    def remove(self, run: Run) -> None:
+        """Take a run out of the queue."""
+        del self._queue[run]
+        if not run.kind.shared:
+            self._changes -= 1
+        elif self._open.get((run.method, run.params)) is run:
+            del self._open[run.method, run.params]
+
+    def begin(self) -> Run:
+        """Make the first run the one that is running."""
+        run = next(iter(self._queue))
+        self.remove(run)
+        self.running = run
+        return run
+
+    def put_back(self, run: Run) -> Run | None:
+        """Put the run that is running first in the queue again, since it was not run. It may be shared again if nothing
+        but loads wait behind it.
+
+        @return: the run of those that waited for the same behind it, who share it now; None: there is no such run.
+        """
+        self.running = None
+        same = None
+        if run.kind.shared and not self._changes:
+            same = self._open.get((run.method, run.params))
+            if same is not None:
+                self.remove(same)
+            self._open[run.method, run.params] = run
+        if not run.kind.shared:
+            self._changes += 1
+        self._queue[run] = None
+        self._queue.move_to_end(run, last=False)
+        return same

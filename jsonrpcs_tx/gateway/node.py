@@ -1,0 +1,110 @@
+"""One server behind the gateway, and the calls that are on their way to it."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.client.deferred import connect
+from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable
+from jsonrpcs_tx.gateway.answers import Answer, read_answer
+from jsonrpcs_tx.gateway.changes import PATIENCE
+from jsonrpcs_tx.gateway.definitions import Definition
+from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
+from jsonrpcs_tx.gateway.turns import Turns
+from jsonrpcs_tx.gateway.watch import DOWN, Watch
+from jsonrpcs_tx.rpc.faults import NodeFault
+
+
+class Node:
+    """A server that calls are passed on to.
+
+    @param definition: where it is.
+    @param reactor: that it runs in.
+    @param interval: seconds between two looks at whether it runs.
+    @ivar names: its own, and those of its groups.
+    @ivar watch: knows its state.
+    @ivar under_way: calls that have not ended.
+    """
+
+    def __init__(self, definition: Definition, reactor: Any, interval: float) -> None:
+        self.definition = definition
+        self.name: str = definition.name
+        self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
+        self.under_way: int = 0
+        self._reactor = reactor
+        self._client = connect(definition.target, reactor=reactor, read=read_answer)
+        patience = definition.timeout or PATIENCE
+        self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
+        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, self._turns.refuse, self._restarted)
+        self._retired: Deferred[None] | None = None
+        self._is_closed = False
+
+    def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+        """Call a command of the node.
+
+        @param params: JSON, an array or an object; empty: there are none.
+        @param seconds: that it may take.
+        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
+            Cancelling it calls off what has not been sent, and lets go of what has.
+        """
+        if self.watch.state == DOWN:
+            return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
+        self.under_way += 1
+        asked = self._turns.call(method, params, self._reactor.seconds() + seconds)
+        return asked.addBoth(self._ended, seconds)
+
+    def retire(self) -> Deferred[None]:
+        """Take no more calls; those under way go on to their end.
+
+        @return: fires with None when the last one has ended.
+        """
+        self.watch.stop()
+        if not self.under_way:
+            return self.close()
+        if self._retired is None:
+            self._retired = Deferred()
+        return self._retired
+
+    def close(self) -> Deferred[None]:
+        """End all calls that are under way.
+
+        @return: fires with None when everything is closed.
+        """
+        self.watch.stop()
+        self._is_closed = True
+        self._turns.close()
+        return self._client.close()
+
+    def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+        if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
+            return fail(NotReachable(self.name, method, self.watch.reason))
+        return self._client.forward(method, params, seconds)
+
+    def _restarted(self) -> None:
+        self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
+
+    def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
+        return self._client.forward(method, b"", seconds)
+
+    def _ended(self, outcome: Any, seconds: float) -> Any:
+        """@param seconds: that the call had.
+        @return: the outcome, or the failure with the fault that a client is told.
+        """
+        self.under_way -= 1
+        is_stopping = self._is_closed
+        if self._retired is not None and not self.under_way:
+            retired, self._retired = self._retired, None
+            self.close().chainDeferred(retired)
+        if isinstance(outcome, Failure) and outcome.check(ClientError):
+            if is_stopping:
+                reason = "this server is stopping; the command may have been run"
+                raise NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
+            error: Any = outcome.value
+            self.watch.failed(error)
+            raise fault_of(self.name, error, seconds) from error
+        if type(outcome) is Answer:
+            self.watch.heard = True
+        elif isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
+            self.watch.failed(outcome.value)
+        return outcome

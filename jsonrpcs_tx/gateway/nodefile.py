@@ -1,0 +1,29 @@
+"""Nodes from a file: one on each line, see L{jsonrpcs_tx.linefiles}."""
+
+from collections.abc import Callable
+
+from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.gateway.definitions import ALLOWED, Definition, read_definition
+from jsonrpcs_tx.linefiles import read_lines
+from jsonrpcs_tx.problems import FIRST, Problems
+
+
+def read_node_file(
+    path: str, absolute: Callable[[str], str], problems: Problems = FIRST
+) -> list[tuple[Definition, int]]:
+    """Read a file of nodes.
+
+    @param absolute: makes a path of one that may be relative.
+    @param problems: takes the errors in lines.
+    @return: the nodes, each with the number of its line.
+    @raise StartError: of the setting C{node_file}: the file cannot be read, or a line is not a node; it says which.
+    """
+    found = []
+    for number, line in read_lines("node_file", path):
+        try:
+            found.append((read_definition(line.decode(), absolute), number))
+        except UnicodeDecodeError:
+            problems.note(StartError("node_file", path, "it is not UTF-8", ALLOWED, number))
+        except NotAllowed as error:
+            problems.note(StartError("node_file", path, error.reason, error.allowed, number))
+    return found

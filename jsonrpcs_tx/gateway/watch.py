@@ -1,0 +1,174 @@
+"""Whether a node runs: it is asked every few seconds, and refused while it does not answer."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.client.errors import ClientError, NotReachable, TimedOut
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
+UNKNOWN: Final = "unknown"
+"""Not asked yet: calls are let through."""
+
+UP: Final = "up"
+DOWN: Final = "down"
+
+PATIENCE: Final = 5.0
+"""Seconds that a node has for the answer that shows that it runs."""
+
+JITTER: Final = 0.1
+"""The part of the interval by which it varies, so that not all nodes are asked in the same moment."""
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class Watch:
+    """Asks a node now and then, and so knows its state: a circuit breaker. While the node is down, only this asks it.
+
+    @param name: of the node.
+    @param ask: calls a method with so many seconds for the answer.
+    @param interval: seconds between two questions.
+    @param went_down: called with the reason when it is seen to be down.
+    @param restarted: called when it is seen to have been restarted.
+    @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
+    @ivar heard: it has answered a call since it was asked last, so that it runs even if it does not answer in time.
+    @ivar since: when that began, in seconds since 1970.
+    @ivar reason: why it is down, in words; empty while it is not.
+    @ivar uptime: for how many seconds it had run when it was asked last; None: it does not say.
+    @ivar version: what it calls its version; empty: it does not say.
+    @ivar restarts: how often it was seen to have been restarted.
+    @ivar restarted: when that was seen last, in seconds since 1970; None: never.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ask: Callable[[str, float], Deferred[Answer]],
+        clock: IReactorTime,
+        interval: float,
+        went_down: Callable[[str], None] = lambda reason: None,
+        restarted: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.state: str = UNKNOWN
+        self.heard: bool = False
+        self.since: float = time.time()
+        self.reason: str = ""
+        self.uptime: int | None = None
+        self.version: str = ""
+        self.restarts: int = 0
+        self.restarted: float | None = None
+        self._ask = ask
+        self._clock = clock
+        self._interval = interval
+        self._asking: Deferred[Any] | None = None
+        self._next: Any = None
+        self._running = False
+        self._went_down = went_down
+        self._restarted = restarted
+        self._asked = 0.0
+        self._answered_at = 0.0
+
+    def start(self) -> None:
+        """Ask from now on."""
+        self._running = True
+        self._look()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._running = False
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        if self._asking is not None:
+            self._asking.cancel()
+
+    def failed(self, error: BaseException | None) -> None:
+        """A call of somebody has not been answered. Where nobody is there, the node is down; else it is asked at once
+        whether it is: a command may just take long.
+        """
+        if self.state == DOWN or not self._running:
+            return
+        if isinstance(error, NotReachable):
+            self._set(DOWN, error.reason)
+        elif self._asking is None:
+            self._look()
+
+    def _look(self) -> None:
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+        self._next = None
+        self.heard = False
+        self._asked = self._clock.seconds()
+        self._asking = self._ask("core.uptime", PATIENCE)
+        self._asking.addCallbacks(self._answered, self._not_answered).addBoth(self._wait)
+
+    def _wait(self, _: object) -> None:
+        self._asking = None
+        if self._running:
+            seconds = self._interval * random.uniform(1 - JITTER, 1 + JITTER)
+            self._next = self._clock.callLater(seconds, self._look)
+
+    def _answered(self, answer: Answer) -> Deferred[None] | None:
+        """Any answer shows that the node runs, a fault as well."""
+        was_up = self.state == UP
+        before, self.uptime = self.uptime, _uptime(answer)
+        restarted = self._has_started_since(before)
+        if restarted:
+            self.restarts += 1
+            self.restarted = time.time()
+            _log.warn("node {name} was restarted", name=self.name)
+            self._restarted()
+        self._set(UP)
+        if was_up and not restarted:
+            return None
+        return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)
+
+    def _has_started_since(self, before: int | None) -> bool:
+        """Whether the uptime shows that the node has been started since it was asked before. It may be higher than at
+        that time nevertheless: then it is no longer ago, and not on by as much as the clock.
+
+        @param before: the uptime at that time; None: it did not say.
+        """
+        now, uptime = self._clock.seconds(), self.uptime
+        answered, self._answered_at = self._answered_at, now
+        if before is None or uptime is None:
+            return False
+        # Whole seconds have been cut off, and the node wrote the answer at some time after it was asked.
+        goes_on = self._asked - answered < uptime + 1 - before
+        return uptime < before or (uptime <= now - answered and not goes_on)
+
+    def _take_version(self, answer: Answer) -> None:
+        value = None if answer.result is None else _decode(answer.result)
+        self.version = value[:200] if isinstance(value, str) else ""
+
+    def _not_answered(self, failure: Failure) -> None:
+        if failure.check(CancelledError) or (self.heard and failure.check(TimedOut)):
+            return
+        error = failure.value
+        self._set(DOWN, error.reason if isinstance(error, ClientError) else str(error))
+
+    def _set(self, state: str, reason: str = "") -> None:
+        if state != self.state:
+            if state == DOWN:
+                _log.warn("node {name} is down: {reason}", name=self.name, reason=reason)
+                self._went_down(f"it is down: {reason}")
+            else:
+                _log.info("node {name} is up", name=self.name)
+            self.since = time.time()
+        self.state, self.reason = state, reason
+
+
+def _uptime(answer: Answer) -> int | None:
+    value = None if answer.result is None else _decode(answer.result)
+    found = value.get("uptime") if isinstance(value, dict) else None
+    return found if type(found) is int else None

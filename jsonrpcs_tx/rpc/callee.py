@@ -1,0 +1,29 @@
+"""Who runs the commands of a document in place of this server: another one, or several."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Callee(Protocol):
+    """Another server that commands are called on, or several at once."""
+
+    @property
+    def each(self) -> Sequence[frozenset[str]]:
+        """The names that rules know each of the servers by: its own, and those of its groups."""
+
+    @property
+    def is_one_of_many(self) -> bool:
+        """It is asked as one of several at once, so that what rules refuse there is no attempt to get in."""
+
+    def origin(self, origin: Any) -> Any:
+        """The origin of documents for it.
+
+        @param origin: a L{jsonrpcs_tx.rpc.origin.Origin} of those for this server.
+        """
+
+    def command(self, method: str) -> Any:
+        """The command that asks it for a method, whether it has that or not. It takes the call alone, with the params
+        as they came.
+
+        @return: a L{jsonrpcs_tx.rpc.registry.Command}; None where it cannot have that method.
+        """

@@ -1,0 +1,104 @@
+"""Calls to a node of the gateway that wait for their turn, where the test is the node."""
+
+import json
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.turns import Turns
+from jsonrpcs_tx.rpc.faults import Fault
+
+
+@attrs.define(eq=False)
+class Sent:
+    """A call that has been sent to a node.
+
+    @ivar waiting: fires with the answer.
+    @ivar dropped: whether nobody wants the answer any more.
+    """
+
+    method: str
+    params: bytes
+    seconds: float
+    at: float
+    waiting: Deferred[Answer] = attrs.field(init=False)
+    dropped: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.waiting = Deferred(lambda _: setattr(self, "dropped", True))
+
+    @property
+    def open(self) -> bool:
+        """Whether it has not been answered."""
+        return not self.waiting.called
+
+    def answer(self, result: Any = "ok") -> Answer:
+        """Answer it with a result."""
+        answer = Answer(json.dumps(result).encode())
+        self.waiting.callback(answer)
+        return answer
+
+    def refuse(self, code: int, text: str) -> Answer:
+        """Answer it with a fault."""
+        answer = fault(code, text)
+        self.waiting.callback(answer)
+        return answer
+
+
+def fault(code: int, text: str) -> Answer:
+    """A fault as a node answers it."""
+    return Answer(None, json.dumps({"code": code, "message": text}).encode(), Fault(code, text))
+
+
+class Node:
+    """A node that is told what to answer, and the turns of the calls to it.
+
+    @ivar sent: all calls that have been sent, in order.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)  # it need not begin at 0
+        self.sent: list[Sent] = []
+        self.turns = Turns(self.clock, self.send, name="n", **options)
+
+    def send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+        self.sent.append(Sent(method, params, seconds, self.clock.seconds()))
+        return self.sent[-1].waiting
+
+    def call(self, method: str, params: bytes = b"", seconds: float = 10) -> "Outcome":
+        """Make a call that has so many seconds."""
+        return Outcome(self.turns.call(method, params, self.clock.seconds() + seconds))
+
+    @property
+    def open(self) -> list[Sent]:
+        """What has been sent and not answered."""
+        return [sent for sent in self.sent if sent.open]
+
+    @property
+    def methods(self) -> list[str]:
+        """What has been sent."""
+        return [sent.method for sent in self.sent]
+
+
+class Outcome:
+    """What a call fires with.
+
+    @ivar found: it, and what it fires with after that, which must not be.
+    """
+
+    def __init__(self, waiting: Deferred[Answer]) -> None:
+        self.waiting = waiting
+        self.found: list[Any] = []
+        waiting.addCallbacks(self.found.append, lambda failure: self.found.append(failure.value))
+
+    @property
+    def text(self) -> str:
+        """The only outcome, in words; empty: there is none yet."""
+        if not self.found:
+            return ""
+        (found,) = self.found
+        return (found.result or found.error or b"").decode() if isinstance(found, Answer) else str(found)
