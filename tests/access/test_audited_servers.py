@@ -15,7 +15,17 @@ from typing import Any
 import pytest
 
 from jsonrpcs_tx.journal import SOCKET
-from tests.support import PATIENCE, Server, call, datagram_client, environment, http_call, twistd, unverified
+from tests.support import (
+    PATIENCE,
+    UNIX_AND_UDP,
+    Server,
+    call,
+    datagram_client,
+    environment,
+    http_call,
+    twistd,
+    unverified,
+)
 from tests.support.journal import FakeJournal
 from tests.support.namespaces import in_namespace
 from tests.support.programs import need
@@ -129,7 +139,7 @@ def test_workers(directory: Path, level: str) -> None:
     """With worker processes each change, and each refusal, has just one line."""
     rules = ("--rule=any deny core.version", "--rule=udp 192.0.2.0/24 allow *")
     options = ("--dgram-workers=2", "--commands=shop", "--audit=audit.log", f"--audit-level={level}", *rules)
-    with Server(directory, *options) as server:
+    with Server(directory, *options, sockets=UNIX_AND_UDP) as server:
         server.wait_for_log("worker 1 reads unix")
         for number in range(100):
             for method in ("shop.sell", "shop.look", "core.version"):
