@@ -145,14 +145,14 @@ class OneNode(GatewayCase):
 
     async def test_too_late(self) -> None:
         """A call that takes too long is 504, by the URL or the node's own limit; the node stays up meanwhile."""
-        self.groups = {**self.groups, "b": "timeout=0.05"}
+        self.groups = {**self.groups, "b": "timeout=0.2"}
         self.answer(lambda request: None)
-        for path, name in (("/RPC/a?timeout=0.05", "a"), ("/RPC/b", "b"), ("/RPC/b?timeout=50", "b")):
+        for path, name in (("/RPC/a?timeout=0.2", "a"), ("/RPC/b", "b"), ("/RPC/b?timeout=50", "b")):
             response = await self.post(path, request("x"))
-            assert (response.status, response.error) == (504, (504, f"Node {name} Timed Out: no reply within 0.05 s"))
+            assert (response.status, response.error) == (504, (504, f"Node {name} Timed Out: no reply within 0.2 s"))
         await until(lambda: self.gateway.nodes["a"].watch.state == UP)
         self.answer(lambda request: b'"result":1')
-        assert (await self.post("/RPC/a", request("x"))).result == 1
+        assert (await self.post("/RPC/b", request("x"))).result == 1  # a waits longer for its last change
 
     async def test_late_reply(self) -> None:
         """A reply that comes after its call was given up is nobody's."""
@@ -337,11 +337,22 @@ class OneNode(GatewayCase):
         await self.post("/RPC/a", request("htable.dump", '["t"]'))
         await self.post("/RPC/a", request("no.such.method", "[]"))
         await self.post("/RPC/g", request("htable.delete", '["t","k"]'))
+        self.answer(lambda request: b'"error":{"code":404,"message":"no"}')
+        await self.post("/RPC/a", request("htable.reload", '["t"]'))
+        self.answer(lambda request: None)
+        await self.post("/RPC/a?timeout=0.05", request("cfg.reset", '["t","k"]'))
         assert self.service.audit is not None
         self.service.audit.reopen()
         lines = [json.loads(line) for line in Path(self.directory, "audit.log").read_text().splitlines()]
         assert [one["method"] for one in lines if "method" in one] == [
-            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete")
+            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete"),
+            *("htable.reload", "cfg.reset"),
+        ]
+        done = ("result", "result")
+        assert [(one["node"], one["outcome"], one["node_outcome"]) for one in lines if "method" in one] == [
+            *[("a", *done)] * 3,
+            *[("a", *done), ("b", *done)],
+            *[("a", "fault", "fault"), ("a", "timed out", "no answer")],
         ]
         assert [one["params"] for one in lines if "method" in one][:2] == [
             *(["t", "password", "(hidden)"], ["g", "n", "(hidden)", 9])
