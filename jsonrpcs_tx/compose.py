@@ -224,9 +224,8 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    parts = Parts(
-        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
-    )
+    pages = {path.encode(): page for path, page in ((settings.health, service.health_resource),) if path}
+    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, pages, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():

@@ -81,7 +81,8 @@ class Connection:
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         health = HealthResource(resource, Health().report)
-        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock, health)
+        settings = Settings(http_timeout=TIMEOUT)
+        factory = site(settings, resource, self.clock, {settings.health.encode(): health})
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
         self.channel.callLater = self.clock.callLater
