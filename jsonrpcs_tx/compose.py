@@ -216,6 +216,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     gateway.setServiceParent(service)
     service.add_family("gateway", GatewayCommands(gateway))
     service.jsonrpc_dispatch.callees = gateway.at
+    service.discovery.listing = gateway.listing
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
     for state in ("up", "down"):
@@ -224,7 +225,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    pages = {path.encode(): page for path, page in ((settings.health, service.health_resource),) if path}
+    pages = {path.encode(): page for path, page in service.pages.items()}
     parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, pages, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:

@@ -404,7 +404,7 @@ class Settings:
     )
     health: str = _setting(
         "/health",
-        kinds.HEALTH_PATH,
+        kinds.PAGE_PATH,
         "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
         "disabled",
     )
@@ -418,6 +418,13 @@ class Settings:
         kinds.integer(0, 3600, "seconds"),
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
+    )
+    openrpc: str = _setting(
+        "/openrpc.json",
+        kinds.PAGE_PATH,
+        "URL path at which HTTP and HTTPS describe the commands that a client may call, as the command rpc.discover "
+        "does, if rules allow that; empty: disabled",
+        module="",
     )
     node: Sequence[str] = _setting(
         (),

@@ -1,0 +1,70 @@
+"""An OpenRPC document, put together from methods that are written already. Without I/O."""
+
+from collections.abc import Generator, Iterable, Mapping
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+
+from jsonrpcs_tx.openrpc.methods import Method
+from jsonrpcs_tx.openrpc.schemas import PREFIX
+
+VERSION: Final = "1.3.2"
+"""The version of the OpenRPC Specification."""
+
+
+def write(title: str, version: str, methods: Iterable[Method]) -> Generator[None, None, bytes]:
+    """Write a document: all but its end, so that it can be finished for whoever asks; see L{finish}.
+
+    @return: a generator that yields after each method, so that others get their turn, and returns what it has written.
+    """
+    written: list[bytes] = []
+    named: dict[str, bytes] = {}
+    for method in methods:
+        written.append(method.json if _add(method.named, named, "") else _renamed(method, named))
+        yield
+    head = msgspec.json.encode({"openrpc": VERSION, "info": {"title": title, "version": version}})
+    schemas = b",".join(b"%b:%b" % (msgspec.json.encode(name), schema) for name, schema in named.items())
+    parts = b'%b,"methods":[%b],"components":{"schemas":{%b}}'
+    return parts % (head[:-1], b",".join(written), schemas)
+
+
+def finish(document: bytes, url: str = "") -> bytes:
+    """The whole document.
+
+    @param document: what L{write} has written.
+    @param url: where the methods can be called over HTTP; empty: unknown.
+    """
+    if not url:
+        return document + b"}"
+    return b'%b,"servers":%b}' % (document, msgspec.json.encode([{"name": "server", "url": url}]))
+
+
+def _renamed(method: Method, named: dict[str, bytes]) -> bytes:
+    """A method with other names for its schemas, since other schemas have these; adds its own."""
+    for number in count(2):
+        suffix = f"_{number}"
+        if _add(method.named, named, suffix):
+            return _refer(method.json, method.named, suffix)
+    raise AssertionError
+
+
+def _add(new: Mapping[str, bytes], named: dict[str, bytes], suffix: str) -> bool:
+    """Add schemas under their names with a suffix, unless others have one of these names.
+
+    @return: whether they are there now.
+    """
+    wanted: dict[str, Any] = {f"{name}{suffix}": _refer(schema, new, suffix) for name, schema in new.items()}
+    if any(named.get(name, schema) != schema for name, schema in wanted.items()):
+        return False
+    named.update(wanted)
+    return True
+
+
+def _refer(json: bytes, names: Iterable[str], suffix: str) -> bytes:
+    """JSON whose references to named schemas have a suffix. In a string of JSON, the quotes would be escaped."""
+    if suffix:
+        for name in names:
+            reference = b'"$ref":"%b%b' % (PREFIX.encode(), name.encode())
+            json = json.replace(reference + b'"', reference + suffix.encode() + b'"')
+    return json
