@@ -158,7 +158,9 @@ class JsonRpcService(MultiService):
         if settings.health:
             self.pages[settings.health] = self.health_resource
         self.discovery: Discovery = Discovery(self.dispatcher, reactor)
-        if settings.openrpc:
+        if settings.openrpc in self.pages:
+            problems.note(SettingError("openrpc", settings.openrpc, "a path that no other page has"))
+        elif settings.openrpc:
             self.pages[settings.openrpc] = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
 
     def check(self, problems: Problems) -> None:

@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ, Entry, find
-from jsonrpcs_tx.openrpc.schemas import OPEN, Schema, any_of, of_annotation, of_parameter
+from jsonrpcs_tx.openrpc.schemas import ARRAY, OPEN, any_of, of_annotation, of_parameter
 from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.registry import Command
@@ -65,6 +65,8 @@ def of_command(command: Command, by_name: bool, invalid: Error) -> Method:
         known = None if entry is None else entry.parameter(place)
         if known is not None and known.source:
             described["x-source"] = known.source
+        if command.concealment.hides(parameter.name):
+            described["x-secret"] = True
         default = command.shown_default(parameter)
         if not (variadic or default is MISSING):
             described["schema"] = {**schema.body, "default": default}
@@ -101,7 +103,7 @@ def of_kamailio(name: str) -> Method:
         result, effect, module, summary = OPEN, "unknown", family, ""
     else:
         parameters = [*_catalogued(entry)]
-        result = Schema({"type": "array"}) if entry.array else OPEN
+        result = ARRAY if entry.array else OPEN
         effect, module, summary = EFFECTS[entry.effect], ", ".join(entry.modules), entry.help
     method = {
         "name": name,

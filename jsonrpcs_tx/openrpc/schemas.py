@@ -36,6 +36,9 @@ class Schema:
 OPEN: Final = Schema({})
 """That of any value."""
 
+ARRAY: Final = Schema({"type": "array", "items": {}})
+"""That of any array. Programs that read schemas expect C{items} even where these may be anything."""
+
 
 def of_parameter(parameter: Parameter) -> Schema:
     """The schema of what a parameter takes; of each value, if it takes all further ones.
@@ -91,7 +94,7 @@ def _as_draft_7(schema: Any) -> Any:
         return [_as_draft_7(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    return dict(_members(schema))
+    return {**(ARRAY.body if schema.get("type") == "array" else {}), **dict(_members(schema))}
 
 
 def _members(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:

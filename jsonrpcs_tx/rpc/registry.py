@@ -241,10 +241,11 @@ class Command:
         return _awaited(hints_of(self.function).get("return", Any))
 
     def shown_default(self, parameter: Parameter) -> object:
-        """The default of an optional parameter, for descriptions; C{MISSING} if it is not shown, since JSON cannot
-        express it.
+        """The default of an optional parameter, for descriptions; C{MISSING} if it is not shown: JSON cannot express
+        it, or it is secret.
         """
-        return parameter.default if not parameter.required and _is_shown(parameter.default) else MISSING
+        shown = not (parameter.required or self.concealment.hides(parameter.name)) and _is_shown(parameter.default)
+        return parameter.default if shown else MISSING
 
     @property
     def defined(self) -> str:
