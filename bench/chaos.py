@@ -279,7 +279,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
         intruder = HOSTILE_USER if user else ""
         victim = user.partition(":")[0]
         target = Target(server.addresses, str(server.reply_dir), seconds, intruder, victim, hostile)
-        samples, steps = _attack(pid, target)
+        samples, steps = attack(pid, target)
         over.set()
         for one in good:
             one.thread.join(PATIENCE)
@@ -296,7 +296,7 @@ def chaos(server: Server, seconds: float, user: str = "", hostile: Sequence[str]
     return Outcome(latencies, lost, before, base, samples, left, stirred, steps)
 
 
-def _attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
+def attack(pid: int, target: Target) -> tuple[list[Usage], dict[str, int]]:
     """Run the hostile clients to their end.
 
     @return: what the server took, L{SAMPLES_PER_SECOND} times a second, and the steps of the clients.

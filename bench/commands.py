@@ -2,6 +2,9 @@
 
 import time
 
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
 from jsonrpcs_tx import command
 
 _PROCESSES = [{"IDX": number, "PID": 10000 + number, "DSC": "tcp receiver (generic) child=0"} for number in range(8)]
@@ -25,4 +28,17 @@ def spin(seconds: float) -> str:
 @command("bench.later")
 async def later() -> list[str]:
     """Returns a little, asynchronously."""
+    return ["later"]
+
+
+@command("bench.now")
+def now() -> list[str]:
+    """Returns the same at once."""
+    return ["later"]
+
+
+@command("bench.timer")
+async def timer() -> list[str]:
+    """Returns the same, when a timer of no delay has fired."""
+    await deferLater(reactor, 0)
     return ["later"]

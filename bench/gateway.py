@@ -251,7 +251,7 @@ def _nodes(home: Path, count: int) -> Iterator[list[str]]:
     with _stopping(started):
         for first in range(0, count, SOCKETS):
             sockets = [f"{home}/{place}" for place in range(first, min(count, first + SOCKETS))]
-            argv = [twistd(), "-n", f"--pidfile={home}/{first}.pid", "jsonrpcs", "--transport=2", "--debug=0"]
+            argv = [twistd(), "-n", f"--pidfile={home}/{first}.pid", "jsonrpcs", "--transport=4", "--debug=0"]
             argv += [f"--dgram-socket={path}" for path in sockets]
             ready = lambda path=sockets[-1]: answers("unix", path, home)  # noqa: E731
             started.append(Process(f"nodes{first}", argv, home, ready))

@@ -63,6 +63,7 @@ class Target:
     @ivar user: name and password of a hostile user who may call over HTTP, with a colon between them; empty: all may.
     @ivar victim: name of a good user, whose password is guessed.
     @ivar clients: names of those of L{HOSTILE} that take part; empty: all.
+    @ivar nodes: names of the servers behind it.
     """
 
     addresses: dict[str, Any]
@@ -71,10 +72,11 @@ class Target:
     user: str = ""
     victim: str = ""
     clients: Sequence[str] = ()
+    nodes: Sequence[str] = ()
 
-    def post(self, document: bytes, *headers: str) -> bytes:
+    def post(self, document: bytes, *headers: str, path: str = "/RPC") -> bytes:
         """A request over HTTP, from a client that may call."""
-        return http_request(document, *([authorization(self.user)] if self.user else []), *headers)
+        return http_request(document, *([authorization(self.user)] if self.user else []), *headers, path=path)
 
 
 Hostile = Callable[[Target, ExitStack], Iterator[float]]
@@ -269,6 +271,27 @@ def sleepers(target: Target, stack: ExitStack) -> Iterator[float]:
     document = b"[" + b",".join([request("core.sleep", 3)] * 1000) + b"]"
     for number in itertools.count():
         connect(stack, target.addresses["http"]).sendall(target.post(document))
+        yield 1
+        if number % 4 == 3:
+            stack.close()
+
+
+@hostile
+def abuses_nodes(target: Target, stack: ExitStack) -> Iterator[float]:
+    """Calls of servers behind it whose clients leave at once, read nothing, or mean nobody; and floods of reloads."""
+    slow = request("core.sleep", 3)
+    reloads = b"[" + b",".join([request("dispatcher.reload")] * 50) + b"]"
+    large = b"[" + b",".join([request("core.echo", "x" * 5000)] * 100) + b"]"
+    for number in itertools.count():
+        places = [*target.nodes, "*", "nobody", "%2e%2e", "x" * 5000, "*?timeout=0.001", "*?quorum=9999", "?first"]
+        for place in places:
+            path = f"/RPC/{place}"
+            with connect(ExitStack(), target.addresses["http"]) as client:
+                client.sendall(target.post(slow, path=path))
+            deaf = connect(stack, target.addresses["http"])
+            deaf.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                deaf.send(target.post(reloads, path=path) + target.post(large, path=path) + b"POST " + path.encode())
         yield 1
         if number % 4 == 3:
             stack.close()

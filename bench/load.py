@@ -167,11 +167,16 @@ def _reply_fifos(reply_dir: Path, document: bytes) -> Iterator[dict[int, bytes]]
 
 
 _WRK_SCRIPT = """
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
 local file = io.open(os.getenv("BENCH_DOCUMENT"), "rb")
-wrk.body = file:read("*a")
+local document = file:read("*a")
 file:close()
+if os.getenv("BENCH_RAW") then
+    request = function() return document end
+else
+    wrk.method = "POST"
+    wrk.headers["Content-Type"] = "application/json"
+    wrk.body = document
+end
 file = io.open(os.getenv("BENCH_REPLY"), "rb")
 local expected = file:read("*a")
 file:close()
@@ -190,12 +195,15 @@ end
 """
 
 
-def wrk(url: str, call: Call, seconds: float) -> Run:
-    """Send over HTTP or HTTPS with wrk, for a time, over L{HTTP_CONNECTIONS} connections that stay open."""
+def wrk(url: str, call: Call, seconds: float, raw: bytes = b"") -> Run:
+    """Send over HTTP or HTTPS with wrk, for a time, over L{HTTP_CONNECTIONS} connections that stay open.
+
+    @param raw: the whole request, or several, each with the document as its body; empty: wrk makes an ordinary one.
+    """
     with tempfile.TemporaryDirectory() as directory:
         script, document, expected = (Path(directory, name) for name in ("script.lua", "document", "reply"))
         script.write_text(_WRK_SCRIPT)
-        document.write_bytes(call.document)
+        document.write_bytes(raw or call.document)
         expected.write_bytes(call.reply)
         done = subprocess.run(
             ["wrk", "-t1", f"-c{HTTP_CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(script), url],
@@ -204,6 +212,7 @@ def wrk(url: str, call: Call, seconds: float) -> Run:
                 "BENCH_DOCUMENT": str(document),
                 "BENCH_REPLY": str(expected),
                 "BENCH_STATUS": str(call.status),
+                **({"BENCH_RAW": "yes"} if raw else {}),
             },
             capture_output=True,
             text=True,

@@ -219,6 +219,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     service.discovery.listing = gateway.listing
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
+    service.endings.append(gateway.close)
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
 

@@ -31,7 +31,7 @@ from jsonrpcs_tx.logs.daemon import DaemonLog
 from jsonrpcs_tx.logs.twistdfiles import TwistdFiles
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.service import JsonRpcService
-from jsonrpcs_tx.state.memory import give_back_large_blocks
+from jsonrpcs_tx.state.memory import give_back_large_blocks, loading
 from twisted import __version__ as twisted_version
 
 _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
@@ -271,7 +271,8 @@ def makeService(options: Options) -> IService:
     give_back_large_blocks()
     try:
         options.files.check(FIRST)
-        server = make_server(options, FIRST)
+        with loading():
+            server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
         service = DaemonService(server, options.files, options.refusal)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -83,6 +83,7 @@ class JsonRpcService(MultiService):
     @ivar reloads: the files that are read again at SIGHUP; programs may add theirs, and run them.
     @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
         others are read; programs may add theirs, and run them.
+    @ivar endings: for the server's own use: what ends calls in progress at the stop, L{BATCH_TIME} after its beginning.
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
@@ -140,6 +141,7 @@ class JsonRpcService(MultiService):
             counters=self.counters,
             reply_store=self._reply_store,
         )
+        self.endings: list[Callable[[], object]] = [self.dispatcher.batches.cancel]
         self._make_origins()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch: MountableResource = MountableResource(
@@ -225,7 +227,7 @@ class JsonRpcService(MultiService):
         Service.stopService(self)
         transports = self.transports()
         others = [child for child in self if child not in transports]
-        late = self.reactor.callLater(BATCH_TIME, self.dispatcher.batches.cancel)
+        late = self.reactor.callLater(BATCH_TIME, self._end)
 
         def stop_others(_: object) -> Deferred[Any]:
             if late.active():
@@ -233,6 +235,10 @@ class JsonRpcService(MultiService):
             return _stop(others)
 
         return _stop(transports).addCallback(stop_others)
+
+    def _end(self) -> None:
+        for end in self.endings:
+            end()
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:

@@ -93,22 +93,24 @@ class _Clock:
     """Formats the current time, once for each millisecond."""
 
     def __init__(self) -> None:
-        self._until, self._text = 0, ""
+        self._from = self._until = 0
+        self._text = ""
 
     def __call__(self) -> str:
         """The time in UTC, as entries have it."""
         return self.at(perf_counter_ns())
 
     def at(self, moment: int) -> str:
-        """The same for those who have just looked at another clock, which saves looking at this one.
+        """The time in UTC of a moment.
 
-        @param moment: now, by C{perf_counter_ns}.
+        @param moment: now, or a little ago, by C{perf_counter_ns}.
         """
-        if moment >= self._until:
-            milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+        if not self._from <= moment < self._until:
+            milliseconds, rest = divmod(time.time_ns() - (perf_counter_ns() - moment), 1_000_000)
             seconds, thousandths = divmod(milliseconds, 1000)
             self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{thousandths:03d}Z", time.gmtime(seconds))
-            self._until = moment + 1_000_000 - rest
+            self._from = moment - rest
+            self._until = self._from + 1_000_000
         return self._text
 
 

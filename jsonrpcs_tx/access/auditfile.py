@@ -1,5 +1,5 @@
 """The file of an audit log. A line is in it before its call is answered, or where many come at once, by the end of the
-same turn of the reactor. A slow disk is left to a thread.
+same turn of the reactor; those of datagrams always before. A slow disk is left to a thread.
 """
 
 import threading

@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from jsonrpcs_tx.access.guessing import ClientPassword, TooManyPasswords
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.state.counters import Counters
 
@@ -43,11 +44,14 @@ class Authenticator:
         of the user as bytes (in UTF-8) or str, or ANONYMOUS for no user; or a Deferred of that.
     @param clock: tells the time.
     @param counters: holds the counters of refused clients.
+    @ivar users_file: the checker, if it is a file of users, which recalls passwords that were right; else None.
     """
 
     def __init__(self, checker: Any, clock: IReactorTime, counters: Counters) -> None:
         self._checker = checker
         self._clock = clock
+        # Of a checker that a program has made, or changed, nobody knows for how long its word counts.
+        self.users_file: UsersFile | None = checker if type(checker) is UsersFile else None
         self._failures = counters.counter("jsonrpc", "auth_failures", "requests over HTTP(S) with a wrong password")
         self._limited = counters.counter(
             "jsonrpc", "auth_limited", "requests over HTTP(S) refused after too many passwords"

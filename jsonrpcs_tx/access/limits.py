@@ -32,7 +32,7 @@ class Recent:
         self._seen.pop(key, None)
         while self._seen:
             oldest = next(iter(self._seen))
-            if len(self._seen) < self._most and self._is_within(oldest, self._seconds):
+            if len(self._seen) < self._most and self.has(oldest):
                 break
             del self._seen[oldest]
         self._seen[key] = self._clock.seconds()
@@ -42,10 +42,11 @@ class Recent:
 
         @param seconds: how long ago at most; default: for as long as it is remembered.
         """
-        return key in self._seen and self._is_within(key, self._seconds if seconds is None else seconds)
-
-    def _is_within(self, key: Hashable, seconds: float) -> bool:
-        return 0 <= self._clock.seconds() - self._seen[key] < seconds  # below 0 the clock was set back
+        seen = self._seen.get(key)
+        if seen is None:
+            return False
+        # Below 0 the clock was set back.
+        return 0 <= self._clock.seconds() - seen < (self._seconds if seconds is None else seconds)
 
 
 class TurnLost(Exception):

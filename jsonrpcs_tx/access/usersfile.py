@@ -6,8 +6,10 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
+import attrs
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -103,13 +105,11 @@ class UsersFile:
             L{TooManyPasswords} if the password was not checked. Cancelling it gives up the turn, unless somebody else
             waits for the same password; a thread that has started is not stopped.
         """
-        self._read_again()
+        self.look()
         name, password = credentials.username, credentials.password
         if not name:
             return fail(UnauthorizedLogin("no name"))
-        known = self._users.get(name)
-        wanted = known or self._stand_in(name)
-        digest = self._digest(b"known" if known else b"", wanted.text.encode(), name, password)
+        known, wanted, digest = self._look_up(name, password)
         if self._right.has(digest, VERIFIED_SECONDS):
             return succeed(name)
         if self._wrong.has(digest):
@@ -133,6 +133,25 @@ class UsersFile:
                 return fail()
             check = self._begin(network, digest, admitted, verify)
         return check.join().addCallback(decide)
+
+    def verified(self, name: bytes, password: bytes) -> "Verified | None":
+        """Recall that a password was right, without hashing it.
+
+        @return: what tells whether it is still accepted; None: it has to be checked.
+        """
+        self.look()
+        known, _, digest = self._look_up(name, password)  # for an unknown name as well: it takes as long
+        if known is None or not self._right.has(digest, VERIFIED_SECONDS):
+            return None
+        return Verified(name, partial(self._accepts, self._users, digest))
+
+    def _accepts(self, users: Mapping[bytes, Hash], digest: bytes) -> bool:
+        """Whether a password is accepted that was right: the users are the same, and it was hashed not long ago.
+
+        @param users: those that were in the file when it was recalled.
+        @param digest: of the user's line, the name and the password.
+        """
+        return users is self._users and self._right.has(digest, VERIFIED_SECONDS)
 
     def _begin(self, network: str, digest: bytes, admitted: Pass, verify: Callable[[], Deferred[bool]]) -> "_Check":
         """Have a password hashed when its turn comes."""
@@ -176,7 +195,7 @@ class UsersFile:
             raise self._explain(error) from None
         return len(self._users)
 
-    def _read_again(self) -> None:
+    def look(self) -> None:
         """Read the file, if it has changed since it was read."""
         try:
             if _identity(os.stat(self._path)) == self._identity:
@@ -220,6 +239,14 @@ class UsersFile:
         hashes = list(self._users.values())
         return hashes[int.from_bytes(self._digest(name)) % len(hashes)] if hashes else _NOBODY
 
+    def _look_up(self, name: bytes, password: bytes) -> tuple[Hash | None, Hash, bytes]:
+        """The hash of a user, or None; the hash that the password is checked against; and what is remembered of the
+        password, right or wrong.
+        """
+        known = self._users.get(name)
+        wanted = known or self._stand_in(name)
+        return known, wanted, self._digest(b"known" if known else b"", wanted.text.encode(), name, password)
+
     def _digest(self, *parts: bytes) -> bytes:
         """A digest of some parts, which also depends on where each of them ends."""
         digest = hashlib.blake2b(digest_size=32, key=self._key)
@@ -227,6 +254,18 @@ class UsersFile:
             digest.update(len(part).to_bytes(8))
             digest.update(part)
         return digest.digest()
+
+
+@attrs.frozen
+class Verified:
+    """A password that was right, without the password.
+
+    @ivar name: the user's.
+    @ivar counts: tells whether it is still accepted, as the file was when it was last looked at, see L{UsersFile.look}.
+    """
+
+    name: bytes
+    counts: Callable[[], bool]
 
 
 class _Check:

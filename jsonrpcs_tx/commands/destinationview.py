@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.state.destinations import Attributes, Destination
+from jsonrpcs_tx.state.latency import Latency
 
 _PROTOCOLS: Final = {"udp": 1, "tcp": 2, "tls": 3, "sctp": 4, "ws": 5, "wss": 6}
 """Kamailio's numbers of protocols."""
@@ -17,7 +18,7 @@ class _BriefAttributes(msgspec.Struct, gc=False):
     """There may be many of these structures, so the garbage collector skips them."""
 
     BODY: str
-    DUID: str
+    DUID: str | None
     MAXLOAD: int
     WEIGHT: int
     RWEIGHT: int
@@ -41,6 +42,14 @@ class _Attributes(msgspec.Struct, gc=False):
     OCMAX: int
 
 
+class _Latency(msgspec.Struct, gc=False):
+    AVG: float
+    STD: float
+    EST: float
+    MAX: int
+    TIMEOUT: int
+
+
 class _Shown(msgspec.Struct, gc=False):
     """UNSET members are left out."""
 
@@ -61,6 +70,7 @@ class _Shown(msgspec.Struct, gc=False):
     OCTIME_SEC: int | UnsetType = UNSET
     OCTIME_USEC: int | UnsetType = UNSET
     ATTRS: _BriefAttributes | _Attributes | UnsetType = UNSET
+    LATENCY: _Latency | UnsetType = UNSET
 
 
 class Member(msgspec.Struct, gc=False):
@@ -74,11 +84,13 @@ class DestinationView:
 
     @param detailed: as Kamailio does since version 6, with more members; see
         L{jsonrpcs_tx.compatibility.Compatibility.destination_details}.
+    @param latency: with how long they take to answer probes.
     @param started: when the server was made, in seconds since 1970: a part of the identifiers.
     """
 
-    def __init__(self, detailed: bool, started: float) -> None:
+    def __init__(self, detailed: bool, latency: bool, started: float) -> None:
         self._detailed = detailed
+        self._latency = latency
         self._prefix = f"dspt-{int(started):x}-{os.getpid():x}"
 
     def member(self, group: int, place: int, destination: Destination, how: str) -> Member:
@@ -100,6 +112,8 @@ class DestinationView:
             shown.ATTRS = (
                 _detailed(attributes, destination) if self._detailed or attributes is None else _brief(attributes)
             )
+        if self._latency:
+            shown.LATENCY = _latency(destination.latency)
         return Member(shown)
 
     def _add_addresses(self, shown: _Shown, destination: Destination) -> None:
@@ -119,6 +133,15 @@ _NO_ATTRIBUTES: Final = Attributes("")
 def overload_of(destination: Destination) -> Attributes:
     """The attributes that have the overload control of a destination; the defaults where it has no attributes."""
     return destination.attributes or _NO_ATTRIBUTES
+
+
+def _latency(of: Latency) -> _Latency:
+    return _Latency(_decimal(of.average), _decimal(of.deviation), _decimal(of.estimate), of.most, of.timeouts)
+
+
+def _decimal(value: float) -> float:
+    """A number with the digits that Kamailio writes: six after the point, or none if it is whole."""
+    return int(value) if value == int(value) else round(value, 6)
 
 
 def _brief(of: Attributes) -> _BriefAttributes:

@@ -35,7 +35,8 @@ class DispatcherCommands:
         self._sets = sets
         self._settings = settings
         self._clock = clock
-        self._view = DestinationView(compatibility.destination_details, started)
+        latency = bool(settings.ds_ping_latency_stats)
+        self._view = DestinationView(compatibility.destination_details, latency, started)
         self._reloaded = 0
 
     @command("dispatcher.list", changes=False)

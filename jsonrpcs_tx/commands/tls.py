@@ -2,16 +2,25 @@
 its own.
 """
 
+import ssl
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.stream import StreamService
 from jsonrpcs_tx.transports.tls import CIPHERS
 from jsonrpcs_tx.transports.unread import MAX_UNREAD, unsent_bytes
+
+_HANDSHAKE_DONE: Final = 2
+"""The flag of a connection whose handshake is done."""
+
+_STATES: Final = {b"before SSL initialization": "pre-init", b"SSL negotiation finished successfully": "established"}
+"""Kamailio's words for the states of OpenSSL; any other is C{tls_accept}."""
 
 
 class Tls:
@@ -45,7 +54,12 @@ class Tls:
     @command("tls.list", changes=False)
     def list_connections(self) -> list[dict[str, Any]]:
         """Lists the open connections of HTTPS."""
-        return [self._show(number, protocol) for number, protocol in self._connections()]
+        limit = self._settings().http_timeout
+        return [
+            _shown(number, protocol, max(0, int(limit - connections.unused_for(protocol))))
+            for connections in self._listeners()
+            for number, protocol in connections
+        ]
 
     @command("tls.info", changes=False)
     def info(self) -> dict[str, int]:
@@ -118,23 +132,36 @@ class Tls:
                 return "Ok. Connection closed."
         raise Fault(404, "Connection Not Found")
 
-    def _connections(self) -> Iterator[tuple[int, Any]]:
-        return (one for stream in self._streams() if stream.protocol == "https" for one in stream.connections)
+    def _listeners(self) -> Iterator[Connections]:
+        return (stream.connections for stream in self._streams() if stream.protocol == "https")
 
-    def _show(self, number: int, protocol: Any) -> dict[str, Any]:
-        transport = protocol.transport
-        peer, host, tls = transport.getPeer(), transport.getHost(), transport.getHandle()
-        cipher = tls.get_cipher_name()
-        return {
-            "id": number,
-            "timeout": int(self._settings().http_timeout),
-            "src_ip": getattr(peer, "host", ""),
-            "src_port": getattr(peer, "port", 0),
-            "dst_ip": getattr(host, "host", ""),
-            "dst_port": getattr(host, "port", 0),
-            "cipher": cipher or "none",
-            "ct_wq_size": unsent_bytes(transport),
-            "enc_rd_buf": 0,
-            "flags": 0,
-            "state": "established" if cipher else "tls_accept",
-        }
+    def _connections(self) -> Iterator[tuple[int, Any]]:
+        return (one for connections in self._listeners() for one in connections)
+
+
+def _shown(number: int, protocol: Any, timeout: int) -> dict[str, Any]:
+    """@param timeout: the seconds that are left until it is closed, if it stays idle."""
+    transport = protocol.transport
+    peer, host, tls = transport.getPeer(), transport.getHost(), transport.getHandle()
+    cipher, state = tls.get_cipher_name(), _STATES.get(tls.get_state_string(), "tls_accept")
+    return {
+        "id": number,
+        "timeout": timeout,
+        "src_ip": getattr(peer, "host", ""),
+        "src_port": getattr(peer, "port", 0),
+        "dst_ip": getattr(host, "host", ""),
+        "dst_port": getattr(host, "port", 0),
+        "cipher": _ciphers().get(cipher, cipher) if cipher else "unknown",
+        "ct_wq_size": unsent_bytes(transport),
+        "enc_rd_buf": 0,
+        "flags": _HANDSHAKE_DONE if state == "established" else 0,
+        "state": state,
+    }
+
+
+@cache
+def _ciphers() -> dict[str, str]:
+    """OpenSSL's descriptions of ciphers, by name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL")
+    return {str(cipher["name"]): str(cipher["description"]) for cipher in context.get_ciphers()}

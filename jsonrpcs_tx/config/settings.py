@@ -382,6 +382,18 @@ class Settings:
         "SIP replies, besides 2xx, that count as an answer: class=4;code=501",
         module="dispatcher",
     )
+    ds_ping_latency_stats: int = _setting(
+        0,
+        kinds.integer(0, 1),
+        "1: measure how long destinations take to answer probes, and show that in dispatcher.list",
+        module="dispatcher",
+    )
+    ds_latency_estimator_alpha: int = _setting(
+        900,
+        kinds.integer(1, 999),
+        "weight, in thousandths, of the estimated latency so far when there is a further answer",
+        module="dispatcher",
+    )
     htable: Sequence[str] = _setting(
         (),
         kinds.several(kinds.HTABLE),
@@ -431,15 +443,13 @@ class Settings:
         "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
         "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
         "docs/gateway.md",
-        module="",
     )
     node_file: StrPath = _setting(
         "",
         kinds.FILE,
         "file with further nodes, one on each line; read again at SIGHUP",
-        module="",
     )
-    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs", module="")
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
     modparams_version: str = _setting(
         "",
         kinds.VERSION,

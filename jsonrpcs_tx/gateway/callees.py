@@ -9,7 +9,8 @@ import msgspec
 from msgspec import UNSET
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.access.secrets import Concealment, is_secret
+from jsonrpcs_tx.access.auditentries import FAULT
+from jsonrpcs_tx.access.secrets import catalogued
 from jsonrpcs_tx.catalogue import READ, find
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
@@ -93,7 +94,7 @@ class One:
         assert answer.fault is not None
         assert answer.error is not None
         body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
-        return Reply(body, answer.fault.code, answer.fault.text, fault=True)
+        return Reply(body, answer.fault.code, answer.fault.text, fault=True, outcome=FAULT)
 
     def _written(self, json: bytes) -> bytes:
         return msgspec.json.format(json, indent=-1) if self.compact else json
@@ -233,10 +234,5 @@ def _command(method: str, how: str = "one") -> Command:
     its parameters are secret. To many nodes that is done one by one, so what becomes of each is what counts.
     """
     entry = find(method)
-    names = [parameter.name for parameter in entry.parameters] if entry is not None else []
-    rest = names.pop() if entry is not None and entry.parameters and entry.parameters[-1].repeated else None
     changes = how == "one" and (entry is None or entry.effect != READ)
-    secret = None
-    if entry is not None:  # a key is that of a table, except where it is one of cryptography
-        secret = [name for name in names if is_secret(name) and (name != "key" or method.startswith("auth"))]
-    return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=Concealment(names, rest, secret))
+    return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=catalogued(method))

@@ -1,25 +1,27 @@
 """What a client is told of a call that a node has not answered."""
 
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, Refused, TimedOut
-from jsonrpcs_tx.rpc import delayed
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import NodeFault
 
 BAD_GATEWAY, UNAVAILABLE, TOO_LARGE, TIMED_OUT = 502, 503, 413, 504
 
 
-class NodeTimedOut(delayed.TimedOut):
-    """A node has not answered in time."""
-
-    def __init__(self, text: str) -> None:
-        Fault.__init__(self, TIMED_OUT, text)
+def not_asked(name: str, why: str) -> NodeFault:
+    """The fault for a call for which a node is not there."""
+    return NodeFault(UNAVAILABLE, f"Node {name} {why}", sent=False)
 
 
-def no_reply(name: str, seconds: float) -> NodeTimedOut:
+def too_late(name: str, why: str) -> NodeFault:
+    """The fault for a call whose time was over before a node could be asked."""
+    return NodeFault(TIMED_OUT, f"Node {name} Was Not Asked: {why}", sent=False)
+
+
+def no_reply(name: str, seconds: float) -> NodeFault:
     """The fault for a call that a node has not answered in time. It may have been run."""
-    return NodeTimedOut(f"Node {name} Timed Out: no reply within {seconds:.3g} s")
+    return NodeFault(TIMED_OUT, f"Node {name} Timed Out: no reply within {seconds:.3g} s", sent=True)
 
 
-def fault_of(name: str, error: ClientError, seconds: float) -> Fault:
+def fault_of(name: str, error: ClientError, seconds: float) -> NodeFault:
     """The fault for a call that has not been answered. It says what has happened, but not where the node is.
 
     @param name: of the node.
@@ -28,9 +30,9 @@ def fault_of(name: str, error: ClientError, seconds: float) -> Fault:
     if isinstance(error, TimedOut):
         return no_reply(name, seconds)
     if isinstance(error, Refused):
-        return Fault(BAD_GATEWAY, f"Node {name} Refuses This Server: {error.reason}")
+        return NodeFault(BAD_GATEWAY, f"Node {name} Refuses This Server: {error.reason}", sent=False)
     if isinstance(error, BadReply):
-        return Fault(BAD_GATEWAY, f"Node {name} Gave No Valid Reply: {error.reason}")
+        return NodeFault(BAD_GATEWAY, f"Node {name} Gave No Valid Reply: {error.reason}", sent=True)
     if isinstance(error, BadRequest):
-        return Fault(TOO_LARGE, f"Node {name} Cannot Take The Request: {error.reason}")
-    return Fault(UNAVAILABLE, f"Node {name} Cannot Be Reached: {error.reason}")
+        return NodeFault(TOO_LARGE, f"Node {name} Cannot Take The Request: {error.reason}", sent=False)
+    return not_asked(name, f"Cannot Be Reached: {error.reason}")

@@ -57,6 +57,8 @@ class Gateway(Service):
         self._dispatcher = dispatcher
         self._reactor = reactor
         self._groups: dict[str, list[Node]] = {}
+        self._retiring: set[Node] = set()
+        self._is_closed = False
         self._places: dict[tuple[str, str], One | Many] = {}
         self._added: list[Definition] = []
         self._written: list[Definition] = self._read(problems)
@@ -64,13 +66,25 @@ class Gateway(Service):
 
     def startService(self) -> None:
         super().startService()
+        if self._is_closed:  # it is started again
+            self._is_closed, self.nodes = False, {}
+            self._make_nodes()
+            return
         for node in self.nodes.values():
             node.watch.start()
 
     def stopService(self) -> Deferred[Any]:
         """Close everything; calls under way fail."""
         super().stopService()
-        return DeferredList([node.close() for node in self.nodes.values()])
+        return self.close()
+
+    def close(self) -> Deferred[Any]:
+        """End the calls under way, which fail.
+
+        @return: fires when all connections are closed.
+        """
+        self._is_closed = True
+        return DeferredList([node.close() for node in (*self.nodes.values(), *self._retiring)])
 
     def reload(self) -> str:
         """Read the nodes again, with the files that they name. Those that are as they were stay; of the others what is
@@ -218,7 +232,11 @@ class Gateway(Service):
                 self._groups.setdefault(group, []).append(node)
         self._places.clear()
         for node in former.values():
-            node.retire()
+            self._retiring.add(node)
+            node.retire().addCallback(self._retired, node)
+
+    def _retired(self, _: object, node: Node) -> None:
+        self._retiring.discard(node)
 
     def _unknown(self, place: str, origin: Origin) -> Error:
         error = Error(404, f"Node Not Found: {place[:100]}")

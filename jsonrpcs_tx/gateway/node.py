@@ -10,10 +10,10 @@ from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable
 from jsonrpcs_tx.gateway.answers import Answer, read_answer
 from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
-from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of
+from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.faults import NodeFault
 
 
 class Node:
@@ -38,17 +38,18 @@ class Node:
         self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
         self.watch: Watch = Watch(self.name, self._ask, reactor, interval, self._turns.refuse, self._restarted)
         self._retired: Deferred[None] | None = None
+        self._is_closed = False
 
     def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
-        @return: fires with the answer, also where that is a fault. Fails with L{Fault} where there is none. Cancelling
-            it calls off what has not been sent, and lets go of what has.
+        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
+            Cancelling it calls off what has not been sent, and lets go of what has.
         """
         if self.watch.state == DOWN:
-            return fail(Fault(UNAVAILABLE, f"Node {self.name} Is Down: {self.watch.reason}"))
+            return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
         self.under_way += 1
         asked = self._turns.call(method, params, self._reactor.seconds() + seconds)
         return asked.addBoth(self._ended, seconds)
@@ -71,6 +72,7 @@ class Node:
         @return: fires with None when everything is closed.
         """
         self.watch.stop()
+        self._is_closed = True
         self._turns.close()
         return self._client.close()
 
@@ -90,11 +92,19 @@ class Node:
         @return: the outcome, or the failure with the fault that a client is told.
         """
         self.under_way -= 1
+        is_stopping = self._is_closed
         if self._retired is not None and not self.under_way:
             retired, self._retired = self._retired, None
-            self._client.close().chainDeferred(retired)
+            self.close().chainDeferred(retired)
         if isinstance(outcome, Failure) and outcome.check(ClientError):
+            if is_stopping:
+                reason = "this server is stopping; the command may have been run"
+                raise NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
             error: Any = outcome.value
             self.watch.failed(error)
             raise fault_of(self.name, error, seconds) from error
+        if type(outcome) is Answer:
+            self.watch.heard = True
+        elif isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
+            self.watch.failed(outcome.value)
         return outcome

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from jsonrpcs_tx.gateway.faults import UNAVAILABLE, NodeTimedOut, no_reply
-from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.gateway.faults import no_reply, not_asked, too_late
+from jsonrpcs_tx.rpc.faults import NodeFault
 
 CLOSED: Final = "it has been removed, or this server is stopping"
 """Why a node is asked no more."""
@@ -18,21 +18,21 @@ class Refusals:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def not_asked(self, reason: str) -> Fault:
+    def not_asked(self, reason: str) -> NodeFault:
         """The node is not there to be asked, or not for this call."""
-        return Fault(UNAVAILABLE, f"Node {self._name} Was Not Asked: {reason}")
+        return not_asked(self._name, f"Was Not Asked: {reason}")
 
-    def over(self) -> Fault:
+    def over(self) -> NodeFault:
         """The deadline of a call had come before the call."""
-        return NodeTimedOut(f"Node {self._name} Was Not Asked: the time for that was over already")
+        return too_late(self._name, "the time for that was over already")
 
-    def no_turn(self, seconds: float) -> Fault:
+    def no_turn(self, seconds: float) -> NodeFault:
         """The deadline of a call has come before its turn.
 
         @param seconds: that it has waited.
         """
-        return NodeTimedOut(f"Node {self._name} Was Not Asked: the call waited {seconds:.3g} s for its turn")
+        return too_late(self._name, f"the call waited {seconds:.3g} s for its turn")
 
-    def unanswered(self, seconds: float) -> Fault:
+    def unanswered(self, seconds: float) -> NodeFault:
         """The deadline of a call has come before the answer."""
         return no_reply(self._name, seconds)

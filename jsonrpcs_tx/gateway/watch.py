@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.client.errors import ClientError, NotReachable
+from jsonrpcs_tx.client.errors import ClientError, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.log import make_logger
 
@@ -40,6 +40,7 @@ class Watch:
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
+    @ivar heard: it has answered a call since it was asked last, so that it runs even if it does not answer in time.
     @ivar since: when that began, in seconds since 1970.
     @ivar reason: why it is down, in words; empty while it is not.
     @ivar uptime: for how many seconds it had run when it was asked last; None: it does not say.
@@ -59,6 +60,7 @@ class Watch:
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
+        self.heard: bool = False
         self.since: float = time.time()
         self.reason: str = ""
         self.uptime: int | None = None
@@ -90,7 +92,7 @@ class Watch:
         if self._asking is not None:
             self._asking.cancel()
 
-    def failed(self, error: ClientError) -> None:
+    def failed(self, error: BaseException | None) -> None:
         """A call of somebody has not been answered. Where nobody is there, the node is down; else it is asked at once
         whether it is: a command may just take long.
         """
@@ -105,6 +107,7 @@ class Watch:
         if self._next is not None and self._next.active():
             self._next.cancel()
         self._next = None
+        self.heard = False
         self._asked = self._clock.seconds()
         self._asking = self._ask("core.uptime", PATIENCE)
         self._asking.addCallbacks(self._answered, self._not_answered).addBoth(self._wait)
@@ -149,7 +152,7 @@ class Watch:
         self.version = value[:200] if isinstance(value, str) else ""
 
     def _not_answered(self, failure: Failure) -> None:
-        if failure.check(CancelledError):
+        if failure.check(CancelledError) or (self.heard and failure.check(TimedOut)):
             return
         error = failure.value
         self._set(DOWN, error.reason if isinstance(error, ClientError) else str(error))

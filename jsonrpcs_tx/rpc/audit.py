@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
@@ -23,7 +23,7 @@ from jsonrpcs_tx.access.auditentries import (
 )
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
-from jsonrpcs_tx.access.secrets import catalogued, cut, cut_text
+from jsonrpcs_tx.access.secrets import cut, cut_text
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
@@ -60,6 +60,9 @@ _OUTCOMES: Final = {"": FAULT, NOT_SENT: FAULT, NO_ANSWER: FAULT}
 _ON_NODES: Final = {FAULT: FAULT, REFUSED: NOT_SENT, NOT_SENT: NOT_SENT}
 """What became of a call on its node, by the outcome of a reply that is a fault; the rest may have been run there."""
 
+_Ended: TypeAlias = tuple[Reply, Request, Command | None, Peer, Raw | UnsetType, str, int, int]
+"""A call that has ended: the parameters of L{AuditingDispatcher._write}."""
+
 _DONE: Final = Reply(b"")
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
 
@@ -77,6 +80,7 @@ class AuditingDispatcher(Dispatcher):
         self._audit = audit
         self._enters_all = audit.everything
         self._stores = keywords.get("reply_store") is not None
+        self._held: list[_Ended] | None = None  # which are written together
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
@@ -141,6 +145,7 @@ class AuditingDispatcher(Dispatcher):
         held_back = self._audit.room_for_refused(peer.source)
         if held_back is None:
             return
+        self._write_held()  # of what came before
         decoded: Decoded | None = self.read(document) if 0 < len(document) <= MAX_READ else None
         for one in (decoded if type(decoded) is list else [decoded])[:MAX_REQUESTS]:
             done = _done_by(peer.caller, peer.port, peer.pid, None)
@@ -153,10 +158,21 @@ class AuditingDispatcher(Dispatcher):
             self._audit.write(entry)
 
     def hold(self) -> None:
+        if self._held is None:
+            self._held = []
         self._audit.hold()
 
     def release(self) -> None:
+        self._write_held()
+        self._held = None
         self._audit.release()
+
+    def _write_held(self) -> None:
+        """Write the entries of the calls so far."""
+        if self._held:
+            held, self._held = self._held, []
+            for call in held:
+                self._write(*call)
 
     def _stored(self, request: Request, transport: str) -> str | None:
         """The file that a request wants its reply written to: that changes something, whatever the command does."""
@@ -183,8 +199,9 @@ class AuditingDispatcher(Dispatcher):
             return False
         entry = replace(_done_by(peer.caller, peer.port, peer.pid, None), time=now(), outcome=BEGUN, code=0)
         entry.method, entry.id = cut_text(request.method, MAX_METHOD), _id(request.id)
-        entry.params, entry.node = _params(request, command, origin.node), origin.node or None
+        entry.params, entry.node = _params(request, command), origin.node or None
         entry.store_path = None if path is None else cut_text(path)
+        self._write_held()  # of what came before
         try:
             self._audit.write_now(entry)
         except OSError:  # which was logged
@@ -194,19 +211,42 @@ class AuditingDispatcher(Dispatcher):
     def _enter(
         self, reply: Reply, request: Request, command: Command | None, peer: Peer, begun: int, node: str = ""
     ) -> Reply:
-        """Enter a call that has ended."""
+        """Enter a call that has ended: now, or together with the others of its turn."""
         ended = perf_counter_ns()
+        params = _params(request, command)  # now, since who has got them may change them
+        if self._held is None:
+            self._write(reply, request, command, peer, params, node, begun, ended)
+        else:
+            self._held.append((reply, request, command, peer, params, node, begun, ended))
+        return reply
+
+    def _write(
+        self,
+        reply: Reply,
+        request: Request,
+        command: Command | None,
+        peer: Peer,
+        params: Raw | UnsetType,
+        node: str,
+        begun: int,
+        ended: int,
+    ) -> None:
+        """Write the entry of a call.
+
+        @param params: as the log may show them.
+        @param begun: when it began; C{ended}: when it ended, both by C{perf_counter_ns}.
+        """
         held_back: int | UnsetType | None = UNSET
         if reply.fault and reply.outcome == REFUSED:
             held_back = self._audit.room_for_refused(peer.source)
             if held_back is None:
-                return reply
+                return
         id = request.id
         known = None if command is None or node else command.name
         entry = replace(
             _done_by(peer.caller, peer.port, peer.pid, known),
             time=now.at(ended),
-            params=_params(request, command, node),
+            params=params,
             id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
             ms=(ended - begun) // 1000 / 1000,
         )
@@ -223,7 +263,6 @@ class AuditingDispatcher(Dispatcher):
             entry.node = node
             entry.node_outcome = _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT
         self._audit.write(entry)
-        return reply
 
 
 @lru_cache(MAX_CALLERS)
@@ -254,11 +293,8 @@ def _id(id: Any) -> Any:
     return id if id is UNSET else cut(id)
 
 
-def _params(request: Request, command: Command | None, node: str = "") -> Raw | UnsetType:
+def _params(request: Request, command: Command | None) -> Raw | UnsetType:
     """The parameters of a request without secrets; hidden if the method is not known."""
     if request.params is UNSET:
         return UNSET
-    if command is None and not node:
-        return _UNKNOWN
-    concealment = catalogued(request.method) if node else command.concealment  # type: ignore[union-attr] # it is there
-    return Raw(concealment.shown(params_of(request)))
+    return _UNKNOWN if command is None else Raw(command.concealment.shown(params_of(request)))

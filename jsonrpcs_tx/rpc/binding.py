@@ -188,9 +188,12 @@ class Binding:
     @ivar rest: the parameter that takes all further ones, C{*args}; or None.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        """@raise TypeError: the function has a parameter that no JSON-RPC client could give."""
-        hints = hints_of(function)
+    def __init__(self, function: Callable[..., Any], hints: Mapping[str, Any] | None = None) -> None:
+        """@param hints: see L{hints_of}, where they are known.
+        @raise TypeError: the function has a parameter that no JSON-RPC client could give.
+        """
+        if hints is None:
+            hints = hints_of(function)
         self.parameters: list[Parameter] = []
         self.rest: Parameter | None = None
         for parameter in inspect.signature(function).parameters.values():

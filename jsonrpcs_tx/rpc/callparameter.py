@@ -51,6 +51,8 @@ def call_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> Ca
     @param hints: the annotations of its parameters.
     @raise TypeError: there are two, or it would have to take any number of values.
     """
+    if not any(map(takes_call, hints.values())):  # most have none, and a signature takes its time
+        return None
     parameters = list(inspect.signature(function).parameters.values())
     found = [parameter for parameter in parameters if takes_call(hints.get(parameter.name))]
     if not found:

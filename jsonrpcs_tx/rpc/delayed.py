@@ -84,6 +84,7 @@ class DelayedCommands:
         self.slots: Shares = Shares(limit, client_limit)
         self.clock = clock
         self._overdue: Tally[str] = Tally()
+        self._deadlines: dict[float, _Deadlines] = {}
         self.timeouts: Counter = counters.counter("jsonrpc", "timeouts", "asynchronous commands that took too long")
         for name, help, read in (
             ("async_in_flight", "asynchronous commands in progress", lambda: self.slots.taken),
@@ -110,7 +111,12 @@ class DelayedCommands:
         @return: fires with the result, with what the command raised, or at the deadline with L{TimedOut}. Cancelling
             it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
         """
-        return _Run(self, as_deferred(result), command, client).wait(self.timeout if timeout is None else timeout)
+        begun = as_deferred(result)  # which may end others, and their deadlines
+        seconds = self.timeout if timeout is None else timeout
+        deadlines = self._deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[seconds] = _Deadlines(self.clock, seconds, self._deadlines)
+        return _Run(self, begun, command, client).wait(deadlines)
 
     def goes_on(self, command: str, why: str) -> IDelayedCall:
         """Note that a command goes on although nobody waits for it any more. To clean up it has L{CLEANUP} seconds.
@@ -144,6 +150,47 @@ class _Failed:
         self.failure = failure
 
 
+class _Deadlines:
+    """The deadlines of all commands in progress that have the same time limit, with one timer for the next one.
+
+    @param seconds: the time limit.
+    @param others: those of all time limits, in which this one is as long as it is needed.
+    """
+
+    def __init__(self, clock: IReactorTime, seconds: float, others: dict[float, "_Deadlines"]) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._others = others
+        self._runs: dict[_Run, float] = {}  # by deadline, the next one first
+        self._timer: IDelayedCall | None = None
+
+    def add(self, run: "_Run") -> None:
+        """Begin the time of a command."""
+        self._runs[run] = self._clock.seconds() + self._seconds
+        if self._timer is None:
+            self._timer = self._clock.callLater(self._seconds, self._look)
+
+    def discard(self, run: "_Run") -> None:
+        """End the time of a command."""
+        del self._runs[run]
+        if not self._runs:
+            del self._others[self._seconds]
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def _look(self) -> None:
+        """End the commands whose time is up."""
+        self._timer = None
+        now = self._clock.seconds()
+        while self._runs:
+            run, deadline = next(iter(self._runs.items()))
+            if deadline > now:
+                self._timer = self._clock.callLater(deadline - now, self._look)
+                return
+            run.time_is_up(self._seconds)  # which discards it
+
+
 class _Run:
     """One command that is waited for, and then perhaps goes on.
 
@@ -154,7 +201,7 @@ class _Run:
         "_client",
         "_command",
         "_commands",
-        "_deadline",
+        "_deadlines",
         "_ended",
         "_overdue",
         "_result",
@@ -171,12 +218,13 @@ class _Run:
         self._ended = False
         self._overdue: IDelayedCall | None = None
 
-    def wait(self, seconds: float) -> Deferred[Any]:
+    def wait(self, deadlines: _Deadlines) -> Deferred[Any]:
         """Take a slot, and wait; see L{DelayedCommands.wait}."""
         answer: Deferred[Any] = Deferred(self._client_left)
         self._waiting = answer
         self._commands.slots.take(self._client)
-        self._deadline: Any = self._commands.clock.callLater(seconds, self._time_is_up, seconds)
+        self._deadlines: _Deadlines | None = deadlines
+        deadlines.add(self)
         self._result.addBoth(self._has_ended)
         return answer
 
@@ -187,11 +235,15 @@ class _Run:
             outcome = _Failed(outcome)
         if self._overdue is not None:
             self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started, self._overdue)
-        elif self._deadline is not None:
+        elif self._deadlines is not None:
             self._free().callback(outcome.failure if type(outcome) is _Failed else outcome)
         return outcome
 
-    def _time_is_up(self, seconds: float) -> None:
+    def time_is_up(self, seconds: float) -> None:
+        """Answer without the command, and cancel it.
+
+        @param seconds: its time limit.
+        """
         answer = self._free()
         self._commands.timeouts.value += 1
         self._cancel(f"after its time limit of {seconds:g} s")
@@ -199,7 +251,7 @@ class _Run:
 
     def _client_left(self, _: object) -> None:
         self._cancel("without its client")
-        if self._deadline is not None:
+        if self._deadlines is not None:
             self._free()
 
     def _cancel(self, why: str) -> None:
@@ -216,9 +268,9 @@ class _Run:
 
         @return: the Deferred of whoever waits for the answer.
         """
-        if self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+        assert self._deadlines is not None  # it is waited for
+        self._deadlines.discard(self)
+        self._deadlines = None
         self._commands.slots.free(self._client)
         answer = self._waiting
         del self._waiting  # else the two would keep each other alive

@@ -245,8 +245,7 @@ class Dispatcher:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request, origin)
-        reply.addCallback(self._finish, request, origin, traffic)
-        return reply.addErrback(self._give_up_later, document, request, origin)
+        return reply.addBoth(self._finish_later, document, request, origin, traffic)
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -257,9 +256,16 @@ class Dispatcher:
             traffic.bytes_sent.value += len(reply.body)
         return reply
 
-    def _give_up_later(self, failure: Failure, document: bytes, request: Decoded, origin: Origin) -> Reply:
-        caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
-        return self._give_up(failure.value, document, request, caller)
+    def _finish_later(
+        self, reply: Reply | Failure, document: bytes, request: Decoded, origin: Origin, traffic: Traffic
+    ) -> Reply:
+        try:
+            if isinstance(reply, Failure):
+                reply.raiseException()
+            return self._finish(reply, request, origin, traffic)
+        except BaseException as error:
+            caller = origin.caller or Caller(origin.transport)  # the origin may tell of another document by now
+            return self._give_up(error, document, request, caller)
 
     def _give_up(
         self, error: BaseException | None, document: bytes, request: Decoded | None, caller: Caller | Origin
@@ -355,8 +361,7 @@ class Dispatcher:
                 if not isinstance(result, Deferred):
                     call.is_over = True
                     return self._result(result, request, command)
-            result.addCallback(self._result_later, call, request, command)
-            return result.addErrback(self._failed_later, call, command, request)
+            return result.addBoth(self._result_later, call, request, command)
         except BaseException as error:
             if call is not None:
                 call.is_over = True
@@ -421,6 +426,8 @@ class Dispatcher:
         caller, access = origin.caller, self.access
         if caller is None:
             return False
+        if origin.callee is None and not access.asks_params:  # the ordinary case
+            return not access.allows(caller, method, (), origin.nodes)
         each = (origin.nodes,) if origin.callee is None else origin.callee.each
         if not access.asks_params:
             return not any(access.allows(caller, method, (), nodes) for nodes in each)
@@ -499,11 +506,12 @@ class Dispatcher:
 
     def _result_later(self, value: object, call: Call, request: Request, command: Command) -> Reply:
         call.is_over = True
-        return self._result(value, request, command)
-
-    def _failed_later(self, failure: Failure, call: Call, command: Command, request: Request) -> Reply:
-        call.is_over = True
-        return self._failed(failure.value, command, request, call.caller)
+        if isinstance(value, Failure):
+            return self._failed(value.value, command, request, call.caller)
+        try:
+            return self._result(value, request, command)
+        except BaseException as error:
+            return self._failed(error, command, request, call.caller)
 
     def _failed(
         self, error: BaseException | None, command: Command, request: Request, caller: Caller | Origin

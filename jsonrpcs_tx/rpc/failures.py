@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from msgspec import UNSET
 from twisted.internet.defer import CancelledError
 
-from jsonrpcs_tx.access.auditentries import CANCELLED, FAULT, NO_ANSWER, NOT_SENT, TIMED_OUT
+from jsonrpcs_tx.access.auditentries import CANCELLED, NO_ANSWER, NOT_SENT, TIMED_OUT
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.rpc.binding import Mismatch
@@ -21,6 +21,7 @@ _log = make_logger(__name__)
 
 _ASYNCIO: Final = "use its reactor (twistd --reactor=asyncio)"
 _CANCELLED: Final = Error(500, "Command Cancelled")
+_GATEWAY_TIMEOUT: Final = 504
 
 
 class Told(NamedTuple):
@@ -129,5 +130,5 @@ def _of_fault(fault: Fault, command: Command) -> Told:
 def outcome_of(fault: object) -> str:
     """How a call has ended that has raised a fault, see L{jsonrpcs_tx.rpc.replies.Reply}."""
     if isinstance(fault, NodeFault):
-        return FAULT if fault.answered else NO_ANSWER if fault.sent else NOT_SENT
+        return NOT_SENT if not fault.sent else TIMED_OUT if fault.code == _GATEWAY_TIMEOUT else NO_ANSWER
     return TIMED_OUT if isinstance(fault, TimedOut) else ""

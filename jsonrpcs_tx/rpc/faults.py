@@ -29,15 +29,13 @@ class Fault(JsonRpcsError):
 
 
 class NodeFault(Fault):
-    """The fault that a node of a gateway has answered, or that stands for its answer.
+    """The fault that stands for the answer of a node of a gateway, which has given none.
 
-    @param answered: it is the node's.
     @param sent: the node may have got the call, and run it.
     """
 
-    def __init__(self, code: int, text: str, data: "Any" = None, *, answered: bool = True, sent: bool = True) -> None:
-        super().__init__(code, text, data)
-        self.answered = answered
+    def __init__(self, code: int, text: str, *, sent: bool) -> None:
+        super().__init__(code, text)
         self.sent = sent
 
 

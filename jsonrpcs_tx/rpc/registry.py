@@ -329,7 +329,7 @@ def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
     try:
         _check_kind(function)
         hints = hints_of(function)
-        hint, binding, parameter = hints.get("return"), Binding(function), call_parameter(function, hints)
+        hint, binding, parameter = hints.get("return"), Binding(function, hints), call_parameter(function, hints)
         concealment = _concealment(binding, options.secret)
     except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None

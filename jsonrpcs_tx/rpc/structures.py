@@ -152,8 +152,13 @@ def _to_builtins(value: Any) -> Any:
     return msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True, enc_hook=to_text)
 
 
+_BYTELESS: Final = (str, int, float, bool, type(None))
+
+
 def holds_bytes(annotation: Any) -> bool:
     """Whether an annotation says that there are, or may be, bytes in a value."""
+    if annotation is None or annotation in _BYTELESS:  # without a survey, which takes its time
+        return False
     if get_origin(annotation) in (Union, UnionType):  # msgspec takes no union of bytes and str, but we may return one
         return any(map(holds_bytes, get_args(annotation)))
     try:

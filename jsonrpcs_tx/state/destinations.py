@@ -22,6 +22,7 @@ import msgspec
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.safefiles import open_regular
+from jsonrpcs_tx.state.latency import Latency
 from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
@@ -50,7 +51,7 @@ _URI = re.compile(
 )
 _TRANSPORT = re.compile(r";transport=(\w+)", re.IGNORECASE)
 _RATES: Final = frozenset(("ocmin", "ocmax", "ocrate"))
-_NUMBERS: Final = frozenset(("maxload", "weight", "rweight")) | _RATES
+_NUMBERS: Final = frozenset(("maxload", "weight", "rweight", "latency")) | _RATES
 _TEXTS: Final = frozenset(("duid", "socket", "sockname", "ping_socket", "obproxy"))
 _UNSIGNED = re.compile("[0-9]{1,10}")
 _NUMBER = re.compile("[+-]?(?:[0-9]{1,10}|0[xX][0-9A-Fa-f]{1,8})")
@@ -79,10 +80,11 @@ class Attributes(msgspec.Struct, frozen=True, gc=False):
     @ivar rweight: its share, relative to those of the others.
     @ivar ocmin: the least, C{ocmax} the most, and C{ocrate} the present rate of calls that overload control turns away,
         in per cent.
+    @ivar latency: what is expected of its answers to probes, in milliseconds; 0: nothing.
     """
 
     body: str
-    duid: str = ""
+    duid: str | None = None
     maxload: int = 0
     weight: int = 0
     rweight: int = 0
@@ -93,6 +95,7 @@ class Attributes(msgspec.Struct, frozen=True, gc=False):
     ocmin: int = 0
     ocmax: int = 100
     ocrate: int = 0
+    latency: int = 0
 
     @classmethod
     def parse(cls, body: str) -> "Attributes":
@@ -132,6 +135,7 @@ class Destination:
     @ivar state: the bits of its state; changed by L{DestinationSet.set_state} only.
     @ivar priority: higher ones come first.
     @ivar unanswered: how many probes in a row were not answered.
+    @ivar latency: how long it takes to answer probes, if that is measured (C{ds_ping_latency_stats}).
     @ivar number: identifies it in this process; numbers start from 1.
     @ivar flags: the state that it was loaded or added with.
     @ivar host: the host of the URI, an IPv6 address without its brackets.
@@ -144,6 +148,7 @@ class Destination:
     priority: int = 0
     attributes: Attributes | None = None
     unanswered: int = attrs.field(default=0, init=False)
+    latency: Latency = attrs.field(init=False)
     number: int = attrs.field(factory=count(1).__next__, init=False)
     flags: int = attrs.field(init=False)
     host: str = attrs.field(init=False)
@@ -153,6 +158,7 @@ class Destination:
     def __attrs_post_init__(self) -> None:
         """@raise DestinationError: the URI or the flags are not allowed."""
         self.flags = self.state
+        self.latency = Latency(self.attributes.latency if self.attributes else 0)
         if len(self.uri) > MOST_URI:
             raise DestinationError(f"URI of {len(self.uri)} characters", f"up to {MOST_URI}")
         match = _URI.fullmatch(self.uri)

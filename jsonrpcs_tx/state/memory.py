@@ -1,9 +1,11 @@
 """The memory of this process, in the terms that Kamailio uses for its own."""
 
 import ctypes
+import gc
 import os
 import resource
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import attrs
@@ -14,6 +16,12 @@ _M_MMAP_THRESHOLD: Final = -3
 
 LARGE_BLOCK: Final = 1_048_576
 """Bytes from which a block is returned to the system as soon as it is freed."""
+
+
+YOUNG_OBJECTS: Final = 10_000
+"""Objects that are made, and stay, before the garbage collector looks for cycles among them. Python's own 700 are fewer
+than some dozen asynchronous commands in progress have.
+"""
 
 
 def give_back_large_blocks() -> None:
@@ -27,6 +35,24 @@ def give_back_large_blocks() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
         mallopt(_M_TRIM_THRESHOLD, 2 * LARGE_BLOCK)  # by its default, 128 kB, each large datagram would cost two calls
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Load a program that then runs for long, and spare Python's garbage collector what stays.
+
+    It does not look for garbage while nearly everything is kept, nor ever again at what was loaded, and later it looks
+    after L{YOUNG_OBJECTS}. Like L{give_back_large_blocks}, this is for programs.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
+        if collects:
+            gc.enable()
 
 
 @attrs.frozen

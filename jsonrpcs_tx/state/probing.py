@@ -30,6 +30,7 @@ from jsonrpcs_tx.state.destinations import (
     DestinationSet,
     DestinationSets,
 )
+from jsonrpcs_tx.state.latency import Latency
 
 _log = make_logger(__name__)
 
@@ -38,6 +39,9 @@ FIRST_RETRANSMISSION: Final = 0.5
 
 TIMEOUT: Final = 5.0
 """Seconds after which a request counts as not answered."""
+
+REQUEST_TIMEOUT: Final = 408
+"""The code of a reply by which somebody on the way says that there was no answer (RFC 3261, section 21.4.9)."""
 
 _REPLY = re.compile(rb"SIP/2\.0 (\d{3}) [^\r\n]*\r\n")
 _BRANCH = re.compile(rb"^(?:Via|v)\s*:[^\r\n]*?;\s*branch=(z9hG4bK\w+)", re.IGNORECASE | re.MULTILINE)
@@ -271,7 +275,9 @@ class ProbingService(Service):
             prober = self._probers.get("::" if isIPv6Address(host) else "0.0.0.0")
             if prober is None:
                 raise OSError(f"no socket for {host}")
-            return prober.probe(destination.uri, host, destination.port)
+            began = self._reactor.seconds()
+            answer = prober.probe(destination.uri, host, destination.port)
+            return answer.addCallback(self._measured, destination.latency, began)
 
         def judge(code: int | None) -> None:
             if not self.running or self._sets.get(group.id) is not group:
@@ -290,6 +296,19 @@ class ProbingService(Service):
 
         probe = self._in_progress[key] = self._resolve(destination).addCallback(send)
         probe.addCallbacks(judge, failed).addCallback(done)
+
+    def _measured(self, code: int | None, latency: Latency, began: float) -> int | None:
+        """Note how long an answer has taken, if that is wanted.
+
+        @param began: when the request was sent.
+        """
+        if self._settings.ds_ping_latency_stats and self.running:
+            if code is None or code == REQUEST_TIMEOUT:
+                latency.timed_out()
+            else:
+                milliseconds = int((self._reactor.seconds() - began) * 1000)
+                latency.answered(max(0, milliseconds), self._settings.ds_latency_estimator_alpha / 1000)
+        return code
 
     def _resolve(self, destination: Destination) -> Deferred[str]:
         host = destination.host

@@ -12,6 +12,9 @@ from jsonrpcs_tx.transports.connections import Connections
 
 _log = make_logger(__name__)
 
+MAX_ACCEPTED: Final = 20
+"""Connections that are accepted before others get their turn: some milliseconds."""
+
 RETRY: Final = 0.25
 """Seconds after which a full server looks again for waiting clients and idle connections."""
 
@@ -102,7 +105,7 @@ class Acceptor:
         port, connections = self._port, self._connections
         room = connections.limit - connections.opened
         if room > 0:
-            port.numberAccepts = min(port.numberAccepts, room)
+            port.numberAccepts = min(room, MAX_ACCEPTED)  # Twisted takes more and more at once, as long as they come
             self._accept()
             return
         if not self._crowded:

@@ -172,6 +172,10 @@ class Connections:
         """How many are open."""
         return len(self._open)
 
+    def unused_for(self, connection: Connection) -> float:
+        """The seconds since a connection was last used."""
+        return self._clock.seconds() - connection.used_at
+
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         """The number of each connection with its protocol."""
         return ((number, protocol) for protocol, number in self._open.items())

@@ -18,7 +18,7 @@ def make_transports(parts: Parts) -> Iterator[StreamService]:
     @raise StartError: the installed Twisted lacks what HTTP needs.
     """
     settings, access = parts.settings, parts.dispatcher.access
-    path = http_path(settings.fast_paths, parts.resource.authenticates)
+    path = http_path(settings.fast_paths, parts.resource)
     refusal = closing_response(403, FOREIGN_NETWORK)
     for endpoint in settings.http_listen:
         site = path.site(settings, parts.resource, parts.reactor, parts.pages)

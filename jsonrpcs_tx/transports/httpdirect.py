@@ -1,15 +1,16 @@
-"""The direct path of HTTP: an ordinary POST is answered straight from the channel, without twisted.web's parser.
+"""The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes a request whose head is plain (L{ordinary_size}) and whose body is complete, with nothing behind it. Heads that
-were seen before are looked up, since a client sends the same one again and again. While a command is in progress,
-whatever arrives behind it is held.
+It takes requests for JSON-RPC's own path that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have arrived whole,
+one after the other. While a command is in progress, whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
-does what follows on the connection until that request is answered. A head is plain only if twisted.web would read it in
-the same way, and the reply has the same bytes, so that clients cannot tell the two paths apart.
+does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
+it in the same way, and the reply has the same bytes, so that clients cannot tell the two paths apart.
+
+Where users are needed, those are answered here whose password was right and still counts
+(L{jsonrpcs_tx.transports.knownheads}). Passwords are checked, and clients refused, on the general path alone.
 """
 
-import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,56 +25,18 @@ from twisted.web import http, server
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
-from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite, below
+from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
+from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
+from jsonrpcs_tx.transports.ordinary import CHUNKED, read_chunks, read_head
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
 
-MAX_HEAD: Final = 2048
-"""Bytes of the longest head that may be plain."""
-
-MAX_HEADS: Final = 1024
-"""Size of the cache of heads."""
-
 MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""
 
-_HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
-_UNUSUAL: Final = FORWARDING | {
-    *(b"transfer-encoding", b"expect", b"origin", b"sec-fetch-site", b"upgrade", b"cookie", b"trailer", b"te"),
-    b"content-encoding",
-}
-
-
-def ordinary_size(
-    head: bytes, prefix: bytes, is_own: Callable[[bytes], bool], usual: frozenset[bytes] = frozenset()
-) -> int:
-    """Read a head, from the request line to the empty line.
-
-    @param prefix: what the path must start with.
-    @param is_own: tells whether the value of a Host header is a name of the server.
-    @param usual: headers, in lower case, that have no effect on this server and so leave a head plain.
-    @return: the size of the body in bytes; -1 where the head is not plain: not a POST over HTTP/1.1 to such a path, not
-        exactly one Content-Length and one Host, a foreign host, or a header that asks for more than a reply.
-    """
-    match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
-    if match is None or not match[1].partition(b"?")[0].startswith(prefix):
-        return -1
-    size, hosts = -1, 0
-    for line in match[2].split(b"\r\n")[:-1]:
-        name, _, value = line.lower().partition(b":")
-        value = value.strip(b" \t")
-        if name == b"content-length":
-            if size >= 0 or not value.isdigit() or len(value) > 9:
-                return -1
-            size = int(value)
-        elif name == b"host":
-            hosts += 1
-            if not is_own(value):
-                return -1
-        elif (name in _UNUSUAL and name not in usual) or (name == b"connection" and value != b"keep-alive"):
-            return -1
-    return size if hosts == 1 else -1
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LEFT: Final = b"", -1
 
 
 class DirectChannel(Channel):
@@ -84,7 +47,9 @@ class DirectChannel(Channel):
     @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
         done or the client has taken what is written.
     @ivar _held: the beginning of a request, or data that is held for later.
+    @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
+    @ivar _origin: of the requests of C{_user}; None: it has to be made.
     """
 
     site: "DirectSite"
@@ -92,9 +57,11 @@ class DirectChannel(Channel):
     _general = False
     _diverted = False
     _held = b""
+    _continued = False
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
+    _user: str | None = None
     _send: Callable[[bytes], None]
 
     def connectionMade(self) -> None:
@@ -112,26 +79,46 @@ class DirectChannel(Channel):
         return len(self._held) > self._optimisticEagerReadSize or super().is_full
 
     def dataReceived(self, data: bytes) -> None:
-        if self._diverted:
-            self._divert(data)
-            return
-        if self._held:
+        if self._held and not self._diverted:
             data = self._held + data
             self._held = b""
-        end = data.find(b"\r\n\r\n") + 4
-        head = data[:end]
-        size = self.site.heads.get(head)
-        if size is None:
-            size = self.site.examine(head)
-        if size < 0 or size > self.site.jsonrpc.max_body or len(data) > end + size:
-            self._leave(data)
-        elif len(data) == end + size:
-            self._answer(data, end)
-        elif end + size <= MAX_HELD:
-            self.resetTimeout()
-            self._held = data
+        begin = 0
+        while begin < len(data) and not self._diverted:
+            begin = self._take(data, begin)
+        if begin < len(data):
+            self._divert(data[begin:])
+
+    def _take(self, data: bytes, begin: int) -> int:
+        """Answer a request, leave it to twisted.web, or hold it if it has not arrived whole.
+
+        @param begin: where it begins.
+        @return: where the next one begins.
+        """
+        site = self.site
+        body = data.find(b"\r\n\r\n", begin) + 4
+        text = data[begin:body]
+        head = site.heads.get(text) or site.examine(text)
+        size, limit = head.size, site.jsonrpc.max_body
+        if size >= 0:
+            end = body + size
+            document = data[body:end]
         else:
-            self._leave(data)
+            document, end = (read_chunks(data, body, limit) if size == CHUNKED else None) or _LEFT
+        unfinished = end > len(data)
+        if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
+            self._leave(data[begin:])
+            return len(data)
+        if head.expects and not self._continued:
+            self._continued = True
+            self._send(_CONTINUE)
+            unfinished = unfinished or self._diverted
+        if unfinished:
+            self.resetTimeout()
+            self._held = data[begin:]
+            return len(data)
+        self._continued = False
+        self._answer(document)
+        return end
 
     def _divert(self, data: bytes) -> None:
         if self._general:
@@ -144,6 +131,7 @@ class DirectChannel(Channel):
     def _leave(self, data: bytes) -> None:
         """Pass this and what follows to twisted.web, until it has answered."""
         self._general = self._diverted = True
+        self._continued = False
         super().dataReceived(data)
 
     def requestDone(self, request: http.Request) -> None:
@@ -152,18 +140,24 @@ class DirectChannel(Channel):
             self._general = self._shut_out
             self._diverted = self._general or self._waitingForTransport
 
-    def _answer(self, data: bytes, end: int) -> None:
-        jsonrpc = self.site.jsonrpc
-        if self._origin is None:
+    def _lets_in(self, user: str | None) -> bool:
+        """Find out where the requests of a user on this connection come from, if that is not known yet.
+
+        @return: whether the client is allowed.
+        """
+        if self._origin is None or user != self._user:
             # Not earlier: the names in the client's certificate are known after the TLS handshake.
+            jsonrpc = self.site.jsonrpc
             peer = ip_address(self.transport.getPeer())
             self._shut_out = peer is not None and not jsonrpc.allows(peer)
-            if self._shut_out:
-                self._leave(data)
-                return
-            self._origin = jsonrpc.origin(self, self._is_connected, peer)
+            if not self._shut_out:
+                self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
+        return not self._shut_out
+
+    def _answer(self, document: bytes) -> None:
         self._handlingRequest = True
-        reply = jsonrpc.dispatcher.dispatch(data[end:], self._origin)
+        assert self._origin is not None  # the client was let in
+        reply = self.site.jsonrpc.dispatcher.dispatch(document, self._origin)
         if type(reply) is Reply:
             self._respond(reply)
         else:
@@ -225,40 +219,27 @@ class DirectChannel(Channel):
 
 
 class DirectSite(JsonRpcSite):
-    """The site of direct channels. Its resource must not require authentication.
+    """The site of direct channels. If its resource requires authentication, that must be by a file of users.
 
-    @ivar heads: the size of the body by head, for heads that were seen before; see L{ordinary_size}.
+    @ivar heads: those that were read before.
     """
 
     protocol: Any = DirectChannel
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self.heads: dict[bytes, int] = {}
+        users = self.jsonrpc.users_file
+        self.heads: OpenHeads | UsersHeads = OpenHeads() if users is None else UsersHeads(users, self.turns)
         self._second = 0
         self._empty = self._headers = self._ok = b""
 
-    def examine(self, head: bytes) -> int:
-        """Read a head that was not seen before, and remember it.
-
-        @return: see L{ordinary_size}.
-        """
+    def examine(self, text: bytes) -> KnownHead:
+        """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        if jsonrpc.proxies:
-            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts)
-        else:
-            size = ordinary_size(head, self.prefix, jsonrpc.hosts.accepts, usual=FORWARDING)
-            if size >= 0 and any(b"\n%b:" % name in head.lower() for name in FORWARDING):
-                jsonrpc.proxies.tell_once(self)
-        if jsonrpc.callees is not None and size >= 0:
-            path = head.split(b" ", 2)[1].partition(b"?")[0]
-            if any(below(path, self.prefix)):  # it is for another server, which the resource asks
-                size = -1
-        if len(head) <= MAX_HEAD:
-            if len(self.heads) >= MAX_HEADS:
-                self.heads.clear()
-            self.heads[head] = size
-        return size
+        head = read_head(text, self.is_own, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
+        if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
+            jsonrpc.proxies.tell_once(self)
+        return self.heads.learn(text, head)
 
     def response(self, reply: Reply) -> bytes:
         """The bytes of the response that the resource would give for a reply."""

@@ -3,6 +3,7 @@
 import attrs
 
 from jsonrpcs_tx.transports.httpdirect import DirectSite
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
@@ -23,15 +24,17 @@ class HttpPath:
     grouped: bool
 
 
-def http_path(fast: bool, authenticates: bool) -> HttpPath:
+def http_path(fast: bool, resource: JsonRpcResource) -> HttpPath:
     """The path for HTTP and HTTPS.
 
     @param fast: the setting C{fast_paths}: direct where that is possible.
-    @param authenticates: requests need a name and a password, which only the general site asks for.
+    @param resource: answers the requests. If a program's own checker has to be asked for each of them, all take the
+        general path.
     @raise StartError: the installed Twisted lacks what every path needs.
     """
     require("http_listen", HTTP)
-    direct_site = fast and not authenticates and available(HTTP_DIRECT)
+    suits = resource.users_file is not None or not resource.authenticates
+    direct_site = fast and suits and available(HTTP_DIRECT)
     direct_tls = fast and available(TLS_DIRECT)
     return HttpPath(
         site=DirectSite if direct_site else JsonRpcSite,

@@ -12,6 +12,7 @@ from twisted.web import http, resource, server
 
 from jsonrpcs_tx.access.authentication import Authenticator, Refused, user_of
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.addresses import is_in
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.callee import Callee
@@ -218,6 +219,11 @@ class JsonRpcResource(resource.Resource):
     def authenticates(self) -> bool:
         """Whether requests need a name and a password."""
         return self._authenticator is not None
+
+    @property
+    def users_file(self) -> UsersFile | None:
+        """The file of users that names and passwords are checked against; None: there is none, or another checker."""
+        return None if self._authenticator is None else self._authenticator.users_file
 
     @property
     def knows_users(self) -> bool:

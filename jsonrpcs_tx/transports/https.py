@@ -80,7 +80,7 @@ def make_transports(parts: Parts) -> Iterator[HttpsService]:
     settings, access = parts.settings, parts.dispatcher.access
     if not settings.certificate:
         return
-    path = http_path(settings.fast_paths, parts.resource.authenticates)
+    path = http_path(settings.fast_paths, parts.resource)
     for endpoint in settings.https_listen:
         site = path.site(settings, parts.resource, parts.reactor, parts.pages, "https")
         reactor = reactor_for(parts, "https_listen", endpoint)

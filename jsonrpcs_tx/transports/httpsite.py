@@ -20,6 +20,7 @@ from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
+from jsonrpcs_tx.transports.readgroup import Turns
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 
 _log = make_logger(__name__)
@@ -41,8 +42,9 @@ def below(path: bytes, prefix: bytes) -> list[bytes]:
 
 
 class _Root(resource.Resource):
-    """Passes every path that starts with a prefix to the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
+    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
 
+    @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param pages: the pages by path, which take precedence over the prefix for requests without a body.
     """
 
@@ -53,6 +55,15 @@ class _Root(resource.Resource):
         self._prefix = prefix
         self._jsonrpc = jsonrpc
         self._pages = pages
+
+    def is_own(self, path: bytes) -> bool:
+        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+
+        @param path: without the query.
+        """
+        if not path.startswith(self._prefix):
+            return False
+        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
 
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
@@ -336,8 +347,9 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param pages: what answers at paths of its own, for example health checks.
     @param scheme: C{http} or C{https}.
-    @ivar prefix: what the path of a request must start with.
+    @ivar is_own: see L{_Root.is_own}.
     @ivar connections: the open ones.
+    @ivar turns: those in which they are read.
     """
 
     noisy = False
@@ -353,12 +365,13 @@ class JsonRpcSite(server.Site):
         scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme
-        self.prefix: bytes = settings.http_path.encode()
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
-        root = _Root(self.prefix, jsonrpc, pages)
+        root = _Root(settings.http_path.encode(), jsonrpc, pages)
+        self.is_own: Callable[[bytes], bool] = root.is_own
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
+        self.turns: Turns = Turns()
 
     @property
     def max_body(self) -> int:

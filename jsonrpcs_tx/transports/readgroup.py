@@ -24,16 +24,26 @@ MAX_PER_WAKEUP: Final = 64
 """Connections that are read before other transports get their turn."""
 
 
+class Turns:
+    """The turns in which a group reads.
+
+    @ivar end: when the present one is over at the latest, in the seconds of C{time.monotonic}, which no other turn has
+        as well; 0.0: nothing is being read.
+    """
+
+    end = 0.0
+
+
 class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
     @param name: the transport's, for the log.
-    @ivar reading: whether connections are being read just now.
+    @ivar turns: those in which connections are read.
     """
 
-    def __init__(self, name: str, reactor: Any) -> None:
+    def __init__(self, name: str, turns: Turns, reactor: Any) -> None:
         super().__init__(reactor)
-        self.reading: bool = False
+        self.turns = turns
         self._name = name
         self._epoll = select.epoll()
         self._connections: dict[int, tcp.Connection] = {}
@@ -58,14 +68,14 @@ class ReadGroup(abstract.FileDescriptor):
             self._epoll.unregister(connection.fileno())
 
     def doRead(self) -> None:
-        self.reading = True
+        self.turns.end = monotonic() + TURN
         try:
             self._read_all()
         finally:
-            self.reading = False
+            self.turns.end = 0.0
 
     def _read_all(self) -> None:
-        end = monotonic() + TURN
+        end = self.turns.end
         for fd, _ in self._epoll.poll(0, MAX_PER_WAKEUP):
             if monotonic() >= end:  # the others are still ready next time
                 return
@@ -124,7 +134,7 @@ class _Connection(tcp.Server):
         descriptor closed before, a connection accepted meanwhile could get its number, and with it the event: that of
         a client that has gone would close the connection of another.
         """
-        if self._group.reading:
+        if self._group.turns.end:
             self.stopReading()
             self.stopWriting()
             reactor: Any = self.reactor
@@ -133,14 +143,15 @@ class _Connection(tcp.Server):
             super().connectionLost(reason)
 
 
-def group_reads(port: IListeningPort, name: str, reactor: Any) -> ReadGroup | None:
+def group_reads(port: IListeningPort, name: str, turns: Turns, reactor: Any) -> ReadGroup | None:
     """Have the connections that a port accepts from now on read by a group.
 
     @param name: the transport's, for the log.
+    @param turns: told of the group's.
     @return: the group, which must be closed after its connections; None if the port is not Twisted's own TCP port.
     """
     if type(port) is not tcp.Port or port.transport is not tcp.Server:
         return None
-    group = ReadGroup(name, reactor)
+    group = ReadGroup(name, turns, reactor)
     port.transport = partial(_Connection, group)  # type: ignore[assignment] # it is called to make one
     return group

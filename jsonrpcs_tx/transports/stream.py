@@ -38,7 +38,8 @@ class StreamService(Transport):
         accepts one from an address, and has its own C{settings_changed}.
     @param access: its rules say whether other machines may reach the endpoint.
     @param refusal: what is sent to clients that the factory does not admit; empty: nothing.
-    @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}.
+    @param fast: read all connections in one turn of the reactor, see L{jsonrpcs_tx.transports.readgroup}. The factory
+        then has their C{turns}.
     """
 
     path: str | None = None
@@ -161,7 +162,7 @@ class StreamService(Transport):
             port.stopListening()
             raise
         if self._fast:
-            self._group = group_reads(port, self.protocol, self._reactor)
+            self._group = group_reads(port, self.protocol, self._own_factory.turns, self._reactor)
         if isinstance(port, tcp.Port):
             self._acceptor = Acceptor(port, self._endpoint, self.connections, self._reactor)
         self.file = port.file if isinstance(port, UnixPort) else None

@@ -2,6 +2,8 @@
 
 import json
 import re
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,16 @@ def test_zeros_are_known() -> None:
         "id": 0,
         "ms": 0.0,
     }
+
+
+def test_time_of_a_moment() -> None:
+    """What ended a little ago has the time of then, whatever was asked for in between."""
+    ended = time.perf_counter_ns()
+    before, later = now.at(ended - 2_000_000_000), now.at(ended)
+    read = datetime.fromisoformat
+    assert 1.9 < (read(later) - read(before)).total_seconds() < 2.1
+    assert now.at(ended - 2_000_000_000) == before
+    assert abs(read(now()).timestamp() - time.time()) < 0.5
 
 
 def test_time() -> None:

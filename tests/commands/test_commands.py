@@ -23,7 +23,7 @@ from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.commands.core import KILL_DELAY
 from jsonrpcs_tx.rpc.dispatcher import Origin
 from jsonrpcs_tx.rpc.faults import Fault
-from tests.support import DATA, PATIENCE, TRANSPORTS, Server
+from tests.support import DATA, PATIENCE, TRANSPORTS, Server, unverified
 from tests.support.clients import our_target
 from tests.support.logs import observed
 
@@ -450,15 +450,24 @@ def test_tls_connections(server: Server) -> None:
             *("cipher", "ct_wq_size", "enc_rd_buf", "flags", "state"),
         ]
         assert (listed[-1]["dst_port"], listed[-1]["state"]) == (server.addresses["https"][1], "established")
+        assert 0 < listed[-1]["timeout"] <= Settings().http_timeout
         before = {one["id"] for one in listed}
-        with Client(target) as other:
-            other.call("core.uptime")
-            (new,) = {one["id"] for one in client.call("tls.list")} - before
-            assert client.call("tls.kill", new) == "Ok. Connection closed."
-            assert other.call("core.uptime")["uptime"] >= 0  # over a new connection
-            assert new not in {one["id"] for one in call(server, "tls.list")}
+        with socket.create_connection(server.addresses["https"]) as plain:
+            deadline = time.monotonic() + PATIENCE
+            while {one["id"] for one in client.call("tls.list")} == before:  # it is not accepted yet
+                assert time.monotonic() < deadline
+            (new,) = (one for one in client.call("tls.list") if one["id"] not in before)
+            assert (new["cipher"], new["flags"], new["state"]) == ("unknown", 0, "pre-init")
+            with unverified().wrap_socket(plain) as other:
+                (new,) = (one for one in client.call("tls.list") if one["id"] not in before)
+                assert new["cipher"].split()[0] == other.cipher()[0]  # type: ignore[index] # there is one
+                assert (new["flags"], new["state"]) == (2, "established")
+                assert client.call("tls.kill", new["id"]) == "Ok. Connection closed."
+                assert other.recv(1) == b""
+        while new["id"] in {one["id"] for one in client.call("tls.list")}:  # its client's goodbye is not seen yet
+            assert time.monotonic() < deadline
         with pytest.raises(Fault, match="404 Connection Not Found"):
-            client.call("tls.kill", new)
+            client.call("tls.kill", new["id"])
         options = client.call("tls.options")
         assert (options["method"], options["verify_client"], len(options)) == ("TLSv1.2+", "off", 27)
         (domain,) = client.call("tls.domains")

@@ -10,11 +10,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
-from jsonrpcs_tx.compatibility import V5_6, Compatibility
+from jsonrpcs_tx.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry
-from jsonrpcs_tx.state.destinations import DestinationSets
+from jsonrpcs_tx.state.destinations import Attributes, Destination, DestinationSets
 from tests.support import DATA
 
 RELOADED = "Ok. Dispatcher successfully reloaded."
@@ -97,6 +97,34 @@ def test_list_full(service: Service, uri: str, shown: tuple[object, ...]) -> Non
     ]
 
 
+@pytest.mark.parametrize("compatibility", [V5_6, V6_1])
+def test_latency(compatibility: Compatibility) -> None:
+    """With ds_ping_latency_stats every destination has its latency at the end, whatever else is shown."""
+    settings = Settings(list_file=str(DATA / "dispatcher.list"), ds_ping_latency_stats=1)
+    service = Service(settings=settings, compatibility=compatibility)
+    service.destinations.add(3, Destination("sip:a", attributes=Attributes.parse("latency=24")))
+    (measured,) = service.destinations[3]
+    (only,) = service.call("list")["RECORDS"][-1]["SET"]["TARGETS"]
+    assert only["DEST"]["ATTRS"]["DUID"] is None
+    nothing = {"AVG": 0, "STD": 0, "EST": 0, "MAX": 0, "TIMEOUT": 0}
+    for how in ("", "short", "full"):
+        shown = [
+            target["DEST"] for record in service.call("list", how)["RECORDS"] for target in record["SET"]["TARGETS"]
+        ]
+        assert [list(one)[-1] for one in shown] == ["LATENCY"] * len(shown)
+        assert all(json.dumps(one["LATENCY"]) == json.dumps(nothing) for one in shown[:-1])
+        assert json.dumps(shown[-1]["LATENCY"]) == json.dumps({**nothing, "AVG": 24, "EST": 24, "MAX": 24})
+    measured.latency.answered(78, 0.9)
+    measured.latency.timed_out()
+    (target,) = service.call("list")["RECORDS"][-1]["SET"]["TARGETS"]
+    assert target["DEST"]["LATENCY"] == {"AVG": 24.0054, "STD": 0.539973, "EST": 29.400002, "MAX": 78, "TIMEOUT": 1}
+
+
+def test_latency_is_not_shown(service: Service) -> None:
+    """By default there is no latency."""
+    assert "LATENCY" not in json.dumps(service.call("list", "full"))
+
+
 def test_empty_list(tmp_path: Path) -> None:
     """Without destinations the list is empty."""
     assert Service(list_file=tmp_path / "none").call("list") == {"NRSETS": 0, "RECORDS": []}
@@ -129,7 +157,8 @@ def test_set_duid_state(service: Service) -> None:
     """Destinations are also found by their identifier."""
     assert service.call("set_duid_state", "i", 1, "abc") == UPDATED
     assert service.flags()["sip:127.0.0.1:5080"] == "IX"
-    assert service.call("set_duid_state", "i", 1, "xyz") == (500, "State Update Failed")
+    for unknown in ("xyz", ""):
+        assert service.call("set_duid_state", "a", 1, unknown) == (500, "State Update Failed")
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet import reactor
 from twisted.internet.defer import Deferred, ensureDeferred
 
-from jsonrpcs_tx import Fault
+from jsonrpcs_tx import Fault, Settings, command, makeService
+from jsonrpcs_tx.access.passwords import make_hash
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.watch import DOWN, UP
 from tests.support import ECHO, ECHO_REPLY, http_request
@@ -143,14 +145,26 @@ class OneNode(GatewayCase):
 
     async def test_too_late(self) -> None:
         """A call that takes too long is 504, by the URL or the node's own limit; the node stays up meanwhile."""
-        self.groups = {**self.groups, "b": "timeout=0.05"}
+        self.groups = {**self.groups, "b": "timeout=0.2"}
         self.answer(lambda request: None)
-        for path, name in (("/RPC/a?timeout=0.05", "a"), ("/RPC/b", "b"), ("/RPC/b?timeout=50", "b")):
+        for path, name in (("/RPC/a?timeout=0.2", "a"), ("/RPC/b", "b"), ("/RPC/b?timeout=50", "b")):
             response = await self.post(path, request("x"))
-            assert (response.status, response.error) == (504, (504, f"Node {name} Timed Out: no reply within 0.05 s"))
+            assert (response.status, response.error) == (504, (504, f"Node {name} Timed Out: no reply within 0.2 s"))
         await until(lambda: self.gateway.nodes["a"].watch.state == UP)
         self.answer(lambda request: b'"result":1')
-        assert (await self.post("/RPC/a", request("x"))).result == 1
+        assert (await self.post("/RPC/b", request("x"))).result == 1  # a waits longer for its last change
+
+    async def test_late_reply(self) -> None:
+        """A reply that comes after its call was given up is nobody's."""
+        self.answer(lambda request: None)
+        assert (await self.post("/RPC/a?timeout=0.05", request("x"))).status == 504
+        client = await self.connect()
+        client.write(http_request(request("y"), path="/RPC/a"))
+        await self.nodes["a"].received(2)
+        self.nodes["a"].answer_late(0, b'"result":"late"')
+        self.nodes["a"].answer_late(1, b'"result":"in time"')
+        self.nodes["a"].answer_late(1, b'"result":"twice"')
+        assert (await client.response()).result == "in time"
 
     async def test_async_timeout(self) -> None:
         """The limit of all asynchronous commands holds for nodes, and the node is named."""
@@ -323,11 +337,22 @@ class OneNode(GatewayCase):
         await self.post("/RPC/a", request("htable.dump", '["t"]'))
         await self.post("/RPC/a", request("no.such.method", "[]"))
         await self.post("/RPC/g", request("htable.delete", '["t","k"]'))
+        self.answer(lambda request: b'"error":{"code":404,"message":"no"}')
+        await self.post("/RPC/a", request("htable.reload", '["t"]'))
+        self.answer(lambda request: None)
+        await self.post("/RPC/a?timeout=0.05", request("cfg.reset", '["t","k"]'))
         assert self.service.audit is not None
         self.service.audit.reopen()
         lines = [json.loads(line) for line in Path(self.directory, "audit.log").read_text().splitlines()]
         assert [one["method"] for one in lines if "method" in one] == [
-            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete")
+            *("htable.sets", "auth_xkeys_.set", "no.such.method", "htable.delete", "htable.delete"),
+            *("htable.reload", "cfg.reset"),
+        ]
+        done = ("result", "result")
+        assert [(one["node"], one["outcome"], one["node_outcome"]) for one in lines if "method" in one] == [
+            *[("a", *done)] * 3,
+            *[("a", *done), ("b", *done)],
+            *[("a", "fault", "fault"), ("a", "timed out", "no answer")],
         ]
         assert [one["params"] for one in lines if "method" in one][:2] == [
             *(["t", "password", "(hidden)"], ["g", "n", "(hidden)", 9])
@@ -519,6 +544,8 @@ class Commands(GatewayCase):
         assert await waiting == "late"
         assert node.under_way == 0
         await until(lambda: node._client._first._socket is None)
+        with pytest.raises(Fault, match="503 Node d Was Not Asked: it has been removed"):
+            await node.call("x", b"", 1)
         for words, code in (
             (("gateway.remove", "d"), "404"),
             (("gateway.add", "a=unix:/x"), "500"),
@@ -549,6 +576,15 @@ class Commands(GatewayCase):
             assert not self.service.reloads.run()
             assert self.gateway.nodes == before
 
+    async def test_started_again(self) -> None:
+        """A server that is stopped and started again asks its nodes again."""
+        self.serve()
+        await self.up()
+        await self.service.stopService()
+        self.service.startService()
+        await self.up()
+        assert await self.call("gateway.call", "a", "x", 1) == [1]
+
     async def test_health(self) -> None:
         """A node that is down is told by the health, which does not fail for it."""
         self.serve()
@@ -560,6 +596,77 @@ class Commands(GatewayCase):
         report = self.service.health.report()
         assert report["status"] == "pass"
         assert report["checks"]["nodes"] == {"status": "warn", "reasons": ["a: Connection refused"]}
+
+
+@pytest.mark.slow
+class SecureNode(HttpCase):
+    """A node over HTTPS that wants a user and a password, and whose certificate is its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        inner = Path(self.directory, "inner")
+        inner.mkdir()
+        Path(inner, "users").write_text(f"gw:{make_hash(b'hunter2')}\n")
+        Path(inner, "users").chmod(0o600)
+        settings = Settings(
+            transport=1,
+            run_dir=inner,
+            https_listen="tcp:0:interface=127.0.0.1",
+            tls_self_signed=True,
+            http_users="users",
+        )
+        self.inner = makeService(settings, reactor, [Answering()])
+        self.inner.startService()
+        self.addCleanup(self.inner.stopService)
+        port = next(one.port for one in self.inner.listeners() if one.protocol == "https")
+        self.target = f"a=https://localhost:{port}/RPC tls_ca=inner/tls.pem user=gw password_file=password"
+
+    async def test_password(self) -> None:
+        """The node knows the gateway by its password, which may be changed while it runs; a wrong one is 502 without a
+        word of it.
+        """
+        password = Path(self.directory, "password")
+        password.write_text("hunter2\n")
+        self.serve(node=[self.target])
+        assert (await self.ask(http_request(request("own.big", "[3]"), path="/RPC/a"))).result == "xxx"
+        password.write_text("wrong password\n")
+        assert self.service.reloads.run()
+        response = await self.ask(http_request(request("own.big", "[3]"), path="/RPC/a"))
+        assert response.status == 502
+        assert response.error[1].startswith("Node a Refuses This Server: status 401")
+        assert b"wrong" not in response.body
+        password.write_text("hunter2")
+        assert self.service.reloads.run()
+        assert (await self.ask(http_request(request("own.big", "[3]"), path="/RPC/a"))).result == "xxx"
+
+    async def test_large_replies(self) -> None:
+        """A reply of 200 kB passes; the node's own 403 and 500 are the client's."""
+        Path(self.directory, "password").write_text("hunter2")
+        self.serve(node=[self.target])
+        response = await self.ask(http_request(request("own.big", "[200000]"), path="/RPC/a"))
+        assert response.result == "x" * 200_000
+        response = await self.ask(http_request(request("own.forbid"), path="/RPC/a"))
+        assert (response.status, response.error) == (403, (403, "Forbidden"))
+
+    async def test_untrusted(self) -> None:
+        """A node whose certificate nobody trusts is not reachable, and gets no password."""
+        Path(self.directory, "password").write_text("hunter2")
+        self.serve(node=[self.target.replace("tls_ca=inner/tls.pem ", "")])
+        response = await self.ask(http_request(request("own.big", "[3]"), path="/RPC/a"))
+        assert response.status == 503
+        assert "TLS" in response.error[1]
+
+
+class Answering:
+    """Commands of a node."""
+
+    @command("own.big")
+    def big(self, size: int) -> str:
+        return "x" * size
+
+    @command("own.forbid")
+    def forbid(self) -> None:
+        raise Fault(403, "Forbidden")
 
 
 class WithoutNodes(HttpCase):

@@ -152,6 +152,25 @@ def test_failed_calls() -> None:
     assert len(one.clock.getDelayedCalls()) == 1
 
 
+def test_busy_is_not_down() -> None:
+    """A node whose answer comes too late is up if it has answered others meanwhile; if nobody is there, it is not."""
+    one = Asked()
+    one.watch.start()
+    one.come_up()
+    one.clock.advance(LONGEST)
+    one.watch.heard = True
+    one.answer("core.uptime", SILENT)
+    assert one.watch.state == UP
+    one.clock.advance(LONGEST)
+    one.answer("core.uptime", SILENT)
+    assert one.watch.state == DOWN
+    again = Asked()
+    again.watch.start()
+    again.watch.heard = True
+    again.answer("core.uptime", GONE)
+    assert again.watch.state == DOWN
+
+
 def test_stop() -> None:
     """Stopped, it asks no more, and drops what it waits for."""
     one = Asked()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from twisted.internet import reactor
 
 from jsonrpcs_tx import Settings, makeService
-from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
+from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call, http_request
 from tests.support.cli import jsonrpcs
 from tests.support.kamailio import Kamailio
 from tests.support.pages import blocks
@@ -170,6 +171,81 @@ def test_goes_away_and_comes_back(tmp_path: Path) -> None:
             os.killpg(kamailio._process.pid, signal.SIGCONT)
             gateway.wait_for_log("node k is up", seen)
             assert ask(gateway, "/RPC/k", echo).status == 200
+
+
+class Callers:
+    """Many clients over HTTP, each with a call of its own under way.
+
+    @param count: how many.
+    """
+
+    def __init__(self, gateway: Server, path: str, count: int) -> None:
+        self.sockets = [socket.create_connection(gateway.addresses["http"], PATIENCE) for _ in range(count)]
+        for number, one in enumerate(self.sockets):
+            document = {"jsonrpc": "2.0", "method": "core.echo", "params": [f"call {number}"], "id": number}
+            one.sendall(http_request(json.dumps(document).encode(), path=path))
+
+    def outcomes(self) -> list[int]:
+        """The status of each reply, which is that to its own call; 0: the connection was closed without one."""
+        found = []
+        for number, one in enumerate(self.sockets):
+            with one:
+                data = b""
+                while part := one.recv(65536):
+                    data += part
+                    head, end, body = data.partition(b"\r\n\r\n")
+                    length = re.search(rb"Content-Length: (\d+)", head)
+                    if end and length and len(body) >= int(length[1]):
+                        break
+            if data:
+                reply = json.loads(data.partition(b"\r\n\r\n")[2])
+                assert reply["id"] == number
+                assert "error" in reply or reply["result"] == [f"call {number}"]
+            found.append(int(data.split(b" ", 2)[1]) if data else 0)
+        return found
+
+
+def test_killed_with_calls_under_way(tmp_path: Path) -> None:
+    """Of 100 calls that are under way when the node is killed, each gets an answer or a clear fault in time, and none
+    is run by the next process of the node.
+    """
+    (tmp_path / "kamailio").mkdir()
+    (tmp_path / "gateway").mkdir()
+    with Kamailio(tmp_path / "kamailio") as kamailio:
+        options = (f"--node=k=unix:{kamailio.unix} timeout=8", "--node-interval=0.2")
+        with Server(tmp_path / "gateway", *options) as gateway:
+            gateway.wait_for_log("node k is up")
+            assert Callers(gateway, "/RPC/k", 100).outcomes() == [200] * 100
+            os.killpg(kamailio._process.pid, signal.SIGSTOP)
+            callers = Callers(gateway, "/RPC/k", 100)
+            time.sleep(0.5)
+            os.killpg(kamailio._process.pid, signal.SIGKILL)
+            kamailio._process.wait()
+            begun = time.monotonic()
+            outcomes = callers.outcomes()
+            assert time.monotonic() - begun < 10
+            assert set(outcomes) <= {502, 503, 504}
+            kamailio.start()
+            gateway.wait_for_log("node k is (up|restarted)", len(gateway.log) - 1)
+            assert Callers(gateway, "/RPC/k", 20).outcomes() == [200] * 20
+
+
+def test_stopped_with_calls_under_way(tmp_path: Path) -> None:
+    """A gateway that is stopped while calls hang ends in time, and leaves no client waiting."""
+    (tmp_path / "kamailio").mkdir()
+    (tmp_path / "gateway").mkdir()
+    with Kamailio(tmp_path / "kamailio") as kamailio:
+        with Server(tmp_path / "gateway", f"--node=k=unix:{kamailio.unix}") as gateway:
+            gateway.wait_for_log("node k is up")
+            os.killpg(kamailio._process.pid, signal.SIGSTOP)
+            callers = Callers(gateway, "/RPC/k", 20)
+            time.sleep(0.5)
+            begun = time.monotonic()
+            assert gateway.stop() == -signal.SIGTERM
+            assert time.monotonic() - begun < 10
+            assert callers.outcomes() == [503] * 20
+            assert not [line for line in gateway.log if "Traceback" in line or "Unhandled" in line]
+        os.killpg(kamailio._process.pid, signal.SIGCONT)
 
 
 def test_page(kamailio: Kamailio, tmp_path: Path) -> None:

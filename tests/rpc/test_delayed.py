@@ -257,3 +257,98 @@ def test_share_of_a_connection(tmp_path: Path) -> None:
             assert b'"slept"' in server.call("http", request("core.sleep", "0.01"))
         while statistic(server, "async_in_flight"):
             pass
+
+
+def test_time_limits_share_a_timer() -> None:
+    """However many commands are in progress, there is one timer for each time limit; each is answered at its own time,
+    and none is left when all have ended.
+    """
+    clock = Clock()
+    waits: list[Deferred[str]] = []
+
+    @command("wait")
+    def wait() -> Deferred[str]:
+        waits.append(Deferred())
+        return waits[-1]
+
+    @command("short", timeout=0.3)
+    async def short() -> None:
+        await Deferred()
+
+    dispatcher = Dispatcher(Registry(wait, short), clock, async_timeout=10)
+    told: list[tuple[int, int]] = []
+
+    def begin(number: int, method: str = "wait") -> None:
+        reply = dispatcher.dispatch(request(method), HTTP)
+        assert isinstance(reply, Deferred)
+        reply.addCallback(lambda reply: told.append((number, reply.code)))
+
+    for number in range(5):
+        begin(number)
+        clock.advance(1)
+    begin(5, "short")
+    assert len(clock.getDelayedCalls()) == 2
+    waits[0].callback("")
+    waits[3].callback("")
+    clock.advance(0.3)
+    assert told == [(0, 200), (3, 200), (5, 504)]
+    clock.advance(10 - 5.3 + 1)  # since the first began, 11
+    assert told[3:] == [(1, 504)]
+    clock.advance(1)
+    assert told[4:] == [(2, 504)]
+    begin(6)
+    clock.advance(2)
+    assert told[5:] == [(4, 504)]
+    waits[-1].callback("")
+    assert told[6:] == [(6, 200)]
+    assert not [call for call in clock.getDelayedCalls() if call.getTime() > clock.seconds() + 1]  # cleaning up
+
+
+def test_command_begun_at_a_deadline() -> None:
+    """What begins when the time of another is up has its whole time."""
+    clock = Clock()
+
+    @command("wait")
+    async def wait() -> None:
+        await Deferred()
+
+    dispatcher = Dispatcher(Registry(wait), clock, async_timeout=10)
+    told: list[float] = []
+
+    def begin(_: object = None) -> None:
+        reply = dispatcher.dispatch(request("wait"), HTTP)
+        assert isinstance(reply, Deferred)
+        reply.addCallback(lambda reply: told.append(clock.seconds()))
+        if not told:
+            reply.addCallback(begin)
+
+    begin()
+    clock.pump([1.0] * 25)
+    assert told == [10, 20]
+    assert dispatcher.delayed.slots.taken == 0
+
+
+def test_command_that_ends_another() -> None:
+    """One that ends the only other one when it begins has its own time limit nevertheless."""
+    clock = Clock()
+    first: Deferred[None] = Deferred()
+
+    @command("first")
+    async def begin() -> None:
+        await first
+
+    @command("second")
+    async def end() -> None:
+        first.callback(None)
+        await Deferred()
+
+    dispatcher = Dispatcher(Registry(begin, end), clock, async_timeout=10)
+    told: list[int] = []
+    for method in ("first", "second"):
+        reply = dispatcher.dispatch(request(method), HTTP)
+        assert isinstance(reply, Deferred)
+        reply.addCallback(lambda reply: told.append(reply.code))
+    clock.advance(10)
+    assert told == [200, 504]
+    clock.advance(10)
+    assert not clock.getDelayedCalls()

@@ -99,7 +99,7 @@ def test_attributes() -> None:
     """All attributes of the reference are known; missing ones are None."""
     body = "duid=a;maxload=1;weight=2;rweight=3;socket=udp:[::1]:5060;sockname=b;obproxy=sip:c"
     assert Attributes.parse(body) == Attributes(body, "a", 1, 2, 3, "udp:[::1]:5060", "b", "sip:c")
-    assert Attributes.parse("odd") == Attributes("odd", "", 0, 0, 0, None, None, None)
+    assert Attributes.parse("odd") == Attributes("odd", None, 0, 0, 0, None, None, None)
 
 
 def test_sets_in_order(tmp_path: Path) -> None:

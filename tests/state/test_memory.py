@@ -32,3 +32,26 @@ def test_large_blocks(how: str) -> None:
     done = subprocess.run([sys.executable, "-c", _USE, how], env=environment(), capture_output=True, text=True)
     left = int(done.stdout)
     assert (left < 20_000_000) == (how == "given back"), (left, done.stderr)
+
+
+_LOADED = """
+import gc
+from jsonrpcs_tx.state.memory import YOUNG_OBJECTS, loading
+with loading():
+    assert not gc.isenabled()
+    kept = [[] for _ in range(10_000)]
+assert gc.isenabled()
+assert gc.get_freeze_count() > 10_000
+assert gc.get_threshold()[0] == YOUNG_OBJECTS
+gc.disable()
+try:
+    with loading():
+        raise ValueError
+except ValueError:
+    assert not gc.isenabled()
+"""
+
+
+def test_loading() -> None:
+    """The garbage collector waits while a program loads, and leaves what was loaded alone; it is on only if it was."""
+    subprocess.run([sys.executable, "-c", _LOADED], check=True)  # since it counts for a whole process

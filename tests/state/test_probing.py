@@ -319,6 +319,48 @@ class RoundTests(SynchronousTestCase):
         self.network.advance(10)
         assert [at for at, *_ in self.network.sent] == [40]
 
+    def test_latency(self) -> None:
+        """How long any final answer takes is measured, if that is set; no answer and 408 are timeouts."""
+        self.start(ds_ping_latency_stats=1, ds_latency_estimator_alpha=500)
+        latency = self.destination.latency
+        for number, (seconds, status) in enumerate([(0.0125, "200 OK"), (0.75, "503 No"), (0.01, "408 Timeout")]):
+            self.network.advance(10 * (number + 1) - self.network.seconds())
+            self.network.advance(seconds)
+            self.network.answer("100 Trying")
+            self.network.answer(status)
+        self.network.advance(40 - self.network.seconds())
+        self.network.pump([0.5] * 11)  # no answer
+        assert (latency.average, latency.most, latency.timeouts) == ((12 + 750) / 2, 750, 2)
+        assert self.destination.letters == "IP"
+
+    def test_latency_of_what_was_not_sent(self) -> None:
+        """A probe that cannot be sent says nothing about latency; neither does one that the stop gives up."""
+        self.start(ds_ping_latency_stats=1)
+        self.network.error = OSError(errno.ENETUNREACH, "Network is unreachable")
+        self.network.advance(10)
+        assert self.destination.letters == "IP"
+        self.network.error = None
+        self.network.advance(10)
+        assert len(self.network.sent) == 1
+        self.service.stopService()
+        assert (self.destination.latency.timeouts, self.destination.latency.most) == (0, 0)
+
+    def test_latency_not_wanted(self) -> None:
+        """By default latency is not measured."""
+        self.start()
+        self.network.advance(10)
+        self.network.advance(0.5)
+        self.network.answer("200 OK")
+        assert (self.destination.latency.most, self.destination.letters) == (0, "AP")
+
+    def test_clock_set_back(self) -> None:
+        """If the clock is set back meanwhile, the answer has taken no time."""
+        self.start(ds_ping_latency_stats=1)
+        self.network.advance(10)
+        self.network.rightNow -= 100
+        self.network.answer("200 OK")
+        assert self.destination.latency.average == 0
+
     def test_settings(self) -> None:
         """The settings say which destinations are probed, how, and what counts as an answer."""
         self.start(

@@ -13,9 +13,12 @@ import attrs
 from twisted.internet.testing import MemoryReactorClock
 
 from jsonrpcs_tx import Call, Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.peers import UCRED
@@ -124,8 +127,12 @@ def make_reader(
 
 @contextmanager
 def side(
-    kind: type[DatagramReader], family: str, dialect: str = "kamailio", rules: Iterable[str] = ()
+    kind: type[DatagramReader], family: str, dialect: str = "kamailio", rules: Iterable[str] = (), audit: str = ""
 ) -> Iterator[Side]:
+    """A reader with its clients.
+
+    @param audit: the path of an audit log of the calls; empty: there is none.
+    """
     with ExitStack() as stack:
         stack.enter_context(steady())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -141,7 +148,14 @@ def side(
         server, *clients = sockets
         commands, clock = Commands(), MemoryReactorClock()
         access = AccessControl(map(read_rule, rules))
-        dispatcher = Dispatcher(Registry(commands), clock, dialect=DIALECTS[dialect], access=access)
+        options: dict[str, Any] = {"dialect": DIALECTS[dialect], "access": access, "counters": Counters()}
+        if audit:
+            log = AuditLog(audit, False, options["counters"], clock)
+            log.startService()
+            stack.callback(log.stopService)
+            options["audit"] = log
+        make = AuditingDispatcher if audit else Dispatcher
+        dispatcher = make(Registry(commands), clock, **options)
         reader = make_reader(kind, server, dispatcher, family.rstrip("46"), 2, clock)
         yield Side(reader, dispatcher, commands, server, clients, clock)
         reader.stop()

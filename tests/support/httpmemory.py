@@ -1,24 +1,35 @@
 """An HTTP connection in memory, with all its effects."""
 
+import atexit
 import re
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import directlyProvides, providedBy
 
 from jsonrpcs_tx import Dispatcher, Fault, Registry, command
+from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from tests.support.tls import make_identity
+from tests.support.users import write
 
 MAX_BODY = 2000
 """The most bytes of the body of a request."""
@@ -26,6 +37,31 @@ PAGE = "http://page.example"
 """The web page that may call."""
 TIMEOUT = 60
 """Seconds until an idle connection is closed."""
+
+
+@cache
+def users_path() -> str:
+    """A file of the users ann and bob, whose passwords are their names."""
+    directory = tempfile.TemporaryDirectory(prefix="users")
+    atexit.register(directory.cleanup)
+    write(Path(directory.name, "users"), "ann", "bob")
+    return f"{directory.name}/users"
+
+
+def users(clock: Clock, path: str = "") -> UsersFile:
+    """A checker that hashes at once.
+
+    @param path: of the file of users; default: L{users_path}.
+    """
+    return UsersFile(path or users_path(), clock, in_thread=maybeDeferred)
+
+
+_users = users
+
+
+@cache
+def _certificate(name: str) -> X509:
+    return X509.from_cryptography(make_identity(name).certificate)
 
 
 class Commands:
@@ -64,6 +100,9 @@ class Connection:
     """A connection in memory to a site, with its effects.
 
     @param site: L{DirectSite} or L{JsonRpcSite}.
+    @param rule: the only one; empty: there are none.
+    @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
+    @param certificate: a name in the client's certificate; empty: it comes without TLS.
     @param options: options of the resource.
     """
 
@@ -73,17 +112,27 @@ class Connection:
         dialect: str = "kamailio",
         host: str = "127.0.0.1",
         rule: str = "",
+        users: str = "",
+        certificate: str = "",
         **options: Any,
     ) -> None:
         self.clock = Clock()
         self.commands = Commands()
-        access = AccessControl([read_rule(rule)]) if rule else None
-        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=access)
+        self.access = AccessControl([read_rule(rule)] if rule else [])
+        self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=self.access)
+        if users:
+            checker = _users(self.clock, "" if users == "default" else users)
+            options["authenticator"] = Authenticator(checker, self.clock, self.dispatcher.counters)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
         health = HealthResource(resource, Health().report)
         settings = Settings(http_timeout=TIMEOUT)
         factory = site(settings, resource, self.clock, {settings.health.encode(): health})
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
+        if certificate:
+            peer: Any = self.transport
+            peer.getPeerCertificate = lambda: _certificate(certificate)
+            peer.setTcpNoDelay = bool  # to nothing
+            directlyProvides(peer, ISSLTransport, *providedBy(peer))
         self.channel: Any = factory.buildProtocol(IPv4Address("TCP", host, 5))
         self.channel.callLater = self.clock.callLater
         self.channel.makeConnection(self.transport)

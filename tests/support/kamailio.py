@@ -30,6 +30,8 @@ class Kamailio:
     """Kamailio in a directory of its own, with the same settings as the servers in tests.
 
     @param more: further lines of its configuration.
+    @param core: those that have to come before its modules.
+    @param list_file: its destinations.
     @param on_http: what it does with a request over HTTP.
     @ivar unix: its datagram socket.
     @ivar fifo: its FIFO.
@@ -42,6 +44,8 @@ class Kamailio:
         pretty_format: int = 0,
         reply_dir: str = "/tmp/",
         more: Sequence[str] = (),
+        core: Sequence[str] = (),
+        list_file: Path = DATA / "dispatcher.list",
         on_http: str = "jsonrpc_dispatch();",
     ) -> None:
         need("kamailio", "kamailio")
@@ -60,6 +64,7 @@ class Kamailio:
             "tcp_children=1",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
+            *core,
             f"listen=tcp:127.0.0.1:{self.http[1]}",
             f'mpath="{glob.glob(_MODULES)[0]}/"',
             *(f'loadmodule "{module}.so"' for module in _LOADED),
@@ -67,7 +72,7 @@ class Kamailio:
             'modparam("pv", "shvset", "number=i:5")',
             'modparam("pv", "shvset", "text=s:hello")',
             'modparam("dispatcher", "reload_delta", 0)',
-            f'modparam("dispatcher", "list_file", "{DATA / "dispatcher.list"}")',
+            f'modparam("dispatcher", "list_file", "{list_file}")',
             'modparam("jsonrpcs", "transport", 7)',
             f'modparam("jsonrpcs", "pretty_format", {pretty_format})',
             f'modparam("jsonrpcs", "fifo_name", "{self.fifo}")',

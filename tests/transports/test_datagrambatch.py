@@ -5,6 +5,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
+from jsonrpcs_tx import command
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.datagrambatch import AVAILABLE, HOLD, MAX_BODY, SLOTS, BatchReader
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -163,6 +166,51 @@ def test_held() -> None:
             if step == "send":
                 assert "release" in steps[:place]
                 assert {"hold", "call"}.isdisjoint(steps[place - steps[:place][::-1].index("release") : place])
+
+
+@READERS
+def test_audited(kind: type[DatagramReader], tmp_path: Path) -> None:
+    """The audit log has each call once, in order, with what was refused between, and the parameters and the time as
+    they were when it ended.
+    """
+    path = tmp_path / "audit.log"
+    rules = ["udp 127.0.0.1 allow *", "any deny test.fault"]
+    with side(kind, "udp4", rules=rules, audit=str(path)) as one:
+        kept: list[Any] = []
+
+        def keep() -> str:
+            kept[0].append("changed later")
+            end = monotonic() + 0.05
+            while monotonic() < end:
+                pass
+            return "done"
+
+        @command("test.keep")
+        def add(values: object) -> str:
+            """Keeps what it gets."""
+            kept.append(values)
+            return "kept"
+
+        one.dispatcher.registry.add(add)
+        one.commands.then = keep
+        one.send(0, request("test.keep", ["kept"], id=1))
+        one.send(1, request("test.keep", id=2))
+        one.send(0, request("test.fault", id=3))
+        one.send(0, request("test.then", id=4))
+        one.send(0, request("test.keep", id=5))
+        one.reader.doRead()
+        one.clock.advance(0)
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+    found = [(line["id"], line["outcome"], line.get("params")) for line in lines]
+    assert found == [
+        (1, "result", [["kept"]]),
+        (2, "refused", []),
+        (3, "refused", []),
+        (4, "result", []),
+        (5, "fault", []),
+    ]
+    first, then = (datetime.fromisoformat(lines[number]["time"]) for number in (0, 3))
+    assert (then - first).total_seconds() >= 0.05 - 0.001
 
 
 @READERS

@@ -1,5 +1,6 @@
 """The fast path of HTTP and twisted.web's own parser give the same bytes for the same connection, however it is cut."""
 
+import base64
 import itertools
 from typing import Any
 
@@ -25,7 +26,12 @@ def post(body: bytes = ECHO, *headers: bytes, path: bytes = b"/RPC", method: byt
     return b"%s %s HTTP/1.1\r\n%s\r\n\r\n%s" % (method, path, b"\r\n".join(lines), body)
 
 
+def basic(user: bytes, password: bytes) -> bytes:
+    return b"Authorization: Basic " + base64.b64encode(user + b":" + password)
+
+
 LENGTH = b"Content-Length: %d" % len(ECHO)
+CHUNKS = b"%x\r\n%s\r\n0\r\n\r\n" % (len(ECHO), ECHO)
 FAULT = b'{"jsonrpc":"2.0","method":"test.fault","params":[%d,"%s"],"id":1}'
 
 REQUESTS = {
@@ -85,6 +91,39 @@ REQUESTS = {
     "forwarded": post(ECHO, b"Forwarded: for=198.51.100.2", LENGTH),
     "forwarded for a stranger": post(ECHO, b"x-forwarded-for: 192.0.2.1", LENGTH),
     "forwarded for nobody": post(ECHO, b"Forwarded: for=unknown", LENGTH),
+    "ann": post(ECHO, basic(b"ann", b"ann"), LENGTH),
+    "ann again": post(ECHO, basic(b"ann", b"ann"), LENGTH),
+    "ann with another body": post(FAULT % (404, b"x"), basic(b"ann", b"ann"), b"Content-Length: 71"),
+    "bob": post(ECHO, basic(b"bob", b"bob"), LENGTH),
+    "ann with bob's password": post(ECHO, basic(b"ann", b"bob"), LENGTH),
+    "nobody": post(ECHO, basic(b"nobody", b"x"), LENGTH),
+    "no name": post(ECHO, basic(b"", b"ann"), LENGTH),
+    "two names": post(ECHO, basic(b"ann", b"ann"), basic(b"bob", b"bob"), LENGTH),
+    "ann in capitals": post(ECHO, basic(b"ann", b"ann").replace(b"Basic", b"BASIC"), LENGTH),
+    "ann in blanks": post(ECHO, basic(b"ann", b"ann").replace(b"Basic ", b"\tBasic  ") + b" ", LENGTH),
+    "ann with noise in the base64": post(ECHO, basic(b"ann", b"ann").replace(b"YW5u", b"YW.5u"), LENGTH),
+    "no base64": post(ECHO, b"Authorization: Basic ann:ann", LENGTH),
+    "bearer": post(ECHO, b"Authorization: Bearer YW5uOmFubg==", LENGTH),
+    "ann, GET": post(ECHO, basic(b"ann", b"ann"), LENGTH, method=b"GET"),
+    "ann, expect": post(ECHO, basic(b"ann", b"ann"), b"Expect: 100-continue", LENGTH),
+    "bob, chunked": post(
+        b"%x\r\n%s\r\n0\r\n\r\n" % (len(ECHO), ECHO), basic(b"bob", b"bob"), b"Transfer-Encoding: chunked"
+    ),
+    "ann from a page": post(ECHO, basic(b"ann", b"ann"), b"Origin: " + PAGE.encode(), LENGTH),
+    "expect nothing": post(b"", b"Expect: 100-continue", b"Content-Length: 0"),
+    "expect twice": post(ECHO, b"Expect: 100-continue", b"Expect: x", LENGTH),
+    "expect something else": post(ECHO, b"Expect: x", LENGTH),
+    "expect chunks": post(CHUNKS, b"Expect: 100-continue", b"Transfer-Encoding: chunked"),
+    "expect too much": post(b"x" * (MAX_BODY + 1), b"Expect: 100-continue", b"Content-Length: %d" % (MAX_BODY + 1)),
+    "many chunks": post(b"1\r\n \r\n" * 40 + CHUNKS, b"Transfer-Encoding: chunked"),
+    "two chunks": post(b"2\r\n  \r\n" + CHUNKS, b"Transfer-Encoding: chunked"),
+    "too many bytes in chunks": post(b"400\r\n%b\r\n" % (b"x" * 1024) * 2, b"Transfer-Encoding: chunked"),
+    "last chunk 00": post(CHUNKS.replace(b"\r\n0\r\n", b"\r\n00\r\n"), b"Transfer-Encoding: chunked"),
+    "no chunk but the last": post(b"0\r\n\r\n", b"Transfer-Encoding: chunked"),
+    "GET in chunks": post(CHUNKS, b"Transfer-Encoding: chunked", method=b"GET"),
+    "GET of no bytes": post(b"", b"Content-Length: 0", method=b"GET"),
+    "GET of the health": post(b"", b"Host: localhost", path=b"/health", method=b"GET"),
+    "GET of the health with a body": post(ECHO, path=b"/health", method=b"GET"),
     "keep-alive of HTTP/1.0": post(ECHO, b"Connection: keep-alive", LENGTH).replace(b"HTTP/1.1", b"HTTP/1.0"),
 }
 
@@ -95,6 +134,12 @@ RESOURCES: list[dict[str, Any]] = [
     {"proxies": Proxies(["127.0.0.1/32"]), "rule": "http 127.0.0.1 198.51.100.1 allow *"},
     {"hosts": Hosts(["*.example.com"]), "notification": 204, "dialect": "jsonrpc2"},
     {"hosts": Hosts(["*"]), "proxies": Proxies(["127.0.0.0/8"])},
+    {"users": "default"},
+    {"users": "default", "rule": "http user=ann allow jsonrpc.* test.*"},
+    {"users": "default", "rule": "http user=b* 198.51.100.2 allow *", "proxies": Proxies(["127.0.0.1/32"])},
+    {"certificate": "ops.example.com", "rule": "https tls=*.example.com allow jsonrpc.* deny test.fault"},
+    {"certificate": "dev.example.org", "rule": "https tls=*.example.com allow *"},
+    {"certificate": "ops.example.com", "users": "default", "rule": "https tls=ops.* user=ann allow *"},
 ]
 """Options of servers."""
 
@@ -121,7 +166,7 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
     st.lists(st.integers(0, 3000), max_size=6),
     st.sampled_from(RESOURCES),
 )
-@examples(250)
+@examples(400)
 def test_any_connection(names: list[str], places: list[int], options: dict[str, Any]) -> None:
     """Any requests in a row, cut anywhere, end the same on both paths."""
     stream = b"".join(ALL_REQUESTS[name] for name in names)
@@ -140,7 +185,8 @@ def test_each_between_others(options: dict[str, Any]) -> None:
         assert fast.end() == general.end(), name
 
 
-LATER = post(b'{"jsonrpc":"2.0","method":"test.later","id":1}')
+LATER_DOCUMENT = b'{"jsonrpc":"2.0","method":"test.later","id":1}'
+LATER = post(LATER_DOCUMENT)
 
 
 @pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
@@ -162,24 +208,47 @@ def test_asynchronous(behind: bytes) -> None:
         assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
 
 
-STEPS = {name: REQUESTS[name] for name in ("ordinary", "wrong path", "GET", "close", "chunked", "fault", "garbage")}
+STEPS = {
+    name: REQUESTS[name]
+    for name in (
+        *(
+            "ordinary",
+            "wrong path",
+            "GET",
+            "close",
+            "chunked",
+            "fault",
+            "garbage",
+            "expect",
+            "ann",
+            "bob",
+            "two chunks",
+        ),
+        *("ann with bob's password", "ann, expect"),
+    )
+} | {"pipelined": REQUESTS["ann"] * 3 + REQUESTS["bob"]}
+LATERS = {
+    "later": LATER,
+    "later for ann": post(LATER_DOCUMENT, basic(b"ann", b"ann"), b"Content-Length: %d" % len(LATER_DOCUMENT)),
+}
 
 
 @pytest.mark.slow
-@example(steps=["later", "ordinary", "pause", "answer"], places=[])
+@example(steps=["later", "ordinary", "pause", "answer"], places=[], options={})
 @given(
-    st.lists(st.sampled_from([*STEPS, "later", "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
+    st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),
+    st.sampled_from([{}, *RESOURCES[-6:]]),
 )
-@examples(250)
-def test_any_life(steps: list[str], places: list[int]) -> None:
+@examples(400)
+def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) -> None:
     """Whatever a client sends around commands that answer later, and however it leaves, is the same on both paths."""
     fates = []
     for site in (JsonRpcSite, DirectSite):
-        connection = Connection(site)
+        connection = Connection(site, **options)
         for step in steps:
             waiting = [later for later in connection.commands.later if not later.called]
-            data = LATER if step == "later" else STEPS.get(step)
+            data = LATERS.get(step) or STEPS.get(step)
             if data is not None:
                 bounds = sorted({0, len(data), *(place for place in places if place < len(data))})
                 connection.feed(*(data[start:end] for start, end in itertools.pairwise(bounds)))
@@ -223,11 +292,39 @@ def test_outside() -> None:
     assert fast.fate()[0].count(b"HTTP/1.1 403 ") == 2
 
 
-def test_fast_path_is_taken() -> None:
-    """An ordinary request does not reach twisted.web's parser; what it cannot tell does."""
-    connection = Connection(DirectSite)
+DIRECT: list[tuple[dict[str, Any], bytes]] = [
+    ({}, post()),
+    ({}, REQUESTS["GET"]),
+    ({}, REQUESTS["chunked"]),
+    ({}, REQUESTS["expect"]),
+    ({}, REQUESTS["two chunks"]),
+    ({"users": "default"}, REQUESTS["ann"]),
+    ({"users": "default", "rule": "http user=ann allow jsonrpc.*"}, REQUESTS["ann"]),
+    ({"certificate": "ops.example.com", "rule": "https tls=ops.* allow jsonrpc.*"}, post()),
+]
+
+
+@pytest.mark.parametrize(("options", "request_"), DIRECT)
+def test_direct_path_is_taken(options: dict[str, Any], request_: bytes) -> None:
+    """An ordinary request does not reach twisted.web's parser, one by one, in pieces, or several at once; but a user's
+    first one does.
+    """
+    connection = Connection(DirectSite, **options).feed(request_)
     connection.channel._leave = None
-    connection.feed(post(), post()[:-1], post()[-1:])
-    assert connection.transport.value().count(b"200 OK") == 2
-    with pytest.raises(TypeError):
-        connection.feed(post(method=b"GET"))
+    connection.feed(request_, request_[:-1], request_[-1:], request_ * 3)
+    assert connection.transport.value().count(b" 200 OK") == 6
+    assert connection.transport.value().count(b'"result":["x",1]') == 6
+    for other in (b"PUT", b"HEAD"):
+        with pytest.raises(TypeError):
+            connection.feed(post(method=other))
+
+
+def test_command_between_pipelined_requests() -> None:
+    """What is read behind a command that answers later waits for it, in order."""
+    connection = Connection(DirectSite).feed(post() + LATER + post() + LATER + post())
+    for answered in (1, 3, 5):
+        assert connection.transport.value().count(b"200 OK") == answered
+        waiting = [later for later in connection.commands.later if not later.called]
+        assert len(waiting) == (answered < 5)
+        if waiting:
+            waiting[0].callback("now")

@@ -24,7 +24,7 @@ from zope.interface import implementer
 
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.transports import readgroup
-from jsonrpcs_tx.transports.readgroup import ReadGroup, group_reads
+from jsonrpcs_tx.transports.readgroup import ReadGroup, Turns, group_reads
 from tests.support import ECHO, ECHO_REPLY, Server, http_call
 from tests.support.reactor import until
 
@@ -102,7 +102,7 @@ class Client(Protocol):
 class ReadGroupTests(TestCase):
     async def listen(self, protocol: type[Protocol]) -> tuple[Any, ReadGroup]:
         port = reactor.listenTCP(0, Factory.forProtocol(protocol), interface="127.0.0.1")
-        group = group_reads(port, "test", reactor)
+        group = group_reads(port, "test", Turns(), reactor)
         assert group is not None
         self.addCleanup(lambda: Deferred.fromCoroutine(self.end(group)))
         self.addCleanup(port.stopListening)
@@ -247,7 +247,7 @@ class ReadGroupTests(TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         port = await UNIXServerEndpoint(reactor, f"{directory.name}/socket").listen(Factory.forProtocol(Echo))
-        assert group_reads(port, "test", reactor) is None
+        assert group_reads(port, "test", Turns(), reactor) is None
         stopped: Deferred[None] = port.stopListening()
         await stopped
 

@@ -4,18 +4,29 @@ import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import fail
+from twisted.internet.task import Clock
 from twisted.python.reflect import namedAny
 
+from jsonrpcs_tx.access.authentication import Authenticator
+from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.registry import Registry
+from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports import twistedprivates
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from tests.support import REPOSITORY
+from tests.support.httpmemory import users, users_path
 
 TRANSPORTS = sorted((REPOSITORY / "jsonrpcs_tx" / "transports").glob("*.py"))
 USERS = [path for path in (*TRANSPORTS, REPOSITORY / "jsonrpcs_tx" / "watchdog.py") if path.stem != "twistedprivates"]
@@ -25,6 +36,33 @@ LISTED = {
     for class_name, attributes in names.items()
     for attribute in attributes
 }
+
+
+def resource(checker: Any) -> JsonRpcResource:
+    """A resource that asks a checker who clients are; None: it asks nobody."""
+    dispatcher = Dispatcher(Registry(), Clock())
+    authenticator = None if checker is None else Authenticator(checker, Clock(), Counters())
+    return JsonRpcResource(dispatcher, [], [], 1, authenticator)
+
+
+OPEN = resource(None)
+
+
+class Anybody:
+    """A program's own checker."""
+
+    def requestAvatarId(self, credentials: Any) -> bytes:
+        return b"somebody"
+
+
+class Stricter(UsersFile):
+    """A program's own checker, which asks for more than a file of users."""
+
+    def __init__(self) -> None:
+        super().__init__(users_path(), Clock())
+
+    def requestAvatarId(self, credentials: Any) -> Any:
+        return fail(UnauthorizedLogin("not today"))
 
 
 def is_private(name: str) -> bool:
@@ -107,22 +145,26 @@ def test_missing_names() -> None:
 
 
 def test_paths() -> None:
-    """The direct classes are taken where the setting says so; those for HTTP only where nobody authenticates."""
-    assert http_path(fast=True, authenticates=False) == HttpPath(DirectSite, DirectTlsTransport, True)
-    assert http_path(fast=True, authenticates=True) == HttpPath(JsonRpcSite, DirectTlsTransport, True)
-    assert http_path(fast=False, authenticates=False) == HttpPath(JsonRpcSite, TlsTransport, False)
+    """The direct classes are taken where the setting says so; those for HTTP also with a file of users, but not where
+    another checker has to be asked.
+    """
+    assert http_path(fast=True, resource=OPEN) == HttpPath(DirectSite, DirectTlsTransport, True)
+    assert http_path(fast=True, resource=resource(users(Clock()))) == HttpPath(DirectSite, DirectTlsTransport, True)
+    assert http_path(fast=True, resource=resource(Anybody())) == HttpPath(JsonRpcSite, DirectTlsTransport, True)
+    assert http_path(fast=True, resource=resource(Stricter())) == HttpPath(JsonRpcSite, DirectTlsTransport, True)
+    assert http_path(fast=False, resource=OPEN) == HttpPath(JsonRpcSite, TlsTransport, False)
 
 
 def test_general_path_as_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Twisted lacks a name that only a direct path needs, the general one is taken."""
     monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.TLS_DIRECT", {"twisted.web.http._Gone": ("_x",)})
-    assert http_path(fast=True, authenticates=False) == HttpPath(DirectSite, TlsTransport, True)
+    assert http_path(fast=True, resource=OPEN) == HttpPath(DirectSite, TlsTransport, True)
     monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.HTTP_DIRECT", {"twisted.web.http._Gone": ("_x",)})
-    assert http_path(fast=True, authenticates=False) == HttpPath(JsonRpcSite, TlsTransport, True)
+    assert http_path(fast=True, resource=OPEN) == HttpPath(JsonRpcSite, TlsTransport, True)
 
 
 def test_no_http_without_its_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Twisted lacks a name that every path needs, nothing listens for HTTP."""
     monkeypatch.setattr("jsonrpcs_tx.transports.httppaths.HTTP", {"twisted.web.http._Gone": ("_x",)})
     with pytest.raises(StartError, match="http_listen: "):
-        http_path(fast=False, authenticates=False)
+        http_path(fast=False, resource=OPEN)

@@ -1,0 +1,128 @@
+"""The heads of requests that were read before. A client sends the same one again and again, so it is looked up.
+
+Where users are needed, a head holds a name and a password. So such a head is not kept, but only its digest, with a key
+that this process alone knows: neither the memory nor the time that a search takes says anything of a password. It is
+kept only if the password was right, and counts only as long as the password does. Whatever is not known is read again,
+so that forgetting costs time and nothing else.
+
+The file of users is looked at before each request, but only once in a turn in which many connections are read: what is
+read in a turn was there when it began, or has come in the few milliseconds since.
+"""
+
+import hashlib
+import secrets
+from time import monotonic
+from typing import Final
+
+import attrs
+
+from jsonrpcs_tx.access.authentication import user_of
+from jsonrpcs_tx.access.usersfile import UsersFile, Verified
+from jsonrpcs_tx.transports.ordinary import MAX_HEAD, Head, basic_credentials
+from jsonrpcs_tx.transports.readgroup import Turns
+
+MAX_HEADS: Final = 1024
+"""Heads that are known."""
+
+UNUSUAL: Final = -2
+"""Stands for the size of the body where the head is not ordinary."""
+
+
+@attrs.define
+class KnownHead:
+    """What is known of a head.
+
+    @ivar size: of the body, see L{Head}; or L{UNUSUAL}.
+    @ivar expects: see L{Head}.
+    @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
+    @ivar user: the name, as rules have it.
+    @ivar counted: the turn in which the password was last found to count, see L{Turns}.
+    """
+
+    size: int
+    expects: bool = False
+    verified: Verified | None = None
+    user: str | None = None
+    counted: float = 0.0
+
+
+_UNUSUAL: Final = KnownHead(UNUSUAL)
+
+
+class OpenHeads(dict[bytes, KnownHead]):
+    """The heads where no users are needed."""
+
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+        """Remember a head.
+
+        @param head: what was read; None: it is not ordinary.
+        """
+        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects)
+        if len(text) > MAX_HEAD:
+            return known
+        if len(self) >= MAX_HEADS:
+            self.clear()
+        self[text] = known
+        return known
+
+
+class UsersHeads:
+    """The heads where users are needed.
+
+    @param users: tells whether a name and a password were right, and still count.
+    @param turns: in which the connections are read.
+    """
+
+    def __init__(self, users: UsersFile, turns: Turns) -> None:
+        self._users = users
+        self._turns = turns
+        self._looked = 0.0  # the turn in which the file was looked at last
+        self._keyed = hashlib.blake2b(digest_size=32, key=secrets.token_bytes(32))
+        self._heads: dict[bytes, KnownHead] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def get(self, text: bytes) -> KnownHead | None:
+        """What is known of a head; None if it has to be read, for the first time or again."""
+        keyed = self._keyed.copy()
+        keyed.update(text)
+        digest = keyed.digest()
+        known = self._heads.get(digest)
+        if known is None or known.verified is None:
+            return known
+        turn = self._turns.end
+        if known.counted == turn and monotonic() < turn:
+            return known
+        if self._looked != turn or monotonic() >= turn:
+            self._users.look()
+            self._looked = turn
+        if known.verified.counts():
+            known.counted = turn
+            return known
+        del self._heads[digest]
+        return None
+
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+        """Remember a head if it is unusual, or if its name and password are right.
+
+        @param head: what was read; None: it is not ordinary.
+        """
+        known = _UNUSUAL
+        if head is not None:
+            named = None if head.authorization is None else basic_credentials(head.authorization)
+            verified = None if named is None else self._users.verified(*named)
+            if verified is None:
+                return _UNUSUAL
+            known = KnownHead(head.size, head.expects, verified, user_of(verified.name))
+        if len(text) > MAX_HEAD:
+            return known
+        if len(self._heads) >= MAX_HEADS:
+            self._heads.clear()
+        self._heads[self._digest(text)] = known
+        return known
+
+    def _digest(self, text: bytes) -> bytes:
+        digest = self._keyed.copy()
+        digest.update(text)
+        return digest.digest()
