@@ -138,7 +138,7 @@ class AccessControl:
         @raise ValueError: the caller's address is not an IP address.
         """
         decision = self._decide(caller, method, nodes, self._effect(method, nodes))
-        return decision if type(decision) is bool else decision.allows_some()  # type: ignore[union-attr] # it is no bool
+        return decision if type(decision) is bool else decision.allows_some()
 
     def admits(self, caller: Caller) -> bool:
         """Whether a caller may call anything. If not, its requests need not be read.

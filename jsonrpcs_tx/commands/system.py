@@ -1,4 +1,4 @@
-"""The commands that tell of the commands: ``system.*`` as in XML-RPC's introspection, ``rpc.discover`` as in OpenRPC."""
+"""The commands that tell of the commands: ``system.*`` as in XML-RPC, and ``rpc.discover`` as in OpenRPC."""
 
 from typing import Final
 

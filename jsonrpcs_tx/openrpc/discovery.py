@@ -74,7 +74,9 @@ class Discovery:
         return self._run(self._of_server(self._names, origin, url), len(self._names))
 
     def _of_node(self, listing: Listing, origin: Origin, url: str) -> bytes | Deferred[bytes]:
-        allowed = self._allowed(listing.methods, origin, listing.names)
+        allowed = [*self._allowed(listing.methods, origin, listing.names)]
+        if listing.methods and not allowed:
+            raise Fault(403, f"a rule must allow something on node {listing.name}")
         writing = write(listing.name, listing.version, (of_kamailio(name) for name in allowed))
         return self._run(_finished(writing, url), len(listing.methods))
 

@@ -9,14 +9,13 @@ import json
 import pathlib
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, NewType, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 import attrs
 import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from typing_extensions import NotRequired
 
 from jsonrpcs_tx import JSONRPC2, KAMAILIO, MISSING, Call, Dispatcher, Fault, Registry, Text, command
 from jsonrpcs_tx.openrpc.discovery import Discovery
