@@ -11,7 +11,7 @@ from twisted.internet.task import Cooperator, TaskStopped
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.control import NO_NODES
 from jsonrpcs_tx.gateway.listing import Listing
-from jsonrpcs_tx.openrpc.document import finish, write
+from jsonrpcs_tx.openrpc.document import write
 from jsonrpcs_tx.openrpc.methods import Method, of_command, of_kamailio
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.errors import Error
@@ -50,7 +50,7 @@ class Discovery:
         self._table = dispatcher.registry.table
         self._names: list[str] | None = None
         self._written: WeakKeyDictionary[Command, Method] = WeakKeyDictionary()
-        self._kept: dict[tuple[Command, ...], bytes] = {}
+        self._kept: dict[tuple[str, tuple[Command, ...]], bytes] = {}
         self._cooperator = Cooperator(scheduler=partial(reactor.callLater, 0))
         dispatcher.registry.observers.append(self._changed)
 
@@ -77,8 +77,8 @@ class Discovery:
         allowed = [*self._allowed(listing.methods, origin, listing.names)]
         if listing.methods and not allowed:
             raise Fault(403, f"a rule must allow something on node {listing.name}")
-        writing = write(listing.name, listing.version, (of_kamailio(name) for name in allowed))
-        return self._run(_finished(writing, url), len(listing.methods))
+        writing = write(listing.name, listing.version, url, (of_kamailio(name) for name in allowed))
+        return self._run(writing, len(listing.methods))
 
     def _of_server(self, names: list[str], origin: Origin, url: str) -> Generator[None, None, bytes]:
         commands: list[Command] = []
@@ -87,15 +87,15 @@ class Discovery:
             if command is not None:
                 commands.append(command)
             yield
-        key = tuple(commands)
+        key = url, tuple(commands)
         kept = self._kept.get(key)
         if kept is None:
-            kept = yield from write(TITLE, __version__, map(self._method, commands))
+            kept = yield from write(TITLE, __version__, url, map(self._method, commands))
             if len(kept) <= MAX_KEPT_SIZE:
                 while len(self._kept) >= MAX_KEPT:
                     del self._kept[next(iter(self._kept))]
                 self._kept[key] = kept
-        return finish(kept, url)
+        return kept
 
     def _allowed(self, names: Iterable[str], origin: Origin, nodes: frozenset[str] = NO_NODES) -> Iterator[str]:
         """The methods that a caller may call, on this server or on a node."""
@@ -121,10 +121,6 @@ class Discovery:
         """The commands have changed."""
         self._names = None
         self._kept.clear()
-
-
-def _finished(writing: Generator[None, None, bytes], url: str) -> Generator[None, None, bytes]:
-    return finish((yield from writing), url)
 
 
 def _ending(writing: Generator[None, None, bytes], done: Deferred[bytes]) -> Iterator[None]:

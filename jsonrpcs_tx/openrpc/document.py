@@ -13,31 +13,29 @@ VERSION: Final = "1.3.2"
 """The version of the OpenRPC Specification."""
 
 
-def write(title: str, version: str, methods: Iterable[Method]) -> Generator[None, None, bytes]:
-    """Write a document: all but its end, so that it can be finished for whoever asks; see L{finish}.
+def write(title: str, version: str, url: str, methods: Iterable[Method]) -> Generator[None, None, bytes]:
+    """Write a document.
 
-    @return: a generator that yields after each method, so that others get their turn, and returns what it has written.
+    @param title: what the methods are of.
+    @param version: the version of that.
+    @param url: where they can be called over HTTP; empty: unknown.
+    @return: a generator that yields after each method, so that others get their turn, and returns the document.
     """
     written: list[bytes] = []
     named: dict[str, bytes] = {}
     for method in methods:
         written.append(method.json if _add(method.named, named, "") else _renamed(method, named))
         yield
-    head = msgspec.json.encode({"openrpc": VERSION, "info": {"title": title, "version": version}})
+    info: dict[str, Any] = {"openrpc": VERSION, "info": {"title": title, "version": version}}
+    if url:
+        info["servers"] = [{"name": "server", "url": url}]
     schemas = b",".join(b"%b:%b" % (msgspec.json.encode(name), schema) for name, schema in named.items())
-    parts = b'%b,"methods":[%b],"components":{"schemas":{%b}}'
-    return parts % (head[:-1], b",".join(written), schemas)
-
-
-def finish(document: bytes, url: str = "") -> bytes:
-    """The whole document.
-
-    @param document: what L{write} has written.
-    @param url: where the methods can be called over HTTP; empty: unknown.
-    """
-    if not url:
-        return document + b"}"
-    return b'%b,"servers":%b}' % (document, msgspec.json.encode([{"name": "server", "url": url}]))
+    # Documents can be large, so they are copied no more often than this: once.
+    first = b'%b,"methods":[' % msgspec.json.encode(info)[:-1]
+    written = written or [b""]
+    written[0] = first + written[0]
+    written[-1] += b'],"components":{"schemas":{%b}}}' % schemas
+    return b",".join(written)
 
 
 def _renamed(method: Method, named: dict[str, bytes]) -> bytes:

@@ -11,7 +11,7 @@ from twisted.internet.threads import deferToThread
 
 from jsonrpcs_tx import Fault, SettingError, Settings, command, makeService
 from jsonrpcs_tx.openrpc.discovery import AT_ONCE
-from jsonrpcs_tx.openrpc.document import finish
+from jsonrpcs_tx.openrpc.document import write
 from tests.support import PATIENCE, http_request, unverified
 from tests.support.http import HttpCase, Response
 from tests.support.openrpc import methods_of
@@ -211,8 +211,7 @@ class HttpsPage(PageCase):
 
         def get(name: str) -> tuple[int, bytes]:
             context = unverified()
-            if name:
-                context.load_cert_chain(self.directory / f"{name}.pem")
+            context.load_cert_chain(self.directory / f"{name}.pem")
             connection = HTTPSConnection("127.0.0.1", int(listener.port or 0), timeout=PATIENCE, context=context)
             with contextlib.closing(connection):
                 connection.request("GET", PAGE)
@@ -223,8 +222,7 @@ class HttpsPage(PageCase):
         assert status == 200
         told = {*methods_of(json.loads(body))}
         assert told == {name for name in self.service.registry if name.startswith(("rpc.", "htable.", "system."))}
-        for name in ("bob", ""):
-            assert (await deferToThread(get, name))[0] == 403
+        assert (await deferToThread(get, "bob"))[0] == 403
 
 
 def test_same_path() -> None:
@@ -233,9 +231,18 @@ def test_same_path() -> None:
         makeService(Settings(openrpc="/health"))
 
 
-def test_hostile_url() -> None:
-    """What a client sends as Host cannot leave its place in the document."""
-    assert json.loads(finish(b'{"a":1', 'http://x","y":"'))["servers"] == [{"name": "server", "url": 'http://x","y":"'}]
+def test_hostile_names() -> None:
+    """What a client sends as Host, and a node as its version, cannot leave their places in the document."""
+    written = write('t","x":"', 'v\n"', 'http://x","y":"', ())
+    with pytest.raises(StopIteration) as end:
+        next(written)
+    assert json.loads(end.value.value) == {
+        "openrpc": "1.3.2",
+        "info": {"title": 't","x":"', "version": 'v\n"'},
+        "servers": [{"name": "server", "url": 'http://x","y":"'}],
+        "methods": [],
+        "components": {"schemas": {}},
+    }
 
 
 def test_fault_is_a_fault() -> None:
