@@ -16,7 +16,7 @@ from tests.support import PATIENCE, http_request, unverified
 from tests.support.http import HttpCase, Response
 from tests.support.openrpc import methods_of
 from tests.support.tls import make_identity
-from tests.support.users import write
+from tests.support.users import write as write_users
 
 DISCOVER = b'{"jsonrpc":"2.0","method":"rpc.discover","id":1}'
 PAGE = "/openrpc.json"
@@ -66,7 +66,7 @@ class Page(PageCase):
     async def test_rules(self) -> None:
         """Each user is told of what that user may call, with whichever parameters, and nobody else of anything."""
         users = self.directory / "users"
-        write(users, "ann", "bob", "eve", "ida", "kim")
+        write_users(users, "ann", "bob", "eve", "ida", "kim")
         rules = [
             "http user=ann allow *",
             "http user=ann deny htable.sets htable.seti(*, ...) htable.get(secret, *)",
