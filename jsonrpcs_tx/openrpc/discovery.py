@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
@@ -10,7 +10,6 @@ from twisted.internet.task import Cooperator, TaskStopped
 
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.control import NO_NODES
-from jsonrpcs_tx.gateway.listing import Listing
 from jsonrpcs_tx.openrpc.document import write
 from jsonrpcs_tx.openrpc.methods import Method, of_command, of_kamailio
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
@@ -18,6 +17,9 @@ from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.gateway.listing import Listing  # only few servers are gateways
 
 METHOD: Final = "rpc.discover"
 """The method that gives the document, as OpenRPC calls it."""
@@ -73,7 +75,7 @@ class Discovery:
             self._names = sorted(self._table)
         return self._run(self._of_server(self._names, origin, url), len(self._names))
 
-    def _of_node(self, listing: Listing, origin: Origin, url: str) -> bytes | Deferred[bytes]:
+    def _of_node(self, listing: "Listing", origin: Origin, url: str) -> bytes | Deferred[bytes]:
         allowed = [*self._allowed(listing.methods, origin, listing.names)]
         if listing.methods and not allowed:
             raise Fault(403, f"a rule must allow something on node {listing.name}")
