@@ -21,6 +21,10 @@ MAX_LENGTH: Final = 200
 """Characters of the longest name. Kamailio has none that is half as long."""
 
 
+MAX_SIZE: Final = 4 * 1024 * 1024
+"""Bytes of the longest list."""
+
+
 @attrs.frozen
 class Listing:
     """The methods of a node.
@@ -50,6 +54,8 @@ def _read(answer: Answer, node: Node) -> Listing:
     if answer.fault is not None:
         raise answer.fault
     assert answer.result is not None
+    if len(answer.result) > MAX_SIZE:
+        raise Fault(BAD_GATEWAY, f"Node {node.name} answers {LIST} with more than {MAX_SIZE} bytes")
     try:
         names = msgspec.json.decode(answer.result, type=list[str])
     except msgspec.MsgspecError:

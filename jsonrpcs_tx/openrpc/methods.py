@@ -1,6 +1,7 @@
 """What is known of a command, as a Method Object of OpenRPC: of the server's own, and of those in the catalogue."""
 
 import inspect
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -89,7 +90,7 @@ def of_command(command: Command, by_name: bool, invalid: Error) -> Method:
         "x-asynchronous": command.asynchronous,
         "x-module": command.family,
     }
-    return Method(msgspec.json.encode(method), named)
+    return Method(_written(method), named)
 
 
 def of_kamailio(name: str) -> Method:
@@ -116,7 +117,7 @@ def of_kamailio(name: str) -> Method:
         "x-asynchronous": False,
         "x-module": module,
     }
-    return Method(msgspec.json.encode(method), {})
+    return Method(_written(method), {})
 
 
 def _catalogued(entry: Entry) -> Iterable[dict[str, Any]]:
@@ -139,6 +140,13 @@ def _value(text: str, kind: str) -> object:
             except ValueError:
                 continue
     return text
+
+
+def _written(method: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(method)
+    except (UnicodeEncodeError, OverflowError):  # a text that UTF-8 cannot write, or a number of more than 64 bits
+        return json.dumps(method, ensure_ascii=False).encode(errors="replace")
 
 
 def _parameter(name: str, schema: dict[str, Any], required: bool, variadic: bool) -> dict[str, Any]:

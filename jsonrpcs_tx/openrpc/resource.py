@@ -1,5 +1,6 @@
 """The page that describes what a client may call: C{GET /openrpc.json}."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -32,10 +33,14 @@ class OpenRpcResource(PageResource):
         self._discovery = discovery
         self._path = path
 
+    def params(self, request: server.Request) -> Sequence[str]:
+        """The name of the node, if one is asked for."""
+        node = _node(request)
+        return (node,) if node else ()
+
     def answer(self, request: server.Request, origin: Origin) -> None:
         """Answer a request of a client that may see the page, at once or when the document is written."""
-        asked: Any = request.args
-        node = asked.get(b"node", [b""])[-1].decode(errors="replace")
+        node = _node(request)
         try:
             document = self._discovery.document(origin.fixed(), node, self._url(request, node))
         except Fault as fault:
@@ -77,6 +82,12 @@ class OpenRpcResource(PageResource):
             return ""
         place = f"/{quote(node, safe='')}" if node else ""
         return f"{'https' if request.isSecure() else 'http'}://{host}{self._path}{place}"
+
+
+def _node(request: server.Request) -> str:
+    """The name of the node whose commands a request asks for; empty: none."""
+    asked: Any = request.args
+    return str(asked.get(b"node", [b""])[-1].decode(errors="replace"))
 
 
 def _report(failure: Failure, done: str) -> None:

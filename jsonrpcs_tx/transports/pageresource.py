@@ -1,5 +1,6 @@
 """What pages beside JSON-RPC have in common: twisted.web resources that answer GET, for those who may call a method."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +39,10 @@ class PageResource(resource.Resource):
         """
         raise NotImplementedError
 
+    def params(self, request: server.Request) -> Sequence[str]:
+        """The parameters that the method would be called with in place of a request, for rules that ask for these."""
+        return ()
+
     def accepts(self, request: server.Request) -> bool:
         """Whether a request is for the page, and not a JSON-RPC request for the same path: it has no body."""
         content: Any = request.content
@@ -59,7 +64,7 @@ class PageResource(resource.Resource):
         """Answer a client if rules let it call the method."""
         dispatcher = self._jsonrpc.dispatcher
         origin = self._jsonrpc.origin(request.channel, lambda: True, client, user)
-        if origin.caller is None or dispatcher.access.allows(origin.caller, self._method):
+        if origin.caller is None or dispatcher.access.allows(origin.caller, self._method, self.params(request)):
             self.answer(request, origin)
             return
         dispatcher.forbidden.value += 1

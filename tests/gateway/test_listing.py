@@ -3,7 +3,11 @@
 import json
 from typing import Any
 
-from jsonrpcs_tx import catalogue
+import pytest
+
+from jsonrpcs_tx import Fault, catalogue
+from jsonrpcs_tx.gateway import listing
+from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.openrpc.methods import of_kamailio
 from tests.support import http_request
 from tests.support.http import Response
@@ -60,6 +64,18 @@ class Listing(GatewayCase):
         assert (await self.get("b")).body == b"403 Forbidden: a rule must allow something on node b\n"
         assert (await self.post("/RPC", request("rpc.discover", '["b"]'))).error[0] == 403
 
+    async def test_rules_with_parameters(self) -> None:
+        """A rule may name the nodes that are described, for the page as for the command."""
+        by_name = [f"{self.protocol} allow rpc.discover(a)", f"{self.protocol} node=* allow *"]
+        self.serve(load=["system"], rule=by_name)
+        assert "htable.get" in await self.told("a")
+        for node in ("b", ""):
+            assert (await self.get(node)).status == 403
+        assert (await self.post("/RPC", request("rpc.discover", '["b"]'))).error == (403, "Forbidden")
+        self.service.change(rule=[f"{self.protocol} allow rpc.discover()", f"{self.protocol} node=* allow *"])
+        assert (await self.get("")).status == 200
+        assert (await self.get("a")).status == 403
+
     async def test_no_node(self) -> None:
         """A group, all nodes and a node that does not exist are refused."""
         self.serve(load=["system"])
@@ -84,6 +100,13 @@ class Listing(GatewayCase):
         assert (await self.get("a")).body == b"502 Bad Gateway: Method not found\n"
         self.answer(lambda request: b'"error":{"code":403,"message":"No"}')
         assert (await self.get("a")).body == b"403 Forbidden: No\n"
+
+    async def test_long_answer(self) -> None:
+        """A list that would take long to read is refused."""
+        self.serve(load=["system"])
+        node: Any = next(iter(self.gateway.nodes.values()))
+        with pytest.raises(Fault, match="with more than 4194304 bytes"):
+            listing._read(Answer(b"[%b1]" % (b"1," * listing.MAX_SIZE)), node)
 
     async def test_many_methods(self) -> None:
         """A node with very many methods is described while others are answered."""

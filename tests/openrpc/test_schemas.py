@@ -289,6 +289,20 @@ def test_without_family() -> None:
     assert method["x-effect"] == "reads"
 
 
+@command("test.odd")
+def odd_texts(text: str = "\udcff", number: int = 2**70, small: float = 1e-7) -> int:
+    """Says \udcff."""
+    return 1
+
+
+def test_odd_texts() -> None:
+    """A text that UTF-8 cannot write, or a very large number, does not keep the commands from being described."""
+    methods = methods_of(documented(odd_texts, plain))
+    assert methods["test.odd"]["summary"] == "Says ?."
+    assert [one["schema"]["default"] for one in methods["test.odd"]["params"]] == ["?", 2**70, 1e-7]
+    assert "plain" in methods
+
+
 def test_deprecated() -> None:
     """A command that is deprecated says so."""
     method = methods_of(documented(old))["shop.old"]
