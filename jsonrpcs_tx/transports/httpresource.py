@@ -155,6 +155,14 @@ class JsonRpcResource(resource.Resource):
 
     def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
         """Answer a request of a user that the site has authenticated, or of an unknown one; see L{render}."""
+        self.admit(request, partial(self._answer, request, user, context))
+        return server.NOT_DONE_YET
+
+    def admit(self, request: server.Request, then: Callable[[str | None], None]) -> None:
+        """Refuse a request whose client, host or web page is not allowed; answer a preflight request; else go on.
+
+        @param then: called with the client's address, see L{client}.
+        """
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -164,17 +172,20 @@ class JsonRpcResource(resource.Resource):
                 request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
             )
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
-            return server.NOT_DONE_YET
-        if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
-            return server.NOT_DONE_YET
+            return
+        if not (self._refuse(request, client) or self._answer_preflight(request)):
+            then(client)
+
+    def _answer(self, request: server.Request, user: str | None, context: Any, client: str | None) -> None:
+        if self._refuse_form(request):
+            return
         document = request.content.read()  # type: ignore[union-attr] # the body has arrived
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
-            return server.NOT_DONE_YET
+            return
         self.identify(
             request, client, lambda found: self._dispatch(request, document, client, found or user, context), document
         )
-        return server.NOT_DONE_YET
 
     def identify(
         self,

@@ -154,7 +154,8 @@ class Connection:
         if has_nodes:
             resource.callees = Behind(self.dispatcher).find
         health = HealthResource(resource, Health().report)
-        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock, health)
+        settings = Settings(http_timeout=TIMEOUT)
+        factory = site(settings, resource, self.clock, {settings.health.encode(): health})
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         if certificate:
             peer: Any = self.transport
