@@ -225,6 +225,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
     gateway.setServiceParent(service)
     service.add_family("gateway", GatewayCommands(gateway))
     service.jsonrpc_dispatch.callees = gateway.at
+    service.discovery.listing = gateway.listing
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
     service.endings.append(gateway.close)

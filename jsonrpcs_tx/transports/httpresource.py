@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -34,6 +34,9 @@ MAX_REASON: Final = 127
 
 MAX_SHOWN: Final = 100
 """Characters of a header that the log shows."""
+
+Place: TypeAlias = tuple[str, str]
+"""What a URL says of servers behind this one: their name, and the query."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
@@ -315,11 +318,9 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        names = request.postpath or []
-        if self.callees is not None and any(names):
-            place = b"/".join(names).decode(errors="backslashreplace")
-            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
-            callee = self.callees(place, query, origin)
+        called = None if self.callees is None else place(request.postpath or [], request.uri.partition(b"?")[2])
+        if self.callees is not None and called is not None:
+            callee = self.callees(*called, origin)
             if isinstance(callee, Error):
                 self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
                 return
@@ -434,6 +435,16 @@ if TYPE_CHECKING:
 
 else:
     MountableResource = JsonRpcResource
+
+
+def place(names: Sequence[bytes], query: bytes) -> Place | None:
+    """What a URL names of servers behind this one; None: nothing.
+
+    @param names: the parts of the path that follow JSON-RPC's own, unquoted.
+    """
+    if not any(names):
+        return None
+    return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
 
 
 class _ForUser(resource.Resource):

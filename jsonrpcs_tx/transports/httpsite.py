@@ -16,7 +16,7 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource, Place, place
 from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
@@ -42,7 +42,8 @@ def below(path: bytes, prefix: bytes) -> list[bytes]:
 
 
 class _Root(resource.Resource):
-    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
+    """Decides by the path who answers. The direct path asks only L{is_served} and L{place}, and leaves other paths to
+    this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param pages: the pages by path, which take precedence over the prefix for requests without a body.
@@ -56,14 +57,22 @@ class _Root(resource.Resource):
         self._jsonrpc = jsonrpc
         self._pages = pages
 
-    def is_own(self, path: bytes) -> bool:
-        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+    def is_served(self, path: bytes) -> bool:
+        """Whether a request with a body is for commands.
 
         @param path: without the query.
         """
-        if not path.startswith(self._prefix):
-            return False
-        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
+        return path.startswith(self._prefix)
+
+    def place(self, target: bytes) -> Place | None:
+        """Which servers behind this one a request is for; None: its commands are this server's own.
+
+        @param target: the path, which is served, and the query.
+        """
+        if self._jsonrpc.callees is None:
+            return None
+        path, _, query = target.partition(b"?")
+        return place(below(path, self._prefix), query)
 
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
@@ -347,7 +356,8 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param pages: what answers at paths of its own, for example health checks.
     @param scheme: C{http} or C{https}.
-    @ivar is_own: see L{_Root.is_own}.
+    @ivar is_served: see L{_Root.is_served}.
+    @ivar place: see L{_Root.place}.
     @ivar connections: the open ones.
     @ivar turns: those in which they are read.
     """
@@ -368,7 +378,8 @@ class JsonRpcSite(server.Site):
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
         root = _Root(settings.http_path.encode(), jsonrpc, pages)
-        self.is_own: Callable[[bytes], bool] = root.is_own
+        self.is_served: Callable[[bytes], bool] = root.is_served
+        self.place: Callable[[bytes], Place | None] = root.place
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
         self.turns: Turns = Turns()
