@@ -110,11 +110,12 @@ class ServerMetrics:
 
     def families(self) -> Iterator[Family]:
         """Collect all families, one after the other, each when it is asked for. No two have a name in common."""
+        counters = self._service.counters.all()  # first, since it adds what workers have counted and measured
         names = Names()
         for family in self._own():
             names.take(family)
             yield family
-        yield from _of_programs(self._remaining(), names)
+        yield from _of_programs(self._remaining(counters), names)
 
     def _own(self) -> Iterator[Family]:
         yield from self._facts()
@@ -209,11 +210,11 @@ class ServerMetrics:
         items = (Sample(table.size, labels(table=name)) for name, table in service.tables.items())
         yield Family("jsonrpcs_htable_items", GAUGE, "Items of a hash table.", items)
 
-    def _remaining(self) -> Iterator[Counter | Gauge]:
+    def _remaining(self, counters: Iterable[Counter | Gauge]) -> Iterator[Counter | Gauge]:
         """The counters without a family of their own: those of programs."""
         transports = self._service.dispatcher.all_traffic()
         told = _TOLD_OTHERWISE | _COUNTS.keys() | _GAUGES.keys()
-        for one in self._service.counters.all():
+        for one in counters:
             if (one.group, one.name) not in told and not (one.group in transports and one.name in _TRAFFIC):
                 yield one
 

@@ -10,6 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.compose import check
+from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.metrics.exposition import GAUGE, OPENMETRICS, TEXT, Family, Format, Sample
 from jsonrpcs_tx.metrics.lag import ReactorLag
 from jsonrpcs_tx.metrics.resource import preferred
@@ -159,3 +161,15 @@ def test_many() -> None:
     assert b'jsonrpcs_destinations{set="1",state="active"} 3333\n' in body
     assert sum(1 for family in read_text(body.decode()) if family.name.startswith("jsonrpcs_g")) == 100_000
     assert longest < 0.1  # it is below 20 ms, but for a collection of garbage or a busy machine
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(metrics="/health"), Settings(metrics="/metrics", health="/probe", node=["edge=unix:/none"])],
+)
+def test_same_path(settings: Settings) -> None:
+    """A path that another page has is refused before the start."""
+    with pytest.raises(SettingError, match="a path that no other page has"):
+        makeService(settings, Clock())
+    (problem,) = check(settings, Clock())
+    assert isinstance(problem, SettingError)
