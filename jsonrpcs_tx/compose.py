@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -27,6 +27,13 @@ from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.gateway.gateway import Gateway
+    from jsonrpcs_tx.metrics.exposition import Family
+
+PROBE: Final = "/probe"
+"""The page with the metrics of one node, beside that of all."""
 
 
 def makeService(
@@ -129,9 +136,11 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
-    _add_gateway(service, problems)
+    gateway = _add_gateway(service, problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
+    with problems.noted():
+        _add_metrics(service, gateway)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -204,10 +213,10 @@ def _add_tables(service: JsonRpcService) -> None:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
-def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
+def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None":
     settings = service.settings
     if not (settings.node or settings.node_file):
-        return
+        return None
     from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
     from jsonrpcs_tx.gateway.gateway import Gateway
 
@@ -222,6 +231,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     service.endings.append(gateway.close)
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
+    return gateway
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
@@ -233,6 +243,35 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
         with problems.noted():
             for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
                 transport.setServiceParent(service)
+
+
+def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    path = service.settings.metrics
+    if not path:
+        return
+    from jsonrpcs_tx.metrics.lag import ReactorLag  # only some servers have metrics
+    from jsonrpcs_tx.metrics.resource import MetricsResource, Nodes, ProbeResource
+    from jsonrpcs_tx.metrics.server import ServerMetrics
+
+    lag = ReactorLag(service.reactor)
+    lag.setServiceParent(service)
+    metrics = ServerMetrics(service, lag)
+    jsonrpc, reactor = service.jsonrpc_dispatch, service.reactor
+    if gateway is None:
+        service.add_page("metrics", path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor))
+        return
+    from jsonrpcs_tx.metrics.nodes import NodeMetrics
+
+    nodes = NodeMetrics(gateway, reactor, service.settings.metrics_interval)
+    nodes.setServiceParent(service)
+
+    def families(names: Nodes) -> "Iterator[Family]":
+        yield from metrics.families()
+        yield from nodes.families(names, label="node")
+
+    service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
+    probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
+    service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
 
 
 def _add_audit(service: JsonRpcService) -> None:

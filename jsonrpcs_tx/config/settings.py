@@ -437,6 +437,15 @@ class Settings:
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
     )
+    metrics: str = _setting(
+        "",
+        kinds.PAGE_PATH,
+        "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
+        "method metrics; empty: disabled, and nothing is measured",
+    )
+    metrics_interval: float = _setting(
+        15.0, kinds.SECONDS, "seconds between two collections of what each node of a gateway tells, for metrics"
+    )
     node: Sequence[str] = _setting(
         (),
         kinds.several(kinds.NODE),

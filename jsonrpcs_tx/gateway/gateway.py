@@ -176,6 +176,19 @@ class Gateway(Service):
             return Error(400, f"{place[:100]} means several nodes; allowed: the name of one")
         return callee if isinstance(callee, Error) else ask_listing(callee.node)
 
+    def origin(self, name: str, origin: Origin) -> Origin:
+        """The origin of calls on one node.
+
+        @param origin: of those on this server.
+        @raise KeyError: there is no node of that name.
+        """
+        return self._one(self.nodes[name], None, is_one_of_many=False).origin(origin)
+
+    def allowed(self, origin: Origin, method: str) -> tuple[str, ...]:
+        """The names of the nodes on which a caller may call a method."""
+        forbids = self._dispatcher.forbids
+        return tuple(name for name in self.nodes if not forbids(self.origin(name, origin), method, msgspec.UNSET))
+
     def problems(self) -> Iterable[str]:
         """The nodes that are down, and why."""
         return [f"{node.name}: {node.watch.reason}" for node in self.nodes.values() if node.watch.state == DOWN]

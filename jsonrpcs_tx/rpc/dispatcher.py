@@ -28,10 +28,12 @@ from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malfo
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.measures import Measures
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
+from jsonrpcs_tx.rpc.replies import FAULTS
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
@@ -74,10 +76,12 @@ class Dispatcher:
     @ivar refusals: logs who is refused.
     @ivar slow: counts what has blocked the reactor.
     @ivar forbidden: counts what rules have refused.
+    @ivar measures: what L{jsonrpcs_tx.rpc.measuring} measures; None: nothing.
     @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 
     audits = False
+    measures: Measures | None = None
 
     def __init__(
         self,
@@ -194,6 +198,10 @@ class Dispatcher:
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
         return self._counts.traffic[transport]
+
+    def all_traffic(self) -> Mapping[str, Traffic]:
+        """The counters of each transport by its name, as far as they are in use."""
+        return self._counts.traffic
 
     def counted(self, transport: str) -> list[Counter]:
         """The counters that are incremented for a transport, in the same order in every process."""
@@ -526,10 +534,10 @@ class Dispatcher:
         @param kind: the error that it counts as; None: as itself.
         @param outcome: see L{Reply}.
         """
-        self._counts.error(error if kind is None else kind)
+        counted = self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return Reply(b"", error.code, error.text, fault=True, outcome=outcome)
-        return self._error_reply(error, request.id, outcome)
+            return Reply(b"", error.code, error.text, fault=True, outcome=outcome, kind=counted)
+        return self._error_reply(error, request.id, outcome, counted)
 
-    def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome)
+    def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
+        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)
