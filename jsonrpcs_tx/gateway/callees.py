@@ -25,6 +25,9 @@ from jsonrpcs_tx.rpc.replies import SOME, Reply
 MAX_METHOD: Final = 200
 """Characters of the longest method that is passed on. Kamailio has none that is half as long."""
 
+NOT_PASSED_ON: Final = frozenset(("gateway.call",))
+"""Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
+
 MAX_METHODS: Final = 4096
 """Methods that are remembered."""
 
@@ -70,7 +73,7 @@ class One:
         return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
-        return _command(method) if len(method) <= MAX_METHOD else None
+        return _command(method) if _is_passed_on(method) else None
 
     def ask(self, call: Call) -> Deferred[Reply]:
         """Pass a call on.
@@ -122,7 +125,7 @@ class Many:
         return msgspec.structs.replace(origin, callee=self)
 
     def command(self, method: str) -> Command | None:
-        return _command(method, "many") if len(method) <= MAX_METHOD else None
+        return _command(method, "many") if _is_passed_on(method) else None
 
     def ask(self, call: Call) -> Deferred[Reply]:
         """Pass a call on to each; see L{One.ask}."""
@@ -215,6 +218,13 @@ class _Asking:
             self._turn.cancel()
         for waiting in list(self._waiting.values()):
             waiting.cancel()
+
+
+def _is_passed_on(method: str) -> bool:
+    """Whether nodes are asked for a method. Control characters are in no name, but Kamailio drops null characters, so
+    that C{core.k\\0ill} would be C{core.kill} there and another method for rules, turns and the audit log here.
+    """
+    return len(method) <= MAX_METHOD and method.isprintable() and method not in NOT_PASSED_ON
 
 
 @command("gateway.pass_on")

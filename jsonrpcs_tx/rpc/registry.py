@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.access.roles import UNKNOWN, catalogued_effect
+from jsonrpcs_tx.access.roles import FOR_ADMIN, UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
 from jsonrpcs_tx.places import place_outside
@@ -450,14 +450,15 @@ class Registry(Mapping[str, Command]):
         """What a command does, for roles.
 
         @return: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a command
-            of Kamailio's that is dangerous, or C{CHANGE}; C{UNKNOWN} if there is no such command.
+            of Kamailio's that is dangerous or is in L{FOR_ADMIN}, else C{CHANGE}; C{UNKNOWN} if there is no such
+            command.
         """
         command = self.table.get(method)
         if command is None:
             return UNKNOWN
         if not command.changes:
             return READ
-        return DANGER if catalogued_effect(method) == DANGER else CHANGE
+        return DANGER if method in FOR_ADMIN or catalogued_effect(method) == DANGER else CHANGE
 
     def describe(self) -> list[dict[str, Any]]:
         """All commands, sorted by name, as data that JSON can express.

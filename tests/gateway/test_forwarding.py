@@ -190,13 +190,18 @@ class OneNode(GatewayCase):
         assert response.error[1].startswith("Node a Cannot Take The Request: a request of 70")
 
     async def test_method_names(self) -> None:
-        """No node has a method of such a length; any other name goes on."""
-        response = await self.post("/RPC/a", request("x" * 201))
+        """Names that no node has, or that one could take for another, do not go on; any other name does."""
+        for method in ("x" * 201, "core.k\\u0000ill", "core.kill\\u0000", "core.kill\\n", "\\u007f", "gateway.call"):
+            response = await self.post("/RPC/a", request(method))
+            assert response.error == (500, "Method Not Found")
+        response = await self.post("/RPC/g", request("core.k\\u0000ill"))
+        assert response.status == 500
+        response = await self.post("/RPC", request("gateway.call", '["a","gateway.call","a","core.kill"]'))
         assert response.error == (500, "Method Not Found")
         assert self.nodes["a"].requests == []
-        await self.post("/RPC/a", request('\\"},{\\u0000\\n'))
+        await self.post("/RPC/a", request('\\"},{\u00e9'))
         (sent,) = self.nodes["a"].requests
-        assert json.loads(sent)["method"] == '"},{\0\n'
+        assert json.loads(sent)["method"] == '"},{\u00e9'
 
     async def test_invalid(self) -> None:
         """What is no request is answered here, and never gets to a node."""
@@ -502,6 +507,16 @@ class Commands(GatewayCase):
         self.serve(rule=["any allow *", "any node=* allow * deny core.kill"])
         response = await self.post("/RPC", request("gateway.call", '["a","core.kill"]'))
         assert (response.status, response.error) == (403, (403, "Forbidden"))
+
+    async def test_only_admin_adds(self) -> None:
+        """Who adds a node decides which servers rules are about: no role but admin does."""
+        for role in ("read", "operate", "admin"):
+            self.serve(rule=[f"http role {role}"])
+            for document in (
+                request("gateway.add", '["x=udp:127.0.0.1:9","group=g"]'),
+                request("gateway.remove", '["a"]'),
+            ):
+                assert ((await self.post("/RPC", document)).status == 200) == (role == "admin")
 
     async def test_nodes(self) -> None:
         """gateway.nodes tells all that is known."""
