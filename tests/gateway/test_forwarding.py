@@ -255,6 +255,22 @@ class OneNode(GatewayCase):
         assert [one["error"]["code"] for one in json.loads(response.body)] == [404, 404]
         assert all(node.requests == [] for node in self.nodes.values())
 
+    async def test_no_header_is_made_up(self) -> None:
+        """What a URL says is in the reason phrase, but begins no header and no other response."""
+        injected = "%0d%0aX-Forged:1%0d%0a%0d%0a%00%e2%82%ac"
+        for path in (
+            f"/RPC/{injected}",
+            f"/RPC/*?{injected}=1",
+            f"/RPC/a?timeout={injected}",
+            f"/RPC/{'%e2%82%ac' * 90}",
+        ):
+            response = await self.post(path, request("x"))
+            assert response.status in (400, 404)
+            assert b"x-forged" not in response.headers
+            assert min(response.reason) >= 32
+            assert len(response.reason.decode()) < 128
+            assert json.loads(response.body)["error"]["code"] == response.status
+
     async def test_names_are_secret(self) -> None:
         """Who may not list the nodes learns none of their names."""
         self.serve(rule=["any allow core.* jsonrpc.*"])
