@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.access.passwords import make_hash
+from jsonrpcs_tx.client.deferred import UNDER_WAY
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.watch import DOWN, UP
 from tests.support import ECHO, ECHO_REPLY, http_request
@@ -132,6 +133,20 @@ class OneNode(GatewayCase):
         assert (response.status, response.error) == (503, (503, "Node a Is Down: Connection refused"))
         assert self.gateway.nodes["a"].under_way == 0
         assert (await self.post("/RPC/b", request("x", "[1]"))).result == [1]
+
+    async def test_full_of_calls(self) -> None:
+        """A node with as many calls under way as it gets at a time is still asked whether it runs."""
+        self.serve(node_interval=0.2)
+        await self.up()
+        node = self.nodes["a"]
+        self.answer(lambda request: None)
+        for number in range(UNDER_WAY + 1):
+            client = await self.connect()
+            client.write(http_request(request("core.echo", f"[{number}]"), path="/RPC/a"))
+        await node.received(UNDER_WAY)
+        node.uptime = 777
+        await until(lambda: self.gateway.nodes["a"].watch.uptime == 777)
+        assert len(node.requests) == UNDER_WAY
 
     async def test_not_there_yet(self) -> None:
         """A call that finds nobody before the node was looked at is told so, and the node is down from then on."""
