@@ -216,6 +216,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     gateway.setServiceParent(service)
     service.add_family("gateway", GatewayCommands(gateway))
     service.jsonrpc_dispatch.callees = gateway.at
+    service.discovery.listing = gateway.listing
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
     service.endings.append(gateway.close)
@@ -225,9 +226,8 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    parts = Parts(
-        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
-    )
+    pages = {path.encode(): page for path, page in service.pages.items()}
+    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, pages, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():

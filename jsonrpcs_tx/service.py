@@ -25,6 +25,8 @@ from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.openrpc.discovery import Discovery
+from jsonrpcs_tx.openrpc.resource import OpenRpcResource
 from jsonrpcs_tx.owners import User, rights_of
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
@@ -48,6 +50,7 @@ from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import MountableResource
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -84,6 +87,8 @@ class JsonRpcService(MultiService):
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
+    @ivar pages: what answers at paths of its own over HTTP and HTTPS, by path; to be mounted in the same way.
+    @ivar discovery: describes to each caller what that caller may call.
     """
 
     def __init__(
@@ -151,6 +156,14 @@ class JsonRpcService(MultiService):
             site_authenticates,
         )
         self.health_resource: HealthResource = HealthResource(self.jsonrpc_dispatch, self.health.report)
+        self.pages: dict[str, PageResource] = {}
+        if settings.health:
+            self.pages[settings.health] = self.health_resource
+        self.discovery: Discovery = Discovery(self.dispatcher, reactor)
+        if settings.openrpc in self.pages:
+            problems.note(SettingError("openrpc", settings.openrpc, "a path that no other page has"))
+        elif settings.openrpc:
+            self.pages[settings.openrpc] = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.

@@ -414,9 +414,15 @@ class Settings:
         "seconds after which changed hash tables are stored in htable_db, so that a crash loses no more than that; 0: "
         "only at the stop and by htable.store",
     )
+    openrpc: str = _setting(
+        "/openrpc.json",
+        kinds.PAGE_PATH,
+        "URL path at which HTTP and HTTPS describe the commands that a client may call, as the command rpc.discover "
+        "does, if rules allow that; empty: disabled",
+    )
     health: str = _setting(
         "/health",
-        kinds.HEALTH_PATH,
+        kinds.PAGE_PATH,
         "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
         "disabled",
     )

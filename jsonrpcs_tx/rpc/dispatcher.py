@@ -73,6 +73,7 @@ class Dispatcher:
     @ivar batches: the batches that have given way.
     @ivar refusals: logs who is refused.
     @ivar slow: counts what has blocked the reactor.
+    @ivar forbidden: counts what rules have refused.
     @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 
@@ -112,6 +113,7 @@ class Dispatcher:
         self._counts = RequestCounts(self.counters, dialect)
         self.refusals: RefusalLog = RefusalLog(clock.seconds, self.counters)
         self.slow: Counter = self._counts.slow
+        self.forbidden: Counter = self._counts.forbidden
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call

@@ -1,7 +1,8 @@
 """The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes requests for JSON-RPC's own path that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have arrived whole,
-one after the other. While a command is in progress, whatever arrives behind it is held.
+It takes requests for commands, of this server and of those behind it, that are ordinary
+(L{jsonrpcs_tx.transports.ordinary}) and have arrived whole, one after the other. While a command is in progress,
+whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
 does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
@@ -23,8 +24,9 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.replies import SOME
-from jsonrpcs_tx.transports.httpresource import status
+from jsonrpcs_tx.transports.httpresource import Place, status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
 from jsonrpcs_tx.transports.ordinary import CHUNKED, read_chunks, read_head
@@ -108,6 +110,11 @@ class DirectChannel(Channel):
         if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
             self._leave(data[begin:])
             return len(data)
+        assert self._origin is not None  # the client was let in
+        origin = self._origin if head.place is None else self._origin_for(head.place, self._origin)
+        if origin is None:
+            self._leave(data[begin:])
+            return len(data)
         if head.expects and not self._continued:
             self._continued = True
             self._send(_CONTINUE)
@@ -117,7 +124,7 @@ class DirectChannel(Channel):
             self._held = data[begin:]
             return len(data)
         self._continued = False
-        self._answer(document)
+        self._answer(document, origin)
         return end
 
     def _divert(self, data: bytes) -> None:
@@ -154,10 +161,22 @@ class DirectChannel(Channel):
                 self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
-    def _answer(self, document: bytes) -> None:
+    def _origin_for(self, place: Place, own: Origin) -> Origin | None:
+        """The origin of documents for servers behind this one; None: there are none of that name.
+
+        @param own: that of documents for this server.
+        """
+        callees = self.site.jsonrpc.callees
+        assert callees is not None  # else there are no places
+        callee = callees(*place, own)
+        if isinstance(callee, Error):
+            return None
+        found: Origin = callee.origin(own)
+        return found
+
+    def _answer(self, document: bytes, origin: Origin) -> None:
         self._handlingRequest = True
-        assert self._origin is not None  # the client was let in
-        reply = self.site.jsonrpc.dispatcher.dispatch(document, self._origin)
+        reply = self.site.jsonrpc.dispatcher.dispatch(document, origin)
         if type(reply) is Reply:
             self._respond(reply)
         else:
@@ -236,10 +255,11 @@ class DirectSite(JsonRpcSite):
     def examine(self, text: bytes) -> KnownHead:
         """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        head = read_head(text, self.is_own, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
+        usual: frozenset[bytes] = frozenset() if jsonrpc.proxies else FORWARDING
+        head = read_head(text, self.is_served, jsonrpc.hosts.accepts, usual)
         if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
             jsonrpc.proxies.tell_once(self)
-        return self.heads.learn(text, head)
+        return self.heads.learn(text, head, None if head is None else self.place(head.target))
 
     def response(self, reply: Reply) -> bytes:
         """The bytes of the response that the resource would give for a reply."""

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -34,6 +34,9 @@ MAX_REASON: Final = 127
 
 MAX_SHOWN: Final = 100
 """Characters of a header that the log shows."""
+
+Place: TypeAlias = tuple[str, str]
+"""What a URL says of servers behind this one: their name, and the query."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
@@ -152,6 +155,14 @@ class JsonRpcResource(resource.Resource):
 
     def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
         """Answer a request of a user that the site has authenticated, or of an unknown one; see L{render}."""
+        self.admit(request, partial(self._answer, request, user, context))
+        return server.NOT_DONE_YET
+
+    def admit(self, request: server.Request, then: Callable[[str | None], None]) -> None:
+        """Refuse a request whose client, host or web page is not allowed; answer a preflight request; else go on.
+
+        @param then: called with the client's address, see L{client}.
+        """
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -161,17 +172,20 @@ class JsonRpcResource(resource.Resource):
                 request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
             )
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
-            return server.NOT_DONE_YET
-        if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
-            return server.NOT_DONE_YET
+            return
+        if not (self._refuse(request, client) or self._answer_preflight(request)):
+            then(client)
+
+    def _answer(self, request: server.Request, user: str | None, context: Any, client: str | None) -> None:
+        if self._refuse_form(request):
+            return
         document = request.content.read()  # type: ignore[union-attr] # the body has arrived
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
-            return server.NOT_DONE_YET
+            return
         self.identify(
             request, client, lambda found: self._dispatch(request, document, client, found or user, context), document
         )
-        return server.NOT_DONE_YET
 
     def identify(
         self,
@@ -304,11 +318,9 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        names = request.postpath or []
-        if self.callees is not None and any(names):
-            place = b"/".join(names).decode(errors="backslashreplace")
-            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
-            callee = self.callees(place, query, origin)
+        called = None if self.callees is None else place(request.postpath or [], request.uri.partition(b"?")[2])
+        if self.callees is not None and called is not None:
+            callee = self.callees(*called, origin)
             if isinstance(callee, Error):
                 self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
                 return
@@ -423,6 +435,16 @@ if TYPE_CHECKING:
 
 else:
     MountableResource = JsonRpcResource
+
+
+def place(names: Sequence[bytes], query: bytes) -> Place | None:
+    """What a URL names of servers behind this one; None: nothing.
+
+    @param names: the parts of the path that follow JSON-RPC's own, unquoted.
+    """
+    if not any(names):
+        return None
+    return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
 
 
 class _ForUser(resource.Resource):

@@ -18,6 +18,7 @@ import attrs
 
 from jsonrpcs_tx.access.authentication import user_of
 from jsonrpcs_tx.access.usersfile import UsersFile, Verified
+from jsonrpcs_tx.transports.httpresource import Place
 from jsonrpcs_tx.transports.ordinary import MAX_HEAD, Head, basic_credentials
 from jsonrpcs_tx.transports.readgroup import Turns
 
@@ -34,6 +35,7 @@ class KnownHead:
 
     @ivar size: of the body, see L{Head}; or L{UNUSUAL}.
     @ivar expects: see L{Head}.
+    @ivar place: which servers behind this one it is for; None: its commands are this server's own.
     @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
     @ivar user: the name, as rules have it.
     @ivar counted: the turn in which the password was last found to count, see L{Turns}.
@@ -41,6 +43,7 @@ class KnownHead:
 
     size: int
     expects: bool = False
+    place: Place | None = None
     verified: Verified | None = None
     user: str | None = None
     counted: float = 0.0
@@ -52,12 +55,13 @@ _UNUSUAL: Final = KnownHead(UNUSUAL)
 class OpenHeads(dict[bytes, KnownHead]):
     """The heads where no users are needed."""
 
-    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
         """Remember a head.
 
         @param head: what was read; None: it is not ordinary.
+        @param place: see L{KnownHead}.
         """
-        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects)
+        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place)
         if len(text) > MAX_HEAD:
             return known
         if len(self) >= MAX_HEADS:
@@ -103,10 +107,11 @@ class UsersHeads:
         del self._heads[digest]
         return None
 
-    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
         """Remember a head if it is unusual, or if its name and password are right.
 
         @param head: what was read; None: it is not ordinary.
+        @param place: see L{KnownHead}.
         """
         known = _UNUSUAL
         if head is not None:
@@ -114,7 +119,7 @@ class UsersHeads:
             verified = None if named is None else self._users.verified(*named)
             if verified is None:
                 return _UNUSUAL
-            known = KnownHead(head.size, head.expects, verified, user_of(verified.name))
+            known = KnownHead(head.size, head.expects, place, verified, user_of(verified.name))
         if len(text) > MAX_HEAD:
             return known
         if len(self._heads) >= MAX_HEADS:

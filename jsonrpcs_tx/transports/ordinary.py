@@ -39,11 +39,13 @@ class Head:
     @ivar size: of the body in bytes; or L{CHUNKED}.
     @ivar expects: the client waits for C{100 Continue} before it sends the body.
     @ivar authorization: what is said in the header of this name; None: there is none.
+    @ivar target: the path and the query.
     """
 
     size: int
     expects: bool = False
     authorization: bytes | None = None
+    target: bytes = b""
 
 
 def read_head(
@@ -54,7 +56,7 @@ def read_head(
 ) -> Head | None:
     """Read a head, from the request line to the empty line.
 
-    @param is_served: tells whether a path, without the query, is for this server's own commands.
+    @param is_served: tells whether a path, without the query, is for commands.
     @param is_own: tells whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head ordinary.
     @return: None where it is not ordinary: no POST over HTTP/1.1 to such a path, nor a GET with a body; not exactly one
@@ -81,7 +83,7 @@ def read_head(
     size = CHUNKED if length is None else int(length)
     if b"host" not in once or not is_own(once[b"host"].lower()) or (size == 0 and match[1] == b"GET"):
         return None
-    return Head(size, expects, once.get(b"authorization"))
+    return Head(size, expects, once.get(b"authorization"), match[2])
 
 
 _ONCE: Final[dict[bytes, Callable[[bytes], bool]]] = {

@@ -14,48 +14,9 @@ from jsonrpcs_tx.client.deferred import UNDER_WAY
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.watch import DOWN, UP
 from tests.support import ECHO, ECHO_REPLY, http_request
-from tests.support.http import HttpCase, Response, repeat_everywhere
-from tests.support.nodes import Answers, Node
+from tests.support.http import HttpCase, repeat_everywhere
+from tests.support.nodes import GatewayCase, Node, request
 from tests.support.reactor import until
-
-
-def request(method: str, params: str = "", id: str = "1") -> bytes:
-    with_params = f'"params":{params},' if params else ""
-    return f'{{"jsonrpc":"2.0","method":"{method}",{with_params}"id":{id}}}'.encode()
-
-
-class GatewayCase(HttpCase):
-    """A gateway, and nodes whose answers a test writes.
-
-    @cvar groups: the nodes that there are, each with its options.
-    """
-
-    groups: dict[str, str] = {"a": "group=g", "b": "group=g", "c": ""}
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.nodes = {name: Node() for name in self.groups}
-        for node in self.nodes.values():
-            self.addCleanup(node.stop)
-
-    def serve(self, **options: Any) -> None:
-        written = [f"{name}={node.target} {self.groups[name]}" for name, node in self.nodes.items()]
-        super().serve(**{"node": written, **options})
-
-    @property
-    def gateway(self) -> Any:
-        return next(child for child in self.service if type(child).__name__ == "Gateway")
-
-    async def up(self) -> None:
-        """Wait until all nodes are seen to be up."""
-        await until(lambda: all(node.watch.version for node in self.gateway.nodes.values()))
-
-    async def post(self, path: str, document: bytes) -> Response:
-        return await self.ask(http_request(document, path=path))
-
-    def answer(self, answers: Answers, *names: str) -> None:
-        for name in names or self.nodes:
-            self.nodes[name].answers = answers
 
 
 class OneNode(GatewayCase):

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -25,6 +26,9 @@ from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
@@ -96,6 +100,27 @@ class Commands:
         return self.later[-1]
 
 
+class Behind:
+    """A server behind this one that has the same commands."""
+
+    each = (frozenset("n"),)
+    is_one_of_many = False
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def origin(self, origin: Origin) -> Origin:
+        return msgspec.structs.replace(origin, callee=self, node="n", nodes=self.each[0])
+
+    def command(self, method: str) -> Command | None:
+        found = self._dispatcher._commands.get(method)
+        return found if method == "test.later" else None  # its params stay JSON, which only this one does not mind
+
+    def find(self, place: str, query: str, origin: Origin) -> "Behind | Error":
+        """Whom a URL means."""
+        return self if place == "n" and query != "bad" else Error(404, f"Node Not Found: {place}")
+
+
 class Connection:
     """A connection in memory to a site, with its effects.
 
@@ -103,6 +128,7 @@ class Connection:
     @param rule: the only one; empty: there are none.
     @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
     @param certificate: a name in the client's certificate; empty: it comes without TLS.
+    @param has_nodes: there is a server behind, see L{Behind}.
     @param options: options of the resource.
     """
 
@@ -114,6 +140,7 @@ class Connection:
         rule: str = "",
         users: str = "",
         certificate: str = "",
+        has_nodes: bool = False,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -124,8 +151,11 @@ class Connection:
             checker = _users(self.clock, "" if users == "default" else users)
             options["authenticator"] = Authenticator(checker, self.clock, self.dispatcher.counters)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
+        if has_nodes:
+            resource.callees = Behind(self.dispatcher).find
         health = HealthResource(resource, Health().report)
-        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock, health)
+        settings = Settings(http_timeout=TIMEOUT)
+        factory = site(settings, resource, self.clock, {settings.health.encode(): health})
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         if certificate:
             peer: Any = self.transport

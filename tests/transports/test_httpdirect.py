@@ -38,6 +38,17 @@ REQUESTS = {
     "ordinary": post(),
     "longer path": post(path=b"/RPC/x?y=1"),
     "wrong path": post(path=b"/other"),
+    "node": post(path=b"/RPC/n"),
+    "node, its name escaped": post(path=b"/RPC/%6e"),
+    "node, with a query": post(path=b"/RPC/n?timeout=1"),
+    "node, with a bad query": post(path=b"/RPC/n?bad"),
+    "node that is unknown": post(path=b"/RPC/m"),
+    "node that is unknown, in chunks": post(CHUNKS, b"Transfer-Encoding: chunked", path=b"/RPC/m/%ff"),
+    "node, expect": post(ECHO, b"Expect: 100-continue", LENGTH, path=b"/RPC/n"),
+    "node that is unknown, expect": post(ECHO, b"Expect: 100-continue", LENGTH, path=b"/RPC/m"),
+    "node of ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/n"),
+    "no node": post(path=b"/RPC//?x"),
+    "not below": post(path=b"/RPC2/n"),
     "another type": post(ECHO, b"content-type: text/plain; charset=x", b"ACCEPT: */*", LENGTH),
     "keep-alive": post(ECHO, b"Connection: keep-alive", LENGTH),
     "close": post(ECHO, b"Connection: close", LENGTH),
@@ -134,6 +145,8 @@ RESOURCES: list[dict[str, Any]] = [
     {"proxies": Proxies(["127.0.0.1/32"]), "rule": "http 127.0.0.1 198.51.100.1 allow *"},
     {"hosts": Hosts(["*.example.com"]), "notification": 204, "dialect": "jsonrpc2"},
     {"hosts": Hosts(["*"]), "proxies": Proxies(["127.0.0.0/8"])},
+    {"has_nodes": True},
+    {"has_nodes": True, "users": "default", "rule": "http user=ann node=n allow *"},
     {"users": "default"},
     {"users": "default", "rule": "http user=ann allow jsonrpc.* test.*"},
     {"users": "default", "rule": "http user=b* 198.51.100.2 allow *", "proxies": Proxies(["127.0.0.1/32"])},
@@ -189,13 +202,15 @@ LATER_DOCUMENT = b'{"jsonrpc":"2.0","method":"test.later","id":1}'
 LATER = post(LATER_DOCUMENT)
 
 
+@pytest.mark.parametrize("path", [b"/RPC", b"/RPC/n"])
 @pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
-def test_asynchronous(behind: bytes) -> None:
+def test_asynchronous(behind: bytes, path: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
+    later = post(LATER_DOCUMENT, path=path)
     rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
     fates = []
     for site in (JsonRpcSite, DirectSite):
-        connection = Connection(site).feed(post(), LATER, behind)
+        connection = Connection(site, has_nodes=True).feed(post(), later, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
         connection.feed(rest)
@@ -203,9 +218,19 @@ def test_asynchronous(behind: bytes) -> None:
     assert fates[0] == fates[1]
 
     for site in (JsonRpcSite, DirectSite):
-        connection = Connection(site).feed(LATER, behind)
+        connection = Connection(site, has_nodes=True).feed(later, behind)
         connection.channel.connectionLost(ConnectionError())
         assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
+
+
+def test_nodes_are_direct() -> None:
+    """Calls of servers behind this one take the direct path; those of unknown ones are left to the general path."""
+    for path, general in ((b"/RPC/n", False), (b"/RPC/n?timeout=1", False), (b"/RPC/m", True)):
+        connection = Connection(DirectSite, has_nodes=True).feed(post(LATER_DOCUMENT, path=path))
+        assert connection.channel._later is not None or general
+        assert len(connection.commands.later) == (not general)
+        assert (b" 404 " in connection.transport.value()) == general
+        connection.end()
 
 
 STEPS = {
