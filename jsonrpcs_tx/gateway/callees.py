@@ -25,6 +25,9 @@ from jsonrpcs_tx.rpc.replies import SOME, Reply
 MAX_METHOD: Final = 200
 """Characters of the longest method that is passed on. Kamailio has none that is half as long."""
 
+NOT_PASSED_ON: Final = frozenset(("gateway.call",))
+"""Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
+
 MAX_METHODS: Final = 4096
 """Methods that are remembered."""
 
@@ -37,7 +40,10 @@ the call of them all is.
 """
 
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
-"""Bytes that the results of many nodes may have together."""
+"""Bytes that the results of many nodes may have together; what goes beyond is dropped when it comes."""
+
+MAX_TEXT: Final = 1000
+"""Characters of the text of a fault that is kept until all nodes have answered."""
 
 _TOO_LARGE: Final = (
     b'{"error":{"code":500,"message":"Not Shown: the results before this one take all %d bytes that are allowed"}}'
@@ -70,7 +76,7 @@ class One:
         return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
-        return _command(method) if len(method) <= MAX_METHOD else None
+        return _command(method) if _is_passed_on(method) else None
 
     def ask(self, call: Call) -> Deferred[Reply]:
         """Pass a call on.
@@ -122,7 +128,7 @@ class Many:
         return msgspec.structs.replace(origin, callee=self)
 
     def command(self, method: str) -> Command | None:
-        return _command(method, "many") if len(method) <= MAX_METHOD else None
+        return _command(method, "many") if _is_passed_on(method) else None
 
     def ask(self, call: Call) -> Deferred[Reply]:
         """Pass a call on to each; see L{One.ask}."""
@@ -135,7 +141,9 @@ class _Asking:
     def __init__(self, many: Many, call: Call) -> None:
         self._many = many
         self._call = call
-        self._outcomes: dict[int, Reply] = {}
+        self._outcomes: dict[int, Reply] = {}  # without their bodies
+        self._written: dict[int, bytes] = {}
+        self._size = 0
         self._waiting: dict[int, Deferred[Reply]] = {}
         self._next = 0
         self._results = 0
@@ -173,7 +181,10 @@ class _Asking:
         self._waiting.pop(place, None)
         if self._reply is None:
             return
-        self._outcomes[place] = outcome
+        written = Envelope.outcome(outcome.body, self._call.request.id) if outcome.body else b"{}"
+        self._size += len(written)
+        self._written[place] = written if self._size <= MAX_OUTCOMES else _TOO_LARGE
+        self._outcomes[place] = Reply(b"", outcome.code, outcome.text[:MAX_TEXT], outcome.fault, outcome.outcome)
         self._results += not outcome.fault
         self._end()
 
@@ -188,17 +199,9 @@ class _Asking:
             reply.callback(self._joined(enough))
 
     def _joined(self, enough: bool) -> Reply:
-        request = self._call.request
-        parts: list[bytes] = []
-        size = 0
-        for place in sorted(self._outcomes):
-            outcome = self._outcomes[place]
-            written = Envelope.outcome(outcome.body, request.id) if outcome.body else b"{}"
-            size += len(written)
-            if size > MAX_OUTCOMES:
-                written = _TOO_LARGE
-            parts.append(b"%b:%b" % (msgspec.json.encode(self._many.members[place].node.name), written))
-        body = Envelope.passed_on(b"result", b"{%b}" % b",".join(parts), request.id)
+        names = (msgspec.json.encode(member.node.name) for member in self._many.members)
+        parts = [b"%b:%b" % (name, self._written[place]) for place, name in enumerate(names) if place in self._written]
+        body = Envelope.passed_on(b"result", b"{%b}" % b",".join(parts), self._call.request.id)
         if enough or self._results == len(self._many.members):
             return Reply(body)
         if self._results:
@@ -215,6 +218,13 @@ class _Asking:
             self._turn.cancel()
         for waiting in list(self._waiting.values()):
             waiting.cancel()
+
+
+def _is_passed_on(method: str) -> bool:
+    """Whether nodes are asked for a method. Control characters are in no name, but Kamailio drops null characters, so
+    that C{core.k\\0ill} would be C{core.kill} there and another method for rules, turns and the audit log here.
+    """
+    return len(method) <= MAX_METHOD and method.isprintable() and method not in NOT_PASSED_ON
 
 
 @command("gateway.pass_on")

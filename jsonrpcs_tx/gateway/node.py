@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.deferred import connect
@@ -34,6 +34,8 @@ class Node:
         self.under_way: int = 0
         self._reactor = reactor
         self._client = connect(definition.target, reactor=reactor, read=read_answer)
+        # A way of its own, since a node is not down because many calls of it are under way.
+        self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         patience = definition.timeout or PATIENCE
         self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
         self.watch: Watch = Watch(self.name, self._ask, reactor, interval, self._turns.refuse, self._restarted)
@@ -74,7 +76,7 @@ class Node:
         self.watch.stop()
         self._is_closed = True
         self._turns.close()
-        return self._client.close()
+        return gatherResults([self._client.close(), self._watching.close()]).addCallback(lambda _: None)
 
     def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
@@ -85,7 +87,7 @@ class Node:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
-        return self._client.forward(method, b"", seconds)
+        return self._watching.forward(method, b"", seconds)
 
     def _ended(self, outcome: Any, seconds: float) -> Any:
         """@param seconds: that the call had.

@@ -415,7 +415,7 @@ class JsonRpcResource(resource.Resource):
     def _respond(self, request: server.Request, reply: Reply, unknown: Error | None = None) -> None:
         """@param unknown: why nobody is found at the path, which is told by the status in any case."""
         if unknown is not None:
-            request.setResponseCode(unknown.code, unknown.text.encode()[:MAX_REASON])
+            request.setResponseCode(unknown.code, _reason(unknown.text))
         elif not reply.body:
             request.setResponseCode(self.notification)
         elif self.http_status and (reply.fault or reply.code == SOME):
@@ -468,8 +468,12 @@ def status(reply: Reply) -> tuple[int, bytes]:
         code = http.BAD_REQUEST
     else:
         code = reply.code if 400 <= reply.code <= 599 or not reply.fault else http.INTERNAL_SERVER_ERROR
-    reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
-    return code, reason.decode(errors="ignore").encode()
+    return code, _reason(reply.text)
+
+
+def _reason(text: str) -> bytes:
+    """The reason phrase that a text becomes. Clients and nodes may have written it: no line of it is a header."""
+    return _CONTROL.sub(" ", text).encode()[:MAX_REASON].decode(errors="ignore").encode()
 
 
 def _shown(header: bytes | None) -> str:
