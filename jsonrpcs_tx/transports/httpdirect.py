@@ -1,7 +1,7 @@
 """The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes requests for JSON-RPC's own path that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have arrived whole,
-one after the other. While a command is in progress, whatever arrives behind it is held.
+It takes requests for this server or a node behind it that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have
+arrived whole, one after the other. While a command is in progress, whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
 does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
@@ -23,11 +23,12 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
-from jsonrpcs_tx.transports.ordinary import CHUNKED, read_chunks, read_head
+from jsonrpcs_tx.transports.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
@@ -108,6 +109,10 @@ class DirectChannel(Channel):
         if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
             self._leave(data[begin:])
             return len(data)
+        origin = self._origin if head.place is OWN else self._origin_at(head.place)
+        if origin is None:
+            self._leave(data[begin:])
+            return len(data)
         if head.expects and not self._continued:
             self._continued = True
             self._send(_CONTINUE)
@@ -117,7 +122,7 @@ class DirectChannel(Channel):
             self._held = data[begin:]
             return len(data)
         self._continued = False
-        self._answer(document)
+        self._answer(document, origin)
         return end
 
     def _divert(self, data: bytes) -> None:
@@ -154,10 +159,15 @@ class DirectChannel(Channel):
                 self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
-    def _answer(self, document: bytes) -> None:
-        self._handlingRequest = True
+    def _origin_at(self, place: Place) -> Origin | None:
+        """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        reply = self.site.jsonrpc.dispatcher.dispatch(document, self._origin)
+        found = self.site.jsonrpc.origin_at(place, self._origin)
+        return None if isinstance(found, Error) else found
+
+    def _answer(self, document: bytes, origin: Origin) -> None:
+        self._handlingRequest = True
+        reply = self.site.jsonrpc.dispatcher.dispatch(document, origin)
         if type(reply) is Reply:
             self._respond(reply)
         else:
@@ -236,7 +246,7 @@ class DirectSite(JsonRpcSite):
     def examine(self, text: bytes) -> KnownHead:
         """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        head = read_head(text, self.is_own, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
+        head = read_head(text, self.place, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
         if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
             jsonrpc.proxies.tell_once(self)
         return self.heads.learn(text, head)

@@ -22,6 +22,7 @@ from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports.ordinary import OWN, Place
 from jsonrpcs_tx.transports.pages import Pages
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
@@ -265,6 +266,26 @@ class JsonRpcResource(resource.Resource):
             gid=gid,
         )
 
+    def place(self, names: Sequence[bytes], query: bytes) -> Place:
+        """Whom a document is for.
+
+        @param names: what its path has below that of the resource.
+        @param query: of its URL.
+        """
+        if self.callees is None or not any(names):
+            return OWN
+        return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
+
+    def origin_at(self, place: Place, origin: Origin) -> Origin | Error:
+        """The origin of documents for those at a place, or the error for the client.
+
+        @param origin: of those for this server.
+        """
+        if self.callees is None or place == OWN:
+            return origin
+        callee = self.callees(*place, origin)
+        return callee if isinstance(callee, Error) else callee.origin(origin)
+
     def _authenticate(
         self,
         authenticator: Authenticator,
@@ -304,16 +325,11 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        names = request.postpath or []
-        if self.callees is not None and any(names):
-            place = b"/".join(names).decode(errors="backslashreplace")
-            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
-            callee = self.callees(place, query, origin)
-            if isinstance(callee, Error):
-                self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
-                return
-            origin = callee.origin(origin)
-        reply = self.dispatcher.dispatch(document, origin)
+        found = self.origin_at(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
+        if isinstance(found, Error):
+            self._respond(request, self.dispatcher.refuse(document, found), unknown=found)
+            return
+        reply = self.dispatcher.dispatch(document, found)
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:

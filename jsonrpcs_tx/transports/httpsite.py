@@ -18,6 +18,7 @@ from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.ordinary import Place
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.readgroup import Turns
@@ -42,7 +43,7 @@ def below(path: bytes, prefix: bytes) -> list[bytes]:
 
 
 class _Root(resource.Resource):
-    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
+    """Decides by the path who answers. The direct path asks only L{place}, and leaves all other paths to this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
@@ -58,14 +59,13 @@ class _Root(resource.Resource):
         self._health_path = health_path
         self._health = health
 
-    def is_own(self, path: bytes) -> bool:
-        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+    def place(self, url: bytes) -> Place | None:
+        """Whom a request with a body is for; None: not for JSON-RPC.
 
-        @param path: without the query.
+        @param url: its path, with the query.
         """
-        if not path.startswith(self._prefix):
-            return False
-        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
+        path, _, query = url.partition(b"?")
+        return self._jsonrpc.place(below(path, self._prefix), query) if path.startswith(self._prefix) else None
 
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
@@ -348,7 +348,7 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param health: answers health checks.
     @param scheme: C{http} or C{https}.
-    @ivar is_own: see L{_Root.is_own}.
+    @ivar place: see L{_Root.place}.
     @ivar connections: the open ones.
     @ivar turns: those in which they are read.
     """
@@ -369,7 +369,7 @@ class JsonRpcSite(server.Site):
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
         root = _Root(settings.http_path.encode(), jsonrpc, settings.health.encode(), health)
-        self.is_own: Callable[[bytes], bool] = root.is_own
+        self.place: Callable[[bytes], Place | None] = root.place
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
         self.turns: Turns = Turns()
