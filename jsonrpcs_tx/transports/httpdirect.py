@@ -51,6 +51,7 @@ class DirectChannel(Channel):
     @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
+    @ivar _passing: the same, of those for nodes that were found last.
     """
 
     site: "DirectSite"
@@ -62,6 +63,7 @@ class DirectChannel(Channel):
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
+    _passing: Origin | None = None
     _user: str | None = None
     _send: Callable[[bytes], None]
 
@@ -155,6 +157,7 @@ class DirectChannel(Channel):
             jsonrpc = self.site.jsonrpc
             peer = ip_address(self.transport.getPeer())
             self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            self._passing = None
             if not self._shut_out:
                 self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
@@ -162,8 +165,12 @@ class DirectChannel(Channel):
     def _origin_at(self, place: Place) -> Origin | None:
         """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        found = self.site.jsonrpc.origin_at(place, self._origin)
-        return None if isinstance(found, Error) else found
+        callee = self.site.jsonrpc.callee(place, self._origin)
+        if isinstance(callee, Error):
+            return None
+        if self._passing is None or callee is not self._passing.callee:
+            self._passing = self._origin if callee is None else callee.origin(self._origin)
+        return self._passing
 
     def _answer(self, document: bytes, origin: Origin) -> None:
         self._handlingRequest = True
@@ -222,7 +229,8 @@ class DirectChannel(Channel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         later, self._later = self._later, None
         self._diverted, self._held = True, b""
-        self._lost, self._origin = True, None  # the origin leads back here
+        self._lost = True
+        self._origin = self._passing = None  # they lead back here
         super().connectionLost(reason)
         if later is not None:
             later.cancel()

@@ -276,15 +276,12 @@ class JsonRpcResource(resource.Resource):
             return OWN
         return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
 
-    def origin_at(self, place: Place, origin: Origin) -> Origin | Error:
-        """The origin of documents for those at a place, or the error for the client.
+    def callee(self, place: Place, origin: Origin) -> Callee | Error | None:
+        """Who is found at a place, or the error for the client; None: this server itself.
 
-        @param origin: of those for this server.
+        @param origin: of documents for this server.
         """
-        if self.callees is None or place == OWN:
-            return origin
-        callee = self.callees(*place, origin)
-        return callee if isinstance(callee, Error) else callee.origin(origin)
+        return None if self.callees is None or place == OWN else self.callees(*place, origin)
 
     def _authenticate(
         self,
@@ -325,11 +322,11 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        found = self.origin_at(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
-        if isinstance(found, Error):
-            self._respond(request, self.dispatcher.refuse(document, found), unknown=found)
+        callee = self.callee(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
+        if isinstance(callee, Error):
+            self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
             return
-        reply = self.dispatcher.dispatch(document, found)
+        reply = self.dispatcher.dispatch(document, origin if callee is None else callee.origin(origin))
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
