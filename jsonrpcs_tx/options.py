@@ -74,7 +74,7 @@ class Options(usage.Options):
         super().__init__()
         self.given: dict[str, Given] = {}
         self.sources: Sources = Sources()
-        self.files = TwistdFiles()
+        self.files: TwistdFiles = TwistdFiles()
         self._problems = AllProblems()
 
     def opt_version(self) -> NoReturn:

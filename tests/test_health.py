@@ -251,7 +251,7 @@ def test_haproxy(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_workers(tmp_path: Path) -> None:
     """A worker that does not run is a reason, until it is started again."""
-    with Server(tmp_path, "--dgram-workers=2") as server:
+    with Server(tmp_path, "--dgram-workers=2", sockets=("rpc.sock",)) as server:
         server.wait_for_log("worker 1 reads unix")
         server.wait_for_log("worker 0 reads unix")
         assert report(server)["checks"]["workers"] == PASS

@@ -89,7 +89,8 @@ def request(method: str, params: str = "") -> bytes:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_held_up(tmp_path: Path, commands: str, workers: int) -> None:
     """A command that holds up the reactor is named, with the place where it is, as is the end of it."""
-    with Server(tmp_path, commands, "--watchdog=100", f"--dgram-workers={workers}") as server:
+    options = (commands, "--watchdog=100", f"--dgram-workers={workers}")
+    with Server(tmp_path, *options, sockets=("udp:127.0.0.1:0",)) as server:
         if workers > 1:
             server.wait_for_log("worker 0 reads udp")
         assert b"null" in datagram_call(server.addresses["udp4"], request("test.hold", "1"))

@@ -161,7 +161,8 @@ def test_of_a_package(tmp_path: Path, workers: int) -> None:
     """A class that is loaded by its name adds its transport, which the rules of the settings name, in workers too."""
     (tmp_path / "buses.py").write_text(BUS)
     rules = ("--rule=bus user=ann allow system.* deny *.methodHelp", "--rule=unix allow bus.*")
-    with Server(tmp_path, "--commands=buses:Bus", *rules, f"--dgram-workers={workers + 1}") as server:
+    options = ("--commands=buses:Bus", *rules, f"--dgram-workers={workers + 1}")
+    with Server(tmp_path, *options, sockets=("rpc.sock",)) as server:
         for method, forbidden in (("system.methodHelp", True), ("system.listMethods", False), ("core.pwd", True)):
             inner = json.dumps({"jsonrpc": "2.0", "method": method, "id": 1})
             outer = json.dumps({"jsonrpc": "2.0", "method": "bus.send", "params": [inner], "id": 1})

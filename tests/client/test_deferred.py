@@ -513,8 +513,8 @@ class Strange(Case):
             )
             over.append(seconds)
 
-        await gatherResults([Deferred.fromCoroutine(call(seconds)) for seconds in (0.05, 0.3, 0.1, 0.02)])
-        assert over == [0.02, 0.05, 0.1, 0.3]
+        await gatherResults([Deferred.fromCoroutine(call(seconds)) for seconds in (0.2, 0.8, 0.4, 0.02)])
+        assert over == [0.02, 0.2, 0.4, 0.8]
 
     async def test_foreign_replies(self) -> None:
         """A datagram from another address is dropped, and so are replies to nothing that was asked."""

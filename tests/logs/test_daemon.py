@@ -16,10 +16,10 @@ from twisted.scripts._twistd_unix import ServerOptions
 
 from jsonrpcs_tx.options import Options, Refusal
 from tests.support import (
-    DATAGRAM_SOCKETS,
     ECHO,
     ECHO_REPLY,
     PATIENCE,
+    UNIX_AND_UDP,
     Server,
     environment,
     http_request,
@@ -63,9 +63,11 @@ def request(method: str, *params: Any) -> bytes:
 
 def start(directory: Path, *arguments: str) -> Server:
     (directory / "day.py").write_text(COMMANDS)
-    server = Server(directory, "--commands=day", "--http-timeout=1", "--dgram-workers=2", *arguments)
+    server = Server(
+        directory, "--commands=day", "--http-timeout=1", "--dgram-workers=2", *arguments, sockets=UNIX_AND_UDP
+    )
     place = 0
-    for _ in range(2 * len(DATAGRAM_SOCKETS)):
+    for _ in range(2 * len(UNIX_AND_UDP)):
         line = server.wait_for_log("worker . reads", after=place)
         place = server.log.index(line, place) + 1
     return server
@@ -344,4 +346,4 @@ def test_workers_and_signals(tmp_path: Path) -> None:
             for transport in ("unix", "udp4"):
                 assert server.call(transport, ECHO) == ECHO_REPLY
         assert listed.read_text() == workers
-        assert len(workers.split()) == 2 * len(DATAGRAM_SOCKETS)
+        assert len(workers.split()) == 2 * len(UNIX_AND_UDP)

@@ -230,7 +230,7 @@ def test_disk_full(server: Server, stored: Path) -> None:
 @pytest.mark.slow
 def test_workers(tmp_path: Path) -> None:
     """The replies to requests that workers read are stored as well, whichever worker it is."""
-    with Server(tmp_path, "--store-path=.", "--dgram-workers=2") as running:
+    with Server(tmp_path, "--store-path=.", "--dgram-workers=2", sockets=("rpc.sock",)) as running:
         running.wait_for_log("worker . reads unix")
         for _ in range(8):
             assert running.call("unix", storing("out.json")) == STORED

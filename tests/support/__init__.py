@@ -39,6 +39,8 @@ IPV6 = _has_ipv6()
 """Whether the machine has the loopback address of IPv6, which many containers lack."""
 DATAGRAM_SOCKETS = ("rpc.sock", "udp:127.0.0.1:0", *(["udp:[::1]:0"] if IPV6 else []))
 """The usual values of the setting C{dgram_socket}."""
+UNIX_AND_UDP = DATAGRAM_SOCKETS[:2]
+"""The same with UDP over IPv4 only."""
 DATAGRAM_TRANSPORTS = ("unix", "udp4", *(["udp6"] if IPV6 else []))
 TRANSPORTS = (*DATAGRAM_TRANSPORTS, "fifo", "tcp", "http", "https")
 ECHO = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":["x",1],"id":1}'
@@ -64,20 +66,27 @@ class Server:
 
     @param directory: where it runs; its files are made there.
     @param arguments: further options; given after the usual ones, which they override or add to.
+    @param sockets: its datagram sockets; each costs a process for each worker.
     @param command: the whole command line after C{twistd}, in place of the usual one.
     @ivar arguments: of the command line, after C{twistd}.
     @ivar log: the lines that it has logged so far.
     @ivar addresses: what each transport of L{TRANSPORTS} listens on.
     """
 
-    def __init__(self, directory: Path, *arguments: str, command: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        sockets: tuple[str, ...] = DATAGRAM_SOCKETS,
+        command: tuple[str, ...] | None = None,
+    ) -> None:
         self.directory = directory
         self.reply_dir = directory / "replies"
         self.reply_dir.mkdir(exist_ok=True)
         self.log: list[str] = []
         self.addresses: dict[str, Any] = {}
         usual = (
-            *("-n", "jsonrpcs", "--transport=0", *(f"--dgram-socket={value}" for value in DATAGRAM_SOCKETS)),
+            *("-n", "jsonrpcs", "--transport=0", *(f"--dgram-socket={value}" for value in sockets)),
             *("--fifo-name=rpc.fifo", f"--fifo-reply-dir={self.reply_dir}"),
             *("--tcp-socket=tcp:127.0.0.1:0", "--http-listen=tcp:0:interface=127.0.0.1", "--tls-self-signed"),
             *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),

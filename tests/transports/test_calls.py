@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE, Server, datagram_client, http_connection, http_request
+from tests.support import PATIENCE, UNIX_AND_UDP, Server, datagram_client, http_connection, http_request
 
 pytestmark = pytest.mark.slow
 
@@ -200,7 +200,7 @@ def test_unix_stream(tmp_path: Path) -> None:
 def workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Server]:
     (tmp_path / "who.py").write_text(COMMANDS)
     monkeypatch.setenv("AROUND", getattr(request, "param", ""))
-    with Server(tmp_path, *OPTIONS, "--dgram-workers=2") as server:
+    with Server(tmp_path, *OPTIONS, "--dgram-workers=2", sockets=UNIX_AND_UDP) as server:
         for _ in range(4):  # the Unix socket's and two UDP sockets'
             server.wait_for_log("worker 1 reads unix")
         yield server

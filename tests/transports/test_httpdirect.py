@@ -157,6 +157,8 @@ NODES = {
     "node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/n"),
     "node, bob": post(ECHO, basic(b"bob", b"bob"), LENGTH, path=b"/RPC/n"),
     "another node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/m"),
+    "unknown node, in chunks": post(CHUNKS, b"Transfer-Encoding: chunked", path=b"/RPC/other/%ff"),
+    "not below": post(path=b"/RPC2/n"),
     "unknown node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/other"),
     "node, forbidden to ann": post(
         FAULT % (404, b"x"), basic(b"ann", b"ann"), b"Content-Length: %d" % len(FAULT % (404, b"x")), path=b"/RPC/n"

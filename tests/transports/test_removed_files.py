@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_removed(tmp_path: Path, workers: int) -> None:
     """The file is there again after a while, and what comes over it is answered."""
-    with Server(tmp_path, f"--dgram-workers={workers}") as server:
+    with Server(tmp_path, f"--dgram-workers={workers}", sockets=("rpc.sock",)) as server:
         for transport in ("fifo", "unix"):
             path = server.addresses[transport]
             before = len(server.log)
