@@ -1,6 +1,6 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from jsonrpcs_tx import transports as _transports
+from jsonrpcs_tx.access.doubts import doubts
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
@@ -75,8 +76,8 @@ def check(
 ) -> list[JsonRpcsError]:
     """Look for all that would keep a server from starting, without opening or changing anything.
 
-    All files that the settings name are read, and modules with commands are imported. What shows only on opening is not
-    found: that an address is in use, or does not belong to this machine.
+    All files that the settings name are read, and modules with commands are imported. What is doubtful is logged. What
+    shows only on opening is not found: that an address is in use, or does not belong to this machine.
 
     The parameters are those of L{makeService}.
 
@@ -85,6 +86,8 @@ def check(
     """
     problems = AllProblems()
     assemble(settings, problems, reactor, commands, checker, transports, site_authenticates, uid, gid).check(problems)
+    for doubt in problems.doubts:
+        FIRST.warn(doubt)
     return problems.found
 
 
@@ -129,14 +132,16 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
-    _add_gateway(service, problems)
+    node_names = _add_gateway(service, problems)
+    doubt_rules = partial(_doubt_rules, service, checker, node_names)
+    doubt_rules(problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
     _add_checks(service)
-    _add_reloads(service, checker)
+    _add_reloads(service, checker, doubt_rules)
     return service
 
 
@@ -204,10 +209,13 @@ def _add_tables(service: JsonRpcService) -> None:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
-def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
+def _add_gateway(service: JsonRpcService, problems: Problems) -> Callable[[], Iterable[str]]:
+    """
+    @return: tells the names of nodes and their groups.
+    """
     settings = service.settings
     if not (settings.node or settings.node_file):
-        return
+        return tuple
     from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
     from jsonrpcs_tx.gateway.gateway import Gateway
 
@@ -221,6 +229,20 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> None:
     service.endings.append(gateway.close)
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
+    return gateway.names
+
+
+def _doubt_rules(
+    service: JsonRpcService, checker: object, node_names: Callable[[], Iterable[str]], problems: Problems = FIRST
+) -> None:
+    """Tell which rules can never fit."""
+
+    def own(method: str) -> tuple[int, int | None] | None:
+        return service.registry[method].binding.counts if method in service.registry else None
+
+    users = checker.names if isinstance(checker, UsersFile) else None
+    for doubt in doubts(service.dispatcher.access.rules, own, users, tuple(node_names())):
+        problems.warn(doubt)
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
@@ -262,11 +284,16 @@ def _add_checks(service: JsonRpcService) -> None:
     service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
 
 
-def _add_reloads(service: JsonRpcService, checker: Any) -> None:
+def _add_reloads(service: JsonRpcService, checker: Any, doubt_rules: Callable[[], None]) -> None:
+    def reload_rules() -> str:
+        number = service.reload_rules()
+        doubt_rules()
+        return f"there are {number}"
+
     if service.settings.certificate:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
-        service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")
+        service.reloads.add("rules", reload_rules)
     if isinstance(checker, UsersFile):
         service.reloads.add("users", lambda: f"there are {checker.reload()}")
     if service.settings.list_file:
