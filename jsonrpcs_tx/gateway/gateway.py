@@ -93,7 +93,7 @@ class Gateway(Service):
         @raise SettingError, StartError: a node cannot be used; then all stay as they are.
         """
         self._written = self._read(FIRST)
-        former = self.nodes
+        former = dict(self.nodes)
         self._make_nodes()
         outcome = f"there are {len(self.nodes)}"
         for what, names in (

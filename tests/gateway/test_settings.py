@@ -65,7 +65,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
             reply = server.call("unix", document)
             assert told in reply
             assert b"hunter2" not in reply
-        server.wait_for_log("node q is down: Connection")
+        server.wait_for_log(r"node q is down: Connection.* \(at http://127.0.0.1:1/RPC\)")
         for name in ("p", "q"):
             assert b"hunter2" not in server.http(document, path=f"/RPC/{name}").body
         assert "hunter2" not in "\n".join(server.log)
