@@ -47,6 +47,11 @@ _VALUES: Final = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\s,()"]*)\s*(,|$)')
 
 _VALUE: Final = re.compile(r'[^\s,()"?\[\]]+')
 
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+_STRAY: Final = re.compile(r"//|/\*|--|.*[#;,!|\\'`]")
+"""What words of other languages begin with or have in them: comments, separators, negations and quotes."""
+
 _EXACT_METHOD: Final = re.compile(r"[^*]*\.[^*]*")
 
 
@@ -176,12 +181,39 @@ def split(text: str) -> Iterator[str]:
     return (found[0] for found in _WORDS.finditer(text))
 
 
+def check_characters(text: str) -> None:
+    """Check that what looks like a blank, or like nothing, is one, so that no word is another than it seems to be.
+
+    @raise ValueError: there is another character outside quotes; the message says which.
+    """
+    for char in _QUOTED.sub("", text):
+        if char != "\t" and not char.isprintable():
+            raise ValueError(f"one line of printable characters, spaces and tabs; not U+{ord(char):04X}")
+
+
+def check_comment(word: str) -> None:
+    """@raise ValueError: a word would begin a comment, if there were any behind a rule."""
+    if word.startswith("#"):
+        quoted = 'a value that begins with # in parentheses and quotes, as in core.echo("#1")'
+        raise ValueError(f"a comment stands on a line of its own, {quoted}; not {word!r:.100}")
+
+
+def _check_bare(word: str) -> None:
+    """@raise ValueError: a word without parentheses seems to mean something that rules do not have."""
+    check_comment(word)
+    if "(" not in word and not _QUOTED.fullmatch(word) and _STRAY.match(word):
+        allowed = "methods and values without any of # ; , ! | \\ ' ` and without // /* -- at the beginning"
+        raise ValueError(f"{allowed}, or values in parentheses, as in core.echo(a;b); not {word!r:.100}")
+
+
 def read_calls(words: Sequence[str]) -> list[CallPattern]:
     """Read the words after C{allow} or C{deny}.
 
     @raise ValueError: a word is no method with or without parameters, or several can be read in two ways; the message
         says how to write each.
     """
+    for word in words:
+        _check_bare(word)
     calls: list[CallPattern] = []
     place = 0
     while place < len(words):
@@ -255,6 +287,9 @@ def _value(word: str) -> ValuePattern:
             return ValuePattern((msgspec.json.decode(word.encode(), type=str),))
         except (msgspec.DecodeError, UnicodeError):
             raise ValueError(f"a string of JSON in quotes, not {word!r:.100}") from None
+    check_comment(word)
+    if word[0] in "'`\u2018\u201c" and len(word) > 1:
+        raise ValueError(f'quotes as JSON has them, "a b"; not {word!r:.100}')
     if word == MORE or not _VALUE.fullmatch(word) or not word.isprintable():
         allowed = "values in printable characters, * for any characters; in quotes what has blanks or any of ,()?[]"
         raise ValueError(f"{allowed}; ... at the end only; not {word!r:.100}")

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.gateway.queries import MAX_SECONDS, read_seconds
@@ -24,8 +25,10 @@ MAX_NAME: Final = 64
 MAX_PASSWORD: Final = 1024
 """Bytes of a file with a password."""
 
+_COMMENT: Final = "a comment on a line of its own"
+
 _NAME: Final = re.compile(r"[!-~]+")
-_SHOWN: Final = re.compile(r"[\w.-]{1,100}")
+_SHOWN: Final = re.compile(r"(?!.*//)[^:@\s]{1,100}")
 _NOT_IN_NAMES: Final = frozenset("/?#*=,")
 _OF_TARGET: Final = ("user", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
 _FILES: Final = ("password_file", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
@@ -64,7 +67,7 @@ def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
     if not equals:
         raise NotAllowed("there is no =, with a name before it", ALLOWED)
     check_name(name)
-    options = _options(words[1:])
+    options = _options(words[1:], where)
     if path is None:
         for option in ("user", *_FILES):
             if option in options:
@@ -75,12 +78,15 @@ def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
         raise NotAllowed(f"target {error.text!r:.200}: {error.reason}", error.allowed) from None
 
 
-def check_name(name: str) -> None:
-    """@raise NotAllowed: it is not a name for a node or a group."""
+def check_name(name: str, of: str = "name") -> None:
+    """
+    @param of: what it is, for the message.
+    @raise NotAllowed: it is not a name for a node or a group.
+    """
     allowed = f"up to {MAX_NAME} printable ASCII characters, without blanks and / ? # * = ,"
     if len(name) > MAX_NAME or not _NAME.fullmatch(name) or not _NOT_IN_NAMES.isdisjoint(name) or name in (".", ".."):
         shown = f" {name}" if _SHOWN.fullmatch(name) else ""  # else it may be the beginning of a URL with a password
-        raise NotAllowed(f"the name{shown} is not allowed", allowed)
+        raise NotAllowed(f"the {of}{shown} is not allowed", allowed)
 
 
 class Names:
@@ -110,6 +116,9 @@ def _definition(
     name: str, where: str, options: Mapping[str, Sequence[str]], path: Callable[[str], str] | None
 ) -> Definition:
     given = {option: values[-1] for option, values in options.items()}
+    if "//" in where and "@" not in where and ("user" in given) != ("password_file" in given):
+        there, missing = ("user", "password_file") if "user" in given else ("password_file", "user")
+        raise NotAllowed(f"{there}: there is no {missing}", "user= and password_file=, both or neither")
     files: dict[str, str] = {}
     if path is not None:
         files = {option: path(given[option]) for option in _FILES if option in given}
@@ -120,21 +129,27 @@ def _definition(
         raise NotAllowed("a call cannot give a user and a password", "user and password_file in the node_file")
     groups = tuple(dict.fromkeys(options.get("group", ())))
     for group in groups:
-        check_name(group)
+        check_name(group, "group")
     _check_tls(target)
     identities = tuple(_identity(file) for option, file in files.items() if option != "reply_dir")
     timeout, cache = (_seconds(option, given.get(option)) for option in ("timeout", "cache"))
     return Definition(name, target, groups, timeout, cache or 0.0, identities)
 
 
-def _options(words: Sequence[str]) -> dict[str, list[str]]:
-    """@raise NotAllowed: a word is no option, or is given twice."""
+def _options(words: Sequence[str], where: str) -> dict[str, list[str]]:
+    """@raise NotAllowed: a word is no option, has no value, or is given twice."""
     found: dict[str, list[str]] = {}
-    for word in words:
+    for place, word in enumerate(words, 2):
+        if word.startswith("#"):
+            raise NotAllowed("there is a # behind the node", _COMMENT)
         option, equals, value = word.partition("=")
         if option not in _OPTIONS or not equals or not value:
-            shown = f"{option}: " if equals and option.isidentifier() else ""  # else it may be a part of a password
-            raise NotAllowed(f"{shown}no such option, or no value", f"{'=, '.join(_OPTIONS)}=")
+            may_be_secret = "//" in where and not (equals and option.isidentifier())  # a password may have blanks
+            shown = f"word {place}" if may_be_secret else f"{option if equals else word:.40}"
+            near = [] if may_be_secret or option in _OPTIONS else nearest(option, _OPTIONS, 1)
+            meant = f"; did you mean {near[0]}=?" if near else ""
+            reason = "no value" if option in _OPTIONS else "no such option"
+            raise NotAllowed(f"{shown}: {reason}{meant}", f"{'=, '.join(_OPTIONS)}=")
         if option in found and option != "group":
             raise NotAllowed(f"{option}: it is given twice", "one value; group= may be given more than once")
         found.setdefault(option, []).append(value)

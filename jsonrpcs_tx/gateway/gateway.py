@@ -39,7 +39,7 @@ MAX_PLACES: Final = 1024
 """Names with queries that are remembered."""
 
 MAX_LISTED: Final = 100
-"""Names that are told where one is not known."""
+"""Names that are told where one is not known, or where nodes have been read again."""
 
 
 class Gateway(Service):
@@ -94,8 +94,18 @@ class Gateway(Service):
         @raise SettingError, StartError: a node cannot be used; then all stay as they are.
         """
         self._written = self._read(FIRST)
+        former = dict(self.nodes)
         self._make_nodes()
-        return f"there are {len(self.nodes)}"
+        outcome = f"there are {len(self.nodes)}"
+        for what, names in (
+            ("new", [name for name in self.nodes if name not in former]),
+            ("gone", [name for name in former if name not in self.nodes]),
+            ("changed", [name for name, node in self.nodes.items() if name in former and former[name] is not node]),
+        ):
+            if names:
+                more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+                outcome += f"; {what}: {', '.join(names[:MAX_LISTED])}{more}"
+        return outcome
 
     def add(self, text: str) -> str:
         """Add a node.
@@ -120,6 +130,10 @@ class Gateway(Service):
             if definition in definitions:
                 definitions.remove(definition)
         self._make_nodes()
+
+    def names(self) -> list[str]:
+        """The names of all nodes and groups."""
+        return [*self.nodes, *self._groups]
 
     def callee(self, place: str, query: str = "") -> One | Many:
         """Whom a name means.

@@ -43,7 +43,8 @@ class Node:
         self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         patience = definition.timeout or PATIENCE
         self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
-        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, self._turns.refuse, self._restarted)
+        refuse, target = self._turns.refuse, str(definition.target)
+        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, refuse, self._restarted, target)
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 

@@ -8,9 +8,9 @@ import attrs
 
 from jsonrpcs_tx.rpc.faults import Fault
 
-ALLOWED: Final = "timeout=SECONDS, quorum=NUMBER and first"
-
 MAX_SECONDS: Final = 86400
+
+ALLOWED: Final = f"timeout=SECONDS above 0, up to {MAX_SECONDS}; quorum=NUMBER; first"
 
 _SECONDS: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,6})?")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")

@@ -40,6 +40,7 @@ class Watch:
     @param interval: seconds between two questions.
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
+    @param target: where it is, for the log, without a password.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: it has answered a call since it was asked last, so that it runs even if it does not answer in time.
     @ivar since: when that began, in seconds since 1970.
@@ -58,6 +59,7 @@ class Watch:
         interval: float,
         went_down: Callable[[str], None] = lambda reason: None,
         restarted: Callable[[], None] = lambda: None,
+        target: str = "",
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -76,6 +78,7 @@ class Watch:
         self._running = False
         self._went_down = went_down
         self._restarted = restarted
+        self._target = target
         self._asked = 0.0
         self._answered_at = 0.0
 
@@ -161,7 +164,8 @@ class Watch:
     def _set(self, state: str, reason: str = "") -> None:
         if state != self.state:
             if state == DOWN:
-                _log.warn("node {name} is down: {reason}", name=self.name, reason=reason)
+                message = "node {name} is down: {reason} (at {target})"
+                _log.warn(message, name=self.name, reason=reason, target=self._target)
                 self._went_down(f"it is down: {reason}")
             else:
                 _log.info("node {name} is up", name=self.name)

@@ -571,12 +571,15 @@ class Commands(GatewayCase):
         await self.call("gateway.add", f"f={b}")
         stays, goes = self.gateway.nodes["d"], self.gateway.nodes["e"]
         file.write_text(f"d={b}\ne={b} group=i\ng={b}\n")
-        assert self.service.reloads.run()
+        assert self.gateway.reload() == "there are 5; new: g; changed: e"
         assert list(self.gateway.nodes) == ["a", "d", "e", "g", "f"]
         assert self.gateway.nodes["d"] is stays
         assert self.gateway.nodes["e"] is not goes
         assert (await self.post("/RPC/h", request("x"))).status == 404
         assert (await self.post("/RPC/i", request("x", "[1]"))).result == {"e": {"result": [1]}}
+        file.write_text(f"d={b}\ne={b} group=i\n")
+        assert self.gateway.reload() == "there are 4; gone: g"
+        assert self.service.reloads.run()
         before = dict(self.gateway.nodes)
         for bad in (f"d={b}\nbad\n", f"f={b}\n", f"d={b}\nd={b}\n"):
             file.write_text(bad)

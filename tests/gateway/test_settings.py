@@ -38,6 +38,16 @@ def test_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_one_error_for_a_list(tmp_path: Path) -> None:
+    """A list where one value is allowed is one error, and no other value is named."""
+    (tmp_path / "settings.toml").write_text('node_file = ["a"]\n')
+    done = run_twistd(tmp_path, "jsonrpcs", "--config", "settings.toml", "--check")
+    first, last = done.stderr.splitlines()
+    assert first.startswith("jsonrpcs: settings.toml:1: node_file: ['a'] is not allowed"), first
+    assert last == "jsonrpcs: 1 error"
+
+
+@pytest.mark.slow
 def test_passwords_are_not_shown(tmp_path: Path) -> None:
     """Neither --show-settings nor modparam.* nor gateway.nodes nor the log shows a password."""
     node = "p=http://gw:hunter2@127.0.0.1:1/RPC"
@@ -55,7 +65,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
             reply = server.call("unix", document)
             assert told in reply
             assert b"hunter2" not in reply
-        server.wait_for_log("node q is down: Connection")
+        server.wait_for_log(r"node q is down: Connection.* \(at http://127.0.0.1:1/RPC\)")
         for name in ("p", "q"):
             assert b"hunter2" not in server.http(document, path=f"/RPC/{name}").body
         assert "hunter2" not in "\n".join(server.log)
