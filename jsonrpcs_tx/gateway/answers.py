@@ -1,4 +1,4 @@
-"""What a node answers, exactly as it has written it."""
+"""The answers of nodes, byte for byte."""
 
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ from jsonrpcs_tx.rpc.faults import Fault
 
 
 class Answer:
-    """What a node answers to a call: a result or an error.
+    """A node's answer to a call: a result or an error.
 
-    @ivar result: its JSON, as the node has written it; None: there is an error.
-    @ivar error: the JSON of the error object, likewise; None: there is a result.
-    @ivar fault: what the error says; None: there is a result.
+    @ivar result: its JSON, as the node wrote it; None if there is an error.
+    @ivar error: the JSON of the error object, as the node wrote it; None if there is a result.
+    @ivar fault: the error, decoded; None if there is a result.
     """
 
     __slots__ = ("error", "fault", "result")
@@ -54,14 +54,14 @@ _decode_error: Final = msgspec.json.Decoder(_Error).decode
 
 
 def read_answer(document: bytes) -> Reply:
-    """Read a reply of a node, see L{jsonrpcs_tx.client.core.read_reply}.
+    """Read a node's reply, see L{jsonrpcs_tx.client.core.read_reply}.
 
-    @return: one whose outcome is an L{Answer}.
+    @return: a reply whose outcome is an L{Answer}.
     @raise NotReply: it is not a reply in JSON and UTF-8.
     """
     try:
         if not document.isascii():
-            document.decode()  # msgspec does not look at the bytes of what it skips
+            document.decode()  # msgspec does not check the bytes that it skips
         reply = _decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise NotReply(f"the reply is not JSON: {wrong}" if document.strip() else "the reply is empty") from None

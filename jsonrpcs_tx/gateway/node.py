@@ -1,4 +1,4 @@
-"""One server behind the gateway, and the calls that are on their way to it."""
+"""One server behind the gateway, and its calls in progress."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ class Node:
     """A server that calls are passed on to.
 
     @param definition: where it is.
-    @param reactor: that it runs in.
-    @param interval: seconds between two looks at whether it runs.
-    @ivar names: its own, and those of its groups.
+    @param reactor: the reactor to use.
+    @param interval: seconds between two checks of whether it runs.
+    @ivar names: its own name, and those of its groups.
     @ivar watch: knows its state.
-    @ivar under_way: calls that have not ended.
+    @ivar under_way: number of calls in progress.
     """
 
     def __init__(self, definition: Definition, reactor: Any, interval: float) -> None:
@@ -43,10 +43,10 @@ class Node:
     def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         """Call a command of the node.
 
-        @param params: JSON, an array or an object; empty: there are none.
-        @param seconds: that it may take.
-        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
-            Cancelling it calls off what has not been sent, and lets go of what has.
+        @param params: JSON, an array or an object; empty: no parameters.
+        @param seconds: how long the call may take.
+        @return: fires with the answer, even if that is a fault. Fails with L{NodeFault} if there is no answer.
+            Cancelling it drops a call that has not been sent, and ignores the answer to one that has.
         """
         if self.watch.state == DOWN:
             return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
@@ -55,7 +55,7 @@ class Node:
         return asked.addBoth(self._ended, seconds)
 
     def retire(self) -> Deferred[None]:
-        """Take no more calls; those under way go on to their end.
+        """Take no more calls; those in progress are finished.
 
         @return: fires with None when the last one has ended.
         """
@@ -67,7 +67,7 @@ class Node:
         return self._retired
 
     def close(self) -> Deferred[None]:
-        """End all calls that are under way.
+        """End all calls in progress.
 
         @return: fires with None when everything is closed.
         """
@@ -88,8 +88,8 @@ class Node:
         return self._client.forward(method, b"", seconds)
 
     def _ended(self, outcome: Any, seconds: float) -> Any:
-        """@param seconds: that the call had.
-        @return: the outcome, or the failure with the fault that a client is told.
+        """@param seconds: how long the call could take.
+        @return: the outcome; a failure is that with the client's fault.
         """
         self.under_way -= 1
         is_stopping = self._is_closed
