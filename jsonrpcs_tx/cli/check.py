@@ -1,4 +1,4 @@
-"""Calls a method, and tells in one line whether all is well: for monitoring, keepalived and containers."""
+"""Calls a method, and prints in one line whether all is well: for monitoring, keepalived and containers."""
 
 import sys
 from time import monotonic
@@ -21,7 +21,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
 _NAMES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LONGEST = 120
-"""Characters of a result in the line."""
+"""Characters of the longest result in the line."""
 
 
 def run(arguments: "Arguments") -> int:
@@ -51,7 +51,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def _state(error: JsonRpcsError) -> int:
-    """What an error means: critical, unless it lies in the question or in who asks."""
+    """The state for an error: critical, unless the call itself or its user is wrong."""
     if isinstance(error, CallError) and not isinstance(error.error, BadRequest | Refused):
         return CRITICAL
     return UNKNOWN
@@ -65,7 +65,7 @@ def _tell(state: int, text: str, data: list[str]) -> int:
 
 
 def _label(path: str) -> str:
-    """A path as the name of measured data, which has no quote and no equals sign."""
+    """A path as the name of measured data, which must not have a quote or an equals sign."""
     return printable(path).replace("'", "").replace("=", "")
 
 

@@ -1,7 +1,6 @@
-"""Which requests over HTTP are ordinary: so plain that the direct path reads them as twisted.web would.
+"""Recognizes ordinary HTTP requests: those so plain that the direct path parses them as twisted.web would.
 
-Only reading is done here. Everything that is not ordinary is left to twisted.web, so a doubt costs time and nothing
-else.
+This module only parses. A request that is not ordinary is left to twisted.web, so in doubt only time is lost.
 """
 
 import base64
@@ -18,7 +17,7 @@ MAX_HEAD: Final = 2048
 """Bytes of the longest head that may be ordinary."""
 
 MAX_CHUNKS: Final = 16
-"""Chunks of a body that may be ordinary, since they are read again whenever more of the body arrives."""
+"""The most chunks of an ordinary body. They are parsed again whenever more of the body arrives."""
 
 CHUNKED: Final = -1
 """Stands for the size of a body that is chunked."""
@@ -36,9 +35,9 @@ _UNUSUAL: Final = FORWARDING | {
 class Head:
     """The head of an ordinary request.
 
-    @ivar size: of the body in bytes; or L{CHUNKED}.
-    @ivar expects: the client waits for C{100 Continue} before it sends the body.
-    @ivar authorization: what is said in the header of this name; None: there is none.
+    @ivar size: the size of the body in bytes; or L{CHUNKED}.
+    @ivar expects: whether the client waits for C{100 Continue} before it sends the body.
+    @ivar authorization: the value of the Authorization header; None if there is none.
     """
 
     size: int
@@ -52,14 +51,14 @@ def read_head(
     is_own: Callable[[bytes], bool],
     usual: frozenset[bytes] = frozenset(),
 ) -> Head | None:
-    """Read a head, from the request line to the empty line.
+    """Parse a head, from the request line to the empty line.
 
-    @param is_served: tells whether a path, without the query, is for this server's own commands.
-    @param is_own: tells whether the value of a Host header is a name of the server.
+    @param is_served: returns whether a path, without the query, is for this server's own commands.
+    @param is_own: returns whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head ordinary.
-    @return: None where it is not ordinary: no POST over HTTP/1.1 to such a path, nor a GET with a body; not exactly one
-        Host, and one Content-Length or C{Transfer-Encoding: chunked}; a foreign host; or a header that asks for more
-        than an answer.
+    @return: None if it is not ordinary. An ordinary head is a POST, or a GET with a body, over HTTP/1.1 to such a path.
+        It has exactly one Host header with a name of the server, and exactly one of Content-Length and
+        C{Transfer-Encoding: chunked}. No header asks for more than a reply.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
     if match is None or not is_served(match[2].partition(b"?")[0]):
@@ -91,16 +90,16 @@ _ONCE: Final[dict[bytes, Callable[[bytes], bool]]] = {
     b"expect": lambda value: value.lower() == b"100-continue",
     b"authorization": bool,
 }
-"""Headers that an ordinary head has once at most, and whether their values are ordinary."""
+"""Headers that an ordinary head has at most once, and functions that return whether a value is ordinary."""
 
 
 def read_chunks(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
-    """Read a chunked body.
+    """Parse a chunked body.
 
     @param start: where it begins.
-    @param limit: its most bytes.
-    @return: the body, and where it ends; if it has not arrived whole, C{b""} and a place behind the end of the data.
-        None where it is not ordinary: it is malformed, too large or in too many chunks, or has extensions or trailers.
+    @param limit: bytes of the largest body.
+    @return: the body, and where it ends; if it is incomplete, C{b""} and a position after the end of the data. None if
+        it is not ordinary: it is malformed, too large or in too many chunks, or has extensions or trailers.
     """
     pieces: list[bytes] = []
     for _ in range(MAX_CHUNKS):
@@ -124,9 +123,9 @@ def read_chunks(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None
 
 
 def basic_credentials(authorization: bytes) -> tuple[bytes, bytes] | None:
-    """The name and the password in the value of the header Authorization (RFC 7617).
+    """The name and the password in the value of an Authorization header (RFC 7617).
 
-    @return: None where they are not written in the ordinary way.
+    @return: None if they are not in the ordinary form.
     """
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic":

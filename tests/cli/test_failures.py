@@ -122,14 +122,14 @@ def test_untrusted_certificate(server: Server) -> None:
     ("words", "message"),
     [
         ([], "a method or a sub-command is missing; see jsonrpcs --help"),
-        (["--to", "nobody", "a.b"], "nobody: no target, and no profile; allowed: unix:PATH, "),
-        (["--to", "ftp://x/y", "a.b"], "ftp://x/y: no target, and no profile; allowed: unix:PATH, "),
+        (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
+        (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),
         (
             ["--to", "tcp:x:1", "--reply-dir", "/x", "a.b"],
             "target 'tcp:x:1': it does not take reply_dir; allowed: reply_dir ",
         ),
-        (["--to", "tcp:x:1", "--all", "a.b"], "--all and --to: only one of them can be followed"),
+        (["--to", "tcp:x:1", "--all", "a.b"], "--all and --to: only one of them is allowed"),
         (["--to", "tcp:x:1", "--to", "tcp:x:2", "methods"], "methods: 2 servers are named; allowed: one"),
         (["--to", "tcp:x:1", "a.b", "\udcff"], "tcp:x:1: a.b: the parameters cannot be written as JSON: "),
         (["--to", "http://x:1", "--password-file", "/x", "a.b"], "--password-file: a password without a user; allowed"),
