@@ -1,4 +1,4 @@
-"""What a node answers, exactly as it has written it."""
+"""The answers of nodes, byte for byte."""
 
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ def read_answer(document: bytes) -> Answer:
     """
     try:
         if not document.isascii():
-            document.decode()  # msgspec does not look at the bytes of what it skips
+            document.decode()  # msgspec does not check the bytes that it skips
         reply = _decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise NotReply(f"the reply is not JSON: {wrong}" if document.strip() else "the reply is empty") from None

@@ -1,4 +1,4 @@
-"""Nodes as what a document may be for: one of them, or many at once."""
+"""The callees of a document that goes to nodes: one node, or many at once."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,20 +23,20 @@ from jsonrpcs_tx.rpc.registry import Command, command, commands_of
 from jsonrpcs_tx.rpc.replies import SOME, Reply
 
 MAX_METHOD: Final = 200
-"""Characters of the longest method that is passed on. Kamailio has none that is half as long."""
+"""Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""
 
 NOT_PASSED_ON: Final = frozenset(("gateway.call",))
 """Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
 
 MAX_METHODS: Final = 4096
-"""Methods that are remembered."""
+"""Number of methods that are remembered."""
 
 SLICE: Final = 0.005
 """Seconds for which calls to many nodes are sent before others get their turn."""
 
 MARGIN: Final = 0.1
-"""The part of a call's time that is left for its reply, and at most so many seconds: so many nodes are given up before
-the call of them all is.
+"""The fraction of a call's time that is reserved for its reply, and the maximum of that in seconds. So the calls to
+single nodes time out before the call that made them.
 """
 
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
@@ -108,10 +108,11 @@ class One:
 
 @attrs.frozen(eq=False)
 class Many:
-    """Several nodes at once. The result is an object with the outcome of each by its name.
+    """Several nodes at once. The result is an object that maps the name of each node to its outcome.
 
     @ivar members: the nodes.
-    @ivar quorum: results after which the reply is given; what has been sent goes on. None: when all have answered.
+    @ivar quorum: number of results after which the reply is given; calls that have been sent go on. None: the reply is
+        given when all have answered.
     """
 
     members: Sequence[One]
@@ -143,7 +144,7 @@ class Many:
 
 
 class _Asking:
-    """A call of many nodes that is under way."""
+    """A call of many nodes in progress."""
 
     def __init__(self, many: Many, call: Call) -> None:
         self._many = many
@@ -165,7 +166,7 @@ class _Asking:
         return reply
 
     def _ask(self) -> None:
-        """Ask the next ones, for L{SLICE} or to the end."""
+        """Ask the next nodes, for L{SLICE} seconds or until all have been asked."""
         self._turn = None
         many, call = self._many, self._call
         begun = many.clock.seconds()
@@ -236,7 +237,7 @@ def _is_passed_on(method: str) -> bool:
 
 @command("gateway.pass_on")
 def _pass_on(call: Call) -> Deferred[Reply]:
-    """Passes a call on to the nodes that it is for."""
+    """Passes a call on to its nodes."""
     callee: Any = call.origin.callee
     answered: Deferred[Reply] = callee.answer(call)
     return answered
@@ -247,8 +248,8 @@ _PASS_ON: Final = commands_of(_pass_on)[0]
 
 @lru_cache(MAX_METHODS)
 def _command(method: str, how: str = "one") -> Command:
-    """The command that passes a method on, as what is known of that says: whether it changes something, and which of
-    its parameters are secret. To many nodes that is done one by one, so what becomes of each is what counts.
+    """The command that passes a method on. The catalogue says whether it changes something, and which of its parameters
+    are secret. A call of many nodes itself changes nothing: the calls of single nodes that it makes do.
     """
     entry = find(method)
     changes = how == "one" and (entry is None or entry.effect != READ)

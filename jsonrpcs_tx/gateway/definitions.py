@@ -1,4 +1,4 @@
-"""How a node is written in settings, files and calls: its name, where it is, and its options."""
+"""Reads the definition of a node in settings, files and calls: its name, its target, and its options."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from jsonrpcs_tx.safefiles import open_regular, weak_place
 _log = make_logger(__name__)
 
 ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 group=edge timeout=2; see docs/gateway.md"
-"""How a node is written, for messages."""
+"""The syntax of a node, for messages."""
 
 MAX_NAME: Final = 64
 """Characters of the name of a node or a group."""
@@ -37,14 +37,14 @@ _OPTIONS: Final = ("group", "timeout", "cache", "password_file", *_OF_TARGET)
 
 @attrs.frozen
 class Definition:
-    """A node as it is written.
+    """The definition of a node.
 
-    @ivar name: by which it is called.
+    @ivar name: its name.
     @ivar target: where it is, with the password.
-    @ivar groups: the names by which it is called with others.
+    @ivar groups: the groups that it is in.
     @ivar timeout: seconds that a call of it may take; None: as long as any asynchronous command.
-    @ivar cache: seconds for which what it has read is answered again.
-    @ivar files: what tells whether the files that it names have been replaced.
+    @ivar cache: seconds for which the results of reads are cached; 0: they are not.
+    @ivar files: device, inode, size and modification time of each file that it names, to see when one is replaced.
     """
 
     name: str
@@ -58,14 +58,14 @@ class Definition:
 def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
     """Read a node, such as C{edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2}.
 
-    @param path: makes a path of one that may be relative. None: the text comes from a caller, who may name no files and
-        give no password.
+    @param path: makes a relative path absolute. None: the text comes from a caller, who may not name files or give a
+        password.
     @raise NotAllowed: it is not a node, or a file that it names cannot be used. The message shows no password.
     """
     words = text.split()
     name, equals, where = words[0].partition("=") if words else ("", "", "")
     if not equals:
-        raise NotAllowed("there is no =, with a name before it", ALLOWED)
+        raise NotAllowed("there is no = after a name", ALLOWED)
     check_name(name)
     options = _options(words[1:], where)
     if path is None:
@@ -90,21 +90,21 @@ def check_name(name: str, of: str = "name") -> None:
 
 
 class Names:
-    """The names of nodes and groups, of which none may mean two."""
+    """The names of nodes and groups, each of which must be unique."""
 
     def __init__(self, definitions: Collection[Definition] = ()) -> None:
         self._nodes = {one.name for one in definitions}
         self._groups = {group for one in definitions for group in one.groups}
 
     def take(self, definition: Definition) -> None:
-        """Take the names of one more node.
+        """Add the names of one more node.
 
-        @raise NotAllowed: one is taken.
+        @raise NotAllowed: one is already taken.
         """
         if definition.name in self._nodes:
-            raise NotAllowed(f"there is a node {definition.name} already", "another name")
+            raise NotAllowed(f"there is already a node {definition.name}", "another name")
         if definition.name in self._groups:
-            raise NotAllowed(f"there is a group {definition.name} already", "another name")
+            raise NotAllowed(f"there is already a group {definition.name}", "another name")
         for group in definition.groups:
             if group in self._nodes or group == definition.name:
                 raise NotAllowed(f"the group {group} has the name of a node", "another name")
@@ -169,7 +169,7 @@ def _seconds(option: str, value: str | None) -> float | None:
 def _read_password(path: str) -> str:
     """The first line of a file.
 
-    @raise NotAllowed: there is none, or it cannot be read.
+    @raise NotAllowed: the line is empty, or the file cannot be read.
     """
     allowed = f"a file with the password in its first line, of up to {MAX_PASSWORD} bytes"
     try:
@@ -191,7 +191,7 @@ def _read_password(path: str) -> str:
 
 
 def _check_tls(target: Target) -> None:
-    """@raise NotAllowed: a file for TLS is not what it should be."""
+    """@raise NotAllowed: a file for TLS cannot be used."""
     for one in target.each:
         if one.scheme == "https":
             from jsonrpcs_tx.client import deferredtls  # only HTTPS needs OpenSSL
@@ -203,6 +203,6 @@ def _check_tls(target: Target) -> None:
 
 
 def _identity(path: str) -> tuple[int, ...]:
-    """What changes when a file is written or replaced."""
+    """Values that change when a file is written or replaced."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""The nodes by their names: which there are, and which of them a name means."""
+"""All nodes of a server, and which of them a name stands for."""
 
 from collections.abc import Iterable, Sequence
 from os.path import abspath
@@ -33,22 +33,22 @@ ALL: Final = "*"
 """The name that means every node."""
 
 NODES: Final = "gateway.nodes"
-"""The command that lists the nodes. Only who may call it is told their names where one is not known."""
+"""The command that lists the nodes. The error for an unknown name lists them only to those who may call it."""
 
 MAX_PLACES: Final = 1024
-"""Names with queries that are remembered."""
+"""Number of names with queries that are remembered."""
 
 MAX_LISTED: Final = 100
 """Names that are told where one is not known, or where nodes have been read again."""
 
 
 class Gateway(Service):
-    """The nodes behind a server. Started, it watches them.
+    """The nodes behind a server. While it runs, it watches them.
 
     @param settings: C{node}, C{node_file} and C{node_interval} are used.
-    @param dispatcher: asks the rules, and answers for each of many nodes.
-    @param problems: takes what is wrong with the nodes of the settings.
-    @ivar nodes: by name, in their order.
+    @param dispatcher: checks the rules, and answers for each of many nodes.
+    @param problems: takes the errors in the nodes of the settings.
+    @ivar nodes: the nodes by name, in the order of their definitions.
     """
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any, problems: Problems = FIRST) -> None:
@@ -74,12 +74,12 @@ class Gateway(Service):
             node.watch.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Close everything; calls under way fail."""
+        """Close everything; calls in progress fail."""
         super().stopService()
         return self.close()
 
     def close(self) -> Deferred[Any]:
-        """End the calls under way, which fail.
+        """End the calls in progress, which fail.
 
         @return: fires when all connections are closed.
         """
@@ -87,11 +87,11 @@ class Gateway(Service):
         return DeferredList([node.close() for node in (*self.nodes.values(), *self._retiring)])
 
     def reload(self) -> str:
-        """Read the nodes again, with the files that they name. Those that are as they were stay; of the others what is
-        under way ends first. Those that were added while the server runs stay as well.
+        """Read the nodes again, with the files that they name. Unchanged nodes stay; the others finish their calls in
+        progress. Nodes that were added while the server runs stay as well.
 
-        @return: what came of it, in words.
-        @raise SettingError, StartError: a node cannot be used; then all stay as they are.
+        @return: the outcome, for the log.
+        @raise SettingError, StartError: a node cannot be used; then nothing is changed.
         """
         self._written = self._read(FIRST)
         former = dict(self.nodes)
@@ -110,7 +110,7 @@ class Gateway(Service):
     def add(self, text: str) -> str:
         """Add a node.
 
-        @param text: see L{read_definition}. It may name no files and give no password.
+        @param text: see L{read_definition}. It may not name files or give a password.
         @return: its name.
         @raise NotAllowed: it is not a node, or its name is taken.
         """
@@ -121,9 +121,9 @@ class Gateway(Service):
         return definition.name
 
     def remove(self, name: str) -> None:
-        """Remove a node; what is under way ends first. One of the settings comes back when they are read again.
+        """Remove a node; calls in progress end first. A node from the settings comes back when they are read again.
 
-        @raise KeyError: there is none of that name.
+        @raise KeyError: there is no node of that name.
         """
         definition = self.nodes[name].definition
         for definitions in (self._written, self._added):
@@ -136,10 +136,10 @@ class Gateway(Service):
         return [*self.nodes, *self._groups]
 
     def callee(self, place: str, query: str = "") -> One | Many:
-        """Whom a name means.
+        """The node or nodes that a name stands for.
 
         @param place: the name of a node or a group, or L{ALL}.
-        @param query: what decides when to reply, as a URL has it: C{timeout}, C{quorum} and C{first}.
+        @param query: the query of a URL, which decides when to reply: C{timeout}, C{quorum} and C{first}.
         @raise KeyError: there is no such node or group.
         @raise Fault: the query is not allowed.
         """
@@ -152,7 +152,7 @@ class Gateway(Service):
         return found
 
     def at(self, place: str, query: str, origin: Origin) -> One | Many | Error:
-        """Whom the path of a URL means, see L{callee}; or the error for the client."""
+        """The node or nodes that the path of a URL stands for, see L{callee}; or the error for the client."""
         try:
             return self.callee(place, query)
         except KeyError:
@@ -161,9 +161,9 @@ class Gateway(Service):
             return Error(fault.code, fault.text)
 
     def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
-        """Call a command of a node, or of many, as part of a call of this server.
+        """Call a command of one or many nodes, as part of a call to this server.
 
-        @return: the whole reply to that call.
+        @return: the whole reply to the call to this server.
         @raise Fault: there is no such node or group.
         """
         origin = call.origin.fixed()
@@ -212,7 +212,7 @@ class Gateway(Service):
         return sum(node.watch.state == state for node in self.nodes.values())
 
     def _read(self, problems: Problems) -> list[Definition]:
-        """The nodes of the settings and of their file.
+        """The nodes from the setting C{node} and from C{node_file}.
 
         @raise SettingError, StartError: see L{reload}.
         """
@@ -242,7 +242,7 @@ class Gateway(Service):
         return found
 
     def _make_nodes(self) -> None:
-        """Have the nodes that are written or were added. Those that are as they were stay."""
+        """Make the nodes that are defined in the settings or were added. Unchanged nodes stay."""
         former, self.nodes = self.nodes, {}
         for definition in (*self._written, *self._added):
             node = former.get(definition.name)

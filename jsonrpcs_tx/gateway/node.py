@@ -1,4 +1,4 @@
-"""One server behind the gateway, and the calls that are on their way to it."""
+"""One server behind the gateway, and its calls in progress."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,11 +25,11 @@ class Node:
     """A server that calls are passed on to.
 
     @param definition: where it is.
-    @param reactor: that it runs in.
-    @param interval: seconds between two looks at whether it runs.
-    @ivar names: its own, and those of its groups.
+    @param reactor: the reactor to use.
+    @param interval: seconds between two checks of whether it runs.
+    @ivar names: its own name, and those of its groups.
     @ivar watch: knows its state.
-    @ivar under_way: calls that have not ended.
+    @ivar under_way: number of calls in progress.
     """
 
     def __init__(self, definition: Definition, reactor: Any, interval: float) -> None:
@@ -66,7 +66,7 @@ class Node:
         return asked.addBoth(self._ended, seconds, then, arguments)
 
     def retire(self) -> Deferred[None]:
-        """Take no more calls; those under way go on to their end.
+        """Take no more calls; those in progress are finished.
 
         @return: fires with None when the last one has ended.
         """
@@ -78,7 +78,7 @@ class Node:
         return self._retired
 
     def close(self) -> Deferred[None]:
-        """End all calls that are under way.
+        """End all calls in progress.
 
         @return: fires with None when everything is closed.
         """

@@ -1,7 +1,6 @@
-"""Which requests over HTTP are ordinary: so plain that the direct path reads them as twisted.web would.
+"""Recognizes ordinary HTTP requests: those so plain that the direct path parses them as twisted.web would.
 
-Only reading is done here. Everything that is not ordinary is left to twisted.web, so a doubt costs time and nothing
-else.
+This module only parses. A request that is not ordinary is left to twisted.web, so in doubt only time is lost.
 """
 
 import base64
@@ -18,7 +17,7 @@ MAX_HEAD: Final = 2048
 """Bytes of the longest head that may be ordinary."""
 
 MAX_CHUNKS: Final = 16
-"""Chunks of a body that may be ordinary, since they are read again whenever more of the body arrives."""
+"""The most chunks of an ordinary body. They are parsed again whenever more of the body arrives."""
 
 CHUNKED: Final = -1
 """Stands for the size of a body that is chunked."""
@@ -60,7 +59,7 @@ def read_head(
     is_own: Callable[[bytes], bool],
     usual: frozenset[bytes] = frozenset(),
 ) -> Head | None:
-    """Read a head, from the request line to the empty line.
+    """Parse a head, from the request line to the empty line.
 
     @param find_place: tells whom a URL is for, by its path and its query; None: it is not for JSON-RPC.
     @param is_own: tells whether the value of a Host header is a name of the server.
@@ -100,16 +99,16 @@ _ONCE: Final[dict[bytes, Callable[[bytes], bool]]] = {
     b"expect": lambda value: value.lower() == b"100-continue",
     b"authorization": bool,
 }
-"""Headers that an ordinary head has once at most, and whether their values are ordinary."""
+"""Headers that an ordinary head has at most once, and functions that return whether a value is ordinary."""
 
 
 def read_chunks(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
-    """Read a chunked body.
+    """Parse a chunked body.
 
     @param start: where it begins.
-    @param limit: its most bytes.
-    @return: the body, and where it ends; if it has not arrived whole, C{b""} and a place behind the end of the data.
-        None where it is not ordinary: it is malformed, too large or in too many chunks, or has extensions or trailers.
+    @param limit: bytes of the largest body.
+    @return: the body, and where it ends; if it is incomplete, C{b""} and a position after the end of the data. None if
+        it is not ordinary: it is malformed, too large or in too many chunks, or has extensions or trailers.
     """
     pieces: list[bytes] = []
     for _ in range(MAX_CHUNKS):
@@ -133,9 +132,9 @@ def read_chunks(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None
 
 
 def basic_credentials(authorization: bytes) -> tuple[bytes, bytes] | None:
-    """The name and the password in the value of the header Authorization (RFC 7617).
+    """The name and the password in the value of an Authorization header (RFC 7617).
 
-    @return: None where they are not written in the ordinary way.
+    @return: None if they are not in the ordinary form.
     """
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic":

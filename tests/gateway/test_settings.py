@@ -30,7 +30,7 @@ def test_check(tmp_path: Path) -> None:
         f"jsonrpcs: {tmp_path}/nodes:4",
     ], done.stderr
     assert lines[5] == "jsonrpcs: 5 errors"
-    assert "there is a group g already" in lines[0]
+    assert "there is already a group g" in lines[0]
     assert "//gw:***@h/RPC" in lines[1]
     assert "the port is missing" in lines[3]
     assert "hunter2" not in done.stderr + done.stdout
