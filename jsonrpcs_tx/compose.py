@@ -1,6 +1,6 @@
 """Settings in, a server with all its parts out."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from jsonrpcs_tx import transports as _transports
+from jsonrpcs_tx.access.doubts import doubts
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
@@ -25,7 +26,6 @@ from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
-from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
 
@@ -83,8 +83,8 @@ def check(
 ) -> list[JsonRpcsError]:
     """Look for all that would keep a server from starting, without opening or changing anything.
 
-    All files that the settings name are read, and modules with commands are imported. What shows only on opening is not
-    found: that an address is in use, or does not belong to this machine.
+    All files that the settings name are read, and modules with commands are imported. What is doubtful is logged. What
+    shows only on opening is not found: that an address is in use, or does not belong to this machine.
 
     The parameters are those of L{makeService}.
 
@@ -93,6 +93,8 @@ def check(
     """
     problems = AllProblems()
     assemble(settings, problems, reactor, commands, checker, transports, site_authenticates, uid, gid).check(problems)
+    for doubt in problems.doubts:
+        FIRST.warn(doubt)
     return problems.found
 
 
@@ -138,14 +140,17 @@ def assemble(
         service.reload_rules(problems)
     _add_tables(service)
     gateway = _add_gateway(service, problems)
+    doubt_rules = partial(_doubt_rules, service, checker, gateway)
+    doubt_rules(problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
-    _add_metrics(service, gateway, problems)
+    with problems.noted():
+        _add_metrics(service, gateway)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
     _add_checks(service)
-    _add_reloads(service, checker)
+    _add_reloads(service, checker, doubt_rules)
     return service
 
 
@@ -234,6 +239,20 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
     return gateway
 
 
+def _doubt_rules(
+    service: JsonRpcService, checker: object, gateway: "Gateway | None", problems: Problems = FIRST
+) -> None:
+    """Tell which rules can never fit."""
+
+    def own(method: str) -> tuple[int, int | None] | None:
+        return service.registry[method].binding.counts if method in service.registry else None
+
+    users = checker.names if isinstance(checker, UsersFile) else None
+    names = () if gateway is None else tuple(gateway.names())
+    for doubt in doubts(service.dispatcher.access.rules, own, users, names):
+        problems.warn(doubt)
+
+
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
     pages = {path.encode(): page for path, page in service.pages.items()}
@@ -245,7 +264,7 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
                 transport.setServiceParent(service)
 
 
-def _add_metrics(service: JsonRpcService, gateway: "Gateway | None", problems: Problems) -> None:
+def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
     path = service.settings.metrics
     if not path:
         return
@@ -258,7 +277,7 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None", problems: P
     metrics = ServerMetrics(service, lag)
     jsonrpc, reactor = service.jsonrpc_dispatch, service.reactor
     if gateway is None:
-        _add_page(service, path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor), problems)
+        service.add_page("metrics", path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor))
         return
     from jsonrpcs_tx.metrics.nodes import NodeMetrics
 
@@ -269,16 +288,9 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None", problems: P
         yield from metrics.families()
         yield from nodes.families(names, label="node")
 
-    _add_page(service, path, MetricsResource(jsonrpc, families, reactor, gateway.allowed), problems)
-    probe = path.rpartition("/")[0] + PROBE
-    _add_page(service, probe, ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin), problems)
-
-
-def _add_page(service: JsonRpcService, path: str, page: PageResource, problems: Problems) -> None:
-    if path in service.pages:
-        problems.note(SettingError("metrics", path, "a path that no other page has"))
-    else:
-        service.pages[path] = page
+    service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
+    probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
+    service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
 
 
 def _add_audit(service: JsonRpcService) -> None:
@@ -308,11 +320,16 @@ def _add_checks(service: JsonRpcService) -> None:
     service.health.add("destinations", destinations, fatal=service.settings.health_destinations)
 
 
-def _add_reloads(service: JsonRpcService, checker: Any) -> None:
+def _add_reloads(service: JsonRpcService, checker: Any, doubt_rules: Callable[[], None]) -> None:
+    def reload_rules() -> str:
+        number = service.reload_rules()
+        doubt_rules()
+        return f"there are {number}"
+
     if service.settings.certificate:
         service.reloads.add("certificates", lambda: f"for {service.reload_tls()} listeners")
     if service.settings.rule_file:
-        service.reloads.add("rules", lambda: f"there are {service.reload_rules()}")
+        service.reloads.add("rules", reload_rules)
     if isinstance(checker, UsersFile):
         service.reloads.add("users", lambda: f"there are {checker.reload()}")
     if service.settings.list_file:

@@ -179,7 +179,7 @@ class Options(usage.Options):
         if self["check"]:
             if config is not None:
                 self._check_server(problems)
-            self._report(problems.found)
+            self._report(problems)
         elif problems.found:
             raise problems.found[0]
         if self["show-settings"]:
@@ -193,8 +193,11 @@ class Options(usage.Options):
         self.files.check(problems)
         _check_in_place(self, make_server(self, problems), problems)
 
-    def _report(self, found: Sequence[JsonRpcsError]) -> None:
-        """Print all problems, and exit if there are any."""
+    def _report(self, problems: AllProblems) -> None:
+        """Print all doubts and problems, and exit if there are problems."""
+        for doubt in problems.doubts:
+            sys.stderr.write(f"jsonrpcs: warning: {self._explained(doubt)}\n")
+        found = problems.found
         for error in found:
             sys.stderr.write(f"{self.refusal(error)}\n")
         number = len(found)
@@ -204,8 +207,12 @@ class Options(usage.Options):
 
     def refusal(self, error: Exception) -> Refusal:
         """The exception that ends twistd because of an error."""
+        return Refusal(f"jsonrpcs: {self._explained(error)}")
+
+    def _explained(self, error: Exception) -> str:
+        """What is wrong, and where, on one line."""
         text = self.sources.explain(error) if isinstance(error, JsonRpcsError) else str(error)
-        return Refusal(f"jsonrpcs: {' '.join(text.splitlines())}")
+        return " ".join(text.splitlines())
 
 
 def _option(field: Field) -> Any:

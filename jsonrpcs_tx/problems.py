@@ -1,10 +1,15 @@
-"""Problems of a configuration: a start stops at the first one, a check collects them all."""
+"""Problems of a configuration: a start stops at the first one, a check collects them all. What is only doubtful stops
+nothing.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from jsonrpcs_tx.errors import JsonRpcsError
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
 
 
 class Problems:
@@ -16,6 +21,10 @@ class Problems:
         @raise JsonRpcsError: it, unless problems are collected.
         """
         raise error from error.__cause__
+
+    def warn(self, doubt: JsonRpcsError) -> None:
+        """Take what is allowed, but probably not what was meant: it is logged, or collected."""
+        _log.warn("{doubt}", doubt=doubt)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -39,10 +48,12 @@ class AllProblems(Problems):
     """Collects problems.
 
     @ivar found: all of them, each once, in the order in which they were found.
+    @ivar doubts: what is only doubtful.
     """
 
     def __init__(self) -> None:
         self._by_text: dict[str, JsonRpcsError] = {}
+        self.doubts: list[JsonRpcsError] = []
 
     @property
     def found(self) -> list[JsonRpcsError]:
@@ -50,6 +61,9 @@ class AllProblems(Problems):
 
     def note(self, error: JsonRpcsError) -> None:
         self._by_text.setdefault(str(error), error)
+
+    def warn(self, doubt: JsonRpcsError) -> None:
+        self.doubts.append(doubt)
 
 
 class _Translated(Problems):
@@ -59,6 +73,9 @@ class _Translated(Problems):
 
     def note(self, error: JsonRpcsError) -> None:
         self._problems.note(self._translate(error))
+
+    def warn(self, doubt: JsonRpcsError) -> None:
+        self._problems.warn(self._translate(doubt))
 
 
 FIRST: Final = Problems()

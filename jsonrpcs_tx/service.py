@@ -160,10 +160,20 @@ class JsonRpcService(MultiService):
         if settings.health:
             self.pages[settings.health] = self.health_resource
         self.discovery: Discovery = Discovery(self.dispatcher, reactor)
-        if settings.openrpc in self.pages:
-            problems.note(SettingError("openrpc", settings.openrpc, "a path that no other page has"))
-        elif settings.openrpc:
-            self.pages[settings.openrpc] = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
+        if settings.openrpc:
+            page = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
+            with problems.noted():
+                self.add_page("openrpc", settings.openrpc, page)
+
+    def add_page(self, setting: str, path: str, page: PageResource) -> None:
+        """Add what answers at a path of its own over HTTP and HTTPS, before the transports are made.
+
+        @param setting: that the path comes from.
+        @raise SettingError: another page has the path.
+        """
+        if path in self.pages:
+            raise SettingError(setting, path, "a path that no other page has")
+        self.pages[path] = page
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.

@@ -114,6 +114,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "shvset": ("a=i:5", ("a=i:5",)),
     "htable_db": ("t.db", "t.db"),
     "htable_db_interval": ("0", 0),
+    "openrpc": ("/rpc.json", "/rpc.json"),
     "health": ("/alive", "/alive"),
     "metrics": ("/metrics", "/metrics"),
     "metrics_interval": ("2.5", 2.5),
@@ -201,6 +202,7 @@ BAD: dict[str, list[Any]] = {
     "shvset": ["a", "a=x:5", "a=i:x", "=i:5"],
     "htable_db": [1],
     "htable_db_interval": ["-1", 86_401, "x"],
+    "openrpc": ["rpc.json", "/a?b", 1],
     "health": ["alive", "/a?b", 1],
     "metrics": ["metrics", "/a?b", 1],
     "metrics_interval": ["0", 86401, "x"],
@@ -493,7 +495,11 @@ class LoadTests(DirectoryCase):
         """Only the families that are wanted are loaded, each once: C{system} without a word, all for a daemon."""
         wanted = makeService(Settings(load=["system", "core", "core"]), reactor)
         assert sorted(wanted.families) == ["core", "system"]
-        assert {name.partition(".")[0] for name in wanted.registry} == {"core", "system"}
+        assert {name.partition(".")[0] for name in wanted.registry} == {
+            "core",
+            "system",
+            "rpc",
+        }  # rpc.discover is of system
         everything = makeService(parse(), reactor)
         assert set(everything.families) > {"core", "system"}
         assert makeService(Settings(), reactor).families == ["system"]

@@ -1,7 +1,7 @@
-"""Calls that a rule allows or denies: methods, with the values of their parameters where the rule names some.
+"""The calls that a rule allows or denies: methods, and patterns for the values of their parameters if it has any.
 
-After C{allow} or C{deny}, a rule has methods, separated by blanks. The values of a method's parameters follow it in
-parentheses::
+After C{allow} or C{deny}, a rule has methods, separated by blanks. Patterns for the values of a method's parameters
+follow it in parentheses::
 
     allow htable.sets(ban_table, *)          two parameters, the first one is ban_table
     allow htable.get(ban_table, "a b")       in quotes, as JSON: blanks, commas and stars as they are
@@ -9,13 +9,13 @@ parentheses::
     allow core.uptime()                      no parameters
     deny dispatcher.set_state(*, 1, *)       however many parameters there are
 
-They may also follow without parentheses, where that can mean nothing else: after a method with a dot and no star, when
-all further words have no dot, and a star or C{...} is among them beside another word::
+The parentheses may be left out where the meaning is clear: after a method with a dot and no star, if none of the
+further words has a dot, and they include a star or C{...} and another word::
 
     allow htable.sets ban_table *
     deny dispatcher.set_state * 1 *
 
-What could mean further methods as well is refused.
+Words that could be further methods as well are refused.
 """
 
 import re
@@ -34,18 +34,23 @@ MORE: Final = "..."
 """Stands for any number of further parameters."""
 
 NOT_GIVEN: Final[Any] = msgspec.UNSET
-"""Stands, among the parameters of a call, for one that was not given though a later one was."""
+"""Stands for a parameter of a call that was left out although a later one was given."""
 
 _SMALL: Final = range(-(2**31), 2**32)
-"""Integers that no server takes for others."""
+"""Integers that no server reads as a different one."""
 
 _WORDS: Final = re.compile(r'[^\s(]+\((?:[^()"]|"(?:[^"\\]|\\.)*")*\)(?!\S)|\S+')
-"""A method with parameters in parentheses, or anything else without blanks."""
+"""A method with parameters in parentheses, or any other word."""
 
 _VALUES: Final = re.compile(r'\s*("(?:[^"\\]|\\.)*"|[^\s,()"]*)\s*(,|$)')
 """A value in parentheses, and what follows it."""
 
 _VALUE: Final = re.compile(r'[^\s,()"?\[\]]+')
+
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+_STRAY: Final = re.compile(r"//|/\*|--|.*[#;,!|\\'`]")
+"""What words of other languages begin with or have in them: comments, separators, negations and quotes."""
 
 _EXACT_METHOD: Final = re.compile(r"[^*]*\.[^*]*")
 
@@ -54,7 +59,7 @@ _EXACT_METHOD: Final = re.compile(r"[^*]*\.[^*]*")
 class ValuePattern:
     """A pattern for the value of a parameter.
 
-    @ivar parts: the texts between which there may be any characters.
+    @ivar parts: the texts between the stars; each star stands for any characters.
     """
 
     parts: tuple[str, ...]
@@ -76,7 +81,7 @@ class ValuePattern:
 
     @property
     def is_exact(self) -> bool:
-        """Whether it stands for one value only."""
+        """Whether it has no star, and so stands for one value only."""
         return len(self.parts) == 1
 
     @property
@@ -85,35 +90,35 @@ class ValuePattern:
         return not self.is_exact and not any(self.parts)
 
     def surely_fits(self, value: Any, kind: str) -> bool:
-        """Whether a value is one of those that it stands for, whatever the server makes of it.
+        """Whether a value fits, however the server reads it.
 
-        @param kind: the type of the parameter in the catalogue, if a node of Kamailio's gets it; else empty.
+        @param kind: the type of the parameter in the catalogue if a node gets the call; else empty.
         """
         if self.is_any:
             return value is not NOT_GIVEN
         text = sure_text(value)
         if text is None or value is NOT_GIVEN or self._is_like.fullmatch(text) is None:
             return False
-        if type(value) is str:  # Kamailio takes any text for 0 where it wants a number
+        if type(value) is str:  # Kamailio reads any text as 0 where it wants a number
             return not kind or kind in ("str", "any") or (kind == "unknown" and not self._is_number())
         if type(value) is float:
             return self.is_exact and not kind
         return self.is_exact or (type(value) is int and value in _SMALL)
 
     def may_fit(self, value: Any, kind: str) -> bool:
-        """Whether some server might take a value for one of those that it stands for.
+        """Whether some server might read a value as one that fits.
 
         @param kind: see L{surely_fits}.
         """
         if self.is_any or value is NOT_GIVEN:
             return True
-        if kind and type(value) in (float, Decimal):  # which Kamailio reads with an error: 1.9999999999999999 may be 1
+        if kind and type(value) in (float, Decimal):  # Kamailio reads these inexactly: 1.9999999999999999 may be 1
             return True
         found = readings(value)
         if found is None or self._number in found.numbers:
             return True
         texts = found.texts
-        if type(value) is str and kind and kind not in ("str", "any"):  # which Kamailio takes for 0
+        if type(value) is str and kind and kind not in ("str", "any"):  # Kamailio reads it as 0
             if self._number == 0:
                 return True
             texts = texts if kind == "unknown" else texts | {"0"}
@@ -128,18 +133,18 @@ class ValuePattern:
 class Parameters:
     """Patterns for the values of the parameters of a call, in order.
 
-    @ivar more: there may be further parameters.
+    @ivar more: whether further parameters may follow.
     """
 
     values: tuple[ValuePattern, ...]
     more: bool = False
 
     def allow(self, params: Sequence[Any] | Mapping[str, Any], method: str | None) -> bool:
-        """Whether they are surely what a rule allows: as many values as patterns, each within its pattern.
+        """Whether a rule surely allows the parameters of a call: as many values as patterns, and each value fits.
 
-        @param params: the decoded values in the order of the command's parameters, L{NOT_GIVEN} for one that is left
-            out; or by name, where that order is not known: then they are not.
-        @param method: the name of the command, if a node gets them; None: it is one of this server's own.
+        @param params: the decoded values in the order of the command's parameters, with L{NOT_GIVEN} for one that is
+            left out; or by name if that order is not known: then they are not allowed.
+        @param method: the name of the command if a node gets the call; None: the command is this server's own.
         """
         if isinstance(params, Mapping) or len(params) < len(self.values):
             return False
@@ -148,9 +153,9 @@ class Parameters:
         )
 
     def deny(self, params: Sequence[Any] | Mapping[str, Any], method: str | None) -> bool:
-        """Whether they may be what a rule denies, however many there are; a missing one may have any value.
+        """Whether a rule may deny the parameters of a call, however many there are; a missing one may have any value.
 
-        @param params: as for L{allow}; if by name, they may be.
+        @param params: as for L{allow}; if by name, they are denied.
         @param method: as for L{allow}.
         """
         return isinstance(params, Mapping) or all(
@@ -161,10 +166,10 @@ class Parameters:
 
 @attrs.frozen
 class CallPattern:
-    """Calls that a rule means.
+    """A pattern for calls.
 
-    @ivar method: a pattern of methods.
-    @ivar parameters: what they must be; None: anything.
+    @ivar method: a pattern for the method.
+    @ivar parameters: patterns for the parameters; None: any parameters fit.
     """
 
     method: str
@@ -176,12 +181,39 @@ def split(text: str) -> Iterator[str]:
     return (found[0] for found in _WORDS.finditer(text))
 
 
+def check_characters(text: str) -> None:
+    """Check that what looks like a blank, or like nothing, is one, so that no word is another than it seems to be.
+
+    @raise ValueError: there is another character outside quotes; the message says which.
+    """
+    for char in _QUOTED.sub("", text):
+        if char != "\t" and not char.isprintable():
+            raise ValueError(f"one line of printable characters, spaces and tabs; not U+{ord(char):04X}")
+
+
+def check_comment(word: str) -> None:
+    """@raise ValueError: a word would begin a comment, if there were any behind a rule."""
+    if word.startswith("#"):
+        quoted = 'a value that begins with # in parentheses and quotes, as in core.echo("#1")'
+        raise ValueError(f"a comment stands on a line of its own, {quoted}; not {word!r:.100}")
+
+
+def _check_bare(word: str) -> None:
+    """@raise ValueError: a word without parentheses seems to mean something that rules do not have."""
+    check_comment(word)
+    if "(" not in word and not _QUOTED.fullmatch(word) and _STRAY.match(word):
+        allowed = "methods and values without any of # ; , ! | \\ ' ` and without // /* -- at the beginning"
+        raise ValueError(f"{allowed}, or values in parentheses, as in core.echo(a;b); not {word!r:.100}")
+
+
 def read_calls(words: Sequence[str]) -> list[CallPattern]:
     """Read the words after C{allow} or C{deny}.
 
-    @raise ValueError: a word is no method with or without parameters, or several can be read in two ways; the message
-        says how to write each.
+    @raise ValueError: a word is not a method, with or without parameters, or several words are ambiguous; the message
+        then says how to write each meaning.
     """
+    for word in words:
+        _check_bare(word)
     calls: list[CallPattern] = []
     place = 0
     while place < len(words):
@@ -203,12 +235,12 @@ def read_calls(words: Sequence[str]) -> list[CallPattern]:
 
 
 def _may_be_value(word: str) -> bool:
-    """Whether a word after a method may be the value of a parameter: methods of Kamailio's have a dot."""
+    """Whether a word after a method may be the value of a parameter: Kamailio's methods have a dot."""
     return word == MORE or ("." not in word and "(" not in word)
 
 
 def _check_readings(method: str, following: Sequence[str], next_word: Sequence[str]) -> None:
-    """@raise ValueError: the words after a method can be methods as well as values."""
+    """@raise ValueError: the words after a method may be methods as well as values."""
     written = " ".join((method, *following, *next_word))
     if any(word in ("*", MORE) for word in following) and any(word != "*" for word in following):
         if not next_word or "(" in next_word[0]:
@@ -231,7 +263,7 @@ def _read_call(word: str) -> CallPattern:
     while inner.strip():
         found = _VALUES.match(inner, place)
         if found is None or not found[1]:
-            break  # a closing one too many, an empty value, two values without a comma
+            break  # one closing parenthesis too many, an empty value, or two values without a comma
         values.append(found[1])
         place = found.end()
         if not found[2]:
@@ -249,21 +281,24 @@ def _parameters(words: Sequence[str]) -> Parameters:
 
 
 def _value(word: str) -> ValuePattern:
-    """@raise ValueError: it is no pattern for a value."""
+    """@raise ValueError: it is not a pattern for a value."""
     if word.startswith('"'):
         try:
             return ValuePattern((msgspec.json.decode(word.encode(), type=str),))
         except (msgspec.DecodeError, UnicodeError):
             raise ValueError(f"a string of JSON in quotes, not {word!r:.100}") from None
+    check_comment(word)
+    if word[0] in "'`\u2018\u201c" and len(word) > 1:
+        raise ValueError(f'quotes as JSON has them, "a b"; not {word!r:.100}')
     if word == MORE or not _VALUE.fullmatch(word) or not word.isprintable():
-        allowed = "values in printable characters, * for any characters; in quotes what has blanks or any of ,()?[]"
-        raise ValueError(f"{allowed}; ... at the end only; not {word!r:.100}")
+        allowed = "printable characters, * for any characters; values with blanks or any of ,()?[] in quotes"
+        raise ValueError(f"{allowed}; ... only at the end; not {word!r:.100}")
     return ValuePattern(tuple(word.split("*")))
 
 
 def _kind(method: str | None, place: int) -> str:
     """The type of a parameter in the catalogue, C{unknown} if it is not there; empty for our own commands, which refuse
-    what is not of the type that they want.
+    values of a wrong type.
     """
     if method is None:
         return ""

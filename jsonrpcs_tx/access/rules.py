@@ -42,10 +42,11 @@ import attrs
 
 from jsonrpcs_tx import owners
 from jsonrpcs_tx.access.caller import Caller
-from jsonrpcs_tx.access.calls import CallPattern, Parameters, read_calls, split
+from jsonrpcs_tx.access.calls import CallPattern, Parameters, check_characters, check_comment, read_calls, split
 from jsonrpcs_tx.access.patterns import matches
 from jsonrpcs_tx.access.roles import ROLES
 from jsonrpcs_tx.addresses import Network, is_in
+from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.protocols import FACTS, PROTOCOLS, Protocol, knowing
 
@@ -153,7 +154,10 @@ def read_rule(text: str, known: Mapping[str, Protocol] = PROTOCOLS) -> Rule:
     """
     try:
         whom, rights = _split(text)
-        return attrs.evolve(_build(_read_conditions(whom, known), rights, known), text=text)
+        conditions = _read_conditions(whom, known)
+        if not rights:
+            raise ValueError(f"allow, deny or role after whom it is for: {FORM}")
+        return attrs.evolve(_build(conditions, rights, known), text=text)
     except ValueError as error:
         raise SettingError("rule", text, str(error)) from None
 
@@ -179,19 +183,23 @@ def _split(text: str) -> tuple[list[str], dict[str, list[str]]]:
     @raise ValueError: something is missing, or not allowed; the message says what is allowed. This is also true of the
         functions below.
     """
+    check_characters(text)
     keyword = _FIRST_KEYWORD.search(text)
     start = len(text) if keyword is None else keyword.start()
     whom = text[:start].split()
+    for word in whom:
+        check_comment(word)
     rights: dict[str, list[str]] = {}
     part: list[str] = []
     for word in split(text[start:]):
+        check_comment(word)
         if word in _KEYWORDS:
             part = rights.setdefault(word, [])
             part.append(word)  # what comes after it is apart from what came before
         else:
             part.append(word)
-    if not whom or not rights:
-        raise ValueError(FORM)
+    if not whom:
+        raise ValueError(f"whom it is for, such as any, before {' and '.join(rights) or 'allow'}: {FORM}")
     return whom, rights
 
 
@@ -203,6 +211,8 @@ def _calls(keyword: str, words: Sequence[str], known: Iterable[str]) -> list[Cal
     if words[-1] == keyword:
         raise ValueError(f"methods after {keyword}, such as core.* or *")
     for word in words:
+        if word not in _KEYWORDS and word.lower() in _KEYWORDS:
+            raise ValueError(f"{word.lower()}, in lower case; not {word}")
         if "(" not in word and _is_condition(word, known):
             raise ValueError(f"{word} before allow and deny, or a value in parentheses: {FORM}")
     calls: list[CallPattern] = []
@@ -211,8 +221,8 @@ def _calls(keyword: str, words: Sequence[str], known: Iterable[str]) -> list[Cal
         calls += read_calls(words[start:place])
         start = place + 1
     for call in calls:
-        if not re.fullmatch(r"[!-~]+", call.method) or re.search(r"[][?()]", call.method):
-            allowed = "methods in printable ASCII, * for any characters, without '?', '[', ']'"
+        if not re.fullmatch(r"[!-~]+", call.method) or re.search(r'[][?()"]|//', call.method):
+            allowed = "methods in printable ASCII, * for any characters, without ?, [, ], // and quotes"
             raise ValueError(f"{allowed}; parameters in parentheses, as in m(a, *); not {call.method!r}")
         if keyword == "deny" and call.parameters == Parameters(()):
             raise ValueError(
@@ -242,11 +252,27 @@ def _read_conditions(words: Iterable[str], known: Iterable[str]) -> _Conditions:
             try:
                 conditions.networks.append(_network(word))
             except ValueError as error:
-                allowed = f"any, {', '.join(sorted(known))}, user=, tls=, uid=, gid=, node= or a network"
-                raise ValueError(f"{allowed}; {error}") from None
+                names = ("any", *sorted(known), *(f"{name}=" for name in (*conditions.facts, "node")))
+                raise ValueError(f"{', '.join(names)} or a network; {_mistake(word, names, error)}") from None
     if not (conditions.transports or conditions.networks or any(conditions.facts.values())):
         raise ValueError(f"whom it is for beside node=, such as any: {FORM}")
     return conditions
+
+
+def _mistake(word: str, names: Sequence[str], error: ValueError) -> str:
+    """What is wrong with a word that is no condition.
+
+    @param names: of the conditions.
+    @param error: why it is no network.
+    """
+    name, equals, _ = word.partition("=")
+    if word in names:
+        return f"nothing follows {word}"
+    if not equals and re.fullmatch(r"[0-9][0-9.]*(/.*)?|.*:.*", word):
+        return str(error)
+    near = nearest(name + equals, (*names, *_KEYWORDS), 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"no such word: {name}{equals}{meant}"
 
 
 def _build(conditions: _Conditions, rights: Mapping[str, Sequence[str]], known: Mapping[str, Protocol]) -> Rule:

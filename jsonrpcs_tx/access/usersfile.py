@@ -195,6 +195,12 @@ class UsersFile:
             raise self._explain(error) from None
         return len(self._users)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the users that are in the file now."""
+        self.look()
+        return [name.decode() for name in self._users]
+
     def look(self) -> None:
         """Read the file, if it has changed since it was read."""
         try:

@@ -1,8 +1,8 @@
-"""What the values of parameters are, when rules compare them with patterns.
+"""The texts and numbers that rules compare with their patterns for values of parameters.
 
-A rule that allows must be sure of a value: it compares the one text that the value has. A rule that denies must not be
-evaded: it compares whatever a server may take the value for. Kamailio's C{scan}, for example, takes C{4294967297} for 1
-where it wants an integer, and any text for 0; our own commands take True and 1.0 for 1.
+A rule that allows must be sure of a value, so it compares the one text that the value has. It must not be possible to
+evade a rule that denies, so it compares everything that a server may read the value as. Kamailio's C{scan}, for
+example, reads C{4294967297} as 1 where it wants an integer, and any text as 0; our own commands read True and 1.0 as 1.
 """
 
 import re
@@ -14,28 +14,28 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 _PLAIN_BITS: Final = 256
-"""Bits of the largest integer that is looked at."""
+"""Bits of the largest integer that is compared."""
 
 _PLAIN_DIGITS: Final = 80
-"""Digits of the longest number in a text that is looked at."""
+"""Digits of the longest number in a text that is compared."""
 
 MAX_TEXT: Final = 4096
-"""Characters of the longest text that is looked at where a rule denies."""
+"""Characters of the longest text that a rule that denies compares."""
 
 _MAX_KNOWN: Final = 64
 """Characters of the longest text whose readings are remembered."""
 
 _EXACT: Final = 2**53
-"""Up to here a float stands for exactly one integer."""
+"""The largest integer up to which floats are exact."""
 
 _TRUTH: Final = {"true": 1, "yes": 1, "on": 1, "false": 0, "no": 0, "off": 0}
-"""Words that a command may take for true or false."""
+"""Words that a command may read as true or false."""
 
 _WORD: Final = re.compile("[A-Za-z]([A-Za-z0-9_.@/-][A-Za-z0-9_.@/:;=-]*)?")
-"""A text that is nothing but itself, or a word for true or false. C{i:} would be a prefix."""
+"""A text that can be read in one way only, or a word for true or false. C{i:} would be a prefix."""
 
 _PREFIX: Final = re.compile("[a-z]:", re.IGNORECASE)
-"""How C{kamcmd} says of which type a word is: C{i:1}, C{s:1}."""
+"""The prefix by which C{kamcmd} marks the type of a word: C{i:1}, C{s:1}."""
 
 _NUMBER: Final = re.compile(
     r"(?P<sign>[+-]?)\s*"
@@ -43,17 +43,17 @@ _NUMBER: Final = re.compile(
     r"(?P<float>(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,4})?)?",
     re.ASCII,
 )
-"""The number that a text starts with, in C's and Python's ways to write one."""
+"""The number that a text starts with, in the syntax of C and Python."""
 
 _INTEGER: Final = re.compile("([+-]?)0*([0-9]+)", re.ASCII)
-"""An integer, its sign, and its digits without zeros before them."""
+"""An integer: its sign, and its digits without leading zeros."""
 
 
 class Readings(NamedTuple):
-    """What servers may take a value for.
+    """Everything that servers may read a value as.
 
-    @ivar texts: as text, in a form that L{folded} gives.
-    @ivar numbers: as a number.
+    @ivar texts: the texts, in the form that L{folded} gives.
+    @ivar numbers: the numbers.
     """
 
     texts: frozenset[str]
@@ -61,11 +61,10 @@ class Readings(NamedTuple):
 
 
 def sure_text(value: Any) -> str | None:
-    """The one text that a value has: an integer in decimal, a whole float like an integer, another one as Python writes
+    """The one text of a value: an integer in decimal, a whole float like an integer, any other float as Python writes
     it; C{true}, C{false} and C{null}.
 
-    @return: None where it has none: of arrays, objects, texts with a null byte (where C ends them) and numbers beyond
-        all measure.
+    @return: None for arrays, objects, texts with a null byte (which ends them in C) and enormous numbers.
     """
     kind = type(value)
     if kind is str:
@@ -82,17 +81,17 @@ def sure_text(value: Any) -> str | None:
 
 
 def folded(text: str) -> str:
-    """A text without what servers may leave out of account: upper and lower case, compatibility forms of letters and
-    digits, blanks around it.
+    """A text without the differences that servers may ignore: case, compatibility forms of letters and digits, and
+    blanks around it.
     """
     return unicodedata.normalize("NFKC", text).casefold().strip()
 
 
 def readings(value: Any) -> Readings | None:
-    """What servers may take a value for.
+    """Everything that servers may read a value as.
 
-    @return: None where that may be anything: of null, which may stand for a default, of arrays and objects, of numbers
-        beyond 2**53 and of texts of more than L{MAX_TEXT} characters.
+    @return: None if that may be anything: for null, which may stand for a default, for arrays and objects, for numbers
+        beyond 2**53 and for texts of more than L{MAX_TEXT} characters.
     """
     kind = type(value)
     if kind is str:
@@ -100,13 +99,13 @@ def readings(value: Any) -> Readings | None:
     if kind is bool:
         return Readings(frozenset(("true", "1") if value else ("false", "0")), frozenset((int(value),)))
     if kind in (int, float, Decimal):
-        with suppress(ArithmeticError, ValueError):  # of infinity
+        with suppress(ArithmeticError, ValueError):  # for infinity
             return _of_number(value)
     return None
 
 
 def number_of(text: str) -> int | float | None:
-    """The number that a text is, in decimal or after C{0x}; None if it is none, or one of very many digits."""
+    """The number that a text spells, in decimal or after C{0x}; None if it is not a number, or has too many digits."""
     if not text.isascii() or len(text) > _PLAIN_DIGITS or "_" in text:
         return None
     with suppress(ValueError):
@@ -118,9 +117,9 @@ def number_of(text: str) -> int | float | None:
 
 
 def _numbers_in(text: str) -> frozenset[int | float] | None:
-    """The numbers that a text may be taken for.
+    """The numbers that a text may be read as.
 
-    @return: None where they are too long to tell.
+    @return: None if they are too long to tell.
     """
     text = _PREFIX.sub("", folded(text).replace("_", ""), count=1).strip()
     if text in _TRUTH:
@@ -137,12 +136,12 @@ def _numbers_in(text: str) -> frozenset[int | float] | None:
 
 
 def _values(found: re.Match[str]) -> Iterator[int | float]:
-    """@raise OverflowError: one is infinite."""
+    """@raise OverflowError: a number is infinite."""
     sign = -1 if found["sign"] == "-" else 1
     for name, base in (("hex", 16), ("bin", 2), ("oct", 8)):
         if found[name]:
             yield from _wrapped(sign * int(found[name], base))
-            yield 0  # where the letter after it ends the number
+            yield 0  # if the server stops reading at the letter
     digits = (found["oct"] or "") + (found["float"] or "")
     if digits:
         value = sign * float(digits)
@@ -179,7 +178,7 @@ def _truth(word: str) -> frozenset[int | float]:
 
 def _of_number(value: Any) -> Readings | None:
     """@raise ArithmeticError, ValueError: it is not finite."""
-    if not -_EXACT <= value <= _EXACT:  # Kamailio reads such a number with an error, and cuts its upper bits off
+    if not -_EXACT <= value <= _EXACT:  # Kamailio reads such a number inexactly, and cuts its upper bits off
         return None
     whole = int(value)
     wrapped = frozenset(_wrapped(whole))
@@ -188,9 +187,9 @@ def _of_number(value: Any) -> Readings | None:
 
 
 def _wrapped(number: int) -> Iterator[int]:
-    """What becomes of an integer in C: one of 32 or 64 bits, with a sign or without one, perhaps by way of a double.
+    """What an integer may become in C: a signed or unsigned one of 32 or 64 bits, perhaps converted through a double.
 
-    Of a number that is out of range, the low bits may be left, or the nearest that is in range, or the lowest.
+    A number that is out of range may become its low bits, or the nearest number in range, or the lowest one.
     """
     for one in {number, int(float(number))}:
         yield one

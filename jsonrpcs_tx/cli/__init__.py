@@ -1,4 +1,4 @@
-"""The program C{jsonrpcs}: calls commands of servers of Kamailio's kind from a shell.
+"""The program C{jsonrpcs}: calls the commands of Kamailio, and of this server, from a shell.
 
-A call starts in milliseconds, so each module imports what it needs when it needs it, and nothing that is slow.
+A call must start in milliseconds, so each module imports what it needs on first use, and nothing that is slow.
 """

@@ -25,18 +25,18 @@ _WIDTH = 30
 """Columns of the bar."""
 
 _STEP = 0.1
-"""Seconds between two pictures of the bar."""
+"""Seconds between two updates of the bar."""
 
 
 class Call:
-    """A call that a file asks for.
+    """A call in a file.
 
-    @ivar line: number of the line, from 1 on.
-    @ivar method: that is called.
+    @ivar line: the number of its line, from 1.
+    @ivar method: the method.
     @ivar words: its parameters as words.
     @ivar params: its parameters as values; None: they are words.
-    @ivar wrong: why it cannot be made; None: it can.
-    @ivar ids: the member C{id} of a request in JSON, if it has one; else empty.
+    @ivar wrong: why it cannot be made; None if it can.
+    @ivar ids: the member C{id} of a JSON request, if it has one; otherwise empty.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Call:
 
 
 def run(arguments: "Arguments") -> int:
-    """Make the calls, and print what comes of them as it comes.
+    """Make the calls, and print each result at once.
 
-    @return: the code of the first that failed, or with C{--keep-going} the worst.
-    @raise UsageError: a line is no call; of a file, nothing has been run then.
+    @return: the code of the first call that failed, or with C{--keep-going} the worst code.
+    @raise UsageError: a line of a file is not a call; then nothing has been run.
     """
     path = arguments.words[0]
     meant = server(arguments)
@@ -78,7 +78,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def calls(lines: "Iterable[str]") -> "Iterator[Call]":
-    """The calls that lines ask for; for an invalid line, one that says what is wrong."""
+    """The calls in lines; for an invalid line, a call with the error."""
     for number, line in enumerate(lines, 1):
         line = line.strip()
         try:
@@ -109,7 +109,7 @@ def _of_json(number: int, line: str) -> "Iterator[Call]":
         found = request if isinstance(request, dict) else {}
         method, params = found.get("method"), found.get("params", [])
         if not isinstance(method, str) or not isinstance(params, list | dict):
-            raise UsageError(f"line {number}: it is no request; allowed: method as text, params as an array or object")
+            raise UsageError(f"line {number}: not a request; allowed: method as text, params as an array or object")
         yield Call(number, method, params=params, **({"id": found["id"]} if "id" in found else {}))
 
 
@@ -131,7 +131,7 @@ def _run(caller: Caller, asked: "Iterable[Call]", count: int | None, keep_going:
 
 
 def _outcome(caller: Caller, call: Call) -> object:
-    """@return: the result, or what went wrong."""
+    """@return: the result or the error."""
     if call.wrong is not None:
         return call.wrong
     try:
@@ -147,9 +147,9 @@ def _print(call: Call, outcome: object, error: "CallError | UsageError | None") 
 
 
 class _Bar:
-    """Shows on a terminal how far it is.
+    """Shows the progress on a terminal.
 
-    @param count: of the calls; None: nobody knows.
+    @param count: the number of calls; None: not known.
     """
 
     def __init__(self, count: int | None) -> None:
@@ -177,7 +177,7 @@ class _Bar:
             self._is_there = True
 
     def clear(self) -> None:
-        """Make room for a line."""
+        """Remove the bar, so that a line can be printed."""
         if self._stream is not None and self._is_there:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

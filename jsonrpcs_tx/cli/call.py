@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def run(arguments: "Arguments", keep: "Callable[[object], None] | None" = None) -> int:
-    """Call a method, and print the result or what went wrong.
+    """Call a method, and print the result or the error.
 
-    @param keep: is called with the result of a single server.
+    @param keep: called with the result of a single server.
     """
     write = output.writer(arguments)
     method, *words = arguments.words

@@ -1,4 +1,4 @@
-"""Calls as the sub-commands make them: with typed parameters, and errors that say what might have been meant."""
+"""Calls methods for the sub-commands: with typed parameters, and errors that suggest similar names."""
 
 import sys
 from time import monotonic
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.client.core import Params, Reply
 
 _UNKNOWN_METHOD = "method not found"
-"""What servers answer where they have no such method, in lower case."""
+"""The fault of servers that have no such method, in lower case."""
 
 _BAD_PARAMETERS = ("invalid parameters", "invalid params")
-"""What they answer where they do not say which parameter is wrong, and why."""
+"""Their faults for parameters that do not say which parameter is wrong, in lower case."""
 
 _GATEWAY_SCHEMES = ("http", "https")
 """Over which a gateway calls nodes."""
@@ -29,7 +29,7 @@ _MOST_SHOWN = 5
 """Nodes whose faults a message has at most."""
 
 HINT_SECONDS = 1.0
-"""How long a server may take to say which methods it has, after a mistake."""
+"""How long a server may take to list its methods after an unknown name."""
 
 
 class NodesFailed(CallError):
@@ -53,9 +53,9 @@ class NodesFailed(CallError):
 class Caller:
     """Calls the methods of a server.
 
-    @param keeps_bytes: whether L{reply} is to hold what came.
+    @param keeps_bytes: whether to keep the bytes of replies in L{reply}.
     @ivar server: the server.
-    @ivar reply: the bytes of the last reply; empty: there is none, or they are not kept.
+    @ivar reply: the bytes of the last reply; empty if there is none, or they are not kept.
     """
 
     def __init__(self, server: "Server", keeps_bytes: bool = False) -> None:
@@ -74,8 +74,8 @@ class Caller:
     def call(self, method: str, words: "Sequence[str]" = (), params: "Params | None" = None) -> object:
         """Call a method.
 
-        @param words: its parameters as they are written on a command line.
-        @param params: its parameters as values, in place of words.
+        @param words: its parameters as words of a command line.
+        @param params: its parameters as values, instead of words.
         @return: the result.
         @raise UsageError: a word is not what the method takes.
         @raise NodesFailed: the server is a gateway, and nodes have answered it with faults.
@@ -126,15 +126,15 @@ class Caller:
         return values(method, words, self.signatures)
 
     def _advice(self, method: str, fault: Fault) -> str:
-        """What may help against a fault that says little, as the end of a message; empty: nothing is known."""
+        """Advice for a fault that says little, as the end of a message; empty: no advice is known."""
         text = fault.text.lower()
         if text == _UNKNOWN_METHOD:
             return self.suggestion(method)
         return f"; see jsonrpcs help {method}" if text in _BAD_PARAMETERS else ""
 
     def suggestion(self, method: str) -> str:
-        """The names that may have been meant where a server has no such method, as the end of a message; empty: none
-        is near. Without a dot, it may be a sub-command.
+        """Similar names if a server has no such method, as the end of a message; empty: no name is similar. A name
+        without a dot may be a sub-command.
         """
         from jsonrpcs_tx.catalogue import nearest
 
@@ -144,7 +144,7 @@ class Caller:
         return f"; did you mean {_either(near)}?" if near else ""
 
     def _methods(self) -> list[str]:
-        """The methods that the server says it has; empty: it does not say."""
+        """The methods that the server lists; empty if it does not list them."""
         try:
             found = self._of_any(self._outcome("system.listMethods", (), min(HINT_SECONDS, self.server.timeout)))
         except (Fault, ClientError):
@@ -159,9 +159,9 @@ class Caller:
 
     def signatures(self, method: str) -> list[list[str]]:
         """The signatures of a method: the type of the result, then those of the parameters, for each number of
-        parameters. They are asked for once. Empty: the server does not tell.
+        parameters. They are requested once. Empty: the server does not know them.
 
-        @raise ClientError: it cannot be asked.
+        @raise ClientError: the server gives no reply.
         """
         if method not in self._signatures:
             try:
@@ -181,14 +181,14 @@ class Caller:
 
 
 def given_params(arguments: "Arguments") -> "Params | None":
-    """The parameters that the option C{--params} has; None: words have them.
+    """The parameters in the option C{--params}; None: they are words.
 
     @raise UsageError: they cannot be read, or there are words as well.
     """
     if arguments.params is None:
         return None
     if len(arguments.words) > 1:
-        raise UsageError("--params: there are parameters as words as well; allowed: one of them")
+        raise UsageError("--params: there are also parameters as words; allowed: one of the two")
     from jsonrpcs_tx.cli.parameters import document
 
     return document(sys.stdin.read() if arguments.params == "-" else arguments.params)

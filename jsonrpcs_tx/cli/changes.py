@@ -24,11 +24,11 @@ class Changes:
         self._when = 0.0
 
     def of(self, result: object, seconds: float) -> "Iterator[tuple[str, str, str]]":
-        """What is in a result.
+        """Compare a result with the one before.
 
         @param seconds: the time.
-        @return: for each value its path, the value as printable text, and what has changed; empty: nothing. What is
-            no longer there comes last.
+        @return: for each value its path, the value as printable text, and its change; empty if it has not changed.
+            Values that are gone come last.
         """
         now = dict(plain_values(result))
         before, self._before = self._before, now
@@ -47,7 +47,7 @@ def shown(value: object) -> str:
 
 
 def _change(before: dict[str, object], path: str, value: object, passed: float) -> str:
-    """In words: from what to what, of numbers by how much and how fast."""
+    """The change of a value as text: the value before, or for numbers the difference and the rate."""
     if path not in before:
         return NEW
     old = before[path]

@@ -1,4 +1,4 @@
-"""Calls a method, and tells in one line whether all is well: for monitoring, keepalived and containers."""
+"""Calls a method, and prints in one line whether all is well: for monitoring, keepalived and containers."""
 
 import sys
 from time import monotonic
@@ -21,7 +21,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
 _NAMES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 _LONGEST = 120
-"""Characters of a result in the line."""
+"""Characters of the longest result in the line."""
 
 
 def run(arguments: "Arguments") -> int:
@@ -67,7 +67,7 @@ def _tell(state: int, text: str, data: list[str]) -> int:
 
 
 def _label(path: str) -> str:
-    """A path as the name of measured data, which has no quote and no equals sign."""
+    """A path as the name of measured data, which must not have a quote or an equals sign."""
     return printable(path).replace("'", "").replace("=", "")
 
 

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 class Word:
-    """A word that may come.
+    """A word that may come next.
 
-    @ivar text: as the program takes it.
-    @ivar help: what it means; empty: it speaks for itself.
+    @ivar text: the word as the program takes it.
+    @ivar help: what it means; empty if that is obvious.
     """
 
     __slots__ = ("help", "text")
@@ -42,10 +42,10 @@ class Word:
 
 
 class Words:
-    """What may come.
+    """The words that may come next.
 
-    @ivar words: in the order in which they are shown.
-    @ivar paths: L{FILE} or L{DIRECTORY} if a path may come, which is looked for elsewhere; empty: none may.
+    @ivar words: the words, in the order in which they are shown.
+    @ivar paths: L{FILE} or L{DIRECTORY} if a path may come, which the shell completes itself; empty: no path may come.
     @ivar path: the beginning of the path.
     """
 
@@ -59,8 +59,8 @@ def complete(words: list[str], lists: "Callable[[Arguments], Lists]", in_shell: 
     """Complete the last of the words of a command line.
 
     @param words: without the name of the program; the last one may be empty.
-    @param lists: gives what there is to know of the server that the words before mean.
-    @param in_shell: whether they are written in the program's own shell.
+    @param lists: returns the lists of the server that the words before name.
+    @param in_shell: whether they are typed in the program's own shell.
     """
     *before, last = words
     option = _waiting(before)
@@ -84,7 +84,7 @@ def complete(words: list[str], lists: "Callable[[Arguments], Lists]", in_shell: 
 
 
 def _waiting(words: list[str]) -> Option | None:
-    """The option at the end that waits for its value; None: none does."""
+    """The option at the end that still needs its value; None if there is none."""
     if not words or "--" in words[:-1]:
         return None
     word = words[-1]
@@ -94,7 +94,7 @@ def _waiting(words: list[str]) -> Option | None:
 
 
 def _argument(arguments: Arguments) -> Argument | None:
-    """The argument that is next."""
+    """The next argument."""
     assert arguments.subcommand is not None
     known = arguments.subcommand.arguments
     if len(arguments.words) < len(known):
@@ -134,7 +134,7 @@ def _method(name: str) -> Word:
 
 
 def _targets() -> list[Word]:
-    """Profiles, what is found on this machine, and the beginnings of others."""
+    """Profiles, servers on this machine, and the schemes of other targets."""
     from jsonrpcs_tx.cli import configuration, discovery
 
     words = [Word(f"{scheme}://" if scheme.startswith("http") else f"{scheme}:") for scheme in SCHEMES]

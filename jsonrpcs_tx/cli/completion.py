@@ -1,4 +1,4 @@
-"""Prints the scripts by which shells complete words, and what they ask for."""
+"""Prints the scripts with which shells complete words, and the words that these ask for."""
 
 import os
 import re
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.parser import Arguments
 
 SECONDS = 1.0
-"""After which nothing is completed, whatever may hold it up, such as a name server."""
+"""Seconds after which completion gives up, for example because of a slow name server."""
 
 _ASSIGNMENT = re.compile(r"\w+=")
 _PLAIN = re.compile(r"[^\w@%+:,./=-]", re.ASCII)
-"""What has a meaning in a shell."""
+"""A character with a meaning in a shell."""
 
 
 def run(arguments: "Arguments") -> int:
-    """Print a script, or what completes the words that it passes on."""
+    """Print a script, or the completions of the words that it passes on."""
     shell, *words = arguments.words
     if shell not in SHELLS:
-        raise UsageError(f"completion: {shell!r} is not a shell that is known; allowed: {', '.join(SHELLS)}")
+        raise UsageError(f"completion: unknown shell {shell!r}; allowed: {', '.join(SHELLS)}")
     if words:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process
         signal.setitimer(signal.ITIMER_REAL, SECONDS)
@@ -42,7 +42,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def lists_of(arguments: "Arguments") -> Lists:
-    """What there is to know of the server that a command line means, without asking anybody for a password."""
+    """The lists of the server that a command line names. Nobody is asked for a password."""
 
     def find() -> "where.Server | None":
         try:
@@ -58,7 +58,7 @@ def lists_of(arguments: "Arguments") -> Lists:
 def _for_bash(words: list[str]) -> list[str]:
     """@param words: the line up to the cursor, and the word at its end as bash sees it, which begins after a colon or
         an equals sign in it.
-    @return: what that word is to be replaced by.
+    @return: the words that may replace the one at the end.
     """
     line, part = words[0], words[1] if len(words) > 1 else ""
     unfinished = Unfinished(line)

@@ -17,10 +17,10 @@ _LONGEST = 60
 
 
 class Condition:
-    """What has to be.
+    """A condition on a result.
 
     @param text: PATH OPERATOR VALUE.
-    @raise UsageError: it is none.
+    @raise UsageError: the text is not a condition.
     """
 
     def __init__(self, text: str) -> None:
@@ -30,10 +30,12 @@ class Condition:
         self._path, self._operator, self._value = found.groups()
         self._number = _number(self._value)
         if self._operator in ("<", "<=", ">", ">=") and self._number is None:
-            raise UsageError(f"{text!r}: {self._value!r} is no number; allowed: a number with {self._operator}")
+            raise UsageError(f"{text!r}: {self._value!r} is not a number; allowed: a number with {self._operator}")
 
     def failure(self, result: object) -> str | None:
-        """Why a result is not so; None: it is. If the path leads to several values, each of them has to be so."""
+        """Why a result does not meet the condition; None if it does. If the path leads to several values, each of them
+        must meet it.
+        """
         values = values_at(result, self._path)
         if not values:
             return f"{self._path or 'the result'} is missing"
@@ -47,7 +49,7 @@ class Condition:
         return None
 
     def measured(self, result: object) -> tuple[str, object] | None:
-        """The number that the condition is about, with the path to it; None: it is about something else."""
+        """The number that the condition is about, with the path to it; None if it is not about one number."""
         values = values_at(result, self._path)
         if len(values) == 1 and self._path and not isinstance(values[0], str) and _number(_text(values[0])) is not None:
             return self._path, values[0]

@@ -1,7 +1,7 @@
 """The program's own configuration: profiles of servers, and where to look for others.
 
 It is read from C{/etc/jsonrpcs/config.toml} and from C{jsonrpcs/config.toml} in C{$XDG_CONFIG_HOME} (C{~/.config}),
-which goes before the first.
+which overrides the first.
 """
 
 import os
@@ -23,18 +23,18 @@ _PASSWORDS = ("password", "password_file", "password_command", "password_prompt"
 class Profile:
     """A server by name.
 
-    @ivar name: of the profile.
-    @ivar path: of the file that it is in.
+    @ivar name: the name of the profile.
+    @ivar path: the path of its file.
     @ivar target: where the server is, as text.
-    @ivar options: of the target, but for the user and the password.
-    @ivar user: for HTTP(S); None: there is none.
+    @ivar options: the options of the target, without the user and the password.
+    @ivar user: the user for HTTP(S), or None.
     @ivar password: where the password is from: one of C{password}, C{password_file}, C{password_command} and
-        C{password_prompt}, with its value; None: there is none.
-    @ivar timeout: seconds that a call may take; None: the usual ones.
+        C{password_prompt}, with its value; None if there is no password.
+    @ivar timeout: seconds that a call may take; None: the default.
     """
 
     def __init__(self, name: str, path: str, values: "dict[str, Any]") -> None:
-        """@raise UsageError: a value is not what it has to be."""
+        """@raise UsageError: a value is not allowed."""
         self.name = name
         self.path = path
         place = f"{path}: profiles.{name}"
@@ -56,14 +56,14 @@ class Profile:
 
 
 class Configuration:
-    """What the files say.
+    """The values of all configuration files.
 
-    @ivar profiles: by name.
-    @ivar default: the name of the profile that is meant where nothing is named; empty: there is none.
-    @ivar default_path: of the file that says so.
+    @ivar profiles: the profiles by name.
+    @ivar default: the name of the profile to use if no server is named; empty: not set.
+    @ivar default_path: the path of the file that sets C{default}.
     @ivar run_dirs: directories in which Kamailio's socket and FIFO may be.
     @ivar kamailio_cfgs: paths of Kamailio's configuration.
-    @ivar paths: of the files that there could be.
+    @ivar paths: the paths of the configuration files, which need not exist.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Configuration:
         """The profile of a name.
 
         @param origin: where the name is from, for messages; empty: the command line.
-        @raise UsageError: there is none.
+        @raise UsageError: there is no such profile.
         """
         found = self.profiles.get(name)
         if found is None:
@@ -86,13 +86,13 @@ class Configuration:
 
             place = f"{origin}: " if origin else ""
             meant = f"; did you mean unix:{name} or fifo:{name}?" if name.startswith("/") else ""
-            raise UsageError(f"{place}{name}: no target, and no profile; allowed: {self._names()}{ALLOWED}{meant}")
+            raise UsageError(f"{place}{name}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}{meant}")
         return found
 
     def add(self, path: str, values: "dict[str, Any]") -> None:
-        """Take on what a file says.
+        """Add the values of a file, which override earlier ones.
 
-        @raise UsageError: it is not what it has to be.
+        @raise UsageError: a value is not allowed.
         """
         known = _checked(path, values, _TOP)
         if "default" in known:
@@ -111,7 +111,7 @@ class Configuration:
 
 @cache
 def read() -> Configuration:
-    """What the files say; they are read once. What is not there says nothing.
+    """Read the configuration files, once. A file that does not exist is skipped.
 
     @raise UsageError: a file cannot be used.
     """
@@ -132,13 +132,13 @@ def _paths() -> tuple[str, ...]:
 
 
 def _checked(place: str, values: "dict[str, Any]", kinds: "dict[str, _Kind]") -> "dict[str, Any]":
-    """The values of a table, each of its kind.
+    """Check the values of a table.
 
-    @raise UsageError: there is another one, or one is of another kind.
+    @raise UsageError: a setting is unknown, or its value is not allowed.
     """
     for name, value in values.items():
         if name not in kinds:
-            raise UsageError(f"{place}: no setting is called {name}; allowed: {', '.join(kinds)}")
+            raise UsageError(f"{place}: unknown setting {name}; allowed: {', '.join(kinds)}")
         is_one, allowed = kinds[name]
         if not is_one(value):
             shown = "" if name == "password" else f": {value!r:.100}"

@@ -1,4 +1,6 @@
-"""Servers on this machine: the sockets and FIFOs at Kamailio's usual places, and those that a kamailio.cfg names."""
+"""Finds servers on this machine: the sockets and FIFOs at Kamailio's usual places, and those that a kamailio.cfg
+names.
+"""
 
 import os
 import re
@@ -12,10 +14,10 @@ if TYPE_CHECKING:
 
 SOCKET = "kamailio_rpc.sock"
 FIFO = "kamailio_rpc.fifo"
-"""What Kamailio calls them if it is not told otherwise."""
+"""Kamailio's default names."""
 
 KAMAILIO_RUN_DIR = "/var/run/kamailio"
-"""Where Kamailio has them, unless a kamailio.cfg says C{run_dir}."""
+"""Kamailio's default for C{run_dir}."""
 
 _IP = re.compile("(udp|tcp)[46]?:")
 
@@ -24,8 +26,8 @@ class Place:
     """A server that was found.
 
     @ivar target: all ways to it, as text.
-    @ivar options: of the target.
-    @ivar origin: where it was found, in words.
+    @ivar options: the options of the target.
+    @ivar origin: where it was found, for messages.
     """
 
     __slots__ = ("options", "origin", "target")
@@ -49,14 +51,14 @@ def places(configuration: "Configuration") -> list[Place]:
 
 
 def first_places(configuration: "Configuration") -> list[Place]:
-    """The servers at the usual places; only if there are none, those that a kamailio.cfg names, since reading it takes
-    longer than a call.
+    """The servers at the usual places, or if there are none, those that a kamailio.cfg names. Reading that takes longer
+    than a call.
     """
     return list(_usual(configuration)) or list(_named_by_kamailio(configuration))
 
 
 def looked_at(configuration: "Configuration") -> list[str]:
-    """The directories and files in which servers are looked for."""
+    """The directories and files that are searched for servers."""
     return [*configuration.run_dirs, *configuration.kamailio_cfgs]
 
 
@@ -84,7 +86,7 @@ def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
 
 
 def _existing(sockets: list[str], fifos: list[str]) -> list[str]:
-    """As targets, those of the paths at which there is a socket or a FIFO."""
+    """The targets of the paths at which there is a socket or a FIFO."""
     return [
         f"{scheme}:{os.path.realpath(path)}"
         for scheme, kind, paths in (("unix", stat.S_ISSOCK, sockets), ("fifo", stat.S_ISFIFO, fifos))
@@ -101,10 +103,10 @@ def _is(kind: "Callable[[int], bool]", path: str) -> bool:
 
 
 def _modparams(path: str) -> dict[str, list[str]]:
-    """What a kamailio.cfg says for jsonrpcs, and its C{run_dir}, each value as text; nothing if it cannot be read."""
+    """The parameters of jsonrpcs and C{run_dir} in a kamailio.cfg, as text; empty if it cannot be read."""
     from jsonrpcs_tx.config.kamailiocfg import CORE, read
 
-    found = read(path, note=lambda problem: None)  # what is wrong in it is Kamailio's to tell
+    found = read(path, note=lambda problem: None)  # Kamailio reports its errors itself
     values: dict[str, list[str]] = {}
     for one in (*found.get(CORE, ()), *found.get("jsonrpcs", ())):
         values.setdefault(one.name, []).append(str(one.value))

@@ -1,4 +1,4 @@
-"""Exit codes, and which of them an error leads to."""
+"""Exit codes, and the exit code of each error."""
 
 from jsonrpcs_tx.client.errors import BadRequest, NotReachable, Refused, TimedOut
 from jsonrpcs_tx.errors import JsonRpcsError
@@ -12,7 +12,7 @@ FORBIDDEN = 5
 
 MEANINGS = {
     DONE: "done",
-    FAULT: "the server answered with a fault, or with what is no reply",
+    FAULT: "the server answered with a fault, or its answer is not a valid reply",
     WRONG_USAGE: "wrong usage: nothing was sent",
     NOT_REACHABLE: "not reachable: the command was not run",
     TIMED_OUT: "no reply in time: the command may have been run",
@@ -22,7 +22,7 @@ MEANINGS = {
 
 
 class UsageError(JsonRpcsError):
-    """The command line cannot be followed. Its text is one line that says what is allowed."""
+    """The command line is wrong. The text is one line that says what is allowed."""
 
 
 class NothingFound(JsonRpcsError):
@@ -30,9 +30,9 @@ class NothingFound(JsonRpcsError):
 
 
 class CallError(JsonRpcsError):
-    """A call has failed. Its text is one line: where, what, and what to do.
+    """A call has failed. The text is one line: where, what, and what to do.
 
-    @param error: the C{Fault} that the server answered with, or the C{ClientError} that kept it from an answer.
+    @param error: the C{Fault} that the server answered with, or the C{ClientError} if there is no reply.
     @param message: the line.
     """
 

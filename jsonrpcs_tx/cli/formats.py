@@ -1,4 +1,4 @@
-"""Results in a form that the user gives, as with kamcmd's C{-f}. No I/O."""
+"""Prints results in a format that the user gives, as with kamcmd's C{-f}. No I/O."""
 
 import re
 
@@ -15,14 +15,14 @@ _PART = re.compile(r"%%v|%v|\\.", re.DOTALL)
 
 
 def formatter(form: str) -> "Callable[[object], str]":
-    r"""What makes text of a result: the form, again and again until no value is left.
+    r"""A function that formats a result. The format is repeated until all values are used.
 
     Each C{%v} in it stands for the next plain value, C{%%v} for C{%v}, C{\n} for a new line, C{\t} for a tab. Other
     escapes stay as they are.
 
-    kamcmd does so as well, but has the names and the braces of structures among the values.
+    kamcmd works in the same way, but its values include the names and the braces of structures.
 
-    @raise UsageError: it has no C{%v}.
+    @raise UsageError: the format has no C{%v}.
     """
     parts: list[str | None] = []  # None: a value
     at = 0

@@ -1,4 +1,4 @@
-"""Shows what a method, or a sub-command, does and takes."""
+"""Shows what a method or a sub-command does, and which parameters it takes."""
 
 import sys
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.parser import Arguments
 
 _EFFECTS = {
-    READ: "only tells something",
+    READ: "only reads",
     CHANGE: "changes something",
     DANGER: "can end calls, connections or processes, or overwrite a file",
 }
 
 _TYPES = {
     "int": "a whole number",
-    "uint": "a whole number from 0 on",
+    "uint": "a whole number, at least 0",
     "float": "a number",
     "str": "text",
     "any": "text",
 }
-"""The types of the catalogue in words; the others speak for themselves."""
+"""The types of the catalogue in words."""
 
 
 def run(arguments: "Arguments") -> int:
-    """Print what there is to know of a method or a sub-command; without a name, of the program."""
+    """Print the help of a method or a sub-command; without a name, of the program."""
     if not arguments.words:
         sys.stdout.write(usage.text(None))
         return DONE
@@ -55,7 +55,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def _of_entry(name: str) -> list[str]:
-    """What the catalogue says of a method; nothing if it does not know it."""
+    """The catalogue's help for a method; empty if the catalogue does not have it."""
     entry = find(name)
     if entry is None:
         return []
@@ -75,7 +75,7 @@ def _described(parameter: "Parameter") -> str:
 
 
 def _of_server(name: str, arguments: "Arguments") -> list[str]:
-    """What the server itself says of a method.
+    """The server's own help for a method.
 
     @raise CallError: it has no such method, or does not answer.
     @raise NothingFound: there is no server.

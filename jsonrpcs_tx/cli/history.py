@@ -1,4 +1,4 @@
-"""The lines that were written in the shell, in a file of the user's own."""
+"""The history of the shell, in a file of the user's own."""
 
 import os
 import re
@@ -11,16 +11,16 @@ from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.safefiles import open_regular
 
 MAX_SIZE = 1_048_576
-"""Bytes of the file above which its first half goes."""
+"""Bytes of the largest file. If it is larger, the first half is removed."""
 
 _SECRET = re.compile(r"passw|secret|xkeys|\bha1\b|://[^/\s]*@", re.IGNORECASE)
-"""What a line with a password in it looks like. It is recalled with the arrow keys, but not written down."""
+"""Matches lines that may contain a password. The arrow keys recall them, but they are not written to the file."""
 
 
 class HistoryFile(History):
-    """Keeps lines from one shell to the next. Without the file, they are kept until the shell is left.
+    """Keeps lines from one shell to the next. If the file cannot be used, they are kept until the shell is left.
 
-    @param path: of the file.
+    @param path: the path of the file.
     """
 
     def __init__(self, path: str) -> None:
@@ -50,7 +50,7 @@ class HistoryFile(History):
         return [line for line in reversed(lines) if line.isprintable()]
 
     def store_string(self, string: str) -> None:
-        """Keep a line, unless it begins with a blank or may have a password in it."""
+        """Keep a line, unless it starts with a blank or may contain a password."""
         if not self._is_usable or string[:1].isspace() or not string.isprintable() or _SECRET.search(string):
             return
         try:
@@ -73,7 +73,7 @@ class HistoryFile(History):
             file.write(data)
 
     def tell(self) -> None:
-        """Say if lines cannot be kept, but only once. Not while a line is being written."""
+        """Complain once if lines cannot be kept. Not to be called while a line is being typed."""
         if self._complaint:
             complain(self._complaint)
             self._complaint = ""
@@ -85,7 +85,7 @@ class HistoryFile(History):
 
 
 def usual_path() -> str:
-    """The path of the file: in C{$XDG_STATE_HOME}, else in C{~/.local/state}."""
+    """The path of the file: in C{$XDG_STATE_HOME}, or in C{~/.local/state}."""
     home = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(home):  # the specification says that others are ignored
         home = os.path.expanduser("~/.local/state")

@@ -1,16 +1,16 @@
-"""Values as JSON on one line, without what a terminal must not get. No I/O."""
+"""Writes values as JSON on one line, in printable characters only. No I/O."""
 
 from jsonrpcs_tx.client.documents import write
 
 
 def json_line(value: object) -> str:
-    """A value as JSON, with the end of the line. What is not printable is escaped, as JSON can."""
+    """A value as JSON, with the end of the line. Characters that are not printable are escaped."""
     written = write(value)
     return f"{written if written.isprintable() else _escaped(written)}\n"
 
 
 def _escaped(written: str) -> str:
-    """JSON in which no character is left that is not printable."""
+    """JSON with all characters escaped that are not printable."""
     units = []
     for character in written:
         if character.isprintable():

@@ -1,4 +1,4 @@
-"""What servers have listed lately, in files of the user's own: completion asks a server once in a while only."""
+"""Caches the lists of servers in files of the user's own, so that completion rarely has to ask a server."""
 
 import json
 import os
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.client.targets import Target
 
 LIFE = 60.0
-"""Seconds for which a list holds."""
+"""Seconds for which a list is valid."""
 
 FAILURE_LIFE = 10.0
 """Seconds for which a server that does not answer is not asked again."""
 
 MAX_SIZE = 1_048_576
-"""Bytes that a file may have."""
+"""Bytes of the largest file."""
 
 _NAME = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}(\.[0-9]+)?")
-"""Of a file."""
+"""The name of a file."""
 
 _MOST_FILES = 200
-"""Files that are kept; when there are more, all go."""
+"""Files that are kept; if there are more, all are removed."""
 
 
 class ListCache:
-    """The lists of one server. Where nothing can be written, nothing is kept.
+    """The lists of one server. If the files cannot be written, nothing is kept.
 
-    @param target: the server; user and certificate count as well, since rules may show them other methods.
+    @param target: the server. Each user and each certificate has its own lists, since rules may show other methods.
     """
 
     def __init__(self, target: "Target") -> None:
@@ -41,10 +41,10 @@ class ListCache:
         self._start = sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
 
     def get(self, question: tuple[str, ...]) -> list[str] | None:
-        """What was listed.
+        """A cached list.
 
         @param question: the command with its parameters.
-        @return: None: it was not, or too long ago.
+        @return: the list; None if it is missing or expired.
         """
         try:
             with open_regular(self._path(question)) as file:
@@ -58,7 +58,7 @@ class ListCache:
         return kept if 0 <= age < (LIFE if kept else FAILURE_LIFE) else None
 
     def put(self, question: tuple[str, ...], listed: list[str]) -> None:
-        """Keep what was listed; nothing, if the server did not answer."""
+        """Keep a list; an empty one if the server did not answer."""
         path = self._path(question)
         new = f"{path}.{os.getpid()}"
         try:

@@ -1,4 +1,4 @@
-"""Lists the servers that are known, and which of them answer."""
+"""Lists the known servers, and which of them answer."""
 
 import sys
 from time import monotonic
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.where import Server
 
 _LONGEST = 100
-"""Characters of what a server says that are shown."""
+"""Characters of a server's answer that are shown."""
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the servers, each with what it says of its version.
+    """Print the servers, each with its version.
 
-    @return: done, or not reachable if none answers.
+    @return: done, or not reachable if no server answers.
     """
     write = output.writer(arguments)
     listed = servers(arguments) if arguments.to else known(arguments)

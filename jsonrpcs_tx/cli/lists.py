@@ -1,4 +1,4 @@
-"""What can be written for a server: its methods, and the values that it can list, asked within a moment."""
+"""The methods of a server, and the values of parameters that it can list, for completion."""
 
 from jsonrpcs_tx import catalogue
 from jsonrpcs_tx.cli.listcache import ListCache
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.where import Server
 
 SECONDS = 0.7
-"""How long a server may take to list something. Whoever completes a word waits for it, for a second in all."""
+"""How long a server may take to list something. Completion may take a second in all, and its user waits."""
 
 _METHOD = "method"
 
 
 class Lists:
-    """Asks a server what it has, or remembers what it said.
+    """Asks a server for its lists, and caches them.
 
-    @param find: finds the server when it is first needed; None: there is none, or it must not be asked.
+    @param find: finds the server when it is first needed; returns None if there is no server, or it must not be asked.
     """
 
     def __init__(self, find: "Callable[[], Server | None]") -> None:
         self._find = find
 
     def methods(self) -> list[str]:
-        """The methods of the server; those of the catalogue if it does not tell."""
+        """The methods of the server; those of the catalogue if the server does not list them."""
         return self._values(_METHOD, {}) or list(catalogue.methods())
 
     def parameter(self, method: str, words: list[str]) -> list[str]:
-        """The values that the next parameter of a method may have; nothing if nobody knows.
+        """The values that the next parameter of a method may have; empty if they are not known.
 
-        @param words: the parameters before.
+        @param words: the parameters before it.
         """
         entry = catalogue.find(method)
         parameter = entry.parameter(len(words)) if entry is not None else None
@@ -63,7 +63,7 @@ class Lists:
 
 
 def _asked(server: "Server", method: str, params: tuple[str, ...], read: "Callable[[object], list[str]]") -> list[str]:
-    """What a server lists; nothing if it does not."""
+    """The list of a server; empty if it does not give one."""
     try:
         with server.client() as client:
             result = client.call(method, *params, timeout=SECONDS)
@@ -73,5 +73,5 @@ def _asked(server: "Server", method: str, params: tuple[str, ...], read: "Callab
 
 
 def _is_word(value: str) -> bool:
-    """Whether a value may be offered: it is shown on terminals, and written to command lines."""
+    """Whether a value may be offered: it is shown on terminals, and inserted into command lines."""
     return bool(value) and len(value) <= 256 and value.isprintable()

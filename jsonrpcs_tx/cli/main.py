@@ -1,4 +1,4 @@
-"""The entry point of the program: from its words to its exit code."""
+"""The entry point of the program: from its arguments to its exit code."""
 
 import gc
 import os
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 def program() -> "NoReturn":
-    """Run the program and end the process, without the time that Python takes to clean up."""
-    gc.disable()  # until all is loaded
+    """Run the program and end the process, without Python's slow cleanup."""
+    gc.disable()  # until everything is loaded
     os._exit(main())
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run the program. What goes wrong is one line on the standard error.
+    """Run the program. Errors are one line on standard error.
 
-    @param words: of the command line, without the program's name; None: those of this process.
+    @param words: the words of the command line, without the program's name; None: those of this process.
     @return: the exit code.
     """
     try:
@@ -33,14 +33,14 @@ def main(words: list[str] | None = None) -> int:
         return _run(sys.argv[1:] if words is None else words)
     except KeyboardInterrupt:
         return _die(signal.SIGINT)
-    except BrokenPipeError:  # whoever reads has had enough
+    except BrokenPipeError:  # the reader has closed the pipe
         return _die(signal.SIGPIPE)
     except _Ended as ended:
         return _die(ended.number)
 
 
 class _Ended(BaseException):
-    """A signal asks the program to end. What is open is closed, and what was made is removed, on the way out."""
+    """A signal asks the program to end. Connections are closed and temporary files removed on the way out."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -52,7 +52,7 @@ def _end(number: int, frame: "FrameType | None") -> None:
 
 
 def _die(number: int) -> int:
-    """End as a program does that leaves a signal alone, so that a shell knows."""
+    """End by a signal's default action, so that a shell sees why."""
     import signal
 
     signal.signal(number, signal.SIG_DFL)
@@ -80,7 +80,7 @@ def _is_on_terminal() -> bool:
 
 
 def guarded(do: "Callable[[], int]") -> int:
-    """Do something. What goes wrong is one line on the standard error.
+    """Do something. Errors are one line on standard error.
 
     @return: the exit code.
     """
@@ -99,14 +99,14 @@ def guarded(do: "Callable[[], int]") -> int:
     except RecursionError:
         terminal.complain("the result is nested too deeply to be printed in this way; --raw and --json print it")
         return FAULT
-    except OSError as error:  # of the standard output or a file; those of a call are ClientErrors
+    except OSError as error:  # of standard output or a file; errors of calls are ClientErrors
         terminal.complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
         return FAULT
     return code
 
 
 def follow(arguments: "Arguments") -> int:
-    """Do what a command line says."""
+    """Run a command line."""
     if arguments.version:
         from jsonrpcs_tx._version import __version__
 

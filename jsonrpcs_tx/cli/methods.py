@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the names of the methods; for people with what each does, if the catalogue knows."""
+    """Print the names of the methods; for people, with what each does if the catalogue has it."""
     write = output.writer(arguments)
     with Caller(server(arguments), arguments.raw) as caller:
         names = caller.call_any("system.listMethods")

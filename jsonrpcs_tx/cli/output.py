@@ -1,6 +1,6 @@
-"""How results are printed: in the form that was asked for.
+"""Prints results in the form that the options select.
 
-Whatever a server sends, nothing but printable characters gets to a terminal.
+Whatever a server sends, only printable characters reach a terminal.
 """
 
 import sys
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.cli.parser import Arguments
 
     Writer: TypeAlias = Callable[[object], str]
-    """Makes lines of a result, with the end of the last one."""
+    """Returns the lines of a result, including the end of the last one."""
 
 
 def heading(name: str, arguments: "Arguments") -> None:
-    """Print which of several servers the next lines are of."""
+    """Print the name of the server that the next lines are from."""
     title = f"# {printable(name)}"
     is_painted = not (arguments.yaml or arguments.format) and colours(sys.stdout)
     sys.stdout.write(f"{BOLD}{title}{END}\n" if is_painted else f"{title}\n")
 
 
 def writer(arguments: "Arguments") -> "Writer":
-    """How results are to be printed.
+    """A function that formats results as the options say.
 
-    @raise UsageError: in several ways at once, or the format cannot be followed.
+    @raise UsageError: several of the options are given, or the format is wrong.
     """
     chosen = [name for name in ("json", "yaml", "raw", "format") if getattr(arguments, name) not in (False, None)]
     if len(chosen) > 1:
-        raise UsageError(f"--{chosen[0]} and --{chosen[1]}: only one of them can be followed")
+        raise UsageError(f"--{chosen[0]} and --{chosen[1]}: only one of them is allowed")
     if not chosen:
         from jsonrpcs_tx.cli.people import People
 
@@ -54,7 +54,7 @@ def writer(arguments: "Arguments") -> "Writer":
 
 
 def write_raw(reply: bytes) -> None:
-    """Write a reply as it came; to a terminal without what is not printable."""
+    """Write a reply unchanged; to a terminal, only its printable characters."""
     if sys.stdout.isatty():
         for line in reply.decode(errors="backslashreplace").split("\n"):
             sys.stdout.write(f"{printable(line.expandtabs())}\n")

@@ -1,4 +1,4 @@
-"""The words of a command line as parameters of a method, each of the type that the method takes."""
+"""Converts the words of a command line to parameters of the types that the method takes."""
 
 import re
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.client.core import Params
 
     Ask: TypeAlias = Callable[[str], list[list[str]]]
-    """Asks the server for the signatures of a method; empty: it does not tell."""
+    """Asks the server for the signatures of a method; empty if it does not know them."""
     Types: TypeAlias = Set[str]
-    """The types that a parameter may have, in the words of C{system.methodSignature}."""
+    """The types that a parameter may have, as in C{system.methodSignature}."""
 
 _ALLOWED = {
     "int": "a whole number",
@@ -27,47 +27,47 @@ _ALLOWED = {
     "struct": "a JSON object",
     "string": "text",
 }
-"""The words of signatures, and what they mean."""
+"""The types in signatures, and what they mean."""
 
 _CATALOGUE = {
     "int": {"int"},
     "uint": {"int"},
     "float": {"double"},
     "str": {"string"},
-    "any": {"string"},  # a server takes it for a number if it wants one
+    "any": {"string"},  # a server reads it as a number if it wants one
     "int/str": {"double", "string"},
 }
-"""The types of the catalogue in the words of signatures."""
+"""The types of the catalogue as types of signatures."""
 
 _PREFIXES = {"s": {"string"}, "i": {"int"}, "f": {"double"}, "json": set(_ALLOWED) - {"string"}}
 _UNKNOWN = {"double", "string"}
-"""What a parameter takes of which nothing is known: a number where it looks like one, else text."""
+"""The types of a parameter about which nothing is known: a number if the word looks like one, otherwise text."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-"""What looks like a number. 0049 does not: it is a telephone number."""
+"""A word that looks like a number. 0049 does not: it is the start of a telephone number."""
 
 _NO_TEXT = re.compile(rf"{_NUMBER.pattern}|true|false|null|[\[{{].*", re.DOTALL)
-"""What might be something else than text."""
+"""A word that might be something other than text."""
 
 _LEADING_ZEROS = re.compile(r"(?<=^)0+(?=[0-9])|(?<=^-)0+(?=[0-9])")
-"""JSON has none."""
+"""JSON does not allow them."""
 
 _LONGEST = 40
 """Characters of a word in a message."""
 
 
 def values(method: str, words: "Sequence[str]", ask: "Ask") -> list[object]:
-    """The parameters that words stand for.
+    """Convert words to parameters.
 
-    @param ask: is called where the catalogue does not know the method, and a word may be something else than text.
-    @raise UsageError: a word is not of the type that its prefix or the method asks for.
+    @param ask: called if the catalogue does not have the method, and a word may be something other than text.
+    @raise UsageError: a word does not have the type that its prefix or the method needs.
     """
     types_at = _types(method, words, ask) if words else _unknown
     return [_value(f"{method}: parameter {place + 1}", word, types_at(place)) for place, word in enumerate(words)]
 
 
 def document(text: str) -> "Params":
-    """The parameters that one JSON document has.
+    """Read the parameters from one JSON document.
 
     @raise UsageError: it is not JSON, or neither an array nor an object.
     """
@@ -81,7 +81,7 @@ def document(text: str) -> "Params":
 
 
 def _types(method: str, words: "Sequence[str]", ask: "Ask") -> "Callable[[int], Types]":
-    """Tells the types of the parameters of a method by their places."""
+    """A function that returns the types of a method's parameter by its position."""
     entry = find(method)
     if entry is None:
         may_matter = any(_NO_TEXT.fullmatch(word) for word in words)
@@ -89,7 +89,7 @@ def _types(method: str, words: "Sequence[str]", ask: "Ask") -> "Callable[[int], 
         if not longest:
             return _unknown
         types = [set(words.split(" or ")) & _ALLOWED.keys() or _UNKNOWN for words in longest]
-        return lambda place: types[min(place, len(types) - 1)]  # the last one may come again
+        return lambda place: types[min(place, len(types) - 1)]  # the last one may be repeated
 
     def of_entry(place: int) -> "Types":
         parameter = entry.parameter(place)
@@ -107,10 +107,10 @@ def _unknown(place: int) -> "Types":
 
 
 def _value(place: str, word: str, types: "Types") -> object:
-    """What a word stands for.
+    """Convert a word.
 
-    @param place: what the parameter is called in messages.
-    @raise UsageError: it stands for nothing of these types.
+    @param place: the name of the parameter in messages.
+    @raise UsageError: the word does not have one of the types.
     """
     prefix, colon, rest = word.partition(":")
     if colon and prefix in _PREFIXES:

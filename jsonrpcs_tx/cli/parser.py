@@ -1,6 +1,6 @@
-"""The words of a command line, read by what L{descriptions<jsonrpcs_tx.cli.descriptions>} says of them.
+"""Parses a command line according to L{descriptions<jsonrpcs_tx.cli.descriptions>}.
 
-The standard library's parser takes as long to import as a whole call.
+Importing the standard library's parser would take as long as a whole call.
 """
 
 from jsonrpcs_tx.cli.descriptions import CALL, GENERAL, IN_SHELL, PROGRAM, SUBCOMMANDS, Option, SubCommand, find
@@ -10,10 +10,10 @@ _HELP = f"see {PROGRAM} --help"
 
 
 class Arguments:
-    """What a command line says: each option by its name, with its default if it was not given.
+    """A parsed command line: each option by its name, with its default if it was not given.
 
-    @ivar subcommand: None: none was given, and no method.
-    @ivar words: its arguments.
+    @ivar subcommand: the sub-command; None if neither a sub-command nor a method was given.
+    @ivar words: the arguments of the sub-command.
     """
 
     def __init__(self) -> None:
@@ -45,11 +45,11 @@ class Arguments:
 
 
 def parse(words: list[str], in_shell: bool = False) -> Arguments:
-    """Read a command line.
+    """Parse a command line.
 
     @param words: without the name of the program.
-    @param in_shell: whether it was written in the program's own shell.
-    @raise UsageError: it cannot be followed.
+    @param in_shell: whether it was typed in the program's own shell.
+    @raise UsageError: it is wrong.
     """
     arguments, given = read(words, in_shell)
     if arguments.subcommand is not None and not (arguments.help or arguments.version):
@@ -58,11 +58,11 @@ def parse(words: list[str], in_shell: bool = False) -> Arguments:
 
 
 def read(words: list[str], in_shell: bool = False) -> tuple[Arguments, list[Option]]:
-    """Read the beginning of a command line, in which there may be more to come.
+    """Parse a command line that may be incomplete.
 
-    Options may stand anywhere before C{--}. What begins with a dash and is a number is none.
+    Options may be anywhere before C{--}. A number that starts with a dash is not an option.
 
-    @return: what it says so far, and the options in it.
+    @return: the arguments so far, and the options that were given.
     @raise UsageError: there is no such option, or its value is missing or not allowed.
     """
     arguments = Arguments()
@@ -101,14 +101,14 @@ def _long(word: str, rest: "_Words", arguments: Arguments) -> Option:
     if option.value:
         _set(arguments, option, name, value if is_given else _next(name, option, rest))
     elif is_given:
-        raise UsageError(f"{name}: it takes no value; {_HELP}")
+        raise UsageError(f"{name}: it does not take a value; {_HELP}")
     else:
         setattr(arguments, option.attribute, True)
     return option
 
 
 def _short(word: str, rest: "_Words", arguments: Arguments) -> list[Option]:
-    """Letters behind one dash, of which the last may take a value, with or without a blank between."""
+    """Letters after one dash. The last one may take a value, with or without a blank before it."""
     given = []
     for place in range(1, len(word)):
         name, value = f"-{word[place]}", word[place + 1 :]
@@ -151,19 +151,19 @@ def _set(arguments: Arguments, option: Option, name: str, text: str) -> None:
 
 
 def _check(subcommand: SubCommand, words: list[str], given: list[Option]) -> None:
-    """See that a sub-command takes the words and the options.
+    """Check that a sub-command takes the words and the options.
 
-    @raise UsageError: it does not.
+    @raise UsageError: it does not take one, or a word is missing.
     """
     for option in given:
         if option not in subcommand.options:
-            raise UsageError(f"--{option.name}: {subcommand.name} takes no such option; {_of(subcommand)}")
+            raise UsageError(f"--{option.name}: {subcommand.name} does not take this option; {_of(subcommand)}")
     needed = [argument.name for argument in subcommand.arguments if not argument.optional]
     if len(words) < len(needed):
         raise UsageError(f"{subcommand.name}: {needed[len(words)]} is missing; usage: {subcommand.usage}")
     most = len(subcommand.arguments)
     if len(words) > most and not any(argument.several for argument in subcommand.arguments):
-        raise UsageError(f"{subcommand.name}: {words[most]!r} is one word too many; usage: {subcommand.usage}")
+        raise UsageError(f"{subcommand.name}: unexpected word {words[most]!r}; usage: {subcommand.usage}")
 
 
 def _of(subcommand: SubCommand) -> str:

@@ -1,4 +1,4 @@
-"""Passwords: from files, commands and terminals, never from the words of a command line, which everybody can list."""
+"""Gets passwords from files, commands and terminals, never from the command line, which everybody can see."""
 
 import sys
 from functools import cache
@@ -14,9 +14,9 @@ COMMAND_SECONDS = 30
 
 
 def given(server: str, user: str | None, password_file: str | None) -> dict[str, str]:
-    """The user and the password that a command line names.
+    """The user and the password that a command line gives.
 
-    @param server: for the question.
+    @param server: the name of the server, for the prompt.
     @raise UsageError: there is no password, or no user.
     """
     if user is None:
@@ -26,9 +26,9 @@ def given(server: str, user: str | None, password_file: str | None) -> dict[str,
 
 
 def of_profile(profile: "Profile") -> dict[str, str]:
-    """The user and the password of a profile; only what it has.
+    """The user and the password of a profile, if it has them.
 
-    @raise UsageError: the password cannot be got.
+    @raise UsageError: the password cannot be read.
     """
     if profile.user is None:
         return {}
@@ -45,12 +45,12 @@ def of_profile(profile: "Profile") -> dict[str, str]:
 
 
 def are_known() -> bool:
-    """Whether a password was asked for, and not forgotten."""
+    """Whether a password is remembered."""
     return bool(_printed.cache_info().currsize or _asked.cache_info().currsize)
 
 
 def forget() -> None:
-    """Ask again when a password is needed next; until then it is asked for once."""
+    """Forget all passwords, so that the user is asked again."""
     _printed.cache_clear()
     _asked.cache_clear()
 
@@ -82,14 +82,14 @@ def _printed(profile: "Profile", command: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Why a command has not printed a password. The message of Python would show the command."""
+    """Why a command has not printed a password. Python's message would show the command."""
     code = getattr(error, "returncode", None)
     return str(error) if code is None else f"it has ended with exit code {code}"
 
 
 @cache
 def _asked(server: str, user: str) -> str:
-    """What somebody types in at the terminal."""
+    """The password that the user types at the terminal."""
     from getpass import getpass
 
     if not sys.stdin.isatty():

@@ -9,7 +9,7 @@ ALL = "*"
 
 
 def plain_values(value: object, path: str = "") -> "Iterator[tuple[str, object]]":
-    """The plain values in a result, each with the path to it. What is empty is a value as well."""
+    """The plain values in a result, each with its path. Empty lists and objects are values as well."""
     if value and isinstance(value, dict | list):
         for name, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from plain_values(item, f"{path}.{name}" if path else str(name))
@@ -18,10 +18,10 @@ def plain_values(value: object, path: str = "") -> "Iterator[tuple[str, object]]
 
 
 def values_at(value: object, path: str) -> list[object]:
-    """The values that a path leads to; several if it has a L{ALL} in it, none if it leads nowhere.
+    """The values that a path leads to: several if the path contains L{ALL}, and none if it leads nowhere.
 
-    @param path: names and places in lists, separated by dots. A name may have dots itself: the longest one that is
-        there counts.
+    @param path: names, and positions in lists, separated by dots. A name may contain dots: the longest name that exists
+        is used.
     """
     if not path:
         return [value]
@@ -31,7 +31,7 @@ def values_at(value: object, path: str) -> list[object]:
 
 
 def _longest(value: dict[str, object], path: str) -> str:
-    """The longest beginning of a path that is a name in an object; if there is none, its first part."""
+    """The longest prefix of a path that is a name in an object, or its first part."""
     end = len(path)
     while end > 0 and path[:end] not in value:
         end = path.rfind(".", 0, end)

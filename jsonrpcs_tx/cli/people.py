@@ -1,4 +1,4 @@
-"""Results for people: tables where there are lists of equal records, else indented lines. No I/O."""
+"""Formats results for people: lists of records with the same names as tables, all else as indented lines. No I/O."""
 
 from jsonrpcs_tx.cli.terminal import BOLD, END, NAME
 from jsonrpcs_tx.client.documents import write
@@ -7,10 +7,10 @@ from jsonrpcs_tx.printable import printable
 INDENT = "  "
 
 MOST_INDENTED = 60
-"""Blanks before a line; what is deeper stays there."""
+"""Most blanks before a line; deeper levels are not indented further."""
 
 WIDEST = 200
-"""Characters that a column is widened to; longer cells stick out. One long cell must not widen all others."""
+"""Characters of the widest column. Longer cells stick out: one long cell must not widen all others."""
 
 
 class People:
@@ -82,10 +82,10 @@ def _deeper(indent: str) -> str:
 
 
 def _unwrapped(items: list[object]) -> "tuple[str | None, list[dict[str, object]]]":
-    """The records in a list: its items, or what each of them holds as its only member of one name, as Kamailio's lists
-    do.
+    """The records in a list: its items, or, as in Kamailio's lists, the only member of each item if all these members
+    have the same name.
 
-    @return: the name, None if there is none, and the records; no records if an item is none.
+    @return: the name, or None, and the records; no records if an item is not a record.
     """
     records = [item for item in items if isinstance(item, dict)]
     if len(records) < len(items):
@@ -100,7 +100,7 @@ def _unwrapped(items: list[object]) -> "tuple[str | None, list[dict[str, object]
 
 
 def _columns(records: list[dict[str, object]]) -> list[str]:
-    """The names of the columns, if records make a table: all have the same names, and plain values."""
+    """The names of the columns if the records make a table: all have the same names, and plain values."""
     first = records[0] if records else {}
     if any(record.keys() != first.keys() or not _is_flat(record) for record in records):
         return []
@@ -124,5 +124,5 @@ def _is_number(value: object) -> bool:
 
 
 def _scalar(value: object) -> str:
-    """A plain value: text as it is, all else as JSON has it."""
+    """A plain value: text as it is, anything else as JSON."""
     return printable(value) if isinstance(value, str) else write(value)

@@ -1,4 +1,4 @@
-"""Files of the user's own: what is in them says where passwords go, and which commands are run."""
+"""Reads files of the user's own, safely: they decide where passwords are sent, and which commands are run."""
 
 import os
 import stat
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_SIZE = 1_048_576
-"""Bytes that a file may have."""
+"""Bytes of the largest file."""
 
 
 def read_toml(path: str) -> "dict[str, Any]":
-    """The values of a configuration file. One with a password must not be readable by others.
+    """The values of a configuration file. A file with a password must not be readable by others.
 
     @raise UsageError: it cannot be read, is not TOML, or others could read or change it.
     """
@@ -35,7 +35,7 @@ def read_toml(path: str) -> "dict[str, Any]":
 def read_password(path: str) -> str:
     """The password on the first line of a file that others cannot read.
 
-    @raise UsageError: there is none, or others could read or change it.
+    @raise UsageError: the line is empty, or others could read or change the file.
     """
     data, mode = _read(path)
     _check_secret(path, mode)
@@ -71,7 +71,7 @@ def _read(path: str) -> tuple[bytes, int]:
 
 
 def _check_secret(path: str, mode: int) -> None:
-    """See that others cannot read a file with a password. A group may, if root has let it."""
+    """Check that others cannot read a file with a password. A group may read a file of root's."""
     if mode & stat.S_IROTH or (mode & stat.S_IRGRP and os.stat(path).st_uid != 0):
         raise UsageError(f"{path}: it has a password, and others may read it (mode {_octal(mode)}); allowed: chmod 600")
 

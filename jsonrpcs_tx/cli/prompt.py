@@ -20,9 +20,9 @@ from jsonrpcs_tx.cli.splitting import Unfinished
 
 
 class Prompt:
-    """Asks for lines, with history and completion, and shows what the method in the line takes.
+    """Asks for lines, with history and completion, and shows the usage of the method in the line.
 
-    @param complete: completes the last one of the words before the cursor.
+    @param complete: completes the last of the words before the cursor.
     """
 
     def __init__(self, complete: Callable[[list[str]], Words]) -> None:
@@ -41,7 +41,7 @@ class Prompt:
     def read(self, name: str) -> str:
         """The next line.
 
-        @param name: what stands before it; printable.
+        @param name: the name in the prompt; printable.
         @raise EOFError: Ctrl-D was typed.
         @raise KeyboardInterrupt: Ctrl-C was typed.
         """
@@ -70,12 +70,12 @@ class Prompt:
 
 
 def _usage() -> StyleAndTextTuples:
-    """What the catalogue says of the method in the line."""
+    """The catalogue's usage and help of the method in the line."""
     for word in Unfinished(get_app().current_buffer.document.current_line).words:
         entry = catalogue.find(word)
         if entry is not None:
             return [("bold", entry.usage), ("", f"  {entry.help}")]
-    return [("", "Tab completes, help shows what there is, Ctrl-D leaves")]
+    return [("", "Tab completes, help lists the commands, Ctrl-D leaves")]
 
 
 class _Completer(Completer):

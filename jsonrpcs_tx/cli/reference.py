@@ -1,6 +1,6 @@
-"""The manual page and the reference in docs/cli.md, made from the descriptions of the command line.
+"""Generates the manual page and the reference in docs/cli.md from the descriptions of the command line.
 
-C{python -m jsonrpcs_tx.cli.reference docs} writes both in a directory.
+C{python -m jsonrpcs_tx.cli.reference docs} writes both to a directory.
 """
 
 import re
@@ -23,25 +23,25 @@ from jsonrpcs_tx.cli.descriptions import (
 from jsonrpcs_tx.cli.exits import MEANINGS
 
 Rows = list[tuple[str, str]]
-"""Terms and what they mean. A term is written as it stands."""
+"""Terms and what they mean. A term is printed literally."""
 
 ENVIRONMENT: Rows = [
-    ("JSONRPCS_TO", "The target, or the name of a profile, where no option names one."),
+    ("JSONRPCS_TO", "The target, or the name of a profile, if `--to` is not given."),
     ("NO_COLOR", "If it is set and not empty, nothing is coloured."),
     ("XDG_CONFIG_HOME", "Where the configuration is (~/.config)."),
-    ("XDG_CACHE_HOME", "Where the completion keeps what servers have listed (~/.cache)."),
+    ("XDG_CACHE_HOME", "Where the completion caches the lists of servers (~/.cache)."),
     ("XDG_STATE_HOME", "Where the shell keeps its history (~/.local/state)."),
 ]
 
 FILES: Rows = [
     ("/etc/jsonrpcs/config.toml", "The configuration of the machine."),
-    ("~/.config/jsonrpcs/config.toml", "Your own, which goes before it."),
-    ("~/.local/state/jsonrpcs/history", "The lines that were written in the shell."),
-    ("~/.cache/jsonrpcs/", "What servers have listed in the last minute, for completion."),
+    ("~/.config/jsonrpcs/config.toml", "Your own configuration, which overrides it."),
+    ("~/.local/state/jsonrpcs/history", "The history of the shell."),
+    ("~/.cache/jsonrpcs/", "The lists of servers from the last minute, for completion."),
 ]
 
 SETTINGS: Rows = [
-    ("default", "The profile that is meant where nothing is named."),
+    ("default", "The profile to use if no server is named."),
     ("run_dirs", "Directories in which the socket and the FIFO of a Kamailio may be (/run/kamailio)."),
     (
         "kamailio_cfgs",
@@ -55,26 +55,25 @@ SETTINGS: Rows = [
 PROFILE: Rows = [
     ("target", "Where the server is, as for `--to`."),
     ("user", "The user for HTTP(S)."),
-    ("password", "The password. Others must not be able to read the file then."),
+    ("password", "The password. If it is given, only you may read the file."),
     ("password_file", "A file with the password on its first line; only you may read it."),
     ("password_command", "A command that prints the password, such as `pass show proxy1`."),
-    ("password_prompt", "If it is true, the password is asked for."),
+    ("password_prompt", "If it is true, the program asks for the password."),
     ("tls_ca", "As the option `--tls-ca`."),
     ("tls_certificate", "As the option `--tls-certificate`."),
     ("tls_private_key", "As the option `--tls-private-key`."),
     ("reply_dir", "As the option `--reply-dir`."),
-    ("timeout", "Seconds that a call may take, connecting included (5)."),
+    ("timeout", "Seconds that a call may take, including the time to connect (5)."),
 ]
 """The settings of a profile."""
 
 FOUND = (
-    "Without `--to` and without JSONRPCS_TO, the profile that the configuration calls the default is called; without "
-    "that, the only server that is found on this machine: the socket and the FIFO in /run/kamailio, else what a "
-    "kamailio.cfg names."
+    "Without `--to` and JSONRPCS_TO, the default profile of the configuration is used. Without that, it is the only "
+    "server on this machine: the socket and the FIFO in /run/kamailio, or those that a kamailio.cfg names."
 )
 CONFIGURED = (
-    "A profile gives a server a name, and may keep what is needed to call it. It must be a file that only you, or "
-    "root, may write."
+    "The configuration is a file in TOML that only you, or root, may write. A profile gives a server a name, and may "
+    "have the user, the password and the options to call it."
 )
 
 
@@ -91,7 +90,7 @@ def manual() -> str:
     """The manual page, for man: docs/jsonrpcs.1."""
     page = _Roff()
     page.heading(2, "NAME")
-    page.paragraph(f"{PROGRAM} - calls commands of Kamailio, and of servers like it")
+    page.paragraph(f"{PROGRAM} - call commands of Kamailio and of compatible servers")
     page.heading(2, "SYNOPSIS")
     page.code(_synopsis())
     page.heading(2, "DESCRIPTION")
@@ -127,7 +126,7 @@ def _fill(page: "_Page") -> None:
     for subcommand in IN_SHELL:
         _fill_subcommand(page, subcommand)
     page.heading(3, "Exit codes")
-    page.paragraph("Of all sub-commands but `check`, which has those of Nagios.")
+    page.paragraph("All sub-commands have these, except `check`, which has those of Nagios.")
     page.rows([(str(code), f"{meaning[0].upper()}{meaning[1:]}.") for code, meaning in MEANINGS.items()])
     page.heading(3, "Configuration")
     page.paragraph(CONFIGURED)
@@ -163,7 +162,7 @@ def _but(subcommand: SubCommand) -> str:
     """The options of a group that a sub-command lacks."""
     groups = (group for group in (WHERE, OUTPUT) if any(option in subcommand.options for option in group))
     lacking = [option for group in groups for option in group if option not in subcommand.options]
-    return f", but for {', '.join(f'`--{option.name}`' for option in lacking)}" if lacking else ""
+    return f", except {', '.join(f'`--{option.name}`' for option in lacking)}" if lacking else ""
 
 
 def _options(options: Iterable[Option]) -> Rows:
@@ -228,13 +227,13 @@ class _Roff(_Page):
             self._lines += [".TP", f"\\fB{_roff(term)}\\fP", _roff(meaning)]
 
     def text(self) -> str:
-        """@return: without what roff warns of: a paragraph right behind a heading."""
+        """@return: the page, without a paragraph right after a heading, which roff would warn of."""
         text = super().text()
         return re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", text, flags=re.MULTILINE)
 
 
 def _markdown(words: str) -> str:
-    """Words in which only what stands between backquotes is code."""
+    """Text in Markdown, in which only the parts in backquotes are code."""
     parts = words.split("`")
     parts[::2] = [re.sub(r"([*_<\\|\[])", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)
@@ -244,7 +243,7 @@ _ROFF = {"\\": "\\e", "-": "\\-", "'": "\\(aq", '"': "\\(dq", "^": "\\(ha", "~":
 
 
 def _roff(words: str) -> str:
-    """Words in which what stands between backquotes is bold."""
+    """Text in roff, in which the parts in backquotes are bold."""
     parts = ["".join(_ROFF.get(character, character) for character in part) for part in words.split("`")]
     parts[1::2] = [f"\\fB{part}\\fP" for part in parts[1::2]]
     text = "".join(parts)
@@ -252,7 +251,7 @@ def _roff(words: str) -> str:
 
 
 def head(page: str) -> str:
-    """What stands in docs/cli.md before the reference."""
+    """The part of docs/cli.md before the reference."""
     return page.partition("## Reference\n")[0]
 
 

@@ -1,4 +1,4 @@
-"""The same call to several servers at once."""
+"""Makes the same call to several servers at once."""
 
 import sys
 from collections.abc import Callable
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MOST = 64
-"""Servers that are called at once."""
+"""The most servers that are called at once."""
 
 
 class Outcome:
-    """What came of the call of one server.
+    """The outcome of the call to one server.
 
-    @ivar server: that was called.
-    @ivar result: of the call.
-    @ivar error: what went wrong; None: nothing.
+    @ivar server: the server.
+    @ivar result: the result.
+    @ivar error: the error, or None.
     @ivar reply: the bytes of the reply, if they are kept.
     """
 
@@ -52,7 +52,7 @@ def call(
     arguments: "Arguments",
     write: "Writer",
 ) -> int:
-    """Call a method of each server, and print what comes of it in the order of the servers.
+    """Call a method of each server, and print the outcomes in the order of the servers.
 
     @return: the worst exit code.
     """
@@ -78,8 +78,8 @@ def call(
 def at_once(do: "Callable[[Server], T]", servers: "list[Server]") -> "list[T]":
     """Do something with each server, with L{MOST} of them at a time.
 
-    @return: what came of it, in the order of the servers.
-    @raise Exception: what C{do} has raised for the first of those for which it did.
+    @return: what C{do} returned, in the order of the servers.
+    @raise Exception: the first exception that C{do} raised, in the order of the servers.
     """
     waiting: SimpleQueue[tuple[int, Server]] = SimpleQueue()
     for one in enumerate(servers):
@@ -109,7 +109,7 @@ def at_once(do: "Callable[[Server], T]", servers: "list[Server]") -> "list[T]":
 
 
 def _show(outcome: Outcome, arguments: "Arguments", write: "Writer") -> None:
-    """Print what came of one call: on its own line in JSON, else below the name of the server."""
+    """Print the outcome of one call: with C{--json} on a line of its own, otherwise below the name of the server."""
     if arguments.json:
         sys.stdout.write(json_line({"target": outcome.server.name, **as_json(outcome.result, outcome.error)}))
     elif arguments.raw:

@@ -1,4 +1,4 @@
-"""The shell: lines are command lines, which end in a prompt and not in an exit code."""
+"""The shell: runs command lines, one after the other."""
 
 import os
 import shlex
@@ -17,22 +17,22 @@ from jsonrpcs_tx.client.targets import TargetError, parse_target
 from jsonrpcs_tx.printable import printable
 
 _NOTHING = object()
-"""In place of a result that there is not."""
+"""Stands for the last result before there is one."""
 
 _OF_ANY_SERVER = ("targets", "to")
-"""Sub-commands that are not about the server that is called."""
+"""Sub-commands that do not call the current server."""
 
 _OF_CALLS = ("call", "batch", "check")
-"""Sub-commands after which a server may still have work in progress."""
+"""Sub-commands whose calls may go on at the server after Ctrl-C."""
 
 
 def run(arguments: Arguments) -> int:
-    """Read and follow lines until the end of input.
+    """Read and run lines until the end of input.
 
     @raise UsageError: there is no terminal, or a package is missing.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("shell: the standard input or output is no terminal; allowed: a terminal, or a batch")
+        raise UsageError("shell: standard input or output is not a terminal; allowed: a terminal, or a batch")
     try:
         from jsonrpcs_tx.cli.prompt import Prompt
     except ModuleNotFoundError as error:
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
         try:
             line = prompt.read(shell.name)
         except KeyboardInterrupt:
-            continue  # the line is given up
+            continue  # the line is dropped
         except EOFError:
             break
         shell.follow(line)
@@ -53,11 +53,11 @@ def run(arguments: Arguments) -> int:
 
 
 class Shell:
-    """Follows lines.
+    """Runs lines.
 
-    @param arguments: what it was opened with.
-    @ivar name: of the server that is called, for the prompt.
-    @ivar is_over: whether a line has said that it is to be left.
+    @param arguments: the arguments that it was opened with.
+    @ivar name: the name of the current server, for the prompt.
+    @ivar is_over: whether a line has asked to leave the shell.
     """
 
     def __init__(self, arguments: Arguments) -> None:
@@ -69,11 +69,11 @@ class Shell:
         main.guarded(self._look)
 
     def complete(self, words: list[str]) -> Words:
-        """What may stand for the last of the words in a line."""
+        """Complete the last of the words in a line."""
         return complete(words, self._lists, in_shell=True)
 
     def follow(self, line: str) -> None:
-        """Do what a line says, and print what comes of it or what went wrong. Ctrl-C ends it."""
+        """Run a line, and print its result or its error. Ctrl-C ends it."""
         arguments = Arguments()
 
         def do() -> int:
@@ -140,7 +140,7 @@ class Shell:
         return DONE
 
     def _refuse(self, arguments: Arguments) -> int:
-        raise UsageError("shell: this is it; allowed: to TARGET for another server")
+        raise UsageError("shell: this is the shell already; allowed: to TARGET for another server")
 
     def _look(self) -> int:
         """Find out which server is called."""
@@ -171,7 +171,7 @@ class Shell:
                 setattr(arguments, option.attribute, getattr(opened, option.attribute))
 
     def _lists(self, arguments: Arguments) -> Lists:
-        """What there is to know of the server that a line means."""
+        """The lists of the server that a line names."""
         is_elsewhere = bool(arguments.to) or arguments.all
         self._complete(arguments)
 
@@ -188,7 +188,7 @@ class Shell:
         return Lists(find_server)
 
     def _forget_passwords(self) -> None:
-        """After a wrong one."""
+        """Forget the passwords after one was wrong."""
         from jsonrpcs_tx.cli import passwords
 
         passwords.forget()
@@ -206,7 +206,7 @@ def _authority(text: str) -> str:
 
 
 def _words(line: str) -> list[str]:
-    """The words of a line; a question mark in front or behind asks for help.
+    """The words of a line; a question mark at the start or the end asks for help.
 
     @raise UsageError: a quote is open.
     """
@@ -224,7 +224,7 @@ def _words(line: str) -> list[str]:
 
 
 def _part(value: object, path: str = "") -> object:
-    """What a path leads to in a result: a list, if it leads to all of something.
+    """The part of a result at a path; a list if the path contains C{*}.
 
     @raise UsageError: it leads nowhere.
     """
@@ -237,13 +237,13 @@ def _part(value: object, path: str = "") -> object:
 def _save(path: str, text: str) -> None:
     """Write a new file, whole or not at all.
 
-    @raise UsageError: there is one.
+    @raise UsageError: the file exists.
     @raise OSError: it cannot be written.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise UsageError(f"--save: {path}: there is such a file; allowed: a new one") from None
+        raise UsageError(f"--save: {path}: the file already exists; allowed: a new one") from None
     try:
         with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)

@@ -1,4 +1,6 @@
-"""How a server lists what the catalogue calls the source of a parameter: its tables, sets, groups and so on. No I/O."""
+"""How a server lists the values of parameters: its tables, sets, groups and so on. The catalogue names these sources.
+No I/O.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -7,13 +9,13 @@ from jsonrpcs_tx.cli.paths import values_at
 
 
 class Source:
-    """What a parameter can be.
+    """A source of values for a parameter.
 
-    @ivar method: the command that lists it.
-    @ivar params: its parameters.
-    @ivar within: the source of a parameter before, whose value says which of the values count; empty: all count.
-    @ivar read: takes the result, and the value of C{within}, empty if there is none; gives the values.
-    @ivar asks_within: whether the command takes the value of C{within}, and cannot do without.
+    @ivar method: the command that lists them.
+    @ivar params: the parameters of the command.
+    @ivar within: the source of an earlier parameter, whose value limits the values; empty: nothing limits them.
+    @ivar read: takes the result, and the value of C{within}, empty if there is none; returns the values.
+    @ivar asks_within: whether the value of C{within} is a required parameter of the command.
     """
 
     __slots__ = ("asks_within", "method", "params", "read", "within")
@@ -36,8 +38,8 @@ class Source:
 def listing(name: str, before: dict[str, str]) -> "tuple[str, tuple[str, ...], Callable[[object], list[str]]] | None":
     """How to list the values of a source.
 
-    @param before: the parameters before that have a source, by its name.
-    @return: the command, its parameters, and what reads the result; None: nothing lists it.
+    @param before: the earlier parameters that have a source, by the name of the source.
+    @return: the command, its parameters, and a function that reads the result; None if no command lists them.
     """
     source = SOURCES.get(name)
     if source is None:
@@ -50,13 +52,13 @@ def listing(name: str, before: dict[str, str]) -> "tuple[str, tuple[str, ...], C
 
 
 def sources_before(entry: Entry, words: list[str]) -> dict[str, str]:
-    """The parameters of a command that have a source, by its name."""
+    """The parameters of a command that have a source, by the name of the source."""
     pairs = ((entry.parameter(place), word) for place, word in enumerate(words))
     return {parameter.source: word for parameter, word in pairs if parameter is not None and parameter.source}
 
 
 def _texts(values: list[object]) -> list[str]:
-    """Values as they are written on a command line, each once."""
+    """Values as words of a command line, each once."""
     return list(dict.fromkeys(str(value) for value in values if isinstance(value, str | int)))
 
 
@@ -105,7 +107,7 @@ def _pairs(result: object) -> Iterator[tuple[str, str]]:
 
 
 def _shared(result: object, within: str) -> list[object]:
-    """The names anywhere in what C{pv.shvGet} gives."""
+    """The names anywhere in the result of C{pv.shvGet}."""
     if isinstance(result, list):
         return [name for item in result for name in _shared(item, within)]
     if isinstance(result, dict):
@@ -127,4 +129,4 @@ SOURCES = {
     "statistic": Source("stats.fetch", _keys, ("all",)),
     "shv": Source("pv.shvGet", _shared),
 }
-"""By the names that the catalogue has for them."""
+"""The sources by their names in the catalogue."""

@@ -1,4 +1,4 @@
-"""Lines that are being written, as words: quotes in them may be open yet. No I/O."""
+"""Splits unfinished lines, in which a quote may still be open, into words. No I/O."""
 
 _BLANKS = " \t\n"
 
@@ -6,9 +6,9 @@ _BLANKS = " \t\n"
 class Unfinished:
     """The words of a line up to the cursor, as a POSIX shell reads them.
 
-    @ivar words: without their quotes; the last one, which is being written, may be empty.
-    @ivar last: the last one as it stands in the line.
-    @ivar quote: the quote that is open in it; empty: none is.
+    @ivar words: the words without their quotes; the last one, which is being typed, may be empty.
+    @ivar last: the last one as it is in the line.
+    @ivar quote: the open quote in it; empty if no quote is open.
     """
 
     def __init__(self, line: str) -> None:

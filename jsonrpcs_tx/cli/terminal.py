@@ -1,4 +1,4 @@
-"""The standard streams, and what a terminal can show."""
+"""The standard streams, and the capabilities of a terminal."""
 
 import os
 import sys
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 BOLD, NAME, CHANGED, END = "\x1b[1m", "\x1b[36m", "\x1b[1;33m", "\x1b[0m"
-"""How a terminal is told to show titles, names, and what has changed, and to stop it."""
+"""The escape sequences for titles, names, and changed values, and to reset them."""
 
 
 def prepare() -> None:
-    """Make the standard streams fit to be written to: closed ones swallow what is written, and a character that the
-    terminal's encoding lacks is escaped.
+    """Prepare the standard streams: closed ones discard output, and characters that the terminal's encoding lacks are
+    escaped.
     """
     if sys.stdin is None:
         sys.stdin = open(os.devnull)  # noqa: SIM115 # for the life of the process
@@ -31,13 +31,13 @@ def prepare() -> None:
 
 
 def complain(error: object) -> None:
-    """Say in one line on the standard error what went wrong."""
+    """Print an error as one line on standard error."""
     sys.stdout.flush()
     sys.stderr.write(f"{PROGRAM}: {printable(str(error))}\n")
 
 
 def colours(stream: "TextIO") -> bool:
-    """Whether what is written to a stream may have colours: it is a terminal that knows them, and nobody objects
+    """Whether output to a stream may have colours: it is a terminal that supports them, and C{NO_COLOR} is not set
     (U{https://no-color.org}).
     """
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"

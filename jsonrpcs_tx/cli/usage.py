@@ -1,4 +1,4 @@
-"""The text of C{--help}, made of the descriptions."""
+"""Makes the text of C{--help} from the descriptions."""
 
 import shutil
 import textwrap
@@ -22,15 +22,15 @@ _WIDEST = 100
 
 
 def text(subcommand: SubCommand | None) -> str:
-    """What C{--help} shows.
+    """The text of C{--help}.
 
-    @param subcommand: of which; None: of the program.
+    @param subcommand: the sub-command; None: the program.
     """
     return _of_program() if subcommand is None or subcommand is CALL else _of_subcommand(subcommand)
 
 
 def in_shell() -> str:
-    """What the shell shows for C{help}."""
+    """The text of C{help} in the shell."""
     shell = next(one for one in SUBCOMMANDS if one.name == "shell")
     others = [one for one in SUBCOMMANDS if one is not shell]
     parts = [
@@ -85,7 +85,7 @@ def _options(options: tuple[Option, ...]) -> str:
 
 
 def _list(rows: list[tuple[str, str]]) -> str:
-    """Rows of a term and what it means, beside each other where there is room."""
+    """Rows of a term and its meaning, side by side if there is room."""
     room = max(len(term) for term, _ in rows)
     beside = room <= 30
     indent = " " * (room + 4 if beside else 8)

@@ -1,4 +1,4 @@
-"""Calls a method again and again, and marks what changes."""
+"""Calls a method repeatedly, and marks what changes."""
 
 import shutil
 import sys
@@ -21,9 +21,9 @@ _REST_OF_LINE, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the result again and again: on a terminal in the same place, else one below the other.
+    """Print the result repeatedly: on a terminal in the same place, otherwise one below the other.
 
-    A call that fails is told, and the next one is made, unless it can never succeed.
+    If a call fails, the error is printed, and the next call is made, unless the call can never succeed.
 
     @return: the code of the last call.
     """
@@ -94,7 +94,7 @@ class _Screen:
         sys.stdout.write(f"{_TOP}{head}{end}{''.join(f'{line}{end}' for line in lines)}{_REST_OF_SCREEN}")
 
     def _line(self, path: str, value: str, change: str) -> str:
-        """A value, with what has changed."""
+        """The line of a value, with its change."""
         name = f"{printable(path)}: " if path else ""
         if not change:
             return f"  {name}{value}"

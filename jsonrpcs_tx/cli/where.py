@@ -1,4 +1,4 @@
-"""Which servers a command line means."""
+"""Finds the servers that a command line names."""
 
 import os
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.client.core import Reply
 
 VARIABLE = "JSONRPCS_TO"
-"""Of the environment: the target where no option names one."""
+"""The environment variable with the target if no option names one."""
 
 _OPTIONS = ("tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
-"""Options of a target that the command line has as well."""
+"""Options of the command line that are options of the target."""
 
 
 _ASKED = ("password_command", "password_prompt")
-"""How a profile gets a password that takes somebody's time."""
+"""The settings of a profile that ask the user for a password, or run a command for it."""
 
 
 class Server:
-    """A server that is to be called.
+    """A server to call.
 
-    @ivar name: what it was called: the name of a profile, or its target.
+    @ivar name: the name of its profile, or its target.
     @ivar target: where it is.
     @ivar timeout: seconds that a call may take.
-    @ivar origin: how it is known, in words.
+    @ivar origin: where it is known from, for messages.
     """
 
     __slots__ = ("name", "origin", "target", "timeout")
@@ -44,20 +44,20 @@ class Server:
     def client(self, read: "Callable[[bytes], Reply] | None" = None) -> Client:
         """A client for it.
 
-        @param read: reads replies, see L{Client}; None: as usual.
+        @param read: reads replies, see L{Client}; None: the default.
         """
         return Client(self.target, self.timeout) if read is None else Client(self.target, self.timeout, read=read)
 
 
 def servers(arguments: "Arguments") -> list[Server]:
-    """The servers that a command line means; at least one.
+    """The servers that a command line names; at least one.
 
-    @raise UsageError: it names none that there is, or leaves it open which is meant.
-    @raise NothingFound: it names none, and there is none.
+    @raise UsageError: it names an unknown one, or it names none and several were found.
+    @raise NothingFound: it does not name one, and none was found.
     """
     if arguments.all:
         if arguments.to:
-            raise UsageError("--all and --to: only one of them can be followed")
+            raise UsageError("--all and --to: only one of them is allowed")
         found = known(arguments)
         if not found:
             raise NothingFound("--all: there is no profile, and no server was found; say where one is: --to TARGET")
@@ -72,10 +72,10 @@ def servers(arguments: "Arguments") -> list[Server]:
 
 
 def server(arguments: "Arguments") -> Server:
-    """The one server that a command line means.
+    """The one server that a command line names.
 
-    @raise UsageError: it means several, or none that there is.
-    @raise NothingFound: it names none, and there is none.
+    @raise UsageError: it names several or an unknown one, or it names none and several were found.
+    @raise NothingFound: it does not name one, and none was found.
     """
     found = servers(arguments)
     if len(found) > 1:
@@ -85,7 +85,7 @@ def server(arguments: "Arguments") -> Server:
 
 
 def asks_password(arguments: "Arguments") -> bool:
-    """Whether somebody would have to type a password in, or a command would be run for it.
+    """Whether the user would have to type a password, or a command would be run for it.
 
     @raise UsageError: the configuration cannot be used.
     """
@@ -119,8 +119,8 @@ def known(arguments: "Arguments") -> list[Server]:
 def named(text: str, arguments: "Arguments", origin: str = "--to") -> Server:
     """The server of a URL, or of a profile's name.
 
-    @param origin: of the text.
-    @raise UsageError: there is none.
+    @param origin: where the text is from.
+    @raise UsageError: there is no such profile, or the URL is wrong.
     """
     scheme, colon, _ = text.partition(":")
     if colon and scheme in SCHEMES:
@@ -138,12 +138,12 @@ def made(
     origin: str,
     timeout: float | None = None,
 ) -> Server:
-    """A server with the options of a command line, which go before those that it has of its own.
+    """A server with the options of a command line, which override its own.
 
     @param text: its target.
-    @param options: of the target, without those of the command line.
-    @param timeout: its own; None: the usual one.
-    @raise UsageError: the target is none, or does not take an option.
+    @param options: the options of the target, without those of the command line.
+    @param timeout: its own timeout; None: the default.
+    @raise UsageError: the text is not a target, or the target does not take an option.
     """
     given = {option: value for option in _OPTIONS if (value := getattr(arguments, option)) is not None}
     try:
@@ -173,7 +173,7 @@ def _of_profile(name: str, arguments: "Arguments", origin: str = "") -> Server:
 
 
 def _default() -> tuple[str, str]:
-    """The profile that is meant where nothing is named, and the file that says so; empty: there is none."""
+    """The default profile, and the file that sets it; empty if there is none."""
     from jsonrpcs_tx.cli import configuration
 
     settings = configuration.read()

@@ -1,4 +1,4 @@
-"""Results as YAML 1.2: block style, with text in double quotes where it could be taken for something else. No I/O."""
+"""Writes results as YAML 1.2: block style, with text in double quotes if it could be read as something else. No I/O."""
 
 import re
 from decimal import Decimal
@@ -9,15 +9,15 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./@+-]*(?: [A-Za-z0-9_./@+-]+)*")
 """Text that needs no quotes, unless it is one of L{_WORDS}."""
 
 _WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
-"""What YAML 1.1 or 1.2 takes for no text, in lower case."""
+"""Words that YAML 1.1 or 1.2 does not read as text, in lower case."""
 
 _EXPONENT = re.compile("[eE]")
 
 _LONGEST_KEY = 128
-"""Characters of a key that need no question mark in front; YAML allows 1024 bytes."""
+"""Characters of the longest key without a question mark before it; YAML allows 1024 bytes."""
 
 _MOST_INDENTED = 60
-"""Blanks before a line; what is deeper is written on one line, as JSON, which is YAML as well."""
+"""Most blanks before a line; deeper values are written on one line as JSON, which is YAML as well."""
 
 
 def text(result: object) -> str:
@@ -55,7 +55,7 @@ def _scalar(value: object) -> str:
         return value if is_plain else "".join(map(_escaped, write(value)))
     written = write(value)
     if "." not in written and isinstance(value, float | Decimal):
-        return _EXPONENT.sub(".0e", written)  # or YAML 1.1 takes it for text
+        return _EXPONENT.sub(".0e", written)  # otherwise YAML 1.1 reads it as text
     return written
 
 

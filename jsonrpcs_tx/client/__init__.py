@@ -1,5 +1,5 @@
-"""Calls commands of servers of Kamailio's kind: the real one and ours.
+"""Calls the commands of Kamailio, and of this server.
 
 L{blocking<jsonrpcs_tx.client.blocking>} is for scripts, L{deferred<jsonrpcs_tx.client.deferred>} for programs with
-Twisted. Both stand on the same core, which does no I/O.
+Twisted. Both use the same core, which does no I/O.
 """

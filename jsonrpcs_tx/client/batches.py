@@ -1,6 +1,6 @@
-"""Many calls, as arrays of requests where the server takes them. Does no I/O.
+"""Makes many calls, as arrays of requests if the server takes them. Does no I/O.
 
-Kamailio takes none, and answers each with an empty result that has no id.
+Kamailio does not, and answers an array with an empty result without an id.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     Calls = Sequence[tuple[str, Params]]
 
 SCHEMES = ("tcp", "http", "https")
-"""Where arrays save a round trip for each call; elsewhere many calls may be under way anyhow."""
+"""The schemes over which arrays save a round trip for each call."""
 
 ARRAY_CALLS = 100
 ARRAY_BYTES = 60_000
-"""How much one array of requests has at most."""
+"""The most calls and bytes in one array of requests."""
 
 PROBE_CALLS = 2
 PROBE_BYTES = 4_000
-"""How much the first array has, by which a server shows whether it takes arrays. Kamailio closes the connection without
-a reply if it gets much more than it has room for."""
+"""The most calls and bytes in the first array, which shows whether the server takes arrays. It is small, because
+Kamailio closes the connection without a reply if a request does not fit in its buffer."""
 
 
 class Array:
     """A document of several requests.
 
-    @ivar ids: of the requests.
-    @ivar method: what they are called in messages.
-    @ivar document: as it is sent.
+    @ivar ids: the ids of the requests.
+    @ivar method: the name of the array in messages.
+    @ivar document: the document to send.
     """
 
     def __init__(self, ids: Sequence[int], requests: Sequence[bytes]) -> None:
@@ -42,11 +42,11 @@ class Array:
         self.document: bytes = b"[" + b",".join(requests) + b"]"
 
     def outcomes(self, document: bytes) -> list[object]:
-        """What it was answered with.
+        """The outcomes in the reply to the array.
 
-        @return: for each request the result, the fault, or L{NotReply} where the reply to it is missing. Empty: the
-            server takes no arrays, and has run nothing of it.
-        @raise NotReply: it is not an answer to an array.
+        @return: for each request the result, the fault, or L{NotReply} if its reply is missing. Empty: the server does
+            not take arrays, and has not run any of the requests.
+        @raise NotReply: the document is not a reply to an array.
         """
         value = decoded(document)
         if isinstance(value, list):
@@ -64,11 +64,11 @@ def batching(
 ) -> "Steps[Array | Calls]":
     """Make many calls.
 
-    Yields an L{Array}, and is sent its outcomes (empty: none of it has been run, since the server takes no arrays or is
-    not reachable); or calls to be made each by itself, and is sent theirs. Returns the outcomes of all.
+    Yields an L{Array}, and is sent its outcomes (empty: nothing has been run, since the server does not take arrays or
+    is not reachable); or yields calls to make one by one, and is sent their outcomes. Returns the outcomes of all.
 
-    @param write: makes a request, and returns its id with it.
-    @param takes_arrays: whether the server does; None: that is not known.
+    @param write: makes a request, and returns its id and the document.
+    @param takes_arrays: whether the server takes arrays; None: not known.
     """
     outcomes: list[object] = [None] * len(calls)
     places: list[int] = []
@@ -93,10 +93,10 @@ def batching(
 
 
 def _parts(requests: Sequence[bytes], is_known: bool) -> Iterator[slice]:
-    """Which requests go together in one array.
+    """Divide requests into arrays.
 
-    @param is_known: whether the server is known to take arrays; if not, the first one is small.
-    @return: slices, which cover all of them in their order.
+    @param is_known: whether the server is known to take arrays; if not, the first array is small.
+    @return: slices, which cover all requests in order.
     """
     start = size = 0
     for index, document in enumerate(requests):

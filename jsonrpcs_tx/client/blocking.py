@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     class Link(Protocol):
-        """How requests get to one target."""
+        """Exchanges documents with one target."""
 
         def exchange(self, method: str, document: bytes, timeout: float, accept: Callable[[bytes], T | None]) -> T: ...
 
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 
 TIMEOUT = 5.0
-"""Seconds that a call may take unless it is told otherwise."""
+"""Seconds that a call may take by default."""
 
 MAX_REPLY = 67_108_864
-"""Bytes of a reply above which it is given up, unless the client is told otherwise."""
+"""Bytes of the largest reply by default."""
 
 
 class Client:
-    """Calls the commands of one server. Not for several threads at a time. As a context manager it closes itself.
+    """Calls the commands of one server. Not thread-safe. As a context manager it closes itself.
 
-    If the target has alternatives, a call that one cannot carry goes over the next, and so does one that has not got
-    through. A call that may have been run goes there only if its method does not change anything.
+    If the target has alternatives, a call that is too large for one target or does not get through is sent over the
+    next one. A call that may have been run is sent again only if its method does not change anything.
 
     @param target: where the server is: a L{Target}, or text for L{parse_target}.
-    @param timeout: seconds that a call may take, connecting included.
-    @param max_reply: bytes of a reply above which it is given up.
-    @param reads: says of a method whether it changes nothing, so that it may be run twice; None: the catalogue of
-        Kamailio's commands does.
-    @param read: reads the document with the reply to a call, such as one with L{read_reply} that decodes numbers in
-        another way. Replies to arrays of requests do not go through it.
-    @raise TargetError: the text is no target.
+    @param timeout: seconds that a call may take, including the time to connect.
+    @param max_reply: bytes of the largest reply.
+    @param reads: returns whether a method changes nothing, so that it may be run twice; None: the catalogue of
+        Kamailio's commands decides.
+    @param read: reads the document with the reply to a call, for example with L{read_reply} and a decoder of its own
+        for numbers. It is not used for replies to arrays of requests.
+    @raise TargetError: the text is not a target.
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class Client:
         return outcome
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> "list[Any]":
-        """Make many calls: one after the other, and over TCP and HTTP many with one document if the server takes that
+        """Make many calls: one after the other, or over TCP and HTTP many in one document if the server takes that
         (Kamailio does not).
 
         @param calls: pairs of a method and its parameters, a sequence or a mapping.
         @param timeout: seconds that each document may take; None: the client's.
-        @return: for each call, in order, its result, the L{Fault} that it was answered with, or the L{ClientError}
-            that kept it from an answer. None of them is raised.
+        @return: for each call, in order, its result, the L{Fault} that the server answered with, or the L{ClientError}
+            if there is no reply. Errors are returned, not raised.
         """
         from jsonrpcs_tx.client.batches import SCHEMES, Array, batching
         from jsonrpcs_tx.client.steps import run
@@ -115,10 +115,10 @@ class Client:
         return outcomes
 
     def raw(self, document: bytes, timeout: float | None = None) -> bytes:
-        """Send a document as it is, and return the reply as it comes. It goes to the first target only.
+        """Send a document unchanged, and return the reply unchanged. It goes to the first target only.
 
-        Over a FIFO the name of the reply FIFO is put into the first object, and two backslashes are written as Kamailio
-        needs them.
+        Over a FIFO, the name of the reply FIFO is put into the first object, and two backslashes are escaped in the way
+        that Kamailio needs.
 
         @param document: a request or a batch, or anything else.
         @param timeout: seconds that it may take; None: the client's.
@@ -127,7 +127,7 @@ class Client:
         return self._link(0).exchange("", document, self._limit(timeout), lambda reply: reply)
 
     def close(self) -> None:
-        """Close what is open, and remove what was made. A later call opens it again."""
+        """Close connections and sockets, and remove the files that were made. A later call opens them again."""
         for link in self._links:
             if link is not None:
                 link.close()
@@ -199,13 +199,13 @@ def _judged(target: Target, method: str, outcome: object) -> object:
     """The outcome of a call, or the error that it means."""
     if not isinstance(outcome, Exception):
         return outcome
-    from jsonrpcs_tx.client.advice import judged  # most calls do well without
+    from jsonrpcs_tx.client.advice import judged  # most calls do not need it
 
     return judged(target, method, outcome)
 
 
 def _link(target: Target, max_reply: int) -> "Link":
-    """How requests get to a target; only what it needs is imported."""
+    """The link to a target; imports only what that needs."""
     if target.scheme in ("unix", "udp"):
         from jsonrpcs_tx.client.blockingdatagrams import DatagramLink
 

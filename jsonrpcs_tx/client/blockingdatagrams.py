@@ -1,4 +1,4 @@
-"""Datagrams, waiting for each reply."""
+"""The blocking client over datagrams."""
 
 import socket
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class DatagramLink:
     """Sends requests one after the other.
 
-    @param max_reply: bytes of a reply above which it is given up.
+    @param max_reply: bytes of the largest reply.
     """
 
     def __init__(self, target: Target, max_reply: int) -> None:
@@ -31,7 +31,7 @@ class DatagramLink:
     def exchange(self, method: str, document: bytes, timeout: float, accept: "Callable[[bytes], T | None]") -> "T":
         """Send a document and wait for its reply.
 
-        @param accept: makes of a datagram what is returned; None: it is not the reply, and is dropped.
+        @param accept: turns a document into the value to return; returns None if it is not the reply, and is dropped.
         @raise ClientError: there is no reply.
         """
         deadline = monotonic() + timeout
@@ -42,11 +42,11 @@ class DatagramLink:
                 if found is not None:
                     return found
         except BaseException as error:
-            self.close()  # so that a late reply finds nobody
+            self.close()  # so that a late reply is not received
             raise self._named(error, method, timeout) from None
 
     def _named(self, error: BaseException, method: str, timeout: float) -> BaseException:
-        """What is raised for an error."""
+        """The error to raise for one that has happened."""
         from jsonrpcs_tx.client.advice import not_reachable, timed_out  # after a failure only
 
         if isinstance(error, TimeoutError):
@@ -56,13 +56,13 @@ class DatagramLink:
         return error
 
     def close(self) -> None:
-        """Close the socket, and remove what was made for it."""
+        """Close the socket, and remove its files."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _send(self, method: str, document: bytes, deadline: float) -> DatagramSocket:
-        """Send, once more from a new socket if the server that the old one knew is gone."""
+        """Send; if the server that the socket is connected to is gone, send again from a new socket."""
         if self._socket is not None:
             try:
                 return _send(self._socket, method, document, deadline)
@@ -72,7 +72,7 @@ class DatagramLink:
         return _send(self._socket, method, document, deadline)
 
     def _address(self, deadline: float) -> "Address | None":
-        """Where to send over UDP; None: to the path of the target."""
+        """The address to send to over UDP; None: the path of the target is used."""
         if self._target.scheme == "unix":
             return None
         from jsonrpcs_tx.client.names import resolve
@@ -94,7 +94,7 @@ class DatagramLink:
 
 
 def _send(sock: DatagramSocket, method: str, document: bytes, deadline: float) -> DatagramSocket:
-    """Send as soon as the server's queue takes it."""
+    """Send as soon as the server's queue has room."""
     while True:
         try:
             sock.send(method, document)

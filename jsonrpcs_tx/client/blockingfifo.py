@@ -1,4 +1,4 @@
-"""The FIFO, waiting for each reply."""
+"""The blocking client over a FIFO."""
 
 import os
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class FifoLink:
     """Writes requests to a server's FIFO, each with the name of a FIFO for the reply.
 
-    @param max_reply: bytes of a reply above which it is given up.
+    @param max_reply: bytes of the largest reply.
     """
 
     def __init__(self, target: Target, max_reply: int) -> None:
@@ -49,7 +49,7 @@ class FifoLink:
         """Nothing is open between two calls."""
 
     def _read(self, method: str, fifo: ReplyFifo, deadline: float) -> bytes:
-        """What is written until the FIFO is closed."""
+        """Read the FIFO until its writer closes it."""
         parts: list[bytes] = []
         size = 0
         while True:
@@ -66,7 +66,7 @@ class FifoLink:
             elif parts:
                 return b"".join(parts)
             else:
-                fifo.open()  # it was closed again without a word
+                fifo.open()  # it was closed before anything was written
 
 
 def _write(fd: int, data: bytes, deadline: float) -> None:

@@ -1,4 +1,4 @@
-"""Connections, waiting for each reply: plain JSON over TCP, and HTTP(S)."""
+"""The blocking client over connections: plain JSON over TCP, and HTTP(S)."""
 
 import socket
 from collections.abc import Callable
@@ -33,7 +33,7 @@ READ_SIZE = 262_144
 class TcpLink:
     """Sends each request over a connection of its own, which the server closes after the reply.
 
-    @param max_reply: bytes of a reply above which it is given up.
+    @param max_reply: bytes of the largest reply.
     """
 
     def __init__(self, target: Target, max_reply: int) -> None:
@@ -77,9 +77,9 @@ class TcpLink:
 
 
 class HttpLink:
-    """Posts requests, one after the other, over a connection that is kept while the server keeps it.
+    """Posts requests, one after the other, over a connection that is kept open as long as the server keeps it.
 
-    @param max_reply: bytes of a reply above which it is given up.
+    @param max_reply: bytes of the largest reply.
     """
 
     def __init__(self, target: Target, max_reply: int) -> None:
@@ -95,7 +95,7 @@ class HttpLink:
         try:
             response = self._post(method, post(self._head, document), deadline)
         except BaseException as error:
-            self.close()  # a part of the response may be on its way
+            self.close()  # the rest of the response may still arrive
             raise self._named(error, method, timeout) from None
         if not response.reusable:
             self.close()
@@ -105,7 +105,7 @@ class HttpLink:
         return found
 
     def _named(self, error: BaseException, method: str, timeout: float) -> BaseException:
-        """What is raised for an error."""
+        """The error to raise for one that has happened."""
         if isinstance(error, TimeoutError):
             return timed_out(self._target, method, timeout)
         if isinstance(error, TooLarge):
@@ -123,17 +123,17 @@ class HttpLink:
             self._socket = None
 
     def _post(self, method: str, request: bytes, deadline: float) -> Response:
-        """Send a request, once more if the connection that was kept is gone: it has not taken the whole request."""
+        """Send a request. If the kept connection is gone, and so has not taken the whole request, send it again."""
         sock = self._socket
         if sock is not None and not is_readable(sock) and self._send(sock, request, deadline):
             return self._read(method, sock, deadline)
         self.close()
         self._socket = sock = self._open(method, deadline)
-        self._send(sock, request, deadline)  # if it takes no more, it may have said why
+        self._send(sock, request, deadline)  # if the server stops reading, it may have said why
         return self._read(method, sock, deadline)
 
     def _send(self, sock: socket.socket, request: bytes, deadline: float) -> bool:
-        """@return: whether the connection has taken all."""
+        """@return: whether the whole request has been sent."""
         sock.settimeout(left(deadline))
         try:
             sock.sendall(request)
@@ -198,7 +198,7 @@ def _open(target: Target, method: str, deadline: float) -> socket.socket:
 
 
 def _connect(target: Target, deadline: float) -> socket.socket:
-    """A connection to the first of the addresses that takes one."""
+    """A connection to the first address that accepts one."""
     failed: OSError | None = None
     for family, address in resolve(target, socket.SOCK_STREAM, deadline):
         sock = socket.socket(family, socket.SOCK_STREAM)

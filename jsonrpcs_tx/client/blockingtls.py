@@ -1,4 +1,4 @@
-"""TLS for the client that waits."""
+"""TLS for the blocking client."""
 
 import ssl
 
@@ -6,10 +6,10 @@ from jsonrpcs_tx.client.targets import Target
 
 
 def context(target: Target) -> ssl.SSLContext:
-    """What a target asks of TLS: who signs the server's certificate, which has to be for the name or the IP address
-    of the target, and the client's own certificate.
+    """The TLS context for a target: the CAs that it trusts, and the client's own certificate. The server's certificate
+    must be for the host name or the IP address of the target.
 
-    @raise OSError: a file cannot be read, or has not what it should have.
+    @raise OSError: a file cannot be read, or does not contain a certificate or a key.
     """
     try:
         made = ssl.create_default_context(cafile=target.tls_ca)
@@ -25,7 +25,7 @@ def context(target: Target) -> ssl.SSLContext:
 
 
 def reason(error: OSError) -> str:
-    """What is wrong, in the words of OpenSSL where it has some."""
+    """Why TLS failed, in OpenSSL's own words if there are any."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):

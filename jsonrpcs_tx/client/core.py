@@ -1,4 +1,4 @@
-"""Calls as documents: requests are written, replies are read, and each reply finds its call. Does no I/O."""
+"""Writes requests, reads replies, and matches replies to requests. Does no I/O."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     """Parameters by place or by name."""
 
 ENVELOPE_ERRORS = (-32700, -32600)
-"""Codes of faults about a document as a whole, which may come without the id of a request: nothing of it was run."""
+"""Codes of faults that refuse a whole document, so may come without the id of a request. Nothing in it was run."""
 
 
 class NotReply(ValueError):
@@ -24,7 +24,7 @@ class NotReply(ValueError):
 class Reply:
     """A reply to one request.
 
-    @ivar id: as the server gave it back; None: null, or it gave none.
+    @ivar id: the id that the server returned; None if that is null or missing.
     @ivar outcome: the result, or the fault that the server answered with.
     """
 
@@ -36,19 +36,23 @@ class Reply:
 
     @property
     def fault(self) -> Fault | None:
-        """The fault; None: there is a result."""
+        """The fault; None if there is a result."""
         return self.outcome if isinstance(self.outcome, Fault) else None
 
     def answers(self, id: int) -> bool:
         """Whether it belongs to a request, which it also does if it refuses the document as a whole."""
-        own = self.id
-        if own == id:
-            return own is not True  # which is 1
-        return own is None and self.fault is not None and self.fault.code in ENVELOPE_ERRORS
+        return answers(self.id, self.fault, id)
+
+
+def answers(own: object, fault: Fault | None, id: int) -> bool:
+    """Whether a reply with an id and perhaps a fault belongs to a request, see L{Reply.answers}."""
+    if own == id:
+        return own is not True  # which is 1
+    return own is None and fault is not None and fault.code in ENVELOPE_ERRORS
 
 
 def request(method: str, params: "Params", id: int) -> bytes:
-    """A request as it is sent.
+    """Write a request.
 
     @raise ValueError: JSON cannot express the method or a parameter.
     @raise TypeError: the same.
@@ -62,27 +66,29 @@ def request(method: str, params: "Params", id: int) -> bytes:
 
 
 def request_of(method: str, params: bytes, id: int) -> bytes:
-    """A request as it is sent, of parameters that are JSON.
+    """Write a request whose parameters are already JSON.
 
-    @param params: an array or an object; empty: there are none.
+    @param params: an array or an object; empty: no parameters.
     """
-    head = _head(method).encode()
-    return b'%b,"params":%b,"id":%d}' % (head, params, id) if params else b'%b,"id":%d}' % (head, id)
+    name = encode(method).encode()
+    if params:
+        return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%d}' % (name, params, id)
+    return b'{"jsonrpc":"2.0","method":%b,"id":%d}' % (name, id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:
-    r"""A request as it goes over a FIFO: with the name of the reply FIFO, and in a form whose end Kamailio finds.
-    Looking for the end of a string, it takes the second of two backslashes for the beginning of an escape, so C{\\}
+    r"""A request for a FIFO: with the name of the reply FIFO, and escaped so that Kamailio finds the end of it. When
+    Kamailio looks for the end of a string, it reads the second of two backslashes as the start of an escape, so C{\\}
     becomes C{\u005c}.
 
-    @param document: with an object in it.
+    @param document: contains an object.
     """
     named = document.replace(b"{", b'{"reply_name":"%b",' % reply_name.encode(), 1)
     return named.replace(b"\\\\", b"\\u005c") if b"\\" in named else named
 
 
 def _plain(params: "Params") -> "Params":
-    """Parameters as the encoder takes them."""
+    """Parameters in a type that the encoder takes."""
     if isinstance(params, str | bytes):
         raise TypeError("parameters are a list or a dictionary, not text")
     return dict(params) if isinstance(params, Mapping) else list(params)
@@ -96,16 +102,16 @@ def _head(method: str) -> str:
 
 
 def read_reply(document: bytes, decode: Callable[[bytes], object] = decode) -> Reply:
-    """The reply that a document is.
+    """Read a reply.
 
-    @param decode: makes values of JSON, or raises C{NotJson}.
+    @param decode: decodes JSON, or raises C{NotJson}.
     @raise NotReply: it is not a reply.
     """
     return reply_of(decoded(document, decode))
 
 
 def reply_to(id: int, document: bytes, read: Callable[[bytes], Reply] = read_reply) -> Reply | None:
-    """The reply to a request; None: it is to another one.
+    """Read the reply to a request; None if the document is the reply to another one.
 
     @param read: see L{read_reply}.
     @raise NotReply: the document is not a reply.
@@ -115,7 +121,7 @@ def reply_to(id: int, document: bytes, read: Callable[[bytes], Reply] = read_rep
 
 
 def decoded(document: bytes, decode: Callable[[bytes], object] = decode) -> object:
-    """A document that should be a reply, or several, decoded.
+    """Decode a document that should be one reply or several.
 
     @raise NotReply: it is not JSON.
     """
@@ -128,7 +134,7 @@ def decoded(document: bytes, decode: Callable[[bytes], object] = decode) -> obje
 
 
 def reply_of(value: object) -> Reply:
-    """The reply that a decoded document is.
+    """The reply in a decoded document.
 
     @raise NotReply: it is not a reply.
     """

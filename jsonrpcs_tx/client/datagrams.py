@@ -1,4 +1,4 @@
-"""Datagram sockets as clients need them."""
+"""Datagram sockets for clients."""
 
 import errno
 import mmap
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.client.names import Address
 
 MAX_DATAGRAM = 1_048_576
-"""Bytes of the largest datagram that is taken."""
+"""Bytes of the largest datagram that is received."""
 
 
 _QUEUE_LENGTH = "/proc/sys/net/unix/max_dgram_qlen"
 
 
 def room(target: Target, limit: int) -> int:
-    """How many calls may be under way, so that all replies have room in the socket's queue. Servers wait before they
-    try again to send to a Unix socket that has none.
+    """How many calls may be in progress so that all replies have room in the socket's queue. If a Unix socket has no
+    room, servers wait before they send to it again.
 
-    @param limit: that may be in any case.
+    @param limit: the upper limit.
     """
     if target.scheme != "unix":
         return limit
@@ -37,19 +37,19 @@ def room(target: Target, limit: int) -> int:
 
 
 class DatagramSocket:
-    """A socket that does not wait, connected to a server's, so that the kernel lets no other datagrams to it.
+    """A non-blocking socket, connected to the server's, so that the kernel drops datagrams from anywhere else.
 
-    @param address: of C{udp:}.
-    @param max_reply: bytes of the largest datagram that is taken; L{MAX_DATAGRAM} at most.
-    @ivar max_reply: the same.
-    @ivar write: what sends, and raises the system's own errors; see L{refusal}.
-    @raise OSError: it cannot be made, or there is no such server.
+    @param address: the address of the server for C{udp:}; None for C{unix:}.
+    @param max_reply: bytes of the largest datagram that is received; at most L{MAX_DATAGRAM}.
+    @ivar max_reply: the same, with that limit.
+    @ivar write: sends a document, and raises the system's own errors; see L{refusal}.
+    @raise OSError: the socket cannot be made, or there is no such server.
     """
 
     def __init__(self, target: Target, address: "Address | None", max_reply: int) -> None:
         self._target = target
         self.max_reply: int = min(max_reply, MAX_DATAGRAM)
-        self._buffer = mmap.mmap(-1, self.max_reply)  # takes memory as far as it is used
+        self._buffer = mmap.mmap(-1, self.max_reply)  # only the pages that are used take memory
         self._reply_socket: ReplySocket | None = None
         if address is None:
             self._reply_socket = ReplySocket(target.path, target.reply_dir)
@@ -62,13 +62,13 @@ class DatagramSocket:
         self.write: Callable[[bytes], int] = self._socket.send
 
     def close(self) -> None:
-        """Close it, and remove what was made for it."""
+        """Close it, and remove its files."""
         self._socket.close()
         if self._reply_socket is not None:
             self._reply_socket.close()
 
     def error(self) -> OSError:
-        """What is wrong with the socket, as the system says."""
+        """The system's error of the socket."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNREFUSED
         return OSError(number, os.strerror(number))
 
@@ -76,9 +76,9 @@ class DatagramSocket:
         """Send a request.
 
         @raise BlockingIOError: the server's queue is full.
-        @raise BadRequest: no datagram holds it.
-        @raise OSError: nobody takes it. C{ConnectionError}: the server that was there is gone; over UDP one before may
-            not have got there.
+        @raise BadRequest: it is too large for a datagram.
+        @raise OSError: it cannot be sent. C{ConnectionError}: the server is gone; over UDP, an earlier datagram may
+            not have arrived.
         """
         try:
             self.write(document)
@@ -86,7 +86,7 @@ class DatagramSocket:
             raise self.refusal(method, document, error) from None
 
     def refusal(self, method: str, document: bytes, error: OSError) -> Exception:
-        """What L{send} raises where C{write} has raised an error."""
+        """The error that L{send} raises after C{write} has raised one."""
         if error.errno == errno.EMSGSIZE:
             from jsonrpcs_tx.client.advice import too_large_request
 
@@ -94,10 +94,10 @@ class DatagramSocket:
         return BlockingIOError() if error.errno == errno.ENOBUFS else error
 
     def receive(self) -> bytes | None:
-        """What has come; None: it is larger than it may be.
+        """Receive a datagram; None if it is too large.
 
-        @raise BlockingIOError: nothing.
-        @raise OSError: nobody is there.
+        @raise BlockingIOError: nothing has come.
+        @raise OSError: the server is gone.
         """
         size = self._socket.recv_into(self._buffer, 0, socket.MSG_TRUNC)
         return self._buffer[:size] if size <= self.max_reply else None

@@ -1,4 +1,4 @@
-"""JSON that keeps numbers exact: how requests are written and replies are read. Does no I/O."""
+"""Encodes and decodes JSON without losing digits of numbers. Does no I/O."""
 
 import json
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
 _SHORT = 16
-"""Characters of a number without an exponent that a float holds exactly enough to be written the same again."""
+"""Characters of the longest number without an exponent that a float keeps well enough to be written the same again."""
 
 
 class NotJson(ValueError):
@@ -16,7 +16,7 @@ class NotJson(ValueError):
 
 
 def encode(value: object) -> str:
-    """A value as JSON, without blanks. A C{Decimal} is written as the number that it is.
+    """A value as JSON, without blanks. A C{Decimal} is written as a number, with all its digits.
 
     @raise ValueError: JSON cannot express it: NaN, an infinity, a lone surrogate, a structure that holds itself or is
         too deep.
@@ -29,7 +29,7 @@ def encode(value: object) -> str:
 
 
 def write(value: object) -> str:
-    """The same, but with lone surrogates, which replies may have, and which are to be escaped."""
+    """The same, but lone surrogates, which replies may have, are allowed. The caller has to escape them."""
     try:
         return "".join(_chunks(value, 0))
     except _HasDecimal:
@@ -39,8 +39,8 @@ def write(value: object) -> str:
 
 
 def decode(document: bytes) -> object:
-    """What a document says. An integer has any size; a number with a point or an exponent is a float where that
-    is exact enough to be written the same again, else a C{Decimal}.
+    """Decode a document. An integer may have any size; a number with a point or an exponent is a float if that is exact
+    enough to be written the same again, otherwise a C{Decimal}.
 
     @raise NotJson: it is not JSON, or has an integer of thousands of digits; NaN and infinities are not JSON.
     """
@@ -59,7 +59,7 @@ def decode(document: bytes) -> object:
 
 
 def _decode_spaced(text: str) -> object:
-    """The same, with blanks around."""
+    """Decode a document with blanks around it."""
     try:
         return _decoder.decode(text)
     except RecursionError:
@@ -69,9 +69,9 @@ def _decode_spaced(text: str) -> object:
 
 
 def number(text: str) -> "float | Decimal":
-    """The number that a text with a point or an exponent is: a float where that is exact enough.
+    """The value of a number with a point or an exponent: a float if that is exact enough, otherwise a C{Decimal}.
 
-    @raise NotJson: its exponent has no bounds.
+    @raise NotJson: its exponent is out of range.
     """
     inexact = float(text)
     if len(text) <= _SHORT and "e" not in text and "E" not in text:
@@ -81,7 +81,7 @@ def number(text: str) -> "float | Decimal":
     try:
         exact = Decimal(text)
     except DecimalException:
-        raise NotJson(f"the number {text[:40]} is out of all bounds") from None
+        raise NotJson(f"the number {text[:40]} is out of range") from None
     return inexact if Decimal(repr(inexact)) == exact else exact
 
 
@@ -96,16 +96,16 @@ class _HasDecimal(Exception):
 def _other(value: object) -> object:
     if type(value).__name__ == "Decimal":
         raise _HasDecimal
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _with_decimals(value: object) -> str:
-    """The same as the fast encoder does, step by step."""
+    """Encode a value that contains a Decimal, with the result that the fast encoder would give."""
     from decimal import Decimal
 
     if isinstance(value, Decimal):
         if not value.is_finite():
-            raise ValueError(f"{value} has no form in JSON")
+            raise ValueError(f"{value} cannot be written as JSON")
         return str(value)
     if isinstance(value, dict):
         return "{" + ",".join(f"{_key(key)}:{_with_decimals(item)}" for key, item in value.items()) + "}"

@@ -1,4 +1,4 @@
-"""What goes wrong with a call, other than that the server answers with a fault.
+"""The errors of calls, apart from the faults that a server answers with.
 
 A fault is raised as L{Fault<jsonrpcs_tx.rpc.faults.Fault>}, the error that commands raise.
 """
@@ -7,12 +7,12 @@ from jsonrpcs_tx.errors import JsonRpcsError
 
 
 class ClientError(JsonRpcsError):
-    """A call has no result, and no fault either. Its text says where, what, why, and what to do.
+    """A call has neither a result nor a fault. The text says where, what, why, and what to do.
 
-    @param target: where the call was to go, in words without a password.
-    @param method: that was called; empty: no particular one.
-    @param reason: what went wrong, in words.
-    @param advice: what to do, in words; empty: nothing is known to help.
+    @param target: the target of the call; as text it has no password.
+    @param method: the method that was called; empty: no particular one.
+    @param reason: what went wrong, for messages.
+    @param advice: what to do, for messages; empty: no advice is known.
     """
 
     def __init__(self, target: object, method: str, reason: object, advice: str = "") -> None:
@@ -32,7 +32,7 @@ class BadRequest(ClientError, ValueError):
 
 
 class NotReachable(ClientError):
-    """Nobody takes the request: it has not been run."""
+    """The request did not reach the server, so it has not been run."""
 
 
 class TimedOut(ClientError):
@@ -40,10 +40,10 @@ class TimedOut(ClientError):
 
 
 class BadReply(ClientError):
-    """What came back is no reply: no JSON, cut off, too large, or the answer to something else. The command may have
-    been run.
+    """The reply cannot be used: it is not JSON, incomplete, too large, or the reply to something else. The command may
+    have been run.
     """
 
 
 class Refused(ClientError):
-    """The server does not take the call from this client: its rules, the user or the password."""
+    """The server refuses the call because of its rules, the user or the password."""

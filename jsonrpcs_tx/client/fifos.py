@@ -1,4 +1,4 @@
-"""FIFOs as a client needs them: the server's, and one for each reply."""
+"""FIFOs for clients: the server's, and one for each reply."""
 
 import contextlib
 import errno
@@ -15,24 +15,24 @@ READ_SIZE = 65_536
 """Bytes that are read at once: the size of a FIFO's queue."""
 
 MAX_PATH = 127
-"""Bytes of a reply FIFO's path that servers take."""
+"""Bytes of the longest path of a reply FIFO that servers take."""
 
 MAX_REQUEST = 8190
-"""Bytes of a request above which Kamailio drops it."""
+"""Bytes of the largest request that Kamailio takes; it drops larger ones."""
 
 
 class ServerFifo:
-    """The FIFO that a server reads, open for writing, without waiting. As a context manager it closes itself.
+    """The FIFO that a server reads, open for non-blocking writes. As a context manager it closes itself.
 
-    @param target: C{fifo:}.
-    @raise OSError: nobody reads it, or it is no FIFO.
+    @param target: a target C{fifo:}.
+    @raise OSError: nobody reads it, or it is not a FIFO.
     """
 
     def __init__(self, target: Target) -> None:
         self.fd: int = os.open(target.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         if not stat.S_ISFIFO(os.fstat(self.fd).st_mode):
             self.close()
-            raise OSError(errno.EINVAL, "it is no FIFO")
+            raise OSError(errno.EINVAL, "it is not a FIFO")
 
     def __enter__(self) -> "Self":
         return self
@@ -51,9 +51,9 @@ class ReplyFifo:
     """A FIFO to which a server writes a reply. Others may write to it, since the server may be another user; only its
     owner reads. As a context manager it removes itself.
 
-    @param target: C{fifo:}; says in which directory.
-    @ivar name: as the request gives it: without a dot and a slash.
-    @ivar fd: open for reading, without waiting; until something is written, there is nothing.
+    @param target: a target C{fifo:}, which names the directory.
+    @ivar name: the name for the request: without a dot or a slash.
+    @ivar fd: open for non-blocking reads.
     @raise OSError: it cannot be made.
     """
 
@@ -82,7 +82,7 @@ class ReplyFifo:
         self.close()
 
     def open(self) -> None:
-        """Open it, once more if it is open: as if nothing had been written. There is a reader at all times."""
+        """Open it, or open it again to clear the end of file. It has a reader at all times."""
         old, self.fd = self.fd, os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
         if old >= 0:
             os.close(old)

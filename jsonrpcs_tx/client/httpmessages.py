@@ -1,4 +1,4 @@
-"""HTTP as far as a JSON-RPC client needs it: a POST as bytes, and a response from bytes. Does no I/O."""
+"""The part of HTTP that a JSON-RPC client needs: writes POST requests, and parses responses. Does no I/O."""
 
 import re
 from binascii import b2a_base64
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_HEAD = 65_536
-"""Bytes of a response's head, those of interim responses and of a chunked body's frames included."""
+"""Bytes of the largest head of a response, including interim responses and the framing of a chunked body."""
 
 SHORT_HEAD = 1024
 HEADS = 64
-"""Bytes of a head that is not parsed again, and how many of these are remembered."""
+"""Parsed heads are remembered: bytes of the largest one, and how many."""
 
 _END = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([^\r\n]*))?")
@@ -26,7 +26,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL)
 
 
 class NotHttp(ValueError):
-    """What came is no response, or no whole one; the message says why."""
+    """The data is not a response, or not a complete one; the message says why."""
 
 
 class CutOff(NotHttp):
@@ -34,7 +34,7 @@ class CutOff(NotHttp):
 
 
 class TooLarge(ValueError):
-    """A response is larger than it may be."""
+    """A response is too large."""
 
 
 def post_head(target: Target) -> bytes:
@@ -58,14 +58,14 @@ def post(head: bytes, document: bytes) -> bytes:
 
 
 class Head:
-    """The head of a response. Not to be changed, since the next response may have the same.
+    """The head of a response. Do not change it: it is shared by responses with the same head.
 
-    @param data: without the empty line at its end.
-    @ivar status: as a number.
+    @param data: the head without the empty line at its end.
+    @ivar status: the status code.
     @ivar reason: the reason phrase.
-    @ivar headers: by name in lower case; of several with one name the values separated by commas.
+    @ivar headers: the values by name in lower case; several values of the same name are separated by commas.
     @ivar reusable: whether the connection takes another request after the response.
-    @ivar length: of the body; None: it is not known in advance.
+    @ivar length: bytes of the body; None: not known in advance.
     @ivar chunked: whether the body comes in chunks.
     @raise NotHttp: it is not HTTP.
     """
@@ -113,7 +113,7 @@ class Head:
 
 @lru_cache(HEADS)
 def _short_head(data: bytes) -> Head | None:
-    """The head that ends where an empty line does; None: it has one before, of line feeds only.
+    """The head that ends at the first CRLF CRLF; None if an empty line with bare line feeds comes before that.
 
     @raise NotHttp: it is not HTTP.
     """
@@ -122,10 +122,10 @@ def _short_head(data: bytes) -> Head | None:
 
 
 class Response:
-    """Takes in a response piece by piece.
+    """Parses a response piece by piece.
 
-    @param limit: bytes that the body may have.
-    @ivar head: None before it has come.
+    @param limit: bytes of the largest body.
+    @ivar head: the head; None until it has come.
     @ivar complete: whether the whole response has come.
     @ivar reusable: whether the connection takes another request after it.
     """
@@ -148,11 +148,11 @@ class Response:
         return bytes(self._body)
 
     def feed(self, data: bytes) -> bool:
-        """Take in what has come.
+        """Parse data that has come.
 
-        @return: whether it is complete.
-        @raise NotHttp: it is no response.
-        @raise TooLarge: it is larger than it may be.
+        @return: whether the response is complete.
+        @raise NotHttp: it is not a response.
+        @raise TooLarge: it is too large.
         """
         if self._read is None:
             if self._take_whole(data):
@@ -167,7 +167,7 @@ class Response:
         return self.complete
 
     def _take_whole(self, data: bytes) -> bool:
-        """@return: whether it is a whole response, as an ordinary one is; if not, nothing is taken in."""
+        """@return: whether the data is one whole response, as it usually is; if not, nothing is consumed."""
         end = data.find(b"\r\n\r\n", 0, SHORT_HEAD)
         if end < 0:
             return False

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def look_up(target: Target, kind: int, flags: int = 0) -> "list[Address]":
-    """The addresses of a target, as the system knows them, however long that takes. For datagrams those of IPv4 come
-    first: only the first one is asked, and Kamailio mostly listens there, also where the name (localhost) has both.
+    """Look up the addresses of a target, however long that takes. For datagrams, IPv4 addresses come first: only the
+    first address is used, and Kamailio mostly listens on IPv4, even if the name (localhost) has both.
 
-    @param kind: of the socket, such as C{SOCK_STREAM}.
-    @raise OSError: there are none.
+    @param kind: the type of the socket, such as C{SOCK_STREAM}.
+    @raise OSError: the target has no address.
     """
     found = socket.getaddrinfo(target.host, target.port, type=socket.SocketKind(kind), flags=flags)
     addresses: list[Address] = [(family, address) for family, _, _, _, address in found]
@@ -28,7 +28,7 @@ def look_up(target: Target, kind: int, flags: int = 0) -> "list[Address]":
 
 
 def numeric(target: Target, kind: int) -> "list[Address]":
-    """The address that a target has in place of a name; empty: it has a name."""
+    """The address of a target that is not given by name; empty if it has a name."""
     try:
         return look_up(target, kind, socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -38,8 +38,8 @@ def numeric(target: Target, kind: int) -> "list[Address]":
 def resolve(target: Target, kind: int, deadline: float) -> "list[Address]":
     """The addresses of a target, looked up in time.
 
-    @raise TimeoutError: they have not come in time.
-    @raise OSError: there are none.
+    @raise TimeoutError: the resolver has not answered in time.
+    @raise OSError: the target has no address.
     """
     found = numeric(target, kind)
     if found:

@@ -1,4 +1,4 @@
-"""Waiting for a descriptor within a time limit."""
+"""Waits for a descriptor, with a time limit."""
 
 import select
 from time import monotonic
@@ -38,7 +38,7 @@ def wait(what: "HasFileno | int", event: int, deadline: float) -> None:
     """Wait until something can be read or written, or has ended.
 
     @param event: L{READ} or L{WRITE}.
-    @raise TimeoutError: that has not come in time.
+    @raise TimeoutError: that has not happened in time.
     """
     poll = select.poll()
     poll.register(what, event)

@@ -1,7 +1,7 @@
-"""Reading many descriptors of one link in one turn of the reactor.
+"""Reads many descriptors of one link in one turn of the reactor.
 
-The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. Here, those of a
-link have an epoll of their own, which is a single descriptor to the reactor.
+The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. So the descriptors
+of a link have an epoll of their own, which is a single descriptor to the reactor.
 """
 
 import select
@@ -14,28 +14,28 @@ from zope.interface import implementer
 
 READ: Final = select.EPOLLIN
 READ_CHANGES: Final = select.EPOLLIN | select.EPOLLET
-"""When a reader is told: as long as there is something to be read, or each time that something has happened."""
+"""When a reader is called: while there is data to read (level-triggered), or when data has come (edge-triggered)."""
 
 AT_ONCE: Final = 64
-"""Descriptors that are read before others get their turn."""
+"""Descriptors that are read in one turn, before others get theirs."""
 
 
 class Reader(Protocol):
-    """What reads a descriptor."""
+    """Reads a descriptor."""
 
     def ready(self, events: int) -> None:
-        """Something has come, or it has ended.
+        """Data has come, or the descriptor has ended.
 
-        @param events: those of epoll.
+        @param events: epoll's events.
         """
 
     def lost(self, reason: Failure) -> None:
-        """The reactor has stopped: it is read no more."""
+        """The reactor has stopped: the descriptor is no longer read."""
 
 
 @implementer(IReadDescriptor)
 class Readers:
-    """Has descriptors read, and takes a descriptor of its own only as long as there are any."""
+    """Has descriptors read. It uses a descriptor of its own only while there are any."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor

@@ -1,9 +1,9 @@
-"""Reads replies as L{core<jsonrpcs_tx.client.core>} does, but ordinary ones in a quarter of the time.
+"""Reads replies like L{core<jsonrpcs_tx.client.core>}, but ordinary ones in a quarter of the time.
 
-It takes msgspec, which is slow to import.
+It needs msgspec, which is slow to import.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import UNSET, Struct, json
 
@@ -12,12 +12,27 @@ from jsonrpcs_tx.client.core import Reply
 from jsonrpcs_tx.client.documents import number
 
 
-class Result(Struct, gc=False, forbid_unknown_fields=True, rename={"outcome": "result"}):
-    """A reply with a result. It has the members that replies have, and no others, which would be skipped unread.
+class AnyReply(Protocol):
+    """What a reader of replies gives, such as L{Result} and L{core.Reply<jsonrpcs_tx.client.core.Reply>}."""
 
-    @ivar id: as the server gave it back; None: null, or it gave none.
+    @property
+    def id(self) -> object:
+        """As the server gave it back; None: null, or it gave none."""
+
+    @property
+    def outcome(self) -> Any:
+        """What the call fires with."""
+
+    def answers(self, id: int) -> bool:
+        """Whether it belongs to a request."""
+
+
+class Result(Struct, gc=False, forbid_unknown_fields=True, rename={"outcome": "result"}):
+    """A reply with a result. Unknown members are refused, since msgspec would skip them without checking their bytes.
+
+    @ivar id: the id that the server returned; None if that is null or missing.
     @ivar outcome: the result.
-    @ivar error: null, or there is none.
+    @ivar error: None, since null or missing.
     @ivar jsonrpc: the version, whatever it is.
     """
 
@@ -35,7 +50,7 @@ _decode = json.Decoder(Result, float_hook=number).decode
 
 
 def read_reply(document: bytes) -> Result | Reply:
-    """The reply that a document is.
+    """Read a reply.
 
     @raise NotReply: it is not a reply.
     """

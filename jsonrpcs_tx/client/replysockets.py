@@ -1,4 +1,4 @@
-"""Sockets over Unix datagrams that a server can reply to."""
+"""Unix datagram sockets that a server can reply to."""
 
 import os
 import socket
@@ -8,20 +8,20 @@ _LISTED = "/proc/net/unix"
 
 
 class ReplySocket:
-    """A datagram socket with an address, connected to a server's: it takes datagrams from that one only.
+    """A datagram socket with an address, connected to the server's: it receives datagrams only from there.
 
-    @param path: of the server's socket.
-    @param directory: for a private directory with the socket; None: it has an abstract name where the server can
-        reply to one, else a private directory beside the server's socket or in C{/tmp}.
-    @ivar socket: bound and connected.
-    @raise OSError: it cannot be made, or there is no such server.
+    @param path: the path of the server's socket.
+    @param directory: where to make a private directory for the socket; None: the socket has an abstract name if the
+        server can reply to one, otherwise a private directory beside the server's socket or in C{/tmp}.
+    @ivar socket: the socket, bound and connected.
+    @raise OSError: the socket cannot be made, or there is no such server.
     """
 
     def __init__(self, path: str, directory: str | None = None) -> None:
         self._directory: str | None = None
         self.socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            self.socket.connect(path)  # first, since it fails where there is no server
+            self.socket.connect(path)  # first, since it fails if there is no server
             if directory is None and _is_of_this_network(path):
                 self.socket.bind(b"")  # the kernel gives it an abstract name
             else:
@@ -31,7 +31,7 @@ class ReplySocket:
             raise
 
     def close(self) -> None:
-        """Close it, and remove what was made for it. May be called again."""
+        """Close it, and remove its files. May be called again."""
         self.socket.close()
         private, self._directory = self._directory, None
         if private is not None:
@@ -42,7 +42,7 @@ class ReplySocket:
                     remove(name)
 
     def _bind_in(self, directory: str | None, beside: str) -> None:
-        """Bind it in a private directory, through which the server can pass if it knows the name."""
+        """Bind it in a private directory, which others can pass through if they know its name."""
         if directory is None:
             directory = beside if os.access(beside or ".", os.W_OK | os.X_OK) else "/tmp"
         private = os.path.join(os.path.abspath(directory), f"jsonrpcs{os.urandom(8).hex()}")
@@ -54,7 +54,7 @@ class ReplySocket:
 
 
 def _is_of_this_network(path: str) -> bool:
-    """Whether the server's socket is known to this network namespace, outside of which abstract names mean nothing."""
+    """Whether the server's socket is in this network namespace. Abstract names do not exist outside of it."""
     wanted = os.fsencode(path) + b"\n"
     try:
         with open(_LISTED, "rb") as lines:

@@ -1,4 +1,4 @@
-"""Which of several targets of one server takes a call, and which is tried next. Does no I/O."""
+"""Chooses among several targets of one server: which one gets a call, and which is tried next. Does no I/O."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,26 +15,29 @@ MAX_UDP = 65_507
 """Bytes of the largest datagram over UDP."""
 
 MAX_UNIX = 65_456
-"""Bytes above which Kamailio cuts a datagram off."""
+"""Bytes of the largest datagram that Kamailio reads; it truncates larger ones."""
 
 REPLY_NAME = 48
-"""Bytes of the name of a reply FIFO in a request, with room to spare."""
+"""Bytes that the name of a reply FIFO adds to a request, rounded up."""
 
 _CARRIES = {"udp": MAX_UDP, "unix": MAX_UNIX, "fifo": MAX_REQUEST}
-"""Bytes of a request that a server of any kind takes."""
+"""Bytes of the largest request that both Kamailio and this server take."""
+
+SMALL = 2048
+"""Bytes of a request that every server takes, whatever is in it."""
 
 _TOO_LARGE = "too large for a datagram"
-"""What a server of ours answers where the reply has no room in a datagram, in lower case."""
+"""A part of this server's fault for a reply that is too large for a datagram, in lower case."""
 
 
 def carried(targets: Sequence[Target], document: bytes) -> int | None:
-    """The bytes of a request by which L{asking} can choose among targets.
+    """The size of a request in bytes, by which L{asking} chooses among targets.
 
-    Kamailio reads no more from a FIFO for ever once it has got a request that is too large, so a request whose size
-    others decide must not get there.
+    After a request that is too large, Kamailio never reads from its FIFO again, so a request whose size others decide
+    must not get there.
 
-    @return: as over a FIFO, if one of them is that, where two backslashes are written as six; None: no target carries
-        it.
+    @return: the size over a FIFO if one of the targets is a FIFO: there, two backslashes are written as six bytes.
+        None: the request is too large for all targets.
     """
     size = len(document)
     if any(one.scheme == "fifo" for one in targets):
@@ -43,7 +46,7 @@ def carried(targets: Sequence[Target], document: bytes) -> int | None:
 
 
 def only_reads(method: str) -> bool:
-    """Whether a method changes nothing, so that it may be run twice, by the catalogue of commands."""
+    """Whether a method changes nothing according to the catalogue of commands, so that it may be run twice."""
     from jsonrpcs_tx.catalogue import READ, find  # only few calls need it
 
     entry = find(method)
@@ -55,18 +58,18 @@ def asking(
 ) -> "Steps[tuple[int, float]]":
     """Ask one target after the other until one answers.
 
-    Yields the index of a target and the seconds that it has; is sent the result, the fault or the L{ClientError} that
-    came of it. Returns the last of these.
+    Yields the index of a target and the seconds that it has, and is sent the outcome: the result, the fault or the
+    L{ClientError}. Returns the last outcome.
 
     @param size: bytes of the request.
-    @param timeout: seconds for all.
+    @param timeout: seconds for all targets together.
     @param may_repeat: whether the request may be run twice.
-    @param seconds: the time.
+    @param seconds: returns the current time.
     """
     deadline = seconds() + timeout
     able = [index for index, one in enumerate(targets) if size <= _CARRIES.get(one.scheme, size)] or [0]
     for index in able[:-1]:
-        # Kamailio never sends a datagram that is too large, so only a part of the time is for it.
+        # Kamailio never sends a reply that is too large for a datagram, so only a part of the time is for waiting.
         part = 2 if may_repeat and targets[index].scheme in ("unix", "udp") else 1
         outcome = yield index, (deadline - seconds()) / part
         if seconds() >= deadline or not _may_do_better(outcome, may_repeat):
@@ -75,13 +78,13 @@ def asking(
 
 
 def _may_do_better(outcome: object, may_repeat: bool) -> bool:
-    """Whether another target may, after what came of one."""
+    """Whether another target may do better, after the outcome of one."""
     if isinstance(outcome, NotReachable | BadRequest):
         return True  # it has not been run
     return may_repeat and (isinstance(outcome, TimedOut | BadReply) or _is_too_large(outcome))
 
 
 def _is_too_large(outcome: object) -> bool:
-    """Whether a server of ours says that the result has no room in a datagram."""
-    fault = getattr(outcome, "fault", outcome)  # that of an answer which is passed on
+    """Whether an outcome is this server's fault for a reply that is too large for a datagram."""
+    fault = getattr(outcome, "fault", outcome)  # an answer that is passed on has it
     return isinstance(fault, Fault) and fault.code == 500 and _TOO_LARGE in fault.text.lower()

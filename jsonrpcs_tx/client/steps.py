@@ -1,6 +1,6 @@
-"""What takes several exchanges, written once for both clients: generators that do no I/O.
+"""Procedures of several exchanges, shared by both clients: generators that do no I/O.
 
-Such a generator yields what is to be done, and is sent what came of it. A client runs it, waiting or with Deferreds.
+Such a generator yields a step to do, and is sent its outcome. A client runs it, blocking or with Deferreds.
 """
 
 from collections.abc import Callable, Generator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(steps: "Steps[S]", do: "Callable[[S], Any]") -> "Any":
-    """Run steps, waiting for each.
+    """Run steps, blocking for each.
 
     @param do: does a step, and returns its outcome.
     """

@@ -10,22 +10,22 @@ ALLOWED = (
     "unix:PATH, fifo:PATH, udp:HOST:PORT, tcp:HOST:PORT, http://HOST:PORT/PATH or https://HOST:PORT/PATH, "
     "IPv6 addresses in brackets; several separated by commas"
 )
-"""The targets that there are, for messages."""
+"""The syntax of targets, for messages."""
 
 DEFAULT_PATH = "/RPC"
-"""Of a URL without a path: what servers are usually set to."""
+"""The path of a URL without one: what servers usually have."""
 
 REPLY_DIR = "/tmp"
-"""Where Kamailio looks for reply FIFOs unless its C{fifo_reply_dir} says otherwise."""
+"""Kamailio's default for C{fifo_reply_dir}."""
 
 MAX_UNIX_PATH = 107
-"""Bytes of the path of a Unix socket."""
+"""Bytes of the longest path of a Unix socket."""
 
 _PORTS = {"http": 80, "https": 443}
 _BOUNDARY = rf",(?=(?:{'|'.join(SCHEMES)}):)"
 _HOST_PORT = r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\[\]:/@?#\s]+))(?::([0-9]{1,5}))?"
 _PATH = r"(?:[/?][!-~]*)?"
-"""Compiled when they are needed, since that takes time."""
+"""Compiled on first use, since that takes time."""
 
 _OPTIONS = {
     "user": ("http", "https"),
@@ -39,11 +39,11 @@ _OPTIONS = {
 
 
 class TargetError(JsonRpcsError, ValueError):
-    """A target is not one.
+    """A text is not a target.
 
-    @param text: as it was given, without a password.
-    @param reason: what is wrong with it, in words.
-    @param allowed: what is allowed, in words.
+    @param text: the text, without a password.
+    @param reason: what is wrong with it, for messages.
+    @param allowed: what is allowed, for messages.
     """
 
     def __init__(self, text: str, reason: str, allowed: str = ALLOWED) -> None:
@@ -60,18 +60,19 @@ class Target:
     """Where a server is. Immutable; made by L{parse_target}. As text it is a URL without a password.
 
     @ivar scheme: one of L{SCHEMES}.
-    @ivar path: of the socket or FIFO; of HTTP the path with the query.
-    @ivar host: a name or an IP address without brackets; empty for a path.
-    @ivar port: 1 to 65535; 0 for a path.
-    @ivar user: for HTTP; None: no authentication.
-    @ivar password: for HTTP; never in C{str} and C{repr}.
-    @ivar tls_ca: path of a PEM file with the CAs that are trusted in place of the system's.
+    @ivar path: the path of the socket or the FIFO; for HTTP the path with the query.
+    @ivar host: a name or an IP address without brackets; empty for a Unix socket or a FIFO.
+    @ivar port: 1 to 65535; 0 for a Unix socket or a FIFO.
+    @ivar user: the user for HTTP; None: no authentication.
+    @ivar password: the password for HTTP; never in C{str} and C{repr}.
+    @ivar tls_ca: path of a PEM file with the CAs that are trusted instead of the system's.
     @ivar tls_certificate: path of a PEM file with the client's certificate.
     @ivar tls_private_key: path of a PEM file with its key; None: it is in the same file.
-    @ivar reply_dir: the directory for reply FIFOs, the server's C{fifo_reply_dir}; of C{unix:} for the reply socket,
-        None: an abstract name where the server is on this machine's network, else a private directory.
-    @ivar alternatives: further targets of the same server, for what this one cannot carry, or where it does not
-        answer.
+    @ivar reply_dir: for C{fifo:} the directory for reply FIFOs, the server's C{fifo_reply_dir}; for C{unix:} the
+        directory for the reply socket, None: an abstract name if the server is in the same network namespace, otherwise
+        a private directory.
+    @ivar alternatives: further targets of the same server, for requests that are too large for this one, or that it
+        does not answer.
     """
 
     scheme: str
@@ -134,7 +135,7 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Host and port, as URLs and the header Host have them."""
+        """Host and port, as in URLs and in the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
@@ -150,7 +151,7 @@ def parse_target(text: str, **options: str | None) -> Target:
 
     @param options: C{user}, C{password}, C{tls_ca}, C{tls_certificate}, C{tls_private_key} and C{reply_dir} of
         L{Target}, for each of the targets that takes it; None: not given.
-    @raise TargetError: it is not a target, or none of the targets takes an option.
+    @raise TargetError: it is not a target, or an option is given that none of the targets takes.
     """
     parts = re.split(_BOUNDARY, text) if "," in text else [text]
     given = {name: value for name, value in options.items() if value is not None}
@@ -160,7 +161,7 @@ def parse_target(text: str, **options: str | None) -> Target:
         if takers is None:
             raise TypeError(f"{name}: no such option; allowed: {', '.join(_OPTIONS)}")
         if schemes.isdisjoint(takers):
-            raise TargetError(_shown(text), f"it takes no {name}", f"{name} with {' and '.join(takers)}")
+            raise TargetError(_shown(text), f"it does not take {name}", f"{name} with {' and '.join(takers)}")
     first, *others = (_parse_one(part, given) for part in parts)
     return Target(**{**vars(first), "alternatives": tuple(others)}) if others else first
 
@@ -169,7 +170,7 @@ def _parse_one(text: str, options: dict[str, str]) -> Target:
     scheme, colon, rest = text.partition(":")
     taken = {name: value for name, value in options.items() if scheme in _OPTIONS[name]}
     if "\0" in text:
-        raise TargetError(_shown(text), "it has a zero byte")
+        raise TargetError(_shown(text), "it has a null byte")
     if scheme in ("unix", "fifo"):
         return _parse_path(text, scheme, rest, taken)
     if scheme in ("udp", "tcp"):
@@ -177,7 +178,7 @@ def _parse_one(text: str, options: dict[str, str]) -> Target:
         return Target(scheme, host=host, port=port)
     if scheme in _PORTS:
         return _parse_url(text, scheme, rest, taken)
-    reason = f"no scheme is called {scheme!r}" if colon else "it has no scheme"
+    reason = f"unknown scheme {scheme!r}" if colon else "it has no scheme"
     raise TargetError(_shown(text), reason)
 
 
@@ -202,7 +203,7 @@ def _parse_url(text: str, scheme: str, rest: str, options: dict[str, str]) -> Ta
     end = re.search(r"[/?#]", rest[2:])
     authority, path = (rest[2 : 2 + end.start()], rest[2 + end.start() :]) if end else (rest[2:], "")
     if "#" in path or not re.fullmatch(_PATH, path):
-        raise TargetError(_shown(text), "the path has a fragment, a blank, or what is not ASCII", allowed)
+        raise TargetError(_shown(text), "the path has a fragment, a blank, or a character that is not ASCII", allowed)
     user, at, authority = authority.rpartition("@")
     host, port = _host_and_port(text, authority, _PORTS[scheme])
     if at:
@@ -218,13 +219,13 @@ def _parse_url(text: str, scheme: str, rest: str, options: dict[str, str]) -> Ta
 def _host_and_port(text: str, part: str, default: int | None) -> tuple[str, int]:
     found = re.fullmatch(_HOST_PORT, part)
     if found is None:
-        raise TargetError(_shown(text), "there is no host, or it is not one")
+        raise TargetError(_shown(text), "the host is missing or invalid")
     ipv6, name, port = found.groups()
     if port is None and default is None:
         raise TargetError(_shown(text), "the port is missing")
     number = int(port) if port else default or 0
     if not 1 <= number <= 65535:
-        raise TargetError(_shown(text), "no such port", "ports from 1 to 65535")
+        raise TargetError(_shown(text), "the port is out of range", "ports from 1 to 65535")
     return ipv6 or name, number
 
 
@@ -235,5 +236,5 @@ def _unquoted(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """A target that may not be one, without what may be a password."""
+    """A text that should be a target, with anything that may be a password hidden."""
     return re.sub(r"//.*@", "//***@", text, flags=re.DOTALL)

@@ -1,1 +1,1 @@
-"""The built-in commands: thin families, each on top of what stands behind it."""
+"""The built-in commands: one module for each family, a thin layer above the code that does the work."""

@@ -183,9 +183,9 @@ class Core:
 
     @command("core.sleep", changes=False)
     def sleep(self, seconds: float) -> Deferred[dict[str, float]]:
-        """Returns after a number of seconds; an example of an asynchronous command, which needs HTTP or HTTPS."""
+        """Returns after a number of seconds: an example of an asynchronous command, which needs HTTP or HTTPS."""
         if not 0 <= seconds <= 86400:
-            raise InvalidParams("seconds is 0 to 86400")
+            raise InvalidParams("seconds must be 0 to 86400")
         return deferLater(self._reactor, seconds, lambda: {"slept": seconds})
 
     @command("core.kill")
@@ -198,7 +198,7 @@ class Core:
 
     @command("core.sfmalloc", changes=False, faults=[Fault(500, "Not Available")])
     def sfmalloc(self, size: int = 0) -> None:
-        """Is refused: it is about memory that Kamailio manages itself."""
+        """Is refused: it concerns memory that Kamailio manages itself."""
         raise Fault(500, "Not Available: the C library manages the memory here; see core.shmmem and pkg.stats")
 
     @command("core.aliases_list", changes=False)

@@ -30,7 +30,7 @@ class Corex:
         if level is MISSING:
             return {"debug": old}
         if not log.LEAST_DEBUG <= level <= log.MOST_DEBUG:
-            raise InvalidParams(f"debug is {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
+            raise InvalidParams(f"debug must be {log.LEAST_DEBUG} to {log.MOST_DEBUG}")
         self._server.change(debug=level)
         return {"old": old, "new": level}
 
@@ -42,18 +42,18 @@ class Corex:
 
     @command("corex.shm_status")
     def shm_status(self) -> dict[str, Any]:
-        """Writes what memory the machine and this process have to the log."""
+        """Writes the memory of the machine and of this process to the log."""
         _log.info("memory in bytes: {memory}", memory=_spelled(memory()))
         return {}
 
     @command("corex.shm_summary")
     def shm_summary(self) -> dict[str, Any]:
-        """Writes the same to the log: there is no shared memory to list by module."""
+        """Does the same as corex.shm_status: there is no shared memory to list by module."""
         return self.shm_status()
 
     @command("corex.pkg_summary", usage=_SELECTOR)
     def pkg_summary(self, selector: str, value: int | str) -> dict[str, Any]:
-        """Writes the memory of a process to the log, selected by pid, name, idx or rank and the value of that."""
+        """Writes the memory of a process to the log; selector is pid, name, idx or rank."""
         for index, (pid, what) in enumerate(self._server.processes()):
             if value in {"pid": (pid,), "name": (what,)}.get(selector.lower(), (index,)):
                 used = _spelled(memory(pid))

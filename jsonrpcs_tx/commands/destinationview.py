@@ -82,9 +82,9 @@ class Member(msgspec.Struct, gc=False):
 class DestinationView:
     """Shows destinations.
 
-    @param detailed: as Kamailio does since version 6, with more members; see
+    @param detailed: whether to show more members, as Kamailio does since version 6; see
         L{jsonrpcs_tx.compatibility.Compatibility.destination_details}.
-    @param latency: with how long they take to answer probes.
+    @param latency: whether to show how long destinations take to answer probes.
     @param started: when the server was made, in seconds since 1970: a part of the identifiers.
     """
 
@@ -98,7 +98,7 @@ class DestinationView:
 
         @param group: the number of its set.
         @param place: its place in the set, from 0.
-        @param how: C{short} without attributes, C{full} with addresses, else without these.
+        @param how: C{short}: without attributes; C{full}: with addresses; anything else: with attributes only.
         """
         shown = _Shown(URI=destination.uri, FLAGS=destination.letters, PRIORITY=destination.priority)
         if self._detailed:
@@ -131,7 +131,7 @@ _NO_ATTRIBUTES: Final = Attributes("")
 
 
 def overload_of(destination: Destination) -> Attributes:
-    """The attributes that have the overload control of a destination; the defaults where it has no attributes."""
+    """The attributes for the overload control of a destination; the defaults if it has no attributes."""
     return destination.attributes or _NO_ATTRIBUTES
 
 

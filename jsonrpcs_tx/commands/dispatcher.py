@@ -55,7 +55,7 @@ class DispatcherCommands:
 
     @command("dispatcher.oclist", changes=False, faults=[Fault(404, "Destination Group Not Found")])
     def list_overload(self, group: int) -> list[dict[str, Any]]:
-        """Lists the overload control of the destinations of a set, as their attributes say."""
+        """Lists the overload control of the destinations of a set, according to their attributes."""
         if group not in self._sets:
             raise Fault(404, "Destination Group Not Found")
         return [
@@ -104,7 +104,7 @@ class DispatcherCommands:
         self, group: int | str, address: str, flags: int | str = 0, priority: int | str = 0, attributes: str = ""
     ) -> str:
         """Adds a destination to a set, with flags, priority and attributes."""
-        # Kamailio takes text for the priority 0; kamcli sends numbers as text.
+        # Kamailio reads text as the priority 0; kamcli sends numbers as text.
         if isinstance(priority, str) and not priority.isdigit():
             priority = 0
         try:

@@ -32,7 +32,7 @@ class GatewayCommands:
 
     @command("gateway.add")
     def add(self, node: str, *options: str) -> str:
-        """Adds a node, written as in the setting node, until the server is stopped."""
+        """Adds a node, in the syntax of the setting node, until the server stops."""
         try:
             name = self._gateway.add(" ".join((node, *options)))
         except NotAllowed as error:
@@ -41,7 +41,7 @@ class GatewayCommands:
 
     @command("gateway.remove", faults=[Fault(404, "Node Not Found")])
     def remove(self, name: str) -> str:
-        """Removes a node; calls that are under way end first."""
+        """Removes a node; calls in progress end first."""
         try:
             self._gateway.remove(name)
         except KeyError:
@@ -59,7 +59,7 @@ class GatewayCommands:
         ],
     )
     def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
-        """Calls a command of a node; of a group or of *, of many at once."""
+        """Calls a command of a node, or of many nodes at once: a group or *."""
         reply = self._gateway.call(call, node, method, params)
         return succeed(reply) if type(reply) is Reply else reply
 

@@ -19,7 +19,7 @@ _SETX_USAGE: Final = Error(500, "Not enough parameters (htable name, key name, v
 
 _NO_TABLE: Final = "No such htable"
 _SETX_NO_TABLE: Final = "Failed to set the item"
-"""What setxs and setxi say if there is no such table."""
+"""The text of setxs and setxi if there is no such table."""
 _NO_DMQ: Final = "Not Available: tables are not replicated over SIP (dmq) here"
 _SET: Final = "Ok. Key set to new value."
 _STRING_FLAG: Final = 2
@@ -73,7 +73,7 @@ class Htable:
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
         """Sets an item to an integer that expires after a number of seconds.
 
-        Text that spells an integer counts as that integer, other text as 0, which Kamailio takes all text for.
+        Text that spells an integer counts as that integer, any other text as 0. Kamailio reads all text as 0.
         """
         if isinstance(value, str):
             value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0

@@ -53,14 +53,14 @@ class Mod:
 
 
 def _lines() -> list[tracemalloc.Statistic]:
-    """What each line of Python has allocated. This takes a second for a million objects, so it is done once a call."""
+    """The memory allocated by each line of Python. This takes a second for a million objects, so once per call."""
     if not tracemalloc.is_tracing():
         raise Fault(500, "Not Available: start the server with PYTHONTRACEMALLOC=1 to count memory by module")
     return tracemalloc.take_snapshot().statistics("lineno")
 
 
 def _allocated(name: str, lines: list[tracemalloc.Statistic]) -> dict[str, int]:
-    """What the module of a family has allocated; of C{core}, the package."""
+    """The memory allocated by the module of a family; for C{core}, by the whole package."""
     path = join(_PACKAGE, "") if name == "core" else join(_PACKAGE, "commands", f"{name}.py")
     module = sys.modules.get(name)
     if module is not None and not name.startswith("jsonrpcs_tx"):

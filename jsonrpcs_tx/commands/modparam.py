@@ -1,4 +1,4 @@
-"""The commands ``modparam.*``: the settings of the server, as the parameters of Kamailio's modules that they are."""
+"""The commands ``modparam.*``: the settings of the server, as parameters of Kamailio's modules."""
 
 from collections.abc import Callable
 from typing import Any
@@ -82,7 +82,7 @@ class Modparam:
         return "Ok. Parameter set to new value."
 
     def _value(self, field: Field) -> int | str:
-        """A number, or the text that files of settings have."""
+        """A number, or the text as in settings files."""
         value = field.kind.public(getattr(self._settings(), field.name))
         if isinstance(value, int):
             return int(value)

@@ -18,7 +18,7 @@ class Pv:
     def get(self, name: str | int | float = MISSING) -> dict[str, Any]:
         """Returns a shared variable, or all."""
         if not isinstance(name, str):
-            # Kamailio gives an object whose members all have the same name, of which readers of JSON see the last.
+            # Kamailio gives an object whose members all have the same name, so JSON readers see only the last one.
             return {"items": [self._show(one) for one in sorted(self._shared)]}
         if name not in self._shared:
             raise Fault(404, "Variable not found")
@@ -67,7 +67,7 @@ def _read(kind: str, value: str | int | float) -> int | str:
         if value is MISSING:
             raise Fault(500, f"Missing integer parameter value {_PARAMETERS}")
         if isinstance(value, str) or value != int(value):
-            raise InvalidParams("value is a whole number")
+            raise InvalidParams("value must be a whole number")
         return int(value)
     if kind == "str":
         if not isinstance(value, str) or value is MISSING:

@@ -1,5 +1,5 @@
-"""The commands ``tls.*``: the certificate, the settings and the connections of HTTPS, as Kamailio's tls module gives
-its own.
+"""The commands ``tls.*``: the certificate, the settings and the connections of HTTPS, in the form of Kamailio's tls
+module.
 """
 
 import ssl
@@ -112,7 +112,7 @@ class Tls:
 
     @command("tls.domains", changes=False)
     def domains(self) -> list[dict[str, Any]]:
-        """Lists the addresses of HTTPS with their files; all have the same."""
+        """Lists the addresses of HTTPS with their files, which are the same for all."""
         settings = self._settings()
         return [
             {
@@ -144,7 +144,7 @@ class Tls:
 
 
 def _shown(number: int, protocol: Any, timeout: int) -> dict[str, Any]:
-    """@param timeout: the seconds that are left until it is closed, if it stays idle."""
+    """@param timeout: seconds until it is closed if it stays idle."""
     transport = protocol.transport
     peer, host, tls = transport.getPeer(), transport.getHost(), transport.getHandle()
     cipher, state = tls.get_cipher_name(), _STATES.get(tls.get_state_string(), "tls_accept")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import attrs
 
-from jsonrpcs_tx.config.settings import Settings, from_values, listening
+from jsonrpcs_tx.config.settings import Settings, fields, from_values, listening
 from jsonrpcs_tx.errors import JsonRpcsError, SettingError, StartError
 from jsonrpcs_tx.problems import Problems
 
@@ -129,12 +129,16 @@ _STAND_INS: Final = {"dgram_socket": ("udp:127.0.0.1:0",), "tcp_socket": "tcp:12
 """Stand-ins for addresses that cannot be used, so that their transports can still be checked."""
 
 
+_SEVERAL: Final = frozenset(field.name for field in fields() if field.kind.several)
+"""Settings that may be given more than once."""
+
+
 def _without(values: Mapping[str, Any], error: SettingError) -> dict[str, Any]:
     """Values without the one that is not allowed, or with one that is missing."""
     name = error.name
     rest = {other: value for other, value in values.items() if other != name}
     value = values.get(name)
-    if isinstance(value, list) and (others := [one for one in value if one is not error.value]):
+    if isinstance(value, list) and name in _SEVERAL and (others := [one for one in value if one is not error.value]):
         rest[name] = others if len(others) < len(value) else []
     elif name in _STAND_INS:
         rest[name] = _STAND_INS[name]

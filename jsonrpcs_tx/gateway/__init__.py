@@ -1,1 +1,1 @@
-"""Other servers behind this one: which there are, whether they run, and how calls get to them."""
+"""The servers behind this one: their definitions, their state, and how calls are forwarded to them."""

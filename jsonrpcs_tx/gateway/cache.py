@@ -6,18 +6,18 @@ from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.interfaces import Reactor
 
 MAX_SIZE: Final = 1 << 20
-"""Bytes of the answers that are kept of one node."""
+"""Bytes of the cached answers of one node."""
 _OVERHEAD: Final = 500
-"""Bytes, about, that an answer takes besides its text."""
+"""Approximate bytes that an answer takes in addition to its text."""
 
 
 class Cache:
     """Answers of one node, by method and parameters.
 
-    @param seconds: how long one is kept at the most; counted from when it was asked for.
-    @param most: bytes that all may have together. The oldest are dropped first; one that would take more than a quarter
-        is not kept.
-    @ivar size: bytes, about, that they have.
+    @param seconds: how long an answer is kept at most, counted from when it was asked for.
+    @param most: bytes that all answers together may take. The oldest are dropped first; an answer that would take more
+        than a quarter is not kept.
+    @ivar size: approximate bytes that they take.
     """
 
     def __init__(self, clock: Reactor, seconds: float, most: int = MAX_SIZE) -> None:
@@ -66,7 +66,7 @@ class Cache:
             self.size -= kept[2]
 
     def _expire(self) -> None:
-        """Forget what is too old, so that it does not stay where nobody asks any more."""
+        """Forget expired answers, so that they do not stay in memory if nobody asks any more."""
         self._timer = None
         now = self._clock.seconds()
         for key in [key for key, kept in self._kept.items() if kept[1] <= now]:

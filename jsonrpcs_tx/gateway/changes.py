@@ -1,4 +1,4 @@
-"""Runs the changes of one node: those of a module one after the other, each once."""
+"""Runs the changes on one node: those of the same module one at a time, each once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +18,7 @@ from jsonrpcs_tx.gateway.waiters import Outcome, Waiter
 from jsonrpcs_tx.interfaces import Reactor
 
 PATIENCE: Final = 30.0
-"""Seconds for which a change that has been sent keeps others of its module waiting, while its answer does not come."""
+"""Seconds for which a change without an answer keeps others of its module waiting."""
 
 
 class Changes:
@@ -27,8 +27,8 @@ class Changes:
     @param send: see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}.
     @param patience: see L{PATIENCE}.
     @param room: limits what waits.
-    @param refusals: words what callers are told.
-    @param changed: called when something has been changed, or may have been, before anybody is told.
+    @param refusals: makes the faults that callers get.
+    @param changed: called when something has been changed, or may have been, before any caller gets the answer.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Changes:
             self._advance(module)
 
     def lose(self, error: ClientError) -> None:
-        """Give up what has been sent: the process that it was sent to is gone."""
+        """Give up the changes that have been sent: the process that they were sent to is gone."""
         for lane in list(self._lanes.values()):
             run = lane.running
             if run is not None and run.sending is not None:
@@ -100,8 +100,8 @@ class Changes:
             self._advancing.discard(module)
 
     def _may_begin(self, lane: Lane, module: str) -> bool:
-        """Whether the next change may be sent now. If the time for it is yet to come, a timer is set. If there is none,
-        the lane is forgotten.
+        """Whether the next change may be sent now. If it is too early, a timer is set. If no change is waiting, the
+        lane is forgotten.
         """
         if lane.running is not None:
             return False
@@ -139,7 +139,7 @@ class Changes:
         self._end(lane, run, run.error or failure.value)
 
     def _try_again(self, lane: Lane, run: Run) -> None:
-        """Wait with a run that came too soon, if somebody still waits for it."""
+        """Queue a run again that came too soon, if somebody still waits for it."""
         same = lane.put_back(run)
         if same is not None:
             for caller in same.callers:
@@ -157,7 +157,7 @@ class Changes:
         self._advance(run.kind.module)
 
     def _answer(self, run: Run, outcome: Outcome) -> None:
-        """Tell all who wait for a run what came of it."""
+        """Give the outcome of a run to all who wait for it."""
         callers, run.callers = run.callers, {}
         for caller in callers:
             self._release(caller)
@@ -176,10 +176,10 @@ class Changes:
             caller.tell(run.refusal or self._refusals.no_turn(caller.seconds))
 
     def _leave(self, caller: Waiter[Run]) -> None:
-        """A caller waits no longer. What it waited for is not sent, unless it has been or others wait for it."""
+        """A caller no longer waits. Its run is dropped, unless it has been sent or others wait for it."""
         run = caller.of
         if caller not in run.callers:
-            return  # it is being told
+            return  # it is getting its answer
         del run.callers[caller]
         self._release(caller)
         module = run.kind.module

@@ -1,4 +1,4 @@
-"""How a node is written in settings, files and calls: its name, where it is, and its options."""
+"""Reads the definition of a node in settings, files and calls: its name, its target, and its options."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.gateway.queries import MAX_SECONDS, read_seconds
@@ -16,7 +17,7 @@ from jsonrpcs_tx.safefiles import open_regular, weak_place
 _log = make_logger(__name__)
 
 ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 group=edge timeout=2; see docs/gateway.md"
-"""How a node is written, for messages."""
+"""The syntax of a node, for messages."""
 
 MAX_NAME: Final = 64
 """Characters of the name of a node or a group."""
@@ -24,8 +25,10 @@ MAX_NAME: Final = 64
 MAX_PASSWORD: Final = 1024
 """Bytes of a file with a password."""
 
+_COMMENT: Final = "a comment on a line of its own"
+
 _NAME: Final = re.compile(r"[!-~]+")
-_SHOWN: Final = re.compile(r"[\w.-]{1,100}")
+_SHOWN: Final = re.compile(r"(?!.*//)[^:@\s]{1,100}")
 _NOT_IN_NAMES: Final = frozenset("/?#*=,")
 _OF_TARGET: Final = ("user", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
 _FILES: Final = ("password_file", "tls_ca", "tls_certificate", "tls_private_key", "reply_dir")
@@ -34,14 +37,14 @@ _OPTIONS: Final = ("group", "timeout", "cache", "password_file", *_OF_TARGET)
 
 @attrs.frozen
 class Definition:
-    """A node as it is written.
+    """The definition of a node.
 
-    @ivar name: by which it is called.
+    @ivar name: its name.
     @ivar target: where it is, with the password.
-    @ivar groups: the names by which it is called with others.
+    @ivar groups: the groups that it is in.
     @ivar timeout: seconds that a call of it may take; None: as long as any asynchronous command.
-    @ivar cache: seconds for which what it has read is answered again.
-    @ivar files: what tells whether the files that it names have been replaced.
+    @ivar cache: seconds for which the results of reads are cached; 0: they are not.
+    @ivar files: device, inode, size and modification time of each file that it names, to see when one is replaced.
     """
 
     name: str
@@ -55,16 +58,16 @@ class Definition:
 def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
     """Read a node, such as C{edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2}.
 
-    @param path: makes a path of one that may be relative. None: the text comes from a caller, who may name no files and
-        give no password.
+    @param path: makes a relative path absolute. None: the text comes from a caller, who may not name files or give a
+        password.
     @raise NotAllowed: it is not a node, or a file that it names cannot be used. The message shows no password.
     """
     words = text.split()
     name, equals, where = words[0].partition("=") if words else ("", "", "")
     if not equals:
-        raise NotAllowed("there is no =, with a name before it", ALLOWED)
+        raise NotAllowed("there is no = after a name", ALLOWED)
     check_name(name)
-    options = _options(words[1:])
+    options = _options(words[1:], where)
     if path is None:
         for option in ("user", *_FILES):
             if option in options:
@@ -75,30 +78,33 @@ def read_definition(text: str, path: Callable[[str], str] | None) -> Definition:
         raise NotAllowed(f"target {error.text!r:.200}: {error.reason}", error.allowed) from None
 
 
-def check_name(name: str) -> None:
-    """@raise NotAllowed: it is not a name for a node or a group."""
+def check_name(name: str, of: str = "name") -> None:
+    """
+    @param of: what it is, for the message.
+    @raise NotAllowed: it is not a name for a node or a group.
+    """
     allowed = f"up to {MAX_NAME} printable ASCII characters, without blanks and / ? # * = ,"
     if len(name) > MAX_NAME or not _NAME.fullmatch(name) or not _NOT_IN_NAMES.isdisjoint(name) or name in (".", ".."):
         shown = f" {name}" if _SHOWN.fullmatch(name) else ""  # else it may be the beginning of a URL with a password
-        raise NotAllowed(f"the name{shown} is not allowed", allowed)
+        raise NotAllowed(f"the {of}{shown} is not allowed", allowed)
 
 
 class Names:
-    """The names of nodes and groups, of which none may mean two."""
+    """The names of nodes and groups, each of which must be unique."""
 
     def __init__(self, definitions: Collection[Definition] = ()) -> None:
         self._nodes = {one.name for one in definitions}
         self._groups = {group for one in definitions for group in one.groups}
 
     def take(self, definition: Definition) -> None:
-        """Take the names of one more node.
+        """Add the names of one more node.
 
-        @raise NotAllowed: one is taken.
+        @raise NotAllowed: one is already taken.
         """
         if definition.name in self._nodes:
-            raise NotAllowed(f"there is a node {definition.name} already", "another name")
+            raise NotAllowed(f"there is already a node {definition.name}", "another name")
         if definition.name in self._groups:
-            raise NotAllowed(f"there is a group {definition.name} already", "another name")
+            raise NotAllowed(f"there is already a group {definition.name}", "another name")
         for group in definition.groups:
             if group in self._nodes or group == definition.name:
                 raise NotAllowed(f"the group {group} has the name of a node", "another name")
@@ -110,6 +116,9 @@ def _definition(
     name: str, where: str, options: Mapping[str, Sequence[str]], path: Callable[[str], str] | None
 ) -> Definition:
     given = {option: values[-1] for option, values in options.items()}
+    if "//" in where and "@" not in where and ("user" in given) != ("password_file" in given):
+        there, missing = ("user", "password_file") if "user" in given else ("password_file", "user")
+        raise NotAllowed(f"{there}: there is no {missing}", "user= and password_file=, both or neither")
     files: dict[str, str] = {}
     if path is not None:
         files = {option: path(given[option]) for option in _FILES if option in given}
@@ -120,21 +129,27 @@ def _definition(
         raise NotAllowed("a call cannot give a user and a password", "user and password_file in the node_file")
     groups = tuple(dict.fromkeys(options.get("group", ())))
     for group in groups:
-        check_name(group)
+        check_name(group, "group")
     _check_tls(target)
     identities = tuple(_identity(file) for option, file in files.items() if option != "reply_dir")
     timeout, cache = (_seconds(option, given.get(option)) for option in ("timeout", "cache"))
     return Definition(name, target, groups, timeout, cache or 0.0, identities)
 
 
-def _options(words: Sequence[str]) -> dict[str, list[str]]:
-    """@raise NotAllowed: a word is no option, or is given twice."""
+def _options(words: Sequence[str], where: str) -> dict[str, list[str]]:
+    """@raise NotAllowed: a word is no option, has no value, or is given twice."""
     found: dict[str, list[str]] = {}
-    for word in words:
+    for place, word in enumerate(words, 2):
+        if word.startswith("#"):
+            raise NotAllowed("there is a # behind the node", _COMMENT)
         option, equals, value = word.partition("=")
         if option not in _OPTIONS or not equals or not value:
-            shown = f"{option}: " if equals and option.isidentifier() else ""  # else it may be a part of a password
-            raise NotAllowed(f"{shown}no such option, or no value", f"{'=, '.join(_OPTIONS)}=")
+            may_be_secret = "//" in where and not (equals and option.isidentifier())  # a password may have blanks
+            shown = f"word {place}" if may_be_secret else f"{option if equals else word:.40}"
+            near = [] if may_be_secret or option in _OPTIONS else nearest(option, _OPTIONS, 1)
+            meant = f"; did you mean {near[0]}=?" if near else ""
+            reason = "no value" if option in _OPTIONS else "no such option"
+            raise NotAllowed(f"{shown}: {reason}{meant}", f"{'=, '.join(_OPTIONS)}=")
         if option in found and option != "group":
             raise NotAllowed(f"{option}: it is given twice", "one value; group= may be given more than once")
         found.setdefault(option, []).append(value)
@@ -154,7 +169,7 @@ def _seconds(option: str, value: str | None) -> float | None:
 def _read_password(path: str) -> str:
     """The first line of a file.
 
-    @raise NotAllowed: there is none, or it cannot be read.
+    @raise NotAllowed: the line is empty, or the file cannot be read.
     """
     allowed = f"a file with the password in its first line, of up to {MAX_PASSWORD} bytes"
     try:
@@ -176,7 +191,7 @@ def _read_password(path: str) -> str:
 
 
 def _check_tls(target: Target) -> None:
-    """@raise NotAllowed: a file for TLS is not what it should be."""
+    """@raise NotAllowed: a file for TLS cannot be used."""
     for one in target.each:
         if one.scheme == "https":
             from jsonrpcs_tx.client import deferredtls  # only HTTPS needs OpenSSL
@@ -188,6 +203,6 @@ def _check_tls(target: Target) -> None:
 
 
 def _identity(path: str) -> tuple[int, ...]:
-    """What changes when a file is written or replaced."""
+    """Values that change when a file is written or replaced."""
     status = os.stat(path)
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,4 +1,4 @@
-"""What a client is told of a call that a node has not answered."""
+"""The faults for calls that a node has not answered."""
 
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, Refused, TimedOut
 from jsonrpcs_tx.rpc.faults import NodeFault
@@ -7,12 +7,12 @@ BAD_GATEWAY, UNAVAILABLE, TOO_LARGE, TIMED_OUT = 502, 503, 413, 504
 
 
 def not_asked(name: str, why: str) -> NodeFault:
-    """The fault for a call for which a node is not there."""
+    """The fault for a call that was not sent, because the node is not available."""
     return NodeFault(UNAVAILABLE, f"Node {name} {why}", sent=False)
 
 
 def too_late(name: str, why: str) -> NodeFault:
-    """The fault for a call whose time was over before a node could be asked."""
+    """The fault for a call whose deadline passed before it could be sent."""
     return NodeFault(TIMED_OUT, f"Node {name} Was Not Asked: {why}", sent=False)
 
 
@@ -22,10 +22,10 @@ def no_reply(name: str, seconds: float) -> NodeFault:
 
 
 def fault_of(name: str, error: ClientError, seconds: float) -> NodeFault:
-    """The fault for a call that has not been answered. It says what has happened, but not where the node is.
+    """The fault for a call that has not been answered. It says what went wrong, but not where the node is.
 
     @param name: of the node.
-    @param seconds: that the call had.
+    @param seconds: how long the call could take.
     """
     if isinstance(error, TimedOut):
         return no_reply(name, seconds)

@@ -1,4 +1,4 @@
-"""The nodes by their names: which there are, and which of them a name means."""
+"""All nodes of a server, and which of them a name stands for."""
 
 from collections.abc import Iterable, Sequence
 from os.path import abspath
@@ -33,22 +33,22 @@ ALL: Final = "*"
 """The name that means every node."""
 
 NODES: Final = "gateway.nodes"
-"""The command that lists the nodes. Only who may call it is told their names where one is not known."""
+"""The command that lists the nodes. The error for an unknown name lists them only to those who may call it."""
 
 MAX_PLACES: Final = 1024
-"""Names with queries that are remembered."""
+"""Number of names with queries that are remembered."""
 
 MAX_LISTED: Final = 100
-"""Names that are told where one is not known."""
+"""Names that are told where one is not known, or where nodes have been read again."""
 
 
 class Gateway(Service):
-    """The nodes behind a server. Started, it watches them.
+    """The nodes behind a server. While it runs, it watches them.
 
     @param settings: C{node}, C{node_file} and C{node_interval} are used.
-    @param dispatcher: asks the rules, and answers for each of many nodes.
-    @param problems: takes what is wrong with the nodes of the settings.
-    @ivar nodes: by name, in their order.
+    @param dispatcher: checks the rules, and answers for each of many nodes.
+    @param problems: takes the errors in the nodes of the settings.
+    @ivar nodes: the nodes by name, in the order of their definitions.
     """
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any, problems: Problems = FIRST) -> None:
@@ -74,12 +74,12 @@ class Gateway(Service):
             node.watch.start()
 
     def stopService(self) -> Deferred[Any]:
-        """Close everything; calls under way fail."""
+        """Close everything; calls in progress fail."""
         super().stopService()
         return self.close()
 
     def close(self) -> Deferred[Any]:
-        """End the calls under way, which fail.
+        """End the calls in progress, which fail.
 
         @return: fires when all connections are closed.
         """
@@ -87,20 +87,30 @@ class Gateway(Service):
         return DeferredList([node.close() for node in (*self.nodes.values(), *self._retiring)])
 
     def reload(self) -> str:
-        """Read the nodes again, with the files that they name. Those that are as they were stay; of the others what is
-        under way ends first. Those that were added while the server runs stay as well.
+        """Read the nodes again, with the files that they name. Unchanged nodes stay; the others finish their calls in
+        progress. Nodes that were added while the server runs stay as well.
 
-        @return: what came of it, in words.
-        @raise SettingError, StartError: a node cannot be used; then all stay as they are.
+        @return: the outcome, for the log.
+        @raise SettingError, StartError: a node cannot be used; then nothing is changed.
         """
         self._written = self._read(FIRST)
+        former = dict(self.nodes)
         self._make_nodes()
-        return f"there are {len(self.nodes)}"
+        outcome = f"there are {len(self.nodes)}"
+        for what, names in (
+            ("new", [name for name in self.nodes if name not in former]),
+            ("gone", [name for name in former if name not in self.nodes]),
+            ("changed", [name for name, node in self.nodes.items() if name in former and former[name] is not node]),
+        ):
+            if names:
+                more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+                outcome += f"; {what}: {', '.join(names[:MAX_LISTED])}{more}"
+        return outcome
 
     def add(self, text: str) -> str:
         """Add a node.
 
-        @param text: see L{read_definition}. It may name no files and give no password.
+        @param text: see L{read_definition}. It may not name files or give a password.
         @return: its name.
         @raise NotAllowed: it is not a node, or its name is taken.
         """
@@ -111,9 +121,9 @@ class Gateway(Service):
         return definition.name
 
     def remove(self, name: str) -> None:
-        """Remove a node; what is under way ends first. One of the settings comes back when they are read again.
+        """Remove a node; calls in progress end first. A node from the settings comes back when they are read again.
 
-        @raise KeyError: there is none of that name.
+        @raise KeyError: there is no node of that name.
         """
         definition = self.nodes[name].definition
         for definitions in (self._written, self._added):
@@ -121,11 +131,15 @@ class Gateway(Service):
                 definitions.remove(definition)
         self._make_nodes()
 
+    def names(self) -> list[str]:
+        """The names of all nodes and groups."""
+        return [*self.nodes, *self._groups]
+
     def callee(self, place: str, query: str = "") -> One | Many:
-        """Whom a name means.
+        """The node or nodes that a name stands for.
 
         @param place: the name of a node or a group, or L{ALL}.
-        @param query: what decides when to reply, as a URL has it: C{timeout}, C{quorum} and C{first}.
+        @param query: the query of a URL, which decides when to reply: C{timeout}, C{quorum} and C{first}.
         @raise KeyError: there is no such node or group.
         @raise Fault: the query is not allowed.
         """
@@ -138,7 +152,7 @@ class Gateway(Service):
         return found
 
     def at(self, place: str, query: str, origin: Origin) -> One | Many | Error:
-        """Whom the path of a URL means, see L{callee}; or the error for the client."""
+        """The node or nodes that the path of a URL stands for, see L{callee}; or the error for the client."""
         try:
             return self.callee(place, query)
         except KeyError:
@@ -147,9 +161,9 @@ class Gateway(Service):
             return Error(fault.code, fault.text)
 
     def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
-        """Call a command of a node, or of many, as part of a call of this server.
+        """Call a command of one or many nodes, as part of a call to this server.
 
-        @return: the whole reply to that call.
+        @return: the whole reply to the call to this server.
         @raise Fault: there is no such node or group.
         """
         origin = call.origin.fixed()
@@ -162,19 +176,6 @@ class Gateway(Service):
         request = Request("2.0", method, json, call.request.id)
         part = msgspec.structs.replace(origin, deadline=call.deadline)
         return self._dispatcher.answer(request, callee.origin(part))
-
-    def origin(self, name: str, origin: Origin) -> Origin:
-        """The origin of calls on one node.
-
-        @param origin: of those on this server.
-        @raise KeyError: there is no node of that name.
-        """
-        return self._one(self.nodes[name], None, is_one_of_many=False).origin(origin)
-
-    def allowed(self, origin: Origin, method: str) -> tuple[str, ...]:
-        """The names of the nodes on which a caller may call a method."""
-        forbids = self._dispatcher.forbids
-        return tuple(name for name in self.nodes if not forbids(self.origin(name, origin), method, msgspec.UNSET))
 
     def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:
         """Ask a node which methods it has.
@@ -189,6 +190,19 @@ class Gateway(Service):
             return Error(400, f"{place[:100]} means several nodes; allowed: the name of one")
         return callee if isinstance(callee, Error) else ask_listing(callee.node)
 
+    def origin(self, name: str, origin: Origin) -> Origin:
+        """The origin of calls on one node.
+
+        @param origin: of those on this server.
+        @raise KeyError: there is no node of that name.
+        """
+        return self._one(self.nodes[name], None, is_one_of_many=False).origin(origin)
+
+    def allowed(self, origin: Origin, method: str) -> tuple[str, ...]:
+        """The names of the nodes on which a caller may call a method."""
+        forbids = self._dispatcher.forbids
+        return tuple(name for name in self.nodes if not forbids(self.origin(name, origin), method, msgspec.UNSET))
+
     def problems(self) -> Iterable[str]:
         """The nodes that are down, and why."""
         return [f"{node.name}: {node.watch.reason}" for node in self.nodes.values() if node.watch.state == DOWN]
@@ -198,7 +212,7 @@ class Gateway(Service):
         return sum(node.watch.state == state for node in self.nodes.values())
 
     def _read(self, problems: Problems) -> list[Definition]:
-        """The nodes of the settings and of their file.
+        """The nodes from the setting C{node} and from C{node_file}.
 
         @raise SettingError, StartError: see L{reload}.
         """
@@ -228,7 +242,7 @@ class Gateway(Service):
         return found
 
     def _make_nodes(self) -> None:
-        """Have the nodes that are written or were added. Those that are as they were stay."""
+        """Make the nodes that are defined in the settings or were added. Unchanged nodes stay."""
         former, self.nodes = self.nodes, {}
         for definition in (*self._written, *self._added):
             node = former.get(definition.name)

@@ -1,9 +1,9 @@
-"""Least intervals between two changes, learned from what a node refuses.
+"""Minimum intervals between two changes, learned from what a node refuses.
 
 Some of Kamailio's modules refuse a reload that comes too soon after another one (C{reload_delta}), and so does its core
-(C{rpc_exec_delta}). Nobody tells how long that is, but the refusal proves that nothing has been run, so the call may be
-sent again. It is, after every whole second, since Kamailio counts whole seconds. From then on the interval is known,
-and waited for.
+(C{rpc_exec_delta}). Kamailio does not report the interval, but a refusal proves that nothing has been run, so the call
+may be sent again. It is sent again after every whole second, since Kamailio counts whole seconds. From then on the
+interval is known, and the gateway waits for it.
 
 Kamailio documents C{reload_delta} with the parameters of dispatcher, permissions and dialplan, C{rpc_exec_delta} in its
 core cookbook. The texts are those of 5.6 (captured) and 6.1.
@@ -16,22 +16,22 @@ from jsonrpcs_tx.gateway.kinds import Kind
 from jsonrpcs_tx.rpc.faults import Fault
 
 _BY_MODULE: Final = frozenset({"ongoing reload", "too short reload interval - try later"})
-"""What a module refuses its commands with, in lower case, before it does anything."""
+"""The texts with which a module refuses its commands, in lower case, before it does anything."""
 _BY_CORE: Final = "command executed too fast"
-"""What jsonrpcs refuses a command with, in lower case, before it calls it."""
+"""The text with which jsonrpcs refuses a command, in lower case, before it calls it."""
 _GRAIN: Final = 0.1
-"""Seconds by which a timer may be late, when a time is rounded to whole seconds."""
+"""Seconds that a timer may be late; subtracted before a time is rounded up to whole seconds."""
 
 
 class Intervals:
-    """The least intervals of one node."""
+    """The minimum intervals of one node."""
 
     def __init__(self) -> None:
-        self._modules: dict[str, _Interval] = {}  # those that the catalogue knows to refuse anything, so not many
+        self._modules: dict[str, _Interval] = {}  # only modules that the catalogue says refuse calls, so just a few
         self._commands: dict[str, _Interval] = {}
 
     def ready(self, kind: Kind, method: str) -> float:
-        """The time from which on a call is likely not to be refused; 0: nothing is known."""
+        """The time from which a call will probably not be refused; 0: nothing is known."""
         ready = 0.0
         if kind.interval and kind.module in self._modules:
             ready = self._modules[kind.module].ready
@@ -42,8 +42,8 @@ class Intervals:
     def refused(self, kind: Kind, method: str, fault: Fault | None, now: float) -> bool:
         """Learn from a fault.
 
-        @param fault: what a call has been answered with; None: with a result.
-        @return: whether it has come too soon, and so has not been run.
+        @param fault: the fault that answered a call; None: it got a result.
+        @return: whether the call came too soon, and so has not been run.
         """
         if fault is None or fault.code != 500:
             return False
@@ -69,25 +69,25 @@ class Intervals:
 
 
 class _Interval:
-    """What is known of one least interval.
+    """What is known about one minimum interval.
 
-    @ivar ready: when a call is likely not to be refused.
+    @ivar ready: the time from which a call will probably not be refused.
     """
 
     __slots__ = ("_last", "_learns", "_least", "_refused", "ready")
 
     def __init__(self) -> None:
         self.ready: float = 0.0
-        self._last: float | None = None  # when the last run had ended, if it was one of ours
-        self._least = 0  # whole seconds, which have to pass from then on; 0: not known
+        self._last: float | None = None  # when the last run ended, if it was one of ours
+        self._least = 0  # whole seconds that have to pass after that; 0: not known
         self._refused = False  # since the last run
-        self._learns = False  # whether the interval that passes until the next run is the least one
+        self._learns = False  # whether the time until the next run is the minimum interval
 
     def refuse(self, now: float) -> None:
         """A call was refused."""
         last = now if self._last is None else self._last
         if not self._refused:
-            # A refusal that comes late is due to a run of somebody else, or the interval has become longer.
+            # A late refusal means that somebody else made a call, or that the interval has become longer.
             self._learns = self._last is not None and now - last < 1
             self._least, self._refused = 0, True
         self.ready = last + floor(now - last) + 1

@@ -1,4 +1,4 @@
-"""Which calls of a method change something, and with which others they need to take turns: by the catalogue."""
+"""Whether a method changes something, and with which others it must take turns, according to the catalogue."""
 
 from functools import lru_cache
 from typing import Final
@@ -6,18 +6,18 @@ from typing import Final
 from jsonrpcs_tx.catalogue import READ, SHARED, find
 
 MAX_NAME: Final = 128
-"""Characters of a name that is remembered. No command of Kamailio's has so many; whoever calls chooses the names."""
+"""Characters of the longest name that is remembered: callers choose the names. Kamailio's are all shorter."""
 
 
 class Kind:
-    """What is known of a method.
+    """What is known about a method.
 
-    @ivar reads: it changes nothing. A method that is not in the catalogue may change something.
-    @ivar module: whose state it changes: the module of Kamailio's that has it, or what stands before the first dot.
-    @ivar shared: one run does for all who wait for it: the catalogue says so, or it is not in the catalogue and has
-        C{.reload} in its name.
-    @ivar interval: its module may refuse it for some seconds after another one.
-    @ivar delta: the server may, for some seconds after the same one.
+    @ivar reads: whether it changes nothing. A method that is not in the catalogue may change something.
+    @ivar module: the module whose state it changes: Kamailio's module that has it, or the name before the first dot.
+    @ivar shared: whether one run serves all who wait for it: the catalogue says so, or the method is not in the
+        catalogue and has C{.reload} in its name.
+    @ivar interval: whether its module may refuse it for some seconds after another of its commands.
+    @ivar delta: whether the server may refuse it for some seconds after the same command.
     """
 
     __slots__ = ("delta", "interval", "module", "reads", "shared")
@@ -41,5 +41,5 @@ _remembered = lru_cache(1024)(Kind)
 
 
 def kind_of(method: str) -> Kind:
-    """What is known of a method."""
+    """What is known about a method."""
     return _remembered(method) if len(method) <= MAX_NAME else Kind(method)

@@ -1,4 +1,4 @@
-"""The changes of one module in the order in which they are run, and who shares a run. It runs nothing itself."""
+"""The queue of changes for one module, and who shares a run. It runs nothing itself."""
 
 from collections import OrderedDict
 from typing import Any, Final
@@ -11,22 +11,22 @@ from jsonrpcs_tx.gateway.kinds import Kind
 from jsonrpcs_tx.gateway.waiters import Waiter
 
 _OVERHEAD: Final = 1000
-"""Bytes, about, that a run takes besides its text."""
+"""Approximate bytes that a run takes in addition to its text."""
 
 
 def size_of(method: str, params: bytes) -> int:
-    """Bytes, about, that a run takes."""
+    """Approximate bytes that a run takes."""
     return _OVERHEAD + len(method) + len(params)
 
 
 class Run:
     """A change that is run once, for one caller or, if it is shared, for several.
 
-    @ivar callers: those who wait for it; in the order in which they came.
-    @ivar refusal: what the node has answered if the run came too soon after another one; None: it has not.
+    @ivar callers: those who wait for it, in the order in which they came.
+    @ivar refusal: the node's answer if the run came too soon after another one; None if it did not.
     @ivar sent: when it was sent, in the clock's seconds.
-    @ivar sending: what it was sent with; None: it has not been sent.
-    @ivar error: why its answer will not come; None: nobody knows of a reason.
+    @ivar sending: the Deferred of the call; None if it has not been sent.
+    @ivar error: why its answer will not come; None if the answer is still expected.
     """
 
     __slots__ = ("callers", "error", "kind", "method", "params", "refusal", "sending", "sent")
@@ -43,16 +43,16 @@ class Run:
 
     @property
     def size(self) -> int:
-        """Bytes, about, that it takes."""
+        """Approximate bytes that it takes."""
         return size_of(self.method, self.params)
 
 
 class Lane:
     """The changes of one module.
 
-    Runs that load something again may be shared by those who ask for the same before it has begun. One that has begun
-    may have read the old data already, so that it is nobody else's. Nor is one that waits before a change of another
-    kind: who asks after that change means the load to come after it.
+    Callers who ask for the same reload share one run, as long as it has not begun. A run that has begun may have read
+    the old data already, so later callers do not share it. They do not share one that waits before a change of another
+    kind either: a reload that is requested after a change must run after it.
 
     @ivar running: the run that has been sent.
     """
@@ -62,8 +62,8 @@ class Lane:
     def __init__(self) -> None:
         self.running: Run | None = None
         self._queue: OrderedDict[Run, None] = OrderedDict()
-        self._open: dict[tuple[str, bytes], Run] = {}  # those that may still be shared
-        self._changes = 0  # those in the queue that are not shared
+        self._open: dict[tuple[str, bytes], Run] = {}  # runs that may still be shared
+        self._changes = 0  # runs in the queue that cannot be shared
 
     def __len__(self) -> int:
         """How many runs wait."""
@@ -75,7 +75,7 @@ class Lane:
         return next(iter(self._queue), None)
 
     def shared(self, kind: Kind, method: str, params: bytes) -> Run | None:
-        """The run that a call may share; None: it needs one of its own."""
+        """The run that a call may share; None: it needs its own."""
         return self._open.get((method, params)) if kind.shared else None
 
     def append(self, run: Run) -> None:
@@ -103,10 +103,11 @@ class Lane:
         return run
 
     def put_back(self, run: Run) -> Run | None:
-        """Put the run that is running first in the queue again, since it was not run. It may be shared again if nothing
-        but loads wait behind it.
+        """Put the current run back at the head of the queue, since the node did not run it. It may be shared again if
+        only reloads wait behind it.
 
-        @return: the run of those that waited for the same behind it, who share it now; None: there is no such run.
+        @return: an equal run that waited behind it and has been removed: its callers share this one from now on. None:
+            there is no such run.
         """
         self.running = None
         same = None

@@ -1,4 +1,4 @@
-"""Nodes from a file: one on each line, see L{jsonrpcs_tx.linefiles}."""
+"""Reads nodes from a file: one on each line, see L{jsonrpcs_tx.linefiles}."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ def read_node_file(
 ) -> list[tuple[Definition, int]]:
     """Read a file of nodes.
 
-    @param absolute: makes a path of one that may be relative.
+    @param absolute: makes a relative path absolute.
     @param problems: takes the errors in lines.
     @return: the nodes, each with the number of its line.
-    @raise StartError: of the setting C{node_file}: the file cannot be read, or a line is not a node; it says which.
+    @raise StartError: the file cannot be read, or a line is not a node; the error names C{node_file} and the line.
     """
     found = []
     for number, line in read_lines("node_file", path):

@@ -1,4 +1,4 @@
-"""The query of a URL: when a call of nodes is answered."""
+"""The query of a URL, which decides when a call of nodes is answered."""
 
 import re
 from typing import Final
@@ -8,9 +8,9 @@ import attrs
 
 from jsonrpcs_tx.rpc.faults import Fault
 
-ALLOWED: Final = "timeout=SECONDS, quorum=NUMBER and first"
-
 MAX_SECONDS: Final = 86400
+
+ALLOWED: Final = f"timeout=SECONDS above 0, up to {MAX_SECONDS}; quorum=NUMBER; first"
 
 _SECONDS: Final = re.compile(r"[0-9]{1,5}(\.[0-9]{1,6})?")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")
@@ -18,10 +18,10 @@ _NUMBER: Final = re.compile(r"[1-9][0-9]{0,5}")
 
 @attrs.frozen
 class Query:
-    """What a query asks for.
+    """A query.
 
-    @ivar timeout: seconds after which no answer is waited for; None: it does not say.
-    @ivar quorum: results after which the reply is given; None: when all have answered.
+    @ivar timeout: seconds to wait for an answer; None: not given.
+    @ivar quorum: number of results after which the reply is given; None: when all have answered.
     """
 
     timeout: float | None = None
@@ -29,7 +29,7 @@ class Query:
 
 
 def read_seconds(text: str) -> float | None:
-    """A number of seconds above 0, up to L{MAX_SECONDS}; None: it is something else."""
+    """A number of seconds above 0, up to L{MAX_SECONDS}; None if the text is anything else."""
     found = float(text) if _SECONDS.fullmatch(text) else 0.0
     return found if 0 < found <= MAX_SECONDS else None
 

@@ -1,4 +1,4 @@
-"""Asks a node what only reads: at once, and equal calls of the same moment together."""
+"""Sends the calls that only read: at once, and equal calls at the same time as one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +16,14 @@ from jsonrpcs_tx.interfaces import Reactor
 
 
 class Reads:
-    """What is being read from one node.
+    """The reads of one node that are in progress.
 
     The first of several equal calls is sent, and its caller gets the Deferred of that, which costs next to nothing. The
-    others wait beside it. If the first one is cancelled or its time is over, the others have to be asked for once more.
+    others wait for the same answer. If the first call is cancelled or times out, it is sent once more for the others.
 
     @param send: see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}.
-    @ivar cache: keeps answers; None: nothing is kept.
-    @ivar flights: the calls that have been sent, and may be joined.
+    @ivar cache: keeps answers; None: no answers are kept.
+    @ivar flights: the calls that have been sent, and that others may join.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Reads:
         self.flights: dict[tuple[str, bytes], _Flight] = {}
 
     def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
-        """Ask for something; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
+        """Make a call that only reads; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
         key = (method, params)
         flight = self.flights.get(key)
         if flight is not None:
@@ -60,18 +60,18 @@ class Reads:
         return asked.addBoth(flight.land)
 
     def changed(self) -> None:
-        """Something may have changed: what has been asked for before is not told to who asks from now on."""
+        """Something may have changed: later calls do not get answers that were requested before."""
         self.flights.clear()
         if self.cache is not None:
             self.cache.clear()
 
     def close(self) -> None:
-        """Keep nothing any more."""
+        """Stop caching, and forget all answers."""
         self.changed()
         self.cache = None
 
     def tell(self, flight: "_Flight", outcome: Answer | Failure) -> None:
-        """Tell those who have joined."""
+        """Give the outcome to those who have joined."""
         everyone, flight.joined = flight.joined or {}, None
         if isinstance(outcome, Failure) and outcome.check(CancelledError, TimedOut):
             self._ask_again(flight, everyone)
@@ -82,7 +82,7 @@ class Reads:
             joined.tell(outcome if isinstance(outcome, Answer) else outcome.value)
 
     def _join(self, flight: "_Flight", deadline: float) -> Deferred[Answer]:
-        """Wait beside a call that has been sent."""
+        """Wait for the answer to a call that has been sent."""
         seconds = deadline - self._seconds()
         if seconds <= 0:
             return fail(self._refusals.over())
@@ -97,7 +97,7 @@ class Reads:
         return joined.waiting
 
     def _ask_again(self, flight: "_Flight", everyone: "dict[Waiter[_Flight], None]") -> None:
-        """The call that they have joined ends without an answer, but they have time left."""
+        """Send a call again that ended without an answer, for those who have joined it and have time left."""
         now = self._seconds()
         rest = {joined: None for joined in everyone if joined.deadline > now}
         if rest:
@@ -125,10 +125,10 @@ class Reads:
         joined.tell(self._refusals.unanswered(joined.seconds))
 
     def _leave(self, joined: "Waiter[_Flight]") -> None:
-        """Somebody who has joined waits no longer."""
+        """Somebody who has joined no longer waits."""
         flight = joined.of
         if flight.joined is None or joined not in flight.joined:
-            return  # it is being told
+            return  # it is getting its answer
         del flight.joined[joined]
         self._release(joined)
         if not flight.joined and flight.asking is not None:
@@ -142,8 +142,8 @@ class Reads:
 class _Flight:
     """A call that has been sent.
 
-    @ivar joined: those who wait beside its caller.
-    @ivar asking: what it was sent with, if it has no caller but those.
+    @ivar joined: those who wait in addition to its caller.
+    @ivar asking: the Deferred of the call, if it has only joined callers.
     """
 
     __slots__ = ("asked", "asking", "deadline", "joined", "key", "reads")
@@ -157,7 +157,7 @@ class _Flight:
         self.asking: Deferred[Answer] | None = None
 
     def land(self, outcome: Answer | Failure) -> Answer | Failure:
-        """The answer has come, or will not; hands it on to the caller."""
+        """The call has ended; returns its outcome for the caller."""
         reads, key = self.reads, self.key
         if reads.flights.get(key) is self:
             del reads.flights[key]

@@ -1,4 +1,4 @@
-"""What a caller is told of a call that waits in vain: whether the node has been asked, and why not."""
+"""The faults for calls that waited in vain: whether the node was asked, and if not, why."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from jsonrpcs_tx.gateway.faults import no_reply, not_asked, too_late
 from jsonrpcs_tx.rpc.faults import NodeFault
 
 CLOSED: Final = "it has been removed, or this server is stopping"
-"""Why a node is asked no more."""
+"""Why a node is no longer asked."""
 
 
 class Refusals:
@@ -19,20 +19,20 @@ class Refusals:
         self._name = name
 
     def not_asked(self, reason: str) -> NodeFault:
-        """The node is not there to be asked, or not for this call."""
+        """The node is not available, or cannot take this call."""
         return not_asked(self._name, f"Was Not Asked: {reason}")
 
     def over(self) -> NodeFault:
-        """The deadline of a call had come before the call."""
-        return too_late(self._name, "the time for that was over already")
+        """The deadline of a call had passed when it came."""
+        return too_late(self._name, "the deadline had already passed")
 
     def no_turn(self, seconds: float) -> NodeFault:
-        """The deadline of a call has come before its turn.
+        """The deadline of a call has passed before its turn.
 
-        @param seconds: that it has waited.
+        @param seconds: how long it has waited.
         """
         return too_late(self._name, f"the call waited {seconds:.3g} s for its turn")
 
     def unanswered(self, seconds: float) -> NodeFault:
-        """The deadline of a call has come before the answer."""
+        """The deadline of a call has passed before the answer."""
         return no_reply(self._name, seconds)

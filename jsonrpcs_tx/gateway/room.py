@@ -1,20 +1,20 @@
-"""How much may wait for one node."""
+"""Limits how many calls may wait for one node."""
 
 from typing import Final
 
 MAX_CALLS: Final = 4096
 """Calls that may wait for a node."""
 MAX_BYTES: Final = 8 << 20
-"""Bytes that they may have together."""
+"""Bytes that they may take together."""
 
 
 class Room:
-    """Counts what waits.
+    """Counts waiting calls.
 
-    @param calls: how many calls there may be.
-    @param size: bytes that may be kept of them. (A single one may have more: transports limit it.)
-    @ivar calls: how many there are.
-    @ivar size: bytes that are kept of them.
+    @param calls: how many calls may wait.
+    @param size: bytes that they may take together. (A single call may take more: transports limit it.)
+    @ivar calls: how many calls wait.
+    @ivar size: bytes that they take.
     """
 
     def __init__(self, calls: int = MAX_CALLS, size: int = MAX_BYTES) -> None:
@@ -26,8 +26,8 @@ class Room:
     def take(self, size: int) -> bool:
         """Count one more call, if there is room.
 
-        @param size: the bytes that are kept of it.
-        @return: whether there is.
+        @param size: bytes that it takes.
+        @return: whether there is room.
         """
         if self.calls >= self.most_calls or (self.size and self.size + size > self.most_size):
             return False
@@ -37,13 +37,13 @@ class Room:
 
     @property
     def full(self) -> str:
-        """Why there is no more room, in words."""
-        return f"{self.calls} calls with {self.size} bytes wait for it already"
+        """Why there is no more room, for messages."""
+        return f"{self.calls} calls with {self.size} bytes are already waiting for it"
 
     def leave(self) -> None:
-        """A call waits no longer."""
+        """A call no longer waits."""
         self.calls -= 1
 
     def free(self, size: int) -> None:
-        """The bytes of a call are no longer kept."""
+        """The bytes of a call are freed."""
         self.size -= size

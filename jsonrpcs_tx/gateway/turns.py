@@ -1,4 +1,4 @@
-"""Decides when the calls to one node are sent: changes by turns, what is asked for twice once. It does no I/O."""
+"""Decides when the calls to one node are sent: changes take turns, and equal reads share one call. It does no I/O."""
 
 from collections.abc import Callable
 
@@ -18,28 +18,28 @@ from jsonrpcs_tx.interfaces import Reactor
 class Turns:
     """The calls to one node.
 
-    What only reads is sent at once. If the same is asked for while the answer is awaited, the answer is for both; so it
-    is for C{cache} seconds, unless something is changed in the meantime.
+    A call that only reads is sent at once. An equal call that comes before the answer shares it; so do equal calls for
+    C{cache} seconds, unless something is changed in the meantime.
 
-    What changes something, and what is unknown, waits until the change of the same module before it has been answered
-    (or C{patience} is over), also if nobody waits for that any more. The order is kept. Commands that load something
-    again are run once for all who ask before that run begins; nobody is answered by a run that had begun before. If a
-    module demands an interval between two commands, it is waited for.
+    A call that changes something, or of which nothing is known, waits until the change of the same module before it has
+    been answered (or C{patience} is over), even if nobody waits for that one any more. The order is kept. A reload is
+    run once for all who ask before that run begins; nobody gets the answer of a run that had begun before. If a module
+    demands an interval between two commands, the call waits for it.
 
     No call is sent twice, except for one that the node has refused because it came too soon: that has not been run. (A
     read that others share is sent again for them if the first caller leaves, or its time is over.)
 
-    @param clock: tells the time, and calls later.
+    @param clock: tells the time, and sets timers.
     @param send: sends a call: the method, its parameters, and the seconds that it may take. The Deferred fires with the
         L{Answer}, whether a result or a fault, or fails with
-        L{ClientError<jsonrpcs_tx.client.errors.ClientError>}. Cancelling it lets go of the answer.
-    @param name: of the node, for messages.
-    @param cache: seconds for which results of what reads are kept; 0: they are not. (Setting C{node_cache}, option
+        L{ClientError<jsonrpcs_tx.client.errors.ClientError>}. If it is cancelled, the answer is ignored.
+    @param name: the name of the node, for messages.
+    @param cache: seconds for which the results of reads are kept; 0: they are not. (Setting C{node_cache}, option
         C{cache} of a node.)
-    @param patience: seconds that a change may take at the node, if its callers' deadlines come before.
+    @param patience: seconds that a change may take at the node even if its callers' deadlines come earlier.
     @param most_calls: how many calls may wait: changes until they have been answered, and reads that share an answer.
-    @param most_bytes: of their methods and parameters together.
-    @param cache_bytes: that the kept results may have.
+    @param most_bytes: bytes that their methods and parameters may take together.
+    @param cache_bytes: bytes that the cached results may take.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Turns:
     def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
         """Make a call when its turn comes.
 
-        @param params: a JSON array or object as it is to be sent; empty: there are none.
-        @param deadline: the time, in C{clock.seconds()}, at which the caller no longer waits.
+        @param params: a JSON array or object, which is sent as it is; empty: no parameters.
+        @param deadline: the time, in C{clock.seconds()}, until which the caller waits.
         @return: fires with the answer of the node. Fails with L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many
             wait, 504 if the deadline comes before its turn or before the answer; the text says whether it was sent.
             Fails with the L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with. Cancelling it
-            calls off what has not been sent, unless others share it; what has been sent is let go of.
+            drops a call that has not been sent, unless others share it, and ignores the answer to one that has.
         """
         if self._closed:
             return fail(self._refusals.not_asked(CLOSED))
@@ -85,16 +85,16 @@ class Turns:
         return self._room.calls
 
     def refuse(self, reason: str) -> None:
-        """Refuse with 503 what has not been sent: the node does not answer. What has been is still waited for."""
+        """Refuse calls that have not been sent with 503: the node does not answer. Those that have been sent go on."""
         self._changes.refuse(reason)
 
     def lose(self, error: ClientError) -> None:
-        """Fail changes that have been sent, and forget what is known: the node is another process now."""
+        """Fail the changes that have been sent, and forget cached answers: the node is another process now."""
         self._reads.changed()
         self._changes.lose(error)
 
     def close(self) -> None:
-        """Take no more calls, and refuse with 503 what has not been sent. What has been is still answered."""
+        """Take no more calls, and refuse those that have not been sent with 503. Those that have are still answered."""
         self._closed = True
         self._changes.refuse(CLOSED)
         self._reads.close()

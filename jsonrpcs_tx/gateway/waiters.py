@@ -1,4 +1,4 @@
-"""Those who wait for an answer that may be for several."""
+"""Callers who wait for an answer that several may share."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -10,17 +10,17 @@ from jsonrpcs_tx.gateway.answers import Answer
 T = TypeVar("T")
 
 Outcome: TypeAlias = Answer | BaseException | None
-"""What became of a call. (None is there because a Failure says that it may have no value.)"""
+"""The outcome of a call. (None is included because a Failure's value may be None for the type checker.)"""
 
 
 class Waiter(Generic[T]):
-    """Somebody who waits.
+    """A waiting caller.
 
-    @param of: what for.
-    @param seconds: that there are until C{deadline}.
+    @param of: what it waits for.
+    @param seconds: seconds until C{deadline}.
     @param left: called if C{waiting} is cancelled.
     @ivar waiting: fires with the L{Answer}.
-    @ivar timer: the call that ends the wait at the deadline; None: there is none.
+    @ivar timer: the delayed call that ends the wait at the deadline; None if no timer is set.
     """
 
     __slots__ = ("deadline", "of", "seconds", "timer", "waiting")
@@ -40,7 +40,7 @@ class Waiter(Generic[T]):
             self.timer = None
 
     def tell(self, outcome: Outcome) -> None:
-        """End the wait, unless what others were told at the same time has made this one leave."""
+        """End the wait, unless the caller has left meanwhile, because of what another caller did with its answer."""
         if self.waiting.called:
             return
         if isinstance(outcome, Answer):

@@ -1,8 +1,9 @@
-"""Whether a node runs: it is asked every few seconds, and refused while it does not answer."""
+"""Watches whether a node runs: asks it every few seconds, and has calls refused while it does not answer."""
 
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -23,30 +24,31 @@ UP: Final = "up"
 DOWN: Final = "down"
 
 PATIENCE: Final = 5.0
-"""Seconds that a node has for the answer that shows that it runs."""
+"""Seconds within which a node must answer to count as running."""
 
 JITTER: Final = 0.1
-"""The part of the interval by which it varies, so that not all nodes are asked in the same moment."""
+"""The fraction by which the interval varies, so that not all nodes are asked at the same moment."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
 class Watch:
-    """Asks a node now and then, and so knows its state: a circuit breaker. While the node is down, only this asks it.
+    """Asks a node regularly, and so knows its state: a circuit breaker. While the node is down, it gets no other calls.
 
     @param name: of the node.
     @param ask: calls a method with so many seconds for the answer.
     @param interval: seconds between two questions.
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
+    @param target: where it is, for the log, without a password.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
-    @ivar heard: it has answered a call since it was asked last, so that it runs even if it does not answer in time.
-    @ivar since: when that began, in seconds since 1970.
-    @ivar reason: why it is down, in words; empty while it is not.
-    @ivar uptime: for how many seconds it had run when it was asked last; None: it does not say.
-    @ivar version: what it calls its version; empty: it does not say.
-    @ivar restarts: how often it was seen to have been restarted.
-    @ivar restarted: when that was seen last, in seconds since 1970; None: never.
+    @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
+    @ivar since: when the state began, in seconds since 1970.
+    @ivar reason: why it is down, for messages; empty while it is not.
+    @ivar uptime: its uptime in seconds at the last check; None: not reported.
+    @ivar version: its version; empty: not reported.
+    @ivar restarts: how many restarts have been detected.
+    @ivar restarted: when the last restart was detected, in seconds since 1970; None: never.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Watch:
         interval: float,
         went_down: Callable[[str], None] = lambda reason: None,
         restarted: Callable[[], None] = lambda: None,
+        target: str = "",
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -75,16 +78,17 @@ class Watch:
         self._running = False
         self._went_down = went_down
         self._restarted = restarted
+        self._target = target
         self._asked = 0.0
         self._answered_at = 0.0
 
     def start(self) -> None:
-        """Ask from now on."""
+        """Start asking."""
         self._running = True
         self._look()
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop asking."""
         self._running = False
         if self._next is not None:
             self._next.cancel()
@@ -93,8 +97,8 @@ class Watch:
             self._asking.cancel()
 
     def failed(self, error: BaseException | None) -> None:
-        """A call of somebody has not been answered. Where nobody is there, the node is down; else it is asked at once
-        whether it is: a command may just take long.
+        """A call has not been answered. If the node cannot be reached, it is down. Otherwise it is checked at once: the
+        command may just take long.
         """
         if self.state == DOWN or not self._running:
             return
@@ -119,7 +123,7 @@ class Watch:
             self._next = self._clock.callLater(seconds, self._look)
 
     def _answered(self, answer: Answer) -> Deferred[None] | None:
-        """Any answer shows that the node runs, a fault as well."""
+        """Any answer shows that the node runs, even a fault."""
         was_up = self.state == UP
         before, self.uptime = self.uptime, _uptime(answer)
         restarted = self._has_started_since(before)
@@ -134,21 +138,22 @@ class Watch:
         return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)
 
     def _has_started_since(self, before: int | None) -> bool:
-        """Whether the uptime shows that the node has been started since it was asked before. It may be higher than at
-        that time nevertheless: then it is no longer ago, and not on by as much as the clock.
+        """Whether the uptime shows that the node has been restarted since the check before. A restarted node may even
+        have a higher uptime than at that check: then it has started since, and its uptime has grown by less than the
+        clock.
 
-        @param before: the uptime at that time; None: it did not say.
+        @param before: the uptime at that check; None: not reported.
         """
         now, uptime = self._clock.seconds(), self.uptime
         answered, self._answered_at = self._answered_at, now
         if before is None or uptime is None:
             return False
-        # Whole seconds have been cut off, and the node wrote the answer at some time after it was asked.
+        # The uptime is cut to whole seconds, and the node wrote its answer some time after it was asked.
         goes_on = self._asked - answered < uptime + 1 - before
         return uptime < before or (uptime <= now - answered and not goes_on)
 
     def _take_version(self, answer: Answer) -> None:
-        value = None if answer.result is None else _decode(answer.result)
+        value = _value(answer)
         self.version = value[:200] if isinstance(value, str) else ""
 
     def _not_answered(self, failure: Failure) -> None:
@@ -160,7 +165,8 @@ class Watch:
     def _set(self, state: str, reason: str = "") -> None:
         if state != self.state:
             if state == DOWN:
-                _log.warn("node {name} is down: {reason}", name=self.name, reason=reason)
+                message = "node {name} is down: {reason} (at {target})"
+                _log.warn(message, name=self.name, reason=reason, target=self._target)
                 self._went_down(f"it is down: {reason}")
             else:
                 _log.info("node {name} is up", name=self.name)
@@ -169,6 +175,13 @@ class Watch:
 
 
 def _uptime(answer: Answer) -> int | None:
-    value = None if answer.result is None else _decode(answer.result)
+    value = _value(answer)
     found = value.get("uptime") if isinstance(value, dict) else None
     return found if type(found) is int else None
+
+
+def _value(answer: Answer) -> Any:
+    """The result of an answer; None if there is none, or one with a number that no float can be."""
+    with suppress(msgspec.DecodeError):
+        return None if answer.result is None else _decode(answer.result)
+    return None

@@ -1,6 +1,5 @@
 """The page that describes what a client may call: C{GET /openrpc.json}."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -33,10 +32,10 @@ class OpenRpcResource(PageResource):
         self._discovery = discovery
         self._path = path
 
-    def params(self, request: server.Request) -> Sequence[str]:
+    def params(self, request: server.Request) -> list[str]:
         """The name of the node, if one is asked for."""
         node = _node(request)
-        return (node,) if node else ()
+        return [node] if node else []
 
     def answer(self, request: server.Request, origin: Origin) -> None:
         """Answer a request of a client that may see the page, at once or when the document is written."""

@@ -217,6 +217,11 @@ class Binding:
             for count in range(self._required, len(plain) + 1)
         )
 
+    @property
+    def counts(self) -> tuple[int, int | None]:
+        """How many parameters it takes: the least and the most, None for any number."""
+        return self._required, self._most if self.rest is None else None
+
     def positional(self, values: list[Any]) -> Iterable[Any]:
         """The arguments for values in their order; values beyond the last parameter are ignored, as Kamailio does.
 

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.access.roles import UNKNOWN, catalogued_effect
+from jsonrpcs_tx.access.roles import FOR_ADMIN, UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
 from jsonrpcs_tx.places import place_outside
@@ -229,11 +229,11 @@ class Command:
     @property
     def effect(self) -> str:
         """What it does: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a
-        command of Kamailio's that is dangerous, or C{CHANGE}.
+        command of Kamailio's that is dangerous, or is in L{FOR_ADMIN}; else C{CHANGE}.
         """
         if not self.changes:
             return READ
-        return DANGER if catalogued_effect(self.name) == DANGER else CHANGE
+        return DANGER if self.name in FOR_ADMIN or catalogued_effect(self.name) == DANGER else CHANGE
 
     @property
     def result(self) -> Any:

@@ -1,12 +1,12 @@
-"""The heads of requests that were read before. A client sends the same one again and again, so it is looked up.
+"""A cache of parsed request heads: a client sends the same head with each request.
 
-Where users are needed, a head holds a name and a password. So such a head is not kept, but only its digest, with a key
-that this process alone knows: neither the memory nor the time that a search takes says anything of a password. It is
-kept only if the password was right, and counts only as long as the password does. Whatever is not known is read again,
-so that forgetting costs time and nothing else.
+If users have to authenticate, a head contains a name and a password. Then only its digest is kept, with a key that is
+known to this process alone, so that neither the memory nor the time of a lookup reveals anything about a password. A
+digest is kept only if the password was right, and is valid only as long as the password is. A head that is not in the
+cache is parsed, so a dropped entry costs only time.
 
-The file of users is looked at before each request, but only once in a turn in which many connections are read: what is
-read in a turn was there when it began, or has come in the few milliseconds since.
+The file of users is checked before each request, but only once in a turn in which many connections are read: the data
+read in a turn was there when the turn began, or came in the few milliseconds since.
 """
 
 import hashlib
@@ -18,34 +18,33 @@ import attrs
 
 from jsonrpcs_tx.access.authentication import user_of
 from jsonrpcs_tx.access.usersfile import UsersFile, Verified
-from jsonrpcs_tx.transports.httpresource import Place
-from jsonrpcs_tx.transports.ordinary import MAX_HEAD, Head, basic_credentials
+from jsonrpcs_tx.transports.ordinary import MAX_HEAD, OWN, Head, Place, basic_credentials
 from jsonrpcs_tx.transports.readgroup import Turns
 
 MAX_HEADS: Final = 1024
-"""Heads that are known."""
+"""The most heads in the cache."""
 
 UNUSUAL: Final = -2
-"""Stands for the size of the body where the head is not ordinary."""
+"""Stands for the size of the body if the head is not ordinary."""
 
 
 @attrs.define
 class KnownHead:
-    """What is known of a head.
+    """A head in the cache.
 
-    @ivar size: of the body, see L{Head}; or L{UNUSUAL}.
+    @ivar size: the size of the body, see L{Head}; or L{UNUSUAL}.
     @ivar expects: see L{Head}.
-    @ivar place: which servers behind this one it is for; None: its commands are this server's own.
     @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
     @ivar user: the name, as rules have it.
+    @ivar place: see L{Head}.
     @ivar counted: the turn in which the password was last found to count, see L{Turns}.
     """
 
     size: int
     expects: bool = False
-    place: Place | None = None
     verified: Verified | None = None
     user: str | None = None
+    place: Place = OWN
     counted: float = 0.0
 
 
@@ -53,15 +52,14 @@ _UNUSUAL: Final = KnownHead(UNUSUAL)
 
 
 class OpenHeads(dict[bytes, KnownHead]):
-    """The heads where no users are needed."""
+    """The cache if users need not authenticate."""
 
-    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
-        """Remember a head.
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+        """Add a head.
 
-        @param head: what was read; None: it is not ordinary.
-        @param place: see L{KnownHead}.
+        @param head: the parsed head; None: it is not ordinary.
         """
-        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place)
+        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place=head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self) >= MAX_HEADS:
@@ -71,16 +69,16 @@ class OpenHeads(dict[bytes, KnownHead]):
 
 
 class UsersHeads:
-    """The heads where users are needed.
+    """The cache if users have to authenticate.
 
-    @param users: tells whether a name and a password were right, and still count.
-    @param turns: in which the connections are read.
+    @param users: tells whether a name and a password have been verified, and are still valid.
+    @param turns: the turns in which the connections are read.
     """
 
     def __init__(self, users: UsersFile, turns: Turns) -> None:
         self._users = users
         self._turns = turns
-        self._looked = 0.0  # the turn in which the file was looked at last
+        self._looked = 0.0  # the turn in which the file was last checked
         self._keyed = hashlib.blake2b(digest_size=32, key=secrets.token_bytes(32))
         self._heads: dict[bytes, KnownHead] = {}
 
@@ -88,7 +86,7 @@ class UsersHeads:
         return len(self._heads)
 
     def get(self, text: bytes) -> KnownHead | None:
-        """What is known of a head; None if it has to be read, for the first time or again."""
+        """Look up a head; None if it has to be parsed, for the first time or again."""
         keyed = self._keyed.copy()
         keyed.update(text)
         digest = keyed.digest()
@@ -107,11 +105,10 @@ class UsersHeads:
         del self._heads[digest]
         return None
 
-    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
-        """Remember a head if it is unusual, or if its name and password are right.
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
+        """Add a head if it is unusual, or if its name and password are right.
 
-        @param head: what was read; None: it is not ordinary.
-        @param place: see L{KnownHead}.
+        @param head: the parsed head; None: it is not ordinary.
         """
         known = _UNUSUAL
         if head is not None:
@@ -119,7 +116,7 @@ class UsersHeads:
             verified = None if named is None else self._users.verified(*named)
             if verified is None:
                 return _UNUSUAL
-            known = KnownHead(head.size, head.expects, place, verified, user_of(verified.name))
+            known = KnownHead(head.size, head.expects, verified, user_of(verified.name), head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self._heads) >= MAX_HEADS:

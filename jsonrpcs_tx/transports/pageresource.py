@@ -1,6 +1,5 @@
 """What pages beside JSON-RPC have in common: twisted.web resources that answer GET, for those who may call a method."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -39,13 +38,13 @@ class PageResource(resource.Resource):
         """
         raise NotImplementedError
 
-    def params(self, request: server.Request) -> Sequence[str]:
+    def params(self, request: server.Request) -> list[str]:
         """The parameters that the method would be called with in place of a request, for rules that ask for these."""
-        return ()
+        return []
 
     def may(self, request: server.Request, origin: Origin) -> bool:
         """Whether rules let a client see the page: by default, whether it may call the method on this server."""
-        return not self._jsonrpc.dispatcher.forbids(origin, self._method, [*self.params(request)])
+        return not self._jsonrpc.dispatcher.forbids(origin, self._method, self.params(request))
 
     def accepts(self, request: server.Request) -> bool:
         """Whether a request is for the page, and not a JSON-RPC request for the same path: it has no body."""

@@ -1,8 +1,8 @@
-"""Reading all connections of a port in one turn of the reactor.
+"""Reads all connections of a port in one turn of the reactor.
 
-The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. Here, the
-connections of a TCP port have an epoll of their own, which is a single descriptor to the reactor. Delayed writes and
-closing remain the reactor's, and so does everything on ports other than Twisted's own TCP ports.
+The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. So the connections
+of a TCP port have an epoll of their own, which is a single descriptor to the reactor. The reactor still does delayed
+writes and closing, and everything on ports other than Twisted's own TCP ports.
 """
 
 import select
@@ -21,14 +21,14 @@ from jsonrpcs_tx.transports.persistentreader import TURN
 _log = make_logger(__name__)
 
 MAX_PER_WAKEUP: Final = 64
-"""Connections that are read before other transports get their turn."""
+"""The most connections that are read before other transports get their turn."""
 
 
 class Turns:
     """The turns in which a group reads.
 
-    @ivar end: when the present one is over at the latest, in the seconds of C{time.monotonic}, which no other turn has
-        as well; 0.0: nothing is being read.
+    @ivar end: when the current turn ends at the latest, in seconds of C{time.monotonic}. It is different for each turn,
+        so it also identifies the turn. 0.0: nothing is being read.
     """
 
     end = 0.0
@@ -37,8 +37,8 @@ class Turns:
 class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
-    @param name: the transport's, for the log.
-    @ivar turns: those in which connections are read.
+    @param name: the name of the transport, for the log.
+    @ivar turns: the turns in which connections are read.
     """
 
     def __init__(self, name: str, turns: Turns, reactor: Any) -> None:
@@ -63,7 +63,7 @@ class ReadGroup(abstract.FileDescriptor):
             self._epoll.register(fd, select.EPOLLIN)
 
     def remove(self, connection: tcp.Connection) -> None:
-        """Stop reading a connection, if it is read."""
+        """Stop reading a connection, if it is being read."""
         if self._connections.pop(connection.fileno(), None) is not None:
             self._epoll.unregister(connection.fileno())
 
@@ -80,7 +80,7 @@ class ReadGroup(abstract.FileDescriptor):
             if monotonic() >= end:  # the others are still ready next time
                 return
             connection = self._connections.get(fd)
-            if connection is None:  # reading an earlier one has ended it
+            if connection is None:  # it was closed while an earlier one was read
                 continue
             try:
                 ended = connection.doRead()
@@ -109,7 +109,7 @@ class ReadGroup(abstract.FileDescriptor):
         self.close()
 
     def close(self) -> None:
-        """Stop reading. All connections are closed by now."""
+        """Stop reading. All connections must have been closed."""
         self.stopReading()
         self._epoll.close()
 
@@ -130,9 +130,9 @@ class _Connection(tcp.Server):
     def connectionLost(self, reason: Failure) -> None:
         """Close the connection, but not while the group is being read.
 
-        The reactor may have an event for the same descriptor in this turn, if it writes the connection. Were the
-        descriptor closed before, a connection accepted meanwhile could get its number, and with it the event: that of
-        a client that has gone would close the connection of another.
+        If the reactor writes to the connection, it may have an event for the same descriptor in this turn. If the
+        descriptor were closed before that, a new connection could get the same number, and the event with it: then a
+        client that has left would close the connection of another.
         """
         if self._group.turns.end:
             self.stopReading()
@@ -144,10 +144,10 @@ class _Connection(tcp.Server):
 
 
 def group_reads(port: IListeningPort, name: str, turns: Turns, reactor: Any) -> ReadGroup | None:
-    """Have the connections that a port accepts from now on read by a group.
+    """Make a group that reads the connections that a port accepts from now on.
 
-    @param name: the transport's, for the log.
-    @param turns: told of the group's.
+    @param name: the name of the transport, for the log.
+    @param turns: updated with the turns of the group.
     @return: the group, which must be closed after its connections; None if the port is not Twisted's own TCP port.
     """
     if type(port) is not tcp.Port or port.transport is not tcp.Server:

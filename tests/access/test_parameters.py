@@ -101,18 +101,22 @@ def test_quotes() -> None:
         ("allow m(a b)", "separated by commas"),
         ('allow m("a"b)', "separated by commas"),
         ('allow m("a)', "separated by commas"),
-        (r'allow m("\x")', "a string of JSON"),
-        (r'allow m("\ud800")', "a string of JSON"),
-        ("allow m(..., a)", "... at the end only"),
-        ("allow m(a?)", "in quotes what has"),
-        ("allow m([a])", "in quotes what has"),
-        ("allow core.echo a? *", "in quotes what has"),
+        (r'allow m("\x")', "a JSON string"),
+        (r'allow m("\ud800")', "a JSON string"),
+        ("allow m(..., a)", "... only at the end"),
+        ("allow m(a?)", "values with blanks"),
+        ("allow m([a])", "values with blanks"),
+        ("allow core.echo a? *", "values with blanks"),
         ("allow m(\u200b)", "printable"),
         ("allow htable.sets t * udp", "udp before allow"),
         ("allow htable.sets t * user=ann", "user=ann before allow"),
         ("allow htable.sets t * 10.0.0.1", "10.0.0.1 before allow"),
         ("allow role", "methods after allow"),
         ("allow core.ps allow", "methods after allow"),
+        ("allow * DENY core.kill", "deny, in lower case; not DENY"),
+        ("allow m('a', *)", "quotes as JSON has them"),
+        ("allow m(\u201ca\u201d, *)", "quotes as JSON has them"),
+        ('allow "core.ps"', "in printable ASCII"),
         ("role", "role read or role operate or role admin"),
         ("role write", "role read or role operate or role admin"),
         ("role read operate", "role read or role operate or role admin"),
@@ -123,6 +127,52 @@ def test_bad_rule(text: str, says: str) -> None:
     """What is no rule is refused with what is allowed, and what could be read in two ways with how to write each."""
     with pytest.raises(SettingError, match=re.escape(says)):
         read_rule(f"any {text}")
+
+
+BEHIND = (
+    *(" // never", "//never", " /* never */", " -- never", " ; never", ";", " ;", ",", " ,", " \\", "\\"),
+    *(" !core.ps", " `x`", "|core.ps", " deny", " DENY core.ps", "\n# never"),
+    *"\u00a0\u200b\ufeff\u2028\n\r\x85\x0b\0",
+)
+
+COMMENTS = (
+    "any deny {call} # never",
+    "any deny {call} #never",
+    "any deny {call} #",
+    "any deny # never {call}",
+    "any # {call} deny",
+    "any #{call} deny {call}",
+    "any allow * role read # {call}",
+    "any deny {call} core.echo(#1)",
+)
+
+
+@pytest.mark.parametrize("call", ["htable.sets ban_table *", "htable.sets(ban_table, *)", "core.kill"])
+@pytest.mark.parametrize("line", COMMENTS)
+def test_comments(line: str, call: str) -> None:
+    """A comment behind a rule is refused: as parameters or methods, its words would change what the rule means."""
+    with pytest.raises(SettingError, match="a comment stands on a line of its own"):
+        read_rule(line.format(call=call))
+
+
+@pytest.mark.parametrize("call", ["htable.sets ban_table *", "htable.sets(ban_table, *)", "core.kill"])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_what_other_languages_have(call: str, behind: str) -> None:
+    """Comments, separators, continued lines and characters that nobody sees are no part of a rule that is written
+    without quotes: the rule would deny something else than it seems to.
+    """
+    with pytest.raises(SettingError):
+        read_rule(f"any deny {call}{behind}")
+    with pytest.raises(SettingError):
+        read_rule(f"http user=ann{behind} allow *" if behind.isspace() or not behind.isascii() else f"any{behind}")
+
+
+def test_quoted_comment() -> None:
+    """In parentheses and quotes, # is a character as any other; so is it within a word."""
+    access = control('any deny core.echo("#1", *) core.echo("//;") core.echo(a#b)')
+    for params in (["#1", "x"], ["//;"], ["a#b"]):
+        assert not access.allows(Caller("fifo"), "core.echo", params)
+    assert access.allows(Caller("fifo"), "core.echo", ["1", "x"])
 
 
 @pytest.mark.parametrize("line", ["node=edge allow *", "node=edge node=x deny *"])

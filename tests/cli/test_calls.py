@@ -83,7 +83,7 @@ def test_ways_to_print(strict: Server) -> None:
     assert jsonrpcs(*dump, "-f", r"%v/%v\n").out == "12/1\n1001/5\nint/\n"
     assert jsonrpcs(*dump, "-y").out.startswith('- entry: 12\n  size: 1\n  slot:\n    - name: "1001"\n')
     done = jsonrpcs(*dump, "--json", "--raw")
-    assert (done.code, done.err) == (2, "jsonrpcs: --json and --raw: only one of them can be followed\n")
+    assert (done.code, done.err) == (2, "jsonrpcs: --json and --raw: only one of them is allowed\n")
     fault = jsonrpcs(*to, "htable.dump", "b", "--raw")
     assert (fault.code, json.loads(fault.out)["error"]["code"]) == (1, 500)
 

@@ -213,7 +213,7 @@ def test_words_for_bash(tmp_path: Path, target: str) -> None:
 def test_wrong_usage() -> None:
     """Another shell is refused, with those that there are."""
     done = jsonrpcs("completion", "tcsh")
-    message = "jsonrpcs: completion: 'tcsh' is not a shell that is known; allowed: bash, zsh, fish\n"
+    message = "jsonrpcs: completion: unknown shell 'tcsh'; allowed: bash, zsh, fish\n"
     assert (done.code, done.out, done.err) == (2, "", message)
     assert jsonrpcs("completion").code == 2
 

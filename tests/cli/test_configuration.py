@@ -61,10 +61,10 @@ def test_profile(home: Home, server: Server) -> None:
     done = home.run("--to", "nowhere", "core.version")
     assert (done.code, done.err.startswith("jsonrpcs: unix:/nowhere/x: core.version: No such file")) == (3, True)
     done = home.run("core.version", JSONRPCS_TO="other")
-    assert (done.code, done.err[:47]) == (2, "jsonrpcs: JSONRPCS_TO: other: no target, and no")
+    assert (done.code, done.err[:47]) == (2, "jsonrpcs: JSONRPCS_TO: other: neither a target ")
     home.write(f'default = "other"\n[profiles.here]\ntarget = "{to}"\n[profiles.nowhere]\ntarget = "unix:/nowhere/x"\n')
     done = home.run("core.version")
-    assert (done.code, f"{home.path}: default: other: no target, and no profile" in done.err) == (2, True)
+    assert (done.code, f"{home.path}: default: other: neither a target nor a profile" in done.err) == (2, True)
     done = home.run("--to", "/run/x.sock", "core.version")
     assert (done.code, "; did you mean unix:/run/x.sock or fifo:/run/x.sock?" in done.err) == (2, True)
     assert home.run("--to", "here", "targest").err.endswith("; did you mean jsonrpcs targets?\n")
@@ -73,7 +73,7 @@ def test_profile(home: Home, server: Server) -> None:
     done = home.run("--to", "other", "core.version")
     assert (
         done.code,
-        done.err.startswith("jsonrpcs: other: no target, and no profile; allowed: here, nowhere, unix:"),
+        done.err.startswith("jsonrpcs: other: neither a target nor a profile; allowed: here, nowhere, unix:"),
     ) == (
         2,
         True,
@@ -152,14 +152,14 @@ def test_file_that_others_can_write(home: Home) -> None:
     ("text", "message"),
     [
         ("x", "Expected '=' after a key in a key/value pair (at end of document); allowed: TOML"),
-        ("other = 1", "no setting is called other; allowed: default, profiles, run_dirs, kamailio_cfgs"),
+        ("other = 1", "unknown setting other; allowed: default, profiles, run_dirs, kamailio_cfgs"),
         ("default = 5", "default: 5 is not allowed; allowed: a text that is not empty"),
         ("profiles = 5", "profiles: 5 is not allowed; allowed: tables [profiles.NAME]"),
         ("profiles.a = 5", "profiles.a is not a table; allowed: [profiles.a]"),
         ("[profiles.a]", "profiles.a: target is missing; allowed: a URL, such as unix:/run/kamailio/kamailio_rpc.sock"),
         ('[profiles.a]\ntarget = "udp:x:1"\npassword = 12', "profiles.a: password is not allowed; allowed: a text"),
         ("[profiles.a]\ntarget = 5", "profiles.a: target: 5 is not allowed; allowed: a text that is not empty"),
-        ('[profiles.a]\nurl = "x"', "profiles.a: no setting is called url; allowed: target, user, password, "),
+        ('[profiles.a]\nurl = "x"', "profiles.a: unknown setting url; allowed: target, user, password, "),
         (
             '[profiles.a]\ntarget = "udp:x:1"\ntimeout = 0',
             "profiles.a: timeout: 0 is not allowed; allowed: seconds above 0",

@@ -13,12 +13,12 @@ from tests.support.hostile import Answer, Hostile, frozen, http
 pytestmark = pytest.mark.slow
 
 ANSWERS: list[tuple[str, Answer, int, str]] = [
-    ("no JSON", b"hello", 1, "the reply is not JSON: Expecting value: line 1 column 1 (char 0); see that a JSON-RPC"),
+    ("no JSON", b"hello", 1, "the reply is not JSON: Expecting value: line 1 column 1 (char 0); check that a JSON-RPC"),
     ("cut off", b'{"jsonrpc":"2.0","res', 1, "the reply is not JSON: Unterminated string"),
     ("nothing", b"", 1, "the connection was closed before the reply was whole; the command may have been run"),
-    ("no reply", b'{"jsonrpc":"2.0"}', 1, "the reply is JSON, but has neither a result nor an error; see that"),
-    ("another's", b'{"jsonrpc":"2.0","result":1,"id":7}', 1, "the reply is to another request; see that"),
-    ("deep", b"[" * 100_000, 1, "the reply is not JSON: it is nested too deeply; see that"),
+    ("no reply", b'{"jsonrpc":"2.0"}', 1, "the reply is JSON, but has neither a result nor an error; check that"),
+    ("another's", b'{"jsonrpc":"2.0","result":1,"id":7}', 1, "the reply is to another request; check that"),
+    ("deep", b"[" * 100_000, 1, "the reply is not JSON: it is nested too deeply; check that"),
     ("huge", itertools.repeat(b" " * 1_048_576, 100), 1, "the reply is larger than 67108864 bytes; ask for less"),
     ("endless", itertools.repeat(b" ", 10_000), 4, "no reply within 1 s; the server may be busy with another client"),
 ]
@@ -96,8 +96,8 @@ def test_frozen_while_it_is_asked_for_types() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("unix:/nowhere/x", "No such file or directory; start the server, or look for its path"),
-        ("fifo:/nowhere/x", "No such file or directory; start the server, or look for its path"),
+        ("unix:/nowhere/x", "No such file or directory; start the server, or check its path"),
+        ("fifo:/nowhere/x", "No such file or directory; start the server, or check its path"),
         ("unix:/dev/null", "Connection refused; start the server: nobody listens there"),
         ("udp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
         ("tcp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
@@ -122,16 +122,16 @@ def test_untrusted_certificate(server: Server) -> None:
     ("words", "message"),
     [
         ([], "a method or a sub-command is missing; see jsonrpcs --help"),
-        (["--to", "nobody", "a.b"], "nobody: no target, and no profile; allowed: unix:PATH, "),
-        (["--to", "ftp://x/y", "a.b"], "ftp://x/y: no target, and no profile; allowed: unix:PATH, "),
+        (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
+        (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),
         (
             ["--to", "tcp:x:1", "--reply-dir", "/x", "a.b"],
-            "target 'tcp:x:1': it takes no reply_dir; allowed: reply_dir ",
+            "target 'tcp:x:1': it does not take reply_dir; allowed: reply_dir ",
         ),
-        (["--to", "tcp:x:1", "--all", "a.b"], "--all and --to: only one of them can be followed"),
+        (["--to", "tcp:x:1", "--all", "a.b"], "--all and --to: only one of them is allowed"),
         (["--to", "tcp:x:1", "--to", "tcp:x:2", "methods"], "methods: 2 servers are named; allowed: one"),
-        (["--to", "tcp:x:1", "a.b", "\udcff"], "tcp:x:1: a.b: the parameters have no form in JSON: "),
+        (["--to", "tcp:x:1", "a.b", "\udcff"], "tcp:x:1: a.b: the parameters cannot be written as JSON: "),
         (["--to", "http://x:1", "--password-file", "/x", "a.b"], "--password-file: a password without a user; allowed"),
         (
             ["--to", "http://b:c@x:1", "--user", "ann", "a.b"],

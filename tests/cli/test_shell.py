@@ -118,7 +118,7 @@ def test_completion(tmp_path: Path, target: str) -> None:
 def test_usage_while_typing(tmp_path: Path, target: str) -> None:
     """Below the line stands what the method in it takes."""
     with Shell(tmp_path, target) as shell:
-        shell.wait_for("Tab completes, help shows what there is, Ctrl-D leaves")
+        shell.wait_for("Tab completes, help lists the commands, Ctrl-D leaves")
         shell.type("htable.get ")
         shell.wait_for("^htable.get TABLE KEY  Shows an item")
         shell.type(CTRL_C)
@@ -151,9 +151,10 @@ def test_last_result(tmp_path: Path, target: str) -> None:
         shell.enter(f"_ --save {saved}")
         assert json.loads(saved.read_text())[0]["proto"] == "udp"
         assert stat.S_IMODE(saved.stat().st_mode) == 0o600
-        shell.shows(f"_ 0.proto --save {saved}", f"jsonrpcs: --save: {saved}: there is such a file; allowed: a new one")
+        exists = f"jsonrpcs: --save: {saved}: the file already exists; allowed: a new one"
+        shell.shows(f"_ 0.proto --save {saved}", exists)
         shell.shows(f"_ --save {tmp_path}/no/x", f"jsonrpcs: {tmp_path}/no/x: No such file or directory")
-        shell.shows("_ --save /dev/full", "jsonrpcs: --save: /dev/full: there is such a file; allowed: a new one")
+        shell.shows("_ --save /dev/full", "jsonrpcs: --save: /dev/full: the file already exists; allowed: a new one")
         shell.enter(f"_ -y 0.proto --save {saved}.yaml")
         assert Path(f"{saved}.yaml").read_text() == "udp\n"
 
@@ -248,7 +249,7 @@ def test_server_that_comes_back(tmp_path: Path) -> None:
             with Server(directory) as again:
                 shell.shows("core.echo back", "back")
                 other = f"tcp:127.0.0.1:{again.addresses['tcp'][1]}"
-                shell.shows("to nowhere", "jsonrpcs: nowhere: no target, and no profile; allowed: .*(\n.*)*")
+                shell.shows("to nowhere", "jsonrpcs: nowhere: neither a target nor a profile; allowed: .*(\n.*)*")
                 shell.type(f"to {other}{ENTER}")
                 shell.prompt, shell.count = f"^{re.escape(other)}>", 0
                 shell.ready()
@@ -334,7 +335,7 @@ def test_without_terminal(target: str) -> None:
     assert (done.code, done.err) == (2, "jsonrpcs: a method or a sub-command is missing; see jsonrpcs --help\n")
     done = jsonrpcs("shell")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("jsonrpcs: shell: the standard input or output is no terminal; allowed: ")
+    assert done.err.startswith("jsonrpcs: shell: standard input or output is not a terminal; allowed: ")
 
 
 def test_without_prompt_toolkit(tmp_path: Path, target: str) -> None:

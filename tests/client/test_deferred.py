@@ -88,7 +88,7 @@ class Servers(Case):
         client = self.client(target)
         assert await client.call("jsonrpc.echo", TEXT, 5) == [TEXT, 5]
         await self.fails(client.call("no.such"), Fault, unknown)
-        await self.fails(client.call("jsonrpc.echo", float("nan")), BadRequest, "no form in JSON")
+        await self.fails(client.call("jsonrpc.echo", float("nan")), BadRequest, "cannot be written as JSON")
         calls = [("jsonrpc.echo", (str(number),)) for number in range(250)]
         outcomes = await client.batch([*calls, ("no.such", {"a": 1}), ("jsonrpc.echo", [float("inf")])])
         assert outcomes[:250] == [[str(number)] for number in range(250)]

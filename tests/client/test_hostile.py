@@ -86,7 +86,7 @@ HTTP: list[tuple[str, Answer, type[Exception], str]] = [
         Refused,
         "status 403 Forbidden: Host not allowed; ask",
     ),
-    ("no path", http(b"<html>", b"404 Not Found"), BadReply, "status 404 Not Found: <html>; look for the path"),
+    ("no path", http(b"<html>", b"404 Not Found"), BadReply, "status 404 Not Found: <html>; check the path"),
     ("no JSON", http(b"hello"), BadReply, "the reply is not JSON"),
     ("no body", http(b"", b"204 No Content"), BadReply, "the reply is empty"),
     ("wrong id", http(OWN.replace(b"1}", b"2}")), BadReply, "the reply is to another request"),

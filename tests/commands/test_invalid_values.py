@@ -15,9 +15,9 @@ UNLIMITED = 10**12
 @pytest.mark.parametrize(
     ("method", "params", "text"),
     [
-        ("core.sleep", [-1], "Invalid Parameters: seconds is 0 to 86400"),
+        ("core.sleep", [-1], "Invalid Parameters: seconds must be 0 to 86400"),
         ("core.kill", [1000], "Invalid Parameters: there is no such signal"),
-        ("corex.debug", [99], "Invalid Parameters: debug is -5 to 9"),
+        ("corex.debug", [99], "Invalid Parameters: debug must be -5 to 9"),
         ("dispatcher.add", ["x", "sip:x"], "Invalid Parameters"),
         ("cfg.set", ["jsonrpcs", "async_limit", "x"], "Invalid Parameters"),
         ("htable.setex", ["t", "k", "soon"], "Invalid Parameters"),

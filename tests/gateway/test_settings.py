@@ -30,11 +30,21 @@ def test_check(tmp_path: Path) -> None:
         f"jsonrpcs: {tmp_path}/nodes:4",
     ], done.stderr
     assert lines[5] == "jsonrpcs: 5 errors"
-    assert "there is a group g already" in lines[0]
+    assert "there is already a group g" in lines[0]
     assert "//gw:***@h/RPC" in lines[1]
     assert "the port is missing" in lines[3]
     assert "hunter2" not in done.stderr + done.stdout
     assert done.returncode == 1
+
+
+@pytest.mark.slow
+def test_one_error_for_a_list(tmp_path: Path) -> None:
+    """A list where one value is allowed is one error, and no other value is named."""
+    (tmp_path / "settings.toml").write_text('node_file = ["a"]\n')
+    done = run_twistd(tmp_path, "jsonrpcs", "--config", "settings.toml", "--check")
+    first, last = done.stderr.splitlines()
+    assert first.startswith("jsonrpcs: settings.toml:1: node_file: ['a'] is not allowed"), first
+    assert last == "jsonrpcs: 1 error"
 
 
 @pytest.mark.slow
@@ -55,7 +65,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
             reply = server.call("unix", document)
             assert told in reply
             assert b"hunter2" not in reply
-        server.wait_for_log("node q is down: Connection")
+        server.wait_for_log(r"node q is down: Connection.* \(at http://127.0.0.1:1/RPC\)")
         for name in ("p", "q"):
             assert b"hunter2" not in server.http(document, path=f"/RPC/{name}").body
         assert "hunter2" not in "\n".join(server.log)

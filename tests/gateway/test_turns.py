@@ -257,9 +257,9 @@ def test_deadline_before_answer() -> None:
 def test_deadline_is_over(method: str, seconds: float) -> None:
     """What comes after its deadline is not sent."""
     node = Node()
-    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the time for that was over already"
+    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the deadline had already passed"
     node.call(method, seconds=1)
-    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the time for that was over already"
+    assert node.call(method, seconds=seconds).text == "504 Node n Was Not Asked: the deadline had already passed"
     assert len(node.sent) == 1
 
 
@@ -355,7 +355,7 @@ def test_bounded_calls() -> None:
     node = Node(most_calls=5)
     outcomes = [node.call("htable.sets", b"[%d]" % number) for number in range(7)]
     assert [outcome.text for outcome in outcomes[:5]] == [""] * 5
-    assert outcomes[5].text == "503 Node n Was Not Asked: 5 calls with 5070 bytes wait for it already"
+    assert outcomes[5].text == "503 Node n Was Not Asked: 5 calls with 5070 bytes are already waiting for it"
     assert node.call("htable.get").text == ""  # not beside another: it does not wait here
     assert node.call("htable.get").text.startswith("503 ")
     assert node.call("dispatcher.reload").text.startswith("503 ")
