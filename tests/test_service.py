@@ -491,7 +491,11 @@ class LoadTests(DirectoryCase):
         """Only the families that are wanted are loaded, each once: C{system} without a word, all for a daemon."""
         wanted = makeService(Settings(load=["system", "core", "core"]), reactor)
         assert sorted(wanted.families) == ["core", "system"]
-        assert {name.partition(".")[0] for name in wanted.registry} == {"core", "system"}
+        assert {name.partition(".")[0] for name in wanted.registry} == {
+            "core",
+            "system",
+            "rpc",
+        }  # rpc.discover is of system
         everything = makeService(parse(), reactor)
         assert set(everything.families) > {"core", "system"}
         assert makeService(Settings(), reactor).families == ["system"]

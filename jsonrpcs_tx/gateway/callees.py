@@ -59,7 +59,7 @@ class One:
 
     @ivar compact: what it answers is written without blanks, since it is laid out later.
     @ivar seconds: that its answer may take at most; None: as long as the node may take.
-    @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}.
+    @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}, as for C{keeps_time}.
     """
 
     node: Node
@@ -67,6 +67,7 @@ class One:
     compact: bool = False
     seconds: float | None = None
     is_one_of_many: bool = False
+    keeps_time: bool = True
 
     @property
     def each(self) -> tuple[frozenset[str]]:
@@ -78,21 +79,20 @@ class One:
     def command(self, method: str) -> Command | None:
         return _command(method) if _is_passed_on(method) else None
 
-    def ask(self, call: Call) -> Deferred[Reply]:
-        """Pass a call on.
+    def answer(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on; see L{ask}."""
+        assert call.deadline is not None
+        return self.ask(call.request, call.deadline)
 
-        @return: fires with the whole reply, or fails with a L{Fault}.
-        """
-        request = call.request
+    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
-        assert call.deadline is not None
-        left = call.deadline - self.clock.seconds()
-        seconds = left - min(MARGIN, left * MARGIN)
+        left = deadline - self.clock.seconds()
+        seconds = left - (MARGIN if left > 1 else left * MARGIN)
         for limit in (self.node.definition.timeout, self.seconds):
             if limit is not None and limit < seconds:
                 seconds = limit
-        return self.node.call(request.method, raw, seconds).addCallback(self._reply, request)
+        return self.node.call(request.method, raw, seconds, self._reply, request)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
@@ -119,6 +119,7 @@ class Many:
     clock: Any
     quorum: int | None = None
     is_one_of_many: bool = False
+    keeps_time: bool = False
 
     @property
     def each(self) -> Sequence[frozenset[str]]:
@@ -130,9 +131,15 @@ class Many:
     def command(self, method: str) -> Command | None:
         return _command(method, "many") if _is_passed_on(method) else None
 
-    def ask(self, call: Call) -> Deferred[Reply]:
-        """Pass a call on to each; see L{One.ask}."""
+    def answer(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on to each.
+
+        @return: fires with the whole reply.
+        """
         return _Asking(self, call).begin()
+
+    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+        raise NotImplementedError("many nodes are asked by answer")
 
 
 class _Asking:
@@ -151,7 +158,7 @@ class _Asking:
         self._reply: Deferred[Reply] | None = Deferred(self._cancel)
 
     def begin(self) -> Deferred[Reply]:
-        """Ask, and wait; see L{One.ask}."""
+        """Ask, and wait; see L{Many.answer}."""
         reply = self._reply
         assert reply is not None
         self._ask()
@@ -231,8 +238,8 @@ def _is_passed_on(method: str) -> bool:
 def _pass_on(call: Call) -> Deferred[Reply]:
     """Passes a call on to the nodes that it is for."""
     callee: Any = call.origin.callee
-    asked: Deferred[Reply] = callee.ask(call)
-    return asked
+    answered: Deferred[Reply] = callee.answer(call)
+    return answered
 
 
 _PASS_ON: Final = commands_of(_pass_on)[0]

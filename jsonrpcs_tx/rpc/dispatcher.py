@@ -363,6 +363,8 @@ class Dispatcher:
                 if type(result) in _AT_ONCE or not is_delayed(result):
                     return self._result(result, request, command)
                 result = self._runner.wait(result, command, call := Call(request, origin), origin)
+            elif origin.callee is not None and origin.callee.keeps_time and not self._runner.arounds:
+                return self._pass_on(command, request, origin)
             else:
                 call = Call(request, origin)
                 result = self._runner.run(command, call, origin, partial(self._arguments, command, request))
@@ -374,6 +376,28 @@ class Dispatcher:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
+
+    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Deferred[Reply]:
+        """Have another server answer, where nothing else is to be done for a call, and nobody asks for that.
+
+        @raise Fault: no more may be in progress, or not over this transport.
+        """
+        assert origin.callee is not None
+        deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
+        asked = origin.callee.ask(request, deadline)
+        if origin.deadline is None:
+            self.delayed.slots.take(origin.client)
+        return asked.addBoth(self._passed_on_later, command, request, origin, caller)
+
+    def _passed_on_later(
+        self, reply: Reply | Failure, command: Command, request: Request, origin: Origin, caller: Caller
+    ) -> Reply:
+        if origin.deadline is None:
+            self.delayed.slots.free(origin.client)
+        if type(reply) is Reply:
+            return self._passed_on(reply, request)
+        assert isinstance(reply, Failure)
+        return self._failed(reply.value, command, request, caller)
 
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method, of this server or of whom the document is for."""

@@ -1,8 +1,7 @@
 """The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes requests for commands, of this server and of those behind it, that are ordinary
-(L{jsonrpcs_tx.transports.ordinary}) and have arrived whole, one after the other. While a command is in progress,
-whatever arrives behind it is held.
+It takes requests for this server or a node behind it that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have
+arrived whole, one after the other. While a command is in progress, whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
 does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
@@ -26,10 +25,10 @@ from twisted.web import http, server
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.replies import SOME
-from jsonrpcs_tx.transports.httpresource import Place, status
+from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
-from jsonrpcs_tx.transports.ordinary import CHUNKED, read_chunks, read_head
+from jsonrpcs_tx.transports.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
@@ -52,6 +51,7 @@ class DirectChannel(Channel):
     @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
+    @ivar _passing: the same, of those for nodes that were found last.
     """
 
     site: "DirectSite"
@@ -63,6 +63,7 @@ class DirectChannel(Channel):
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
+    _passing: Origin | None = None
     _user: str | None = None
     _send: Callable[[bytes], None]
 
@@ -110,8 +111,7 @@ class DirectChannel(Channel):
         if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
             self._leave(data[begin:])
             return len(data)
-        assert self._origin is not None  # the client was let in
-        origin = self._origin if head.place is None else self._origin_for(head.place, self._origin)
+        origin = self._origin if head.place is OWN else self._origin_at(head.place)
         if origin is None:
             self._leave(data[begin:])
             return len(data)
@@ -157,22 +157,20 @@ class DirectChannel(Channel):
             jsonrpc = self.site.jsonrpc
             peer = ip_address(self.transport.getPeer())
             self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            self._passing = None
             if not self._shut_out:
                 self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
-    def _origin_for(self, place: Place, own: Origin) -> Origin | None:
-        """The origin of documents for servers behind this one; None: there are none of that name.
-
-        @param own: that of documents for this server.
-        """
-        callees = self.site.jsonrpc.callees
-        assert callees is not None  # else there are no places
-        callee = callees(*place, own)
+    def _origin_at(self, place: Place) -> Origin | None:
+        """Where the requests of the client for nodes come from; None if nobody is found there."""
+        assert self._origin is not None  # the client was let in
+        callee = self.site.jsonrpc.callee(place, self._origin)
         if isinstance(callee, Error):
             return None
-        found: Origin = callee.origin(own)
-        return found
+        if self._passing is None or callee is not self._passing.callee:
+            self._passing = self._origin if callee is None else callee.origin(self._origin)
+        return self._passing
 
     def _answer(self, document: bytes, origin: Origin) -> None:
         self._handlingRequest = True
@@ -231,7 +229,8 @@ class DirectChannel(Channel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         later, self._later = self._later, None
         self._diverted, self._held = True, b""
-        self._lost, self._origin = True, None  # the origin leads back here
+        self._lost = True
+        self._origin = self._passing = None  # they lead back here
         super().connectionLost(reason)
         if later is not None:
             later.cancel()
@@ -255,11 +254,10 @@ class DirectSite(JsonRpcSite):
     def examine(self, text: bytes) -> KnownHead:
         """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        usual: frozenset[bytes] = frozenset() if jsonrpc.proxies else FORWARDING
-        head = read_head(text, self.is_served, jsonrpc.hosts.accepts, usual)
+        head = read_head(text, self.place, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
         if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
             jsonrpc.proxies.tell_once(self)
-        return self.heads.learn(text, head, None if head is None else self.place(head.target))
+        return self.heads.learn(text, head)
 
     def response(self, reply: Reply) -> bytes:
         """The bytes of the response that the resource would give for a reply."""

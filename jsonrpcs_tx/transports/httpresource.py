@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -22,6 +22,7 @@ from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports.ordinary import OWN, Place
 from jsonrpcs_tx.transports.pages import Pages
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
@@ -34,9 +35,6 @@ MAX_REASON: Final = 127
 
 MAX_SHOWN: Final = 100
 """Characters of a header that the log shows."""
-
-Place: TypeAlias = tuple[str, str]
-"""What a URL says of servers behind this one: their name, and the query."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ALLOWED_METHODS: Final = (b"POST", b"GET")
@@ -279,6 +277,23 @@ class JsonRpcResource(resource.Resource):
             gid=gid,
         )
 
+    def place(self, names: Sequence[bytes], query: bytes) -> Place:
+        """Whom a document is for.
+
+        @param names: what its path has below that of the resource.
+        @param query: of its URL.
+        """
+        if self.callees is None or not any(names):
+            return OWN
+        return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
+
+    def callee(self, place: Place, origin: Origin) -> Callee | Error | None:
+        """Who is found at a place, or the error for the client; None: this server itself.
+
+        @param origin: of documents for this server.
+        """
+        return None if self.callees is None or place == OWN else self.callees(*place, origin)
+
     def _authenticate(
         self,
         authenticator: Authenticator,
@@ -318,14 +333,11 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        called = None if self.callees is None else place(request.postpath or [], request.uri.partition(b"?")[2])
-        if self.callees is not None and called is not None:
-            callee = self.callees(*called, origin)
-            if isinstance(callee, Error):
-                self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
-                return
-            origin = callee.origin(origin)
-        reply = self.dispatcher.dispatch(document, origin)
+        callee = self.callee(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
+        if isinstance(callee, Error):
+            self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
+            return
+        reply = self.dispatcher.dispatch(document, origin if callee is None else callee.origin(origin))
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
@@ -435,16 +447,6 @@ if TYPE_CHECKING:
 
 else:
     MountableResource = JsonRpcResource
-
-
-def place(names: Sequence[bytes], query: bytes) -> Place | None:
-    """What a URL names of servers behind this one; None: nothing.
-
-    @param names: the parts of the path that follow JSON-RPC's own, unquoted.
-    """
-    if not any(names):
-        return None
-    return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
 
 
 class _ForUser(resource.Resource):

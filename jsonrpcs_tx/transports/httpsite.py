@@ -16,7 +16,8 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource, Place, place
+from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.ordinary import Place
 from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
@@ -42,8 +43,7 @@ def below(path: bytes, prefix: bytes) -> list[bytes]:
 
 
 class _Root(resource.Resource):
-    """Decides by the path who answers. The direct path asks only L{is_served} and L{place}, and leaves other paths to
-    this.
+    """Decides by the path who answers. The direct path asks only L{place}, and leaves all other paths to this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
     @param pages: the pages by path, which take precedence over the prefix for requests without a body.
@@ -57,22 +57,13 @@ class _Root(resource.Resource):
         self._jsonrpc = jsonrpc
         self._pages = pages
 
-    def is_served(self, path: bytes) -> bool:
-        """Whether a request with a body is for commands.
+    def place(self, url: bytes) -> Place | None:
+        """Whom a request with a body is for; None: not for JSON-RPC.
 
-        @param path: without the query.
+        @param url: its path, with the query.
         """
-        return path.startswith(self._prefix)
-
-    def place(self, target: bytes) -> Place | None:
-        """Which servers behind this one a request is for; None: its commands are this server's own.
-
-        @param target: the path, which is served, and the query.
-        """
-        if self._jsonrpc.callees is None:
-            return None
-        path, _, query = target.partition(b"?")
-        return place(below(path, self._prefix), query)
+        path, _, query = url.partition(b"?")
+        return self._jsonrpc.place(below(path, self._prefix), query) if path.startswith(self._prefix) else None
 
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
@@ -356,7 +347,6 @@ class JsonRpcSite(server.Site):
     @param jsonrpc: answers the requests.
     @param pages: what answers at paths of its own, for example health checks.
     @param scheme: C{http} or C{https}.
-    @ivar is_served: see L{_Root.is_served}.
     @ivar place: see L{_Root.place}.
     @ivar connections: the open ones.
     @ivar turns: those in which they are read.
@@ -378,7 +368,6 @@ class JsonRpcSite(server.Site):
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
         root = _Root(settings.http_path.encode(), jsonrpc, pages)
-        self.is_served: Callable[[bytes], bool] = root.is_served
         self.place: Callable[[bytes], Place | None] = root.place
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)

@@ -18,8 +18,7 @@ import attrs
 
 from jsonrpcs_tx.access.authentication import user_of
 from jsonrpcs_tx.access.usersfile import UsersFile, Verified
-from jsonrpcs_tx.transports.httpresource import Place
-from jsonrpcs_tx.transports.ordinary import MAX_HEAD, Head, basic_credentials
+from jsonrpcs_tx.transports.ordinary import MAX_HEAD, OWN, Head, Place, basic_credentials
 from jsonrpcs_tx.transports.readgroup import Turns
 
 MAX_HEADS: Final = 1024
@@ -35,17 +34,17 @@ class KnownHead:
 
     @ivar size: of the body, see L{Head}; or L{UNUSUAL}.
     @ivar expects: see L{Head}.
-    @ivar place: which servers behind this one it is for; None: its commands are this server's own.
     @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
     @ivar user: the name, as rules have it.
+    @ivar place: see L{Head}.
     @ivar counted: the turn in which the password was last found to count, see L{Turns}.
     """
 
     size: int
     expects: bool = False
-    place: Place | None = None
     verified: Verified | None = None
     user: str | None = None
+    place: Place = OWN
     counted: float = 0.0
 
 
@@ -55,13 +54,12 @@ _UNUSUAL: Final = KnownHead(UNUSUAL)
 class OpenHeads(dict[bytes, KnownHead]):
     """The heads where no users are needed."""
 
-    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
         """Remember a head.
 
         @param head: what was read; None: it is not ordinary.
-        @param place: see L{KnownHead}.
         """
-        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place)
+        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place=head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self) >= MAX_HEADS:
@@ -107,11 +105,10 @@ class UsersHeads:
         del self._heads[digest]
         return None
 
-    def learn(self, text: bytes, head: Head | None, place: Place | None = None) -> KnownHead:
+    def learn(self, text: bytes, head: Head | None) -> KnownHead:
         """Remember a head if it is unusual, or if its name and password are right.
 
         @param head: what was read; None: it is not ordinary.
-        @param place: see L{KnownHead}.
         """
         known = _UNUSUAL
         if head is not None:
@@ -119,7 +116,7 @@ class UsersHeads:
             verified = None if named is None else self._users.verified(*named)
             if verified is None:
                 return _UNUSUAL
-            known = KnownHead(head.size, head.expects, place, verified, user_of(verified.name))
+            known = KnownHead(head.size, head.expects, verified, user_of(verified.name), head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self._heads) >= MAX_HEADS:

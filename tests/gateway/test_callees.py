@@ -33,7 +33,7 @@ def test_too_large_results_are_dropped_when_they_come(monkeypatch: pytest.Monkey
     dispatcher: Any = SimpleNamespace(answer=answer)
     call: Any = SimpleNamespace(request=Request("2.0", "x", [], 1), origin=Origin("http"), deadline=9.0)
     replies: list[Reply] = []
-    Many(members, dispatcher, Clock()).ask(call).addCallback(replies.append)
+    Many(members, dispatcher, Clock()).answer(call).addCallback(replies.append)
     tracemalloc.start()
     try:
         for place in range(9):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bench.chaos import MOST_DRIFT, MOST_GROWTH, Usage, attack, chaos_server
+from bench.chaos import MOST_GROWTH, Usage, attack, chaos_server
 from bench.hostile import Target
 from tests.support import PATIENCE
 from tests.support.kamailio import Kamailio
@@ -109,8 +109,8 @@ class Client:
 @pytest.mark.parametrize(
     ("calls", "growth"),
     [
-        (5_000, MOST_GROWTH + MOST_DRIFT),
-        # A server without nodes takes as much when it is attacked for minutes on a busy machine.
+        # A server without nodes takes as much when it is attacked for so long: more than its limits add up to.
+        (5_000, 2 * MOST_GROWTH),
         pytest.param(100_000, 3 * MOST_GROWTH, marks=pytest.mark.skipif("LONG" not in os.environ, reason="set LONG=1")),
     ],
 )

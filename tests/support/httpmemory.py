@@ -1,16 +1,16 @@
 """An HTTP connection in memory, with all its effects."""
 
 import atexit
+import json
 import re
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
@@ -24,11 +24,10 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.rpc.errors import Error
-from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
@@ -100,25 +99,27 @@ class Commands:
         return self.later[-1]
 
 
-class Behind:
-    """A server behind this one that has the same commands."""
+class NodeClient:
+    """The client of a node: the methods of L{Commands} are answered as those are, but C{core.uptime}, which only reads,
+    when the test says so.
 
-    each = (frozenset("n"),)
-    is_one_of_many = False
+    @param commands: has the calls that a test answers.
+    """
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
 
-    def origin(self, origin: Origin) -> Origin:
-        return msgspec.structs.replace(origin, callee=self, node="n", nodes=self.each[0])
+    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Answer]:
+        if method == "core.uptime":
+            return self._commands.wait().addCallback(lambda value: Answer(b'"%b"' % value.encode()))
+        if method == "test.fault":
+            code, text = json.loads(params)
+            error = json.dumps({"code": code, "message": text}).encode()
+            return succeed(Answer(None, error, Fault(code, text)))
+        return succeed(Answer(params or b"[]"))
 
-    def command(self, method: str) -> Command | None:
-        found = self._dispatcher._commands.get(method)
-        return found if method == "test.later" else None  # its params stay JSON, which only this one does not mind
-
-    def find(self, place: str, query: str, origin: Origin) -> "Behind | Error":
-        """Whom a URL means."""
-        return self if place == "n" and query != "bad" else Error(404, f"Node Not Found: {place}")
+    def close(self) -> Deferred[None]:
+        return succeed(None)
 
 
 class Connection:
@@ -128,7 +129,7 @@ class Connection:
     @param rule: the only one; empty: there are none.
     @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
     @param certificate: a name in the client's certificate; empty: it comes without TLS.
-    @param has_nodes: there is a server behind, see L{Behind}.
+    @param nodes: whether it has the nodes C{n} and C{m}, which are the group C{g}.
     @param options: options of the resource.
     """
 
@@ -140,7 +141,7 @@ class Connection:
         rule: str = "",
         users: str = "",
         certificate: str = "",
-        has_nodes: bool = False,
+        nodes: bool = False,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -151,8 +152,12 @@ class Connection:
             checker = _users(self.clock, "" if users == "default" else users)
             options["authenticator"] = Authenticator(checker, self.clock, self.dispatcher.counters)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
-        if has_nodes:
-            resource.callees = Behind(self.dispatcher).find
+        if nodes:
+            settings = Settings(node=["n=unix:/n group=g", "m=unix:/m group=g"])
+            gateway = Gateway(settings, self.dispatcher, self.clock)
+            for node in gateway.nodes.values():
+                node._client = NodeClient(self.commands)  # type: ignore[assignment] # it has what is used
+            resource.callees = gateway.at
         health = HealthResource(resource, Health().report)
         settings = Settings(http_timeout=TIMEOUT)
         factory = site(settings, resource, self.clock, {settings.health.encode(): health})
