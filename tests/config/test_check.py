@@ -325,7 +325,7 @@ def prepare_everything(directory: Path) -> list[str]:
         list="1 sip:127.0.0.1:5060\n",
     )
     (directory / "own_commands.py").write_text(
-        'from jsonrpcs_tx import command\n@command("own.nothing")\ndef nothing(): pass\n'
+        'from jsonrpcs_tx import command\n@command("own.nothing", stateless=True)\ndef nothing(): pass\n'
     )
     return ["jsonrpcs", "--check", *CONFIG]
 
