@@ -119,9 +119,18 @@ def datagrams(stack: ExitStack, address: Any, path: str | None = None) -> socket
     return client
 
 
+def readable(clients: Sequence[socket.socket], seconds: float) -> list[socket.socket]:
+    """The sockets that have something to read, waited for. C{select} takes no descriptor above 1023."""
+    poll = select.poll()
+    for client in clients:
+        poll.register(client, select.POLLIN)
+    found = {fd for fd, _ in poll.poll(1000 * seconds)}
+    return [client for client in clients if client.fileno() in found]
+
+
 def drain(client: socket.socket) -> None:
     """Discard what has arrived."""
-    while select.select([client], [], [], 0)[0] and client.recv(1_000_000):
+    while readable([client], 0) and client.recv(1_000_000):
         pass
 
 
@@ -155,7 +164,7 @@ def reflects(target: Target, stack: ExitStack) -> Iterator[float]:
             client.send(document)
         end = time.monotonic() + REST
         while (left := end - time.monotonic()) > 0:
-            for client in select.select(clients, [], [], left)[0]:
+            for client in readable(clients, left):
                 client.send(client.recv(65_536))
         yield 0
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -28,6 +28,13 @@ from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.gateway.gateway import Gateway
+    from jsonrpcs_tx.metrics.exposition import Family
+
+PROBE: Final = "/probe"
+"""The page with the metrics of one node, beside that of all."""
 
 
 def makeService(
@@ -132,11 +139,13 @@ def assemble(
     with rights_of(user):
         service.reload_rules(problems)
     _add_tables(service)
-    node_names = _add_gateway(service, problems)
-    doubt_rules = partial(_doubt_rules, service, checker, node_names)
+    gateway = _add_gateway(service, problems)
+    doubt_rules = partial(_doubt_rules, service, checker, gateway)
     doubt_rules(problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
+    with problems.noted():
+        _add_metrics(service, gateway)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -209,13 +218,10 @@ def _add_tables(service: JsonRpcService) -> None:
         service.health.add("disk", lambda: [f"htable_db: {store.problem}"] if store.problem else [])
 
 
-def _add_gateway(service: JsonRpcService, problems: Problems) -> Callable[[], Iterable[str]]:
-    """
-    @return: tells the names of nodes and their groups.
-    """
+def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None":
     settings = service.settings
     if not (settings.node or settings.node_file):
-        return tuple
+        return None
     from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
     from jsonrpcs_tx.gateway.gateway import Gateway
 
@@ -224,16 +230,17 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> Callable[[], It
     gateway.setServiceParent(service)
     service.add_family("gateway", GatewayCommands(gateway))
     service.jsonrpc_dispatch.callees = gateway.at
+    service.discovery.listing = gateway.listing
     service.health.add("nodes", gateway.problems, fatal=False)
     service.reloads.add("nodes", gateway.reload)
     service.endings.append(gateway.close)
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
-    return gateway.names
+    return gateway
 
 
 def _doubt_rules(
-    service: JsonRpcService, checker: object, node_names: Callable[[], Iterable[str]], problems: Problems = FIRST
+    service: JsonRpcService, checker: object, gateway: "Gateway | None", problems: Problems = FIRST
 ) -> None:
     """Tell which rules can never fit."""
 
@@ -241,20 +248,48 @@ def _doubt_rules(
         return service.registry[method].binding.counts if method in service.registry else None
 
     users = checker.names if isinstance(checker, UsersFile) else None
-    for doubt in doubts(service.dispatcher.access.rules, own, users, tuple(node_names())):
+    for doubt in doubts(service.dispatcher.access.rules, own, users, () if gateway is None else gateway.names()):
         problems.warn(doubt)
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     settings = service.settings
-    parts = Parts(
-        settings, service.dispatcher, service.jsonrpc_dispatch, service.health_resource, service.reactor, service.user
-    )
+    pages = {path.encode(): page for path, page in service.pages.items()}
+    parts = Parts(settings, service.dispatcher, service.jsonrpc_dispatch, pages, service.reactor, service.user)
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():
             for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
                 transport.setServiceParent(service)
+
+
+def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    path = service.settings.metrics
+    if not path:
+        return
+    from jsonrpcs_tx.metrics.lag import ReactorLag  # only some servers have metrics
+    from jsonrpcs_tx.metrics.resource import MetricsResource, Nodes, ProbeResource
+    from jsonrpcs_tx.metrics.server import ServerMetrics
+
+    lag = ReactorLag(service.reactor)
+    lag.setServiceParent(service)
+    metrics = ServerMetrics(service, lag)
+    jsonrpc, reactor = service.jsonrpc_dispatch, service.reactor
+    if gateway is None:
+        service.add_page("metrics", path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor))
+        return
+    from jsonrpcs_tx.metrics.nodes import NodeMetrics
+
+    nodes = NodeMetrics(gateway, reactor, service.settings.metrics_interval)
+    nodes.setServiceParent(service)
+
+    def families(names: Nodes) -> "Iterator[Family]":
+        yield from metrics.families()
+        yield from nodes.families(names, label="node")
+
+    service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
+    probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
+    service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
 
 
 def _add_audit(service: JsonRpcService) -> None:

@@ -46,7 +46,7 @@ class Family:
 
 
 _BUILT_IN: Final = (
-    Family("system", System, lambda server: System(server.registry)),
+    Family("system", System, lambda server: System(server.registry, server.discovery)),
     Family("core", Core, Core),
     Family("corex", Corex, Corex),
     Family("jsonrpc", JsonRpc, lambda server: JsonRpc(server.health.report)),

@@ -25,6 +25,8 @@ from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.interfaces import Checker
 from jsonrpcs_tx.log import make_logger, set_debug
+from jsonrpcs_tx.openrpc.discovery import Discovery
+from jsonrpcs_tx.openrpc.resource import OpenRpcResource
 from jsonrpcs_tx.owners import User, rights_of
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
@@ -34,6 +36,7 @@ from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.call import run_in
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
+from jsonrpcs_tx.rpc.measuring import MeasuringAuditingDispatcher, MeasuringDispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
 from jsonrpcs_tx.state.counters import Counters
@@ -48,6 +51,7 @@ from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import MountableResource
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -84,6 +88,8 @@ class JsonRpcService(MultiService):
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
+    @ivar pages: what answers at paths of its own over HTTP and HTTPS, by path; to be mounted in the same way.
+    @ivar discovery: describes to each caller what that caller may call.
     """
 
     def __init__(
@@ -122,8 +128,7 @@ class JsonRpcService(MultiService):
                 self.tables.define(definition)
         self._reply_store = _reply_store(settings, problems)
         self.audit: AuditLog | None = _audit_log(settings, self.counters, reactor, problems)
-        make = Dispatcher if self.audit is None else partial(AuditingDispatcher, audit=self.audit)
-        self.dispatcher: Dispatcher = make(
+        self.dispatcher: Dispatcher = _dispatcher_kind(settings, self.audit)(
             self.registry,
             reactor,
             dialect=envelope.DIALECTS[settings.dialect],
@@ -151,6 +156,24 @@ class JsonRpcService(MultiService):
             site_authenticates,
         )
         self.health_resource: HealthResource = HealthResource(self.jsonrpc_dispatch, self.health.report)
+        self.pages: dict[str, PageResource] = {}
+        if settings.health:
+            self.pages[settings.health] = self.health_resource
+        self.discovery: Discovery = Discovery(self.dispatcher, reactor)
+        if settings.openrpc:
+            page = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
+            with problems.noted():
+                self.add_page("openrpc", settings.openrpc, page)
+
+    def add_page(self, setting: str, path: str, page: PageResource) -> None:
+        """Add what answers at a path of its own over HTTP and HTTPS, before the transports are made.
+
+        @param setting: that the path comes from.
+        @raise SettingError: another page has the path.
+        """
+        if path in self.pages:
+            raise SettingError(setting, path, "a path that no other page has")
+        self.pages[path] = page
 
     def check(self, problems: Problems) -> None:
         """Check all that the start checks before it opens anything.
@@ -456,6 +479,13 @@ class JsonRpcService(MultiService):
     def streams(self) -> Iterator[StreamService]:
         """The services that take connections: HTTP, HTTPS and TCP."""
         return (transport for transport in self.transports() if isinstance(transport, StreamService))
+
+
+def _dispatcher_kind(settings: Settings, audit: AuditLog | None) -> Callable[..., Dispatcher]:
+    """What makes the dispatcher: what is off costs nothing."""
+    if audit is None:
+        return MeasuringDispatcher if settings.metrics else Dispatcher
+    return partial(MeasuringAuditingDispatcher if settings.metrics else AuditingDispatcher, audit=audit)
 
 
 def _check_removable(transport: Transport, path: str, obstacle: str | None) -> None:

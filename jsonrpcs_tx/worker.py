@@ -115,18 +115,22 @@ class Worker:
     """One worker, from the first message of the main process to its end.
 
     @param setup: the settings, the name of the transport, the commands that must no longer be run here, whether none
-        may, and the program's own transports.
+        may, the program's own transports, and the methods that are measured by themselves.
     @param line: this end of the link to the main process.
     """
 
     def __init__(self, setup: bytes, sock: socket.socket, line: socket.socket) -> None:
-        values, protocol, retired, relays_all, own = msgspec.msgpack.decode(setup)
+        values, protocol, retired, relays_all, own, measured = msgspec.msgpack.decode(setup)
         server = compose.make_stateless(settings.from_values(values), reactor)
         self._dispatcher = server.dispatcher
         self._registry = server.registry
         self._set_rules(server.settings.rule, own)
         self._retire(retired)
-        counts = SharedCounts(COUNTS_FD, server.dispatcher.counted(protocol))
+        measures = server.dispatcher.measures
+        rows = [] if measures is None else measures.shared(protocol, measured)
+        counts = SharedCounts(COUNTS_FD, server.dispatcher.counted(protocol), rows)
+        if measures is not None:
+            measures.share(protocol, measured, counts.rows)
         self._rounds = int(STOP_TIME / _STOP_INTERVAL)
         self._link = Link(line, self._settings_changed, self._stop, reactor)
         self._relay = Relay(
@@ -145,7 +149,7 @@ class Worker:
         self._link.send(READY)
 
     def _settings_changed(self, setup: bytes) -> None:
-        values, _, retired, self._relay.relays_all, own = msgspec.msgpack.decode(setup)
+        values, _, retired, self._relay.relays_all, own, _ = msgspec.msgpack.decode(setup)
         changed = settings.from_values(values)
         set_debug(changed.debug)
         self._relay.replies.queue.timeout = changed.dgram_timeout / 1000

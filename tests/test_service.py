@@ -114,6 +114,7 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "shvset": ("a=i:5", ("a=i:5",)),
     "htable_db": ("t.db", "t.db"),
     "htable_db_interval": ("0", 0),
+    "openrpc": ("/rpc.json", "/rpc.json"),
     "health": ("/alive", "/alive"),
     "health_destinations": ("yes", True),
     "health_drain": ("5", 5),
@@ -199,6 +200,7 @@ BAD: dict[str, list[Any]] = {
     "shvset": ["a", "a=x:5", "a=i:x", "=i:5"],
     "htable_db": [1],
     "htable_db_interval": ["-1", 86_401, "x"],
+    "openrpc": ["rpc.json", "/a?b", 1],
     "health": ["alive", "/a?b", 1],
     "health_destinations": ["maybe"],
     "health_drain": ["-1", 3601, "x"],
@@ -489,7 +491,11 @@ class LoadTests(DirectoryCase):
         """Only the families that are wanted are loaded, each once: C{system} without a word, all for a daemon."""
         wanted = makeService(Settings(load=["system", "core", "core"]), reactor)
         assert sorted(wanted.families) == ["core", "system"]
-        assert {name.partition(".")[0] for name in wanted.registry} == {"core", "system"}
+        assert {name.partition(".")[0] for name in wanted.registry} == {
+            "core",
+            "system",
+            "rpc",
+        }  # rpc.discover is of system
         everything = makeService(parse(), reactor)
         assert set(everything.families) > {"core", "system"}
         assert makeService(Settings(), reactor).families == ["system"]

@@ -59,6 +59,10 @@ class _ByParameters(NamedTuple):
         allowed = not self.allow or any(one.allow(params, method) for one in self.allow)
         return allowed and not any(one.deny(params, method) for one in self.deny)
 
+    def allows_some(self) -> bool:
+        """Whether there may be parameters with which the call is allowed: none of those that are denied are all."""
+        return not any(all(pattern.is_any for pattern in one.values) for one in self.deny)
+
 
 class AccessControl:
     """Decides who may call what.
@@ -120,14 +124,21 @@ class AccessControl:
         """
         if self._by_method and not nodes:
             return self._known(caller, method) if len(method) <= MAX_METHOD else self._decide(caller, method)  # type: ignore[return-value] # it is a bool
-        effect = UNKNOWN
-        if self._asks_effect:
-            effect = catalogued_effect(method) if nodes else self._effect_of(method)
         decide = self._known if len(method) <= MAX_METHOD else self._decide
-        decision = decide(caller, method, nodes, effect)
+        decision = decide(caller, method, nodes, self._effect(method, nodes))
         if type(decision) is _ByParameters:
             return decision.made(params, method if nodes else None)
         return decision is True
+
+    def allows_some(self, caller: Caller, method: str, nodes: frozenset[str] = NO_NODES) -> bool:
+        """Whether a caller may call a method with some parameters, whichever these are. Nothing is cached, so that many
+        methods can be asked for.
+
+        @param nodes: see L{allows}.
+        @raise ValueError: the caller's address is not an IP address.
+        """
+        decision = self._decide(caller, method, nodes, self._effect(method, nodes))
+        return decision if type(decision) is bool else decision.allows_some()
 
     def admits(self, caller: Caller) -> bool:
         """Whether a caller may call anything. If not, its requests need not be read.
@@ -153,6 +164,12 @@ class AccessControl:
         if address is None or (address and address_of(address).is_loopback):
             return True
         return any(rule.opens(transport) for rule in self.rules)
+
+    def _effect(self, method: str, nodes: frozenset[str]) -> str:
+        """What a method does, if some rule asks for that."""
+        if not self._asks_effect:
+            return UNKNOWN
+        return catalogued_effect(method) if nodes else self._effect_of(method)
 
     def _find_rights(self, caller: Caller, nodes: frozenset[str]) -> _Rights:
         rules = [rule for rule in self.rules if rule.fits(caller)]

@@ -19,6 +19,10 @@ ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 """The effects of the methods that each role allows, the least first."""
 
 
+FOR_ADMIN: Final = frozenset(("gateway.add", "gateway.remove"))
+"""Own commands that change what rules mean: who adds a node says where it is, and which of its groups rules name."""
+
+
 def catalogued_effect(method: str) -> str:
     """What a method of Kamailio's does, as the catalogue has it: one of its effects, or L{UNKNOWN}."""
     entry = find(method)

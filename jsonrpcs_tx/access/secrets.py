@@ -78,6 +78,10 @@ class Concealment:
         self._rest = rest is not None and (rest in secret if secret is not None else is_secret(rest))
         self._hides = self._rest or any(self._secret)
 
+    def hides(self, name: str) -> bool:
+        """Whether a parameter is secret, by its name."""
+        return name in self._names
+
     def shown(self, params: list[Any] | dict[str, Any]) -> bytes:
         """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
         try:

@@ -3,7 +3,7 @@
 import sys
 
 from jsonrpcs_tx.cli import output
-from jsonrpcs_tx.cli.calling import Caller, given_params
+from jsonrpcs_tx.cli.calling import Caller, NodesFailed, given_params
 from jsonrpcs_tx.cli.exits import DONE
 from jsonrpcs_tx.cli.where import servers
 
@@ -27,9 +27,12 @@ def run(arguments: "Arguments", keep: "Callable[[object], None] | None" = None) 
         from jsonrpcs_tx.cli import several
 
         return several.call(meant, method, words, params, arguments, write)
+    failed = None
     with Caller(meant[0], arguments.raw) as caller:
         try:
             result = caller.call(method, words, params)
+        except NodesFailed as error:
+            failed, result = error, error.result
         finally:
             if caller.reply:
                 output.write_raw(caller.reply)
@@ -37,4 +40,6 @@ def run(arguments: "Arguments", keep: "Callable[[object], None] | None" = None) 
         keep(result)
     if not arguments.raw:
         sys.stdout.write(write(result))
+    if failed is not None:
+        raise failed
     return DONE

@@ -22,8 +22,32 @@ _UNKNOWN_METHOD = "method not found"
 _BAD_PARAMETERS = ("invalid parameters", "invalid params")
 """What they answer where they do not say which parameter is wrong, and why."""
 
+_GATEWAY_SCHEMES = ("http", "https")
+"""Over which a gateway calls nodes."""
+
+_MOST_SHOWN = 5
+"""Nodes whose faults a message has at most."""
+
 HINT_SECONDS = 1.0
 """How long a server may take to say which methods it has, after a mistake."""
+
+
+class NodesFailed(CallError):
+    """A gateway has called several nodes, and not all of them have a result.
+
+    @param place: who was called, and what.
+    @param result: the outcomes of all nodes.
+    @param faults: those of the nodes that have failed, by node.
+    @ivar some: whether some node has a result.
+    """
+
+    def __init__(self, place: str, result: "dict[str, dict[str, object]]", faults: dict[str, Fault]) -> None:
+        shown = "; ".join(f"{node}: {fault}" for node, fault in [*faults.items()][:_MOST_SHOWN])
+        more = f"; and {len(faults) - _MOST_SHOWN} more" if len(faults) > _MOST_SHOWN else ""
+        message = f"{place}: {len(faults)} of {len(result)} nodes failed: {shown}{more}"
+        super().__init__(next(iter(faults.values())), message)
+        self.result = result
+        self.some: bool = len(faults) < len(result)
 
 
 class Caller:
@@ -37,6 +61,7 @@ class Caller:
     def __init__(self, server: "Server", keeps_bytes: bool = False) -> None:
         self.server = server
         self.reply = b""
+        self._may_be_gateway = server.target.scheme in _GATEWAY_SCHEMES
         self._client = server.client(self._read if keeps_bytes else None)
         self._signatures: dict[str, list[list[str]]] = {}
 
@@ -53,17 +78,47 @@ class Caller:
         @param params: its parameters as values, in place of words.
         @return: the result.
         @raise UsageError: a word is not what the method takes.
+        @raise NodesFailed: the server is a gateway, and nodes have answered it with faults.
         @raise CallError: the server answered with a fault, or there is no reply.
         """
         deadline = monotonic() + self.server.timeout
         try:
             if params is None:
                 params = self._typed(method, words) if words else ()
-            return self._outcome(method, params, max(deadline - monotonic(), 0.001))
+            return self._checked(method, self._outcome(method, params, max(deadline - monotonic(), 0.001)))
         except Fault as fault:
             raise CallError(fault, f"{self.server.name}: {method}: {fault}{self._advice(method, fault)}") from None
         except ClientError as error:
             raise CallError(error, str(error)) from None
+
+    def call_any(self, method: str, words: "Sequence[str]" = ()) -> object:
+        """Call a method whose result is the same on all nodes of a gateway: one result is enough.
+
+        @raise CallError: as L{call}, if no node has a result.
+        """
+        try:
+            result = self.call(method, words)
+        except NodesFailed as failed:
+            if not failed.some:
+                raise
+            result = failed.result
+        return self._of_any(result)
+
+    def _checked(self, method: str, result: object) -> object:
+        """@raise NodesFailed: see L{call}."""
+        if type(result) is dict and self._may_be_gateway:
+            from jsonrpcs_tx.cli import nodes
+
+            if nodes.are_outcomes(result) and (faults := nodes.faults(result)):
+                raise NodesFailed(f"{self.server.name}: {method}", result, faults)
+        return result
+
+    def _of_any(self, result: object) -> object:
+        if type(result) is dict and self._may_be_gateway:
+            from jsonrpcs_tx.cli import nodes
+
+            return nodes.any_result(result)
+        return result
 
     def _typed(self, method: str, words: "Sequence[str]") -> list[object]:
         from jsonrpcs_tx.cli.parameters import values  # many calls have none
@@ -91,7 +146,7 @@ class Caller:
     def _methods(self) -> list[str]:
         """The methods that the server says it has; empty: it does not say."""
         try:
-            found = self._outcome("system.listMethods", (), min(HINT_SECONDS, self.server.timeout))
+            found = self._of_any(self._outcome("system.listMethods", (), min(HINT_SECONDS, self.server.timeout)))
         except (Fault, ClientError):
             return []
         return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
@@ -110,7 +165,7 @@ class Caller:
         """
         if method not in self._signatures:
             try:
-                told = self._outcome("system.methodSignature", [method], self.server.timeout)
+                told = self._of_any(self._outcome("system.methodSignature", [method], self.server.timeout))
             except (Fault, Refused):
                 told = None  # Kamailio does not know them, and rules may allow the method alone
             self._signatures[method] = list(filter(_is_signature, told)) if isinstance(told, list) else []

@@ -4,7 +4,7 @@ import sys
 from time import monotonic
 
 from jsonrpcs_tx.cli import where
-from jsonrpcs_tx.cli.calling import Caller, given_params
+from jsonrpcs_tx.cli.calling import Caller, NodesFailed, given_params
 from jsonrpcs_tx.cli.conditions import Condition
 from jsonrpcs_tx.cli.exits import CallError
 from jsonrpcs_tx.client.documents import write
@@ -51,7 +51,9 @@ def run(arguments: "Arguments") -> int:
 
 
 def _state(error: JsonRpcsError) -> int:
-    """What an error means: critical, unless it lies in the question or in who asks."""
+    """What an error means: critical, unless it lies in the question or in who asks, or some nodes have a result."""
+    if isinstance(error, NodesFailed) and error.some:
+        return WARNING
     if isinstance(error, CallError) and not isinstance(error.error, BadRequest | Refused):
         return CRITICAL
     return UNKNOWN

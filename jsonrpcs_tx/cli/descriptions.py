@@ -334,7 +334,8 @@ SUBCOMMANDS: "Final" = (
             "hold for each line that does not have them itself. `help` and ? show help, Ctrl-C cancels a call, and "
             "Ctrl-D leaves.",
             "`_` shows the last result, or a part of it: `_ RECORDS.*.SET.ID`. `_ --save FILE` writes it to a file. "
-            "`to TARGET` calls another server from then on.",
+            "`to TARGET` calls another server from then on. Only another path of the same host and port keeps the user "
+            "and the certificates.",
             "Lines are kept in $XDG_STATE_HOME/jsonrpcs/history (~/.local/state). Those that begin with a blank, or "
             "have a password in them, are not.",
         ),

@@ -83,7 +83,7 @@ def _of_server(name: str, arguments: "Arguments") -> list[str]:
     meant = server(arguments)
     with Caller(meant) as caller:
         try:
-            text = caller.call("system.methodHelp", [f"s:{name}"])
+            text = caller.call_any("system.methodHelp", [f"s:{name}"])
         except CallError as error:
             if isinstance(error.error, Fault):
                 message = f"{meant.name}: {name}: the server has no such method{caller.suggestion(name)}"

@@ -2,6 +2,7 @@
 
 from jsonrpcs_tx import catalogue
 from jsonrpcs_tx.cli.listcache import ListCache
+from jsonrpcs_tx.cli.nodes import any_result
 from jsonrpcs_tx.cli.sources import listing, sources_before
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.rpc.faults import Fault
@@ -68,7 +69,7 @@ def _asked(server: "Server", method: str, params: tuple[str, ...], read: "Callab
             result = client.call(method, *params, timeout=SECONDS)
     except (Fault, ClientError):
         return []
-    return [value for value in read(result) if _is_word(value)]
+    return [value for value in read(any_result(result)) if _is_word(value)]
 
 
 def _is_word(value: str) -> bool:

@@ -18,7 +18,7 @@ def run(arguments: "Arguments") -> int:
     """Print the names of the methods; for people with what each does, if the catalogue knows."""
     write = output.writer(arguments)
     with Caller(server(arguments), arguments.raw) as caller:
-        names = caller.call("system.listMethods")
+        names = caller.call_any("system.listMethods")
     if arguments.raw:
         output.write_raw(caller.reply)
         return DONE

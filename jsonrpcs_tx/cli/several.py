@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from threading import Thread
 
 from jsonrpcs_tx.cli import output
-from jsonrpcs_tx.cli.calling import Caller
+from jsonrpcs_tx.cli.calling import Caller, NodesFailed
 from jsonrpcs_tx.cli.exits import DONE, CallError, exit_code
 from jsonrpcs_tx.cli.jsonlines import json_line
 from jsonrpcs_tx.cli.terminal import complain
@@ -116,17 +116,19 @@ def _show(outcome: Outcome, arguments: "Arguments", write: "Writer") -> None:
         if outcome.reply:
             output.write_raw(outcome.reply)
             sys.stdout.write("\n")
-    elif outcome.error is None:
+    elif outcome.error is None or isinstance(outcome.error, NodesFailed):
         output.heading(outcome.server.name, arguments)
-        sys.stdout.write(write(outcome.result))
+        sys.stdout.write(write(outcome.result if outcome.error is None else outcome.error.result))
     if outcome.error is not None:
         complain(outcome.error)
 
 
 def as_json(result: object, error: JsonRpcsError | None) -> dict[str, object]:
-    """A result or an error as members of a line of JSON. What is no fault has no code."""
-    if error is None:
-        return {"result": result}
+    """A result or an error as members of a line of JSON. What is no fault has no code; the faults of nodes are among
+    their outcomes, which are the result.
+    """
+    if error is None or isinstance(error, NodesFailed):
+        return {"result": result if error is None else error.result}
     fault = error.error if isinstance(error, CallError) else error
     if isinstance(fault, Fault):
         data = {} if fault.data is None else {"data": fault.data}

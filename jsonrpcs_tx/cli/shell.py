@@ -13,6 +13,7 @@ from jsonrpcs_tx.cli.lists import Lists
 from jsonrpcs_tx.cli.parser import Arguments, parse
 from jsonrpcs_tx.cli.paths import ALL, values_at
 from jsonrpcs_tx.cli.terminal import complain
+from jsonrpcs_tx.client.targets import TargetError, parse_target
 from jsonrpcs_tx.printable import printable
 
 _NOTHING = object()
@@ -64,6 +65,7 @@ class Shell:
         self._opened_with = arguments
         self._last: object = _NOTHING
         self.name = PROGRAM
+        self._authority = ""
         main.guarded(self._look)
 
     def complete(self, words: list[str]) -> Words:
@@ -125,6 +127,7 @@ class Shell:
             sys.stdout.write(f"{self.name}\n")
             return DONE
         arguments.to, arguments.all = arguments.words, False
+        self._complete(arguments)
         where.servers(arguments)
         before = self._opened_with
         for option in OUTPUT:
@@ -144,14 +147,20 @@ class Shell:
         opened = self._opened_with
         self.name = "all" if opened.all else PROGRAM
         if not opened.all:
-            self.name = ", ".join(printable(server.name) for server in where.servers(opened))
+            found = where.servers(opened)
+            self.name = ", ".join(printable(server.name) for server in found)
+            self._authority = _authority(found[0].name) if len(found) == 1 else ""
         return DONE
 
     def _complete(self, arguments: Arguments) -> None:
-        """Add the options that the shell was opened with to those of a line, which go before them."""
+        """Add the options that the shell was opened with to those of a line, which go before them. At another path of
+        the same server, such as that of another node of a gateway, the user and the certificates are the same.
+        """
         opened = self._opened_with
         name = arguments.subcommand.name if arguments.subcommand else ""
         is_elsewhere = bool(arguments.to) or arguments.all or name in _OF_ANY_SERVER
+        if arguments.to and not arguments.all and self._authority:
+            is_elsewhere = any(_authority(text) != self._authority for text in arguments.to)
         for option in WHERE:
             name = option.attribute
             if not getattr(arguments, name) and (name == "timeout" or not is_elsewhere):
@@ -183,6 +192,17 @@ class Shell:
         from jsonrpcs_tx.cli import passwords
 
         passwords.forget()
+
+
+def _authority(text: str) -> str:
+    """The scheme, host and port of a target over HTTP or HTTPS; empty: it is another, or the name of a profile."""
+    if not text.startswith(("http:", "https:")):
+        return ""
+    try:
+        target = parse_target(text)
+    except TargetError:
+        return ""
+    return "" if target.alternatives else f"{target.scheme}://{target.authority}"
 
 
 def _words(line: str) -> list[str]:

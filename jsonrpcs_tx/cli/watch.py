@@ -5,7 +5,7 @@ import sys
 import time
 
 from jsonrpcs_tx.cli import where
-from jsonrpcs_tx.cli.calling import Caller, given_params
+from jsonrpcs_tx.cli.calling import Caller, NodesFailed, given_params
 from jsonrpcs_tx.cli.changes import Changes
 from jsonrpcs_tx.cli.exits import DONE, CallError, exit_code
 from jsonrpcs_tx.cli.jsonlines import json_line
@@ -40,6 +40,8 @@ def run(arguments: "Arguments") -> int:
                 result = caller.call(method, words, params)
             except CallError as error:
                 code = exit_code(error)
+                if isinstance(error, NodesFailed):
+                    screen.show(error.result)
                 complain(error)
             else:
                 code = DONE

@@ -41,10 +41,14 @@ class Reply:
 
     def answers(self, id: int) -> bool:
         """Whether it belongs to a request, which it also does if it refuses the document as a whole."""
-        own = self.id
-        if own == id:
-            return own is not True  # which is 1
-        return own is None and self.fault is not None and self.fault.code in ENVELOPE_ERRORS
+        return answers(self.id, self.fault, id)
+
+
+def answers(own: object, fault: Fault | None, id: int) -> bool:
+    """Whether a reply with an id and perhaps a fault belongs to a request, see L{Reply.answers}."""
+    if own == id:
+        return own is not True  # which is 1
+    return own is None and fault is not None and fault.code in ENVELOPE_ERRORS
 
 
 def request(method: str, params: "Params", id: int) -> bytes:
@@ -66,8 +70,10 @@ def request_of(method: str, params: bytes, id: int) -> bytes:
 
     @param params: an array or an object; empty: there are none.
     """
-    head = _head(method).encode()
-    return b'%b,"params":%b,"id":%d}' % (head, params, id) if params else b'%b,"id":%d}' % (head, id)
+    name = encode(method).encode()
+    if params:
+        return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%d}' % (name, params, id)
+    return b'{"jsonrpc":"2.0","method":%b,"id":%d}' % (name, id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:

@@ -9,12 +9,13 @@ from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import SCHEMES as ARRAY_SCHEMES
 from jsonrpcs_tx.client.batches import Array, batching
 from jsonrpcs_tx.client.blocking import MAX_REPLY, TIMEOUT
-from jsonrpcs_tx.client.core import Reply, request, request_of
+from jsonrpcs_tx.client.core import request, request_of
 from jsonrpcs_tx.client.deferreddatagrams import DatagramLink
 from jsonrpcs_tx.client.deferredfifo import FifoLink
 from jsonrpcs_tx.client.deferredstreams import HttpLink, TcpLink
 from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
-from jsonrpcs_tx.client.routes import asking, carried, only_reads
+from jsonrpcs_tx.client.replies import AnyReply
+from jsonrpcs_tx.client.routes import SMALL, asking, carried, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.client.underway import Call, Link
 from jsonrpcs_tx.interfaces import Reactor
@@ -40,7 +41,7 @@ class Client:
         under_way: int,
         reads: Callable[[str], bool],
         reactor: Any,
-        read: Callable[[bytes], Reply] | None = None,
+        read: Callable[[bytes], AnyReply] | None = None,
     ) -> None:
         self.target = target
         self.timeout = timeout
@@ -109,11 +110,14 @@ class Client:
         """
         self._id = id = self._id + 1
         document = request_of(method, params, id)
+        only = self._only
+        if only is not None and len(document) <= SMALL:
+            return only.send(Call(id, method, document, timeout, raises=True))
         size = carried(self.target.each, document)
         if size is None:
             return fail(advice.too_large_request(self.target, method, len(document)))
-        if len(self._links) == 1:
-            return self._first.send(Call(id, method, document, timeout, raises=True))
+        if only is not None:
+            return only.send(Call(id, method, document, timeout, raises=True))
         return self._ask(id, method, document, size, timeout).addCallback(_raised)
 
     def close(self) -> Deferred[None]:
@@ -209,7 +213,7 @@ def connect(
     under_way: int = UNDER_WAY,
     reads: Callable[[str], bool] = only_reads,
     reactor: Reactor | None = None,
-    read: Callable[[bytes], Reply] | None = None,
+    read: Callable[[bytes], AnyReply] | None = None,
 ) -> Client:
     """A client. It opens what it needs with the first call.
 

@@ -11,10 +11,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jsonrpcs_tx.client import advice
-from jsonrpcs_tx.client.core import NotReply, Reply
+from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.datagrams import DatagramSocket, room
 from jsonrpcs_tx.client.names import look_up, numeric
-from jsonrpcs_tx.client.replies import Result
+from jsonrpcs_tx.client.replies import AnyReply
 from jsonrpcs_tx.client.targets import Target
 from jsonrpcs_tx.client.underway import Call, Link
 
@@ -118,7 +118,7 @@ class DatagramLink(Link):
             self._lost(self._socket.error())
             self._continue()
 
-    def _nameless(self, reply: Reply | Result) -> None:
+    def _nameless(self, reply: AnyReply) -> None:
         """A reply has come without the id of a request; it may be about the document as a whole."""
         if len(self.calls) == 1:
             (call,) = self.calls.values()

@@ -3,13 +3,28 @@
 It takes msgspec, which is slow to import.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import UNSET, Struct, json
 
 from jsonrpcs_tx.client import core
 from jsonrpcs_tx.client.core import Reply
 from jsonrpcs_tx.client.documents import number
+
+
+class AnyReply(Protocol):
+    """What a reader of replies gives, such as L{Result} and L{core.Reply<jsonrpcs_tx.client.core.Reply>}."""
+
+    @property
+    def id(self) -> object:
+        """As the server gave it back; None: null, or it gave none."""
+
+    @property
+    def outcome(self) -> Any:
+        """What the call fires with."""
+
+    def answers(self, id: int) -> bool:
+        """Whether it belongs to a request."""
 
 
 class Result(Struct, gc=False, forbid_unknown_fields=True, rename={"outcome": "result"}):

@@ -23,6 +23,9 @@ REPLY_NAME = 48
 _CARRIES = {"udp": MAX_UDP, "unix": MAX_UNIX, "fifo": MAX_REQUEST}
 """Bytes of a request that a server of any kind takes."""
 
+SMALL = 2048
+"""Bytes of a request that every server takes, whatever is in it."""
+
 _TOO_LARGE = "too large for a datagram"
 """What a server of ours answers where the reply has no room in a datagram, in lower case."""
 

@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
-from jsonrpcs_tx.client.core import NotReply, Reply
+from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.errors import ClientError
-from jsonrpcs_tx.client.replies import Result, read_reply
+from jsonrpcs_tx.client.replies import AnyReply, read_reply
 from jsonrpcs_tx.client.targets import Target
 
 GRAIN: Final = 0.01
@@ -67,7 +67,7 @@ class Link:
         self.reactor = reactor
         self.max_reply = max_reply
         self.calls: dict[int, Call] = {}
-        self.read: Callable[[bytes], Reply | Result] = read_reply
+        self.read: Callable[[bytes], AnyReply] = read_reply
         self._limit = limit
         self._queue: deque[Call] = deque()
         self._seconds = reactor.seconds

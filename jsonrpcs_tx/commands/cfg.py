@@ -15,6 +15,14 @@ _GET_USAGE: Final = Error(500, "Failed to get the parameters")
 _GET: Final = "Failed to get the variable"
 _SET: Final = "Failed to set the variable"
 _DELETE: Final = "Failed to delete the value"
+_HELP: Final = "Failed to get the variable description"
+_COMMIT: Final = "Failed to commit the changes"
+_RESET: Final = "Reset failed"
+_ADD_INSTANCE: Final = "Failed to add the group instance"
+_DELETE_INSTANCE: Final = "Failed to delete the group instance"
+_INSTANCE: Final = Error(400, 'Wrong group syntax. Use "group[id]"')
+_GROUP: Final = Error(400, 'Wrong group syntax. Use either "group", or "group[id]"')
+_SET_FAULTS: Final = (Fault(400, _SET), _GROUP)
 
 _TYPES: Final = {int: "integer", float: "double", str: "string"}
 _INTEGER: Final = re.compile(r"\s*[+-]?[0-9]{1,20}", re.ASCII)
@@ -37,17 +45,17 @@ class Cfg:
         found = (known for known in self._variables.values() if group in ("", known.name))
         return [f"{known.name}: {name}" for known in found for name in known]
 
-    @command("cfg.help", changes=False)
+    @command("cfg.help", changes=False, faults=[Fault(400, _HELP)])
     def help(self, group: str, name: str) -> str | dict[str, str]:
         """Returns what a variable does, and its type."""
-        with _failing("Failed to get the variable description"):
+        with _failing(_HELP):
             variable = self._variables[group].variable(name)
         if self._compatibility.help_as_record:
             return {"desc": variable.help, "type": _TYPES[variable.kind]}
         # The description is the first of two lines, which gets lost over JSON-RPC.
         return f"(parameter type is {_TYPES[variable.kind]})"
 
-    @command("cfg.get", usage=_GET_USAGE, changes=False)
+    @command("cfg.get", usage=_GET_USAGE, changes=False, faults=[Fault(400, _GET), _GROUP])
     def get(self, group: str, name: str = "") -> Value | dict[str, Value]:
         """Returns a variable, or all of a group by name; nothing if there is no such group."""
         group, id = _parse_group(group)
@@ -57,42 +65,42 @@ class Cfg:
             values = self._variables.find(group, id)
             return values[name] if name else dict(values)
 
-    @command("cfg.set")
+    @command("cfg.set", faults=_SET_FAULTS)
     def set(self, group: str, name: str, value: int | float | str) -> _Done:
         """Sets a variable."""
         return self._set(group, name, value)
 
-    @command("cfg.seti")
-    @command("cfg.set_now_int")
+    @command("cfg.seti", faults=_SET_FAULTS)
+    @command("cfg.set_now_int", faults=_SET_FAULTS)
     def set_int(self, group: str, name: str, value: int) -> _Done:
         """Sets a variable to an integer."""
         return self._set(group, name, value)
 
-    @command("cfg.sets")
-    @command("cfg.set_now_string")
+    @command("cfg.sets", faults=_SET_FAULTS)
+    @command("cfg.set_now_string", faults=_SET_FAULTS)
     def set_string(self, group: str, name: str, value: str) -> _Done:
         """Sets a variable to a string, or to the number that it spells."""
         return self._set(group, name, value, spelled=True)
 
-    @command("cfg.set_delayed")
+    @command("cfg.set_delayed", faults=_SET_FAULTS)
     def set_delayed(self, group: str, name: str, value: int | float | str) -> _Done:
         """Schedules a variable to be set by cfg.commit."""
         return self._set(group, name, value, delayed=True)
 
-    @command("cfg.set_delayed_int")
+    @command("cfg.set_delayed_int", faults=_SET_FAULTS)
     def set_delayed_int(self, group: str, name: str, value: int) -> _Done:
         """Schedules a variable to be set to an integer by cfg.commit."""
         return self._set(group, name, value, delayed=True)
 
-    @command("cfg.set_delayed_string")
+    @command("cfg.set_delayed_string", faults=_SET_FAULTS)
     def set_delayed_string(self, group: str, name: str, value: str) -> _Done:
         """Schedules a variable to be set by cfg.commit to a string, or to the number that it spells."""
         return self._set(group, name, value, spelled=True, delayed=True)
 
-    @command("cfg.commit")
+    @command("cfg.commit", faults=[Fault(400, _COMMIT)])
     def commit(self) -> _Done:
         """Makes the scheduled changes, all or none."""
-        with _failing("Failed to commit the changes"):
+        with _failing(_COMMIT):
             self._variables.commit()
         return {}
 
@@ -111,15 +119,15 @@ class Cfg:
             return changes
         return changes[0] if changes else {}
 
-    @command("cfg.reset")
+    @command("cfg.reset", faults=[Fault(500, _RESET), _GROUP])
     def reset(self, group: str) -> _Done:
         """Sets the variables of a group to their defaults, those of an instance to the values of its group."""
         group, id = _parse_group(group)
-        with _failing("Reset failed", 500):
+        with _failing(_RESET, 500):
             self._variables.find(group, id).reset()
         return {}
 
-    @command("cfg.del")
+    @command("cfg.del", faults=[Fault(400, _DELETE), _INSTANCE])
     def delete(self, group: str, name: str) -> _Done:
         """Removes the value of a variable from an instance of a group, which then has that of the group."""
         group, id = _parse_instance(group)
@@ -127,7 +135,7 @@ class Cfg:
             self._variables[group].instance(id).delete(name)
         return {}
 
-    @command("cfg.del_delayed")
+    @command("cfg.del_delayed", faults=[Fault(400, _DELETE), _INSTANCE])
     def delete_delayed(self, group: str, name: str) -> _Done:
         """Schedules the value of a variable to be removed from an instance of a group by cfg.commit."""
         group, id = _parse_instance(group)
@@ -135,19 +143,19 @@ class Cfg:
             self._variables.delete_delayed(group, id, name)
         return {}
 
-    @command("cfg.add_group_inst")
+    @command("cfg.add_group_inst", faults=[Fault(400, _ADD_INSTANCE), _INSTANCE])
     def add_group_instance(self, group: str) -> _Done:
         """Makes an instance of a group, unless it exists."""
         group, id = _parse_instance(group)
-        with _failing("Failed to add the group instance"):
+        with _failing(_ADD_INSTANCE):
             self._variables[group].add_instance(id)
         return {}
 
-    @command("cfg.del_group_inst")
+    @command("cfg.del_group_inst", faults=[Fault(400, _DELETE_INSTANCE), _INSTANCE])
     def delete_group_instance(self, group: str) -> _Done:
         """Removes an instance of a group, and its scheduled changes."""
         group, id = _parse_instance(group)
-        with _failing("Failed to delete the group instance"):
+        with _failing(_DELETE_INSTANCE):
             self._variables.delete_instance(group, id)
         return {}
 
@@ -209,7 +217,7 @@ def _parse_instance(text: str) -> tuple[str, int]:
     """The name and the number of C{group[id]}."""
     match = re.fullmatch(r"(.+)\[\+?([0-9]{1,20})\]", text, re.ASCII | re.DOTALL)
     if match is None or int(match[2]) > MOST_ID:
-        raise Fault(400, 'Wrong group syntax. Use "group[id]"')
+        raise Fault(_INSTANCE.code, _INSTANCE.text)
     return match[1], int(match[2])
 
 
@@ -220,4 +228,4 @@ def _parse_group(text: str) -> tuple[str, int | None]:
     try:
         return _parse_instance(text)
     except Fault:
-        raise Fault(400, 'Wrong group syntax. Use either "group", or "group[id]"') from None
+        raise Fault(_GROUP.code, _GROUP.text) from None

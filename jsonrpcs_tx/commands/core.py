@@ -196,7 +196,7 @@ class Core:
         self._reactor.callLater(KILL_DELAY, os.kill, os.getpid(), number)
         return {}
 
-    @command("core.sfmalloc", changes=False)
+    @command("core.sfmalloc", changes=False, faults=[Fault(500, "Not Available")])
     def sfmalloc(self, size: int = 0) -> None:
         """Is refused: it is about memory that Kamailio manages itself."""
         raise Fault(500, "Not Available: the C library manages the memory here; see core.shmmem and pkg.stats")
@@ -211,7 +211,7 @@ class Core:
         """Returns how raw sockets are used for UDP: not at all."""
         return {"udp4_raw": 0, "udp4_raw_mtu": 1500, "udp4_raw_ttl": -1}
 
-    @command("core.shmmem", changes=False)
+    @command("core.shmmem", changes=False, faults=[Fault(500, "bad param, (use b|k|m|g)")])
     def shmmem(self, unit: str = "b") -> dict[str, int]:
         """Returns the memory of the machine and of this process, in b, k, m or g bytes."""
         if unit.lower() not in _UNITS:

@@ -1,7 +1,7 @@
 """The commands ``dispatcher.*``: sets of destinations, as Kamailio's dispatcher module gives them."""
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -9,6 +9,7 @@ from jsonrpcs_tx.commands.destinationview import DestinationView, overload_of
 from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import MISSING, Text
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.destinations import (
@@ -19,6 +20,9 @@ from jsonrpcs_tx.state.destinations import (
     hash_keys,
     parse_state,
 )
+
+_STATE_FAULTS: Final = (Error(500, "Invalid State Parameter"), Error(500, "Unknown State Value"))
+_ONGOING: Final = Error(500, "Ongoing reload")
 
 
 class DispatcherCommands:
@@ -49,7 +53,7 @@ class DispatcherCommands:
         ]
         return {"NRSETS": len(sets), "RECORDS": sets}
 
-    @command("dispatcher.oclist", changes=False)
+    @command("dispatcher.oclist", changes=False, faults=[Fault(404, "Destination Group Not Found")])
     def list_overload(self, group: int) -> list[dict[str, Any]]:
         """Lists the overload control of the destinations of a set, as their attributes say."""
         if group not in self._sets:
@@ -71,18 +75,18 @@ class DispatcherCommands:
             for one in self._sets[group]
         ]
 
-    @command("dispatcher.set_state")
+    @command("dispatcher.set_state", faults=[*_STATE_FAULTS, Fault(500, "State Update Failed")])
     def set_state(self, state: Text, group: int, address: str) -> str:
         """Sets the state of a destination, or of all of a set: i, a, d or t, then p for probing."""
         everything = address == "all"
         return self._set_state(state, group, lambda one: everything or one.uri == address, everything)
 
-    @command("dispatcher.set_duid_state")
+    @command("dispatcher.set_duid_state", faults=[*_STATE_FAULTS])
     def set_duid_state(self, state: Text, group: int, duid: str) -> str:
         """Sets the state of the destinations of a set that have an identifier, the attribute duid."""
         return self._set_state(state, group, lambda one: one.attributes is not None and one.attributes.duid == duid)
 
-    @command("dispatcher.reload")
+    @command("dispatcher.reload", faults=[Fault(500, "Reload Failed"), _ONGOING])
     def reload(self) -> str:
         """Reads the list of destinations again; if a line is invalid, nothing is changed."""
         settings = self._settings
@@ -95,7 +99,7 @@ class DispatcherCommands:
             raise Fault(500, f"Reload Failed: {error}") from None
         return "Ok. Dispatcher successfully reloaded."
 
-    @command("dispatcher.add")
+    @command("dispatcher.add", faults=[Fault(500, "Adding dispatcher dst failed"), _ONGOING])
     def add(
         self, group: int | str, address: str, flags: int | str = 0, priority: int | str = 0, attributes: str = ""
     ) -> str:
@@ -112,7 +116,7 @@ class DispatcherCommands:
         self._sets.add(_number(group), destination)
         return "Ok. Dispatcher destination added."
 
-    @command("dispatcher.remove")
+    @command("dispatcher.remove", faults=[_ONGOING])
     def remove(self, group: int | str, address: str) -> str:
         """Removes a destination from a set, if it is there."""
         self._count_reload()
@@ -136,11 +140,11 @@ class DispatcherCommands:
 
     def _set_state(self, state: str, group: int, matches: Any, missing_is_fine: bool = False) -> str:
         if not state:
-            raise Fault(500, "Invalid State Parameter")
+            raise Fault(500, _STATE_FAULTS[0].text)
         try:
             parse_state(state)
         except DestinationError:
-            raise Fault(500, "Unknown State Value") from None
+            raise Fault(500, _STATE_FAULTS[1].text) from None
         if not self._sets.set_state(state, group, matches) and not missing_is_fine:
             raise Fault(500, "State Update Failed")
         return "Ok. Dispatcher state updated."
@@ -149,7 +153,7 @@ class DispatcherCommands:
         """Counts whole seconds, as in Kamailio, and for all three commands together."""
         now = int(self._clock.seconds())
         if self._reloaded and 0 <= now - self._reloaded < self._settings.reload_delta:
-            raise Fault(500, "Ongoing reload")
+            raise Fault(_ONGOING.code, _ONGOING.text)
         self._reloaded = now
 
 

@@ -22,7 +22,7 @@ class GatewayCommands:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
-    @command("gateway.nodes", changes=False)
+    @command("gateway.nodes", changes=False, faults=[Fault(404, "Node Not Found")])
     def nodes(self, name: str = "") -> list[dict[str, Any]]:
         """Lists the nodes, all or one: where each is, whether it is up, and since when."""
         nodes = self._gateway.nodes
@@ -39,7 +39,7 @@ class GatewayCommands:
             raise InvalidParams(str(error)) from None
         return f"Ok. Node {name} added."
 
-    @command("gateway.remove")
+    @command("gateway.remove", faults=[Fault(404, "Node Not Found")])
     def remove(self, name: str) -> str:
         """Removes a node; calls that are under way end first."""
         try:
@@ -48,7 +48,16 @@ class GatewayCommands:
             raise Fault(404, "Node Not Found") from None
         return f"Ok. Node {name} removed."
 
-    @command("gateway.call", changes=False)
+    @command(
+        "gateway.call",
+        changes=False,
+        faults=[
+            Fault(404, "Node Not Found"),
+            Fault(502, "Node Gave No Valid Reply"),
+            Fault(503, "Node Is Down"),
+            Fault(504, "Node Timed Out"),
+        ],
+    )
     def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
         """Calls a command of a node; of a group or of *, of many at once."""
         reply = self._gateway.call(call, node, method, params)

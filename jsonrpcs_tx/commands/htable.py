@@ -32,7 +32,13 @@ class Htable:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    @command("htable.get", usage=_GET_USAGE, changes=False, secret=())
+    @command(
+        "htable.get",
+        usage=_GET_USAGE,
+        changes=False,
+        secret=(),
+        faults=[Fault(500, _NO_TABLE), Fault(500, "Key name doesn't exist in htable.")],
+    )
     def get(self, table: str, key: str) -> dict[str, dict[str, Any]]:
         """Returns an item: its value, and when it expires."""
         found = self._find(table)
@@ -48,22 +54,22 @@ class Htable:
             }
         }
 
-    @command("htable.sets", usage=_SET_USAGE, secret=())
+    @command("htable.sets", usage=_SET_USAGE, secret=(), faults=[Fault(500, _NO_TABLE)])
     def sets(self, table: str, key: str, value: Text) -> str:
         """Sets an item to a string."""
         return self._set(table, key, value)
 
-    @command("htable.seti", usage=_SET_USAGE, secret=())
+    @command("htable.seti", usage=_SET_USAGE, secret=(), faults=[Fault(500, _NO_TABLE)])
     def seti(self, table: str, key: str, value: int) -> str:
         """Sets an item to an integer."""
         return self._set(table, key, value)
 
-    @command("htable.setxs", usage=_SETX_USAGE, secret=())
+    @command("htable.setxs", usage=_SETX_USAGE, secret=(), faults=[Fault(500, _SETX_NO_TABLE)])
     def setxs(self, table: str, key: str, value: Text, expire: int) -> str:
         """Sets an item to a string that expires after a number of seconds."""
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setxi", usage=_SETX_USAGE, secret=())
+    @command("htable.setxi", usage=_SETX_USAGE, secret=(), faults=[Fault(500, _SETX_NO_TABLE)])
     def setxi(self, table: str, key: str, value: int | str, expire: int) -> str:
         """Sets an item to an integer that expires after a number of seconds.
 
@@ -73,7 +79,7 @@ class Htable:
             value = int(value) if re.fullmatch(r"[+-]?[0-9]{1,19}", value) else 0
         return self._set(table, key, value, expire, _SETX_NO_TABLE)
 
-    @command("htable.setex", usage=_SETEX_USAGE, secret=())
+    @command("htable.setex", usage=_SETEX_USAGE, secret=(), faults=[Fault(500, _NO_TABLE)])
     def setex(self, table: str, key: str, expire: int | str) -> str:
         """Sets the number of seconds after which an item expires, 0 for never; does nothing if there is no such item.
 
@@ -89,20 +95,25 @@ class Htable:
                 raise InvalidParams(str(error)) from None
         return "Ok"
 
-    @command("htable.delete", usage=_DELETE_USAGE, secret=())
+    @command(
+        "htable.delete",
+        usage=_DELETE_USAGE,
+        secret=(),
+        faults=[Fault(500, _NO_TABLE), Fault(404, "Key not found in htable.")],
+    )
     def delete(self, table: str, key: str) -> str:
         """Removes an item."""
         if not self._find(table).delete(key):
             raise Fault(404, "Key not found in htable.")
         return "Ok. Key deleted."
 
-    @command("htable.flush", usage=_NAME_EXPECTED)
+    @command("htable.flush", usage=_NAME_EXPECTED, faults=[Fault(500, _NO_TABLE)])
     def flush(self, table: str) -> str:
         """Removes all items of a table."""
         self._find(table).flush()
         return "Ok. Htable flushed."
 
-    @command("htable.dump", usage=_NAME_EXPECTED, changes=False)
+    @command("htable.dump", usage=_NAME_EXPECTED, changes=False, faults=[Fault(500, _NO_TABLE)])
     def dump(self, table: str) -> list[dict[str, Any]]:
         """Lists the items of a table by slot."""
         return [{"entry": slot, "size": len(items), "slot": items} for slot, items in self._find(table).slots().items()]
@@ -129,18 +140,26 @@ class Htable:
         """Lists the tables: their slots, their items, and the items in the emptiest and in the fullest slot."""
         return [_statistics(table) for table in reversed(list(self._tables.values()))]
 
-    @command("htable.dmqsync")
+    @command("htable.dmqsync", faults=[Fault(500, _NO_DMQ)])
     def dmq_sync(self, table: str = "") -> None:
         """Is refused: tables are not replicated over SIP."""
         raise Fault(500, _NO_DMQ)
 
-    @command("htable.dmqresync")
+    @command("htable.dmqresync", faults=[Fault(500, _NO_DMQ)])
     def dmq_resync(self, table: str = "") -> None:
         """Is refused: tables are not replicated over SIP."""
         raise Fault(500, _NO_DMQ)
 
-    @command("htable.stored", usage=_NAME_EXPECTED)
-    @command("htable.store", usage=_NAME_EXPECTED)
+    @command(
+        "htable.stored",
+        usage=_NAME_EXPECTED,
+        faults=[Fault(500, _NO_TABLE), Fault(500, "No htable db_url"), Fault(500, "Htable store failed")],
+    )
+    @command(
+        "htable.store",
+        usage=_NAME_EXPECTED,
+        faults=[Fault(500, _NO_TABLE), Fault(500, "No htable db_url"), Fault(500, "Htable store failed")],
+    )
     def store(self, table: str = MISSING) -> str:
         """Stores a table in the database, replacing what was stored of it before."""
         storage = self._storage()
@@ -150,7 +169,11 @@ class Htable:
             raise Fault(500, f"Htable store failed: {error}") from None
         return "Ok. Htable successfully stored to DB." if done else "Ok. Htable is being stored to DB."
 
-    @command("htable.reload", usage=_NAME_EXPECTED)
+    @command(
+        "htable.reload",
+        usage=_NAME_EXPECTED,
+        faults=[Fault(500, _NO_TABLE), Fault(500, "No htable db_url"), Fault(500, "Htable reload failed")],
+    )
     def reload(self, table: str = MISSING) -> str:
         """Replaces the items of a table by those stored in the database."""
         storage = self._storage()

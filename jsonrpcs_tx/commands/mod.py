@@ -21,7 +21,15 @@ class Mod:
     def __init__(self, families: Callable[[], list[str]]) -> None:
         self._families = families
 
-    @command("mod.stats", changes=False)
+    @command(
+        "mod.stats",
+        changes=False,
+        faults=[
+            Fault(500, 'Module name or "all" needed'),
+            Fault(500, '"pkg" or "shm" or "all" needed'),
+            Fault(500, "Not Available"),
+        ],
+    )
     def stats(self, module: str | int | float = MISSING, kind: str | int | float = MISSING) -> list[Any]:
         """Lists the memory that a family of commands, core or all have allocated, by file and line, in bytes: pkg,
         shm (there is none) or all. Python counts it only if the server is started with PYTHONTRACEMALLOC=1.

@@ -19,7 +19,7 @@ class Modparam:
         self._settings = settings
         self._change = change
 
-    @command("modparam.list", changes=False)
+    @command("modparam.list", changes=False, faults=[Fault(404, "Module Not Found")])
     def list_parameters(self, module: str = "") -> list[dict[str, Any]]:
         """Lists the settings, all or those of a module, with type and value."""
         found = [field for field in fields() if module in ("", field.module)]
@@ -27,7 +27,15 @@ class Modparam:
             raise Fault(404, "Module Not Found")
         return [self._show(field) for field in found]
 
-    @command("modparam.getn", changes=False)
+    @command(
+        "modparam.getn",
+        changes=False,
+        faults=[
+            Fault(404, "Module Not Found"),
+            Fault(404, "Parameter Not Found"),
+            Fault(488, "Parameter Is Not A Number"),
+        ],
+    )
     def get_number(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a number."""
         field = _find(module, name)
@@ -35,7 +43,15 @@ class Modparam:
             raise Fault(488, "Parameter Is Not A Number")
         return self._show(field)
 
-    @command("modparam.gets", changes=False)
+    @command(
+        "modparam.gets",
+        changes=False,
+        faults=[
+            Fault(404, "Module Not Found"),
+            Fault(404, "Parameter Not Found"),
+            Fault(488, "Parameter Is Not A String"),
+        ],
+    )
     def get_string(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a string."""
         field = _find(module, name)
@@ -43,7 +59,15 @@ class Modparam:
             raise Fault(488, "Parameter Is Not A String")
         return self._show(field)
 
-    @command("modparam.setn")
+    @command(
+        "modparam.setn",
+        faults=[
+            Fault(404, "Module Not Found"),
+            Fault(404, "Parameter Not Found"),
+            Fault(488, "Parameter Is Not A Number"),
+            Fault(488, "Parameter Cannot Be Changed At Run Time"),
+        ],
+    )
     def set_number(self, module: str, name: str, value: int) -> str:
         """Sets a setting that is a number and can be changed while the server runs."""
         field = _find(module, name)

@@ -23,7 +23,15 @@ class Pkg:
         """Returns what manages the memory of the processes, and how much memory there is in bytes."""
         return memory_manager()
 
-    @command("pkg.stats", changes=False)
+    @command(
+        "pkg.stats",
+        changes=False,
+        faults=[
+            Fault(500, "Invalid filter type"),
+            Fault(500, "One more parameter expected"),
+            Fault(500, "No such pid"),
+        ],
+    )
     def stats(self, selector: str = MISSING, value: int = MISSING) -> list[dict[str, Any]]:
         """Lists the memory of the processes, in bytes; of one by pid, index or rank."""
         shown = [_process(index, pid, what) for index, (pid, what) in enumerate(self._processes())]

@@ -14,7 +14,7 @@ class Pv:
     def __init__(self, shared: SharedVariables) -> None:
         self._shared = shared
 
-    @command("pv.shvGet", changes=False)
+    @command("pv.shvGet", changes=False, faults=[Fault(404, "Variable not found")])
     def get(self, name: str | int | float = MISSING) -> dict[str, Any]:
         """Returns a shared variable, or all."""
         if not isinstance(name, str):
@@ -24,7 +24,15 @@ class Pv:
             raise Fault(404, "Variable not found")
         return self._show(name)
 
-    @command("pv.shvSet")
+    @command(
+        "pv.shvSet",
+        faults=[
+            Fault(404, "Variable not found"),
+            Fault(500, "Missing parameter"),
+            Fault(500, "Missing integer parameter value"),
+            Fault(500, "Unknown parameter type (Types: int or str)"),
+        ],
+    )
     def set(
         self,
         name: str | int | float = MISSING,

@@ -40,7 +40,11 @@ class Tls:
         self._settings = settings
         self._streams = streams
 
-    @command("tls.reload", exec_delta=True)
+    @command(
+        "tls.reload",
+        exec_delta=True,
+        faults=[Fault(500, "TLS configuration not reloaded"), Fault(500, "No TLS configuration")],
+    )
     def reload(self) -> str:
         """Reads the certificate, the key and the authorities again; open connections keep the former ones."""
         try:
@@ -123,7 +127,7 @@ class Tls:
             if stream.protocol == "https" and stream.listener is not None
         ]
 
-    @command("tls.kill")
+    @command("tls.kill", faults=[Fault(404, "Connection Not Found")])
     def kill(self, id: int) -> str:
         """Closes a connection of HTTPS, by the id that tls.list gives; a request in progress is answered first."""
         for number, protocol in self._connections():

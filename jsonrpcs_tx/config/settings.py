@@ -414,9 +414,15 @@ class Settings:
         "seconds after which changed hash tables are stored in htable_db, so that a crash loses no more than that; 0: "
         "only at the stop and by htable.store",
     )
+    openrpc: str = _setting(
+        "/openrpc.json",
+        kinds.PAGE_PATH,
+        "URL path at which HTTP and HTTPS describe the commands that a client may call, as the command rpc.discover "
+        "does, if rules allow that; empty: disabled",
+    )
     health: str = _setting(
         "/health",
-        kinds.HEALTH_PATH,
+        kinds.PAGE_PATH,
         "URL path at which HTTP and HTTPS tell load balancers whether the server can do its work, 200 or 503; empty: "
         "disabled",
     )
@@ -430,6 +436,15 @@ class Settings:
         kinds.integer(0, 3600, "seconds"),
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
+    )
+    metrics: str = _setting(
+        "",
+        kinds.PAGE_PATH,
+        "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
+        "method metrics; empty: disabled, and nothing is measured",
+    )
+    metrics_interval: float = _setting(
+        15.0, kinds.SECONDS, "seconds between two collections of what each node of a gateway tells, for metrics"
     )
     node: Sequence[str] = _setting(
         (),

@@ -5,36 +5,38 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from jsonrpcs_tx.client.core import NotReply, Reply
+from jsonrpcs_tx.client.core import NotReply, answers
 from jsonrpcs_tx.rpc.faults import Fault
 
 
 class Answer:
-    """What a node answers to a call: a result or an error.
+    """What a node answers to a call: a result or an error. It is the outcome of its own reply
+    (L{jsonrpcs_tx.client.core.Reply}), so that one object does for both.
 
+    @ivar id: as the node gave it back; None: null, or it gave none.
     @ivar result: its JSON, as the node has written it; None: there is an error.
     @ivar error: the JSON of the error object, likewise; None: there is a result.
     @ivar fault: what the error says; None: there is a result.
     """
 
-    __slots__ = ("error", "fault", "result")
+    __slots__ = ("error", "fault", "id", "result")
 
-    def __init__(self, result: bytes | None, error: bytes | None = None, fault: Fault | None = None) -> None:
+    def __init__(
+        self, result: bytes | None, error: bytes | None = None, fault: Fault | None = None, id: object = None
+    ) -> None:
         self.result: bytes | None = result
         self.error: bytes | None = error
         self.fault: Fault | None = fault
-
-
-class _AnswerReply(Reply):
-    """A reply whose outcome is an L{Answer}."""
-
-    __slots__ = ()
+        self.id: object = id
 
     @property
-    def fault(self) -> Fault | None:
-        answer = self.outcome
-        assert isinstance(answer, Answer)
-        return answer.fault
+    def outcome(self) -> "Answer":
+        """The answer itself."""
+        return self
+
+    def answers(self, id: int) -> bool:
+        """Whether it belongs to a request, see L{jsonrpcs_tx.client.core.Reply.answers}."""
+        return answers(self.id, self.fault, id)
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -53,10 +55,9 @@ _decode: Final = msgspec.json.Decoder(_Reply).decode
 _decode_error: Final = msgspec.json.Decoder(_Error).decode
 
 
-def read_answer(document: bytes) -> Reply:
+def read_answer(document: bytes) -> Answer:
     """Read a reply of a node, see L{jsonrpcs_tx.client.core.read_reply}.
 
-    @return: one whose outcome is an L{Answer}.
     @raise NotReply: it is not a reply in JSON and UTF-8.
     """
     try:
@@ -67,9 +68,9 @@ def read_answer(document: bytes) -> Reply:
         raise NotReply(f"the reply is not JSON: {wrong}" if document.strip() else "the reply is empty") from None
     error, result = reply.error, reply.result
     if error is not UNSET and bytes(error) != b"null":
-        return _AnswerReply(reply.id, Answer(None, bytes(error), _fault(error)))
+        return Answer(None, bytes(error), _fault(error), reply.id)
     if result is not UNSET:
-        return _AnswerReply(reply.id, Answer(bytes(result)))
+        return Answer(bytes(result), None, None, reply.id)
     raise NotReply("the reply is JSON, but has neither a result nor an error")
 
 

@@ -25,6 +25,9 @@ from jsonrpcs_tx.rpc.replies import SOME, Reply
 MAX_METHOD: Final = 200
 """Characters of the longest method that is passed on. Kamailio has none that is half as long."""
 
+NOT_PASSED_ON: Final = frozenset(("gateway.call",))
+"""Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
+
 MAX_METHODS: Final = 4096
 """Methods that are remembered."""
 
@@ -37,7 +40,10 @@ the call of them all is.
 """
 
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
-"""Bytes that the results of many nodes may have together."""
+"""Bytes that the results of many nodes may have together; what goes beyond is dropped when it comes."""
+
+MAX_TEXT: Final = 1000
+"""Characters of the text of a fault that is kept until all nodes have answered."""
 
 _TOO_LARGE: Final = (
     b'{"error":{"code":500,"message":"Not Shown: the results before this one take all %d bytes that are allowed"}}'
@@ -53,7 +59,7 @@ class One:
 
     @ivar compact: what it answers is written without blanks, since it is laid out later.
     @ivar seconds: that its answer may take at most; None: as long as the node may take.
-    @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}.
+    @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}, as for C{keeps_time}.
     """
 
     node: Node
@@ -61,6 +67,7 @@ class One:
     compact: bool = False
     seconds: float | None = None
     is_one_of_many: bool = False
+    keeps_time: bool = True
 
     @property
     def each(self) -> tuple[frozenset[str]]:
@@ -70,23 +77,22 @@ class One:
         return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
-        return _command(method) if len(method) <= MAX_METHOD else None
+        return _command(method) if _is_passed_on(method) else None
 
-    def ask(self, call: Call) -> Deferred[Reply]:
-        """Pass a call on.
+    def answer(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on; see L{ask}."""
+        assert call.deadline is not None
+        return self.ask(call.request, call.deadline)
 
-        @return: fires with the whole reply, or fails with a L{Fault}.
-        """
-        request = call.request
+    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
-        assert call.deadline is not None
-        left = call.deadline - self.clock.seconds()
-        seconds = left - min(MARGIN, left * MARGIN)
+        left = deadline - self.clock.seconds()
+        seconds = left - (MARGIN if left > 1 else left * MARGIN)
         for limit in (self.node.definition.timeout, self.seconds):
             if limit is not None and limit < seconds:
                 seconds = limit
-        return self.node.call(request.method, raw, seconds).addCallback(self._reply, request)
+        return self.node.call(request.method, raw, seconds, self._reply, request)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
@@ -113,6 +119,7 @@ class Many:
     clock: Any
     quorum: int | None = None
     is_one_of_many: bool = False
+    keeps_time: bool = False
 
     @property
     def each(self) -> Sequence[frozenset[str]]:
@@ -122,11 +129,17 @@ class Many:
         return msgspec.structs.replace(origin, callee=self)
 
     def command(self, method: str) -> Command | None:
-        return _command(method, "many") if len(method) <= MAX_METHOD else None
+        return _command(method, "many") if _is_passed_on(method) else None
 
-    def ask(self, call: Call) -> Deferred[Reply]:
-        """Pass a call on to each; see L{One.ask}."""
+    def answer(self, call: Call) -> Deferred[Reply]:
+        """Pass a call on to each.
+
+        @return: fires with the whole reply.
+        """
         return _Asking(self, call).begin()
+
+    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+        raise NotImplementedError("many nodes are asked by answer")
 
 
 class _Asking:
@@ -135,7 +148,9 @@ class _Asking:
     def __init__(self, many: Many, call: Call) -> None:
         self._many = many
         self._call = call
-        self._outcomes: dict[int, Reply] = {}
+        self._outcomes: dict[int, Reply] = {}  # without their bodies
+        self._written: dict[int, bytes] = {}
+        self._size = 0
         self._waiting: dict[int, Deferred[Reply]] = {}
         self._next = 0
         self._results = 0
@@ -143,7 +158,7 @@ class _Asking:
         self._reply: Deferred[Reply] | None = Deferred(self._cancel)
 
     def begin(self) -> Deferred[Reply]:
-        """Ask, and wait; see L{One.ask}."""
+        """Ask, and wait; see L{Many.answer}."""
         reply = self._reply
         assert reply is not None
         self._ask()
@@ -173,7 +188,10 @@ class _Asking:
         self._waiting.pop(place, None)
         if self._reply is None:
             return
-        self._outcomes[place] = outcome
+        written = Envelope.outcome(outcome.body, self._call.request.id) if outcome.body else b"{}"
+        self._size += len(written)
+        self._written[place] = written if self._size <= MAX_OUTCOMES else _TOO_LARGE
+        self._outcomes[place] = Reply(b"", outcome.code, outcome.text[:MAX_TEXT], outcome.fault, outcome.outcome)
         self._results += not outcome.fault
         self._end()
 
@@ -188,17 +206,9 @@ class _Asking:
             reply.callback(self._joined(enough))
 
     def _joined(self, enough: bool) -> Reply:
-        request = self._call.request
-        parts: list[bytes] = []
-        size = 0
-        for place in sorted(self._outcomes):
-            outcome = self._outcomes[place]
-            written = Envelope.outcome(outcome.body, request.id) if outcome.body else b"{}"
-            size += len(written)
-            if size > MAX_OUTCOMES:
-                written = _TOO_LARGE
-            parts.append(b"%b:%b" % (msgspec.json.encode(self._many.members[place].node.name), written))
-        body = Envelope.passed_on(b"result", b"{%b}" % b",".join(parts), request.id)
+        names = (msgspec.json.encode(member.node.name) for member in self._many.members)
+        parts = [b"%b:%b" % (name, self._written[place]) for place, name in enumerate(names) if place in self._written]
+        body = Envelope.passed_on(b"result", b"{%b}" % b",".join(parts), self._call.request.id)
         if enough or self._results == len(self._many.members):
             return Reply(body)
         if self._results:
@@ -217,12 +227,19 @@ class _Asking:
             waiting.cancel()
 
 
+def _is_passed_on(method: str) -> bool:
+    """Whether nodes are asked for a method. Control characters are in no name, but Kamailio drops null characters, so
+    that C{core.k\\0ill} would be C{core.kill} there and another method for rules, turns and the audit log here.
+    """
+    return len(method) <= MAX_METHOD and method.isprintable() and method not in NOT_PASSED_ON
+
+
 @command("gateway.pass_on")
 def _pass_on(call: Call) -> Deferred[Reply]:
     """Passes a call on to the nodes that it is for."""
     callee: Any = call.origin.callee
-    asked: Deferred[Reply] = callee.ask(call)
-    return asked
+    answered: Deferred[Reply] = callee.answer(call)
+    return answered
 
 
 _PASS_ON: Final = commands_of(_pass_on)[0]

@@ -12,6 +12,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.gateway.callees import Many, One
 from jsonrpcs_tx.gateway.definitions import Definition, Names, read_definition
+from jsonrpcs_tx.gateway.listing import Listing, ask_listing
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.nodefile import read_node_file
 from jsonrpcs_tx.gateway.queries import read_query
@@ -175,6 +176,32 @@ class Gateway(Service):
         request = Request("2.0", method, json, call.request.id)
         part = msgspec.structs.replace(origin, deadline=call.deadline)
         return self._dispatcher.answer(request, callee.origin(part))
+
+    def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:
+        """Ask a node which methods it has.
+
+        @param place: its name.
+        @param origin: who wants to know.
+        @return: fires with the methods, or fails with L{Fault} if the node does not tell; the error for the client if
+            there is no such node.
+        """
+        callee = self.at(place, "", origin)
+        if isinstance(callee, Many):
+            return Error(400, f"{place[:100]} means several nodes; allowed: the name of one")
+        return callee if isinstance(callee, Error) else ask_listing(callee.node)
+
+    def origin(self, name: str, origin: Origin) -> Origin:
+        """The origin of calls on one node.
+
+        @param origin: of those on this server.
+        @raise KeyError: there is no node of that name.
+        """
+        return self._one(self.nodes[name], None, is_one_of_many=False).origin(origin)
+
+    def allowed(self, origin: Origin, method: str) -> tuple[str, ...]:
+        """The names of the nodes on which a caller may call a method."""
+        forbids = self._dispatcher.forbids
+        return tuple(name for name in self.nodes if not forbids(self.origin(name, origin), method, msgspec.UNSET))
 
     def problems(self) -> Iterable[str]:
         """The nodes that are down, and why."""

@@ -1,8 +1,9 @@
 """One server behind the gateway, and the calls that are on their way to it."""
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.deferred import connect
@@ -14,6 +15,10 @@ from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import NodeFault
+
+
+def _itself(answer: Answer) -> Answer:
+    return answer
 
 
 class Node:
@@ -34,6 +39,8 @@ class Node:
         self.under_way: int = 0
         self._reactor = reactor
         self._client = connect(definition.target, reactor=reactor, read=read_answer)
+        # A way of its own, since a node is not down because many calls of it are under way.
+        self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         patience = definition.timeout or PATIENCE
         self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
         refuse, target = self._turns.refuse, str(definition.target)
@@ -41,19 +48,22 @@ class Node:
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
-    def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+    def call(
+        self, method: str, params: bytes, seconds: float, then: Callable[..., Any] = _itself, *arguments: Any
+    ) -> Deferred[Any]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
-        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
+        @param then: called with the L{Answer}, also where that is a fault, and with C{arguments}.
+        @return: fires with what C{then} returns; default: the answer. Fails with L{NodeFault} where there is no answer.
             Cancelling it calls off what has not been sent, and lets go of what has.
         """
         if self.watch.state == DOWN:
             return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
         self.under_way += 1
-        asked = self._turns.call(method, params, self._reactor.seconds() + seconds)
-        return asked.addBoth(self._ended, seconds)
+        asked: Deferred[Any] = self._turns.call(method, params, self._reactor.seconds() + seconds)
+        return asked.addBoth(self._ended, seconds, then, arguments)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those under way go on to their end.
@@ -75,7 +85,7 @@ class Node:
         self.watch.stop()
         self._is_closed = True
         self._turns.close()
-        return self._client.close()
+        return gatherResults([self._client.close(), self._watching.close()]).addCallback(lambda _: None)
 
     def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
@@ -86,13 +96,16 @@ class Node:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
-        return self._client.forward(method, b"", seconds)
+        return self._watching.forward(method, b"", seconds)
 
-    def _ended(self, outcome: Any, seconds: float) -> Any:
+    def _ended(self, outcome: Any, seconds: float, then: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """@param seconds: that the call had.
-        @return: the outcome, or the failure with the fault that a client is told.
+        @return: what C{then} makes of the answer, or the failure with the fault that a client is told.
         """
         self.under_way -= 1
+        if type(outcome) is Answer and self._retired is None:
+            self.watch.heard = True
+            return then(outcome, *arguments)
         is_stopping = self._is_closed
         if self._retired is not None and not self.under_way:
             retired, self._retired = self._retired, None
@@ -106,6 +119,7 @@ class Node:
             raise fault_of(self.name, error, seconds) from error
         if type(outcome) is Answer:
             self.watch.heard = True
-        elif isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
+            return then(outcome, *arguments)
+        if isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
             self.watch.failed(outcome.value)
         return outcome

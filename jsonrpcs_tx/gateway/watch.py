@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -151,7 +152,7 @@ class Watch:
         return uptime < before or (uptime <= now - answered and not goes_on)
 
     def _take_version(self, answer: Answer) -> None:
-        value = None if answer.result is None else _decode(answer.result)
+        value = _value(answer)
         self.version = value[:200] if isinstance(value, str) else ""
 
     def _not_answered(self, failure: Failure) -> None:
@@ -173,6 +174,13 @@ class Watch:
 
 
 def _uptime(answer: Answer) -> int | None:
-    value = None if answer.result is None else _decode(answer.result)
+    value = _value(answer)
     found = value.get("uptime") if isinstance(value, dict) else None
     return found if type(found) is int else None
+
+
+def _value(answer: Answer) -> Any:
+    """The result of an answer; None if there is none, or one with a number that no float can be."""
+    with suppress(msgspec.DecodeError):
+        return None if answer.result is None else _decode(answer.result)
+    return None

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx.rpc.replies import Reply
+
 
 class Callee(Protocol):
     """Another server that commands are called on, or several at once."""
@@ -14,6 +18,19 @@ class Callee(Protocol):
     @property
     def is_one_of_many(self) -> bool:
         """It is asked as one of several at once, so that what rules refuse there is no attempt to get in."""
+
+    @property
+    def keeps_time(self) -> bool:
+        """Each answer comes by the deadline that L{ask} is given, whatever happens, so nobody else has to see to it."""
+
+    def ask(self, request: Any, deadline: float) -> Deferred[Reply]:
+        """Pass a request on, if it keeps the time.
+
+        @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
+        @param deadline: in seconds of the reactor.
+        @return: fires with the whole reply, or fails with a L{Fault<jsonrpcs_tx.rpc.faults.Fault>}. Cancelling it lets
+            go of the answer, and it fires at once.
+        """
 
     def origin(self, origin: Any) -> Any:
         """The origin of documents for it.

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from jsonrpcs_tx.rpc.envelope import Dialect
 from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.replies import FAULTS
 from jsonrpcs_tx.state.counters import Counter, Counters, Traffic
 
 
@@ -30,7 +31,7 @@ class RequestCounts:
             "slow_commands", "times that a command has blocked the reactor, see the setting watchdog"
         )
         self._errors = counters.counter("core", "err_requests", "requests that were answered with an error")
-        self._faults = jsonrpc("faults", "errors of commands")
+        self._faults = jsonrpc(FAULTS, "errors of commands")
         self._kinds = {
             dialect.parse_error: jsonrpc("parse_errors", "documents that were not JSON"),
             dialect.invalid_request: jsonrpc("invalid_requests", "documents that were not requests"),
@@ -46,13 +47,16 @@ class RequestCounts:
         general = [self.requests, self.ignored, self.forbidden, self.slow, self._errors, self._faults]
         return [*own, *general, *self._kinds.values()]
 
-    def error(self, kind: Error) -> None:
+    def error(self, kind: Error) -> str:
         """Count an error reply.
 
         @param kind: the error of the dialect that it counts as, without data; any other is the command's own.
+        @return: the name of the counter that it counts in, besides that of all errors.
         """
         self._errors.value += 1
-        self._kinds.get(kind, self._faults).value += 1
+        counter = self._kinds.get(kind, self._faults)
+        counter.value += 1
+        return counter.name
 
 
 class _TrafficByTransport(dict[str, Traffic]):

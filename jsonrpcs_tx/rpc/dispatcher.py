@@ -28,10 +28,12 @@ from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malfo
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
+from jsonrpcs_tx.rpc.measures import Measures
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
+from jsonrpcs_tx.rpc.replies import FAULTS
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
@@ -73,10 +75,13 @@ class Dispatcher:
     @ivar batches: the batches that have given way.
     @ivar refusals: logs who is refused.
     @ivar slow: counts what has blocked the reactor.
+    @ivar forbidden: counts what rules have refused.
+    @ivar measures: what L{jsonrpcs_tx.rpc.measuring} measures; None: nothing.
     @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 
     audits = False
+    measures: Measures | None = None
 
     def __init__(
         self,
@@ -112,6 +117,7 @@ class Dispatcher:
         self._counts = RequestCounts(self.counters, dialect)
         self.refusals: RefusalLog = RefusalLog(clock.seconds, self.counters)
         self.slow: Counter = self._counts.slow
+        self.forbidden: Counter = self._counts.forbidden
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._elsewhere = Elsewhere()
         self._direct = True  # plain commands are called as they are, without a Call
@@ -192,6 +198,10 @@ class Dispatcher:
     def traffic(self, transport: str) -> Traffic:
         """The counters of a transport."""
         return self._counts.traffic[transport]
+
+    def all_traffic(self) -> Mapping[str, Traffic]:
+        """The counters of each transport by its name, as far as they are in use."""
+        return self._counts.traffic
 
     def counted(self, transport: str) -> list[Counter]:
         """The counters that are incremented for a transport, in the same order in every process."""
@@ -353,6 +363,8 @@ class Dispatcher:
                 if type(result) in _AT_ONCE or not is_delayed(result):
                     return self._result(result, request, command)
                 result = self._runner.wait(result, command, call := Call(request, origin), origin)
+            elif origin.callee is not None and origin.callee.keeps_time and not self._runner.arounds:
+                return self._pass_on(command, request, origin)
             else:
                 call = Call(request, origin)
                 result = self._runner.run(command, call, origin, partial(self._arguments, command, request))
@@ -364,6 +376,28 @@ class Dispatcher:
             if call is not None:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
+
+    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Deferred[Reply]:
+        """Have another server answer, where nothing else is to be done for a call, and nobody asks for that.
+
+        @raise Fault: no more may be in progress, or not over this transport.
+        """
+        assert origin.callee is not None
+        deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
+        asked = origin.callee.ask(request, deadline)
+        if origin.deadline is None:
+            self.delayed.slots.take(origin.client)
+        return asked.addBoth(self._passed_on_later, command, request, origin, caller)
+
+    def _passed_on_later(
+        self, reply: Reply | Failure, command: Command, request: Request, origin: Origin, caller: Caller
+    ) -> Reply:
+        if origin.deadline is None:
+            self.delayed.slots.free(origin.client)
+        if type(reply) is Reply:
+            return self._passed_on(reply, request)
+        assert isinstance(reply, Failure)
+        return self._failed(reply.value, command, request, caller)
 
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method, of this server or of whom the document is for."""
@@ -524,10 +558,10 @@ class Dispatcher:
         @param kind: the error that it counts as; None: as itself.
         @param outcome: see L{Reply}.
         """
-        self._counts.error(error if kind is None else kind)
+        counted = self._counts.error(error if kind is None else kind)
         if request.id is UNSET and self.dialect.notifications:
-            return Reply(b"", error.code, error.text, fault=True, outcome=outcome)
-        return self._error_reply(error, request.id, outcome)
+            return Reply(b"", error.code, error.text, fault=True, outcome=outcome, kind=counted)
+        return self._error_reply(error, request.id, outcome, counted)
 
-    def _error_reply(self, error: Error, id: Any = None, outcome: str = "") -> Reply:
-        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome)
+    def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
+        return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)

@@ -53,6 +53,17 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     store_path: Any = UNSET
 
 
+class _Unread(msgspec.Struct, gc=False):
+    """A L{Request} whose params are not looked at, except that they are JSON."""
+
+    jsonrpc: Literal["2.0"]
+    method: str
+    params: msgspec.Raw | UnsetType = UNSET
+    id: int | str | UnsetType = UNSET
+    reply_name: Any = UNSET
+    store_path: Any = UNSET
+
+
 @final
 class Malformed(msgspec.Struct, frozen=True, gc=False):
     """What stands in for an invalid request: the error to answer, the id, and a reason for the log.
@@ -147,6 +158,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (K
 """The dialects by their names, those of L{jsonrpcs_tx.config.kinds.DIALECTS}."""
 
 _decode = msgspec.json.Decoder(Request | list[Request]).decode
+_decode_unread = msgspec.json.Decoder(_Unread | list[_Unread]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder(enc_hook=to_text).encode
@@ -200,6 +212,15 @@ class Envelope:
         """Read a document whose requests go to another server: as L{read} does, but their params stay the JSON that the
         client has sent (C{msgspec.Raw}), so that they get there as they are.
         """
+        if len(document) <= _LONG and document.isascii():
+            try:
+                unread: Any = _decode_unread(document)
+                if type(unread) is not list:
+                    return _as_request(unread)
+                if 0 < len(unread) <= MAX_BATCH:
+                    return [_as_request(one) for one in unread]
+            except (ValueError, RecursionError):  # it may be a request nevertheless, or have some in it
+                pass
         request = self.read(document)
         if type(request) is list:
             return [_with_json_params(one, part) for one, part in zip(request, _split(document), strict=True)]
@@ -335,6 +356,14 @@ def _values(params: bytes) -> Any:
         values = _load(params)
         _make_floats(values)
         return values
+
+
+def _as_request(unread: _Unread) -> Request:
+    """@raise ValueError: the params are neither an array nor an object."""
+    params: Any = unread.params
+    if params is not UNSET and bytes(params)[:1] not in (b"[", b"{"):
+        raise ValueError
+    return Request(unread.jsonrpc, unread.method, params, unread.id, unread.reply_name, unread.store_path)
 
 
 def _with_json_params(request: Request | Malformed, document: bytes | msgspec.Raw) -> Request | Malformed:

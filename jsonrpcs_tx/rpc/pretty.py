@@ -11,6 +11,9 @@ from typing import Final
 MAX_LENGTH: Final = 350_000
 """Bytes of the longest document that is laid out, which takes up to 50 ms."""
 
+MAX_INDENT: Final = 4 * 1024 * 1024
+"""Tabs that a document may take. Nested deeply, a small one would take hundreds of times its size."""
+
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*"|[\[\]{},:]|[^\[\]{},:"]+')
 
 
@@ -24,14 +27,14 @@ class Layout:
         self._elements_on_lines = elements_on_lines
 
     def document(self, compact_json: bytes) -> bytes:
-        """Lay out a document; one longer than L{MAX_LENGTH} stays compact.
+        """Lay out a document; one longer than L{MAX_LENGTH}, or that takes more than L{MAX_INDENT}, stays compact.
 
         @param compact_json: valid JSON without blanks between its tokens.
         """
         return self._lay_out(compact_json, [])
 
     def element(self, compact_json: bytes) -> bytes:
-        """Lay out a value for L{array}; one longer than L{MAX_LENGTH} stays compact."""
+        """Lay out a value for L{array}, see L{document}."""
         return self._lay_out(compact_json, [self._elements_on_lines])
 
     def array(self, elements: list[bytes]) -> bytes:
@@ -46,7 +49,12 @@ class Layout:
             return compact_json
         out: list[bytes] = []
         opened = False  # the token before was a bracket that begins a line
+        indent = 0
         for token in _TOKEN.findall(compact_json):
+            if token in b"]},":  # each tab follows one of them, or a bracket that one of them closes
+                indent += len(lines)
+                if indent > MAX_INDENT:
+                    return compact_json
             if token in b"]}":
                 if lines.pop():
                     if not opened:

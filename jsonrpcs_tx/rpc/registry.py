@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar, get_args, get_origin
 import attrs
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx.access.roles import UNKNOWN, catalogued_effect
+from jsonrpcs_tx.access.roles import FOR_ADMIN, UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
 from jsonrpcs_tx.places import place_outside
-from jsonrpcs_tx.rpc.binding import JSON_NAMES, Binding, Text, hints_of, place_of
+from jsonrpcs_tx.rpc.binding import JSON_NAMES, MISSING, Binding, Parameter, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
@@ -45,6 +45,7 @@ class CommandOptions:
     exec_delta: bool = False
     changes: bool = True
     secret: tuple[str, ...] | None = None
+    faults: tuple[Error, ...] = ()
 
 
 def command(
@@ -59,6 +60,7 @@ def command(
     exec_delta: bool = False,
     changes: bool = True,
     secret: Sequence[str] | None = None,
+    faults: Iterable[Fault | Error] = (),
 ) -> Callable[[_F], _F]:
     """Make a function or a method a command.
 
@@ -90,6 +92,8 @@ def command(
         False for one that only reads.
     @param secret: the names of the parameters that the audit log must not show; C{()}: it may show all. Default: those
         that are named as secrets are, such as C{password}, C{api_key} or C{token}; see L{jsonrpcs_tx.access.secrets}.
+    @param faults: those that it raises, for the description of the command in C{rpc.discover}; a text may be the
+        beginning of what clients get.
     @raise ValueError: the name is not a string, is empty, or is not printable ASCII without blanks.
     @raise TypeError: when it decorates: another option is not of its type, or out of range, or what it decorates is not
         a function.
@@ -115,6 +119,7 @@ def command(
                 exec_delta,
                 changes,
                 _names(secret),
+                _faults(faults),
             )
             _check_options(options)
             setattr(function, _ATTRIBUTE, (options, *getattr(function, _ATTRIBUTE, ())))
@@ -159,12 +164,25 @@ def _names(secret: object) -> tuple[str, ...] | None:
 
 def _usage_of(usage: object) -> Error | None:
     """@raise TypeError: it is not a valid fault."""
-    if usage is None or isinstance(usage, Error):
-        return usage
-    if isinstance(usage, Fault):
+    return None if usage is None else _error("usage: allowed is a Fault with a code and a text", usage)
+
+
+def _faults(faults: object) -> tuple[Error, ...]:
+    """@raise TypeError: one is not a valid fault."""
+    allowed = "faults: allowed are Faults with a code and a text in a tuple"
+    if not isinstance(faults, list | tuple):
+        raise TypeError(f"{allowed}, not {faults!r:.60}")
+    return tuple(_error(allowed, fault) for fault in faults)
+
+
+def _error(allowed: str, fault: object) -> Error:
+    """@raise TypeError: it is not a valid fault."""
+    if isinstance(fault, Error):
+        return fault
+    if isinstance(fault, Fault):
         with suppress(Exception):  # of a subclass, anything
-            return with_data(error_of(usage), usage.data)
-    raise TypeError(f"usage: allowed is a Fault with a code and a text, not {usage!r:.60}")
+            return with_data(error_of(fault), fault.data)
+    raise TypeError(f"{allowed}, not {fault!r:.60}")
 
 
 def _is_limited(options: CommandOptions) -> bool:
@@ -209,6 +227,27 @@ class Command:
         return self.name.rpartition(".")[0].partition(".")[0]
 
     @property
+    def effect(self) -> str:
+        """What it does: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a
+        command of Kamailio's that is dangerous, or is in L{FOR_ADMIN}; else C{CHANGE}.
+        """
+        if not self.changes:
+            return READ
+        return DANGER if self.name in FOR_ADMIN or catalogued_effect(self.name) == DANGER else CHANGE
+
+    @property
+    def result(self) -> Any:
+        """The annotation of its result; of what is awaited, C{int} for C{Deferred[int]}."""
+        return _awaited(hints_of(self.function).get("return", Any))
+
+    def shown_default(self, parameter: Parameter) -> object:
+        """The default of an optional parameter, for descriptions; C{MISSING} if it is not shown: JSON cannot express
+        it, or it is secret.
+        """
+        shown = not (parameter.required or self.concealment.hides(parameter.name)) and _is_shown(parameter.default)
+        return parameter.default if shown else MISSING
+
+    @property
     def defined(self) -> str:
         """Where its function is defined: the function, the file and the line."""
         return place_of(self.function)
@@ -217,7 +256,7 @@ class Command:
         """The type of the result and of each parameter, for each number of parameters, in XML-RPC's terms."""
         parameters = [*self.binding.parameters, *([] if self.binding.rest is None else [self.binding.rest])]
         names = [" or ".join(parameter.json_types()) for parameter in parameters]
-        returned = _result_name(hints_of(self.function).get("return", Any))
+        returned = _result_name(self.result)
         least = sum(parameter.required for parameter in self.binding.parameters)
         return [[returned, *names[:count]] for count in range(least, len(names) + 1)]
 
@@ -234,8 +273,8 @@ class Command:
                 "variadic": False,
                 "positional": given[parameter.name].kind is inspect.Parameter.POSITIONAL_ONLY,
             }
-            if not parameter.required and _is_shown(parameter.default):
-                described["default"] = parameter.default
+            if (default := self.shown_default(parameter)) is not MISSING:
+                described["default"] = default
             parameters.append(described)
         if self.binding.rest is not None:
             name = self.binding.rest.name
@@ -252,14 +291,13 @@ class Command:
             "interval": self.options.interval,
             "lock": self.options.lock,
             "timeout": self.options.timeout,
-            "result": _annotation(_awaited(hints.get("return", Any))),
+            "result": _annotation(self.result),
             "parameters": parameters,
         }
 
 
 def _result_name(hint: Any) -> str:
-    awaited = _awaited(hint)
-    return JSON_NAMES.get(get_origin(awaited) or awaited, "any")
+    return JSON_NAMES.get(get_origin(hint) or hint, "any")
 
 
 def _awaited(hint: Any) -> Any:
@@ -449,15 +487,10 @@ class Registry(Mapping[str, Command]):
     def effect_of(self, method: str) -> str:
         """What a command does, for roles.
 
-        @return: C{READ} if its decorator says that it changes nothing; else C{DANGER} if it has the name of a command
-            of Kamailio's that is dangerous, or C{CHANGE}; C{UNKNOWN} if there is no such command.
+        @return: see L{Command.effect}; C{UNKNOWN} if there is no such command.
         """
         command = self.table.get(method)
-        if command is None:
-            return UNKNOWN
-        if not command.changes:
-            return READ
-        return DANGER if catalogued_effect(method) == DANGER else CHANGE
+        return UNKNOWN if command is None else command.effect
 
     def describe(self) -> list[dict[str, Any]]:
         """All commands, sorted by name, as data that JSON can express.

@@ -4,6 +4,9 @@ from typing import Final, final
 
 import msgspec
 
+FAULTS: Final = "faults"
+"""The counter of the errors of commands."""
+
 
 @final
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -16,6 +19,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     @ivar fault: it is a fault, whatever its code, and whether the client gets it or not.
     @ivar outcome: C{refused} by rules, C{cancelled} or C{timed out}; of a call to a node C{not sent}, C{no answer},
         or C{fault} if the node has answered it; empty: nothing of that.
+    @ivar kind: of a fault, the counter in the group C{jsonrpc} that it counts in.
     """
 
     body: bytes
@@ -23,6 +27,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
     text: str = "OK"
     fault: bool = False
     outcome: str = ""
+    kind: str = FAULTS
 
 
 SOME: Final = 207

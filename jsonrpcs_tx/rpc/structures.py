@@ -26,7 +26,7 @@ MAX_REASON: Final = 200
 
 _PLACE: Final = re.compile(r"(.*?)(?: - at (?:`(key)` in )?`\$\[0\](.*)`)?", re.DOTALL)
 
-_TEXTS: Final[dict[type, Callable[[str], object]]] = {
+TEXTS: Final[dict[type, Callable[[str], object]]] = {
     **{kind: kind for kind in (pathlib.Path, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PosixPath)},
     **{kind: kind for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address)},
     **{kind: kind for kind in (ipaddress.IPv4Network, ipaddress.IPv6Network)},
@@ -79,6 +79,7 @@ class Structure:
     """What values an annotation takes, and how they are converted; worked out once, when a command is added.
 
     @param annotation: of a parameter.
+    @ivar annotation: the same.
     @ivar json_types: the JSON types that it takes, in XML-RPC's terms; empty: any.
     @ivar allowed: what it takes in words, for messages.
     """
@@ -91,6 +92,7 @@ class Structure:
             raise TypeError(f"{survey.unknown!r} is not known")
         self.json_types: frozenset[str] = frozenset(_json_types(info))
         self.allowed: str = _describe(info)
+        self.annotation = annotation
         self._unbounded = survey.unbounded
         self._hashes = survey.hashes
         # Of a structure msgspec keeps how it is read; of another annotation it would find that out at each call.
@@ -127,7 +129,7 @@ def to_text(value: Any) -> str:
 
     @raise TypeError: it is of no such type, and JSON cannot express it.
     """
-    if isinstance(value, pathlib.PurePath) or type(value) in _TEXTS:
+    if isinstance(value, pathlib.PurePath) or type(value) in TEXTS:
         return str(value)
     raise TypeError(f"a value of type {type(value).__module__}.{type(value).__qualname__}: JSON cannot express it")
 
@@ -180,7 +182,7 @@ def _from_text(kind: Any, value: object) -> object:
         return value
     if not isinstance(value, str):
         raise TypeError("Expected `str`")
-    return _TEXTS[kind](value)
+    return TEXTS[kind](value)
 
 
 def _items(value: object) -> Any:
@@ -227,7 +229,7 @@ class _Survey:
 
     def _look_at(self, info: Any) -> None:
         if isinstance(info, inspect.CustomType) and info.cls is not object:
-            if info.cls not in _TEXTS:
+            if info.cls not in TEXTS:
                 self.unknown = info.cls
         elif isinstance(info, inspect.AnyType | inspect.CustomType):
             self.unbounded = True

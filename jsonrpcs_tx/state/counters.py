@@ -105,6 +105,11 @@ class Counters:
         """The names of all groups, sorted."""
         return sorted(self._groups)
 
+    def all(self) -> list[Counter | Gauge]:
+        """All counters and gauges, group by group in the order in which they were added."""
+        self._collect()
+        return [one for names in self._groups.values() for one in names.values()]
+
     def group(self, name: str) -> list[Counter | Gauge]:
         """The counters of a group, sorted by name; empty if there is no such group."""
         self._collect()

@@ -266,6 +266,11 @@ class Table:
         self._expiring = expiring
         self._contents = Contents(definition.slots)
 
+    @property
+    def size(self) -> int:
+        """How many items it has; those that have just expired may still be counted."""
+        return len(self._contents.kept)
+
     def get(self, key: str) -> Value | None:
         """The value of a key; if it is missing, the C{initval} of the table, or None."""
         kept = self._find(key)

@@ -80,6 +80,10 @@ class Transport(Service):
         """How many worker processes should run, but do not."""
         return 0
 
+    def waiting(self) -> tuple[int, int]:
+        """How many replies wait for their clients, and how many bytes they take up."""
+        return 0, 0
+
     def problem(self) -> str | None:
         """Why clients cannot reach it, in words; None if they can, as far as it can tell."""
         if self.listener is None:

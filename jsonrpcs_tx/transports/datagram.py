@@ -69,6 +69,9 @@ class DatagramService(Transport):
     def missing_workers(self) -> int:
         return 0 if self._pool is None else self._settings.dgram_workers - len(self._pool.pids())
 
+    def waiting(self) -> tuple[int, int]:
+        return (0, 0) if self._replies is None else self._replies.queue.waiting()
+
     def privilegedStartService(self) -> None:
         """Bind the socket, while the process may still do so.
 

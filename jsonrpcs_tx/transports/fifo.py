@@ -249,6 +249,10 @@ class ReplyFifos:
         self._timeout = timeout
         self._waiting.timeout = timeout + OPEN_TRIES * OPEN_DELAY
 
+    def waiting(self) -> tuple[int, int]:
+        """How many replies wait for their readers, and how many bytes they take up."""
+        return self._waiting.waiting()
+
     def send_when_there(self, name: str, later: Deferred[Reply]) -> None:
         """Write the reply to a batch that has given way, once it is complete."""
 
@@ -492,6 +496,9 @@ class FifoService(Transport):
         if self._reader is not None and self._replies is not None:
             self._reader.timeout = self._replies.timeout = settings.fifo_timeout / 1000
             self._reader.framer.limit = settings.fifo_max_request
+
+    def waiting(self) -> tuple[int, int]:
+        return (0, 0) if self._replies is None else self._replies.waiting()
 
     def rules_changed(self) -> None:
         if self._reader is not None:

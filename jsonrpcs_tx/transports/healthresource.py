@@ -1,21 +1,20 @@
 """The twisted.web resource that tells load balancers whether the server can do its work."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-from twisted.web import http, resource, server
+from twisted.web import http, server
 
 from jsonrpcs_tx.health import METHOD
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.pageresource import PageResource, refuses_method, respond
 from jsonrpcs_tx.transports.proxies import UnknownClient
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, refuse
 
-_METHODS: Final = (b"GET", b"HEAD")
 
-
-class HealthResource(resource.Resource):
+class HealthResource(PageResource):
     """Answers GET and HEAD with 200, or with 503 where the server fails.
 
     Load balancers have no password, and often name no host, or another one. So every client within C{http_allow} is
@@ -27,20 +26,9 @@ class HealthResource(resource.Resource):
     @param report: gives the report, see L{jsonrpcs_tx.health.Health.report}.
     """
 
-    isLeaf = True
-
     def __init__(self, jsonrpc: JsonRpcResource, report: Callable[[], dict[str, Any]]) -> None:
-        super().__init__()
-        self._jsonrpc = jsonrpc
+        super().__init__(jsonrpc, METHOD)
         self._report = report
-
-    def answers(self, request: server.Request) -> bool:
-        """Whether a request is a health check, and not a JSON-RPC request: it has no body."""
-        content: Any = request.content
-        if request.method not in _METHODS or content.read(1):
-            content.seek(0)
-            return False
-        return True
 
     def render(self, request: server.Request) -> int:
         """Answer a request, now or when its password is checked."""
@@ -54,13 +42,12 @@ class HealthResource(resource.Resource):
             return server.NOT_DONE_YET
         if client is not None and client != UNKNOWN.host and not jsonrpc.allows(client):
             refuse(request, http.FORBIDDEN, FOREIGN_NETWORK)
-        elif request.method not in _METHODS:
-            request.setHeader(b"Allow", b", ".join(_METHODS))
-            refuse(request, http.NOT_ALLOWED, "allowed: GET, HEAD")
+        elif refuses_method(request):
+            pass
         elif jsonrpc.is_stranger(request, client):
-            self._answer(request, told=False)
+            self._tell(request, told=False)
         else:
-            jsonrpc.identify(request, client, lambda user: self._answer(request, self._may(request, client, user)))
+            jsonrpc.identify(request, client, lambda user: self._tell(request, self._may(request, client, user)))
         return server.NOT_DONE_YET
 
     def _may(self, request: server.Request, client: str | None, user: str | None) -> bool:
@@ -68,12 +55,8 @@ class HealthResource(resource.Resource):
         origin = self._jsonrpc.origin(request.channel, lambda: True, client, user)
         return origin.caller is None or self._jsonrpc.dispatcher.access.allows(origin.caller, METHOD)
 
-    def _answer(self, request: server.Request, told: bool) -> None:
+    def _tell(self, request: server.Request, told: bool) -> None:
         report = self._report()
         body = msgspec.json.encode(report if told else {"status": report["status"]})
-        request.setResponseCode(http.OK if report["status"] == "pass" else http.SERVICE_UNAVAILABLE)
-        request.setHeader(b"Content-Type", b"application/json")
-        request.setHeader(b"Content-Length", b"%d" % len(body))
-        request.setHeader(b"Cache-Control", b"no-store")
-        request.write(b"" if request.method == b"HEAD" else body)
-        request.finish()
+        code = http.OK if report["status"] == "pass" else http.SERVICE_UNAVAILABLE
+        respond(request, b"application/json", body, code)

@@ -21,7 +21,7 @@ def make_transports(parts: Parts) -> Iterator[StreamService]:
     path = http_path(settings.fast_paths, parts.resource)
     refusal = closing_response(403, FOREIGN_NETWORK)
     for endpoint in settings.http_listen:
-        site = path.site(settings, parts.resource, parts.reactor, parts.health)
+        site = path.site(settings, parts.resource, parts.reactor, parts.pages)
         reactor = reactor_for(parts, "http_listen", endpoint)
         yield StreamService("http_listen", endpoint, "http", site, access, reactor, refusal, fast=path.grouped)
 

@@ -1,7 +1,7 @@
 """The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes requests for JSON-RPC's own path that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have arrived whole,
-one after the other. While a command is in progress, whatever arrives behind it is held.
+It takes requests for this server or a node behind it that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have
+arrived whole, one after the other. While a command is in progress, whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
 does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
@@ -23,11 +23,12 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
+from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
-from jsonrpcs_tx.transports.ordinary import CHUNKED, read_chunks, read_head
+from jsonrpcs_tx.transports.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
 from jsonrpcs_tx.transports.tlsdirect import send_at_once
@@ -50,6 +51,7 @@ class DirectChannel(Channel):
     @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
+    @ivar _passing: the same, of those for nodes that were found last.
     """
 
     site: "DirectSite"
@@ -61,6 +63,7 @@ class DirectChannel(Channel):
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
+    _passing: Origin | None = None
     _user: str | None = None
     _send: Callable[[bytes], None]
 
@@ -108,6 +111,10 @@ class DirectChannel(Channel):
         if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
             self._leave(data[begin:])
             return len(data)
+        origin = self._origin if head.place is OWN else self._origin_at(head.place)
+        if origin is None:
+            self._leave(data[begin:])
+            return len(data)
         if head.expects and not self._continued:
             self._continued = True
             self._send(_CONTINUE)
@@ -117,7 +124,7 @@ class DirectChannel(Channel):
             self._held = data[begin:]
             return len(data)
         self._continued = False
-        self._answer(document)
+        self._answer(document, origin)
         return end
 
     def _divert(self, data: bytes) -> None:
@@ -150,14 +157,24 @@ class DirectChannel(Channel):
             jsonrpc = self.site.jsonrpc
             peer = ip_address(self.transport.getPeer())
             self._shut_out = peer is not None and not jsonrpc.allows(peer)
+            self._passing = None
             if not self._shut_out:
                 self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
-    def _answer(self, document: bytes) -> None:
-        self._handlingRequest = True
+    def _origin_at(self, place: Place) -> Origin | None:
+        """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        reply = self.site.jsonrpc.dispatcher.dispatch(document, self._origin)
+        callee = self.site.jsonrpc.callee(place, self._origin)
+        if isinstance(callee, Error):
+            return None
+        if self._passing is None or callee is not self._passing.callee:
+            self._passing = self._origin if callee is None else callee.origin(self._origin)
+        return self._passing
+
+    def _answer(self, document: bytes, origin: Origin) -> None:
+        self._handlingRequest = True
+        reply = self.site.jsonrpc.dispatcher.dispatch(document, origin)
         if type(reply) is Reply:
             self._respond(reply)
         else:
@@ -212,7 +229,8 @@ class DirectChannel(Channel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         later, self._later = self._later, None
         self._diverted, self._held = True, b""
-        self._lost, self._origin = True, None  # the origin leads back here
+        self._lost = True
+        self._origin = self._passing = None  # they lead back here
         super().connectionLost(reason)
         if later is not None:
             later.cancel()
@@ -236,7 +254,7 @@ class DirectSite(JsonRpcSite):
     def examine(self, text: bytes) -> KnownHead:
         """Read a head that is not known, or not any more."""
         jsonrpc = self.jsonrpc
-        head = read_head(text, self.is_own, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
+        head = read_head(text, self.place, jsonrpc.hosts.accepts, usual=frozenset() if jsonrpc.proxies else FORWARDING)
         if head is not None and not jsonrpc.proxies and any(b"\n%b:" % name in text.lower() for name in FORWARDING):
             jsonrpc.proxies.tell_once(self)
         return self.heads.learn(text, head)

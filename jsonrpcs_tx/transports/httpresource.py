@@ -22,6 +22,7 @@ from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports import peers, tls
 from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports.ordinary import OWN, Place
 from jsonrpcs_tx.transports.pages import Pages
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import Proxies, UnknownClient
@@ -152,6 +153,14 @@ class JsonRpcResource(resource.Resource):
 
     def render_for(self, request: server.Request, user: str | None, context: Any = None) -> int:
         """Answer a request of a user that the site has authenticated, or of an unknown one; see L{render}."""
+        self.admit(request, partial(self._answer, request, user, context))
+        return server.NOT_DONE_YET
+
+    def admit(self, request: server.Request, then: Callable[[str | None], None]) -> None:
+        """Refuse a request whose client, host or web page is not allowed; answer a preflight request; else go on.
+
+        @param then: called with the client's address, see L{client}.
+        """
         for name, value in self.pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
@@ -161,17 +170,20 @@ class JsonRpcResource(resource.Resource):
                 request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
             )
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
-            return server.NOT_DONE_YET
-        if self._refuse(request, client) or self._answer_preflight(request) or self._refuse_form(request):
-            return server.NOT_DONE_YET
+            return
+        if not (self._refuse(request, client) or self._answer_preflight(request)):
+            then(client)
+
+    def _answer(self, request: server.Request, user: str | None, context: Any, client: str | None) -> None:
+        if self._refuse_form(request):
+            return
         document = request.content.read()  # type: ignore[union-attr] # the body has arrived
         if len(document) > self.max_body:
             refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
-            return server.NOT_DONE_YET
+            return
         self.identify(
             request, client, lambda found: self._dispatch(request, document, client, found or user, context), document
         )
-        return server.NOT_DONE_YET
 
     def identify(
         self,
@@ -265,6 +277,23 @@ class JsonRpcResource(resource.Resource):
             gid=gid,
         )
 
+    def place(self, names: Sequence[bytes], query: bytes) -> Place:
+        """Whom a document is for.
+
+        @param names: what its path has below that of the resource.
+        @param query: of its URL.
+        """
+        if self.callees is None or not any(names):
+            return OWN
+        return b"/".join(names).decode(errors="backslashreplace"), query.decode(errors="backslashreplace")
+
+    def callee(self, place: Place, origin: Origin) -> Callee | Error | None:
+        """Who is found at a place, or the error for the client; None: this server itself.
+
+        @param origin: of documents for this server.
+        """
+        return None if self.callees is None or place == OWN else self.callees(*place, origin)
+
     def _authenticate(
         self,
         authenticator: Authenticator,
@@ -304,16 +333,11 @@ class JsonRpcResource(resource.Resource):
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
-        names = request.postpath or []
-        if self.callees is not None and any(names):
-            place = b"/".join(names).decode(errors="backslashreplace")
-            query = request.uri.partition(b"?")[2].decode(errors="backslashreplace")
-            callee = self.callees(place, query, origin)
-            if isinstance(callee, Error):
-                self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
-                return
-            origin = callee.origin(origin)
-        reply = self.dispatcher.dispatch(document, origin)
+        callee = self.callee(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
+        if isinstance(callee, Error):
+            self._respond(request, self.dispatcher.refuse(document, callee), unknown=callee)
+            return
+        reply = self.dispatcher.dispatch(document, origin if callee is None else callee.origin(origin))
         if isinstance(reply, Deferred):
             self._respond_later(request, reply)
         else:
@@ -403,7 +427,7 @@ class JsonRpcResource(resource.Resource):
     def _respond(self, request: server.Request, reply: Reply, unknown: Error | None = None) -> None:
         """@param unknown: why nobody is found at the path, which is told by the status in any case."""
         if unknown is not None:
-            request.setResponseCode(unknown.code, unknown.text.encode()[:MAX_REASON])
+            request.setResponseCode(unknown.code, _reason(unknown.text))
         elif not reply.body:
             request.setResponseCode(self.notification)
         elif self.http_status and (reply.fault or reply.code == SOME):
@@ -446,8 +470,12 @@ def status(reply: Reply) -> tuple[int, bytes]:
         code = http.BAD_REQUEST
     else:
         code = reply.code if 400 <= reply.code <= 599 or not reply.fault else http.INTERNAL_SERVER_ERROR
-    reason = _CONTROL.sub(" ", reply.text).encode()[:MAX_REASON]
-    return code, reason.decode(errors="ignore").encode()
+    return code, _reason(reply.text)
+
+
+def _reason(text: str) -> bytes:
+    """The reason phrase that a text becomes. Clients and nodes may have written it: no line of it is a header."""
+    return _CONTROL.sub(" ", text).encode()[:MAX_REASON].decode(errors="ignore").encode()
 
 
 def _shown(header: bytes | None) -> str:

@@ -82,6 +82,6 @@ def make_transports(parts: Parts) -> Iterator[HttpsService]:
         return
     path = http_path(settings.fast_paths, parts.resource)
     for endpoint in settings.https_listen:
-        site = path.site(settings, parts.resource, parts.reactor, parts.health, "https")
+        site = path.site(settings, parts.resource, parts.reactor, parts.pages, "https")
         reactor = reactor_for(parts, "https_listen", endpoint)
         yield HttpsService(settings, endpoint, site, access, reactor, path, parts.user)

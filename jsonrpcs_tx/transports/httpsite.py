@@ -1,6 +1,6 @@
 """The twisted.web site of a server that listens for HTTP or HTTPS: its connections, requests and their limits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -16,8 +16,9 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.ordinary import Place
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.readgroup import Turns
@@ -42,35 +43,33 @@ def below(path: bytes, prefix: bytes) -> list[bytes]:
 
 
 class _Root(resource.Resource):
-    """Decides by the path who answers. The direct path asks only L{is_own}, and leaves all other paths to this.
+    """Decides by the path who answers. The direct path asks only L{place}, and leaves all other paths to this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
-    @param health_path: of the health check, which takes precedence over the prefix for requests without a body; empty:
-        disabled.
+    @param pages: the pages by path, which take precedence over the prefix for requests without a body.
     """
 
     isLeaf = True
 
-    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, health_path: bytes, health: HealthResource) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, pages: Mapping[bytes, PageResource]) -> None:
         super().__init__()
         self._prefix = prefix
         self._jsonrpc = jsonrpc
-        self._health_path = health_path
-        self._health = health
+        self._pages = pages
 
-    def is_own(self, path: bytes) -> bool:
-        """Whether a request with a body is for the commands of this server itself, not for a node behind it.
+    def place(self, url: bytes) -> Place | None:
+        """Whom a request with a body is for; None: not for JSON-RPC.
 
-        @param path: without the query.
+        @param url: its path, with the query.
         """
-        if not path.startswith(self._prefix):
-            return False
-        return self._jsonrpc.callees is None or not any(below(path, self._prefix))
+        path, _, query = url.partition(b"?")
+        return self._jsonrpc.place(below(path, self._prefix), query) if path.startswith(self._prefix) else None
 
     def render(self, request: "_Request") -> int:
         is_below = request.path.startswith(self._prefix)
-        if request.path == self._health_path and (not is_below or self._health.answers(request)):
-            return self._health.render(request)
+        page = self._pages.get(request.path)
+        if page is not None and (not is_below or page.accepts(request)):
+            return page.render(request)
         if is_below:
             request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
@@ -346,9 +345,9 @@ class JsonRpcSite(server.Site):
 
     @param settings: C{http_path}, C{health}, C{http_timeout} and C{max_connections} are used.
     @param jsonrpc: answers the requests.
-    @param health: answers health checks.
+    @param pages: what answers at paths of its own, for example health checks.
     @param scheme: C{http} or C{https}.
-    @ivar is_own: see L{_Root.is_own}.
+    @ivar place: see L{_Root.place}.
     @ivar connections: the open ones.
     @ivar turns: those in which they are read.
     """
@@ -362,14 +361,14 @@ class JsonRpcSite(server.Site):
         settings: Settings,
         jsonrpc: JsonRpcResource,
         reactor: IReactorTime,
-        health: HealthResource,
+        pages: Mapping[bytes, PageResource],
         scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme
         self.jsonrpc = jsonrpc
         self._tells_health = bool(settings.health)
-        root = _Root(settings.http_path.encode(), jsonrpc, settings.health.encode(), health)
-        self.is_own: Callable[[bytes], bool] = root.is_own
+        root = _Root(settings.http_path.encode(), jsonrpc, pages)
+        self.place: Callable[[bytes], Place | None] = root.place
         super().__init__(root, timeout=settings.http_timeout, reactor=reactor, parsePOSTFormSubmission=False)
         self.connections: Connections = Connections(settings.max_connections, reactor)
         self.turns: Turns = Turns()

@@ -18,7 +18,7 @@ import attrs
 
 from jsonrpcs_tx.access.authentication import user_of
 from jsonrpcs_tx.access.usersfile import UsersFile, Verified
-from jsonrpcs_tx.transports.ordinary import MAX_HEAD, Head, basic_credentials
+from jsonrpcs_tx.transports.ordinary import MAX_HEAD, OWN, Head, Place, basic_credentials
 from jsonrpcs_tx.transports.readgroup import Turns
 
 MAX_HEADS: Final = 1024
@@ -36,6 +36,7 @@ class KnownHead:
     @ivar expects: see L{Head}.
     @ivar verified: its name and password, which were right; None: users are not needed, or it is unusual.
     @ivar user: the name, as rules have it.
+    @ivar place: see L{Head}.
     @ivar counted: the turn in which the password was last found to count, see L{Turns}.
     """
 
@@ -43,6 +44,7 @@ class KnownHead:
     expects: bool = False
     verified: Verified | None = None
     user: str | None = None
+    place: Place = OWN
     counted: float = 0.0
 
 
@@ -57,7 +59,7 @@ class OpenHeads(dict[bytes, KnownHead]):
 
         @param head: what was read; None: it is not ordinary.
         """
-        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects)
+        known = _UNUSUAL if head is None else KnownHead(head.size, head.expects, place=head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self) >= MAX_HEADS:
@@ -114,7 +116,7 @@ class UsersHeads:
             verified = None if named is None else self._users.verified(*named)
             if verified is None:
                 return _UNUSUAL
-            known = KnownHead(head.size, head.expects, verified, user_of(verified.name))
+            known = KnownHead(head.size, head.expects, verified, user_of(verified.name), head.place)
         if len(text) > MAX_HEAD:
             return known
         if len(self._heads) >= MAX_HEADS:

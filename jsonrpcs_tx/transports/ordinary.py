@@ -8,7 +8,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -22,6 +22,12 @@ MAX_CHUNKS: Final = 16
 
 CHUNKED: Final = -1
 """Stands for the size of a body that is chunked."""
+
+Place: TypeAlias = tuple[str, str]
+"""Whom a document is for, as its URL says: the names of nodes, and the query, which says when they have to answer."""
+
+OWN: Final[Place] = ("", "")
+"""The place of this server's own commands."""
 
 _HEAD = re.compile(rb"(POST|GET) (/[!-~]*) HTTP/1\.1\r\n((?:[A-Za-z0-9-]+:[\t -~]*\r\n)*)\r\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
@@ -39,30 +45,33 @@ class Head:
     @ivar size: of the body in bytes; or L{CHUNKED}.
     @ivar expects: the client waits for C{100 Continue} before it sends the body.
     @ivar authorization: what is said in the header of this name; None: there is none.
+    @ivar place: whom the request is for.
     """
 
     size: int
     expects: bool = False
     authorization: bytes | None = None
+    place: Place = OWN
 
 
 def read_head(
     head: bytes,
-    is_served: Callable[[bytes], bool],
+    find_place: Callable[[bytes], Place | None],
     is_own: Callable[[bytes], bool],
     usual: frozenset[bytes] = frozenset(),
 ) -> Head | None:
     """Read a head, from the request line to the empty line.
 
-    @param is_served: tells whether a path, without the query, is for this server's own commands.
+    @param find_place: tells whom a URL is for, by its path and its query; None: it is not for JSON-RPC.
     @param is_own: tells whether the value of a Host header is a name of the server.
     @param usual: headers, in lower case, that have no effect on this server and so leave a head ordinary.
-    @return: None where it is not ordinary: no POST over HTTP/1.1 to such a path, nor a GET with a body; not exactly one
+    @return: None where it is not ordinary: no POST over HTTP/1.1 to such a URL, nor a GET with a body; not exactly one
         Host, and one Content-Length or C{Transfer-Encoding: chunked}; a foreign host; or a header that asks for more
         than an answer.
     """
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD else None
-    if match is None or not is_served(match[2].partition(b"?")[0]):
+    place = None if match is None else find_place(match[2])
+    if match is None or place is None:
         return None
     once: dict[bytes, bytes] = {}
     for line in match[3].split(b"\r\n")[:-1]:
@@ -81,7 +90,7 @@ def read_head(
     size = CHUNKED if length is None else int(length)
     if b"host" not in once or not is_own(once[b"host"].lower()) or (size == 0 and match[1] == b"GET"):
         return None
-    return Head(size, expects, once.get(b"authorization"))
+    return Head(size, expects, once.get(b"authorization"), place)
 
 
 _ONCE: Final[dict[bytes, Callable[[bytes], bool]]] = {

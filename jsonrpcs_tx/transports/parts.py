@@ -1,5 +1,6 @@
 """What the transports of a server are made of."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -7,8 +8,8 @@ import attrs
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
-from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.transports.pageresource import PageResource
 
 
 @attrs.frozen
@@ -18,7 +19,7 @@ class Parts:
     @ivar settings: all settings.
     @ivar dispatcher: answers the documents.
     @ivar resource: answers requests over HTTP and HTTPS.
-    @ivar health: answers health checks over HTTP and HTTPS.
+    @ivar pages: what else answers over HTTP and HTTPS, by path.
     @ivar reactor: the reactor that the server runs in.
     @ivar user: the user that the process becomes after the start; None: it stays the same.
     """
@@ -26,6 +27,6 @@ class Parts:
     settings: Settings
     dispatcher: Dispatcher
     resource: JsonRpcResource
-    health: HealthResource
+    pages: Mapping[bytes, PageResource]
     reactor: Any
     user: User | None = None

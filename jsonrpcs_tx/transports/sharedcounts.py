@@ -5,16 +5,17 @@ import os
 import struct
 from collections.abc import Sequence
 
+from jsonrpcs_tx.rpc.measures import TELLING, WIDTH, Row
 from jsonrpcs_tx.state.counters import Counter
 
 
-def make(counters: Sequence[Counter]) -> int:
-    """Make the memory.
+def make(counters: Sequence[Counter], rows: int) -> int:
+    """Make the memory for some counters, and for so many rows of measures.
 
     @return: its descriptor, to be handed to the worker, and then closed.
     """
     fd = os.memfd_create("jsonrpcs_tx", os.MFD_CLOEXEC)
-    os.ftruncate(fd, len(counters) * 8)
+    os.ftruncate(fd, (len(counters) + rows * WIDTH) * 8)
     return fd
 
 
@@ -23,11 +24,16 @@ class SharedCounts:
 
     @param fd: a descriptor of the memory, which may be closed afterwards.
     @param counters: those of this process.
+    @param rows: those of the main process, to which it adds what is measured in the worker; in the worker, as many.
+    @ivar rows: the rows in the memory, in which the worker measures.
     """
 
-    def __init__(self, fd: int, counters: Sequence[Counter]) -> None:
+    def __init__(self, fd: int, counters: Sequence[Counter], rows: Sequence[Row]) -> None:
         self._format = struct.Struct(f"{len(counters)}q")
-        self._memory = mmap.mmap(fd, self._format.size)
+        self._memory = mmap.mmap(fd, self._format.size + len(rows) * WIDTH * 8)
+        cells = memoryview(self._memory).cast("q")[len(counters) :]
+        self.rows: list[memoryview[int]] = [cells[place * WIDTH :][:WIDTH] for place in range(len(rows))]
+        self._own_rows = [(own, shared, [0] * TELLING) for own, shared in zip(rows, self.rows, strict=True)]
         self._counters = counters
         self._seen: tuple[int, ...] = (0,) * len(counters)
 
@@ -41,3 +47,9 @@ class SharedCounts:
         for counter, value, seen in zip(self._counters, now, self._seen, strict=True):
             counter.value += value - seen
         self._seen = now
+        for own, shared, before in self._own_rows:
+            cells = shared[:TELLING].tolist()
+            if cells != before:
+                for cell, (value, seen) in enumerate(zip(cells, before, strict=True)):
+                    own[cell] += value - seen
+                before[:] = cells

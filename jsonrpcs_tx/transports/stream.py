@@ -71,6 +71,9 @@ class StreamService(Transport):
         self._listening: Deferred[IListeningPort | None] | None = None
         self._keeper = FileKeeper(self, reactor)
 
+    def waiting(self) -> tuple[int, int]:
+        return self.connections.unread.waiting()
+
     def check(self, problems: Problems) -> None:
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         try:

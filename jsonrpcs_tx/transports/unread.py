@@ -74,6 +74,11 @@ class UnreadReplies:
                 return
             waiting -= self._cut(slowest)
 
+    def waiting(self) -> tuple[int, int]:
+        """How many clients leave more than L{LARGE} unread, and how many bytes wait for them."""
+        self._look()
+        return len(self._waiting), sum(size for size, _ in self._waiting.values())
+
     def discard(self, protocol: Any) -> None:
         """Note that a client has taken its replies, or has gone."""
         self._waiting.pop(protocol, None)

@@ -111,6 +111,10 @@ class WaitingReplies(Generic[_Reply]):
     def __bool__(self) -> bool:
         return bool(self._queues)
 
+    def waiting(self) -> tuple[int, int]:
+        """How many replies wait, and how many bytes they take up."""
+        return sum(map(len, self._queues.values())), self.size
+
     def add(self, reply: _Reply) -> None:
         """Let a reply wait. If there are too many, the oldest replies to its client are dropped, or this one."""
         peer = reply.peer

@@ -3,7 +3,7 @@
 import os
 import socket
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -19,6 +19,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.relay import Relay
 from jsonrpcs_tx.protocols import own_of
+from jsonrpcs_tx.rpc.measures import MAX_METHODS, Row
 from jsonrpcs_tx.state.counters import Counter, Counters
 from jsonrpcs_tx.transports import link, sharedcounts
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
@@ -111,10 +112,15 @@ def decode_passed_on(message: bytes) -> PassedOn:
 
 
 def _encode_setup(
-    settings: Settings, transport: str, retired: Collection[str], access: AccessControl, relays_all: bool
+    settings: Settings,
+    transport: str,
+    retired: Collection[str],
+    access: AccessControl,
+    relays_all: bool,
+    measured: Sequence[str],
 ) -> bytes:
     values = {**attrs.asdict(settings), "rule": [rule.text for rule in access.rules], "rule_file": ""}
-    return _encode((values, transport, sorted(retired), relays_all, own_of(access.transports)))
+    return _encode((values, transport, sorted(retired), relays_all, own_of(access.transports), measured))
 
 
 @attrs.frozen
@@ -125,12 +131,14 @@ class Job:
     @ivar socket: the socket, bound and non-blocking.
     @ivar counters: those of the main process.
     @ivar counted: those that a worker counts up.
+    @ivar measured: the rows of measures that it adds to; empty: nothing is measured.
     """
 
     protocol: str
     socket: socket.socket
     counters: Counters
     counted: list[Counter]
+    measured: list[Row]
     reactor: Any
 
 
@@ -149,9 +157,14 @@ class Pool:
         self._responder = responder
         dispatcher, self._protocol = responder.dispatcher, responder.protocol
         counted = dispatcher.counted(self._protocol)
-        job = Job(self._protocol, sock, dispatcher.counters, counted, reactor)
         self._settings = settings
         self._registry = dispatcher.registry
+        self._measured: list[str] = []  # the same for all processes that are ever started
+        rows: list[Row] = []
+        if dispatcher.measures is not None:
+            self._measured = [name for name, one in self._registry.table.items() if one.options.stateless][:MAX_METHODS]
+            rows = dispatcher.measures.shared(self._protocol, self._measured)
+        job = Job(self._protocol, sock, dispatcher.counters, counted, rows, reactor)
         setup = self._setup()
         self._workers = [
             WorkerProcess(number, job, setup, self._passed_on, self._share) for number in range(settings.dgram_workers)
@@ -193,7 +206,7 @@ class Pool:
     def _setup(self) -> bytes:
         dispatcher = self._responder.dispatcher
         access, relays_all = dispatcher.access, dispatcher.has_around  # what is around calls is in this process
-        return _encode_setup(self._settings, self._protocol, self._registry.retired, access, relays_all)
+        return _encode_setup(self._settings, self._protocol, self._registry.retired, access, relays_all, self._measured)
 
     def _passed_on(self, what: PassedOn) -> None:
         if isinstance(what, WaitingReply):
@@ -250,8 +263,8 @@ class WorkerProcess(ProcessProtocol):
         self._started = self._reactor.seconds()
         self._says = Relay(self._number)
         own, its = link.pair()
-        counts = sharedcounts.make(self._job.counted)
-        self._counts = sharedcounts.SharedCounts(counts, self._job.counted)
+        counts = sharedcounts.make(self._job.counted, len(self._job.measured))
+        self._counts = sharedcounts.SharedCounts(counts, self._job.counted, self._job.measured)
         self._job.counters.sources.append(self._counts.collect)
         self._link = link.Link(own, self._received, self._no_more, self._reactor)
         fds = {0: "w", 1: "r", 2: "r", SOCKET_FD: self._job.socket.fileno()}

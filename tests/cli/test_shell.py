@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import Server
-from tests.support.cli import Short, command, jsonrpcs, plain_environment
+from tests.support.cli import Short, command, jsonrpcs, options, plain_environment
+from tests.support.clients import our_target
 from tests.support.hostile import Hostile, frozen, http
 from tests.support.kamailio import Kamailio
 from tests.support.screens import Screen
@@ -254,6 +255,20 @@ def test_server_that_comes_back(tmp_path: Path) -> None:
                 shell.shows("core.echo there", "there")
                 shell.shows("to", re.escape(other))
                 shell.shows(f"targets --to {target} --json", r'\[\{.*"answers":"yes".*')
+
+
+def test_another_path(tmp_path: Path, server: Server) -> None:
+    """Another path of the same host and port, such as that of another node, keeps the certificates."""
+    target = our_target(server, "https")
+    with Shell(tmp_path, target.url, *options(target)[2:]) as shell:
+        other = f"{target.url}/other"
+        shell.type(f"to {other}{ENTER}")
+        shell.prompt, shell.count = f"^{re.escape(other)}>", 0
+        shell.ready()
+        shell.shows("core.echo there", "there")
+        shell.shows(f"--to {target.url} core.echo here", "here")
+        elsewhere = target.url.replace("127.0.0.1", "localhost")
+        shell.shows(f"--to {elsewhere} core.echo lost", "jsonrpcs: .*: TLS: self-signed certificate.*")
 
 
 @pytest.mark.parametrize(("status", "asked"), [(b"200 OK", 1), (b"401 Unauthorized", 2)])

@@ -10,51 +10,13 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from jsonrpcs_tx import Fault, Settings, command, makeService
 from jsonrpcs_tx.access.passwords import make_hash
+from jsonrpcs_tx.client.deferred import UNDER_WAY
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.watch import DOWN, UP
 from tests.support import ECHO, ECHO_REPLY, http_request
-from tests.support.http import HttpCase, Response, repeat_everywhere
-from tests.support.nodes import Answers, Node
+from tests.support.http import HttpCase, repeat_everywhere
+from tests.support.nodes import GatewayCase, Node, request
 from tests.support.reactor import until
-
-
-def request(method: str, params: str = "", id: str = "1") -> bytes:
-    with_params = f'"params":{params},' if params else ""
-    return f'{{"jsonrpc":"2.0","method":"{method}",{with_params}"id":{id}}}'.encode()
-
-
-class GatewayCase(HttpCase):
-    """A gateway, and nodes whose answers a test writes.
-
-    @cvar groups: the nodes that there are, each with its options.
-    """
-
-    groups: dict[str, str] = {"a": "group=g", "b": "group=g", "c": ""}
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.nodes = {name: Node() for name in self.groups}
-        for node in self.nodes.values():
-            self.addCleanup(node.stop)
-
-    def serve(self, **options: Any) -> None:
-        written = [f"{name}={node.target} {self.groups[name]}" for name, node in self.nodes.items()]
-        super().serve(**{"node": written, **options})
-
-    @property
-    def gateway(self) -> Any:
-        return next(child for child in self.service if type(child).__name__ == "Gateway")
-
-    async def up(self) -> None:
-        """Wait until all nodes are seen to be up."""
-        await until(lambda: all(node.watch.version for node in self.gateway.nodes.values()))
-
-    async def post(self, path: str, document: bytes) -> Response:
-        return await self.ask(http_request(document, path=path))
-
-    def answer(self, answers: Answers, *names: str) -> None:
-        for name in names or self.nodes:
-            self.nodes[name].answers = answers
 
 
 class OneNode(GatewayCase):
@@ -133,6 +95,20 @@ class OneNode(GatewayCase):
         assert self.gateway.nodes["a"].under_way == 0
         assert (await self.post("/RPC/b", request("x", "[1]"))).result == [1]
 
+    async def test_full_of_calls(self) -> None:
+        """A node with as many calls under way as it gets at a time is still asked whether it runs."""
+        self.serve(node_interval=0.2)
+        await self.up()
+        node = self.nodes["a"]
+        self.answer(lambda request: None)
+        for number in range(UNDER_WAY + 1):
+            client = await self.connect()
+            client.write(http_request(request("core.echo", f"[{number}]"), path="/RPC/a"))
+        await node.received(UNDER_WAY)
+        node.uptime = 777
+        await until(lambda: self.gateway.nodes["a"].watch.uptime == 777)
+        assert len(node.requests) == UNDER_WAY
+
     async def test_not_there_yet(self) -> None:
         """A call that finds nobody before the node was looked at is told so, and the node is down from then on."""
         self.serve()
@@ -190,13 +166,18 @@ class OneNode(GatewayCase):
         assert response.error[1].startswith("Node a Cannot Take The Request: a request of 70")
 
     async def test_method_names(self) -> None:
-        """No node has a method of such a length; any other name goes on."""
-        response = await self.post("/RPC/a", request("x" * 201))
+        """Names that no node has, or that one could take for another, do not go on; any other name does."""
+        for method in ("x" * 201, "core.k\\u0000ill", "core.kill\\u0000", "core.kill\\n", "\\u007f", "gateway.call"):
+            response = await self.post("/RPC/a", request(method))
+            assert response.error == (500, "Method Not Found")
+        response = await self.post("/RPC/g", request("core.k\\u0000ill"))
+        assert response.status == 500
+        response = await self.post("/RPC", request("gateway.call", '["a","gateway.call","a","core.kill"]'))
         assert response.error == (500, "Method Not Found")
         assert self.nodes["a"].requests == []
-        await self.post("/RPC/a", request('\\"},{\\u0000\\n'))
+        await self.post("/RPC/a", request('\\"},{\u00e9'))
         (sent,) = self.nodes["a"].requests
-        assert json.loads(sent)["method"] == '"},{\0\n'
+        assert json.loads(sent)["method"] == '"},{\u00e9'
 
     async def test_invalid(self) -> None:
         """What is no request is answered here, and never gets to a node."""
@@ -249,6 +230,22 @@ class OneNode(GatewayCase):
         assert response.status == 404
         assert [one["error"]["code"] for one in json.loads(response.body)] == [404, 404]
         assert all(node.requests == [] for node in self.nodes.values())
+
+    async def test_no_header_is_made_up(self) -> None:
+        """What a URL says is in the reason phrase, but begins no header and no other response."""
+        injected = "%0d%0aX-Forged:1%0d%0a%0d%0a%00%e2%82%ac"
+        for path in (
+            f"/RPC/{injected}",
+            f"/RPC/*?{injected}=1",
+            f"/RPC/a?timeout={injected}",
+            f"/RPC/{'%e2%82%ac' * 90}",
+        ):
+            response = await self.post(path, request("x"))
+            assert response.status in (400, 404)
+            assert b"x-forged" not in response.headers
+            assert min(response.reason) >= 32
+            assert len(response.reason.decode()) < 128
+            assert json.loads(response.body)["error"]["code"] == response.status
 
     async def test_names_are_secret(self) -> None:
         """Who may not list the nodes learns none of their names."""
@@ -502,6 +499,16 @@ class Commands(GatewayCase):
         self.serve(rule=["any allow *", "any node=* allow * deny core.kill"])
         response = await self.post("/RPC", request("gateway.call", '["a","core.kill"]'))
         assert (response.status, response.error) == (403, (403, "Forbidden"))
+
+    async def test_only_admin_adds(self) -> None:
+        """Who adds a node decides which servers rules are about: no role but admin does."""
+        for role in ("read", "operate", "admin"):
+            self.serve(rule=[f"http role {role}"])
+            for document in (
+                request("gateway.add", '["x=udp:127.0.0.1:9","group=g"]'),
+                request("gateway.remove", '["a"]'),
+            ):
+                assert ((await self.post("/RPC", document)).status == 200) == (role == "admin")
 
     async def test_nodes(self) -> None:
         """gateway.nodes tells all that is known."""

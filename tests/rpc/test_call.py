@@ -13,6 +13,7 @@ from jsonrpcs_tx import Call, Caller, Dispatcher, Origin, Registry, Reply, Setti
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.commands.system import System
+from jsonrpcs_tx.openrpc.discovery import Discovery
 from jsonrpcs_tx.rpc.batches import SLICE
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, Dialect
 from jsonrpcs_tx.rpc.origin import Peer
@@ -117,9 +118,9 @@ def test_parameter_is_not_seen() -> None:
     """Clients neither see nor count the parameter, nor can they give it: by help, signature, description or name."""
     first, *_ = places()
     registry = Registry(command("m")(first))
-    registry.add(System(registry))
     served = Served(dialect=JSONRPC2)
     served.dispatcher = Dispatcher(registry, served.clock, dialect=JSONRPC2)
+    registry.add(System(registry, Discovery(served.dispatcher, served.clock)))
     assert served.send("system.methodSignature", ["m"]) == [[["string", "int"], ["string", "int", "int"]]]
     assert [parameter["name"] for parameter in registry["m"].describe()["parameters"]] == ["a", "b"]
     assert served.send("m", {"a": 1, "call": 5}) == ["Invalid params"]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
@@ -21,6 +22,7 @@ from jsonrpcs_tx.rpc.envelope import (
     Envelope,
     Malformed,
     Request,
+    params_of,
     reply_name,
     store_path,
 )
@@ -109,6 +111,53 @@ def test_any_bytes(document: bytes) -> None:
             code = decoded.error.code if isinstance(decoded, Malformed) else None
             value_is_batch = code == -32600 and read(document) == []
             assert value_is_batch or code == expected_code(document, dialect)
+
+
+SCRAPS = (
+    *(
+        b'"',
+        b"\\",
+        b"\\n",
+        b"\\x",
+        b"\\u00",
+        b"\\u0041",
+        b"\\ud800",
+        b"\n",
+        b"\x01",
+        b"\xff",
+        b"\xc3\xa4",
+        b"01",
+        b"-",
+        b"1.",
+    ),
+    *(b"1e", b"1.10", b"1e999", b"9" * 30, b"{", b"}", b"[", b"]", b",", b":", b" ", b"nul", b"null", b"NaN"),
+    *(b'"a"', b'"a":', b"[1]", b'{"a":1}', b"[]", b"[" * 2000),
+)
+"""Parts of JSON, right and wrong."""
+
+
+@given(st.lists(st.sampled_from(SCRAPS), max_size=5), st.sampled_from((b"[%b]", b'{"k":%b}', b"%b")), st.booleans())
+@example([b"1e999"], b"[%b]", True)
+@example([b"\\ud800"], b'["%b"]', True)
+def test_passed_on(scraps: list[bytes], around: bytes, batch: bool) -> None:
+    """What is passed on is read as all requests are, only that its params stay the JSON that has come."""
+    params = around % b"".join(scraps)
+    document = b'{"jsonrpc":"2.0","method":"echo","params":%b,"id":1}' % params
+    if batch:
+        document = b'[{"jsonrpc":"2.0","method":"echo"},%b]' % document
+    for dialect in DIALECTS.values():
+        envelope = Envelope(dialect)
+        read, passed_on = envelope.read(document), envelope.read_to_pass_on(document)
+        if not isinstance(read, list) or not isinstance(passed_on, list):
+            read, passed_on = [read], [passed_on]  # type: ignore[list-item] # neither is a list
+        assert len(read) == len(passed_on)
+        for one, other in zip(read, passed_on, strict=True):
+            assert type(one) is type(other)
+            if isinstance(one, Malformed) or isinstance(other, Malformed):
+                assert one == other
+            else:
+                assert (one.method, one.id, params_of(one)) == (other.method, other.id, params_of(other))
+                assert other.params is UNSET or document.count(other.params)  # type: ignore[arg-type] # it is Raw
 
 
 ALLOWED = {

@@ -97,6 +97,17 @@ def test_too_long() -> None:
     assert layout(longest.replace(b"1]", b"11]")) == longest.replace(b"1]", b"11]")
 
 
+@pytest.mark.parametrize(
+    "bomb",
+    [b"[" * 900 + b",".join([b"1"] * 20_000) + b"]" * 900, b"[%b]" % b",".join([b"[" * 900 + b"]" * 900] * 150)],
+    ids=["flat", "nested"],
+)
+def test_bomb(bomb: bytes) -> None:
+    """A small document that would become a huge one stays compact."""
+    assert len(bomb) < MAX_LENGTH
+    assert newer(bomb) == bomb
+
+
 @pytest.mark.slow
 @given(JSON)
 def test_value_is_kept(value: Any) -> None:

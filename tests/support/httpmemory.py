@@ -1,6 +1,7 @@
 """An HTTP connection in memory, with all its effects."""
 
 import atexit
+import json
 import re
 import tempfile
 from functools import cache
@@ -9,7 +10,7 @@ from typing import Any
 
 from OpenSSL.crypto import X509
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
@@ -23,6 +24,8 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.access.usersfile import UsersFile
 from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.transports.healthresource import HealthResource
@@ -96,6 +99,29 @@ class Commands:
         return self.later[-1]
 
 
+class NodeClient:
+    """The client of a node: the methods of L{Commands} are answered as those are, but C{core.uptime}, which only reads,
+    when the test says so.
+
+    @param commands: has the calls that a test answers.
+    """
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Answer]:
+        if method == "core.uptime":
+            return self._commands.wait().addCallback(lambda value: Answer(b'"%b"' % value.encode()))
+        if method == "test.fault":
+            code, text = json.loads(params)
+            error = json.dumps({"code": code, "message": text}).encode()
+            return succeed(Answer(None, error, Fault(code, text)))
+        return succeed(Answer(params or b"[]"))
+
+    def close(self) -> Deferred[None]:
+        return succeed(None)
+
+
 class Connection:
     """A connection in memory to a site, with its effects.
 
@@ -103,6 +129,7 @@ class Connection:
     @param rule: the only one; empty: there are none.
     @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
     @param certificate: a name in the client's certificate; empty: it comes without TLS.
+    @param nodes: whether it has the nodes C{n} and C{m}, which are the group C{g}.
     @param options: options of the resource.
     """
 
@@ -114,6 +141,7 @@ class Connection:
         rule: str = "",
         users: str = "",
         certificate: str = "",
+        nodes: bool = False,
         **options: Any,
     ) -> None:
         self.clock = Clock()
@@ -124,8 +152,15 @@ class Connection:
             checker = _users(self.clock, "" if users == "default" else users)
             options["authenticator"] = Authenticator(checker, self.clock, self.dispatcher.counters)
         resource = JsonRpcResource(self.dispatcher, ["127.0.0.0/8", "198.51.100.0/24"], [PAGE], MAX_BODY, **options)
+        if nodes:
+            settings = Settings(node=["n=unix:/n group=g", "m=unix:/m group=g"])
+            gateway = Gateway(settings, self.dispatcher, self.clock)
+            for node in gateway.nodes.values():
+                node._client = NodeClient(self.commands)  # type: ignore[assignment] # it has what is used
+            resource.callees = gateway.at
         health = HealthResource(resource, Health().report)
-        factory = site(Settings(http_timeout=TIMEOUT), resource, self.clock, health)
+        settings = Settings(http_timeout=TIMEOUT)
+        factory = site(settings, resource, self.clock, {settings.health.encode(): health})
         self.transport = StringTransport(peerAddress=IPv4Address("TCP", host, 5))
         if certificate:
             peer: Any = self.transport

@@ -8,7 +8,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
-from tests.support import PATIENCE
+from tests.support import PATIENCE, http_request
+from tests.support.http import HttpCase, Response
+from tests.support.reactor import until
 
 Answers: TypeAlias = Callable[[Any], bytes | None]
 
@@ -70,3 +72,42 @@ class Node(DatagramProtocol):
         assert self.transport is not None
         whole = member if member.startswith(b"!") else b'{"jsonrpc":"2.0",%b,"id":%d}' % (member, id)
         self.transport.write(whole.removeprefix(b"!"), addr)
+
+
+def request(method: str, params: str = "", id: str = "1") -> bytes:
+    with_params = f'"params":{params},' if params else ""
+    return f'{{"jsonrpc":"2.0","method":"{method}",{with_params}"id":{id}}}'.encode()
+
+
+class GatewayCase(HttpCase):
+    """A gateway, and nodes whose answers a test writes.
+
+    @cvar groups: the nodes that there are, each with its options.
+    """
+
+    groups: dict[str, str] = {"a": "group=g", "b": "group=g", "c": ""}
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.nodes = {name: Node() for name in self.groups}
+        for node in self.nodes.values():
+            self.addCleanup(node.stop)
+
+    def serve(self, **options: Any) -> None:
+        written = [f"{name}={node.target} {self.groups[name]}" for name, node in self.nodes.items()]
+        super().serve(**{"node": written, **options})
+
+    @property
+    def gateway(self) -> Any:
+        return next(child for child in self.service if type(child).__name__ == "Gateway")
+
+    async def up(self) -> None:
+        """Wait until all nodes are seen to be up."""
+        await until(lambda: all(node.watch.version for node in self.gateway.nodes.values()))
+
+    async def post(self, path: str, document: bytes) -> Response:
+        return await self.ask(http_request(document, path=path))
+
+    def answer(self, answers: Answers, *names: str) -> None:
+        for name in names or self.nodes:
+            self.nodes[name].answers = answers

@@ -127,6 +127,50 @@ REQUESTS = {
     "keep-alive of HTTP/1.0": post(ECHO, b"Connection: keep-alive", LENGTH).replace(b"HTTP/1.1", b"HTTP/1.0"),
 }
 
+LATER_DOCUMENT = b'{"jsonrpc":"2.0","method":"test.later","id":1}'
+NOTED = b'{"jsonrpc":"2.0","method":"jsonrpc.echo","params":[1.10]}'
+
+NODES = {
+    "node": post(path=b"/RPC/n"),
+    "node again": post(path=b"/RPC/n"),
+    "node, read": post(ECHO.replace(b"jsonrpc.echo", b"core.echo"), path=b"/RPC/n"),
+    "another node": post(path=b"/RPC/m"),
+    "node, another spelling": post(path=b"/RPC/%6e"),
+    "node, longer path": post(path=b"/RPC/n/"),
+    "node, empty names": post(path=b"/RPC//"),
+    "node with a time limit": post(path=b"/RPC/n?timeout=5"),
+    "node with a bad query": post(path=b"/RPC/n?timeout=never"),
+    "own command with a query": post(path=b"/RPC?timeout=never"),
+    "unknown node": post(path=b"/RPC/other"),
+    "unknown node, not UTF-8": post(path=b"/RPC/%ff"),
+    "unknown node, notification": post(NOTED, path=b"/RPC/other"),
+    "unknown node, expect": post(ECHO, b"Expect: 100-continue", LENGTH, path=b"/RPC/other"),
+    "node, expect": post(ECHO, b"Expect: 100-continue", LENGTH, path=b"/RPC/n"),
+    "node, chunked": post(CHUNKS, b"Transfer-Encoding: chunked", path=b"/RPC/n"),
+    "node, GET": post(path=b"/RPC/n", method=b"GET"),
+    "node, PUT": post(path=b"/RPC/n", method=b"PUT"),
+    "node, close": post(ECHO, b"Connection: close", LENGTH, path=b"/RPC/n"),
+    "node, fault": post(FAULT % (404, b"Not here"), path=b"/RPC/n"),
+    "node, notification": post(NOTED, path=b"/RPC/n"),
+    "node, not JSON": post(b"{", path=b"/RPC/n"),
+    "node, batch": post(b"[%s,%s,%s,1]" % (ECHO, NOTED, FAULT % (500, b"x")), path=b"/RPC/n"),
+    "node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/n"),
+    "node, bob": post(ECHO, basic(b"bob", b"bob"), LENGTH, path=b"/RPC/n"),
+    "another node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/m"),
+    "unknown node, in chunks": post(CHUNKS, b"Transfer-Encoding: chunked", path=b"/RPC/other/%ff"),
+    "not below": post(path=b"/RPC2/n"),
+    "unknown node, ann": post(ECHO, basic(b"ann", b"ann"), LENGTH, path=b"/RPC/other"),
+    "node, forbidden to ann": post(
+        FAULT % (404, b"x"), basic(b"ann", b"ann"), b"Content-Length: %d" % len(FAULT % (404, b"x")), path=b"/RPC/n"
+    ),
+    "group": post(path=b"/RPC/g"),
+    "all nodes": post(path=b"/RPC/*"),
+    "first node": post(path=b"/RPC/*?first"),
+    "group, fault": post(FAULT % (404, b"Not here"), path=b"/RPC/g"),
+}
+"""Requests for nodes, which are like others to servers without nodes."""
+REQUESTS |= NODES
+
 ALL_REQUESTS = {**REQUESTS, **{name: data for name, (_, data) in REFUSED.items() if len(data) < 10_000}, **SERVED}
 
 RESOURCES: list[dict[str, Any]] = [
@@ -140,6 +184,10 @@ RESOURCES: list[dict[str, Any]] = [
     {"certificate": "ops.example.com", "rule": "https tls=*.example.com allow jsonrpc.* deny test.fault"},
     {"certificate": "dev.example.org", "rule": "https tls=*.example.com allow *"},
     {"certificate": "ops.example.com", "users": "default", "rule": "https tls=ops.* user=ann allow *"},
+    {"nodes": True},
+    {"nodes": True, "notification": 204, "dialect": "jsonrpc2"},
+    {"nodes": True, "users": "default", "rule": "http user=ann node=n allow jsonrpc.*"},
+    {"nodes": True, "users": "default", "rule": "http user=* node=g allow *"},
 ]
 """Options of servers."""
 
@@ -156,7 +204,9 @@ def test_cut_anywhere(name: str, dialect: str) -> None:
     step = max(3, (end - begin) // 130) * (1 if dialect == "kamailio" else 4)
     for place in range(begin, end, step):
         pieces = stream[:place], stream[place:]
-        general, fast = (Connection(site, dialect).feed(*pieces) for site in (JsonRpcSite, DirectSite))
+        general, fast = (
+            Connection(site, dialect, nodes=name in NODES).feed(*pieces) for site in (JsonRpcSite, DirectSite)
+        )
         assert fast.end() == general.end(), f"cut at {place}"
 
 
@@ -185,17 +235,18 @@ def test_each_between_others(options: dict[str, Any]) -> None:
         assert fast.end() == general.end(), name
 
 
-LATER_DOCUMENT = b'{"jsonrpc":"2.0","method":"test.later","id":1}'
 LATER = post(LATER_DOCUMENT)
+NODE_LATER = post(LATER_DOCUMENT.replace(b"test.later", b"core.uptime"), path=b"/RPC/n")
 
 
+@pytest.mark.parametrize("later", [LATER, NODE_LATER])
 @pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
-def test_asynchronous(behind: bytes) -> None:
+def test_asynchronous(behind: bytes, later: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
     rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
     fates = []
     for site in (JsonRpcSite, DirectSite):
-        connection = Connection(site).feed(post(), LATER, behind)
+        connection = Connection(site, nodes=True).feed(post(), later, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
         connection.feed(rest)
@@ -203,7 +254,7 @@ def test_asynchronous(behind: bytes) -> None:
     assert fates[0] == fates[1]
 
     for site in (JsonRpcSite, DirectSite):
-        connection = Connection(site).feed(LATER, behind)
+        connection = Connection(site, nodes=True).feed(later, behind)
         connection.channel.connectionLost(ConnectionError())
         assert (connection.commands.cancelled, len(connection.commands.later)) == (1, 1)
 
@@ -225,10 +276,12 @@ STEPS = {
             "two chunks",
         ),
         *("ann with bob's password", "ann, expect"),
+        *("node", "another node, ann", "unknown node", "node, expect", "node, batch"),
     )
 } | {"pipelined": REQUESTS["ann"] * 3 + REQUESTS["bob"]}
 LATERS = {
     "later": LATER,
+    "later at a node": NODE_LATER,
     "later for ann": post(LATER_DOCUMENT, basic(b"ann", b"ann"), b"Content-Length: %d" % len(LATER_DOCUMENT)),
 }
 
@@ -238,7 +291,7 @@ LATERS = {
 @given(
     st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),
-    st.sampled_from([{}, *RESOURCES[-6:]]),
+    st.sampled_from([{}, *RESOURCES[-10:]]),
 )
 @examples(400)
 def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) -> None:
@@ -301,6 +354,11 @@ DIRECT: list[tuple[dict[str, Any], bytes]] = [
     ({"users": "default"}, REQUESTS["ann"]),
     ({"users": "default", "rule": "http user=ann allow jsonrpc.*"}, REQUESTS["ann"]),
     ({"certificate": "ops.example.com", "rule": "https tls=ops.* allow jsonrpc.*"}, post()),
+    ({"nodes": True}, REQUESTS["node"]),
+    ({"nodes": True}, REQUESTS["node with a time limit"]),
+    ({"nodes": True}, REQUESTS["node, expect"]),
+    ({"nodes": True}, post()),
+    ({"nodes": True, "users": "default", "rule": "http user=ann node=n allow jsonrpc.*"}, REQUESTS["node, ann"]),
 ]
 
 

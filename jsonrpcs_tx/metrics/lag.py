@@ -1,0 +1,43 @@
+"""How late the reactor is: what every client waits for, besides its own command."""
+
+from time import perf_counter_ns
+from typing import Any, Final
+
+from twisted.application.service import Service
+
+from jsonrpcs_tx.rpc.measures import Row, new_row, record_apart
+
+INTERVAL: Final = 1.0
+"""Seconds between two looks."""
+
+
+class ReactorLag(Service):
+    """Looks every second how much later than it should a timer runs.
+
+    @param reactor: runs the timer.
+    @ivar row: the delays, see L{jsonrpcs_tx.rpc.measures}.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.row: Row = new_row()
+        self._reactor = reactor
+        self._next: Any = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._wait()
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+
+    def _wait(self) -> None:
+        due = perf_counter_ns() + int(INTERVAL * 1e9)
+        self._next = self._reactor.callLater(INTERVAL, self._look, due)
+
+    def _look(self, due: int) -> None:
+        late = max(0, perf_counter_ns() - due)
+        record_apart(self.row, late)
+        self._wait()

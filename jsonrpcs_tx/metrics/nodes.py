@@ -1,0 +1,223 @@
+"""What the nodes of a gateway tell: asked in the background, one command after the other, so that scrapes only read."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from time import perf_counter
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.gateway.gateway import Gateway
+from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.gateway.watch import UP
+from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.metrics.exposition import COUNTER, GAUGE, INFO, UNKNOWN, Family, Names, Sample, labels
+from jsonrpcs_tx.metrics.names import SOURCES, Fact
+from jsonrpcs_tx.rpc.faults import Fault
+
+_log = make_logger(__name__)
+
+PATIENCE: Final = 5.0
+"""Seconds that a node has for each answer."""
+
+SLICE: Final = 0.005
+"""Seconds of reading an answer after which others have their turn."""
+
+MAX_FACTS: Final = 50_000
+"""Facts that are kept of a node; what comes after them is left out, and the log says so."""
+
+_decode: Final = msgspec.json.Decoder().decode
+
+
+@attrs.define
+class _Told:
+    """A family, as far as one node tells of it.
+
+    @ivar values: by their labels, as the exposition has them between the braces.
+    """
+
+    kind: str
+    help: str
+    values: dict[str, float] = attrs.field(factory=dict)
+
+
+class _Collector:
+    """Asks one node.
+
+    @ivar told: the families by name, of the last time that it was asked.
+    @ivar asked: how often it was asked.
+    @ivar failed: how often it did not answer all.
+    @ivar seconds: how long the last time took.
+    """
+
+    def __init__(self, node: Node, reactor: Any) -> None:
+        self.told: dict[str, _Told] = {}
+        self.asked = self.failed = 0
+        self.seconds = 0.0
+        self._node = node
+        self._reactor = reactor
+        self._methods: frozenset[str] = frozenset()
+        self._restarts = -1
+        self._running: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Ask everything once, unless the last time is not over."""
+        if self._running is None and self._node.watch.state == UP:
+            self._running = Deferred.fromCoroutine(self._ask_all())
+            self._running.addBoth(self._ended)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _ended(self, outcome: Any) -> None:
+        self._running = None
+        if isinstance(outcome, Failure) and not outcome.check(CancelledError):
+            error: Any = outcome.value
+            report(_log, "what node {name} tells cannot be read", error, name=self._node.name)
+
+    async def _ask_all(self) -> None:
+        begun = perf_counter()
+        self.asked += 1
+        told: dict[str, _Told] = {}
+        try:
+            if self._restarts != self._node.watch.restarts or not self._methods:
+                methods = await self._ask("system.listMethods", b"")
+                self._methods = frozenset(methods if isinstance(methods, list) else ())
+                self._restarts = self._node.watch.restarts
+            for source in SOURCES:
+                if source.method in self._methods:
+                    result = await self._ask(source.method, source.params)
+                    await self._take(source.read(source.method, result), told)
+        except Fault:
+            self.failed += 1  # the log and the health say of the node itself that it is down
+        self.told = told
+        self.seconds = perf_counter() - begun
+
+    async def _ask(self, method: str, params: bytes) -> Any:
+        """The result of a command; None for a fault of the command itself.
+
+        @raise Fault: the node does not answer.
+        """
+        answer = await self._node.call(method, params, PATIENCE)
+        return None if answer.result is None else _decode(answer.result)
+
+    async def _take(self, facts: Iterator[Fact], told: dict[str, _Told]) -> None:
+        """Keep facts, of which others that tell of the same family come later."""
+        closed = frozenset(told)
+        room = MAX_FACTS - sum(len(one.values) for one in told.values())
+        end = perf_counter() + SLICE
+        for fact in facts:
+            if fact.name in closed or (fact.kind == COUNTER and fact.value < 0):
+                continue
+            if room <= 0:
+                message = "node {name} tells too much; all after {most} facts is left out"
+                _log.warn(message, name=self._node.name, most=MAX_FACTS)
+                return
+            family = told.get(fact.name)
+            if family is None:
+                family = told[fact.name] = _Told(fact.kind, fact.help)
+            family.values[labels(**fact.labels)[1:-1] if fact.labels else ""] = fact.value
+            room -= 1
+            if perf_counter() > end:
+                await deferLater(self._reactor, 0)
+                end = perf_counter() + SLICE
+
+
+class NodeMetrics(Service):
+    """The metrics of the nodes of a gateway. Started, it asks them.
+
+    @param interval: seconds between two questions.
+    """
+
+    def __init__(self, gateway: Gateway, reactor: Any, interval: float) -> None:
+        self.gateway = gateway
+        self._reactor = reactor
+        self._interval = interval
+        self._collectors: dict[Node, _Collector] = {}
+        self._next: Any = None
+
+    def startService(self) -> None:
+        super().startService()
+        self._next = self._reactor.callLater(0, self._ask)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._next is not None:
+            self._next.cancel()
+            self._next = None
+        for collector in self._collectors.values():
+            collector.stop()
+
+    def _ask(self) -> None:
+        """Ask all nodes, and again after the interval; one that has just come up, after a second."""
+        nodes = [*self.gateway.nodes.values()]
+        for node in self._collectors.keys() - set(nodes):
+            self._collectors.pop(node).stop()
+        waiting = False
+        for node in nodes:
+            collector = self._collectors.setdefault(node, _Collector(node, self._reactor))
+            collector.start()
+            waiting = waiting or not collector.asked
+        self._next = self._reactor.callLater(min(1.0, self._interval) if waiting else self._interval, self._ask)
+
+    def families(self, names: Collection[str], label: str = "") -> Iterator[Family]:
+        """What some nodes tell, as far as it is known now. No two families have a name in common.
+
+        @param names: of the nodes.
+        @param label: of each sample, with the name of its node; empty: none.
+        """
+        taken = Names()
+        return (family for family in self._families(names, label) if taken.take(family))
+
+    def _families(self, names: Collection[str], label: str) -> Iterator[Family]:
+        """The families that are told of nodes first, so that they have their names."""
+        nodes = [self.gateway.nodes[name] for name in names if name in self.gateway.nodes]
+
+        def of(node: Node, inner: str = "") -> str:
+            own = labels(**{label: node.name})[1:-1] if label else ""
+            both = ",".join(filter(None, (own, inner)))
+            return f"{{{both}}}" if both else ""
+
+        up = [Sample(int(_is_up(node)), of(node)) for node in nodes]
+        yield Family("kamailio_up", GAUGE, "Whether the node runs.", up)
+        help = "The node: its version, its state, and why it is down."
+        yield Family("kamailio_node", INFO, help, _facts(nodes, of))
+        collectors = [(node, one) for node in nodes if (one := self._collectors.get(node)) is not None]
+        for name, kind, help, read, unit in (
+            ("kamailio_exporter_total_scrapes", UNKNOWN, "Times that the node was asked.", "asked", ""),
+            ("kamailio_exporter_failed_scrapes", UNKNOWN, "Times that it did not answer all.", "failed", ""),
+            ("kamailio_exporter_scrape_duration_seconds", GAUGE, "How long that took last.", "seconds", "seconds"),
+        ):
+            yield Family(name, kind, help, [Sample(getattr(one, read), of(node)) for node, one in collectors], unit)
+        restarts = [Sample(node.watch.restarts, of(node)) for node in nodes]
+        yield Family("kamailio_restarts", COUNTER, "Times that the node was seen to have been restarted.", restarts)
+        told = [(node, one.told) for node, one in collectors if _is_up(node)]
+        merged: dict[str, _Told] = {}
+        for _, families in told:
+            merged |= {name: family for name, family in families.items() if name not in merged}
+        for name, first in merged.items():
+            samples = (
+                Sample(value, of(node, inner))
+                for node, families in told
+                if name in families
+                for inner, value in families[name].values.items()
+            )
+            yield Family(name, first.kind, first.help, samples)
+
+
+def _facts(nodes: Iterable[Node], of: Callable[[Node, str], str]) -> Iterator[Sample]:
+    """What is known of nodes, in labels."""
+    for node in nodes:
+        watch = node.watch
+        facts = labels(version=watch.version.strip(), state=watch.state, reason=watch.reason)
+        yield Sample(1, of(node, facts[1:-1]))
+
+
+def _is_up(node: Node) -> bool:
+    return node.watch.state == UP

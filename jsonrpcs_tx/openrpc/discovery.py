@@ -1,0 +1,139 @@
+"""Which methods a document has for whom, and when it is written: at once, or piece by piece if there are many."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Cooperator, TaskStopped
+
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.access.control import NO_NODES
+from jsonrpcs_tx.openrpc.document import write
+from jsonrpcs_tx.openrpc.methods import Method, of_command, of_kamailio
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.registry import Command
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.gateway.listing import Listing  # only few servers are gateways
+
+METHOD: Final = "rpc.discover"
+"""The method that gives the document, as OpenRPC calls it."""
+
+TITLE: Final = "jsonrpcs_tx"
+
+AT_ONCE: Final = 1000
+"""Commands up to which a document is written at once. With more, others get their turn meanwhile."""
+
+MAX_KEPT: Final = 16
+"""Documents that are kept for those who ask for the same."""
+
+MAX_KEPT_SIZE: Final = 1_000_000
+"""Bytes of the largest document that is kept."""
+
+
+class Discovery:
+    """Describes to each caller what that caller may call.
+
+    What is said of a command is written once; a command that has changed is another one.
+
+    @param dispatcher: has the commands, and knows who may call them.
+    @ivar listing: asks a node for its methods, see L{jsonrpcs_tx.gateway.gateway.Gateway.listing}; None: there are no
+        nodes.
+    """
+
+    def __init__(self, dispatcher: Dispatcher, reactor: Any) -> None:
+        self.listing: Callable[[str, Origin], Deferred[Listing] | Error] | None = None
+        self._dispatcher = dispatcher
+        self._table = dispatcher.registry.table
+        self._names: list[str] | None = None
+        self._written: WeakKeyDictionary[Command, Method] = WeakKeyDictionary()
+        self._kept: dict[tuple[str, tuple[Command, ...]], bytes] = {}
+        self._cooperator = Cooperator(scheduler=partial(reactor.callLater, 0))
+        dispatcher.registry.observers.append(self._changed)
+
+    def document(self, origin: Origin, node: str = "", url: str = "") -> bytes | Deferred[bytes]:
+        """The document for a caller.
+
+        @param origin: who asks.
+        @param node: the name of the node whose commands it describes; empty: this server.
+        @param url: where these can be called over HTTP; empty: unknown.
+        @return: JSON; a Deferred of it for a node, and where there are more than L{AT_ONCE} commands. It fails with
+            L{Fault} if the node does not answer.
+        @raise Fault: there is no such node.
+        """
+        if node:
+            asked = Error(404, f"Node Not Found: {node[:100]}") if self.listing is None else self.listing(node, origin)
+            if isinstance(asked, Error):
+                raise Fault(asked.code, asked.text)
+            return asked.addCallback(self._of_node, origin, url)
+        if self._names is None:
+            self._names = sorted(self._table)
+        return self._run(self._of_server(self._names, origin, url), len(self._names))
+
+    def _of_node(self, listing: "Listing", origin: Origin, url: str) -> bytes | Deferred[bytes]:
+        allowed = [*self._allowed(listing.methods, origin, listing.names)]
+        if listing.methods and not allowed:
+            raise Fault(403, f"a rule must allow something on node {listing.name}")
+        writing = write(listing.name, listing.version, url, (of_kamailio(name) for name in allowed))
+        return self._run(writing, len(listing.methods))
+
+    def _of_server(self, names: list[str], origin: Origin, url: str) -> Generator[None, None, bytes]:
+        commands: list[Command] = []
+        for name in self._allowed(names, origin):
+            command = self._table.get(name)  # it may have been removed meanwhile
+            if command is not None:
+                commands.append(command)
+            yield
+        key = url, tuple(commands)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = yield from write(TITLE, __version__, url, map(self._method, commands))
+            if len(kept) <= MAX_KEPT_SIZE:
+                while len(self._kept) >= MAX_KEPT:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[key] = kept
+        return kept
+
+    def _allowed(self, names: Iterable[str], origin: Origin, nodes: frozenset[str] = NO_NODES) -> Iterator[str]:
+        """The methods that a caller may call, on this server or on a node."""
+        caller, access = origin.caller, self._dispatcher.access
+        return (name for name in names if caller is None or access.allows_some(caller, name, nodes))
+
+    def _method(self, command: Command) -> Method:
+        method = self._written.get(command)
+        if method is None:
+            dialect = self._dispatcher.dialect
+            method = self._written[command] = of_command(command, dialect.by_name, dialect.invalid_params)
+        return method
+
+    def _run(self, writing: Generator[None, None, bytes], commands: int) -> bytes | Deferred[bytes]:
+        if commands <= AT_ONCE:
+            return _exhaust(writing)
+        done: Deferred[bytes] = Deferred(lambda _: task.stop())
+        task = self._cooperator.cooperate(_ending(writing, done))
+        task.whenDone().addErrback(lambda failure: None if failure.check(TaskStopped) else done.errback(failure))
+        return done
+
+    def _changed(self) -> None:
+        """The commands have changed."""
+        self._names = None
+        self._kept.clear()
+
+
+def _ending(writing: Generator[None, None, bytes], done: Deferred[bytes]) -> Iterator[None]:
+    done.callback((yield from writing))
+
+
+def _exhaust(writing: Generator[None, None, bytes]) -> bytes:
+    """Run a generator to its end."""
+    while True:
+        try:
+            next(writing)
+        except StopIteration as end:
+            found: bytes = end.value
+            return found

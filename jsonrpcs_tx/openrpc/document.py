@@ -1,0 +1,68 @@
+"""An OpenRPC document, put together from methods that are written already. Without I/O."""
+
+from collections.abc import Generator, Iterable, Mapping
+from itertools import count
+from typing import Any, Final
+
+import msgspec
+
+from jsonrpcs_tx.openrpc.methods import Method
+from jsonrpcs_tx.openrpc.schemas import PREFIX
+
+VERSION: Final = "1.3.2"
+"""The version of the OpenRPC Specification."""
+
+
+def write(title: str, version: str, url: str, methods: Iterable[Method]) -> Generator[None, None, bytes]:
+    """Write a document.
+
+    @param title: what the methods are of.
+    @param version: the version of that.
+    @param url: where they can be called over HTTP; empty: unknown.
+    @return: a generator that yields after each method, so that others get their turn, and returns the document.
+    """
+    written: list[bytes] = []
+    named: dict[str, bytes] = {}
+    for method in methods:
+        written.append(method.json if _add(method.named, named, "") else _renamed(method, named))
+        yield
+    info: dict[str, Any] = {"openrpc": VERSION, "info": {"title": title, "version": version}}
+    if url:
+        info["servers"] = [{"name": "server", "url": url}]
+    schemas = b",".join(b"%b:%b" % (msgspec.json.encode(name), schema) for name, schema in named.items())
+    # Documents can be large, so they are copied no more often than this: once.
+    first = b'%b,"methods":[' % msgspec.json.encode(info)[:-1]
+    written = written or [b""]
+    written[0] = first + written[0]
+    written[-1] += b'],"components":{"schemas":{%b}}}' % schemas
+    return b",".join(written)
+
+
+def _renamed(method: Method, named: dict[str, bytes]) -> bytes:
+    """A method with other names for its schemas, since other schemas have these; adds its own."""
+    for number in count(2):
+        suffix = f"_{number}"
+        if _add(method.named, named, suffix):
+            return _refer(method.json, method.named, suffix)
+    raise AssertionError
+
+
+def _add(new: Mapping[str, bytes], named: dict[str, bytes], suffix: str) -> bool:
+    """Add schemas under their names with a suffix, unless others have one of these names.
+
+    @return: whether they are there now.
+    """
+    wanted: dict[str, Any] = {f"{name}{suffix}": _refer(schema, new, suffix) for name, schema in new.items()}
+    if any(named.get(name, schema) != schema for name, schema in wanted.items()):
+        return False
+    named.update(wanted)
+    return True
+
+
+def _refer(json: bytes, names: Iterable[str], suffix: str) -> bytes:
+    """JSON whose references to named schemas have a suffix. In a string of JSON, the quotes would be escaped."""
+    if suffix:
+        for name in names:
+            reference = b'"$ref":"%b%b' % (PREFIX.encode(), name.encode())
+            json = json.replace(reference + b'"', reference + suffix.encode() + b'"')
+    return json
