@@ -26,6 +26,7 @@ from jsonrpcs_tx.state.gauges import add_gauges
 from jsonrpcs_tx.state.livesettings import add_variables
 from jsonrpcs_tx.state.probing import ProbingService
 from jsonrpcs_tx.state.tablestore import TableStoreService
+from jsonrpcs_tx.transports.pageresource import PageResource
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.watchdog import Watchdog
 
@@ -263,7 +264,7 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
                 transport.setServiceParent(service)
 
 
-def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
+def _add_metrics(service: JsonRpcService, gateway: "Gateway | None", problems: Problems) -> None:
     path = service.settings.metrics
     if not path:
         return

@@ -209,6 +209,30 @@ def test_alert_rules(prometheus: Prometheus) -> None:
     assert not prometheus.query('ALERTS{alertstate="firing"}')
 
 
+def listed() -> tuple[set[str], set[str]]:
+    """The series in the tables of docs/metrics.md: those of the server, and those of nodes."""
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    names = {
+        name for cell in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+    nodes = {name for name in names if name.startswith("kamailio_")}
+    return names - nodes, nodes
+
+
+def test_page_of_documentation(server: Server) -> None:
+    """docs/metrics.md lists what there is, and nothing else."""
+    headers = {"Authorization": authorization("prometheus"), "Accept": "text/plain"}
+    server.http(b'{"jsonrpc":"2.0","method":"core.echo","id":1}', "https", path="/RPC/edge1", headers=headers)
+    time.sleep(1.1)  # what was scraped before is given again for a second
+    page = http_call("https", server.addresses["https"], b"", "GET", "/metrics", headers).body.decode()
+    told = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    of_server, of_nodes = listed()
+    own = {name for name in told if not name.startswith("kamailio_")}
+    assert own - {"jsonrpcs_gateway_nodes_up", "jsonrpcs_gateway_nodes_down"} == of_server
+    elsewhere = ("kamailio_tls_info", "kamailio_dmq", "kamailio_uac", "kamailio_GROUP")
+    assert {name for name in of_nodes if not name.startswith(elsewhere)} <= told
+
+
 def test_refused(server: Server) -> None:
     """Without a password there is nothing to scrape."""
     address = server.addresses["https"]
