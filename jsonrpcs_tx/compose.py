@@ -248,8 +248,7 @@ def _doubt_rules(
         return service.registry[method].binding.counts if method in service.registry else None
 
     users = checker.names if isinstance(checker, UsersFile) else None
-    names = () if gateway is None else tuple(gateway.names())
-    for doubt in doubts(service.dispatcher.access.rules, own, users, names):
+    for doubt in doubts(service.dispatcher.access.rules, own, users, () if gateway is None else gateway.names()):
         problems.warn(doubt)
 
 
