@@ -1,6 +1,7 @@
 """OpenRPC's own tools read what servers say of their commands, and the real Kamailio is described by a gateway."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,12 +63,20 @@ def run(directory: Path, *command: str, failing: bool = False) -> str:
     return done.stdout
 
 
+def registry_answers() -> bool:
+    """Whether npm is installed and its registry can be reached; neither comes with Debian's packages alone."""
+    npm = shutil.which("npm")
+    asked = npm and subprocess.run([npm, "ping"], capture_output=True, timeout=SECONDS, check=False)
+    return bool(asked) and asked.returncode == 0
+
+
 @pytest.mark.long
 def test_generated_client(tmp_path: Path) -> None:
     """The generator from npm makes a client in TypeScript of the document, as docs/openrpc.md says, and that client
     calls the server.
     """
-    need("npm", "npm")
+    if not registry_answers():
+        pytest.skip("npm, or its registry, is not there")
     need("curl", "curl")
     (tmp_path / "shop.py").write_text(COMMANDS)
     script = next(block.text for block in blocks(PAGE) if "npm install" in block.text)
