@@ -66,8 +66,9 @@ def run(directory: Path, *command: str, failing: bool = False) -> str:
 def registry_answers() -> bool:
     """Whether npm is installed and its registry can be reached; neither comes with Debian's packages alone."""
     npm = shutil.which("npm")
-    asked = npm and subprocess.run([npm, "ping"], capture_output=True, timeout=SECONDS, check=False)
-    return bool(asked) and asked.returncode == 0
+    if npm is None:
+        return False
+    return subprocess.run([npm, "ping"], capture_output=True, timeout=SECONDS, check=False).returncode == 0
 
 
 @pytest.mark.long
