@@ -71,7 +71,8 @@ def _counted(fault: Reply, measures: Measures, origin: Origin, row: "Row | None"
 
     @return: the same reply.
     """
-    kind = "forbidden" if fault.outcome == REFUSED else fault.kind
+    forbidden = fault.outcome == REFUSED and fault.code == 403  # without an audit log that can be written, it is 503
+    kind = "forbidden" if forbidden else fault.kind
     measures.errors[origin.transport][KIND_CELL[kind]] += 1
     if row is not None:
         row[FAILED] += 1

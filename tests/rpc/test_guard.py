@@ -179,7 +179,9 @@ def test_beside_the_command() -> None:
 
     dispatcher = Dispatcher(Registry(command("m")(lambda: 1)), Clock(), reply_store=Broken())  # type: ignore[arg-type] # wrong on purpose
     document = request("m").replace(b"}", b',"store_path":"x"}')
-    assert dispatcher.dispatch(document, Origin("udp")) == Reply(BUG, -32603, "Internal Error", True)
+    assert dispatcher.dispatch(document, Origin("udp")) == Reply(
+        BUG, -32603, "Internal Error", True, kind="internal_errors"
+    )
 
 
 @pytest.mark.parametrize(
