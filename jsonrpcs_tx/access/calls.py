@@ -187,7 +187,8 @@ def check_characters(text: str) -> None:
     @raise ValueError: there is another character outside quotes; the message says which.
     """
     for char in _QUOTED.sub("", text):
-        if char != "\t" and not char.isprintable():
+        is_byte = "\udc80" <= char <= "\udcff"  # of a name that is not UTF-8
+        if char != "\t" and not char.isprintable() and not is_byte:
             raise ValueError(f"one line of printable characters, spaces and tabs; not U+{ord(char):04X}")
 
 
@@ -286,7 +287,7 @@ def _value(word: str) -> ValuePattern:
         try:
             return ValuePattern((msgspec.json.decode(word.encode(), type=str),))
         except (msgspec.DecodeError, UnicodeError):
-            raise ValueError(f"a string of JSON in quotes, not {word!r:.100}") from None
+            raise ValueError(f"a JSON string in quotes, not {word!r:.100}") from None
     check_comment(word)
     if word[0] in "'`\u2018\u201c" and len(word) > 1:
         raise ValueError(f'quotes as JSON has them, "a b"; not {word!r:.100}')

@@ -197,8 +197,7 @@ class UsersFile:
 
     @property
     def names(self) -> list[str]:
-        """The names of the users that are in the file now."""
-        self.look()
+        """The names of the users that were in the file when it was read."""
         return [name.decode() for name in self._users]
 
     def look(self) -> None:

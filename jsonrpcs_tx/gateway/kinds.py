@@ -21,6 +21,9 @@ class Kind:
     """
 
     __slots__ = ("delta", "interval", "module", "reads", "shared")
+    reads: bool
+    interval: bool
+    delta: bool
 
     def __init__(self, method: str) -> None:
         """@param method: Its name."""

@@ -149,10 +149,10 @@ class _Flight:
     __slots__ = ("asked", "asking", "deadline", "joined", "key", "reads")
 
     def __init__(self, reads: Reads, key: tuple[str, bytes], deadline: float, asked: float) -> None:
-        self.reads = reads
-        self.key = key
-        self.deadline = deadline
-        self.asked = asked
+        self.reads: Reads = reads
+        self.key: tuple[str, bytes] = key
+        self.deadline: float = deadline
+        self.asked: float = asked
         self.joined: dict[Waiter[_Flight], None] | None = None
         self.asking: Deferred[Answer] | None = None
 

@@ -31,7 +31,7 @@ class Turns:
         so it also identifies the turn. 0.0: nothing is being read.
     """
 
-    end = 0.0
+    end: float = 0.0
 
 
 class ReadGroup(abstract.FileDescriptor):

@@ -171,9 +171,10 @@ def test_killed_and_started_again(tmp_path: Path, node: CountingNode, method: Ca
     with gateway_to(tmp_path, f"n={node.target}", timeout=50, options=options) as gateway:
         with asking(gateway, "/RPC/n?timeout=8", method, 0.3) as ends:
             node.wait("begin", 5)
+            seen = len(gateway.log)
             node.kill()
             node.start()
-            gateway.wait_for_log("node n (was restarted|is up)", len(gateway.log))
+            gateway.wait_for_log("node n (was restarted|is up)", seen)
             began = time.monotonic()
             again = ask(gateway, "/RPC/n?timeout=30", request("module0.change", "again", 0), "again")
             check(node, ends())
