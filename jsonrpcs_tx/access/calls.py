@@ -142,7 +142,7 @@ class Parameters:
     def allow(self, params: Sequence[Any] | Mapping[str, Any], method: str | None) -> bool:
         """Whether a rule surely allows the parameters of a call: as many values as patterns, and each value fits.
 
-        @param params: the decoded values in the order of the command's parameters, with L{NOT_GIVEN} for one that is
+        @param params: the decoded values in the order of the command's parameters, with C{NOT_GIVEN} for one that is
             left out; or by name if that order is not known: then they are not allowed.
         @param method: the name of the command if a node gets the call; None: the command is this server's own.
         """
