@@ -29,7 +29,7 @@ from jsonrpcs_tx.client.datagrams import room
 from jsonrpcs_tx.client.deferred import Client, connect
 from jsonrpcs_tx.client.httpmessages import post, post_head
 from jsonrpcs_tx.client.targets import Target, parse_target
-from tests.support import ECHO, ECHO_REPLY, Server, unverified, with_reply_name
+from tests.support import ECHO, ECHO_REPLY, Server, unverified
 from tests.support.clients import TRANSPORTS, our_target
 
 UNDER_WAY = 64
@@ -148,16 +148,10 @@ def _fifo(target: Target, count: int) -> None:
         poll = stack.enter_context(select.epoll())
         server = os.open(target.path, os.O_WRONLY)
         stack.callback(os.close, server)
-        requests: dict[int, bytes] = {}
-        for number in range(UNDER_WAY):
-            name = f"bench{os.getpid()}_{number}"
-            os.mkfifo(where / name)
-            stack.callback(os.unlink, where / name)
-            fd = os.open(where / name, os.O_RDONLY | os.O_NONBLOCK)
-            stack.callback(os.close, fd)
-            requests[fd] = with_reply_name(ECHO, name)
+        requests = stack.enter_context(load.reply_fifos(where, ECHO, UNDER_WAY))
+        for fd, request in requests.items():
             poll.register(fd, select.EPOLLIN | select.EPOLLET)
-            os.write(server, requests[fd])
+            os.write(server, request)
         replies = dict.fromkeys(requests, b"")
         answered = 0
         while answered < count:

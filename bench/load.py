@@ -116,7 +116,7 @@ def datagrams(address: str | tuple[str, int], call: Call, count: int) -> Run:
 def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
     """Send over a FIFO; each client waits for the end of a reply before it sends again."""
     latencies: list[float] = []
-    with open(path, "wb", 0) as server, _reply_fifos(reply_dir, call.document) as documents:
+    with open(path, "wb", 0) as server, reply_fifos(reply_dir, call.document) as documents:
         poll = select.poll()
         for fd in documents:
             poll.register(fd, select.POLLIN)
@@ -152,11 +152,11 @@ def fifo(path: str, reply_dir: Path, call: Call, count: int) -> Run:
 
 
 @contextlib.contextmanager
-def _reply_fifos(reply_dir: Path, document: bytes) -> Iterator[dict[int, bytes]]:
+def reply_fifos(reply_dir: Path, document: bytes, clients: int = FIFO_CLIENTS) -> Iterator[dict[int, bytes]]:
     """A FIFO for each client, and the document that asks for a reply to it, by the descriptor that reads it."""
     with contextlib.ExitStack() as stack:
         documents: dict[int, bytes] = {}
-        for number in range(FIFO_CLIENTS):
+        for number in range(clients):
             name = f"bench{os.getpid()}_{number}"
             os.mkfifo(reply_dir / name)
             stack.callback(os.unlink, reply_dir / name)

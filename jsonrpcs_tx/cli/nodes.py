@@ -1,5 +1,6 @@
 """What a gateway answers where it has called several nodes: an object with the outcome of each, by its name."""
 
+from jsonrpcs_tx.client.core import NotReply, fault_of
 from jsonrpcs_tx.rpc.faults import Fault
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
@@ -33,8 +34,7 @@ def _is_outcome(value: object) -> bool:
 
 
 def _fault(outcome: dict[str, object]) -> Fault | None:
-    error = outcome.get("error")
-    if type(error) is not dict:
+    try:
+        return fault_of(outcome.get("error"))
+    except NotReply:
         return None
-    code, text = error.get("code"), error.get("message")
-    return Fault(code, text, error.get("data")) if type(code) is int and type(text) is str else None

@@ -140,13 +140,17 @@ def reply_of(value: object) -> Reply:
     """
     if isinstance(value, dict):
         if "error" in value and value["error"] is not None:
-            return Reply(value.get("id"), _fault(value["error"]))
+            return Reply(value.get("id"), fault_of(value["error"]))
         if "result" in value:
             return Reply(value.get("id"), value["result"])
     raise NotReply("the reply is JSON, but has neither a result nor an error")
 
 
-def _fault(error: object) -> Fault:
+def fault_of(error: object) -> Fault:
+    """The fault that a decoded member C{error} is.
+
+    @raise NotReply: it has no code and message.
+    """
     if isinstance(error, dict):
         code, text = error.get("code"), error.get("message")
         if type(code) is int and type(text) is str:

@@ -10,8 +10,9 @@ from msgspec import UNSET
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.access.auditentries import FAULT
+from jsonrpcs_tx.access.roles import catalogued_effect
 from jsonrpcs_tx.access.secrets import catalogued
-from jsonrpcs_tx.catalogue import READ, find
+from jsonrpcs_tx.catalogue import READ
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
@@ -251,6 +252,5 @@ def _command(method: str, how: str = "one") -> Command:
     """The command that passes a method on. The catalogue says whether it changes something, and which of its parameters
     are secret. A call of many nodes itself changes nothing: the calls of single nodes that it makes do.
     """
-    entry = find(method)
-    changes = how == "one" and (entry is None or entry.effect != READ)
+    changes = how == "one" and catalogued_effect(method) != READ
     return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=catalogued(method))

@@ -22,7 +22,7 @@ from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Request
-from jsonrpcs_tx.rpc.errors import Error, with_data
+from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import Reply
@@ -158,7 +158,7 @@ class Gateway(Service):
         except KeyError:
             return self._unknown(place, origin)
         except Fault as fault:
-            return Error(fault.code, fault.text)
+            return error_of(fault)
 
     def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
         """Call a command of one or many nodes, as part of a call to this server.

@@ -7,6 +7,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.gateway.answers import Answer
+from jsonrpcs_tx.gateway.callees import MAX_METHOD
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.rpc.faults import Fault
@@ -16,10 +17,6 @@ LIST: Final = "system.listMethods"
 
 TIMEOUT: Final = 10.0
 """Seconds that the answer may take, if the node has no limit of its own."""
-
-MAX_LENGTH: Final = 200
-"""Characters of the longest name. Kamailio has none that is half as long."""
-
 
 MAX_SIZE: Final = 4 * 1024 * 1024
 """Bytes of the longest list."""
@@ -60,5 +57,5 @@ def _read(answer: Answer, node: Node) -> Listing:
         names = msgspec.json.decode(answer.result, type=list[str])
     except msgspec.MsgspecError:
         raise Fault(BAD_GATEWAY, f"Node {node.name} does not answer {LIST} with a list of names") from None
-    methods = sorted({name for name in names if 0 < len(name) <= MAX_LENGTH})
+    methods = sorted({name for name in names if 0 < len(name) <= MAX_METHOD})
     return Listing(node.name, node.names, node.watch.version, methods)

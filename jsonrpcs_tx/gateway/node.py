@@ -103,13 +103,13 @@ class Node:
         @return: what C{then} makes of the answer, or the failure with the fault that a client is told.
         """
         self.under_way -= 1
-        if type(outcome) is Answer and self._retired is None:
-            self.watch.heard = True
-            return then(outcome, *arguments)
-        is_stopping = self._is_closed
+        is_stopping = self._is_closed  # before the last call of a retired node closes it
         if self._retired is not None and not self.under_way:
             retired, self._retired = self._retired, None
             self.close().chainDeferred(retired)
+        if type(outcome) is Answer:
+            self.watch.heard = True
+            return then(outcome, *arguments)
         if isinstance(outcome, Failure) and outcome.check(ClientError):
             if is_stopping:
                 reason = "this server is stopping; the command may have been run"
@@ -117,9 +117,6 @@ class Node:
             error: Any = outcome.value
             self.watch.failed(error)
             raise fault_of(self.name, error, seconds) from error
-        if type(outcome) is Answer:
-            self.watch.heard = True
-            return then(outcome, *arguments)
         if isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
             self.watch.failed(outcome.value)
         return outcome

@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.gateway.gateway import Gateway
+from jsonrpcs_tx.gateway.listing import LIST
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.watch import UP
 from jsonrpcs_tx.log import make_logger, report
@@ -87,7 +88,7 @@ class _Collector:
         told: dict[str, _Told] = {}
         try:
             if self._restarts != self._node.watch.restarts or not self._methods:
-                methods = await self._ask("system.listMethods", b"")
+                methods = await self._ask(LIST, b"")
                 self._methods = frozenset(methods if isinstance(methods, list) else ())
                 self._restarts = self._node.watch.restarts
             for source in SOURCES:

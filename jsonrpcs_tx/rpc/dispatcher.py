@@ -458,11 +458,10 @@ class Dispatcher:
         caller, access = origin.caller, self.access
         if caller is None:
             return False
-        if origin.callee is None and not access.asks_params:  # the ordinary case
-            return not access.allows(caller, method, (), origin.nodes)
-        each = (origin.nodes,) if origin.callee is None else origin.callee.each
         if not access.asks_params:
-            return not any(access.allows(caller, method, (), nodes) for nodes in each)
+            if origin.callee is None:  # the ordinary case
+                return not access.allows(caller, method, (), origin.nodes)
+            return not any(access.allows(caller, method, (), nodes) for nodes in origin.callee.each)
         if isinstance(params, Raw):
             params = values_of(params)
         elif type(params) is dict and not origin.nodes:  # what a node makes of an object, only the node knows
@@ -472,6 +471,7 @@ class Dispatcher:
             elif command is not None:
                 params = command.binding.in_order(params)
         given = () if params is UNSET else params
+        each = (origin.nodes,) if origin.callee is None else origin.callee.each
         return not any(access.allows(caller, method, given, nodes) for nodes in each)
 
     def _fail(self, what: Raised) -> Deferred[Any]:

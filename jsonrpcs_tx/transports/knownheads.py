@@ -87,9 +87,7 @@ class UsersHeads:
 
     def get(self, text: bytes) -> KnownHead | None:
         """Look up a head; None if it has to be parsed, for the first time or again."""
-        keyed = self._keyed.copy()
-        keyed.update(text)
-        digest = keyed.digest()
+        digest = self._digest(text)
         known = self._heads.get(digest)
         if known is None or known.verified is None:
             return known
