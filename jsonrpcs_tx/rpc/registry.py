@@ -29,6 +29,7 @@ _PLAIN: Final = (str, bool, type(None))
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__jsonrpcs_commands__"
+_DEFINITION = "__jsonrpcs_definition__"
 
 
 @attrs.frozen
@@ -324,29 +325,68 @@ def _help(function: Callable[..., Any], options: CommandOptions) -> str:
     return f"{text} Deprecated: {options.deprecated}.".lstrip()
 
 
+@attrs.frozen(eq=False)
+class _Definition:
+    """What the definition of a function says of a command, whatever its options are.
+
+    @ivar of: the function itself; another one may have got this with C{functools.wraps}.
+    @ivar bound: the function is a method of an object, which is not one of its parameters.
+    """
+
+    of: object
+    bound: bool
+    binding: Binding
+    call_parameter: CallParameter | None
+    asynchronous: bool
+    check_result: Callable[[Any], None]
+
+
+def _definition(function: Callable[..., Any]) -> _Definition:
+    """The definition of a function. It is read once: a program may make many servers with the same commands.
+
+    @raise TypeError: the function cannot be a command.
+    """
+    plain = getattr(function, "__func__", function)
+    bound = plain is not function
+    found: _Definition | None = getattr(plain, _DEFINITION, None)
+    if found is not None and found.of is plain and found.bound == bound:
+        return found
+    _check_kind(function)
+    hints = hints_of(function)
+    hint = hints.get("return")
+    found = _Definition(
+        of=plain,
+        bound=bound,
+        binding=Binding(function, hints),
+        call_parameter=call_parameter(function, hints),
+        asynchronous=inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable),
+        check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
+    )
+    if inspect.isfunction(plain):
+        setattr(plain, _DEFINITION, found)
+    return found
+
+
 def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
     """@raise TypeError: the function cannot be a command."""
     try:
-        _check_kind(function)
-        hints = hints_of(function)
-        hint, binding, parameter = hints.get("return"), Binding(function, hints), call_parameter(function, hints)
-        concealment = _concealment(binding, options.secret)
+        definition = _definition(function)
+        concealment = _concealment(definition.binding, options.secret)
     except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
-    asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
     return Command(
         name=options.name,
         function=function,
-        binding=binding,
-        call_parameter=parameter,
+        binding=definition.binding,
+        call_parameter=definition.call_parameter,
         help=_help(function, options),
-        asynchronous=asynchronous,
+        asynchronous=definition.asynchronous,
         options=options,
         changes=options.changes,
         concealment=concealment,
-        plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
+        plain=not (definition.asynchronous or _is_limited(options) or options.deprecated or definition.call_parameter),
         trusted=function.__module__ in _TRUSTED,
-        check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
+        check_result=definition.check_result,
     )
 
 
