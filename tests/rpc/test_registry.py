@@ -528,7 +528,7 @@ def test_definition_of_a_wrapper() -> None:
 
 
 def test_definition_of_a_method() -> None:
-    """A function takes a parameter more than the method that it is in an object, whichever of the two is added first."""
+    """A function takes a parameter more than the method that it is in an object, whichever of the two comes first."""
 
     class Shop:
         @command("own.price")
