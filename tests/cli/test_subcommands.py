@@ -28,7 +28,7 @@ def test_methods(server: Server) -> None:
     assert every == json.loads(jsonrpcs(*to, "--json").out)
     assert {"core.uptime", "htable.get"} <= set(every)
     found = jsonrpcs(*to, "UPTIME").out
-    assert found == "method       what it does\ncore.uptime  Tells since when the server has been running.\n"
+    assert found == "method       what it does\ncore.uptime  Shows how long the server has been running.\n"
     assert json.loads(jsonrpcs(*to, "core.up*", "--json").out) == ["core.uptime"]
     assert (jsonrpcs(*to, "nothing").out, jsonrpcs(*to, "nothing", "--json").out) == ("", "[]\n")
 
