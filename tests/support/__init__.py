@@ -1,7 +1,6 @@
 """Shared by the tests: a real server in a process of its own, and a client for each transport."""
 
 import contextlib
-import functools
 import json
 import os
 import re
@@ -22,7 +21,7 @@ import attrs
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.client.errors import BadReply
 from jsonrpcs_tx.client.targets import parse_target
-from tests.support.forking import Forks
+from tests.support import forking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
@@ -97,7 +96,7 @@ class Server:
         output, theirs = os.pipe()
         self._output = open(output)  # noqa: SIM115 # it is closed when the process has ended
         with open(theirs, "w") as stream:
-            self.process = _forks().start([twistd(), *self.arguments], directory, environment(), stream, stream)
+            self.process = forking.start([twistd(), *self.arguments], directory, environment(), stream, stream)
         self._started = threading.Event()
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -179,11 +178,6 @@ class Server:
             self.addresses[name] = (ipv6 or host, int(port))
 
 
-@functools.cache
-def _forks() -> Forks:
-    return Forks(environment())
-
-
 def twistd() -> str:
     """The twistd of this Python."""
     return str(Path(sys.executable).with_name("twistd"))
@@ -200,7 +194,7 @@ def run_twistd(directory: Path, *arguments: str, inherits: tuple[int, ...] = ())
             command, cwd=directory, env=wide, capture_output=True, text=True, timeout=PATIENCE, pass_fds=inherits
         )
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        process = _forks().start(command, directory, wide, output, errors)
+        process = forking.start(command, directory, wide, output, errors)
         try:
             status = process.wait(PATIENCE)
         finally:

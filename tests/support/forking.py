@@ -31,6 +31,9 @@ _MODULES: Final = (
 _PACKAGES: Final = ("jsonrpcs_tx.commands", "jsonrpcs_tx.transports", "twisted.plugins")
 """All modules in them are imported."""
 
+_AT_START: Final = ("PYTHON", "LD_", "LC_", "LANG", "FAKETIME")
+"""How the variables begin that Python, the linker or a library read only when a process starts."""
+
 _MOST: Final = 1 << 20
 """Bytes of a request."""
 
@@ -72,10 +75,9 @@ class ForkedProcess:
 
 
 class Forks:
-    """The process that forks.
+    """A process that forks.
 
-    @param environment: its environment. What Python and the dynamic linker read from it when they start holds for all
-        processes.
+    @param environment: its environment.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -90,12 +92,7 @@ class Forks:
     def start(
         self, arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], output: IO[str], errors: IO[str]
     ) -> ForkedProcess:
-        """Start C{twistd}.
-
-        @param arguments: its command line, with its own name first.
-        @param output: its standard output.
-        @param errors: its standard error.
-        """
+        """See L{start}."""
         status, their_status = os.pipe()
         request = json.dumps([arguments, str(cwd), dict(environment)]).encode()
         with self._lock:
@@ -106,6 +103,25 @@ class Forks:
     def _stop(self) -> None:
         self._requests.close()
         self._process.wait()
+
+
+_FORKS: dict[frozenset[tuple[str, str]], Forks] = {}
+"""Started when they are needed first, by those variables of their environment that their processes cannot change."""
+
+
+def start(
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], output: IO[str], errors: IO[str]
+) -> ForkedProcess:
+    """Start C{twistd}.
+
+    @param arguments: its command line, with its own name first.
+    @param output: its standard output.
+    @param errors: its standard error.
+    """
+    fixed = frozenset(item for item in environment.items() if item[0].startswith(_AT_START))
+    if fixed not in _FORKS:
+        _FORKS[fixed] = Forks(environment)
+    return _FORKS[fixed].start(arguments, cwd, environment, output, errors)
 
 
 def _import_everything() -> None:
