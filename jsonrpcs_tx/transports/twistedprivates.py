@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from inspect import isfunction
 from typing import Any, Final
 
-from twisted.internet import tcp
+from twisted.internet import endpoints, tcp
 from twisted.python.reflect import namedAny
 
 from jsonrpcs_tx.errors import StartError
@@ -70,7 +70,12 @@ POLLER: Final[Names] = {"twisted.internet.epollreactor.EPollReactor": ("_poller"
 IDLE: Final[Names] = {"twisted.web.http.HTTPFactory": ("_updateLogDateTime",)}
 """What an idle server needs to sleep. Without it, each listener of HTTP is woken every second."""
 
-ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT, POLLER, IDLE)
+SYSTEMD: Final[Names] = {"twisted.internet.endpoints._SystemdParser": ("_sddaemon",)}
+"""What descriptors that systemd passes need: Twisted takes their number from the environment when it is imported.
+Without it, sockets of systemd can be named in Twisted's way only.
+"""
+
+ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT, POLLER, IDLE, SYSTEMD)
 
 
 def missing(names: Names) -> Iterator[str]:
@@ -107,6 +112,13 @@ def reserve_descriptor() -> None:
     reserved: Any = getattr(tcp, "_reservedFD", None)
     if reserved is not None:
         reserved.reserve()
+
+
+def passed_descriptors() -> list[int]:
+    """The descriptors that systemd has passed to this process."""
+    parser: Any = getattr(endpoints, "_SystemdParser", None)
+    passed = getattr(parser, "_sddaemon", None)
+    return [] if passed is None else list(passed.inheritedDescriptors())
 
 
 def _has(owner: type, attribute: str) -> bool:
