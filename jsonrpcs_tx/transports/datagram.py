@@ -245,7 +245,7 @@ class PassedDatagramService(DatagramService):
     @param name: the socket's.
     """
 
-    protocol = "udp"
+    protocol: str = "udp"
 
     def __init__(self, settings: Settings, name: str, dispatcher: Dispatcher, reactor: Any) -> None:
         super().__init__(settings, f"{PASSED}{name}", dispatcher, reactor)
