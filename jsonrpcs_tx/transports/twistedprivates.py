@@ -70,12 +70,7 @@ POLLER: Final[Names] = {"twisted.internet.epollreactor.EPollReactor": ("_poller"
 IDLE: Final[Names] = {"twisted.web.http.HTTPFactory": ("_updateLogDateTime",)}
 """What an idle server needs to sleep. Without it, each listener of HTTP is woken every second."""
 
-SYSTEMD: Final[Names] = {"twisted.internet.endpoints._SystemdParser": ("_sddaemon",)}
-"""What descriptors that systemd passes need: Twisted takes their number from the environment when it is imported.
-Without it, sockets of systemd can be named in Twisted's way only.
-"""
-
-ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT, POLLER, IDLE, SYSTEMD)
+ALL: Final = (HTTP, TLS, HTTP_DIRECT, TLS_DIRECT, UNSENT, POLLER, IDLE)
 
 
 def missing(names: Names) -> Iterator[str]:
@@ -115,7 +110,9 @@ def reserve_descriptor() -> None:
 
 
 def passed_descriptors() -> list[int]:
-    """The descriptors that systemd has passed to this process."""
+    """The descriptors that systemd has passed to this process. Twisted takes their number from the environment when it
+    is imported; where it keeps it elsewhere, sockets of systemd can only be named in Twisted's way.
+    """
     parser: Any = getattr(endpoints, "_SystemdParser", None)
     passed = getattr(parser, "_sddaemon", None)
     return [] if passed is None else list(passed.inheritedDescriptors())
