@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,11 @@ class Chroot:
         """What a shell in it prints: its output and errors."""
         done = subprocess.run(
             ["chroot", str(self.path), "bash", "-ec", script],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -53,7 +58,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Chroot:
         pytest.skip("only root may chroot")
     need("debootstrap", "debootstrap")
     path = tmp_path_factory.mktemp("base")
-    subprocess.run(["debootstrap", "--variant=minbase", RELEASE, str(path)], check=True, stdout=subprocess.DEVNULL)
+    made = subprocess.run(
+        ["debootstrap", "--variant=minbase", RELEASE, str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if made.returncode and re.search("Operation not permitted|Permission denied|nodev", made.stdout):
+        pytest.skip("this machine lets nobody make devices or mount, so no chroot can be made")
+    assert made.returncode == 0, made.stdout
     (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")  # nothing is started by an installation
     (path / "usr/sbin/policy-rc.d").chmod(0o755)
     for name in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
@@ -70,7 +83,9 @@ def package(base: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     subprocess.run(["cp", "-a", str(base.path), str(path)], check=True)
     chroot = Chroot(path)
     chroot.install(*NEEDED_TO_BUILD)
-    subprocess.run([str(REPOSITORY / "packaging" / "deb-source"), str(path / "build" / "source")], check=True)
+    environ = {**os.environ, "PYTHON": sys.executable}
+    script = REPOSITORY / "packaging" / "deb-source"
+    subprocess.run([str(script), str(path / "build" / "source")], env=environ, check=True)
     chroot.run("cd /build/source && dpkg-buildpackage --no-sign --build=binary")
     found = chroot.run("cd /build && lintian --allow-root --tag-display-limit 0 *.changes")
     assert [line for line in found.splitlines() if line.startswith(("E:", "W:"))] == []
@@ -82,7 +97,7 @@ def package(base: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def debian(base: Chroot) -> Iterator[Chroot]:
     """A Debian in which services can be started."""
     base.install(*NEEDED_TO_TEST)
-    shutil.copy(STAND_IN, base.path / "usr" / "bin" / "systemctl")
+    shutil.copy(STAND_IN, base.path / "usr" / "local" / "bin" / "systemctl")
     subprocess.run(["mount", "-t", "proc", "proc", str(base.path / "proc")], check=True)
     try:
         yield base
@@ -121,6 +136,6 @@ def test_by_the_guide(package: Path, debian: Chroot) -> None:
             assert printed.splitlines()[-len(expected) :] == expected
             shown += 1
     assert shown >= 6
-    left = debian.run("dpkg -s jsonrpcs-tx 2>&1; ls -d /var/lib/jsonrpcs /var/log/jsonrpcs /usr/lib/jsonrpcs-tx", 2)
+    left = debian.run("dpkg -s jsonrpcs-tx || ls -d /var/lib/jsonrpcs /var/log/jsonrpcs /usr/lib/jsonrpcs-tx", 2)
     assert "is not installed" in left
     assert left.count("No such file") == 3
