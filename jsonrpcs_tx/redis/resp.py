@@ -29,7 +29,8 @@ MAX_LINE: Final = 65536
 """Bytes of a line that is not in a bulk string."""
 
 _CRLF: Final = b"\r\n"
-_BULK, _ARRAY, _INTEGER, _STATUS, _ERROR = b"$*:+-"
+_TYPES: Final = b"$*:+-"
+_BULK, _ARRAY, _INTEGER, _STATUS, _ERROR = _TYPES
 
 
 class NotRedis(Exception):
@@ -153,6 +154,8 @@ class ReplyReader:
         @param needed: bytes that the value has; 0: not known yet.
         """
         rest = data[position:]
+        if rest[0] not in _TYPES:
+            raise NotRedis(f"a reply begins with {rest[:1]!r}")
         if not needed and len(rest) > MAX_LINE:
             raise NotRedis(f"a line has more than {MAX_LINE} bytes")
         self._rest.append(rest)
