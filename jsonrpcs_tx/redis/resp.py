@@ -1,7 +1,7 @@
 """Redis's protocol, RESP version 2 (U{https://redis.io/docs/latest/develop/reference/protocol-spec/}), without I/O.
 
 Not hiredis, which makes room for as many elements as an array announces: a line of 13 bytes keeps it busy for seconds.
-It reads an entry of a stream in 0.5 µs, this module in 5 µs, which is little beside what a call costs.
+It reads an entry of a stream in 0.5 µs, this module in 6 µs.
 Not txredisapi, which fails all calls of a connection when one is late, and takes replies of any size.
 """
 
@@ -96,8 +96,10 @@ class ReplyReader:
         items, left = self._items, self._left
         length = len(data)
         position = begin = 0
+        last = self._max_reply - self._taken  # where the reply must end
+        find = data.find
         while position < length:
-            end = data.find(_CRLF, position)
+            end = find(_CRLF, position)
             if end < 0:
                 self._keep(data, position, 0)
                 break
@@ -108,7 +110,7 @@ class ReplyReader:
                 size = int(data[position + 1 : end])
                 if size >= 0:
                     after += size + 2
-                    if self._taken + after - begin > self._max_reply:
+                    if after > last:
                         raise NotRedis(f"a reply has more than {self._max_reply} bytes")
                     if after > length:
                         self._keep(data, position, after - position)
@@ -143,6 +145,7 @@ class ReplyReader:
             else:
                 found.append(value)
                 begin = position
+                last = begin + self._max_reply
                 self._taken = self._elements = 0
         self._items, self._left = items, left
         self._taken += position - begin
