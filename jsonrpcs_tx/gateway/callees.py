@@ -1,6 +1,6 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -83,9 +83,9 @@ class One:
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        return self.ask(call.request, call.deadline)
+        return self.ask(call.request, call.deadline, call.origin.client)
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         left = deadline - self.clock.seconds()
@@ -93,7 +93,7 @@ class One:
         for limit in (self.node.definition.timeout, self.seconds):
             if limit is not None and limit < seconds:
                 seconds = limit
-        return self.node.call(request.method, raw, seconds, self._reply, request)
+        return self.node.call(request.method, raw, seconds, client, self._reply, request)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
@@ -140,7 +140,7 @@ class Many:
         """
         return _Asking(self, call).begin()
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
         raise NotImplementedError("many nodes are asked by answer")
 
 

@@ -384,7 +384,7 @@ class Dispatcher:
         """
         assert origin.callee is not None
         deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
-        asked = origin.callee.ask(request, deadline)
+        asked = origin.callee.ask(request, deadline, origin.client)
         if origin.deadline is None:
             self.delayed.slots.take(origin.client)
         return asked.addBoth(self._passed_on_later, command, request, origin, caller)
