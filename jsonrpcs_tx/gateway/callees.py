@@ -43,6 +43,9 @@ single nodes time out before the call that made them.
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
 """Bytes that the results of many nodes may have together; what goes beyond is dropped when it comes."""
 
+MAX_NAMED: Final = 10
+"""Nodes that are named where several are meant."""
+
 MAX_TEXT: Final = 1000
 """Characters of the text of a fault that is kept until all nodes have answered."""
 
@@ -69,6 +72,9 @@ class One:
     seconds: float | None = None
     is_one_of_many: bool = False
     keeps_time: bool = True
+
+    def __str__(self) -> str:
+        return f"node {self.node.name}"
 
     @property
     def each(self) -> tuple[frozenset[str]]:
@@ -122,6 +128,11 @@ class Many:
     quorum: int | None = None
     is_one_of_many: bool = False
     keeps_time: bool = False
+
+    def __str__(self) -> str:
+        names = [member.node.name for member in self.members]
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        return f"node{'' if len(names) == 1 else 's'} {', '.join(names[:MAX_NAMED])}{more}"
 
     @property
     def each(self) -> Sequence[frozenset[str]]:

@@ -9,7 +9,7 @@ from jsonrpcs_tx.rpc.replies import Reply
 
 
 class Callee(Protocol):
-    """Another server that commands are called on, or several at once."""
+    """Another server that commands are called on, or several at once. Its text is for the log: C{node edge1}."""
 
     @property
     def each(self) -> Sequence[frozenset[str]]:

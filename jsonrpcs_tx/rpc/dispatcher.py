@@ -487,7 +487,8 @@ class Dispatcher:
         self._counts.forbidden.value += 1
         if origin.callee is not None and origin.callee.is_one_of_many:
             return _FORBIDDEN
-        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
+        where = "" if origin.callee is None else f" on {origin.callee}"
+        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}{where}")
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:

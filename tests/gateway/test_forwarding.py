@@ -15,12 +15,25 @@ from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.watch import DOWN, UP
 from tests.support import ECHO, ECHO_REPLY, http_request, users
 from tests.support.http import HttpCase, repeat_everywhere
+from tests.support.logs import logged
 from tests.support.nodes import GatewayCase, Node, request
 from tests.support.reactor import until
 
 
 class OneNode(GatewayCase):
     """Documents for one node."""
+
+    async def test_refusal_names_the_node(self) -> None:
+        """The log says which nodes a call was for that rules forbid."""
+        self.serve(rule=["any node=b allow core.*"])
+        with logged() as lines:
+            assert (await self.post("/RPC/a", request("core.kill"))).status == 403
+            assert (await self.post("/RPC/*", request("x.y"))).status == 403
+            assert (await self.post("/RPC", request("gateway.nodes"))).status == 403
+        told = [line for line in lines if "is forbidden" in line]
+        assert "'core.kill' is forbidden on node a from 127.0.0.1" in told[0]
+        assert "'x.y' is forbidden on nodes a, b, c from 127.0.0.1" in told[1]
+        assert "'gateway.nodes' is forbidden from 127.0.0.1" in told[2]
 
     async def test_exact(self) -> None:
         """What a client sends as parameters, and what the node answers, arrives as it was written."""
@@ -650,7 +663,7 @@ class Commands(GatewayCase):
         self.gateway.nodes["a"].watch.failed(ClientError("a", "x", "slow"))
         await until(lambda: self.gateway.nodes["a"].watch.state == DOWN)
         report = self.service.health.report()
-        assert report["status"] == "pass"
+        assert report["status"] == "warn"
         assert report["checks"]["nodes"] == {"status": "warn", "reasons": ["a: Connection refused"]}
 
 
