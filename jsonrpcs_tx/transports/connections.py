@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.departures import Departures
-from jsonrpcs_tx.transports.unread import UnreadReplies, is_drained, socket_transport
+from jsonrpcs_tx.transports.unread import UnreadReplies, forget_unsent, is_drained, socket_transport
 
 _log = make_logger(__name__)
 
@@ -125,8 +125,13 @@ class Connections:
         socket_transport(protocol.transport).loseConnection()
         self.discard(protocol)
 
+    def lost(self, protocol: Connection) -> None:
+        """Note that a connection is closed, and nothing will be sent over it any more."""
+        forget_unsent(protocol.transport)
+        self.discard(protocol)
+
     def discard(self, protocol: Connection) -> None:
-        """Note that a connection is closed."""
+        """Note that a connection is closed, or will be."""
         self.departures.discard(protocol)
         self.unread.discard(protocol)
         if self._open.pop(protocol, None) is not None:

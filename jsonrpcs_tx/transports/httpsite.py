@@ -335,7 +335,7 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True
-        self.site.connections.discard(self)
+        self.site.connections.lost(self)
         super().connectionLost(reason)
 
 

@@ -88,7 +88,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.connected = 0
         self.setTimeout(None)
-        self.factory.connections.discard(self)
+        self.factory.connections.lost(self)
         later, self._reply = self._reply, None
         if later is not None:
             later.cancel()

@@ -32,6 +32,15 @@ def unsent_bytes(transport: Any) -> int:
     return queued + getattr(transport, "_tempDataLen", 0)
 
 
+def forget_unsent(transport: Any) -> None:
+    """Free what a transport that is closed will not send any more. It may stay in memory for long, since the transport
+    and its protocol lead to each other, and garbage is collected rarely.
+    """
+    transport = socket_transport(transport)
+    if hasattr(transport, "dataBuffer"):
+        transport.dataBuffer, transport._tempDataBuffer, transport._tempDataLen = b"", [], 0  # noqa: SLF001 # Twisted's own
+
+
 def is_drained(transport: Any) -> bool:
     """Whether the client's machine has confirmed everything that was written."""
     transport = socket_transport(transport)
