@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.departures import Departures
-from jsonrpcs_tx.transports.unread import UnreadReplies, forget_unsent, is_drained, socket_transport
+from jsonrpcs_tx.transports.unread import UnreadReplies, forget_unsent, has_news, is_drained, socket_transport
 
 _log = make_logger(__name__)
 
@@ -112,7 +112,7 @@ class Connections:
             protocol = next(iter(self._open))
             if 0 <= now - protocol.used_at < IDLE_GRACE:
                 return None
-            if protocol.idle and is_drained(protocol.transport):
+            if protocol.idle and is_drained(protocol.transport) and not has_news(protocol.transport):
                 return protocol
             self.used(protocol)  # it is in use: there is no need to look at it again soon
         return None
