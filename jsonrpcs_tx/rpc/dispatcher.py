@@ -384,7 +384,7 @@ class Dispatcher:
         """
         assert origin.callee is not None
         deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
-        asked = origin.callee.ask(request, deadline)
+        asked = origin.callee.ask(request, deadline, origin.client)
         if origin.deadline is None:
             self.delayed.slots.take(origin.client)
         return asked.addBoth(self._passed_on_later, command, request, origin, caller)
@@ -487,7 +487,8 @@ class Dispatcher:
         self._counts.forbidden.value += 1
         if origin.callee is not None and origin.callee.is_one_of_many:
             return _FORBIDDEN
-        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
+        where = "" if origin.callee is None else f" on {origin.callee}"
+        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}{where}")
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
