@@ -146,6 +146,8 @@ def assemble(
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     with problems.noted():
         _add_metrics(service, gateway)
+    with problems.noted():
+        _add_console(service, gateway)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -290,6 +292,15 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
     service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
     probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
     service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
+
+
+def _add_console(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    path = service.settings.console
+    if not path:
+        return
+    from jsonrpcs_tx.console.make import make_console  # it can be turned off
+
+    service.add_page("console", path, make_console(service, gateway))
 
 
 def _add_audit(service: JsonRpcService) -> None:

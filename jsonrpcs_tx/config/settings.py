@@ -437,6 +437,20 @@ class Settings:
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
     )
+    console: str = _setting(
+        "/console",
+        kinds.CONSOLE_PATH,
+        "URL path at which HTTP and HTTPS have a console for browsers, which shows and calls what rules allow; empty: "
+        "disabled; see docs/console.md",
+    )
+    console_session: float = _setting(
+        28_800.0,
+        kinds.SECONDS,
+        "seconds after which a user of the console has to sign in again (with http_users)",
+    )
+    console_idle: float = _setting(
+        1800.0, kinds.SECONDS, "seconds without a call after which a user of the console has to sign in again"
+    )
     metrics: str = _setting(
         "",
         kinds.PAGE_PATH,
