@@ -255,10 +255,11 @@ export class Commands {
   }
 
   async send(method, button) {
+    if (button.hasAttribute("aria-disabled")) return;
     const params = this.form.read();
     if (params === null || !(await this.app.allowed(this.target, method, params))) return;
     const { target, answer, found } = this;
-    button.disabled = true;
+    set(button, "aria-disabled", "true");
     replace(answer, h("p", { class: "waiting" }, "Waiting for the reply…"));
     try {
       const outcome = await this.app.call(target, method.name, params);
@@ -273,7 +274,7 @@ export class Commands {
     } catch {
       replace(answer);
     } finally {
-      button.disabled = false;
+      set(button, "aria-disabled", null);
     }
   }
 

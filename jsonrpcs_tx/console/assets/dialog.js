@@ -1,6 +1,6 @@
 // Dialogs, and messages for everybody who looks or listens.
 
-import { h, newId, printable, replace, write } from "./dom.js";
+import { h, newId, printable, replace, set, write } from "./dom.js";
 
 /**
  * Show a dialog with a form.
@@ -18,13 +18,14 @@ export function ask(title, content, { action = "Send", danger = false, check = (
   let sent = false;
   const submit = async (event) => {
     event.preventDefault();
-    send.disabled = true;
+    if (send.hasAttribute("aria-disabled")) return;
+    set(send, "aria-disabled", "true");
     try {
       write(wrong, printable((await check()) || ""));
     } catch (error) {
       write(wrong, printable(error.message));
     }
-    send.disabled = false;
+    set(send, "aria-disabled", null);
     if (wrong.textContent) return;
     sent = true;
     dialog.close();

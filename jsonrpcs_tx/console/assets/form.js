@@ -26,7 +26,7 @@ class Field {
     set(this.control, "aria-required", optional ? null : "true");
     this.control.addEventListener("input", () => this.complain(""));
     this.label = h("label", { for: this.id }, printable(label), optional ? h("small", {}, "optional") : null);
-    this.row = h("div", { class: "control" }, this.control, this.how);
+    this.row = h("div", { class: "control" }, this.control, this.how, this.list);
     this.element = h("div", { class: "field" }, h("div", { class: "about" }, this.label, this.hint), this.row, this.wrong);
   }
 
@@ -68,7 +68,6 @@ class Field {
         const found = await suggest();
         if (found.length) replace(list, options(found));
       });
-    input.after(list);
   }
 
   complain(text) {

@@ -79,7 +79,10 @@ function table(value) {
   return h("table", { class: "pairs" }, body);
 }
 
-/** A value as a tree whose branches open and close. */
+/**
+ * A value as a tree whose branches open and close.
+ * @param {number} open how many members may be seen at first; 0: the tree itself is closed.
+ */
 export function tree(value, open = OPEN) {
   if (!nested(value)) return scalar(value);
   const array = Array.isArray(value);
@@ -88,7 +91,7 @@ export function tree(value, open = OPEN) {
   const list = h("ul", { class: "tree" });
   const branch = ([name, one]) => {
     const label = h("span", { class: array ? "place" : "name" }, printable(name));
-    return nested(one) ? h("li", {}, lazily(one, label, open)) : h("li", {}, label, scalar(one));
+    return nested(one) ? h("li", {}, lazily(one, label, open - pairs.length)) : h("li", {}, label, scalar(one));
   };
   if (open > 0) return inParts(list, pairs.length, (place) => branch(pairs[place]), (button) => h("li", {}, button));
   return lazily(value, null, 0);
@@ -101,7 +104,7 @@ function lazily(value, label, open) {
   const details = h("details", {}, h("summary", {}, label, h("small", {}, `${count} ${what}`)));
   let filled = false;
   const fill = () => {
-    if (!filled) details.append(tree(value, 1));
+    if (!filled) details.append(tree(value, Math.max(open, 1)));
     filled = true;
   };
   details.addEventListener("toggle", fill);

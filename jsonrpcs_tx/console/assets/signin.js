@@ -1,7 +1,7 @@
 // The form by which somebody signs in.
 
 import { signIn } from "./api.js";
-import { h, newId, printable, write } from "./dom.js";
+import { h, newId, printable, set, write } from "./dom.js";
 
 /**
  * The form.
@@ -22,7 +22,8 @@ export function signInForm(done, why) {
       return;
     }
     write(wrong, "");
-    send.disabled = true;
+    if (send.hasAttribute("aria-disabled")) return;
+    set(send, "aria-disabled", "true");
     try {
       await signIn(user.value, password.value);
       password.value = "";
@@ -32,7 +33,7 @@ export function signInForm(done, why) {
       password.value = "";
       password.focus();
     } finally {
-      send.disabled = false;
+      set(send, "aria-disabled", null);
     }
   };
   const element = h("form", { class: "card signin", "aria-labelledby": "signin", onsubmit: submit, novalidate: true },

@@ -46,6 +46,7 @@ export class Tables {
     const first = (this.app.live.state.tables ?? [])[0]?.name;
     const chosen = name || first || "";
     if (chosen !== this.name) this.search.value = "";
+    if (chosen !== this.name) this.table.resize((this.rows = []).length);
     this.name = chosen;
     write(this.heading, chosen ? `Table ${printable(chosen)}` : "Tables");
     this.reload();
@@ -74,11 +75,10 @@ export class Tables {
     this.soon = setTimeout(() => this.reload(), SOON);
   }
 
-  /** Start at the top, with nothing known. */
+  /** Start at the top; what is there stays until the first items have come. */
   reload() {
     this.table.scroller.scrollTop = 0;
-    this.rows = [];
-    this.again();
+    if (this.name) this.read([], PAGE);
   }
 
   /** Read again what has been read; it stays until that is done. */
