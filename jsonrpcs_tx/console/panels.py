@@ -167,7 +167,7 @@ class DestinationsPanel(Panel):
 def _shown(one: Destination) -> _Shown:
     body = None if one.attributes is None else one.attributes.body
     latency = one.latency
-    measured = latency.average or latency.most or latency.timeouts
+    measured = latency.average or latency.most
     return _Shown(one.uri, one.letters, one.priority, body, round(latency.estimate, 3) if measured else None)
 
 

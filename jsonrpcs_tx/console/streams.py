@@ -92,6 +92,10 @@ class Stream:
             self._request.unregisterProducer()
             self._request.finish()
 
+    def sign_out(self, reason: str) -> None:
+        """The session has ended, and so do the events."""
+        self.end(reason, "password")
+
     def pauseProducing(self) -> None:
         """The client does not take what is written."""
         if self._paused_at is None:
@@ -151,7 +155,7 @@ class Streams:
         self._streams[stream] = None
         request.notifyFinish().addBoth(self._left, stream)
         if visitor.session is not None:
-            visitor.session.followers.append(lambda reason: stream.end(reason, "password"))
+            visitor.session.followers.append(stream.sign_out)
         stream.begin()
         if self._next is None:
             self._lag.startService()
@@ -166,6 +170,9 @@ class Streams:
 
     def _left(self, _: object, stream: Stream) -> None:
         stream.is_over = True
+        session = stream.visitor.session
+        if session is not None and stream.sign_out in session.followers:
+            session.followers.remove(stream.sign_out)
         self._streams.pop(stream, None)
         if not self._streams:
             self._rest()

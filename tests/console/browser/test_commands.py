@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import Server
 from tests.support.cli import command, plain_environment
-from tests.support.console import SHOP, Console
+from tests.support.consolepage import SHOP, Console
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

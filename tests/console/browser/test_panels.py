@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE, Server
-from tests.support.console import SHOP, Console
+from tests.support.consolepage import SHOP, Console
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
