@@ -172,14 +172,13 @@ export function reply(outcome, many, copies) {
   views.push(["Raw", () => scrolling(raw(outcome.raw), "The document as it came")]);
   const shown = h("div", { class: "shown" });
   const tabs = views.map(([name, make]) =>
-    h("button", { type: "button", onclick: () => choose(name, make) }, name),
+    h("button", { type: "button", onclick: () => choose((chosen = name), make) }, name),
   );
   const choose = (name, make) => {
-    chosen = name;
     tabs.forEach((tab) => set(tab, "aria-pressed", tab.textContent === name ? "true" : "false"));
     replace(shown, make());
   };
-  choose(...(views.find(([name]) => name === chosen) ?? views[0]));
+  choose(...((!failed && views.find(([name]) => name === chosen)) || views[0]));
   const size = outcome.raw.length;
   return h(
     "div",

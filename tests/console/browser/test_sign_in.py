@@ -114,10 +114,10 @@ def test_rules(console: Console) -> None:
     page.get_by_text("live", exact=True).wait_for()
     page.get_by_text("3 of 3 commands").wait_for()
     assert page.locator(".links a code").all_inner_texts() == ["core.echo", "core.uptime", "rpc.discover"]
-    page.wait_for_function("performance.getEntriesByType('resource').length > 0")
+    for panel in ("load", "destinations", "tables", "variables", "audit"):
+        console.open(f"#/{panel}")
+        page.get_by_text("You may not see this.").wait_for()
     assert panels(console) == ["Commands"]
-    console.open("#/destinations")
-    page.get_by_text("You may not see this.").wait_for()
     assert "sip:a.example" not in page.content()
     console.command("htable.dump").send().button("Send").click()
     page.locator(".outcome").get_by_text("Fault 403").wait_for()
