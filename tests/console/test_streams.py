@@ -193,7 +193,7 @@ class Panels(StreamCase):
         self.serve(audit="audit.log")
         self.service.variables.add("shop", [Variable("name", HOSTILE, HOSTILE)])
         self.service.tables.define("<script")
-        self.service.destinations.add(1, Destination("sip:<b>@x", 0, 0, Attributes.parse(f"x={HOSTILE}")))
+        self.service.destinations.add(1, Destination("sip:x", 0, 0, Attributes.parse(f"x={HOSTILE}")))
         await self.browser().call("htable.sets", "t", HOSTILE, HOSTILE)
         events = await self.look(*PANELS)
         told = await events.first(PANELS)

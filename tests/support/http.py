@@ -264,5 +264,5 @@ def repeat_everywhere(module: dict[str, Any], *cases: type[HttpCase]) -> None:
         for case in cases:
             renamed = name + case.__name__
             module[renamed] = pytest.mark.slow(
-                type(renamed, (case,), {"options": options, "__module__": case.__module__})
+                type(renamed, (case,), {"options": {**case.options, **options}, "__module__": case.__module__})
             )
