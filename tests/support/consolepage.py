@@ -106,7 +106,9 @@ class Console:
 
     def field(self, name: str) -> Any:
         """A field of the form, by its label."""
-        return self.page.get_by_role("form", name="Parameters").get_by_label(re.compile(rf"^{re.escape(name)}(optional)?$"))
+        return self.page.get_by_role("form", name="Parameters").get_by_label(
+            re.compile(rf"^{re.escape(name)}(optional)?$")
+        )
 
     def send(self) -> Self:
         """Send the form."""

@@ -34,7 +34,10 @@ function columnsOf(rows) {
 
 /** Whether a value can be seen as a table. */
 function tabular(value) {
-  if (isObject(value)) return Object.keys(value).length > 0 && !Object.values(value).some(nested);
+  if (isObject(value)) {
+    const members = Object.values(value);
+    return members.length > 0 && members.every((one) => !nested(one) || records(one) !== null);
+  }
   const rows = records(value);
   return Array.isArray(value) && value.length > 0 && (rows === null ? !value.some(nested) : columnsOf(rows).length <= COLUMNS);
 }
@@ -62,7 +65,8 @@ function inParts(list, count, make, wrap = (button) => button) {
 }
 
 function cell(value) {
-  return nested(value) ? tree(value, 0) : scalar(value);
+  if (!nested(value)) return scalar(value);
+  return records(value) ? table(value) : tree(value, 0);
 }
 
 function table(value) {

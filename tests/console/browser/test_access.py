@@ -68,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         sockets=("rpc.sock",),
     ) as running:
         calls: list[tuple[str, list[Any]]] = [
-            ("dispatcher.add", [3, f"sip:{NAME}"]),
+            ("dispatcher.add", [3, f"sip:evil.example;x={NAME}", 0, 0, NAME]),
             ("htable.sets", ["a", EVIL, EVIL]),
             ("htable.sets", ["a", LONG, LONG]),
             ("htable.seti", ["a", "number", 5]),
@@ -275,7 +275,7 @@ def test_hostile_strings(console: Console) -> None:
     page.get_by_text("__proto__", exact=True).wait_for()
     for panel in PANELS:
         shown(console, panel)
-    console.open("#/destinations").page.get_by_text(f"sip:{NAME}").wait_for()
+    console.open("#/destinations").page.get_by_text(f"sip:evil.example;x={NAME}").wait_for()
     console.open("#/tables/a").page.get_by_role("button", name=f"Edit {EVIL}").click()
     assert console.dialog.get_by_label("Key").input_value() == EVIL
     console.button("Cancel").click()

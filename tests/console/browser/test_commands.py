@@ -255,7 +255,7 @@ def test_suggestions(console: Console) -> None:
     assert "limit" in offered("name")
 
 
-@pytest.mark.parametrize("params", [["it's", "-x", "$HOME", "5"], [5, -1, BIG], ["", "s:x", "a b\"c`d"]])
+@pytest.mark.parametrize("params", [["it's", "-x", "$HOME", "5"], [5, -1, BIG], ["", "s:x", 'a b"c`d']])
 def test_copied_command_lines(console: Console, params: list[Any], shop: Server) -> None:
     """What is copied for curl and for jsonrpcs makes the same call in a shell."""
     page = console.page

@@ -40,14 +40,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         sockets=("rpc.sock",),
     ) as running:
         for first in range(0, MANY, 1000):
-            call(running, *(("htable.sets", ["large", f"key{place}", f"value {place}"]) for place in range(first, first + 1000)))
+            call(
+                running,
+                *(("htable.sets", ["large", f"key{place}", f"value {place}"]) for place in range(first, first + 1000)),
+            )
         yield running
 
 
 def call(server: Server, *calls: tuple[str, list[Any]]) -> list[Any]:
     """Make calls in a batch."""
     batch = [{"jsonrpc": "2.0", "method": name, "params": params, "id": id} for id, (name, params) in enumerate(calls)]
-    return [reply.get("result", reply.get("error")) for reply in json.loads(server.http(json.dumps(batch).encode()).body)]
+    return [
+        reply.get("result", reply.get("error")) for reply in json.loads(server.http(json.dumps(batch).encode()).body)
+    ]
 
 
 @pytest.fixture
@@ -84,7 +89,9 @@ def test_thousand_destinations(console: Console) -> None:
     """Of 1,000 destinations only what is in sight is in the page, and any of them can be reached."""
     page = console.panel("Destinations").page
     table = page.get_by_role("table", name="Destinations")
-    page.get_by_text("1001 active, 1 inactive").or_(page.get_by_text("1002 active")).or_(page.get_by_text(" active, ")).first.wait_for()
+    page.get_by_text("1001 active, 1 inactive").or_(page.get_by_text("1002 active")).or_(
+        page.get_by_text(" active, ")
+    ).first.wait_for()
     assert int(table.get_attribute("aria-rowcount")) == 1002 + 3 + 1
     assert table.get_by_role("row").count() < 60
     table.evaluate("(element) => element.scrollTo(0, element.scrollHeight)")

@@ -1,6 +1,7 @@
 """What README.md and docs/console.md have a new user do, done in a real browser; the pictures there are made of it."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -77,13 +78,25 @@ def test_readme(page: Any, started: Server) -> None:
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with something in it."""
     directory = tmp_path_factory.mktemp("busy")
-    hosts = [("10.0.1.11", "weight=50;duid=gw1"), ("10.0.1.12", "weight=50;duid=gw2"), ("10.0.1.13", "weight=0;duid=gw3")]
+    hosts = [
+        ("10.0.1.11", "weight=50;duid=gw1"),
+        ("10.0.1.12", "weight=50;duid=gw2"),
+        ("10.0.1.13", "weight=0;duid=gw3"),
+    ]
     lines = [f"1 sip:{host}:5060 {8 if 'gw2' in attributes else 0} 10 {attributes}" for host, attributes in hosts]
-    lines += [f"2 sip:media{number}.example.com:5080 {4 if number == 3 else 1 if number == 2 else 0}" for number in (1, 2, 3, 4)]
+    lines += [
+        f"2 sip:media{number}.example.com:5080 {4 if number == 3 else 1 if number == 2 else 0}"
+        for number in (1, 2, 3, 4)
+    ]
     (directory / "list").write_text("\n".join(lines))
     with Server(
         directory,
-        *("--list-file=list", "--htable=blocked=>size=8;autoexpire=86400", "--htable=routes=>size=8", "--metrics=/metrics"),
+        *(
+            "--list-file=list",
+            "--htable=blocked=>size=8;autoexpire=86400",
+            "--htable=routes=>size=8",
+            "--metrics=/metrics",
+        ),
         *("--audit=audit.log", "--node=edge1=unix:rpc.sock group=edge", "--node=edge2=unix:rpc.sock group=edge"),
         sockets=("rpc.sock",),
     ) as running:
@@ -100,8 +113,9 @@ def test_pictures(browser: Any, busy: Server) -> None:
     with opened(browser, viewport={"width": 1200, "height": 720}) as page:
         console = Console(page, busy).open()
         page.get_by_label("Filter").fill("dispatcher")
-        console.command("dispatcher.list").send().view("Tree")
-        page.get_by_role("region", name="Result as a tree").get_by_text("NRSETS").wait_for()
+        console.command("dispatcher.list").field("how").fill("short")
+        console.send().view("Table")
+        page.get_by_role("region", name="Result as a table").get_by_text("NRSETS").wait_for()
         page.mouse.move(0, 0)
         picture(page, "console-commands.png")
         console.panel("Destinations")
@@ -110,7 +124,7 @@ def test_pictures(browser: Any, busy: Server) -> None:
         console.panel("Load")
         seconds = 60 if REMADE else 3
         for place in range(seconds):
-            for _ in range(1 + place * 7 % 13):
+            for _ in range(8 + round(6 * math.sin(place / 9))):
                 busy.call("tcp", b'{"jsonrpc":"2.0","method":"core.echo","id":1}')
                 busy.http(b'{"jsonrpc":"2.0","method":"dispatcher.list","id":1}')
             page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 1000))")
