@@ -101,7 +101,8 @@ class Measures:
     @ivar rows: what is known of each method that was called.
     @ivar nodes: what is known of the calls on each node of a gateway, whatever their methods; the name of those on many
         nodes at once is empty.
-    @ivar transports: what is known of the calls over each transport.
+    @ivar transports: what is known of the calls over each transport. Those that are not timed count with the next one
+        of their method that is.
     @ivar errors: the errors of each transport.
     """
 
