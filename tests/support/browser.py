@@ -49,7 +49,7 @@ def opened(browser: Any, **options: Any) -> Iterator[Any]:
     @param options: of the context.
     """
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}, **options})
-    context.set_default_timeout(8000)
+    context.set_default_timeout(PATIENCE * 1000)
     context.add_init_script(_WATCH)
     page = context.new_page()
     problems: list[str] = []

@@ -9,6 +9,12 @@ const PATIENCE = 3000;
 const LOAD = 300;
 const AUDIT = 500;
 
+/** Seconds between two loads after which the former ones are too old to be drawn beside the new one. */
+const GAP = 10;
+
+/** Milliseconds after which a page that nobody sees lets go of its connection: browsers have six for each server. */
+const UNSEEN = 10000;
+
 /**
  * @property {object} state by the name of the event; undefined: nothing has come yet; null: it is forbidden.
  */
@@ -27,6 +33,7 @@ export class Live {
     this.timer = 0;
     this.stopped = false;
     this.awake = () => this.source === null && this.again();
+    this.seen = () => this.look();
   }
 
   /** Call a function with the newest state, and the event that brought it, whenever an event of that name comes. */
@@ -46,12 +53,14 @@ export class Live {
   start() {
     this.stopped = false;
     window.addEventListener("online", this.awake);
+    document.addEventListener("visibilitychange", this.seen);
     this.open();
   }
 
   stop() {
     this.stopped = true;
     window.removeEventListener("online", this.awake);
+    document.removeEventListener("visibilitychange", this.seen);
     clearTimeout(this.timer);
     this.source?.close();
   }
@@ -70,9 +79,20 @@ export class Live {
     }
   }
 
+  /** Close the connection some time after the page is hidden, and open it when somebody sees the page again. */
+  look() {
+    clearTimeout(this.timer);
+    if (!document.hidden) return this.source === null && this.again();
+    this.timer = setTimeout(() => {
+      this.source?.close();
+      this.source = null;
+    }, UNSEEN);
+    return undefined;
+  }
+
   /** The connection is gone: try again after about 1, 2, 4... seconds. */
   retry(source) {
-    if (source !== this.source || this.stopped) return;
+    if (source !== this.source || this.stopped || (source === null && document.hidden)) return;
     source?.close();
     this.source = null;
     this.away("away");
@@ -101,7 +121,7 @@ export class Live {
 
 /** How a new event goes together with what is there; by default it replaces it. */
 const MERGE = {
-  load: (before, data) => [...(before ?? []).slice(1 - LOAD), data],
+  load: (before, data) => [...(data.time - before?.at(-1).time < GAP ? before.slice(1 - LOAD) : []), data],
   destinations: (before, data) => {
     const sets = data.full ? {} : { ...before };
     for (const [id, set] of Object.entries(data.sets)) {

@@ -25,6 +25,10 @@ PICTURES = ("console-commands.png", "console-destinations.png", "console-load.pn
 LARGEST = 150_000
 """Bytes of a picture."""
 
+WEIGHTS = {1: 50, 2: 50, 3: 0}
+FLAGS = {1: 0, 2: 1, 3: 4, 4: 0}
+"""The destinations in the pictures: weights in set 1, flags in set 2."""
+
 REMADE = os.environ.get("MAKE_PICTURES") == "1"
 """Whether to make the pictures again."""
 
@@ -48,7 +52,7 @@ def started(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_readme(page: Any, started: Server) -> None:
-    """The console opens at the README's address; a command is called, a destination switched, and metrics tell of it."""
+    """The console opens where the README says; a command is called, a destination switched, and metrics tell of it."""
     text = (REPOSITORY / "README.md").read_text().partition("## See it in a browser\n")[2].partition("\n## ")[0]
     assert "http://127.0.0.1:8080/console" in text
     page.set_viewport_size({"width": 1200, "height": 720})
@@ -78,26 +82,14 @@ def test_readme(page: Any, started: Server) -> None:
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with something in it."""
     directory = tmp_path_factory.mktemp("busy")
-    hosts = [
-        ("10.0.1.11", "weight=50;duid=gw1"),
-        ("10.0.1.12", "weight=50;duid=gw2"),
-        ("10.0.1.13", "weight=0;duid=gw3"),
-    ]
-    lines = [f"1 sip:{host}:5060 {8 if 'gw2' in attributes else 0} 10 {attributes}" for host, attributes in hosts]
-    lines += [
-        f"2 sip:media{number}.example.com:5080 {4 if number == 3 else 1 if number == 2 else 0}"
-        for number in (1, 2, 3, 4)
-    ]
+    lines = [f"1 sip:10.0.1.1{number}:5060 0 10 weight={weight};duid=gw{number}" for number, weight in WEIGHTS.items()]
+    lines += [f"2 sip:media{number}.example.com:5080 {flags}" for number, flags in FLAGS.items()]
     (directory / "list").write_text("\n".join(lines))
     with Server(
         directory,
-        *(
-            "--list-file=list",
-            "--htable=blocked=>size=8;autoexpire=86400",
-            "--htable=routes=>size=8",
-            "--metrics=/metrics",
-        ),
-        *("--audit=audit.log", "--node=edge1=unix:rpc.sock group=edge", "--node=edge2=unix:rpc.sock group=edge"),
+        *("--list-file=list", "--htable=blocked=>size=8;autoexpire=86400", "--htable=routes=>size=8"),
+        *("--metrics=/metrics", "--audit=audit.log"),
+        *("--node=edge1=unix:rpc.sock group=edge", "--node=edge2=unix:rpc.sock group=edge"),
         sockets=("rpc.sock",),
     ) as running:
         batch = [
