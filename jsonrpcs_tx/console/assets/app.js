@@ -74,9 +74,15 @@ export class App {
 
   /** Where a target is called from outside the console. */
   url(document, target) {
-    const own = document.servers?.[0]?.url ?? new URL(this.session.path ?? "/RPC", location.href).href;
-    const many = target && target !== this.members(target)[0];
-    return many ? own.replace(/[^/]*$/, target === "*" ? "*" : encodeURIComponent(target)) : own;
+    const told = document.servers?.[0]?.url;
+    if (told && !this.many(target)) return told;
+    const own = told?.replace(/\/[^/]*$/, "") ?? this.ownUrl;
+    return target ? `${own}/${encodeURIComponent(target)}` : own;
+  }
+
+  /** Where this server is called, unless its description says so. */
+  get ownUrl() {
+    return new URL(this.session.path ?? "/RPC", location.href).href;
   }
 
   /** Whether a target stands for many nodes. */

@@ -84,7 +84,7 @@ export class Commands {
     const target = query.get("on") ?? "";
     this.name = name;
     set(this.element, "class", name ? "split chosen" : "split");
-    if (this.found === null || this.target !== target) {
+    if (this.found === null || this.found.error || this.target !== target) {
       this.target = target;
       this.on.value = target;
       replace(this.links, h("p", { class: "empty" }, "Reading the descriptions…"));
@@ -265,7 +265,7 @@ export class Commands {
       const outcome = await this.app.call(target, method.name, params);
       remember({ time: Date.now(), target, method: method.name, params: withoutSecrets(method, params), code: outcome.fault ? (outcome.fault.code ?? 0) : null, ms: outcome.ms });
       const user = this.app.session.user;
-      const url = found.url || new URL("/RPC", location.href).href;
+      const url = found.url || this.app.ownUrl;
       replace(answer, reply(outcome, this.app.many(target) || method.name === "gateway.call", [
         { name: "as curl", text: () => curl(url, user, method.name, params) },
         { name: "as jsonrpcs", text: () => jsonrpcs(url, user, method.name, params) },

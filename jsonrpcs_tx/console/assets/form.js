@@ -17,6 +17,7 @@ class Field {
   constructor(taken, { label, optional, secret, suggest, examples = [] }) {
     this.taken = taken;
     this.optional = optional;
+    this.name = label;
     this.id = newId();
     this.hint = h("span", { class: "hint", id: `${this.id}h` }, printable(words(taken)));
     this.wrong = h("span", { class: "wrong", id: `${this.id}w`, role: "alert" });
@@ -43,7 +44,7 @@ class Field {
     if (kind === "json") return h("textarea", { rows: 3, spellcheck: "false", placeholder: schema.type === "array" ? "[ ]" : "{ }" });
     if (["scalar", "any"].includes(kind)) {
       const ways = [["auto", "automatic"], ["text", "as text"], ["number", "as number"], ...(kind === "any" ? [["json", "as JSON"]] : [])];
-      this.how = h("select", { class: "how", "aria-label": `How to send ${this.labelText ?? "the value"}` }, ways.map(([value, name]) => h("option", { value }, name)));
+      this.how = h("select", { class: "how", "aria-label": printable(`How to send ${this.name}`) }, ways.map(([value, name]) => h("option", { value }, name)));
     }
     const numeric = { integer: "numeric", number: "decimal" }[kind];
     const input = h("input", {

@@ -22,17 +22,20 @@ const main = document.getElementById("main");
 const top = document.getElementById("top");
 const navigation = document.getElementById("panels");
 
+const brand = () => [h("img", { src: "assets/icon.svg", alt: "", width: 28, height: 28 }), h("span", {}, "jsonrpcs")];
+
 /** What the address after `#` names: a panel, something in it, and a query. */
 function route() {
   const [path, query = ""] = location.hash.replace(/^#?\/?/, "").split("?");
   const [panel, ...rest] = path.split("/");
+  if (!Object.hasOwn(PANELS, panel)) return { panel: "commands", argument: "", query: new URLSearchParams() };
   let argument = "";
   try {
     argument = decodeURIComponent(rest.join("/"));
   } catch {
     // an address that somebody has cut off
   }
-  return { panel: panel in PANELS ? panel : "commands", argument, query: new URLSearchParams(query) };
+  return { panel, argument, query: new URLSearchParams(query) };
 }
 
 /** The console of somebody who has signed in, or need not. */
@@ -61,7 +64,7 @@ class Console {
     this.state = h("span", { class: "connection", role: "status" });
     const out = h("button", { type: "button", class: "quiet", onclick: () => this.leave() }, "Sign out");
     replace(top,
-      h("a", { class: "brand", href: "#/commands" }, h("img", { src: "assets/icon.svg", alt: "", width: 28, height: 28 }), h("span", {}, "jsonrpcs"), version ? h("small", {}, printable(version)) : null),
+      h("a", { class: "brand", href: "#/commands" }, brand(), version ? h("small", {}, printable(version)) : null),
       h("span", { class: "space" }), this.state,
       user ? [h("span", { class: "user" }, h("span", { class: "unseen" }, "Signed in as "), printable(user)), out] : null);
     replace(navigation, h("ul", {}, Object.entries(this.links).map(([name, link]) => h("li", { "data-panel": name }, link))));
@@ -146,7 +149,7 @@ async function enter(why, before) {
   }
   if (found.needs === "password") {
     navigation.hidden = true;
-    replace(top, h("span", { class: "brand" }, h("img", { src: "assets/icon.svg", alt: "", width: 28, height: 28 }), h("span", {}, "jsonrpcs")));
+    replace(top, h("span", { class: "brand" }, brand()));
     const form = signInForm(() => enter("", before), why);
     document.title = "Sign in · jsonrpcs";
     replace(main, form.element);
@@ -156,6 +159,11 @@ async function enter(why, before) {
   if (before !== null && before.session.user !== found.user) {
     forget();
     before = null;
+  }
+  if (found.may && !found.may.call) {
+    navigation.hidden = true;
+    replace(main, h("p", { class: "empty" }, "Rules allow you nothing here."));
+    return;
   }
   const shown = before ?? new Console({ nodes: [], groups: [], ...found });
   if (before === null) {

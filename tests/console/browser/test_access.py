@@ -1,6 +1,7 @@
 """For everybody, in a real browser: assistive technology, a phone's width, the keyboard alone, and hostile strings."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,7 +287,9 @@ def test_hostile_strings(console: Console) -> None:
     console.open("#/audit").page.get_by_text("document.title").first.wait_for()
     console.open("#/nodes").page.get_by_role("heading", name="<script>").wait_for()
     console.open("#/tables/%3Cscript%3E").page.get_by_text("There is no such table").wait_for()
-    console.open("#/%E0%A4%A/<script>").page.get_by_role("heading", name="Commands").wait_for()
+    for route in ("#/<script>/<script>", "#/commands/%E0%A4%A", "#/constructor", "#/destinations/x?y"):
+        console.open("#/nodes").page.get_by_role("heading", name="Nodes").wait_for()
+        console.open(route).page.get_by_role("heading", name=re.compile("Commands|Destinations"), level=1).wait_for()
     assert page.evaluate("document.querySelectorAll('main script, main img, main b script').length") == 0
     assert "run" not in page.title()
 

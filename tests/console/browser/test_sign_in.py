@@ -69,6 +69,8 @@ def test_in_and_out(console: Console) -> None:
     sign_in(console, "ann")
     page.get_by_text("live", exact=True).wait_for()
     page.locator(".user", has_text="ann").wait_for()
+    page.set_viewport_size({"width": 360, "height": 640})
+    assert page.evaluate("Math.max(document.body.scrollWidth, document.querySelector('#top').scrollWidth)") == 360
     [cookie] = page.context.cookies()
     assert cookie["httpOnly"]
     assert cookie["secure"]
@@ -141,6 +143,15 @@ def test_nothing(console: Console) -> None:
     sign_in(console, "nil")
     console.page.get_by_text("rules allow you nothing").wait_for()
     assert console.page.get_by_role("navigation", name="Panels").count() == 0
+
+
+def test_nothing_without_users(page: Any, tmp_path: Path) -> None:
+    """Nor does anybody else whom rules allow nothing, where nobody signs in."""
+    (tmp_path / "rules").write_text("https allow core.echo\n")
+    with Server(tmp_path, "--rule-file=rules", sockets=()) as server:
+        page.goto(f"http://127.0.0.1:{server.addresses['http'][1]}/console/")
+        page.get_by_text("Rules allow you nothing here.").wait_for()
+        assert page.get_by_role("link").all_inner_texts() == ["Skip to the content"]
 
 
 def test_reading_only(browser: Any, server: Server) -> None:
