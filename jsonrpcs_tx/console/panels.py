@@ -28,6 +28,9 @@ OFF: Final = b'{"off":true}'
 SHARE: Final = 0.05
 """The share of the time that reading a panel may take: what takes long is read less often."""
 
+LEAST: Final = 0.01
+"""Seconds for which what was read is told to all who ask."""
+
 MAX_ENTRIES: Final = 100
 """Entries of the audit log that are kept."""
 
@@ -53,6 +56,7 @@ class Panel:
         self._dispatcher = dispatcher
         self._parts: Parts = {}
         self._due = 0.0
+        self._last: tuple[Parts | None, Parts, bytes] = ({}, {}, b"")  # what was written last
 
     @property
     def is_there(self) -> bool:
@@ -70,7 +74,7 @@ class Panel:
         if parts != self._parts or list(parts) != list(self._parts):
             self._parts = parts
         ended = perf_counter()
-        self._due = ended + (ended - begun) / SHARE
+        self._due = ended + max(LEAST, (ended - begun) / SHARE)
 
     def tell(self, origin: Origin, before: Any) -> tuple[bytes | None, Any]:
         """What a caller is told.
@@ -86,7 +90,12 @@ class Panel:
         former = None if before in (None, OFF, FORBIDDEN) else before
         if former is not None and (former is parts or (former == parts and list(former) == list(parts))):
             return None, former
-        return self._written(former, parts), parts
+        # Many have been told the same before, and are told the same now.
+        last_former, last_parts, written = self._last
+        if last_former is not former or last_parts is not parts:
+            written = self._written(former, parts)
+            self._last = former, parts, written
+        return written, parts
 
     def _read(self) -> Parts:
         """What it shows now."""

@@ -142,8 +142,8 @@ class SessionPage:
             visitor = Visitor(request, client, session)
             origin = self._visitors.origin(visitor)
             if not self._visitors.may_call(origin):
+                self._visitors.forbid(visitor, SIGN_IN, "the password is right, but rules allow you nothing")
                 self._visitors.shut_out(visitor)
-                refuse(request, http.FORBIDDEN, "the password is right, but rules allow you nothing")
                 return
             _log.info("{caller}: signed in to the console", caller=origin)
             request.responseHeaders.addRawHeader(b"Set-Cookie", set_token(request.requestHeaders, token))

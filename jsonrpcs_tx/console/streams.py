@@ -5,6 +5,8 @@ A stream holds back nothing: a client that does not read gets the newest state w
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -22,6 +24,9 @@ _log = make_logger(__name__)
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at what has changed."""
+
+SLICE: Final = 0.005
+"""Seconds of telling clients after which others have their turn."""
 
 HEARTBEAT: Final = 15.0
 """Seconds without an event after which a comment is sent, so that neither side takes the other for dead."""
@@ -133,7 +138,9 @@ class Streams:
         self._lag = lag
         self._clock = clock
         self._streams: dict[Stream, None] = {}
+        self._waiting: dict[Stream, None] = {}  # those that are told next
         self._next: Any = None
+        self._turn: Any = None
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -160,7 +167,7 @@ class Streams:
         if self._next is None:
             self._lag.startService()
             self._next = self._clock.callLater(INTERVAL, self._look)
-        self._tell([stream])
+        self._tell_soon([stream])
 
     def close(self) -> None:
         """End all streams."""
@@ -174,6 +181,7 @@ class Streams:
         if session is not None and stream.sign_out in session.followers:
             session.followers.remove(stream.sign_out)
         self._streams.pop(stream, None)
+        self._waiting.pop(stream, None)
         if not self._streams:
             self._rest()
 
@@ -183,16 +191,34 @@ class Streams:
             self._next.cancel()
             self._next = None
             self._lag.stopService()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._waiting.clear()
 
     def _look(self) -> None:
         self._next = self._clock.callLater(INTERVAL, self._look)
-        self._tell([*self._streams])
+        self._tell_soon(self._streams)
 
-    def _tell(self, streams: Iterable[Stream]) -> None:
-        for panel in dict.fromkeys(panel for stream in streams for panel in stream.panels):
-            _surely(panel.look)
-        for stream in streams:
-            _surely(lambda stream=stream: self._tell_one(stream))  # type: ignore[misc]
+    def _tell_soon(self, streams: Iterable[Stream]) -> None:
+        """Tell clients what has changed, after those that wait already."""
+        self._waiting.update(dict.fromkeys(streams))
+        if self._turn is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell those that wait, for L{SLICE} seconds; then others have their turn."""
+        self._turn = None
+        end = perf_counter() + SLICE
+        while self._waiting:
+            if perf_counter() > end:
+                self._turn = self._clock.callLater(0, self._tell)
+                return
+            stream = next(iter(self._waiting))
+            del self._waiting[stream]
+            for panel in stream.panels:
+                _surely(panel.look)
+            _surely(partial(self._tell_one, stream))
 
     def _tell_one(self, stream: Stream) -> None:
         """Tell one client what has changed, or that it may not look any more."""

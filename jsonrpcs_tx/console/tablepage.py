@@ -82,7 +82,7 @@ class TablePage:
             return
         origin = self._visitors.origin(visitor)
         if METHOD not in self._dispatcher.registry or self._dispatcher.forbids(origin, METHOD, [query.name]):
-            refuse(request, http.FORBIDDEN, f"a rule must allow {METHOD} with this table")
+            self._visitors.forbid(visitor, METHOD, f"a rule must allow {METHOD} with this table")
             return
         table = self._tables.get(query.name)
         if table is None:

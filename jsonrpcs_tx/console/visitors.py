@@ -70,8 +70,8 @@ class Visitors:
             ask_to_sign_in(request)
             return None
         if not self.may_call(self.origin(visitor)):
+            self.forbid(visitor, "console", "rules allow you nothing")
             self.shut_out(visitor)
-            refuse(request, http.FORBIDDEN, "rules allow you nothing")
             return None
         if visitor.session is not None:
             self.sessions.use(visitor.session)
@@ -85,6 +85,19 @@ class Visitors:
     def may_call(self, origin: Origin) -> bool:
         """Whether rules allow a caller anything."""
         return origin.caller is None or self._jsonrpc.dispatcher.access.admits(origin.caller)
+
+    def forbid(self, visitor: Visitor, method: str, told: str) -> None:
+        """Refuse a request that rules forbid, count it, and enter it in the logs.
+
+        @param method: the one that a rule would have to allow.
+        @param told: why, for the client.
+        """
+        dispatcher = self._jsonrpc.dispatcher
+        dispatcher.forbidden.value += 1
+        document = msgspec.json.encode({"jsonrpc": "2.0", "method": method})
+        peer = self.origin(visitor).peer()
+        dispatcher.turned_away(peer, http.FORBIDDEN, f"{method!r} is forbidden", document)
+        refuse(visitor.request, http.FORBIDDEN, told)
 
     def shut_out(self, visitor: Visitor) -> None:
         """End the session of a visitor whom rules allow nothing."""

@@ -142,6 +142,7 @@ class TablePage(ConsoleCase):
         assert (await self.page("name=t"))["items"] == 0
         for name in ("secret", "none"):
             assert (await self.browser().get(f"table?name={name}")).status == 403
+        assert self.service.dispatcher.forbidden.value == 2
         reader = self.browser(via="127.0.0.2")
         assert (await reader.get("table?name=secret")).status == 200
         assert (await reader.get("table?name=none")).status == 404
