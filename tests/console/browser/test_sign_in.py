@@ -147,7 +147,7 @@ def test_nothing(console: Console) -> None:
 
 def test_nothing_without_users(page: Any, tmp_path: Path) -> None:
     """Nor does anybody else whom rules allow nothing, where nobody signs in."""
-    (tmp_path / "rules").write_text("https allow core.echo\n")
+    (tmp_path / "rules").write_text("http deny *\n")
     with Server(tmp_path, "--rule-file=rules", sockets=()) as server:
         page.goto(f"http://127.0.0.1:{server.addresses['http'][1]}/console/")
         page.get_by_text("Rules allow you nothing here.").wait_for()
