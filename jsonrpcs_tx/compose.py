@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from twisted.application.service import Service
 
 from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.doubts import doubts
@@ -141,7 +142,10 @@ def assemble(
     _add_tables(service)
     gateway = _add_gateway(service, problems)
     doubt_rules = partial(_doubt_rules, service, checker, gateway)
-    doubt_rules(problems)
+    if problems is FIRST:
+        _AtStart(doubt_rules).setServiceParent(service)  # a program may add commands until then
+    else:
+        doubt_rules(problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     with problems.noted():
@@ -250,8 +254,20 @@ def _doubt_rules(
         return service.registry[method].binding.counts if method in service.registry else None
 
     users = checker.names if isinstance(checker, UsersFile) else None
-    for doubt in doubts(service.dispatcher.access.rules, own, users, () if gateway is None else gateway.names()):
+    nodes = () if gateway is None else gateway.names()
+    for doubt in doubts(service.dispatcher.access.rules, own, users, nodes, service.registry.table.keys()):
         problems.warn(doubt)
+
+
+class _AtStart(Service):
+    """Calls a function when the server starts."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def startService(self) -> None:
+        super().startService()
+        self._function()
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:

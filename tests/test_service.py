@@ -951,7 +951,9 @@ class PluginTests(TwistdCase):
         assert self.files() == set()
 
     def test_daemon_with_address_in_use(self) -> None:
-        """A daemon that finds its address in use says so in its log, its parent fails, and no files are left."""
+        """A daemon that finds its address in use says so in its log, its parent fails and prints the same line, whole,
+        and no files are left.
+        """
         with socket.create_server(("127.0.0.1", 0)) as taken:
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             done = self.twistd_and_daemon(
@@ -959,8 +961,9 @@ class PluginTests(TwistdCase):
                 *("--transport=7", f"--http-listen={endpoint}"),
             )
         assert done.returncode == 1
-        assert "http_listen" in done.stdout + done.stderr
-        assert re.search(rf"http_listen: {endpoint}: .*in use.*; allowed: ", self.log())
+        line = f"jsonrpcs: http_listen: {endpoint}: Address already in use; allowed: a free address of this machine\n"
+        assert (done.stdout, done.stderr) == ("", line)
+        assert line in self.log()
         assert self.files() <= {"daemon.log", "daemon.pid"}
 
     def test_commands_of_the_directory(self) -> None:

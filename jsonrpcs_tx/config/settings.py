@@ -141,7 +141,7 @@ class Settings:
     pretty_format: int = _setting(
         0,
         kinds.integer(0, 1),
-        "1: indent replies of up to 350,000 bytes as Kamailio does, which kamctl relies on; 0: compact",
+        "1: indent replies as Kamailio does, up to 350,000 bytes and 80,000 tokens, as kamctl relies on; 0: compact",
     )
     run_dir: StrPath = _setting(".", kinds.PATH, "directory that relative paths start from")
     fifo_name: StrPath = _setting(

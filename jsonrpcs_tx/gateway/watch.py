@@ -41,6 +41,7 @@ class Watch:
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
     @param target: where it is, for the log, without a password.
+    @param answered: called when it has answered a check, with the time at which it was asked.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
     @ivar since: when the state began, in seconds since 1970.
@@ -60,6 +61,7 @@ class Watch:
         went_down: Callable[[str], None] = lambda reason: None,
         restarted: Callable[[], None] = lambda: None,
         target: str = "",
+        answered: Callable[[float], None] = lambda asked: None,
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -79,6 +81,7 @@ class Watch:
         self._went_down = went_down
         self._restarted = restarted
         self._target = target
+        self._tell_answered = answered
         self._asked = 0.0
         self._answered_at = 0.0
 
@@ -133,6 +136,7 @@ class Watch:
             _log.warn("node {name} was restarted", name=self.name)
             self._restarted()
         self._set(UP)
+        self._tell_answered(self._asked)
         if was_up and not restarted:
             return None
         return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)

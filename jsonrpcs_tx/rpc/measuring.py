@@ -12,6 +12,7 @@ from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
 from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, LEFT, WEIGHT, Measures, Row, record, record_apart
+from jsonrpcs_tx.rpc.pending import then
 from jsonrpcs_tx.rpc.replies import FAULTS
 
 _Answer: TypeAlias = Callable[[Any, Request | Malformed, Origin], Reply | Deferred[Reply]]
@@ -31,7 +32,8 @@ def _measured_answer(answer: _Answer) -> _Answer:
         begun = perf_counter_ns()
         reply = answer(self, request, origin)
         if type(reply) is not Reply:
-            return reply.addCallback(later, self.measures, origin, row, begun)
+            then(reply, later, self.measures, origin, row, begun)
+            return reply
         ended, weight = perf_counter_ns(), row[WEIGHT] or 1
         record(row, begun, ended)
         record_apart(self.measures.transports[origin.transport], ended - begun, weight)

@@ -23,6 +23,7 @@ from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.readgroup import Turns
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
+from jsonrpcs_tx.transports.unread import has_news
 
 _log = make_logger(__name__)
 
@@ -208,7 +209,7 @@ class Channel(http.HTTPChannel):
     def timeoutConnection(self) -> None:
         if self._over:
             self.site.connections.cut_late(self)
-        elif self.busy:
+        elif self.busy or (self.idle and has_news(self.transport)):
             self.setTimeout(self.site.timeOut)
         else:
             _log.debug(
@@ -349,7 +350,7 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True
-        self.site.connections.discard(self)
+        self.site.connections.lost(self)
         super().connectionLost(reason)
 
 

@@ -21,6 +21,11 @@ PAGE = REPOSITORY / "docs" / "debian.md"
 RELEASE = "bookworm"
 NEEDED_TO_BUILD = ("build-essential", "debhelper", "lintian", "python3-venv")
 NEEDED_TO_TEST = ("adduser", "curl", "logrotate", "python3")
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "LC_ALL": "C.UTF-8",
+}
 STAND_IN = Path(__file__).with_name("systemctl")
 
 
@@ -34,11 +39,7 @@ class Chroot:
         """What a shell in it prints: its output and errors."""
         done = subprocess.run(
             ["chroot", str(self.path), "bash", "-ec", script],
-            env={
-                "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "DEBIAN_FRONTEND": "noninteractive",
-                "LC_ALL": "C.UTF-8",
-            },
+            env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -77,7 +78,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Chroot:
 
 
 @pytest.fixture(scope="module")
-def package(base: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def package(base: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, after lintian has looked at it."""
     path = tmp_path_factory.mktemp("build") / "chroot"
     subprocess.run(["cp", "-a", str(base.path), str(path)], check=True)
@@ -90,7 +91,7 @@ def package(base: Chroot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     found = chroot.run("cd /build && lintian --allow-root --tag-display-limit 0 *.changes")
     assert [line for line in found.splitlines() if line.startswith(("E:", "W:"))] == []
     (built,) = (path / "build").glob("*.deb")
-    yield built
+    return built
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,16 @@ class Commands:
         self.later.append(Deferred(cancel))
         return self.later[-1]
 
+    @command("test.awaited")
+    async def awaited(self) -> str:
+        """The same as a coroutine."""
+        return await self.wait()
+
+    @command("test.prompt")
+    async def prompt(self) -> str:
+        """A coroutine that waits for nothing."""
+        return "now"
+
 
 class NodeClient:
     """The client of a node: the methods of L{Commands} are answered as those are, but C{core.uptime}, which only reads,
