@@ -127,8 +127,9 @@ def test_accessibility_of_panels(console: Console) -> None:
 def test_accessibility_of_commands(console: Console) -> None:
     """Nor in the list, forms of all kinds with errors, replies in all views, faults, questions, several results."""
     page = console.page
+    page.get_by_label("Filter").fill("core.k")  # axe takes long for the whole list, which is more of the same
     assert findings(page) == []
-    page.get_by_label("Filter").fill("evil")
+    page.get_by_label("Filter").fill("evil.r")
     console.command("shop.all").send()
     page.get_by_role("button", name="Add a value of tags").click()
     assert findings(page) == []

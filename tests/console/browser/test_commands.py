@@ -35,7 +35,7 @@ def console(page: Any, shop: Server) -> Console:
 
 def visible(console: Console) -> list[str]:
     """The commands in the list."""
-    found: list[str] = console.page.locator(".links a:visible code").all_inner_texts()
+    found: list[str] = console.page.locator(".links a:visible code").all_text_contents()
     return found
 
 
