@@ -119,7 +119,7 @@ class NodeClient:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Answer]:
+    def forward(self, method: str, params: bytes, timeout: float, client: object = None) -> Deferred[Answer]:
         if method == "core.uptime":
             return self._commands.wait().addCallback(lambda value: Answer(b'"%b"' % value.encode()))
         if method == "test.fault":
