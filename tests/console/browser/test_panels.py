@@ -252,15 +252,14 @@ def test_load(console: Console, server: Server) -> None:
 
 def test_away_and_back(page: Any, tmp_path: Path) -> None:
     """The page says when the server is away, comes back by itself, and shows what has changed meanwhile."""
-    port = free_port()
-    options = (f"--http-listen=tcp:{port}:interface=127.0.0.1", "--list-file=list")
     (tmp_path / "list").write_text("1 sip:before.example\n")
-    with Server(tmp_path, *options, sockets=()) as first:
+    with Server(tmp_path, "--list-file=list", sockets=()) as first:
+        port = first.addresses["http"][1]
         console = Console(page, first).open("#/destinations")
         page.get_by_text("sip:before.example").wait_for()
     page.get_by_text("away, trying again…").wait_for()
     (tmp_path / "list").write_text("1 sip:after.example\n")
-    with Server(tmp_path, *options, sockets=()):
+    with Server(tmp_path, "--list-file=list", f"--http-listen=tcp:{port}:interface=127.0.0.1", sockets=()):
         page.get_by_text("sip:after.example").wait_for(timeout=PATIENCE * 1000)
         page.get_by_text("live", exact=True).wait_for()
         assert console.url in page.url
