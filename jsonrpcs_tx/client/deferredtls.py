@@ -1,7 +1,7 @@
 """TLS for the client with Deferreds."""
 
 import re
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL.SSL import Error
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -13,12 +13,30 @@ from twisted.internet.ssl import (
     trustRootFromCertificates,
 )
 
-from jsonrpcs_tx.client.targets import Target
-
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
-def options(target: Target) -> IOpenSSLClientConnectionCreator:
+class TlsTarget(Protocol):
+    """What has the attributes of a L{Target<jsonrpcs_tx.client.targets.Target>} that are about TLS."""
+
+    @property
+    def host(self) -> str:
+        """A name or an IP address."""
+
+    @property
+    def tls_ca(self) -> str | None:
+        """The path of a PEM file with the CAs that are trusted; None: the system's."""
+
+    @property
+    def tls_certificate(self) -> str | None:
+        """The path of a PEM file with the client's certificate."""
+
+    @property
+    def tls_private_key(self) -> str | None:
+        """The path of a PEM file with its key; None: it is in the same file."""
+
+
+def options(target: TlsTarget) -> IOpenSSLClientConnectionCreator:
     """What a target asks of TLS: who signs the server's certificate, which has to be for the name or the IP address
     of the target, and the client's own certificate.
 

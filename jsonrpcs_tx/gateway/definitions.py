@@ -11,19 +11,13 @@ from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.gateway.queries import MAX_SECONDS, read_seconds
-from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.safefiles import open_regular, weak_place
-
-_log = make_logger(__name__)
+from jsonrpcs_tx.secretfiles import read_secret
 
 ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 group=edge timeout=2; see docs/gateway.md"
 """The syntax of a node, for messages."""
 
 MAX_NAME: Final = 64
 """Characters of the name of a node or a group."""
-
-MAX_PASSWORD: Final = 1024
-"""Bytes of a file with a password."""
 
 _COMMENT: Final = "a comment on a line of its own"
 
@@ -122,7 +116,7 @@ def _definition(
     files: dict[str, str] = {}
     if path is not None:
         files = {option: path(given[option]) for option in _FILES if option in given}
-    password = _read_password(files["password_file"]) if "password_file" in files else None
+    password = read_secret(files["password_file"], "password_file") if "password_file" in files else None
     of_target = {option: files.get(option) or given.get(option) for option in _OF_TARGET}
     target = parse_target(where, password=password, **of_target)
     if path is None and any(one.password is not None or one.user is not None for one in target.each):
@@ -164,30 +158,6 @@ def _seconds(option: str, value: str | None) -> float | None:
     if seconds is None:
         raise NotAllowed(f"{option}: {value:.40}", f"a number of seconds above 0, up to {MAX_SECONDS}")
     return seconds
-
-
-def _read_password(path: str) -> str:
-    """The first line of a file.
-
-    @raise NotAllowed: the line is empty, or the file cannot be read.
-    """
-    allowed = f"a file with the password in its first line, of up to {MAX_PASSWORD} bytes"
-    try:
-        with open_regular(path) as file:
-            data = file.read(MAX_PASSWORD + 1)
-            if os.fstat(file.fileno()).st_mode & 0o004:
-                _log.warn("{path} can be read by everybody; allow only the server's user", path=path)
-        weakness = weak_place(path)
-    except OSError as error:
-        raise NotAllowed(f"password_file: {path}: {error.strerror}", allowed) from None
-    except NotAllowed as error:
-        raise NotAllowed(f"password_file: {path}: {error.reason}", error.allowed) from None
-    if weakness is not None:
-        _log.warn("others could replace {path}: {weakness}", path=path, weakness=weakness)
-    line = data.split(b"\n", 1)[0].removesuffix(b"\r")
-    if not line or len(data) > MAX_PASSWORD:
-        raise NotAllowed(f"password_file: {path}: it is empty or too large", allowed)
-    return line.decode(errors="surrogateescape")
 
 
 def _check_tls(target: Target) -> None:

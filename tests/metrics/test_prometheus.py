@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from tests.support import DATA, PATIENCE, REPOSITORY, Server, http_call
-from tests.support.kamailio import Kamailio, free_port
+from tests.support.kamailio import Kamailio
+from tests.support.ports import free_port
 from tests.support.programs import need
 from tests.support.users import authorization, write
 

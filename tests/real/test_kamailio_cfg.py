@@ -26,7 +26,6 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.options import Options
 from jsonrpcs_tx.state.tables import read_definition
 from tests.support import PATIENCE
-from tests.support.kamailio import free_port
 from tests.support.kamailiocfgs import (
     ENVIRONMENT,
     EXAMPLES,
@@ -39,6 +38,7 @@ from tests.support.kamailiocfgs import (
     WRONG,
     write,
 )
+from tests.support.ports import free_port
 from tests.support.programs import need
 
 pytestmark = pytest.mark.slow

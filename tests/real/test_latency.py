@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support import PATIENCE, Server
-from tests.support.kamailio import Kamailio, free_port
+from tests.support.kamailio import Kamailio
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,9 @@ import attrs
 import pytest
 
 from tests.support import PATIENCE, Server, unverified
-from tests.support.kamailio import Kamailio, free_port
+from tests.support.kamailio import Kamailio
 from tests.support.likeness import is_like
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,6 @@
 import glob
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,17 +12,11 @@ from pathlib import Path
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.client.errors import ClientError
 from tests.support import DATA, PATIENCE
+from tests.support.ports import free_port
 from tests.support.programs import need
 
 _MODULES = "/usr/lib/*/kamailio/modules"
 _LOADED = (*("kex", "corex", "tm", "sl", "pv", "htable", "counters", "dispatcher", "cfg_rpc", "xhttp", "jsonrpcs"),)
-
-
-def free_port() -> int:
-    """A free port for Kamailio, which does not report the port that it got."""
-    with socket.socket() as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
 
 
 class Kamailio:

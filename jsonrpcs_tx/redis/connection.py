@@ -1,0 +1,234 @@
+"""A connection to Redis: calls one after the other without waiting for replies, each with a deadline."""
+
+import os
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.redis.errors import RedisAway, RedisBusy, RedisError, RedisTimeout
+from jsonrpcs_tx.redis.resp import NotRedis, Reply, ReplyReader, Word, encode
+
+MAX_CALLS: Final = 10_000
+"""Calls that may wait for their replies."""
+
+MAX_BYTES: Final = 16 << 20
+"""Bytes of the commands that may wait for their replies."""
+
+PATIENCE: Final = 1.0
+"""Seconds without a reply before which a late call is no reason to give up the connection."""
+
+HEARTBEAT: Final = 3.0
+"""Seconds between looks at a connection that is kept alive."""
+
+_DEMOTED: Final = ("READONLY", "UNBLOCKED")
+"""Errors of a server that is no longer the master."""
+
+_PING: Final = encode(["PING"])
+
+
+@attrs.define(eq=False)
+class _Call:
+    """A command that has been written.
+
+    @ivar waiting: fires with the reply; None: nobody waits for it any more.
+    @ivar sent: when, in the reactor's seconds.
+    @ivar replies: how many replies had come by then.
+    @ivar size: bytes of the command.
+    """
+
+    waiting: Deferred[Any] | None
+    deadline: float
+    sent: float
+    replies: int
+    size: int
+
+
+class Connection(Protocol):
+    """A connection to one Redis.
+
+    @param reactor: for time.
+    @param lost: called once when the connection can no longer be used, with the reason in words, before the calls that
+        wait fail with L{RedisAway}.
+    """
+
+    def __init__(self, reactor: Any, lost: Callable[[str], object]) -> None:
+        self._reactor = reactor
+        self._lost = lost
+        self._reader = ReplyReader()
+        self._calls: deque[_Call] = deque()
+        self._bytes = 0
+        self._replies = 0
+        self._timer: Any = None
+        self._due = 0.0
+        self._heartbeat: Any = None
+        self._heard = False
+        self._silent = False
+        self._reason: str | None = None
+        self._closed: Deferred[None] | None = None
+
+    transport: Any
+
+    def call(self, words: tuple[Word, ...], deadline: float) -> Deferred[Any]:
+        """Send a command.
+
+        @param deadline: in the reactor's seconds.
+        @return: fires with the reply, or fails with L{RedisError}; with L{RedisAway} when the connection is lost, with
+            L{RedisTimeout} at the deadline, with L{RedisBusy} if too much waits already. To cancel it ends the waiting;
+            Redis runs the command all the same.
+        @raise TypeError: C{words} cannot be sent.
+        @raise UnicodeEncodeError: the same.
+        """
+        data = encode(words)
+        if self._reason is not None:
+            return fail(RedisAway(self._reason))
+        if len(self._calls) >= MAX_CALLS:
+            return fail(RedisBusy(f"{len(self._calls)} calls; allowed: {MAX_CALLS}"))
+        if self._bytes + len(data) > MAX_BYTES:
+            return fail(RedisBusy(f"{self._bytes} bytes, and the command has {len(data)}; allowed: {MAX_BYTES}"))
+        now = self._reactor.seconds()
+        if deadline <= now:
+            return fail(RedisTimeout(sent=False))
+        waiting: Deferred[Any] = Deferred()
+        self._send(data, waiting, deadline, now)
+        if self._timer is None or deadline < self._due:
+            self._set_timer(deadline, now)
+        return waiting
+
+    def keep_alive(self) -> None:
+        """From now on send a PING when nothing has come for L{HEARTBEAT} seconds, and give the connection up when it
+        stays silent.
+        """
+        self._heartbeat = self._reactor.callLater(HEARTBEAT, self._beat)
+
+    def give_up(self, reason: str) -> None:
+        """Close the connection at once.
+
+        @param reason: for the calls that wait.
+        """
+        if self._reason is not None:
+            return
+        self._reason = reason
+        for timer in (self._timer, self._heartbeat):
+            if timer is not None and timer.active():
+                timer.cancel()
+        if self.transport is not None:
+            self.transport.abortConnection()
+        self._lost(reason)
+        calls, self._calls = self._calls, deque()
+        for call in calls:
+            if call.waiting is not None:
+                call.waiting.errback(RedisAway(reason, sent=True))
+
+    def closed(self) -> Deferred[None]:
+        """
+        @return: fires when the connection is closed, after L{give_up}.
+        """
+        if self._closed is None:
+            self._closed = Deferred()
+        return self._closed
+
+    def connectionMade(self) -> None:
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)  # a Unix socket has none
+        if set_no_delay is not None:
+            set_no_delay(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self._heard = True
+        try:
+            replies = self._reader.feed(data)
+        except NotRedis as error:
+            self.give_up(f"what it sends is not Redis's protocol: {error}")
+            return
+        for reply in replies:
+            self._replies += 1
+            if self._calls:
+                self._answer(self._calls.popleft(), reply)
+            else:
+                self.give_up(f"it has sent what nobody asked for{_text(reply)}")
+                return
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.give_up(words(reason))
+        if self._closed is not None:
+            self._closed.callback(None)
+
+    def _send(self, data: bytes, waiting: Deferred[Any] | None, deadline: float, now: float) -> None:
+        self._calls.append(_Call(waiting, deadline, now, self._replies, len(data)))
+        self._bytes += len(data)
+        self.transport.write(data)
+
+    def _answer(self, call: _Call, reply: Reply) -> None:
+        self._bytes -= call.size
+        if call.waiting is None:
+            return
+        if isinstance(reply, RedisError):
+            call.waiting.errback(reply)
+            if reply.code in _DEMOTED:
+                self.give_up("it has become a replica")
+        else:
+            call.waiting.callback(reply)
+
+    def _set_timer(self, due: float, now: float) -> None:
+        self._due = due
+        if self._timer is None:
+            self._timer = self._reactor.callLater(due - now, self._look)
+        else:
+            self._timer.reset(due - now)
+
+    def _look(self) -> None:
+        """Fail the calls that are late. If Redis has answered nothing since one of them, it hangs."""
+        self._timer = None
+        now = self._reactor.seconds()
+        waiting = [call for call in self._calls if call.waiting is not None]
+        late = [call for call in waiting if call.deadline <= now]
+        hangs = any(call.replies == self._replies and now - call.sent >= PATIENCE for call in late)
+        if len(late) < len(waiting):
+            self._set_timer(min(call.deadline for call in waiting if call.deadline > now), now)
+        failing = [call.waiting for call in late]
+        for call in late:
+            call.waiting = None
+        if hangs:
+            self.give_up("it has not answered in time")
+        for waits in failing:
+            if waits is not None and not waits.called:
+                waits.errback(RedisTimeout())
+
+    def _beat(self) -> None:
+        self._heartbeat = self._reactor.callLater(HEARTBEAT, self._beat)
+        if self._heard:
+            self._heard = self._silent = False
+        elif not self._calls:
+            now = self._reactor.seconds()
+            self._send(_PING, None, now, now)
+        elif self._silent:
+            self.give_up(f"it has been silent for {2 * HEARTBEAT:.0f} seconds or more")
+        else:
+            self._silent = True
+
+
+def words(failure: Failure) -> str:
+    """Why a connection is lost, or cannot be made."""
+    error: Any = failure.value
+    if isinstance(error, ConnectionDone):
+        return "it has closed the connection"
+    number = getattr(error, "osError", None)
+    if number:
+        return os.strerror(number)
+    if type(error).__module__.startswith("OpenSSL"):
+        from jsonrpcs_tx.client import deferredtls  # only TLS needs OpenSSL
+
+        return f"TLS: {deferredtls.reason(error)}"
+    if type(error).__module__.startswith("service_identity"):
+        return "TLS: its certificate is for another name"
+    return failure.getErrorMessage()
+
+
+def _text(reply: Reply) -> str:
+    """What an unexpected reply says, if it is an error: C{: ERR max number of clients reached}, for example."""
+    return f": {reply.code} {reply.text}" if isinstance(reply, RedisError) else ""

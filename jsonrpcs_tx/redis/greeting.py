@@ -1,0 +1,102 @@
+"""The beginning of a connection to Redis: to connect, to log in, to find out what is there."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx.redis.connection import Connection, words
+from jsonrpcs_tx.redis.errors import RedisAway, RedisError
+from jsonrpcs_tx.redis.locations import Address, Login, RedisLocation
+
+NAME: Final = "jsonrpcs_tx"
+"""What C{CLIENT LIST} shows of us."""
+
+
+async def connect(
+    reactor: Any, location: RedisLocation, address: Address, lost: Callable[[str], object], deadline: float
+) -> Connection:
+    """
+    @param address: one of the location's, or the one that its Sentinels tell.
+    @param lost: see L{Connection}.
+    @param deadline: in the reactor's seconds.
+    @raise RedisAway: there is no connection by then.
+    """
+    factory = Factory.forProtocol(lambda: Connection(reactor, lost))
+    factory.noisy = False
+    seconds = max(0.0, deadline - reactor.seconds())
+    connecting = _endpoint(reactor, location, address, seconds).connect(factory)
+    connecting.addTimeout(seconds, reactor)
+    try:
+        connection: Connection = await connecting
+    except DeferredTimeout:
+        raise RedisAway(f"{address}: no connection in time") from None
+    except CancelledError:
+        raise
+    except Exception:
+        raise RedisAway(f"{address}: {words(Failure())}") from None
+    return connection
+
+
+async def log_in(connection: Connection, login: Login, deadline: float) -> None:
+    """
+    @raise RedisAway: the server does not take us.
+    @raise RedisFailure: the server has not answered.
+    """
+    if login.password is not None:
+        user = [login.user] if login.user else []
+        try:
+            await connection.call(("AUTH", *user, login.password), deadline)
+        except RedisError as error:
+            if error.code == "WRONGPASS":
+                raise RedisAway("the user or the password is wrong, or the user is disabled") from None
+            raise RedisAway(f"AUTH: {error.code}") from None  # the text may have the password
+
+
+async def greet(connection: Connection, location: RedisLocation, deadline: float) -> Mapping[str, str]:
+    """Log in, choose the database, and see what is there.
+
+    @return: what INFO says, by name.
+    @raise RedisAway: this cannot be used: it is a replica, is loading its data, or does not let us do what we must.
+    @raise RedisFailure: the server has not answered.
+    """
+    await log_in(connection, location.login, deadline)
+    try:
+        if location.db:
+            await connection.call(("SELECT", location.db), deadline)
+        info = _fields(await connection.call(("INFO",), deadline))
+        await connection.call(("PING",), deadline)
+    except RedisError as error:
+        raise RedisAway(f"{error.code} {error.text}") from None
+    if info.get("redis_mode") == "sentinel":
+        raise RedisAway("it is a Sentinel; allowed: redis+sentinel://, or the master itself")
+    if info.get("loading") != "0":
+        raise RedisAway("it is loading its data")
+    if info.get("role") != "master":
+        raise RedisAway(f"it is a replica of {info.get('master_host')}:{info.get('master_port')}, not a master")
+    if not info.get("run_id"):
+        raise RedisAway("INFO does not tell its run_id")
+    return info
+
+
+def _fields(reply: object) -> dict[str, str]:
+    """@raise RedisAway: it is no reply to INFO."""
+    if not isinstance(reply, bytes):
+        raise RedisAway("what it answers to INFO is no text")
+    lines = reply.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
+def _endpoint(reactor: Any, location: RedisLocation, address: Address, seconds: float) -> Any:
+    if address.path:
+        return UNIXClientEndpoint(reactor, address.path, timeout=seconds)
+    plain = HostnameEndpoint(reactor, address.host, address.port, timeout=seconds)
+    if location.tls is None:
+        return plain
+    from jsonrpcs_tx.client import deferredtls  # only TLS needs OpenSSL
+
+    return wrapClientTLS(deferredtls.options(location.tls_target(address)), plain)

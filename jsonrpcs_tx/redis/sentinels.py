@@ -1,0 +1,63 @@
+"""Sentinels, which know where the master is (U{https://redis.io/docs/latest/develop/reference/sentinel-clients/})."""
+
+from typing import Any, Final
+
+from jsonrpcs_tx.redis.errors import RedisAway, RedisError, RedisFailure
+from jsonrpcs_tx.redis.greeting import connect, log_in
+from jsonrpcs_tx.redis.locations import Address, RedisLocation
+
+SECONDS: Final = 1.0
+"""Seconds that a Sentinel has for its answer, before the next one is asked."""
+
+
+class Sentinels:
+    """The Sentinels of a location. Those that do not answer are asked last the next time."""
+
+    def __init__(self, reactor: Any, location: RedisLocation) -> None:
+        self._reactor = reactor
+        self._location = location
+        self._addresses = list(location.addresses)
+
+    async def master(self) -> Address:
+        """Ask one after the other.
+
+        @return: where the first that knows it says that the master is.
+        @raise RedisAway: no Sentinel knows it.
+        """
+        reasons: list[str] = []
+        for address in list(self._addresses):
+            try:
+                return await self._ask(address)
+            except RedisFailure as error:
+                reason = error.reason if isinstance(error, RedisAway) else str(error)
+                shown = reason if reason.startswith(f"{address}: ") else f"{address}: {reason}"
+                reasons.append(f"Sentinel {shown}")
+            self._addresses.remove(address)
+            self._addresses.append(address)
+        raise RedisAway("; ".join(reasons))
+
+    async def _ask(self, address: Address) -> Address:
+        deadline = self._reactor.seconds() + SECONDS
+        name = self._location.master
+        connection = await connect(self._reactor, self._location, address, lambda reason: None, deadline)
+        try:
+            await log_in(connection, self._location.sentinel_login, deadline)
+            reply = await connection.call(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name), deadline)
+        except RedisError as error:
+            raise RedisAway(f"{error.code} {error.text}") from None
+        finally:
+            connection.give_up("the Sentinel has been asked")
+        if reply is None:
+            raise RedisAway(f"it knows no master {name}")
+        return _address(reply)
+
+
+def _address(reply: object) -> Address:
+    """@raise RedisAway: it is not an address."""
+    if isinstance(reply, list) and len(reply) == 2:
+        host, port = reply
+        if isinstance(host, bytes) and isinstance(port, bytes) and port.isdigit() and 0 < int(port[:6]) < 65536:
+            name = host.decode("ascii", "replace")
+            if name.isprintable() and name.isascii() and 0 < len(name) < 256:
+                return Address(name, int(port))
+    raise RedisAway("its answer is no address")
