@@ -140,6 +140,9 @@ def assemble(
         service.reload_rules(problems)
     _add_tables(service)
     gateway = _add_gateway(service, problems)
+    if settings.fleet:
+        with problems.noted():
+            _add_fleet(service, gateway)
     doubt_rules = partial(_doubt_rules, service, checker, gateway)
     doubt_rules(problems)
     if settings.ds_ping_interval:
@@ -220,7 +223,7 @@ def _add_tables(service: JsonRpcService) -> None:
 
 def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None":
     settings = service.settings
-    if not (settings.node or settings.node_file):
+    if not (settings.node or settings.node_file or settings.fleet):
         return None
     from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
     from jsonrpcs_tx.gateway.gateway import Gateway
@@ -237,6 +240,26 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
     return gateway
+
+
+def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    from jsonrpcs_tx.commands.fleet import FleetCommands  # only some servers are in a fleet
+    from jsonrpcs_tx.fleet.makefleet import make_fleet
+
+    assert gateway is not None  # every node of a fleet is one
+    with rights_of(service.user):
+        fleet = make_fleet(
+            service.settings,
+            {"dispatcher": service.destinations, "shv": service.shared},
+            service.tables,
+            service.variables,
+            service.reactor,
+        )
+    fleet.setServiceParent(service)
+    fleet.met = lambda: gateway.find(fleet.as_nodes())
+    service.add_family("fleet", FleetCommands(fleet, gateway))
+    service.health.add("fleet", fleet.problems, fatal=False)
+    fleet.count_in(service.counters)
 
 
 def _doubt_rules(

@@ -114,6 +114,7 @@ class Core:
         self._founding: _Ticket | None = None
         self._lost = False
         self._lost_epoch = 0
+        self._lost_at: Id = BEGINNING
 
     # Changes of this node.
 
@@ -242,9 +243,23 @@ class Core:
         self.reason = "it waits for a snapshot"
         replica.detach(found.last if found.first is None else BEGINNING)
 
-    def may_go_on(self, found: Found) -> bool:
-        """Whether all that follows what was read last is in the stream; otherwise L{came} is to be called."""
-        return judge(self.replica.cursor, found) == GO_ON or (self.wants_snapshot and not self.replica.attached)
+    def may_go_on(self, found: Found, cursor: Id | None = None) -> bool:
+        """Whether all that follows what was read last is in the stream; otherwise L{came} is to be called.
+
+        @param cursor: what had been read when the stream was looked at; default: what has been read now.
+        """
+        cursor = self.replica.cursor if cursor is None else cursor
+        return judge(cursor, found) == GO_ON or (self.wants_snapshot and not self.replica.attached)
+
+    @property
+    def lost_at(self) -> Id | None:
+        """What this node had read of a stream that Redis has lost, as long as nobody has written it again."""
+        return self._lost_at if self._lost else None
+
+    @property
+    def mark(self) -> Id:
+        """How much this node knows."""
+        return self._lost_at if self._lost else self.replica.cursor
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
         """Apply the next entry of the stream, and tell whoever waits for it."""
@@ -291,6 +306,7 @@ class Core:
         """No snapshot comes: begin with what this node has."""
         if self.wants_snapshot:
             self.wants_snapshot = False
+            self._lost_at = self.replica.cursor
             self._lost, self._lost_epoch = True, max(self.replica.epoch, self.replica.highest)
             _log.error("fleet: there is no snapshot of what was removed from the stream; this node writes what it has")
 
@@ -298,6 +314,7 @@ class Core:
         """Redis has lost what it had. All that it has now is read; what was applied before does not count again."""
         replica = self.replica
         self.losses += 1
+        self._lost_at = max(self.mark, replica.cursor)
         self._lost, self._lost_epoch = True, replica.epoch
         message = "fleet: Redis has lost what it had: this node has read up to {cursor}, the stream ends at {last}"
         _log.error(message, cursor=str(replica.cursor), last=str(found.last))

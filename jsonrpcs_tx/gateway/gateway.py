@@ -61,6 +61,7 @@ class Gateway(Service):
         self._is_closed = False
         self._places: dict[tuple[str, str], One | Many] = {}
         self._added: list[Definition] = []
+        self._found: list[Definition] = []
         self._written: list[Definition] = self._read(problems)
         self._make_nodes()
 
@@ -115,10 +116,30 @@ class Gateway(Service):
         @raise NotAllowed: it is not a node, or its name is taken.
         """
         definition = read_definition(text, None)
-        Names([*self._written, *self._added]).take(definition)
+        Names([*self._written, *self._added, *self._found]).take(definition)
         self._added.append(definition)
         self._make_nodes()
         return definition.name
+
+    def find(self, texts: Iterable[str]) -> None:
+        """Replace the nodes that were found by themselves.
+
+        @param texts: each as L{add} takes it. Those that are no nodes, or whose names are taken, are left out, and the
+            log says so.
+        """
+        found: list[Definition] = []
+        names = Names([*self._written, *self._added])
+        for text in texts:
+            try:
+                definition = read_definition(text, None)
+                names.take(definition)
+            except NotAllowed as error:
+                _log.warn("a node that was found is left out: {reason}", reason=error)
+            else:
+                found.append(definition)
+        if found != self._found:
+            self._found = found
+            self._make_nodes()
 
     def remove(self, name: str) -> None:
         """Remove a node; calls in progress end first. A node from the settings comes back when they are read again.
@@ -126,7 +147,7 @@ class Gateway(Service):
         @raise KeyError: there is no node of that name.
         """
         definition = self.nodes[name].definition
-        for definitions in (self._written, self._added):
+        for definitions in (self._written, self._added, self._found):
             if definition in definitions:
                 definitions.remove(definition)
         self._make_nodes()
@@ -244,7 +265,7 @@ class Gateway(Service):
     def _make_nodes(self) -> None:
         """Make the nodes that are defined in the settings or were added. Unchanged nodes stay."""
         former, self.nodes = self.nodes, {}
-        for definition in (*self._written, *self._added):
+        for definition in (*self._written, *self._added, *self._found):
             node = former.get(definition.name)
             if node is not None and node.definition == definition:
                 del former[definition.name]
