@@ -222,7 +222,7 @@ class Core:
         self.together, self.reason = False, "it is reading what has happened"
         self._take_back()
         verdict = judge(replica.cursor, found)
-        if verdict == GO_ON:
+        if verdict == GO_ON and not self.wants_snapshot:
             return
         if verdict == LOST:
             self._lose(found)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Final
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
@@ -41,7 +42,7 @@ LIFE: Final = 3 * INTERVAL
 """Seconds for which an announcement lasts."""
 
 AT_ONCE: Final = 500
-"""Entries that are read with one call."""
+"""Entries that are read with one call. If fewer come, none can have been removed before they were read."""
 
 BLOCK: Final = 2.0
 """Seconds for which a read waits in Redis."""
@@ -57,6 +58,10 @@ MOST_HESITATION: Final = 6.0
 
 SNAPSHOT_PATIENCE: Final = 10.0
 """Seconds to wait for a snapshot by another node."""
+
+
+class _Gap(Exception):
+    """Entries were removed before they were read."""
 
 
 class _Share:
@@ -77,7 +82,7 @@ class Fleet(Service):
     @param name: of the fleet.
     @param node: of this node.
     @param secret: of the fleet.
-    @param things: what is shared, by name.
+    @param find_things: gives what is shared, by name, when it starts.
     @param offline: C{refuse} or C{queue}; see L{Core}.
     @param timeout: seconds that a change may wait for its place in the stream.
     @param address: where the others call this node; empty: they cannot.
@@ -85,6 +90,7 @@ class Fleet(Service):
     @param reactor: the reactor to use.
     @ivar core: what it decides.
     @ivar redis: the client.
+    @ivar things: what is shared, by name.
     @ivar cards: the nodes that are there, this one as well, by name.
     @ivar met: called when there are other cards than before.
     @ivar lag: seconds by which what was read is older than the last entry; None: there is no connection.
@@ -97,7 +103,7 @@ class Fleet(Service):
         name: str,
         node: str,
         secret: bytes,
-        things: Mapping[str, Shareable],
+        find_things: Callable[[], Mapping[str, Shareable]],
         offline: str,
         timeout: float,
         address: str,
@@ -111,16 +117,17 @@ class Fleet(Service):
         self._seals = Seals(secret, name)
         self._time = StreamTime(reactor)
         self._reactor = reactor
-        self._things = things
+        self.things: dict[str, Shareable] = {}
+        self._find_things = find_things
         self._keys = Keys(name)
-        self.core: Core = Core(node, run, things, self._seals, self._time, offline)
+        self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
         self.redis: Redis = Redis(reactor, location, when_up=self._came, when_away=self._went)
         self.cards: Mapping[str, Card] = {}
         self.met: Callable[[], object] = bool
         self.lag: float | None = None
         self.namesake: str = ""
-        self._card = Card(node, run, address, groups, __version__, int(time.time()), sorted(things))
-        self._sealed_card = write_card(self._card, self._seals)
+        self._card = Card(node, run, address, groups, __version__, int(time.time()), [])
+        self._sealed_card = b""
         self._announced = b""
         self._look = self.redis.script("look", LOOK)
         self._announce = self.redis.script("announce", ANNOUNCE)
@@ -136,7 +143,10 @@ class Fleet(Service):
 
     def startService(self) -> None:
         super().startService()
-        for name, thing in self._things.items():
+        self.things.update(self._find_things())
+        card = msgspec.structs.replace(self._card, shares=sorted(self.things))
+        self._sealed_card = write_card(card, self._seals)
+        for name, thing in self.things.items():
             follow = getattr(thing, "follow", None)
             if follow is not None:
                 follow(self._time, self._time.lasting)
@@ -196,7 +206,7 @@ class Fleet(Service):
             "entry": str(core.replica.cursor),
             "lag": None if self.lag is None else round(self.lag, 3),
             "epoch": core.replica.epoch,
-            "shares": sorted(self._things),
+            "shares": sorted(self.things),
             "waiting": core.waiting - core.queued,
             "queued": core.queued,
             "overtaken": list(core.overtaken),
@@ -287,7 +297,9 @@ class Fleet(Service):
     def _failed(self, failure: Failure) -> None:
         if failure.check(CancelledError):
             return
-        if not failure.check(RedisFailure):
+        if failure.check(_Gap):
+            _log.warn("fleet: entries were removed from the stream before this node had read them")
+        elif not failure.check(RedisFailure):
             _log.failure("fleet: a task has failed", failure)
         elif self.redis.up:
             _log.warn("fleet: {reason}", reason=failure.value)
@@ -318,10 +330,12 @@ class Fleet(Service):
         since = self._reactor.seconds()
         while True:
             wait: list[Word] = ["BLOCK", int(BLOCK * 1000)] if core.together else []
-            cursor = str(core.replica.cursor)
-            words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, cursor]
+            before = core.replica.cursor
+            words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, str(before)]
             reply = await redis.blocking(*words, deadline=self._in(BLOCK + REDIS_SECONDS))
             entries = reply[0][1] if reply else []
+            if len(entries) == AT_ONCE and not core.may_go_on(await self._find(before), before):
+                raise _Gap
             for id, fields in entries:
                 core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
             if len(entries) < AT_ONCE:

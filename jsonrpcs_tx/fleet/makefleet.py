@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.errors import NotAllowed, SettingError
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.gateway.definitions import check_name, read_definition
 from jsonrpcs_tx.redis.locations import RedisLocation
@@ -28,6 +28,7 @@ def make_fleet(
 
     @param single: what can be shared, by the name that C{fleet_share} has for it.
     @param tables: the hash tables, by name; C{groups}: the groups of variables.
+    @return: it; what is shared it looks for when it starts, since programs add theirs until then.
     @raise SettingError: a setting is not allowed, or a file that it names cannot be used.
     """
 
@@ -54,7 +55,7 @@ def make_fleet(
         settings.fleet_name or "fleet",
         node,
         _secret(settings, absolute),
-        _things(settings, single, tables, groups),
+        lambda: _things(settings, single, tables, groups),
         settings.fleet_offline,
         settings.fleet_timeout,
         settings.fleet_address,
@@ -83,7 +84,7 @@ def _things(
     tables: Mapping[str, Shareable],
     groups: Mapping[str, Shareable],
 ) -> dict[str, Shareable]:
-    """@raise SettingError: there is no such table or group."""
+    """@raise StartError: there is no such table or group."""
     found: dict[str, Shareable] = {}
     for name in settings.fleet_share:
         kind, _, of = name.partition(":")
@@ -94,5 +95,5 @@ def _things(
             found[name] = there[of]
         else:
             known = ", ".join(f"{kind}:{one}" for one in there) or f"no {kind}: at all"
-            raise SettingError("fleet_share", name, f"what there is: {known}")
+            raise StartError("fleet_share", name, f"there is no {of}", f"what there is: {known}")
     return found

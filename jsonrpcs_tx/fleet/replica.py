@@ -181,7 +181,7 @@ class Replica:
         except msgspec.MsgspecError as error:
             raise Forged(f"it is no snapshot: {error}") from None
         id = Id(*found.id)
-        if id < self.cursor or (self.attached and id == self.cursor):
+        if self.attached and id <= self.cursor:
             return False
         for name, contents in found.contents.items():
             if name in self.things:
