@@ -244,18 +244,22 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
 
 def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
     from jsonrpcs_tx.commands.fleet import FleetCommands  # only some servers are in a fleet
+    from jsonrpcs_tx.fleet.gateways import Gateways
     from jsonrpcs_tx.fleet.makefleet import make_fleet
+    from jsonrpcs_tx.fleet.wanted import Wanted
 
     assert gateway is not None  # every node of a fleet is one
+    wanted = Wanted()
     with rights_of(service.user):
         fleet = make_fleet(
             service.settings,
-            {"dispatcher": service.destinations, "shv": service.shared},
+            {"dispatcher": service.destinations, "shv": service.shared, "wanted": wanted},
             service.tables,
             service.variables,
             service.reactor,
         )
     fleet.setServiceParent(service)
+    gateway.join(Gateways(fleet, wanted, service.settings.fleet_wanted, service.reactor))
     fleet.met = lambda: gateway.find(fleet.as_nodes())
     service.add_family("fleet", FleetCommands(fleet, gateway))
     service.health.add("fleet", fleet.problems, fatal=False)

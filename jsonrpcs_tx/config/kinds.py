@@ -245,6 +245,13 @@ def _fleet_share(value: object) -> str:
     return text
 
 
+def _fleet_wanted(value: object) -> str:
+    text = _fleet_share(value)
+    if text == "shv":
+        raise ValueError
+    return text
+
+
 def several(kind: Kind) -> Kind:
     """Any number of values of a kind. A string is one value, and an empty string is none."""
     return attrs.evolve(
@@ -283,6 +290,7 @@ NODE: Final = Kind(_string, "NAME=TARGET, see docs/gateway.md", public=without_p
 FLEET: Final = Kind(_string, "where Redis is, see docs/fleet.md; or empty", public=without_passwords)
 FLEET_NAME: Final = Kind(_fleet_name, "up to 64 letters, digits, '.', '_' and '-'")
 FLEET_SHARE: Final = Kind(_fleet_share, "dispatcher, htable:NAME, cfg:GROUP or shv")
+FLEET_WANTED: Final = Kind(_fleet_wanted, "dispatcher, htable:NAME or cfg:GROUP")
 FLEET_OFFLINE: Final = _one_of(FLEET_OFFLINES)
 RULE: Final = Kind(_string, "a rule, see docs/access.md")
 SIP_METHOD: Final = Kind(_token, "a SIP method")

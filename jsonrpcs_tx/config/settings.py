@@ -478,6 +478,12 @@ class Settings:
         kinds.several(kinds.FLEET_SHARE),
         "what the nodes share: dispatcher, htable:NAME, cfg:GROUP or shv; may be given more than once",
     )
+    fleet_wanted: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.FLEET_WANTED),
+        "what is set again on a node of the setting node that comes back after a restart, as it was set through the "
+        "gateways of the fleet: dispatcher, htable:NAME or cfg:GROUP; may be given more than once",
+    )
     fleet_offline: str = _setting(
         "refuse",
         kinds.FLEET_OFFLINE,

@@ -76,6 +76,7 @@ class Core:
     @param run: identifies this run of it.
     @param things: what it shares, by name.
     @param offline: L{REFUSE} or L{QUEUE}.
+    @ivar run: what identifies this run of it.
     @ivar replica: its copy of what is shared.
     @ivar together: whether its changes go to the stream.
     @ivar reason: why not, for messages.
@@ -100,7 +101,7 @@ class Core:
         self.losses: int = 0
         self.overtaken: deque[str] = deque(maxlen=MAX_OVERTAKEN)
         self._node = node
-        self._run = run
+        self.run: str = run
         self._seals = seals
         self._time = time
         self._offline = offline
@@ -151,7 +152,7 @@ class Core:
                 self._number += 1
                 ticket.number = self._number
             replica = self.replica
-            entry = Entry(self._node, self._run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
+            entry = Entry(self._node, self.run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
             fields = encode(entry, self._seals)
             if len(fields[3]) > MAX_SIZE and ticket is not self._founding:
                 ticket.fail(Fault(TOO_LARGE, f"Change Too Large: allowed are {MAX_SIZE} bytes"))
@@ -269,10 +270,10 @@ class Core:
         entry = outcome.entry
         if entry is None:
             return outcome
-        if replica.epoch != epoch and entry.run != self._run and epoch and self._lost:
+        if replica.epoch != epoch and entry.run != self.run and epoch and self._lost:
             message = "fleet: node {node} has written what Redis had lost again; what it did not know is lost"
             _log.error(message, node=entry.node)
-        if entry.run == self._run:
+        if entry.run == self.run:
             self._confirm(entry, outcome)
         elif self._queued:
             self._touch(entry)

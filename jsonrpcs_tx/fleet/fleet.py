@@ -92,6 +92,9 @@ class Fleet(Service):
     @ivar redis: the client.
     @ivar things: what is shared, by name.
     @ivar cards: the nodes that are there, this one as well, by name.
+    @ivar keys: the names of its keys.
+    @ivar joined: called when this node is together with the others, again and again.
+    @ivar leaving: called when it stops.
     @ivar met: called when there are other cards than before.
     @ivar lag: seconds by which what was read is older than the last entry; None: there is no connection.
     @ivar namesake: says which other server has announced itself under the same name; empty: none has.
@@ -119,11 +122,13 @@ class Fleet(Service):
         self._reactor = reactor
         self.things: dict[str, Shareable] = {}
         self._find_things = find_things
-        self._keys = Keys(name)
+        self.keys: Keys = Keys(name)
         self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
         self.redis: Redis = Redis(reactor, location, when_up=self._came, when_away=self._went)
         self.cards: Mapping[str, Card] = {}
         self.met: Callable[[], object] = bool
+        self.joined: Callable[[], object] = bool
+        self.leaving: Callable[[], object] = bool
         self.lag: float | None = None
         self.namesake: str = ""
         self._card = Card(node, run, address, groups, __version__, int(time.time()), [])
@@ -154,10 +159,11 @@ class Fleet(Service):
         self.redis.start()
 
     async def _stop(self) -> None:
+        self.leaving()
         self._end_tasks()
         if self.redis.up:
             try:
-                await self._leave(self._keys.announced, self.node, self._sealed_card, deadline=self._in(1.0))
+                await self._leave(self.keys.announced, self.node, self._sealed_card, deadline=self._in(1.0))
             except RedisFailure as error:
                 _log.debug("fleet: {reason}", reason=error)
         self.core.went("this server is stopping")
@@ -181,6 +187,10 @@ class Fleet(Service):
             if deadline < self._expires_at:
                 self._expire_at(deadline)
         return pending
+
+    def now_ms(self) -> int:
+        """The time of the stream, in milliseconds since 1970."""
+        return self._time.ms
 
     # What is told of it.
 
@@ -247,7 +257,7 @@ class Fleet(Service):
         """Send what is to be sent."""
         self._flushing = None
         for number, fields in self.core.to_send():
-            words: list[Word] = ["XADD", self._keys.stream, "MAXLEN", "~", MAX_ENTRIES, "*", *fields]
+            words: list[Word] = ["XADD", self.keys.stream, "MAXLEN", "~", MAX_ENTRIES, "*", *fields]
             self.redis.call(*words, deadline=self._in(max(self.timeout, REDIS_SECONDS))).addErrback(
                 self._not_added, number
             )
@@ -320,11 +330,11 @@ class Fleet(Service):
 
     async def _follow(self) -> None:
         """Read the stream for as long as there is a connection."""
-        core, redis, stream = self.core, self.redis, self._keys.stream
+        core, redis, stream = self.core, self.redis, self.keys.stream
         found = await self._find()
         snapshot = None
         if not core.may_go_on(found):
-            snapshot = await redis.call("GET", self._keys.snapshot, deadline=self._in(REDIS_SECONDS))
+            snapshot = await redis.call("GET", self.keys.snapshot, deadline=self._in(REDIS_SECONDS))
             found = await self._find()
         core.came(found, snapshot)
         since = self._reactor.seconds()
@@ -363,17 +373,18 @@ class Fleet(Service):
                 await self._ask_for_snapshot()
         if core.at_end():
             _log.info("fleet: together with the others, at entry {id}", id=str(core.replica.cursor))
+            self.joined()
         self._flush()
 
     async def _let_others_first(self, waited: float) -> None:
         """Give a node that had read more time to write what Redis has lost."""
         mark = self.core.mark
         while waited < MOST_HESITATION:
-            marks = await self.redis.call("HGETALL", self._keys.marks, deadline=self._in(REDIS_SECONDS))
+            marks = await self.redis.call("HGETALL", self.keys.marks, deadline=self._in(REDIS_SECONDS))
             if waited >= HESITATION and all(_mark(one) <= mark for one in marks[1::2]):
                 return
             reply = await self.redis.blocking(
-                "XREAD", "COUNT", 1, "STREAMS", self._keys.stream, str(self.core.replica.cursor), deadline=self._in(5)
+                "XREAD", "COUNT", 1, "STREAMS", self.keys.stream, str(self.core.replica.cursor), deadline=self._in(5)
             )
             if reply:
                 return
@@ -382,9 +393,9 @@ class Fleet(Service):
 
     async def _ask_for_snapshot(self) -> None:
         deadline = self._in(REDIS_SECONDS)
-        await self.redis.call("SET", self._keys.wanted, self.node, "PX", 10_000, deadline=deadline)
+        await self.redis.call("SET", self.keys.wanted, self.node, "PX", 10_000, deadline=deadline)
         found = await self._find()
-        snapshot = await self.redis.call("GET", self._keys.snapshot, deadline=deadline)
+        snapshot = await self.redis.call("GET", self.keys.snapshot, deadline=deadline)
         if snapshot is not None:
             self.core.came(found, snapshot)
         await deferLater(self._reactor, 0.2)
@@ -392,7 +403,7 @@ class Fleet(Service):
     async def _find(self, cursor: Id | None = None) -> Found:
         """What is known of the stream; tells the time as well."""
         cursor = self.core.replica.cursor if cursor is None else cursor
-        reply = await self._look(self._keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
+        reply = await self._look(self.keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
         seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
         ms = int(seconds) * 1000 + int(microseconds) // 1000
         self._time.told(ms)
@@ -425,7 +436,7 @@ class Fleet(Service):
 
     async def _show_card(self) -> None:
         words = (self.node, self._sealed_card, int(LIFE * 1000), str(self.core.mark))
-        before, _ = await self._announce(self._keys.announced, *words, deadline=self._in(REDIS_SECONDS))
+        before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
         if self._announced and before not in (b"", self._announced):
             other = read_cards([self.node.encode(), before], self._seals).get(self.node)
             where = "another server" if other is None else f"the one at {other.address or 'an unknown address'}"
@@ -435,7 +446,7 @@ class Fleet(Service):
         self._announced = self._sealed_card
 
     async def _read_cards(self) -> None:
-        reply = await self.redis.call("HGETALL", self._keys.cards, deadline=self._in(REDIS_SECONDS))
+        reply = await self.redis.call("HGETALL", self.keys.cards, deadline=self._in(REDIS_SECONDS))
         cards = read_cards(reply, self._seals)
         if cards != self.cards:
             self.cards = cards
@@ -446,12 +457,12 @@ class Fleet(Service):
         if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
             return
         deadline = self._in(REDIS_SECONDS)
-        if not await self.redis.call("SET", self._keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
+        if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
             return
         added = self._added
         snapshot = self.core.replica.snapshot() if self.core.together else None
         if snapshot is not None:
-            await self._keep(self._keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
+            await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
             _log.debug("fleet: a snapshot of {size} bytes is kept", size=len(snapshot))
 
     def _in(self, seconds: float) -> float:

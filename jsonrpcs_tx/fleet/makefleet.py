@@ -86,7 +86,8 @@ def _things(
 ) -> dict[str, Shareable]:
     """@raise StartError: there is no such table or group."""
     found: dict[str, Shareable] = {}
-    for name in settings.fleet_share:
+    names = [*settings.fleet_share, *(["wanted"] if settings.fleet_wanted else [])]
+    for name in names:
         kind, _, of = name.partition(":")
         there = {"htable": tables, "cfg": groups}.get(kind)
         if there is None:

@@ -15,6 +15,7 @@ from jsonrpcs_tx.gateway.definitions import Definition, Names, read_definition
 from jsonrpcs_tx.gateway.listing import Listing, ask_listing
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.nodefile import read_node_file
+from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.queries import read_query
 from jsonrpcs_tx.gateway.watch import DOWN
 from jsonrpcs_tx.log import make_logger
@@ -49,6 +50,7 @@ class Gateway(Service):
     @param dispatcher: checks the rules, and answers for each of many nodes.
     @param problems: takes the errors in the nodes of the settings.
     @ivar nodes: the nodes by name, in the order of their definitions.
+    @ivar peers: the other gateways before them; see L{join}.
     """
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any, problems: Problems = FIRST) -> None:
@@ -62,6 +64,7 @@ class Gateway(Service):
         self._places: dict[tuple[str, str], One | Many] = {}
         self._added: list[Definition] = []
         self._found: list[Definition] = []
+        self.peers: Peers = ALONE
         self._written: list[Definition] = self._read(problems)
         self._make_nodes()
 
@@ -151,6 +154,13 @@ class Gateway(Service):
             if definition in definitions:
                 definitions.remove(definition)
         self._make_nodes()
+
+    def join(self, peers: Peers) -> None:
+        """Act together with other gateways, for the nodes that are not themselves found."""
+        self.peers = peers
+        for node in self.nodes.values():
+            if node.definition not in self._found:
+                node.peers = peers
 
     def names(self) -> list[str]:
         """The names of all nodes and groups."""
@@ -270,7 +280,8 @@ class Gateway(Service):
             if node is not None and node.definition == definition:
                 del former[definition.name]
             else:
-                node = Node(definition, self._reactor, self._settings.node_interval)
+                peers = ALONE if definition in self._found else self.peers
+                node = Node(definition, self._reactor, self._settings.node_interval, peers)
                 if self.running:
                     node.watch.start()
             self.nodes[definition.name] = node

@@ -12,6 +12,7 @@ from jsonrpcs_tx.gateway.answers import Answer, read_answer
 from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
 from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
+from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import NodeFault
@@ -27,12 +28,13 @@ class Node:
     @param definition: where it is.
     @param reactor: the reactor to use.
     @param interval: seconds between two checks of whether it runs.
+    @param peers: the other gateways before it.
     @ivar names: its own name, and those of its groups.
     @ivar watch: knows its state.
     @ivar under_way: number of calls in progress.
     """
 
-    def __init__(self, definition: Definition, reactor: Any, interval: float) -> None:
+    def __init__(self, definition: Definition, reactor: Any, interval: float, peers: Peers = ALONE) -> None:
         self.definition = definition
         self.name: str = definition.name
         self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
@@ -44,7 +46,8 @@ class Node:
         patience = definition.timeout or PATIENCE
         self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
         refuse, target = self._turns.refuse, str(definition.target)
-        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, refuse, self._restarted, target)
+        self.peers: Peers = peers
+        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._came)
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
@@ -90,7 +93,12 @@ class Node:
     def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
             return fail(NotReachable(self.name, method, self.watch.reason))
-        return self._client.forward(method, params, seconds)
+        if self.peers is ALONE:
+            return self._client.forward(method, params, seconds)
+        return self.peers.send(self, method, params, seconds, self._client.forward)
+
+    def _came(self) -> None:
+        self.peers.came(self)
 
     def _restarted(self) -> None:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))

@@ -41,6 +41,7 @@ class Watch:
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
     @param target: where it is, for the log, without a password.
+    @param came: called when it is seen to run after it did not, or is another process than before.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
     @ivar since: when the state began, in seconds since 1970.
@@ -60,6 +61,7 @@ class Watch:
         went_down: Callable[[str], None] = lambda reason: None,
         restarted: Callable[[], None] = lambda: None,
         target: str = "",
+        came: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -79,6 +81,7 @@ class Watch:
         self._went_down = went_down
         self._restarted = restarted
         self._target = target
+        self._came = came
         self._asked = 0.0
         self._answered_at = 0.0
 
@@ -135,6 +138,7 @@ class Watch:
         self._set(UP)
         if was_up and not restarted:
             return None
+        self._came()
         return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)
 
     def _has_started_since(self, before: int | None) -> bool:
