@@ -103,18 +103,18 @@ class Redis:
         self._calling: Connection | None = None
         self._blocking: Connection | None = None
         self._connections: list[Connection] = []
-        self._wanted = False
+        self._runs = 0
         self._running: Deferred[None] | None = None
         self._lost: Deferred[str] = Deferred()
         self._delay = MIN_DELAY
 
     def start(self) -> None:
         """Begin to connect."""
-        if not self._wanted:
-            self._wanted = True
+        if self._running is None:
             self._delay = MIN_DELAY
             self.reason = "it is being connected"
-            self._running = Deferred.fromCoroutine(self._run())
+            self._runs += 1
+            self._running = Deferred.fromCoroutine(self._run(self._runs))
             self._running.addErrback(_note)
 
     def stop(self) -> Deferred[None]:
@@ -122,16 +122,16 @@ class Redis:
 
         @return: fires when the connections are closed.
         """
-        self._wanted = False
+        self._runs += 1
         closed = gatherResults([connection.closed() for connection in self._connections])
         if self.up:
             self.up, self.since = False, self._reactor.seconds()
         self._calling = self._blocking = None
         self.reason = "it has been stopped"
         self._break(self.reason)
-        if self._running is not None:
-            self._running.cancel()
-            self._running = None
+        running, self._running = self._running, None
+        if running is not None:
+            running.cancel()
         return closed.addCallback(lambda _: None)
 
     def call(self, *words: Word, deadline: float) -> Deferred[Any]:
@@ -168,19 +168,27 @@ class Redis:
         """
         return Script(self, name, lua)
 
-    async def _run(self) -> None:
-        """Connect, again and again."""
-        while self._wanted:
+    async def _run(self, run: int) -> None:
+        """Connect, again and again, until it is stopped.
+
+        @param run: the number of this run. The next one may have begun before this one finds that it is at its end.
+        """
+        while True:
+            reason = ""
             try:
                 address = await self._open()
             except RedisFailure as error:
-                self._break(str(error))
-                self._set_away(error.reason if isinstance(error, RedisAway) else str(error))
+                reason = error.reason if isinstance(error, RedisAway) else str(error)
             else:
                 began = self._reactor.seconds()
                 await self._stay(address)
                 if self._reactor.seconds() - began >= MAX_DELAY:
                     self._delay = MIN_DELAY
+            if self._runs != run:
+                return
+            if reason:
+                self._break(reason)
+                self._set_away(reason)
             delay = self._delay * random.uniform(0.5, 1)
             self._delay = min(2 * self._delay, MAX_DELAY)
             await deferLater(self._reactor, delay)

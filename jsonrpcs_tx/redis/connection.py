@@ -168,9 +168,9 @@ class Connection(Protocol):
         if call.waiting is None:
             return
         if isinstance(reply, RedisError):
-            call.waiting.errback(reply)
             if reply.code in _DEMOTED:
                 self.give_up("it has become a replica")
+            call.waiting.errback(reply)
         else:
             call.waiting.callback(reply)
 

@@ -36,6 +36,10 @@ class Client(Redis):
         """Make a call."""
         return await self.call(*words, deadline=reactor.seconds() + seconds)
 
+    async def is_up(self) -> None:
+        """Wait until Redis is up."""
+        await until(lambda: self.up)
+
     async def failure(self, *words: Word, seconds: float = PATIENCE) -> RedisFailure:
         """Make a call that must fail."""
         try:
@@ -71,5 +75,5 @@ class RedisCase(TestCase):
     async def connect(self, location: str) -> Client:
         """A client that is up."""
         client = self.start(location)
-        await until(lambda: client.up)
+        await client.is_up()
         return client
