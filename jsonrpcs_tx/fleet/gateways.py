@@ -122,7 +122,7 @@ class Gateways(Peers):
             self._unchecked[node.name] = node
             return
         checking = self._checking[node.name] = Deferred.fromCoroutine(self._check(node))
-        checking.addErrback(self._not_checked, node).addBoth(lambda _: self._checking.pop(node.name, None))
+        checking.addErrback(self._not_checked, node).addBoth(self._checked, node)
 
     def told(self, node: Node) -> dict[str, Any]:
         """How many settings are wanted of a node, when they were last set again, and how many could not be."""
@@ -207,6 +207,9 @@ class Gateways(Peers):
     def _not_checked(self, failure: Any, node: Node) -> None:
         if not failure.check(CancelledError):
             _log.failure("fleet: node {node} could not be checked", failure, node=node.name)
+
+    def _checked(self, _: object, node: Node) -> None:
+        self._checking.pop(node.name, None)
 
     def _close(self) -> None:
         for checking in list(self._checking.values()):

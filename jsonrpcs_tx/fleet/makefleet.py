@@ -86,8 +86,7 @@ def _things(
 ) -> dict[str, Shareable]:
     """@raise StartError: there is no such table or group."""
     found: dict[str, Shareable] = {}
-    names = [*settings.fleet_share, *(["wanted"] if settings.fleet_wanted else [])]
-    for name in names:
+    for name in (*settings.fleet_share, "wanted"):  # whoever makes a snapshot must know all
         kind, _, of = name.partition(":")
         there = {"htable": tables, "cfg": groups}.get(kind)
         if there is None:
