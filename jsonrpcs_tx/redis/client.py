@@ -178,7 +178,7 @@ class Redis:
             try:
                 address = await self._open()
             except RedisFailure as error:
-                reason = error.reason if isinstance(error, RedisAway) else str(error)
+                reason = error.reason
             else:
                 began = self._reactor.seconds()
                 await self._stay(address)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -194,7 +194,7 @@ class Connection(Protocol):
         for call in late:
             call.waiting = None
         if hangs:
-            self.give_up("it has not answered in time")
+            self.give_up(RedisTimeout().reason)
         for waits in failing:
             if waits is not None and not waits.called:
                 waits.errback(RedisTimeout())
@@ -217,6 +217,8 @@ def words(failure: Failure) -> str:
     error: Any = failure.value
     if isinstance(error, ConnectionDone):
         return "it has closed the connection"
+    if isinstance(error, ConnectionLost):
+        return "the connection has broken"
     number = getattr(error, "osError", None)
     if number:
         return os.strerror(number)
@@ -231,4 +233,4 @@ def words(failure: Failure) -> str:
 
 def _text(reply: Reply) -> str:
     """What an unexpected reply says, if it is an error: C{: ERR max number of clients reached}, for example."""
-    return f": {reply.code} {reply.text}" if isinstance(reply, RedisError) else ""
+    return f": {reply.reason}" if isinstance(reply, RedisError) else ""

@@ -11,9 +11,11 @@ _MAX_TEXT: Final = 200
 class RedisFailure(JsonRpcsError):
     """A call of Redis has no result.
 
+    @ivar reason: why, in words.
     @ivar sent: whether Redis may have run the command, or may still run it.
     """
 
+    reason: str = ""
     sent: bool = False
 
 
@@ -29,9 +31,10 @@ class RedisError(RedisFailure):
         super().__init__(code, text)
         self.code = code
         self.text = text
+        self.reason = f"{code} {text}".rstrip()
 
     def __str__(self) -> str:
-        return f"Redis: {self.code} {self.text}"
+        return f"Redis: {self.reason}"
 
     @classmethod
     def read(cls, line: bytes) -> "RedisError":
@@ -67,6 +70,7 @@ class RedisTimeout(RedisFailure):
 
     def __init__(self, *, sent: bool = True) -> None:
         super().__init__()
+        self.reason = "it has not answered in time"
         self.sent = sent
 
     def __str__(self) -> str:

@@ -71,7 +71,7 @@ async def greet(connection: Connection, location: RedisLocation, deadline: float
         info = _fields(await connection.call(("INFO",), deadline))
         await connection.call(("PING",), deadline)
     except RedisError as error:
-        raise RedisAway(f"{error.code} {error.text}") from None
+        raise RedisAway(error.reason) from None
     if info.get("redis_mode") == "sentinel":
         raise RedisAway("it is a Sentinel; allowed: redis+sentinel://, or the master itself")
     if info.get("loading") != "0":

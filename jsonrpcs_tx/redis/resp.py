@@ -1,7 +1,7 @@
 """Redis's protocol, RESP version 2 (U{https://redis.io/docs/latest/develop/reference/protocol-spec/}), without I/O.
 
 Not hiredis, which makes room for as many elements as an array announces: a line of 13 bytes keeps it busy for seconds.
-It reads an entry of a stream in 0.5 µs, this module in 5 µs, which is little beside what a call costs.
+It reads an entry of a stream in 0.5 µs, this module in 6 µs.
 Not txredisapi, which fails all calls of a connection when one is late, and takes replies of any size.
 """
 
@@ -29,7 +29,8 @@ MAX_LINE: Final = 65536
 """Bytes of a line that is not in a bulk string."""
 
 _CRLF: Final = b"\r\n"
-_BULK, _ARRAY, _INTEGER, _STATUS, _ERROR = b"$*:+-"
+_TYPES: Final = b"$*:+-"
+_BULK, _ARRAY, _INTEGER, _STATUS, _ERROR = _TYPES
 
 
 class NotRedis(Exception):
@@ -95,8 +96,10 @@ class ReplyReader:
         items, left = self._items, self._left
         length = len(data)
         position = begin = 0
+        last = self._max_reply - self._taken  # where the reply must end
+        find = data.find
         while position < length:
-            end = data.find(_CRLF, position)
+            end = find(_CRLF, position)
             if end < 0:
                 self._keep(data, position, 0)
                 break
@@ -107,7 +110,7 @@ class ReplyReader:
                 size = int(data[position + 1 : end])
                 if size >= 0:
                     after += size + 2
-                    if self._taken + after - begin > self._max_reply:
+                    if after > last:
                         raise NotRedis(f"a reply has more than {self._max_reply} bytes")
                     if after > length:
                         self._keep(data, position, after - position)
@@ -142,6 +145,7 @@ class ReplyReader:
             else:
                 found.append(value)
                 begin = position
+                last = begin + self._max_reply
                 self._taken = self._elements = 0
         self._items, self._left = items, left
         self._taken += position - begin
@@ -153,6 +157,8 @@ class ReplyReader:
         @param needed: bytes that the value has; 0: not known yet.
         """
         rest = data[position:]
+        if rest[0] not in _TYPES:
+            raise NotRedis(f"a reply begins with {rest[:1]!r}")
         if not needed and len(rest) > MAX_LINE:
             raise NotRedis(f"a line has more than {MAX_LINE} bytes")
         self._rest.append(rest)

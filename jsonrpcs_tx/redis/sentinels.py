@@ -29,9 +29,8 @@ class Sentinels:
             try:
                 return await self._ask(address)
             except RedisFailure as error:
-                reason = error.reason if isinstance(error, RedisAway) else str(error)
-                shown = reason if reason.startswith(f"{address}: ") else f"{address}: {reason}"
-                reasons.append(f"Sentinel {shown}")
+                shown = error.reason.removeprefix(f"{address}: ")
+                reasons.append(f"Sentinel {address}: {shown}")
             self._addresses.remove(address)
             self._addresses.append(address)
         raise RedisAway("; ".join(reasons))
@@ -44,7 +43,7 @@ class Sentinels:
             await log_in(connection, self._location.sentinel_login, deadline)
             reply = await connection.call(("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name), deadline)
         except RedisError as error:
-            raise RedisAway(f"{error.code} {error.text}") from None
+            raise RedisAway(error.reason) from None
         finally:
             connection.give_up("the Sentinel has been asked")
         if reply is None:

@@ -80,6 +80,7 @@ def test_garbage(pieces: list[bytes]) -> None:
     ("data", "reason"),
     [
         (b"HTTP/1.1 400 Bad Request\r\n", "a reply begins with b'H'"),
+        (b"?", "a reply begins with b'\\?'"),
         (b"%1\r\n", "a reply begins with b'%'"),
         (b"\r\n", "a reply begins with b'\\\\r'"),
         (b"$x\r\n", "there is no number"),
