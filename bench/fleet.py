@@ -19,6 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from jsonrpcs_tx.fleet.fleet import Fleet
+from jsonrpcs_tx.redis.locations import RedisLocation
+from jsonrpcs_tx.state.tables import Table, Tables
 from tests.support.redisserver import RedisServer
 
 PATIENCE = 120.0
@@ -134,87 +140,84 @@ def _memory(pid: int) -> int:
 
 def _work(task: dict[str, Any]) -> None:
     """Be a process with nodes."""
-    from twisted.internet import reactor as installed
-    from twisted.internet.defer import Deferred
-    from twisted.internet.task import deferLater
-
-    from jsonrpcs_tx.fleet.fleet import Fleet
-    from jsonrpcs_tx.redis.locations import RedisLocation
-    from jsonrpcs_tx.state.tables import Tables
-
-    reactor: Any = installed
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    changes = task["changes"]
-    seen, count = [0.0] * changes, [0] * changes
-    sent: list[float] = []
-    acknowledged: list[float] = []
-    fleets: list[Fleet] = []
+    from twisted.internet import reactor as installed
 
-    def node(number: int) -> tuple[Fleet, Any]:
-        table = Tables(reactor).define("ban=>")
+    reactor: Any = installed
+    worker = _Worker(task, reactor)
+    signal.signal(signal.SIGTERM, lambda *_: worker.end())
+    signal.signal(signal.SIGUSR1, lambda *_: reactor.callFromThread(worker.run, worker.change()))
+    reactor.callWhenRunning(worker.run, worker.wait())
+    reactor.run(installSignalHandlers=False)
+
+
+class _Worker:
+    """A process with nodes."""
+
+    def __init__(self, task: dict[str, Any], reactor: Any) -> None:
+        self._task = task
+        self._reactor = reactor
+        self._seen, self._count = [0.0] * task["changes"], [0] * task["changes"]
+        self._sent: list[float] = []
+        self._acknowledged: list[float] = []
+        self._tables: list[Table] = []
+        self._fleets = [self._node(task["first"] + place, place) for place in range(task["nodes"])]
+
+    def _node(self, number: int, place: int) -> Fleet:
+        table = Tables(self._reactor).define("ban=>")
+        self._tables.append(table)
         real = table.apply
 
         def apply(operation: str, arguments: Any) -> Any:
             result = real(operation, arguments)
             if operation == "set":
-                seen[arguments[1]] = time.monotonic()
-                count[arguments[1]] += 1
+                self._seen[arguments[1]] = time.monotonic()
+                self._count[arguments[1]] += 1
             return result
 
         table.apply = apply  # type: ignore[method-assign]
-        fleet = Fleet(
-            RedisLocation.parse(task["url"]),
-            "bench",
-            f"node{number}",
-            SECRET,
-            lambda: {"htable:ban": table},
-            "refuse",
-            5.0,
-            "",
-            [],
-            reactor,
-        )
-        return fleet, table
+        where = RedisLocation.parse(self._task["url"])
+        things = {"htable:ban": table}
+        name = f"node{number}"
+        fleet = Fleet(where, "bench", name, SECRET, lambda: things, "refuse", 5.0, "", [], self._reactor)
+        self._reactor.callLater(0.002 * place, fleet.startService)
+        return fleet
 
-    tables = []
-    for number in range(task["first"], task["first"] + task["nodes"]):
-        fleet, table = node(number)
-        fleets.append(fleet)
-        tables.append(table)
-        reactor.callLater(0.002 * (number - task["first"]), fleet.startService)
+    def run(self, coroutine: Any) -> None:
+        """Run to the end, and end with an error."""
+        Deferred.fromCoroutine(coroutine).addErrback(self._fail)
 
-    async def wait() -> None:
+    async def wait(self) -> None:
+        """Say when the nodes are together, and know all."""
         end = time.monotonic() + PATIENCE
-        while not (all(fleet.core.together for fleet in fleets) and len(fleets[0].cards) == task["all"]):
-            assert time.monotonic() < end, fleets[0].status()
-            await deferLater(reactor, 0.05)
+        while not (
+            all(fleet.core.together for fleet in self._fleets) and len(self._fleets[0].cards) == self._task["all"]
+        ):
+            assert time.monotonic() < end, self._fleets[0].status()
+            await deferLater(self._reactor, 0.05)
         print("together", flush=True)
 
-    async def change() -> None:
-        for number in range(changes):
-            sent.append(time.monotonic())
-            await tables[0].set(f"key {number}", number)
-            acknowledged.append(time.monotonic())
-            await deferLater(reactor, task["interval"])
+    async def change(self) -> None:
+        """Make the changes."""
+        for number in range(self._task["changes"]):
+            self._sent.append(time.monotonic())
+            done = self._tables[0].set(f"key {number}", number)
+            assert done is not None
+            await done
+            self._acknowledged.append(time.monotonic())
+            await deferLater(self._reactor, self._task["interval"])
         print("done", flush=True)
 
-    def end(*_: object) -> None:
-        result = {"sent": sent, "acknowledged": acknowledged, "seen": seen, "count": count}
-        Path(task["file"]).write_text(json.dumps(result))
+    def end(self) -> None:
+        """Write what was seen."""
+        result = {"sent": self._sent, "acknowledged": self._acknowledged, "seen": self._seen, "count": self._count}
+        Path(self._task["file"]).write_text(json.dumps(result))
         os._exit(0)
 
-    def fail(failure: Any) -> None:
-        failure.printTraceback()
+    def _fail(self, failure: Any) -> None:
+        failure.printTraceback(file=sys.stderr)
         os._exit(1)
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(
-        signal.SIGUSR1,
-        lambda *_: reactor.callFromThread(lambda: Deferred.fromCoroutine(change()).addErrback(fail)),
-    )
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(wait()).addErrback(fail))
-    reactor.run(installSignalHandlers=False)
 
 
 if __name__ == "__main__":

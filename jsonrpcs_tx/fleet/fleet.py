@@ -1,5 +1,6 @@
 """A node of a fleet: keeps to Redis what L{Core} decides."""
 
+import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -38,8 +39,17 @@ SNAPSHOT_EVERY: Final = 20_000
 INTERVAL: Final = 2.0
 """Seconds between two announcements of a node."""
 
-LIFE: Final = 3 * INTERVAL
-"""Seconds for which an announcement lasts."""
+MOST_INTERVAL: Final = 10.0
+"""The same with many nodes: a hundredth of a second for each, up to this."""
+
+LIVES: Final = 3
+"""How many intervals an announcement lasts."""
+
+JITTER: Final = 0.1
+"""The fraction by which the interval varies."""
+
+ALL_CARDS: Final = 60.0
+"""Seconds after which all cards are read again, not just those that have changed."""
 
 AT_ONCE: Final = 500
 """Entries that are read with one call. If fewer come, none can have been removed before they were read."""
@@ -139,6 +149,7 @@ class Fleet(Service):
         self._leave = self.redis.script("leave", LEAVE)
         self._keep = self.redis.script("keep", KEEP)
         self._roster = -1
+        self._all_read = -inf
         self._added = 0
         self._following: Deferred[None] | None = None
         self._beating: Deferred[None] | None = None
@@ -283,7 +294,7 @@ class Fleet(Service):
 
     def _came(self, run_id: str) -> None:
         self._end_tasks()
-        self._roster = -1
+        self._all_read = -inf
         self._following = self._task(self._follow())
         self._beating = self._task(self._beat())
 
@@ -413,8 +424,7 @@ class Fleet(Service):
             self._time.read_until(ms)
         self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
         if int(roster) != self._roster:
-            self._roster = int(roster)
-            await self._read_cards()
+            await self._read_cards(int(roster))
         return found
 
     # Presence.
@@ -432,10 +442,14 @@ class Fleet(Service):
                 self._again("the stream has changed")
             elif self.core.together:
                 await self._make_snapshot()
-            await deferLater(self._reactor, INTERVAL)
+            await deferLater(self._reactor, self._interval * random.uniform(1 - JITTER, 1 + JITTER))
+
+    @property
+    def _interval(self) -> float:
+        return max(INTERVAL, min(MOST_INTERVAL, len(self.cards) / 100))
 
     async def _show_card(self) -> None:
-        words = (self.node, self._sealed_card, int(LIFE * 1000), str(self.core.mark))
+        words = (self.node, self._sealed_card, int(LIVES * self._interval * 1000), str(self.core.mark))
         before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
         if self._announced and before not in (b"", self._announced):
             other = read_cards([self.node.encode(), before], self._seals).get(self.node)
@@ -445,11 +459,29 @@ class Fleet(Service):
             self.namesake = where
         self._announced = self._sealed_card
 
-    async def _read_cards(self) -> None:
-        reply = await self.redis.call("HGETALL", self.keys.cards, deadline=self._in(REDIS_SECONDS))
-        cards = read_cards(reply, self._seals)
+    async def _read_cards(self, roster: int) -> None:
+        """Read the cards that have changed.
+
+        @param roster: what the count of the roster is now.
+        """
+        redis, keys = self.redis, self.keys
+        now = self._reactor.seconds()
+        if roster < self._roster or now - self._all_read >= ALL_CARDS:
+            reply = await redis.call("HGETALL", keys.cards, deadline=self._in(REDIS_SECONDS))
+            cards, self._all_read = dict(read_cards(reply, self._seals)), now
+        else:
+            since = f"({self._roster}"
+            names = await redis.call("ZRANGEBYSCORE", keys.changes, since, "+inf", deadline=self._in(REDIS_SECONDS))
+            if not names:
+                return
+            found = await redis.call("HMGET", keys.cards, *names, deadline=self._in(REDIS_SECONDS))
+            there = [word for pair in zip(names, found, strict=True) if pair[1] is not None for word in pair]
+            gone = {name.decode(errors="replace") for name in names}
+            cards = {name: card for name, card in self.cards.items() if name not in gone}
+            cards |= read_cards(there, self._seals)
+        self._roster = roster
         if cards != self.cards:
-            self.cards = cards
+            self.cards = {name: cards[name] for name in sorted(cards)}
             self.met()
 
     async def _make_snapshot(self) -> None:

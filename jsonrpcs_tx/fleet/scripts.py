@@ -28,32 +28,33 @@ KEYS: the stream, the count of the snapshot, the wish for one, the count of the 
 """
 
 ANNOUNCE: Final = """
-local nodes, cards, marks, roster = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local nodes, cards, marks, roster, changes = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local changed = 0
+local changed = {}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', nodes, '-inf', ms)) do
   if name ~= ARGV[1] then
     redis.call('ZREM', nodes, name)
     redis.call('HDEL', cards, name)
     redis.call('HDEL', marks, name)
-    changed = 1
+    table.insert(changed, name)
   end
 end
 local before = redis.call('HGET', cards, ARGV[1])
 if before ~= ARGV[2] then
   redis.call('HSET', cards, ARGV[1], ARGV[2])
-  changed = 1
+  table.insert(changed, ARGV[1])
 end
 redis.call('ZADD', nodes, ms + ARGV[3], ARGV[1])
 redis.call('HSET', marks, ARGV[1], ARGV[4])
-if changed == 1 then redis.call('INCR', roster) end
+for _, name in ipairs(changed) do redis.call('ZADD', changes, redis.call('INCR', roster), name) end
+if #changed > 0 then redis.call('ZREMRANGEBYRANK', changes, 0, -10001) end
 return {before or '', redis.call('GET', roster) or '0'}
 """
 """Announces a node, and forgets those whose time is over.
 
-KEYS: the nodes by the end of their time, their cards, how far each has read, the count of the roster. ARGV: the name,
-the card, milliseconds, and how far it has read.
+KEYS: the nodes by the end of their time, their cards, how far each has read, the count of the roster, and the names by
+what that was at their last change. ARGV: the name, the card, milliseconds, and how far it has read.
 """
 
 LEAVE: Final = """
@@ -61,7 +62,7 @@ if redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then
   redis.call('ZREM', KEYS[1], ARGV[1])
   redis.call('HDEL', KEYS[2], ARGV[1])
   redis.call('HDEL', KEYS[3], ARGV[1])
-  redis.call('INCR', KEYS[4])
+  redis.call('ZADD', KEYS[5], redis.call('INCR', KEYS[4]), ARGV[1])
 end
 return 1
 """
@@ -91,7 +92,8 @@ class Keys:
     @ivar lock: held by the node that makes one.
     @ivar nodes: the nodes by the end of their time; C{cards}: what they say of themselves; C{marks}: how far each has
         read.
-    @ivar roster: counts the changes of the nodes and their cards.
+    @ivar roster: counts the changes of the nodes and their cards; C{changes}: the names by what that was at their last
+        change.
     """
 
     def __init__(self, fleet: str) -> None:
@@ -106,6 +108,7 @@ class Keys:
         self.cards: str = prefix + "cards"
         self.marks: str = prefix + "marks"
         self.roster: str = prefix + "roster"
+        self.changes: str = prefix + "roster:changes"
 
     @property
     def looked_at(self) -> tuple[str, ...]:
@@ -115,7 +118,7 @@ class Keys:
     @property
     def announced(self) -> tuple[str, ...]:
         """For L{ANNOUNCE} and L{LEAVE}."""
-        return (self.nodes, self.cards, self.marks, self.roster)
+        return (self.nodes, self.cards, self.marks, self.roster, self.changes)
 
     @property
     def kept(self) -> tuple[str, ...]:
