@@ -27,7 +27,7 @@ from jsonrpcs_tx.redis.locations import RedisLocation
 from jsonrpcs_tx.state.tables import Table, Tables
 from tests.support.redisserver import RedisServer
 
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds until all nodes must be together."""
 
 SECRET = b"a secret that only this program has"
@@ -181,7 +181,7 @@ class _Worker:
         things = {"htable:ban": table}
         name = f"node{number}"
         fleet = Fleet(where, "bench", name, SECRET, lambda: things, "refuse", 5.0, "", [], self._reactor)
-        self._reactor.callLater(0.002 * place, fleet.startService)
+        self._reactor.callLater(0.02 * place, fleet.startService)
         return fleet
 
     def run(self, coroutine: Any) -> None:

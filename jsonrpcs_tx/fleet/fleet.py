@@ -57,6 +57,9 @@ AT_ONCE: Final = 500
 BLOCK: Final = 2.0
 """Seconds for which a read waits in Redis."""
 
+SHORT_BLOCK: Final = 0.2
+"""The same while this node waits for what others do."""
+
 REDIS_SECONDS: Final = 5.0
 """Seconds that Redis may take for what no command waits for."""
 
@@ -349,8 +352,8 @@ class Fleet(Service):
             found = await self._find()
         core.came(found, snapshot)
         since = self._reactor.seconds()
+        wait: list[Word] = []  # at first only what is there
         while True:
-            wait: list[Word] = ["BLOCK", int(BLOCK * 1000)] if core.together else []
             before = core.replica.cursor
             words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, str(before)]
             reply = await redis.blocking(*words, deadline=self._in(BLOCK + REDIS_SECONDS))
@@ -361,8 +364,8 @@ class Fleet(Service):
                 core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
             if len(entries) < AT_ONCE:
                 await self._at_end(since)
-            if not core.together:
-                await deferLater(self._reactor, 0.02)
+                waits_for_others = core.wants_snapshot or core.lost_at is not None
+                wait = ["BLOCK", int((SHORT_BLOCK if waits_for_others else BLOCK) * 1000)]
 
     async def _at_end(self, since: float) -> None:
         """There is nothing more to read at the moment.
