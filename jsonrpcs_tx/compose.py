@@ -364,6 +364,8 @@ def _add_reloads(service: JsonRpcService, checker: Any, doubt_rules: Callable[[]
 
 def _reload_destinations(service: JsonRpcService) -> str:
     changed, sets = service.reload_destinations(), service.destinations
+    if changed and sets.share is not None:
+        return "they are replaced on all nodes of the fleet"
     if not changed:
         return "the list is the same, so they stay as they are"
     return f"there are {sum(map(len, sets.values()))} in {len(sets)} sets"

@@ -201,7 +201,13 @@ class Htable:
             done = self._find(name, missing).set(key, value, expire)
         except ValueError as error:
             raise InvalidParams(str(error)) from None
-        return after(done, lambda _: _SET)
+        if done is None:  # the ordinary case
+            return _SET
+        return after(done, _set)
+
+
+def _set(_: None) -> str:
+    return _SET
 
 
 def _deleted(found: bool) -> str:

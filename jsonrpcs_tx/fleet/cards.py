@@ -1,7 +1,8 @@
 """What a node tells the others of itself: its card."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import msgspec
 
@@ -9,6 +10,9 @@ from jsonrpcs_tx.fleet.entries import Forged, Seals, UnknownVersion
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
+
+MAX_CARDS: Final = 10_000
+"""Cards that were checked, and are remembered."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -32,6 +36,14 @@ class Card(msgspec.Struct, frozen=True):
     shares: list[str]
 
 
+@lru_cache(MAX_CARDS)
+def _read(seals: Seals, data: bytes) -> Card:
+    """
+    @raise Forged, UnknownVersion, MsgspecError: it is not a card.
+    """
+    return msgspec.json.decode(seals.unwrap("card", data), type=Card)
+
+
 def write_card(card: Card, seals: Seals) -> bytes:
     """A card, signed."""
     return seals.wrap("card", msgspec.json.encode(card))
@@ -45,7 +57,7 @@ def read_cards(reply: Any, seals: Seals) -> Mapping[str, Card]:
     found: dict[str, Card] = {}
     for name, data in sorted(zip(reply[::2], reply[1::2], strict=True)):
         try:
-            card = msgspec.json.decode(seals.unwrap("card", data), type=Card)
+            card = _read(seals, data)
             if card.name.encode() != name:
                 raise Forged(f"it is of {card.name!r:.60}")
         except (Forged, UnknownVersion, msgspec.MsgspecError) as error:

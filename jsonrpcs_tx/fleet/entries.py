@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
+import attrs
 import msgspec
 
 from jsonrpcs_tx.errors import JsonRpcsError
@@ -88,17 +89,17 @@ class UnknownVersion(JsonRpcsError):
     """It is of a version that is not known here."""
 
 
+@attrs.frozen
 class Seals:
     """Signs what a fleet keeps in Redis, and checks that.
 
-    @param secret: of the fleet, shared by its nodes alone.
-    @param fleet: the name of the fleet: what is signed for one counts in no other with the same secret.
+    @ivar secret: of the fleet, shared by its nodes alone.
+    @ivar fleet: the name of the fleet: what is signed for one counts in no other with the same secret.
     """
 
-    def __init__(self, secret: bytes, fleet: str) -> None:
-        self._secret = secret
-        self._fleet = fleet.encode()
-        self._keys: dict[str, bytes] = {}
+    secret: bytes = attrs.field(repr=False)
+    fleet: str
+    _keys: dict[str, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def seal(self, purpose: str, data: bytes) -> bytes:
         """The HMAC of something.
@@ -107,8 +108,8 @@ class Seals:
         """
         key = self._keys.get(purpose)
         if key is None:
-            words = b"\0".join((b"jsonrpcs_tx fleet", self._fleet, purpose.encode()))
-            key = self._keys[purpose] = hmac.digest(self._secret, words, sha256)
+            words = b"\0".join((b"jsonrpcs_tx fleet", self.fleet.encode(), purpose.encode()))
+            key = self._keys[purpose] = hmac.digest(self.secret, words, sha256)
         return hmac.digest(key, data, sha256)
 
     def check(self, purpose: str, data: bytes, seal: bytes) -> None:

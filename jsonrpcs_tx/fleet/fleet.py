@@ -297,7 +297,6 @@ class Fleet(Service):
 
     def _came(self, run_id: str) -> None:
         self._end_tasks()
-        self._all_read = -inf
         self._following = self._task(self._follow())
         self._beating = self._task(self._beat())
 
