@@ -320,13 +320,16 @@ class HttpLink(StreamLink):
         return None
 
 
+def tcp_endpoint(host: str, port: int, reactor: Any) -> Any:
+    """How connections to a host are made. Where that is an address, they can be cancelled at once."""
+    if ":" in host:
+        return TCP6ClientEndpoint(reactor, host, port)
+    if host.replace(".", "").isdigit():
+        return TCP4ClientEndpoint(reactor, host, port)
+    return HostnameEndpoint(reactor, host, port)
+
+
 def _endpoint(target: Target, reactor: Any) -> Any:
     """How connections to a target are made."""
-    plain: Any
-    if ":" in target.host:
-        plain = TCP6ClientEndpoint(reactor, target.host, target.port)
-    elif target.host.replace(".", "").isdigit():
-        plain = TCP4ClientEndpoint(reactor, target.host, target.port)
-    else:
-        plain = HostnameEndpoint(reactor, target.host, target.port)
+    plain = tcp_endpoint(target.host, target.port, reactor)
     return plain if target.scheme != "https" else wrapClientTLS(deferredtls.options(target), plain)

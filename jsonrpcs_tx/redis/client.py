@@ -180,6 +180,8 @@ class Redis:
             except RedisFailure as error:
                 reason = error.reason
             else:
+                if self._runs != run:  # when_up has stopped it
+                    return
                 began = self._reactor.seconds()
                 await self._stay(address)
                 if self._reactor.seconds() - began >= MAX_DELAY:

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
+from OpenSSL.SSL import Error
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.client import deferredtls
 from jsonrpcs_tx.redis.errors import RedisAway, RedisBusy, RedisError, RedisTimeout
 from jsonrpcs_tx.redis.resp import NotRedis, Reply, ReplyReader, Word, encode
 
@@ -25,6 +28,9 @@ PATIENCE: Final = 1.0
 
 HEARTBEAT: Final = 3.0
 """Seconds between looks at a connection that is kept alive."""
+
+_PAUSE: Final = 0.01
+"""Seconds at the least between looks at all calls for those that are late."""
 
 _DEMOTED: Final = ("READONLY", "UNBLOCKED")
 """Errors of a server that is no longer the master."""
@@ -189,7 +195,8 @@ class Connection(Protocol):
         late = [call for call in waiting if call.deadline <= now]
         hangs = any(call.replies == self._replies and now - call.sent >= PATIENCE for call in late)
         if len(late) < len(waiting):
-            self._set_timer(min(call.deadline for call in waiting if call.deadline > now), now)
+            due = min(call.deadline for call in waiting if call.deadline > now)
+            self._set_timer(max(due, now + _PAUSE), now)
         failing = [call.waiting for call in late]
         for call in late:
             call.waiting = None
@@ -222,11 +229,9 @@ def words(failure: Failure) -> str:
     number = getattr(error, "osError", None)
     if number:
         return os.strerror(number)
-    if type(error).__module__.startswith("OpenSSL"):
-        from jsonrpcs_tx.client import deferredtls  # only TLS needs OpenSSL
-
+    if isinstance(error, Error):
         return f"TLS: {deferredtls.reason(error)}"
-    if type(error).__module__.startswith("service_identity"):
+    if isinstance(error, VerificationError):
         return "TLS: its certificate is for another name"
     return failure.getErrorMessage()
 

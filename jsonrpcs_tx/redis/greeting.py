@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError
-from twisted.internet.defer import TimeoutError as DeferredTimeout
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.client import deferredtls
+from jsonrpcs_tx.client.deferredstreams import tcp_endpoint
 from jsonrpcs_tx.redis.connection import Connection, words
 from jsonrpcs_tx.redis.errors import RedisAway, RedisError
 from jsonrpcs_tx.redis.locations import Address, Login, RedisLocation
@@ -29,16 +31,19 @@ async def connect(
     factory = Factory.forProtocol(lambda: Connection(reactor, lost))
     factory.noisy = False
     seconds = max(0.0, deadline - reactor.seconds())
-    connecting = _endpoint(reactor, location, address, seconds).connect(factory)
-    connecting.addTimeout(seconds, reactor)
+    connecting = _endpoint(reactor, location, address).connect(factory)
+    late = reactor.callLater(seconds, connecting.cancel)
     try:
         connection: Connection = await connecting
-    except DeferredTimeout:
+    except (CancelledError, ConnectingCancelledError):
+        if reactor.seconds() < deadline:
+            raise CancelledError from None
         raise RedisAway(f"{address}: no connection in time") from None
-    except CancelledError:
-        raise
     except Exception:
         raise RedisAway(f"{address}: {words(Failure())}") from None
+    finally:
+        if late.active():
+            late.cancel()
     return connection
 
 
@@ -91,12 +96,10 @@ def _fields(reply: object) -> dict[str, str]:
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 
 
-def _endpoint(reactor: Any, location: RedisLocation, address: Address, seconds: float) -> Any:
+def _endpoint(reactor: Any, location: RedisLocation, address: Address) -> Any:
     if address.path:
-        return UNIXClientEndpoint(reactor, address.path, timeout=seconds)
-    plain = HostnameEndpoint(reactor, address.host, address.port, timeout=seconds)
+        return UNIXClientEndpoint(reactor, address.path)
+    plain = tcp_endpoint(address.host, address.port, reactor)
     if location.tls is None:
         return plain
-    from jsonrpcs_tx.client import deferredtls  # only TLS needs OpenSSL
-
     return wrapClientTLS(deferredtls.options(location.tls_target(address)), plain)

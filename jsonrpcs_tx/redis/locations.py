@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import attrs
 
 from jsonrpcs_tx.catalogue import nearest
+from jsonrpcs_tx.client import deferredtls
 from jsonrpcs_tx.client.targets import MAX_UNIX_PATH
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.secretfiles import read_secret
@@ -160,8 +161,6 @@ class RedisLocation:
     def check_tls(self) -> None:
         """@raise NotAllowed: a file for TLS cannot be used."""
         if self.tls is not None:
-            from jsonrpcs_tx.client import deferredtls  # only TLS needs OpenSSL
-
             try:
                 deferredtls.options(self.tls_target(self.addresses[0]))
             except OSError as error:

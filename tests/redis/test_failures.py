@@ -1,5 +1,6 @@
 """A real Redis that goes away, hangs, loses its data, is full or slow."""
 
+import contextlib
 import socket
 
 import pytest
@@ -245,6 +246,45 @@ class Failures(RedisCase):
         assert not client.up
         assert client.reason == "it has been stopped"
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
+
+    async def test_start_again_when_told(self) -> None:
+        """A client that is stopped and started again when Redis is up, is up once more."""
+        server = self.server()
+        client = self.start(server.url)
+
+        def again(_: str) -> None:
+            client._when_up = client.came.append
+            self.addCleanup(lambda stopped: stopped, client.stop())
+            client.start()
+
+        client._when_up = again
+        await until(lambda: client.came)
+        assert client.up
+        server.restart()
+        await until(lambda: len(client.came) == 2)
+
+    async def test_no_connection_in_time(self) -> None:
+        """A Redis whose address takes no connections is away when the time for that is over."""
+        with socket.socket(socket.AF_UNIX) as full, contextlib.ExitStack() as clients:
+            path = str(self.directory / "full")
+            full.bind(path)
+            full.listen(0)
+            clients.enter_context(socket.socket(socket.AF_UNIX)).connect(path)
+            client = self.start(f"redis+unix:{path}")
+            await until(lambda: client.reason != "it is being connected")
+            assert path in client.reason
+            await client.stop()
+            with socket.socket() as unreachable:
+                unreachable.bind(("127.0.0.1", 0))
+                unreachable.listen(0)
+                address = unreachable.getsockname()
+                for _ in range(3):
+                    one = clients.enter_context(socket.socket())
+                    one.setblocking(False)
+                    one.connect_ex(address)
+                client = self.start(f"redis://127.0.0.1:{address[1]}")
+                await until(lambda: client.reason != "it is being connected")
+                assert client.reason == f"127.0.0.1:{address[1]}: no connection in time"
 
 
 async def until_turns(turns: int) -> None:

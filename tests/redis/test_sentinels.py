@@ -104,6 +104,18 @@ class Sentinels(RedisCase):
         await until(lambda: "Sentinel" in client.reason)
         assert client.reason == "it is a Sentinel; allowed: redis+sentinel://, or the master itself"
 
+    async def test_stop_while_asking(self) -> None:
+        """A client that is stopped while it asks a Sentinel asks no other."""
+        frozen, other = self.server("frozen"), self.server("other")
+        client = self.start(f"redis+sentinel://127.0.0.1:{frozen.port},127.0.0.1:{other.port}/mymaster")
+        frozen.freeze()
+        await client.stop()
+        client.start()
+        await until(lambda: client._reactor.getReaders())
+        await client.stop()
+        assert client.reason == "it has been stopped"
+        assert b"total_connections_received:1\r\n" in self.told(other, "INFO", "stats")
+
     async def test_passwords(self) -> None:
         """Sentinels and Redis have passwords of their own."""
         self.master = self.server("a", requirepass="p")

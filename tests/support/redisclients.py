@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet import reactor as twisted_reactor
 from twisted.trial.unittest import TestCase
 
+from jsonrpcs_tx.log import throttle
 from jsonrpcs_tx.redis.client import Redis
 from jsonrpcs_tx.redis.errors import RedisFailure
 from jsonrpcs_tx.redis.locations import RedisLocation
@@ -56,6 +57,7 @@ class RedisCase(TestCase):
     """
 
     def setUp(self) -> None:
+        throttle.clear()  # trial does not call the fixture that does it
         self.directory = Path(tempfile.mkdtemp())
         self.addCleanup(shutil.rmtree, self.directory)
 
