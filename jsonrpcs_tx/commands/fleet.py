@@ -3,14 +3,14 @@
 import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.commands.gateway import CALL_FAULTS
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
-from jsonrpcs_tx.rpc.replies import Reply
 
 
 class FleetCommands:
@@ -50,14 +50,8 @@ class FleetCommands:
     @command(
         "fleet.call",
         changes=False,
-        faults=[
-            Fault(404, "Node Not Found"),
-            Fault(502, "Node Gave No Valid Reply"),
-            Fault(503, "Node Is Down"),
-            Fault(504, "Node Timed Out"),
-        ],
+        faults=CALL_FAULTS,
     )
     def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
         """Calls a command of a node, or of many nodes at once: a group or *."""
-        reply = self._gateway.call(call, node, method, params)
-        return succeed(reply) if type(reply) is Reply else reply
+        return self._gateway.call(call, node, method, params)

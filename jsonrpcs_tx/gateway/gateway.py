@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
@@ -191,10 +191,10 @@ class Gateway(Service):
         except Fault as fault:
             return error_of(fault)
 
-    def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
+    def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Deferred[Reply]:
         """Call a command of one or many nodes, as part of a call to this server.
 
-        @return: the whole reply to the call to this server.
+        @return: fires with the whole reply to the call to this server.
         @raise Fault: there is no such node or group.
         """
         origin = call.origin.fixed()
@@ -206,7 +206,8 @@ class Gateway(Service):
         json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
         request = Request("2.0", method, json, call.request.id)
         part = msgspec.structs.replace(origin, deadline=call.deadline)
-        return self._dispatcher.answer(request, callee.origin(part))
+        reply = self._dispatcher.answer(request, callee.origin(part))
+        return succeed(reply) if type(reply) is Reply else reply
 
     def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:
         """Ask a node which methods it has.
