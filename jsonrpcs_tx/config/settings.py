@@ -493,7 +493,7 @@ class Settings:
     fleet_timeout: float = _setting(2.0, kinds.SECONDS, "seconds that a change of what is shared may wait for Redis")
     fleet_address: str = _setting(
         "",
-        kinds.NODE,
+        kinds.FLEET_ADDRESS,
         "where the other nodes call this one, such as http://10.0.0.7:8080/RPC; empty: they do not",
     )
     fleet_groups: Sequence[str] = _setting(

@@ -38,7 +38,7 @@ def make_fleet(
     try:
         location = RedisLocation.parse(settings.fleet, absolute)
     except NotAllowed as error:
-        raise SettingError("fleet", "", f"{error.allowed} ({error.reason})") from None
+        raise SettingError("fleet", settings.fleet, f"{error.allowed} ({error.reason})") from None
     node = settings.fleet_node or socket.gethostname()
     try:
         check_name(node, "fleet_node")
@@ -94,6 +94,6 @@ def _things(
         elif of in there:
             found[name] = there[of]
         else:
-            known = ", ".join(f"{kind}:{one}" for one in there) or f"no {kind}: at all"
-            raise StartError("fleet_share", name, f"there is no {of}", f"what there is: {known}")
+            known = ", ".join(f"{kind}:{one}" for one in there) or "dispatcher and shv, since there are no others"
+            raise StartError("fleet_share", name, "there is nothing of that name", known)
     return found
