@@ -37,7 +37,7 @@ def types(session: nox.Session) -> None:
     """mypy --strict: the package, tests, bench and fuzz. pyright, and mypy without its plugin: what programs see."""
     session.install("-e", ".[dev]")
     session.run("mypy")
-    session.run("pytest", "tests/test_types.py")
+    session.run("pytest", "-m", "long", "tests/test_types.py")
 
 
 @nox.session

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from twisted.application.service import Service
 
 from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.doubts import doubts
@@ -140,15 +141,19 @@ def assemble(
         service.reload_rules(problems)
     _add_tables(service)
     gateway = _add_gateway(service, problems)
-    if settings.fleet:
-        with problems.noted():
-            _add_fleet(service, gateway)
+    with problems.noted():
+        _add_fleet(service, gateway)
     doubt_rules = partial(_doubt_rules, service, checker, gateway)
-    doubt_rules(problems)
+    if problems is FIRST:
+        _AtStart(doubt_rules).setServiceParent(service)  # a program may add commands until then
+    else:
+        doubt_rules(problems)
     if settings.ds_ping_interval:
         ProbingService(service.destinations, settings, chosen).setServiceParent(service)
     with problems.noted():
         _add_metrics(service, gateway)
+    with problems.noted():
+        _add_console(service, gateway)
     if settings.watchdog:
         Watchdog(settings.watchdog / 1000, chosen, service.dispatcher.slow).setServiceParent(service)
     _add_transports(service, problems)
@@ -243,6 +248,8 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
 
 
 def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    if not service.settings.fleet:
+        return
     from jsonrpcs_tx.commands.fleet import FleetCommands  # only some servers are in a fleet
     from jsonrpcs_tx.fleet.gateways import Gateways
     from jsonrpcs_tx.fleet.makefleet import make_fleet
@@ -275,8 +282,20 @@ def _doubt_rules(
         return service.registry[method].binding.counts if method in service.registry else None
 
     users = checker.names if isinstance(checker, UsersFile) else None
-    for doubt in doubts(service.dispatcher.access.rules, own, users, () if gateway is None else gateway.names()):
+    nodes = () if gateway is None else gateway.names()
+    for doubt in doubts(service.dispatcher.access.rules, own, users, nodes, service.registry.table.keys()):
         problems.warn(doubt)
+
+
+class _AtStart(Service):
+    """Calls a function when the server starts."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def startService(self) -> None:
+        super().startService()
+        self._function()
 
 
 def _add_transports(service: JsonRpcService, problems: Problems) -> None:
@@ -317,6 +336,15 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
     service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
     probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
     service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
+
+
+def _add_console(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    path = service.settings.console
+    if not path:
+        return
+    from jsonrpcs_tx.console.make import make_console  # it can be turned off
+
+    service.add_page("console", path, make_console(service, gateway))
 
 
 def _add_audit(service: JsonRpcService) -> None:

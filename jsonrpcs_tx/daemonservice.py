@@ -2,14 +2,16 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from twisted.application.service import MultiService
 from twisted.logger import ILogObserver
+from twisted.scripts._twistd_unix import UnixApplicationRunner
 
 from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.config.kinds import PASSED
@@ -23,6 +25,14 @@ from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.inherited import HERE
 
 _log = make_logger(__name__)
+
+MAX_REFUSAL: Final = 4000
+"""Bytes of an error that the process which started the daemon is told: a pipe takes as many at once."""
+
+_PRIVATE: Final = ("_formatChildException", "_waitForStart")
+"""Methods of twistd that write and read what a daemon tells the process that started it."""
+
+_REFUSED: Final = b"1 refused: "
 
 
 class DaemonService(MultiService):
@@ -73,6 +83,41 @@ class DaemonService(MultiService):
             yield
         except StartError as error:
             raise self._refusal(error) from None
+
+
+def tell_whole_refusals() -> None:
+    """Have the process that started a daemon print the error that ended it as its one line. Twistd's own way cuts it
+    off after 100 bytes, and shows it as Python writes bytes. To be called before twistd forks.
+    """
+    runner: Any = UnixApplicationRunner
+    form, wait = (getattr(runner, name, None) for name in _PRIVATE)
+    if form is None or wait is None or wait is _wait_for_start:
+        return  # another Twisted: it tells of it in its own way
+
+    def written(self: object, exception: Exception) -> bytes:
+        if isinstance(exception, SystemExit):  # a refusal
+            return b"%b%b" % (_REFUSED, str(exception).encode(errors="backslashreplace")[:MAX_REFUSAL])
+        return bytes(form(self, exception))
+
+    for name, function in zip(_PRIVATE, (written, _wait_for_start), strict=True):
+        setattr(runner, name, function)
+
+
+def _wait_for_start(runner: object, pipe: int) -> int:
+    """Wait until the daemon has started, or has told why not.
+
+    @param pipe: by which it tells: C{0}; or 1 and what went wrong.
+    @return: the exit code.
+    """
+    said = os.read(pipe, len(_REFUSED) + MAX_REFUSAL)
+    if said == b"0":
+        return 0
+    text = said.removeprefix(_REFUSED) if said.startswith(_REFUSED) else b"An error has occurred: %b" % said[2:]
+    terminal = sys.__stderr__  # twistd has the other one write to the log
+    if terminal is not None:
+        terminal.write(text.decode(errors="replace") + "\n")
+        terminal.flush()
+    return 1
 
 
 def _stop_time(server: JsonRpcService) -> float:

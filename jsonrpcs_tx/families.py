@@ -1,7 +1,9 @@
 """The families of commands that a server can have: built-in ones, and those of other packages and modules."""
 
 import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
@@ -80,7 +82,7 @@ def load_families(wanted: Sequence[str], problems: Problems = FIRST) -> Iterator
     """
     built_in = {family.name: family for family in _BUILT_IN}
     look = any(name not in built_in for name in wanted)
-    announced = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)} if look else {}
+    announced = _announced(tuple(sys.path)) if look else {}
     known = dict.fromkeys([*built_in, *announced])
     for name in wanted:
         if name != "all" and name not in known:
@@ -91,6 +93,12 @@ def load_families(wanted: Sequence[str], problems: Problems = FIRST) -> Iterator
         else:
             with problems.noted():
                 yield _load_announced(announced[name])
+
+
+@lru_cache(1)
+def _announced(path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """The entry points of the packages on C{sys.path}, by name. To read them takes longer than to make a server."""
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
 def _load_announced(entry: EntryPoint) -> Family:

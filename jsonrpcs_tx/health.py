@@ -15,6 +15,9 @@ METHOD: Final = "jsonrpc.health"
 MAX_REASONS: Final = 20
 """The most reasons of a check that are reported; of further ones, only the number."""
 
+_STATUSES: Final = ("pass", "warn", "fail")
+"""From the best to the worst."""
+
 Check = Callable[[], Iterable[str]]
 """Gives the reasons for a failure; none if all is well. It must be fast: it runs for each request."""
 
@@ -53,14 +56,15 @@ class Health:
     def report(self) -> dict[str, Any]:
         """Run all checks.
 
-        @return: C{status}, which is C{pass} or C{fail}, and C{checks} by name, each with a C{status}, which may be
-            C{warn} as well, and with C{reasons} where it is not C{pass}.
+        @return: C{status}, which is C{pass}, C{warn} or C{fail}, the worst of all checks, and C{checks} by name, each
+            with its own C{status}, and with C{reasons} where that is not C{pass}. With C{warn} the server does its work
+            (draft-inadarei-api-health-check).
         """
         checks = {name: self._run(name, entry) for name, entry in self._checks.items()}
         if self.stopping:
             checks["server"] = _outcome("fail", ["it is stopping"])
-        failing = any(outcome["status"] == "fail" for outcome in checks.values())
-        return {"status": "fail" if failing else "pass", "checks": checks}
+        worst = max((outcome["status"] for outcome in checks.values()), key=_STATUSES.index, default=_STATUSES[0])
+        return {"status": worst, "checks": checks}
 
     def _run(self, name: str, entry: _Entry) -> dict[str, Any]:
         try:

@@ -24,7 +24,7 @@ from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
 from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
-from jsonrpcs_tx.daemonservice import DaemonService
+from jsonrpcs_tx.daemonservice import DaemonService, tell_whole_refusals
 from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
@@ -283,6 +283,7 @@ def makeService(options: Options) -> IService:
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal
         service = DaemonService(server, options.files, options.refusal)
+        tell_whole_refusals()
     except (JsonRpcsError, ValueError, TypeError) as error:
         raise options.refusal(error) from None
     if options.taken is not None:

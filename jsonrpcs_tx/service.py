@@ -52,7 +52,7 @@ from jsonrpcs_tx.transports.connections import CLOSE_TIME
 from jsonrpcs_tx.transports.healthresource import HealthResource
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpresource import MountableResource
-from jsonrpcs_tx.transports.pageresource import PageResource
+from jsonrpcs_tx.transports.pageresource import Page
 from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
 
@@ -86,6 +86,7 @@ class JsonRpcService(MultiService):
     @ivar reopens: the files that are opened again at SIGUSR1 (after logrotate has renamed them), and at SIGHUP before
         others are read; programs may add theirs, and run them.
     @ivar endings: for the server's own use: what ends calls in progress at the stop, L{BATCH_TIME} after its beginning.
+    @ivar leavings: the same: what ends replies that go on for ever, when the stop begins.
     @ivar audit: the audit log; None without one.
     @ivar jsonrpc_dispatch: the resource that answers JSON-RPC over HTTP, to be mounted in any twisted.web site.
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
@@ -143,6 +144,7 @@ class JsonRpcService(MultiService):
             reply_store=self._reply_store,
         )
         self.endings: list[Callable[[], object]] = [self.dispatcher.batches.cancel]
+        self.leavings: list[Callable[[], object]] = []
         self._make_origins()
         authenticator = None if checker is None else Authenticator(checker, reactor, self.counters)
         self.jsonrpc_dispatch: MountableResource = MountableResource(
@@ -157,7 +159,7 @@ class JsonRpcService(MultiService):
             site_authenticates,
         )
         self.health_resource: HealthResource = HealthResource(self.jsonrpc_dispatch, self.health.report)
-        self.pages: dict[str, PageResource] = {}
+        self.pages: dict[str, Page] = {}
         if settings.health:
             self.pages[settings.health] = self.health_resource
         self.discovery: Discovery = Discovery(self.dispatcher, reactor)
@@ -166,14 +168,19 @@ class JsonRpcService(MultiService):
             with problems.noted():
                 self.add_page("openrpc", settings.openrpc, page)
 
-    def add_page(self, setting: str, path: str, page: PageResource) -> None:
+    def add_page(self, setting: str, path: str, page: Page) -> None:
         """Add what answers at a path of its own over HTTP and HTTPS, before the transports are made.
 
         @param setting: that the path comes from.
-        @raise SettingError: another page has the path.
+        @raise SettingError: another page has the path, or a page that also answers below its own path would hide
+            another one, or JSON-RPC.
         """
-        if path in self.pages:
-            raise SettingError(setting, path, "a path that no other page has")
+        taken = [(other, known.has_below) for other, known in self.pages.items()]
+        if page.has_below:
+            taken.append((self.settings.http_path, False))
+        for other, has_below in taken:
+            if path == other or (page.has_below and _is_below(other, path)) or (has_below and _is_below(path, other)):
+                raise SettingError(setting, path, "a path that no other page has")
         self.pages[path] = page
 
     def check(self, problems: Problems) -> None:
@@ -236,6 +243,8 @@ class JsonRpcService(MultiService):
 
     def _stop(self) -> Deferred[Any]:
         Service.stopService(self)
+        for end in self.leavings:
+            end()
         transports = self.transports()
         others = [child for child in self if child not in transports]
         late = self.reactor.callLater(BATCH_TIME, self._end)
@@ -495,6 +504,11 @@ def _dispatcher_kind(settings: Settings, audit: AuditLog | None) -> Callable[...
 
 def _not_replaced(failure: Failure) -> None:
     _log.failure("destinations are not replaced", failure)
+
+
+def _is_below(path: str, tree: str) -> bool:
+    """Whether a path is below another one."""
+    return path.startswith(tree.rstrip("/") + "/")
 
 
 def _check_removable(transport: Transport, path: str, obstacle: str | None) -> None:

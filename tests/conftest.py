@@ -1,7 +1,9 @@
 """How pytest runs the tests, and the real server that they share."""
 
 import functools
+import gc
 import importlib.metadata
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,16 +33,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Test one module, or with C{-s}, in this process: nothing can run beside it, or what it shows is to be seen."""
-    one_module = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
-    return 0 if one_module or config.option.capture == "no" else None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run trial's cases first: once pytest-twisted has started the reactor, they cannot start it any more. Each of
-    pytest-xdist's processes gets them in this order, too.
+    """Test one module, or with C{-s}, in this process: nothing can run beside it, or what it shows is to be seen. While
+    slow tests wait for other programs, others use the processors.
     """
-    items.sort(key=lambda item: not issubclass(getattr(item, "cls", None) or object, SynchronousTestCase))
+    one_module = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
+    if one_module or config.option.capture == "no":
+        return 0
+    processors = len(os.sched_getaffinity(0))
+    return processors if config.option.markexpr == "not slow" else processors + (processors + 1) // 2
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run trial's cases first: once pytest-twisted has started the reactor, they cannot start it any more. Then run the
+    modules with slow tests first, so that no process of pytest-xdist gets a long one at the end, when the others have
+    nothing left to do. Each of these processes gets the tests in this order.
+    """
+    of_trial = {item: issubclass(getattr(item, "cls", None) or object, SynchronousTestCase) for item in items}
+    slow = {(of_trial[item], item.path) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (not of_trial[item], (of_trial[item], item.path) not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector not look again and again at tens of thousands of tests, which stay to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

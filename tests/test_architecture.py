@@ -17,11 +17,21 @@ HELPERS = ("tests", "bench", "fuzz")
 PAGE = REPOSITORY / "docs" / "architecture.md"
 
 
+def statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements in a node, at any depth. There are far more expressions, which hold none."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        inner = getattr(node, field, ())
+        for child in inner if isinstance(inner, list) else ():
+            if isinstance(child, ast.stmt):
+                yield child
+            yield from statements(child)
+
+
 @functools.cache
 def imported_names(path: Path) -> tuple[str, ...]:
     """What a file imports, wherever in it and for whatever reason, TYPE_CHECKING included: modules or names in them."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -118,6 +118,9 @@ SAMPLES: dict[str, tuple[Any, Any]] = {
     "health": ("/alive", "/alive"),
     "health_destinations": ("yes", True),
     "health_drain": ("5", 5),
+    "console": ("/admin/console", "/admin/console"),
+    "console_session": ("600", 600.0),
+    "console_idle": ("60", 60.0),
     "metrics": ("/metrics", "/metrics"),
     "metrics_interval": ("2.5", 2.5),
     "node": (["a=unix:/x group=g", "b=http://h/RPC"], ("a=unix:/x group=g", "b=http://h/RPC")),
@@ -216,6 +219,9 @@ BAD: dict[str, list[Any]] = {
     "health": ["alive", "/a?b", 1],
     "health_destinations": ["maybe"],
     "health_drain": ["-1", 3601, "x"],
+    "console": ["console", "/", "/console/", "/a/../b", "/a;b", 1],
+    "console_session": ["0", 86401, "x"],
+    "console_idle": ["0", 86401, "x"],
     "metrics": ["metrics", "/a?b", 1],
     "metrics_interval": ["0", 86401, "x"],
     "node": [1, None],
@@ -965,7 +971,9 @@ class PluginTests(TwistdCase):
         assert self.files() == set()
 
     def test_daemon_with_address_in_use(self) -> None:
-        """A daemon that finds its address in use says so in its log, its parent fails, and no files are left."""
+        """A daemon that finds its address in use says so in its log, its parent fails and prints the same line, whole,
+        and no files are left.
+        """
         with socket.create_server(("127.0.0.1", 0)) as taken:
             endpoint = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
             done = self.twistd_and_daemon(
@@ -973,8 +981,9 @@ class PluginTests(TwistdCase):
                 *("--transport=7", f"--http-listen={endpoint}"),
             )
         assert done.returncode == 1
-        assert "http_listen" in done.stdout + done.stderr
-        assert re.search(rf"http_listen: {endpoint}: .*in use.*; allowed: ", self.log())
+        line = f"jsonrpcs: http_listen: {endpoint}: Address already in use; allowed: a free address of this machine\n"
+        assert (done.stdout, done.stderr) == ("", line)
+        assert line in self.log()
         assert self.files() <= {"daemon.log", "daemon.pid"}
 
     def test_commands_of_the_directory(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.pages import blocks
 
 BIN = Path(sys.executable).parent
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]  # three runs of type checkers
 
 
 @pytest.fixture(autouse=True)

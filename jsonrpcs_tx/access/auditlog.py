@@ -1,7 +1,7 @@
 """The audit log: who has changed what, and who was refused. Chooses where it goes, and counts lost lines."""
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -70,6 +70,7 @@ class AuditLog(Service):
     @param required: calls that change something need an entry before they are run.
     @ivar everything: see above.
     @ivar required: see above.
+    @ivar followers: called with each entry, whether it can be written or not.
     @ivar problem: why lines are lost at the moment; None if they can be written, as far as that is known.
     """
 
@@ -89,6 +90,7 @@ class AuditLog(Service):
         self._journal = journal
         self._sink: _Sink | None = None
         self._early: list[Entry | Note] = []
+        self.followers: list[Callable[[Entry | Note], object]] = []
         self._throttle = Throttle(reactor.seconds, BURST, RATE)
         self.problem: str | None = None
         self._untold = self._held_back = 0
@@ -106,7 +108,7 @@ class AuditLog(Service):
         super().startService()
         early, self._early = self._early, []
         for entry in early:
-            self.write(entry)
+            self._write(entry)
 
     def stopService(self) -> None:
         super().stopService()
@@ -151,6 +153,11 @@ class AuditLog(Service):
 
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
+        for follower in self.followers:
+            follower(entry)
+        self._write(entry)
+
+    def _write(self, entry: Entry | Note) -> None:
         if self._sink is None:
             self._keep(entry)
             return
@@ -174,6 +181,8 @@ class AuditLog(Service):
         self._sink.flush()
         if self._untold and not self._tell():
             raise OSError(self.problem)
+        for follower in self.followers:
+            follower(entry)
         try:
             self._sink.append(entry, surely=True)
         except OSError as error:

@@ -140,18 +140,19 @@ class AccessControl:
         decision = self._decide(caller, method, nodes, self._effect(method, nodes))
         return decision if type(decision) is bool else decision.allows_some()
 
-    def admits(self, caller: Caller) -> bool:
+    def admits(self, caller: Caller, nodes: frozenset[str] = NO_NODES) -> bool:
         """Whether a caller may call anything. If not, its requests need not be read.
 
+        @param nodes: the names of one node and of its groups; empty: on this server, or on any node.
         @return: False only if each pattern that the caller is allowed is within one that the caller is denied.
         @raise ValueError: the caller's address is not an IP address.
         """
-        rights = self._rights(caller, NO_NODES)
+        rights = self._rights(caller, nodes)
         allow = (*rights.allow, *(call.method for call in rights.allow_calls))
         # A pattern of denied methods that matches the text of another pattern, stars and all, matches all of that one.
-        return not all(matches(rights.deny, pattern) for pattern in (*allow, *(_ALL if rights.effects else ()))) or any(
-            rule.nodes and rule.allows_some and rule.fits(caller) for rule in self.rules
-        )
+        if not all(matches(rights.deny, pattern) for pattern in (*allow, *(_ALL if rights.effects else ()))):
+            return True
+        return not nodes and any(rule.nodes and rule.allows_some and rule.fits(caller) for rule in self.rules)
 
     def covers(self, transport: str, address: str | None) -> bool:
         """Whether a listener may be opened: only callers on this machine can reach it, or a rule allows others

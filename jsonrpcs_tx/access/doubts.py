@@ -25,16 +25,22 @@ def doubts(
     own: Counts,
     users: Collection[str] | None = None,
     nodes: Collection[str] = (),
+    methods: Collection[str] | None = None,
 ) -> Iterator[StartError]:
     """Look for what is probably not meant.
 
     @param own: tells how many parameters one of this server's own commands takes.
     @param users: the names of users; None: they are not known.
     @param nodes: the names of nodes and their groups.
+    @param methods: the names of this server's own commands; None: further ones may come.
     @return: what is doubtful, in words, with what is probably meant.
     """
     for rule in rules:
-        for reason, allowed in (*_conditions(rule, users, nodes), *_parameters(rule, own)):
+        for reason, allowed in (
+            *_conditions(rule, users, nodes),
+            *_parameters(rule, own),
+            *(() if methods is None else _methods(rule, methods)),
+        ):
             if rule.file:
                 yield StartError("rule_file", rule.file, f"{rule.text!r:.200}: {reason}", allowed, rule.line)
             else:
@@ -62,6 +68,23 @@ def _conditions(rule: Rule, users: Collection[str] | None, nodes: Collection[str
                 meant = f"; did you mean {near[0]}?" if near else ""
                 listed = ", ".join(sorted(names)[:_MAX_NAMES]) if names and what != "user" else f"the name of a {what}"
                 yield f"{written}: there is no such {what}{meant}", listed
+
+
+def _methods(rule: Rule, own: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Methods that no server is known to have. A node may have commands of its own, which are not known here: for it,
+    only what looks like a mistake is doubtful.
+    """
+    calls = (*rule.allow, *rule.deny, *(call.method for call in (*rule.allow_calls, *rule.deny_calls)))
+    for pattern in dict.fromkeys(calls):
+        if pattern in own or catalogue.find(pattern) is not None:
+            continue
+        known = {*own, *catalogue.methods()}
+        if "*" in pattern and any(matches((pattern,), name) for name in known):
+            continue
+        near = [] if "*" in pattern else catalogue.nearest(pattern, tuple(known), 1)
+        if near or not rule.nodes:
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"{pattern}: no server is known to have such a method{meant}", "methods that a server has"
 
 
 def _parameters(rule: Rule, own: Counts) -> Iterator[tuple[str, str]]:

@@ -59,6 +59,9 @@ FORM: Final = (
 _KEYWORDS: Final = ("allow", "deny", "role")
 _FIRST_KEYWORD: Final = re.compile(rf"(?<!\S)(?:{'|'.join(_KEYWORDS)})(?!\S)")
 
+_IN_NO_METHOD: Final = re.compile(r'[][?()"|{}^$\\]|//')
+"""What no method has in its name, but patterns of other kinds have, which are not understood here."""
+
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 """Lower case for TLS names. Unicode's rules would make different letters equal, such as K and the Kelvin sign."""
 
@@ -221,9 +224,16 @@ def _calls(keyword: str, words: Sequence[str], known: Iterable[str]) -> list[Cal
         calls += read_calls(words[start:place])
         start = place + 1
     for call in calls:
-        if not re.fullmatch(r"[!-~]+", call.method) or re.search(r'[][?()"]|//', call.method):
-            allowed = "methods in printable ASCII, * for any characters, without ?, [, ], // and quotes"
+        if not re.fullmatch(r"[!-~]+", call.method) or _IN_NO_METHOD.search(call.method):
+            allowed = (
+                "methods in printable ASCII, * for any characters, without any of ? [ ] | { } ^ $ \\ // and quotes"
+            )
             raise ValueError(f"{allowed}; parameters in parentheses, as in m(a, *); not {call.method!r}")
+        if call.method.endswith("."):
+            raise ValueError(
+                f"whole names of methods, or {call.method}* for all that begin so, each by itself, as in core.kill "
+                f"core.ps; not {call.method}{'(...)' if call.parameters else ''}"
+            )
         if keyword == "deny" and call.parameters == Parameters(()):
             raise ValueError(
                 f"deny {call.method}, which denies it with any parameters and without; not {call.method}()"

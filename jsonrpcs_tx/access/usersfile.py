@@ -145,6 +145,12 @@ class UsersFile:
             return None
         return Verified(name, partial(self._accepts, self._users, digest))
 
+    def line(self, name: str) -> str | None:
+        """The password of a user, hashed, as the file has it now; None: there is no such user."""
+        self.look()
+        known = self._users.get(name.encode(errors="surrogateescape"))
+        return None if known is None else known.text
+
     def _accepts(self, users: Mapping[bytes, Hash], digest: bytes) -> bool:
         """Whether a password is accepted that was right: the users are the same, and it was hashed not long ago.
 

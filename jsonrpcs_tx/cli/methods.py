@@ -6,36 +6,65 @@ from fnmatch import fnmatchcase
 from jsonrpcs_tx.catalogue import find
 from jsonrpcs_tx.cli import output
 from jsonrpcs_tx.cli.calling import Caller
-from jsonrpcs_tx.cli.exits import DONE
+from jsonrpcs_tx.cli.exits import DONE, CallError
 from jsonrpcs_tx.cli.where import server
+
+DISCOVER = "rpc.discover"
+"""The method that describes those which its caller may call (OpenRPC)."""
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from jsonrpcs_tx.cli.parser import Arguments
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the names of the methods; for people, with what each does if the catalogue has it."""
+    """Print the names of the methods; for people, with what each does if the catalogue has it, and which of them the
+    caller may call if that is not all, and the server tells.
+    """
     write = output.writer(arguments)
     with Caller(server(arguments), arguments.raw) as caller:
         names = caller.call_any("system.listMethods")
-    if arguments.raw:
-        output.write_raw(caller.reply)
-        return DONE
-    is_for_people = not (arguments.json or arguments.yaml or arguments.format)
+        if arguments.raw:
+            output.write_raw(caller.reply)
+            return DONE
+        is_for_people = not (arguments.json or arguments.yaml or arguments.format)
+        allowed = _allowed(caller, names) if is_for_people and isinstance(names, list) else None
     if isinstance(names, list):
         names = [name for name in map(str, names) if _matches(name, *arguments.words)]
         if is_for_people:
-            names = [described(name) for name in names]
+            names = [described(name, allowed) for name in names]
     if names or not is_for_people:
         sys.stdout.write(write(names))
     return DONE
 
 
-def described(name: str) -> dict[str, str]:
-    """A method with what it does."""
+def described(name: str, allowed: "frozenset[str] | None" = None) -> dict[str, str]:
+    """A method with what it does.
+
+    @param allowed: the methods that the caller may call, which is shown as well; None: all, or they are not known.
+    """
     entry = find(name)
-    return {"method": name, "what it does": "" if entry is None else entry.help}
+    told = {"method": name, "what it does": "" if entry is None else entry.help}
+    if allowed is None:
+        return told
+    return {"method": name, "allowed": "yes" if name in allowed else "no", "what it does": told["what it does"]}
+
+
+def _allowed(caller: Caller, names: "list[Any]") -> "frozenset[str] | None":
+    """The methods that the caller may call, of those that a server has; None: all, or the server does not tell. Of this
+    kind is C{rpc.discover}, which describes those only.
+    """
+    if DISCOVER not in names:
+        return None
+    try:
+        document = caller.call_any(DISCOVER)
+    except CallError:  # it is not for this caller either, or too large for this transport
+        return None
+    methods = document.get("methods") if isinstance(document, dict) else None
+    found = frozenset(str(method.get("name")) for method in methods or () if isinstance(method, dict))
+    return None if not found or found.issuperset(names) else found
 
 
 def _matches(name: str, pattern: str = "") -> bool:

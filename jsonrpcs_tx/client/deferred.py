@@ -1,7 +1,9 @@
 """A client for programs with Twisted: many calls under way, each a Deferred."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred, DeferredList, fail, inlineCallbacks, succeed
 
@@ -42,6 +44,7 @@ class Client:
         reads: Callable[[str], bool],
         reactor: Any,
         read: Callable[[bytes], AnyReply] | None = None,
+        patience: float = 0.0,
     ) -> None:
         self.target = target
         self.timeout = timeout
@@ -49,11 +52,13 @@ class Client:
         self._seconds = reactor.seconds
         self._id = 0
         self._links = [_link(one, reactor, max_reply, under_way) for one in target.each]
-        if read is not None:
-            for link in self._links:
+        for link in self._links:
+            link.patience = patience
+            if read is not None:
                 link.read = read
         self._first = self._links[0]
         self._only = self._first if len(self._links) == 1 else None
+        self._steps: WeakKeyDictionary[Deferred[Any], list[Call]] = WeakKeyDictionary()
         self._takes_arrays: bool | None = None if target.scheme in ARRAY_SCHEMES else False
 
     def call(self, method: str, *params: object, timeout: float | None = None, **named: object) -> Deferred[Any]:
@@ -100,11 +105,12 @@ class Client:
             return do(every)
         return _run(batching(every, self._request, self._takes_arrays), do)
 
-    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Any]:
+    def forward(self, method: str, params: bytes, timeout: float, client: Hashable = None) -> Deferred[Any]:
         """Call a command with parameters that are JSON already; of its reply a reader makes what it likes.
 
         @param params: an array or an object; empty: there are none.
         @param timeout: seconds that the call may take.
+        @param client: for whom it is made, see L{Link}; None: for nobody in particular.
         @return: fires with the C{outcome} that the reader of L{connect} has found. Fails with L{ClientError} if there
             is no reply. Cancelling it is as for L{call}.
         """
@@ -112,13 +118,33 @@ class Client:
         document = request_of(method, params, id)
         only = self._only
         if only is not None and len(document) <= SMALL:
-            return only.send(Call(id, method, document, timeout, raises=True))
+            call = Call(id, method, document, timeout, raises=True)
+            call.client = client
+            return only.send(call)
         size = carried(self.target.each, document)
         if size is None:
             return fail(advice.too_large_request(self.target, method, len(document)))
         if only is not None:
-            return only.send(Call(id, method, document, timeout, raises=True))
-        return self._ask(id, method, document, size, timeout).addCallback(_raised)
+            call = Call(id, method, document, timeout, raises=True)
+            call.client = client
+            return only.send(call)
+        steps: list[Call] = []
+        asked = self._ask(id, method, document, size, timeout, client, steps)
+        self._steps[asked] = steps
+        return asked.addCallback(_raised)
+
+    def is_sent(self, asked: Deferred[Any]) -> bool:
+        """Whether anything of a call may have been sent.
+
+        @param asked: what L{forward} has returned, not over yet.
+        """
+        call = asked if isinstance(asked, Call) else next(reversed(self._steps.get(asked, ())), None)
+        return call is not None and call.link.is_sent(call)
+
+    def settle(self, before: float = inf) -> None:
+        """End the calls that nobody waits for any more, see L{Link.settle}."""
+        for link in self._links:
+            link.settle(before)
 
     def close(self) -> Deferred[None]:
         """Close what is open, and remove what was made. Calls that are under way fail; a later call opens it again.
@@ -145,16 +171,31 @@ class Client:
             return self._only.send(Call(id, method, document, timeout))
         return self._ask(id, method, document, len(document), timeout)
 
-    def _ask(self, id: int, method: str, document: bytes, size: int, timeout: float) -> Deferred[Any]:
+    def _ask(
+        self,
+        id: int,
+        method: str,
+        document: bytes,
+        size: int,
+        timeout: float,
+        client: Hashable = None,
+        made: "list[Call] | None" = None,
+    ) -> Deferred[Any]:
         """Ask one target after the other.
 
         @param size: by which these are chosen.
+        @param client: see L{forward}.
+        @param made: takes the calls of the targets.
         @return: fires with the outcome, or the L{ClientError}.
         """
         steps = asking(self.target.each, size, timeout, self._reads(method), self._seconds)
 
         def do(step: tuple[int, float]) -> Deferred[Any]:
-            return self._links[step[0]].send(Call(id, method, document, step[1]))
+            call = Call(id, method, document, step[1])
+            call.client = client
+            if made is not None:
+                made.append(call)
+            return self._links[step[0]].send(call)
 
         return _run(steps, do)
 
@@ -214,6 +255,7 @@ def connect(
     reads: Callable[[str], bool] = only_reads,
     reactor: Reactor | None = None,
     read: Callable[[bytes], AnyReply] | None = None,
+    patience: float = 0.0,
 ) -> Client:
     """A client. It opens what it needs with the first call.
 
@@ -228,9 +270,10 @@ def connect(
     @param reads: says of a method whether it changes nothing, so that it may be run twice.
     @param reactor: default: Twisted's.
     @param read: reads the replies to what is forwarded, in place of L{jsonrpcs_tx.client.core.read_reply}.
+    @param patience: seconds that a call forwarded for a client stays under way without anybody who waits, see L{Link}.
     @raise TargetError: the text is no target.
     """
     if reactor is None:
         from twisted.internet import reactor
     where = parse_target(target) if isinstance(target, str) else target
-    return Client(where, timeout, max_reply, under_way, reads, reactor, read)
+    return Client(where, timeout, max_reply, under_way, reads, reactor, read, patience)

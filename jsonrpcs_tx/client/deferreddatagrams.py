@@ -58,6 +58,9 @@ class DatagramLink(Link):
         if call in self._unsent:
             self._unsent.remove(call)
 
+    def is_sent(self, call: Call) -> bool:
+        return super().is_sent(call) and call not in self._unsent
+
     def shut(self) -> None:
         self._close()
         lookup, self._lookup = self._lookup, None

@@ -2,7 +2,7 @@
 
 import os
 import select
-from collections import deque
+from collections import OrderedDict
 from typing import Any
 
 from twisted.internet.interfaces import IWriteDescriptor
@@ -49,7 +49,15 @@ class FifoLink(Link):
         reply = self._asked.pop(call.id, None)
         if reply is not None:
             reply.close()
+        if self._writer is not None:
+            self._writer.withdraw(call.id)
         self._tidy()
+
+    def is_sent(self, call: Call) -> bool:
+        return super().is_sent(call) and not (self._writer is not None and self._writer.holds_back(call.id))
+
+    def replace(self, call: Call, other: Call) -> None:
+        self._asked[call.id].call = other
 
     def shut(self) -> None:
         self._tidy()
@@ -99,13 +107,13 @@ class FifoLink(Link):
     def _write(self, call: Call, document: bytes) -> None:
         if self._writer is not None:
             try:
-                self._writer.write(document)
+                self._writer.write(call.id, document)
             except BrokenPipeError:
                 self._server_gone(call)
             else:
                 return
         self._writer = _Writer(self, ServerFifo(self.target))
-        self._writer.write(document)
+        self._writer.write(call.id, document)
 
     def _server_gone(self, but: Call | None = None) -> None:
         """Those who have asked the server that read the FIFO get no reply.
@@ -135,7 +143,8 @@ class _Writer:
     def __init__(self, link: FifoLink, fifo: ServerFifo) -> None:
         self._link = link
         self._fifo = fifo
-        self._waiting: deque[bytes] = deque()
+        self._waiting: OrderedDict[int, bytes] = OrderedDict()  # by the id of the call
+        self._begun: int | None = None  # the id of the one that has been written in part
 
     def fileno(self) -> int:
         return self._fifo.fd
@@ -143,26 +152,37 @@ class _Writer:
     def logPrefix(self) -> str:
         return "jsonrpcs client"
 
-    def write(self, document: bytes) -> None:
+    def write(self, id: int, document: bytes) -> None:
         """Write a document after those that came before.
 
+        @param id: of its call.
         @raise BrokenPipeError: nobody reads; nothing of it was written.
         """
         if not self._waiting:
-            document = self._written(document)
+            document = self._written(id, document)
             if not document:
                 return
             self._link.reactor.addWriter(self)
-        self._waiting.append(document)
+        self._waiting[id] = document
+
+    def holds_back(self, id: int) -> bool:
+        """Whether nothing of the document of a call has been written yet."""
+        return id in self._waiting and id != self._begun
+
+    def withdraw(self, id: int) -> None:
+        """Write nothing of the document of a call, unless it has been begun: then its end belongs to it."""
+        if self.holds_back(id):
+            del self._waiting[id]
 
     def doWrite(self) -> None:
         try:
             while self._waiting:
-                rest = self._written(self._waiting[0])
+                id, document = next(iter(self._waiting.items()))
+                rest = self._written(id, document)
                 if rest:
-                    self._waiting[0] = rest
+                    self._waiting[id] = rest
                     return
-                self._waiting.popleft()
+                del self._waiting[id]
         except OSError:
             self._link.broken()
             return
@@ -178,12 +198,14 @@ class _Writer:
             self._link.reactor.removeWriter(self)
             self._fifo.close()
 
-    def _written(self, data: bytes) -> bytes:
+    def _written(self, id: int, data: bytes) -> bytes:
         """@return: what has no room yet."""
         try:
-            return data[os.write(self._fifo.fd, data) :]
+            rest = data[os.write(self._fifo.fd, data) :]
         except BlockingIOError:
             return data
+        self._begun = id if rest else None
+        return rest
 
 
 class _Reply(ReplyFifo):

@@ -63,6 +63,12 @@ class StreamLink(Link):
             connection.call = None
             connection.transport.abortConnection()
 
+    def is_sent(self, call: Call) -> bool:
+        return call.id in self._asked
+
+    def replace(self, call: Call, other: Call) -> None:
+        self._asked[call.id].call = other
+
     def shut(self) -> Deferred[None] | None:
         if not self.connections:
             return None

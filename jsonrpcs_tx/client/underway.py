@@ -1,7 +1,6 @@
 """Calls under way with Deferreds: their ids, their time limits, and how many there are at a time."""
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import inf
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
 from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.fairqueue import FairQueue
 from jsonrpcs_tx.client.replies import AnyReply, read_reply
 from jsonrpcs_tx.client.targets import Target
 
@@ -29,10 +29,14 @@ class Call(Deferred[Any]):
     @ivar seconds: that it may take.
     @ivar deadline: when they are over.
     @ivar link: that it goes over.
+    @ivar client: for whom it is made, see L{Link}; None: for nobody in particular.
+    @ivar is_left: nobody waits for it any more.
     """
 
     array: Array | None = None
+    client: Hashable = None
     deadline: float = inf
+    is_left = False
     link: "Link"
 
     def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
@@ -52,13 +56,20 @@ def _drop(call: Any) -> None:
 class Link:
     """How calls get to one target, so many at a time; others wait for their turn.
 
-    A subclass sends a call in C{transmit}, forgets one in C{forget}, and says what came of it to L{finish}.
+    Where calls are made for several clients, each may have as many under way as there may be further ones: one client
+    alone half of the limit, a second one half of the rest. So there is room for others whatever a client does, and of
+    what waits, the clients take turns.
+
+    A subclass sends a call in C{transmit}, forgets one in C{forget}, has another one in its place in C{replace}, and
+    says what came of it to L{finish}.
 
     @param target: where to.
     @param reactor: that it runs in.
     @param max_reply: bytes of a reply above which it is given up.
     @param limit: calls that are under way at a time.
     @ivar calls: those under way, by their ids.
+    @ivar patience: seconds that a call which was made for a client stays under way, from when it was made, even if
+        nobody waits for it any more, unless the server answers: it is at work on it.
     @ivar read: reads a reply, see L{jsonrpcs_tx.client.replies.read_reply}.
     """
 
@@ -68,8 +79,10 @@ class Link:
         self.max_reply = max_reply
         self.calls: dict[int, Call] = {}
         self.read: Callable[[bytes], AnyReply] = read_reply
+        self.patience: float = 0.0
         self._limit = limit
-        self._queue: deque[Call] = deque()
+        self._queue: FairQueue[Call] = FairQueue()
+        self._shares: dict[Hashable, int] = {}  # calls under way of each client
         self._seconds = reactor.seconds
         self._timer: Any = None
         self._timer_at = inf
@@ -83,11 +96,11 @@ class Link:
         call.deadline = deadline = self._seconds() + call.seconds
         if deadline < self._timer_at:
             self._set_timer(deadline)
-        if len(self.calls) < self._limit:
-            self.calls[call.id] = call
+        if self._may_begin(call.client):
+            self._enter(call)
             self.transmit(call)
         else:
-            self._queue.append(call)
+            self._queue.append(call.client, call)
         return call
 
     def finish(self, call: Call, outcome: object) -> None:
@@ -95,10 +108,17 @@ class Link:
 
         @param outcome: the result, the L{Fault}, the outcomes of an array, or the L{ClientError}.
         """
-        if self.calls.pop(call.id, None) is None:
+        found = self.calls.pop(call.id, None)
+        if found is None:
             return
+        call = found  # another one may have been put in its place
+        if call.client is not None:
+            self._free_share(call.client)
         if self._queue:
             self._send_next()
+        self._fire(call, outcome)
+
+    def _fire(self, call: Call, outcome: object) -> None:
         if isinstance(outcome, Exception):
             outcome = advice.judged(self.target, call.method, outcome)
             if call.raises and isinstance(outcome, Exception):
@@ -124,13 +144,29 @@ class Link:
             return reply.outcome
         return advice.wrong_reply(self.target, call.method, "the reply is to another request")
 
+    def is_sent(self, call: Call) -> bool:
+        """Whether anything of a call may have been sent, and it is not over."""
+        return call.id in self.calls
+
     def drop(self, call: Call) -> None:
-        """Forget a call whose reply nobody wants."""
-        if self.calls.pop(call.id, None) is not None:
+        """Forget a call whose reply nobody wants. One that has been sent for a client stays under way for a while, see
+        C{patience}.
+        """
+        if call.id not in self.calls:
+            self._queue.remove(call.client, call)
+        elif not self._leave(call):
+            self._end(call)
             self.forget(call)
             self._send_next()
-        elif call in self._queue:
-            self._queue.remove(call)
+
+    def settle(self, before: float = inf) -> None:
+        """End the calls that nobody waits for any more: the server is not at work on them.
+
+        @param before: those that were made before this time.
+        """
+        for call in [call for call in self.calls.values() if call.is_left and call.deadline - call.seconds < before]:
+            self.forget(call)
+            self.finish(call, None)
 
     def close(self) -> "Deferred[None] | None":
         """Fail all calls, and close what is open.
@@ -140,9 +176,10 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
             self._timer, self._timer_at = None, inf
-        queued, self._queue = self._queue, deque()
-        for call in [*self.calls.values(), *queued]:
-            self.calls[call.id] = call
+        queued, self._queue = self._queue, FairQueue()
+        for call in queued:
+            self._enter(call)
+        for call in list(self.calls.values()):
             self.forget(call)
             self.finish(call, ClientError(self.target.url, call.method, "the client was closed"))
         return self.shut()
@@ -154,14 +191,61 @@ class Link:
     def forget(self, call: Call) -> None:
         """Let go of what a call has, since nobody waits for it any more."""
 
+    def replace(self, call: Call, other: Call) -> None:
+        """Have another call of the same id in the place of one that has been sent."""
+
     def shut(self) -> "Deferred[None] | None":
         """See L{close}."""
         raise NotImplementedError
 
+    def _may_begin(self, client: Hashable) -> bool:
+        """Whether one more call of a client may be under way."""
+        return (0 if client is None else self._shares.get(client, 0)) < self._limit - len(self.calls)
+
+    def _enter(self, call: Call) -> None:
+        """A call is under way."""
+        self.calls[call.id] = call
+        client = call.client
+        if client is not None:
+            self._shares[client] = self._shares.get(client, 0) + 1
+
+    def _end(self, call: Call) -> None:
+        """A call is no longer under way."""
+        del self.calls[call.id]
+        if call.client is not None:
+            self._free_share(call.client)
+
+    def _free_share(self, client: Hashable) -> None:
+        left = self._shares[client] - 1
+        if left:
+            self._shares[client] = left
+        else:
+            del self._shares[client]
+
+    def _leave(self, call: Call) -> bool:
+        """Have a call stay under way that nobody waits for any more, if that is due.
+
+        @return: whether it is.
+        """
+        if call.client is None or not self.is_sent(call):
+            return False
+        until = call.deadline - call.seconds + self.patience
+        if until <= self._seconds():
+            return False
+        left = Call(call.id, call.method, b"", self.patience)
+        left.client, left.link, left.deadline, left.is_left = call.client, self, until, True
+        self.calls[call.id] = left
+        self.replace(call, left)
+        if until < self._timer_at:
+            self._set_timer(until)
+        return True
+
     def _send_next(self) -> None:
         while self._queue and len(self.calls) < self._limit:
-            call = self._queue.popleft()
-            self.calls[call.id] = call
+            call = self._queue.take(self._may_begin)
+            if call is None:
+                return
+            self._enter(call)
             self.transmit(call)
 
     def _set_timer(self, at: float) -> None:
@@ -175,13 +259,16 @@ class Link:
         now = self._seconds()
         late = [call for call in (*self.calls.values(), *self._queue) if call.deadline <= now]
         for call in late:
-            if call.id not in self.calls:
-                if call not in self._queue:
-                    continue
-                self._queue.remove(call)
-                self.calls[call.id] = call
-            self.forget(call)
-            self.finish(call, advice.timed_out(self.target, call.method, call.seconds))
+            is_under_way = self.calls.get(call.id) is call
+            error = advice.timed_out(self.target, call.method, call.seconds)
+            if is_under_way:
+                if self._leave(call):
+                    self._fire(call, error)
+                else:
+                    self.forget(call)
+                    self.finish(call, error)
+            elif self._queue.remove(call.client, call):
+                self._fire(call, error)
         following = min((call.deadline for call in (*self.calls.values(), *self._queue)), default=inf)
         if following < self._timer_at:
             self._set_timer(following)

@@ -1,13 +1,12 @@
 """The commands ``gateway.*``: the nodes behind this server, and calls of them."""
 
-import time
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.gateway.gateway import Gateway
-from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.gateway.nodeview import described
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
@@ -35,7 +34,7 @@ class GatewayCommands:
         nodes = self._gateway.nodes
         if name and name not in nodes:
             raise Fault(404, "Node Not Found")
-        return [_shown(node) for node in ([nodes[name]] if name else nodes.values())]
+        return [described(node) for node in ([nodes[name]] if name else nodes.values())]
 
     @command("gateway.add")
     def add(self, node: str, *options: str) -> str:
@@ -63,26 +62,3 @@ class GatewayCommands:
     def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
         """Calls a command of a node, or of many nodes at once: a group or *."""
         return self._gateway.call(call, node, method, params)
-
-
-def _shown(node: Node) -> dict[str, Any]:
-    watch = node.watch
-    shown: dict[str, Any] = {
-        "name": node.name,
-        "target": str(node.definition.target),
-        "groups": list(node.definition.groups),
-        "state": watch.state,
-        "since": _time(watch.since),
-        "reason": watch.reason,
-        "version": watch.version,
-        "uptime": watch.uptime,
-        "restarts": watch.restarts,
-        "restarted": None if watch.restarted is None else _time(watch.restarted),
-        "under_way": node.under_way,
-    }
-    return shown | node.peers.told(node)
-
-
-def _time(seconds: float) -> str:
-    """A time in UTC, such as C{2026-02-03T04:05:06Z}."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

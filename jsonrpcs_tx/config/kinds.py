@@ -203,6 +203,14 @@ def _http_path_or_none(value: object) -> str:
     return _http_path(value) if value != "" else ""
 
 
+def _console_path(value: object) -> str:
+    """A path that browsers keep as it is, and that has others below it."""
+    text = _string(value)
+    if text and not re.fullmatch(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]+)+", text):
+        raise ValueError
+    return text
+
+
 def _origin(value: object) -> str:
     if not re.fullmatch(r"https?://[!-.0-~]+", _string(value)):
         raise ValueError
@@ -306,6 +314,9 @@ DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090, udp:[::1]:8
 TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092, tcp:[::1]:8092 or systemd:NAME")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
 PAGE_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
+CONSOLE_PATH: Final = Kind(
+    _console_path, "a path that starts with /, of letters, digits and any of ._~-, without / at its end; or empty"
+)
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
 NODE: Final = Kind(_string, "NAME=TARGET, see docs/gateway.md", public=without_passwords)

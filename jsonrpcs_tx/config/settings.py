@@ -144,7 +144,7 @@ class Settings:
     pretty_format: int = _setting(
         0,
         kinds.integer(0, 1),
-        "1: indent replies of up to 350,000 bytes as Kamailio does, which kamctl relies on; 0: compact",
+        "1: indent replies as Kamailio does, up to 350,000 bytes and 80,000 tokens, as kamctl relies on; 0: compact",
     )
     run_dir: StrPath = _setting(".", kinds.PATH, "directory that relative paths start from")
     fifo_name: StrPath = _setting(
@@ -439,6 +439,20 @@ class Settings:
         kinds.integer(0, 3600, "seconds"),
         "seconds at the stop in which the health check fails and all else is still answered, so that load balancers "
         "send no more requests",
+    )
+    console: str = _setting(
+        "/console",
+        kinds.CONSOLE_PATH,
+        "URL path at which HTTP and HTTPS have a console for browsers, which shows and calls what rules allow; empty: "
+        "disabled; see docs/console.md",
+    )
+    console_session: float = _setting(
+        28_800.0,
+        kinds.SECONDS,
+        "seconds after which a user of the console has to sign in again (with http_users)",
+    )
+    console_idle: float = _setting(
+        1800.0, kinds.SECONDS, "seconds without a call after which a user of the console has to sign in again"
     )
     metrics: str = _setting(
         "",

@@ -1,6 +1,6 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -43,6 +43,9 @@ single nodes time out before the call that made them.
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
 """Bytes that the results of many nodes may have together; what goes beyond is dropped when it comes."""
 
+MAX_NAMED: Final = 10
+"""Nodes that are named where several are meant."""
+
 MAX_TEXT: Final = 1000
 """Characters of the text of a fault that is kept until all nodes have answered."""
 
@@ -70,6 +73,9 @@ class One:
     is_one_of_many: bool = False
     keeps_time: bool = True
 
+    def __str__(self) -> str:
+        return f"node {self.node.name}"
+
     @property
     def each(self) -> tuple[frozenset[str]]:
         return (self.node.names,)
@@ -83,9 +89,9 @@ class One:
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        return self.ask(call.request, call.deadline)
+        return self.ask(call.request, call.deadline, call.origin.client)
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         left = deadline - self.clock.seconds()
@@ -93,7 +99,7 @@ class One:
         for limit in (self.node.definition.timeout, self.seconds):
             if limit is not None and limit < seconds:
                 seconds = limit
-        return self.node.call(request.method, raw, seconds, self._reply, request)
+        return self.node.call(request.method, raw, seconds, client, self._reply, request)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
@@ -123,6 +129,11 @@ class Many:
     is_one_of_many: bool = False
     keeps_time: bool = False
 
+    def __str__(self) -> str:
+        names = [member.node.name for member in self.members]
+        more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+        return f"node{'' if len(names) == 1 else 's'} {', '.join(names[:MAX_NAMED])}{more}"
+
     @property
     def each(self) -> Sequence[frozenset[str]]:
         return [member.node.names for member in self.members]
@@ -140,7 +151,7 @@ class Many:
         """
         return _Asking(self, call).begin()
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
         raise NotImplementedError("many nodes are asked by answer")
 
 

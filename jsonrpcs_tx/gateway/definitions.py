@@ -19,6 +19,9 @@ ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 grou
 MAX_NAME: Final = 64
 """Characters of the name of a node or a group."""
 
+MAX_NODES: Final = 10_000
+"""Nodes that there may be, from settings and calls together: each is asked every few seconds whether it runs."""
+
 _COMMENT: Final = "a comment on a line of its own"
 
 _NAME: Final = re.compile(r"[!-~]+")
@@ -93,8 +96,10 @@ class Names:
     def take(self, definition: Definition) -> None:
         """Add the names of one more node.
 
-        @raise NotAllowed: one is already taken.
+        @raise NotAllowed: one is already taken, or there are L{MAX_NODES} nodes.
         """
+        if len(self._nodes) >= MAX_NODES:
+            raise NotAllowed(f"there are already {len(self._nodes)} nodes", f"up to {MAX_NODES} nodes")
         if definition.name in self._nodes:
             raise NotAllowed(f"there is already a node {definition.name}", "another name")
         if definition.name in self._groups:

@@ -235,6 +235,14 @@ class Gateway(Service):
         forbids = self._dispatcher.forbids
         return tuple(name for name in self.nodes if not forbids(self.origin(name, origin), method, msgspec.UNSET))
 
+    def callable_by(self, origin: Origin) -> list[Node]:
+        """The nodes on which a caller may call anything.
+
+        @param origin: of calls on this server.
+        """
+        caller, access = origin.caller, self._dispatcher.access
+        return [node for node in self.nodes.values() if caller is None or access.admits(caller, node.names)]
+
     def problems(self) -> Iterable[str]:
         """The nodes that are down, and why."""
         return [f"{node.name}: {node.watch.reason}" for node in self.nodes.values() if node.watch.state == DOWN]

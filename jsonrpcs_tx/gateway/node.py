@@ -1,7 +1,8 @@
 """One server behind the gateway, and its calls in progress."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults
 from twisted.python.failure import Failure
@@ -16,6 +17,9 @@ from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import NodeFault
+
+_IN_ORDER: Final = frozenset(("unix", "udp", "fifo"))
+"""Schemes of targets at which Kamailio answers one call after the other."""
 
 
 def _itself(answer: Answer) -> Answer:
@@ -40,24 +44,36 @@ class Node:
         self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
         self.under_way: int = 0
         self._reactor = reactor
-        self._client = connect(definition.target, reactor=reactor, read=read_answer)
+        patience = definition.timeout or PATIENCE
+        self._client = connect(definition.target, reactor=reactor, read=read_answer, patience=patience)
         # A way of its own, since a node is not down because many calls of it are under way.
         self._watching = connect(definition.target, reactor=reactor, read=read_answer)
-        patience = definition.timeout or PATIENCE
-        self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
+        self._turns = Turns(
+            reactor, self._send, self._is_sent, name=self.name, cache=definition.cache, patience=patience
+        )
         refuse, target = self._turns.refuse, str(definition.target)
+        self._in_order = len(definition.target.each) == 1 and definition.target.scheme in _IN_ORDER
         self.peers: Peers = peers
-        self.watch: Watch = Watch(self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._came)
+        self.watch: Watch = Watch(
+            self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._answers, self._came
+        )
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
     def call(
-        self, method: str, params: bytes, seconds: float, then: Callable[..., Any] = _itself, *arguments: Any
+        self,
+        method: str,
+        params: bytes,
+        seconds: float,
+        client: Hashable = None,
+        then: Callable[..., Any] = _itself,
+        *arguments: Any,
     ) -> Deferred[Any]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
+        @param client: anything that tells the client from others; None: nobody in particular.
         @param then: called with the L{Answer}, also where that is a fault, and with C{arguments}.
         @return: fires with what C{then} returns; default: the answer. Fails with L{NodeFault} where there is no answer.
             Cancelling it calls off what has not been sent, and lets go of what has.
@@ -65,7 +81,7 @@ class Node:
         if self.watch.state == DOWN:
             return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
         self.under_way += 1
-        asked: Deferred[Any] = self._turns.call(method, params, self._reactor.seconds() + seconds)
+        asked: Deferred[Any] = self._turns.call(method, params, self._reactor.seconds() + seconds, client)
         return asked.addBoth(self._ended, seconds, then, arguments)
 
     def retire(self) -> Deferred[None]:
@@ -90,18 +106,32 @@ class Node:
         self._turns.close()
         return gatherResults([self._client.close(), self._watching.close()]).addCallback(lambda _: None)
 
-    def _send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
+    def _send(self, method: str, params: bytes, seconds: float, client: Hashable) -> Deferred[Answer]:
         if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
             return fail(NotReachable(self.name, method, self.watch.reason))
         if self.peers is ALONE:
-            return self._client.forward(method, params, seconds)
-        return self.peers.send(self, method, params, seconds, self._client.forward)
+            return self._client.forward(method, params, seconds, client)
+        return self.peers.send(self, method, params, seconds, partial(self._client.forward, client=client))
+
+    def _is_sent(self, asked: Deferred[Any]) -> bool:
+        """Whether anything of a call may have been sent: with other gateways, that cannot be told."""
+        return self.peers is not ALONE or self._client.is_sent(asked)
 
     def _came(self) -> None:
         self.peers.came(self)
 
     def _restarted(self) -> None:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
+        self._client.settle()
+
+    def _answers(self, asked: float) -> None:
+        """The node has answered a check that it was sent at a time. What came before over a way that has one process is
+        done: certainly with Kamailio, while other servers may have several processes, of which one may be at work.
+        """
+        if self._in_order:
+            self._client.settle(asked)
+            if self.watch.version.startswith("kamailio"):
+                self._turns.settle(asked, BadReply(self.name, "", "it has answered later calls, but not this one"))
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._watching.forward(method, b"", seconds)

@@ -1,6 +1,6 @@
 """Sends the calls that only read: at once, and equal calls at the same time as one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -29,7 +29,7 @@ class Reads:
     def __init__(
         self,
         clock: Reactor,
-        send: Callable[[str, bytes, float], Deferred[Answer]],
+        send: Callable[[str, bytes, float, Hashable], Deferred[Answer]],
         room: Room,
         refusals: Refusals,
         cache: Cache | None,
@@ -42,12 +42,12 @@ class Reads:
         self.cache = cache
         self.flights: dict[tuple[str, bytes], _Flight] = {}
 
-    def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
+    def call(self, method: str, params: bytes, deadline: float, client: Hashable = None) -> Deferred[Answer]:
         """Make a call that only reads; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
         key = (method, params)
         flight = self.flights.get(key)
         if flight is not None:
-            return self._join(flight, deadline)
+            return self._join(flight, deadline, client)
         if self.cache is not None:
             kept = self.cache.get(key)
             if kept is not None:
@@ -55,7 +55,7 @@ class Reads:
         now = self._seconds()
         if deadline <= now:
             return fail(self._refusals.over())
-        asked = self._send(method, params, deadline - now)
+        asked = self._send(method, params, deadline - now, client)
         self.flights[key] = flight = _Flight(self, key, deadline, now)
         return asked.addBoth(flight.land)
 
@@ -81,14 +81,16 @@ class Reads:
         for joined in everyone:
             joined.tell(outcome if isinstance(outcome, Answer) else outcome.value)
 
-    def _join(self, flight: "_Flight", deadline: float) -> Deferred[Answer]:
+    def _join(self, flight: "_Flight", deadline: float, client: Hashable) -> Deferred[Answer]:
         """Wait for the answer to a call that has been sent."""
         seconds = deadline - self._seconds()
         if seconds <= 0:
             return fail(self._refusals.over())
-        if not self._room.take(0):
-            return fail(self._refusals.not_asked(self._room.full))
-        joined = Waiter(flight, seconds, deadline, self._leave)
+        full = self._room.refusal(0, client)
+        if full:
+            return fail(self._refusals.not_asked(full))
+        self._room.take(0, client)
+        joined = Waiter(flight, seconds, deadline, self._leave, client)
         if flight.joined is None:
             flight.joined = {}
         flight.joined[joined] = None
@@ -109,7 +111,7 @@ class Reads:
                 if joined.timer is None and joined.deadline < deadline:
                     self._limit(joined)
             self.flights.setdefault(flight.key, again)
-            asked = self._send(*flight.key, deadline - now)
+            asked = self._send(*flight.key, deadline - now, next(iter(rest)).client)
             again.asking = asked
             asked.addBoth(again.land).addErrback(lambda _: None)
         for joined in everyone:
@@ -135,7 +137,7 @@ class Reads:
             flight.asking.cancel()
 
     def _release(self, joined: "Waiter[_Flight]") -> None:
-        self._room.leave()
+        self._room.leave(joined.client)
         joined.untimed()
 
 

@@ -1,6 +1,6 @@
 """Callers who wait for an answer that several may share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,13 +19,17 @@ class Waiter(Generic[T]):
     @param of: what it waits for.
     @param seconds: seconds until C{deadline}.
     @param left: called if C{waiting} is cancelled.
+    @param client: who it is, for what limits clients; None: nobody in particular.
     @ivar waiting: fires with the L{Answer}.
     @ivar timer: the delayed call that ends the wait at the deadline; None if no timer is set.
     """
 
-    __slots__ = ("deadline", "of", "seconds", "timer", "waiting")
+    __slots__ = ("client", "deadline", "of", "seconds", "timer", "waiting")
 
-    def __init__(self, of: T, seconds: float, deadline: float, left: "Callable[[Waiter[T]], None]") -> None:
+    def __init__(
+        self, of: T, seconds: float, deadline: float, left: "Callable[[Waiter[T]], None]", client: Hashable = None
+    ) -> None:
+        self.client: Hashable = client
         self.of: T = of
         self.seconds: float = seconds
         self.deadline: float = deadline

@@ -41,6 +41,7 @@ class Watch:
     @param went_down: called with the reason when it is seen to be down.
     @param restarted: called when it is seen to have been restarted.
     @param target: where it is, for the log, without a password.
+    @param answered: called when it has answered a check, with the time at which it was asked.
     @param came: called when it is seen to run after it did not, or is another process than before.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
@@ -61,6 +62,7 @@ class Watch:
         went_down: Callable[[str], None] = lambda reason: None,
         restarted: Callable[[], None] = lambda: None,
         target: str = "",
+        answered: Callable[[float], None] = lambda asked: None,
         came: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -81,6 +83,7 @@ class Watch:
         self._went_down = went_down
         self._restarted = restarted
         self._target = target
+        self._tell_answered = answered
         self._came = came
         self._asked = 0.0
         self._answered_at = 0.0
@@ -136,6 +139,7 @@ class Watch:
             _log.warn("node {name} was restarted", name=self.name)
             self._restarted()
         self._set(UP)
+        self._tell_answered(self._asked)
         if was_up and not restarted:
             return None
         self._came()

@@ -16,10 +16,12 @@ class ReactorLag(Service):
 
     @param reactor: runs the timer.
     @ivar row: the delays, see L{jsonrpcs_tx.rpc.measures}.
+    @ivar last: the last one, in seconds.
     """
 
     def __init__(self, reactor: Any) -> None:
         self.row: Row = new_row()
+        self.last: float = 0.0
         self._reactor = reactor
         self._next: Any = None
 
@@ -40,4 +42,5 @@ class ReactorLag(Service):
     def _look(self, due: int) -> None:
         late = max(0, perf_counter_ns() - due)
         record_apart(self.row, late)
+        self.last = late / 1e9
         self._wait()

@@ -162,6 +162,13 @@ class ServerMetrics:
         yield Family("jsonrpcs_command_duration_seconds", HISTOGRAM, help, durations, "seconds")
         faults = [Sample(row[FAILED], method) for method, row in called]
         yield Family("jsonrpcs_command_faults", COUNTER, "Calls that were answered with an error, by method.", faults)
+        durations = (
+            sample
+            for transport, row in sorted(measures.transports.items())
+            for sample in _histogram(row, labels(transport=transport))
+        )
+        help = "Time from a request to its reply, by transport."
+        yield Family("jsonrpcs_request_duration_seconds", HISTOGRAM, help, durations, "seconds")
         nodes = sorted(measures.nodes.items())
         for _, row in nodes:
             settle(row)

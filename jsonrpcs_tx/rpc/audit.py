@@ -31,6 +31,7 @@ from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.failures import fault_of, outcome_of
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.pending import then
 from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.rpc.structures import as_json
 
@@ -101,7 +102,8 @@ class AuditingDispatcher(Dispatcher):
             reply = _answer(self, request, origin)
         if type(reply) is Reply:
             return self._enter(reply, request, command, peer, begun, origin.node)
-        return reply.addCallback(self._enter, request, command, peer, begun, origin.node)
+        then(reply, self._enter, request, command, peer, begun, origin.node)
+        return reply
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
         command = self._commands.get(method)

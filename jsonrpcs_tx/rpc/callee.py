@@ -1,6 +1,6 @@
 """Who runs the commands of a document in place of this server: another one, or several."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -9,7 +9,7 @@ from jsonrpcs_tx.rpc.replies import Reply
 
 
 class Callee(Protocol):
-    """Another server that commands are called on, or several at once."""
+    """Another server that commands are called on, or several at once. Its text is for the log: C{node edge1}."""
 
     @property
     def each(self) -> Sequence[frozenset[str]]:
@@ -23,11 +23,12 @@ class Callee(Protocol):
     def keeps_time(self) -> bool:
         """Each answer comes by the deadline that L{ask} is given, whatever happens, so nobody else has to see to it."""
 
-    def ask(self, request: Any, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Any, deadline: float, client: Hashable) -> Deferred[Reply]:
         """Pass a request on, if it keeps the time.
 
         @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
         @param deadline: in seconds of the reactor.
+        @param client: who has a share of what it can do at a time, see L{jsonrpcs_tx.rpc.origin.Origin}.
         @return: fires with the whole reply, or fails with a L{Fault<jsonrpcs_tx.rpc.faults.Fault>}. Cancelling it lets
             go of the answer, and it fires at once.
         """

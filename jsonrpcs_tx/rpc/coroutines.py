@@ -5,7 +5,7 @@ Deferreds as well.
 import asyncio
 from asyncio.events import _get_running_loop
 from asyncio.tasks import _enter_task, _leave_task  # for those who make tasks of their own, as the library says
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -32,7 +32,7 @@ def begin(coroutine: Coroutine[Any, Any, _T]) -> Deferred[_T]:
         what the coroutine awaits; it fires when the coroutine has ended.
     """
     loop = _get_running_loop()
-    return Deferred.fromCoroutine(coroutine) if loop is None else _Driver(coroutine, loop).outcome
+    return Deferred.fromCoroutine(coroutine) if loop is None else _TaskDriver(coroutine, loop).outcome
 
 
 def needs_asyncio(error: BaseException | None) -> bool:
@@ -40,7 +40,87 @@ def needs_asyncio(error: BaseException | None) -> bool:
     return isinstance(error, RuntimeError) and str(error) in _NO_LOOP and _get_running_loop() is None
 
 
-class _Driver(Coroutine[Any, None, None]):
+class Driver:
+    """Drives a coroutine in the way that L{begin} says, for less than a Deferred costs. A subclass says in L{ended}
+    what becomes of its outcome.
+    """
+
+    __slots__ = ("_awaited", "_context", "_coroutine", "_value")
+
+    _awaited: Deferred[Any] | None
+
+    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Begin a coroutine. One that returns a Deferred ends when that has fired."""
+        if _get_running_loop() is None:
+            self._coroutine = coroutine
+            self._context = copy_context()
+            self._go_on(None)
+        else:
+            self._awaited = begin(wait_for(coroutine))
+            self._awaited.addBoth(self.ended)
+
+    def cancel(self) -> None:
+        """Cancel what the coroutine awaits. It goes on with that error, which it may catch."""
+        if self._awaited is not None:
+            self._awaited.cancel()
+
+    def ended(self, outcome: Any) -> object:
+        """The coroutine has ended: called once.
+
+        @param outcome: what it has returned, or a Failure of what it has raised.
+        """
+        raise NotImplementedError
+
+    def _go_on(self, value: Any) -> None:
+        """Run the coroutine until it awaits a Deferred that has not fired, or ends. Anything else that it awaits is
+        sent back to it, as Twisted does.
+        """
+        self._awaited = None
+        # Not isinstance, which asks a value for its class, and some raise then.
+        run, coroutine = self._context.run, self._coroutine
+        while True:
+            try:
+                if issubclass(type(value), Failure):
+                    value = run(value.throwExceptionIntoGenerator, coroutine)
+                else:
+                    value = run(coroutine.send, value)
+            except StopIteration as stop:
+                value = stop.value
+                if not issubclass(type(value), Deferred):
+                    break
+                self._coroutine = coroutine = wait_for(value)
+                value = None
+                continue
+            except BaseException as error:
+                trace = error.__traceback__
+                assert trace is not None  # it was raised
+                value = Failure(error.with_traceback(trace.tb_next))  # else it would keep itself alive, by this frame
+                del trace
+                break
+            if issubclass(type(value), Deferred):
+                self._value = _RUNNING
+                value.addBoth(self._fired)
+                if self._value is _RUNNING:
+                    self._awaited = value
+                    return
+                value, self._value = self._value, None
+        self.ended(value)
+
+    def _fired(self, value: Any) -> None:
+        """Resume the coroutine: from here, unless it is still being run because the Deferred had fired before."""
+        if self._awaited is None:
+            self._value = value
+        else:
+            self._go_on(value)
+
+
+async def wait_for(result: Awaitable[Any]) -> Any:
+    """What something awaitable gives in the end: a Deferred cannot fire with another."""
+    value = await result
+    return await value if isinstance(value, Deferred) else value
+
+
+class _TaskDriver(Coroutine[Any, None, None]):
     """Drives a coroutine as a task of asyncio, whose coroutine it is itself.
 
     What the coroutine awaits decides who resumes it. Where that is a Deferred, the coroutine is resumed as soon as it
@@ -182,5 +262,5 @@ class _Driver(Coroutine[Any, None, None]):
             self._waiting.callback(self._result[0])
 
 
-RESUME: Final = _Driver._go_on.__code__  # noqa: SLF001 # it belongs to this module
-"""The code of the function that resumes coroutines, for those who look at the call stack."""
+RESUME: Final = (Driver._go_on.__code__, _TaskDriver._go_on.__code__)  # noqa: SLF001 # they belong to this module
+"""The code of the functions that resume coroutines, for those who look at the call stack."""

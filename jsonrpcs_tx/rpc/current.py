@@ -17,8 +17,8 @@ from jsonrpcs_tx.rpc.envelope import Request
 _ANSWER: Final = Dispatcher.answer.__code__
 _CALL: Final = Dispatcher.call.__code__
 _RUN: Final = run_in.__code__
-_RESUME: Final = (defer._inlineCallbacks.__code__, RESUME)  # noqa: SLF001 # frames tell nothing else
-"""The functions that resume a coroutine, in the context in which that began: Twisted's, and ours under asyncio."""
+_RESUME: Final = (defer._inlineCallbacks.__code__, *RESUME)  # noqa: SLF001 # frames tell nothing else
+"""The functions that resume a coroutine, in the context in which that began: Twisted's and ours."""
 
 _REACTOR: Final = (ReactorBase.runUntilCurrent.__code__, AsyncioSelectorReactor._readOrWrite.__code__)  # noqa: SLF001
 """The functions of the reactor that call what was asked of it. Under asyncio they run in the context of any call."""

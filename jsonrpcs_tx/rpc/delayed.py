@@ -6,17 +6,18 @@ the deadline, and its slot is freed, whatever it does; it is counted as long as 
 
 from asyncio import Future
 from collections import Counter as Tally
-from collections.abc import Awaitable, Hashable
+from collections.abc import Hashable
 from types import CoroutineType
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.rpc.coroutines import begin
+from jsonrpcs_tx.rpc.coroutines import Driver, begin, wait_for
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.pending import Pending
 from jsonrpcs_tx.rpc.shares import Shares
 from jsonrpcs_tx.state.counters import Counter, Counters
 
@@ -38,7 +39,7 @@ def is_delayed(result: object) -> bool:
 
 def as_deferred(result: Any) -> Deferred[Any]:
     """A Deferred that fires with a command's result once that has come; cancelling it cancels the command."""
-    return result if isinstance(result, Deferred) else begin(_wait_for(result))
+    return result if isinstance(result, Deferred) else begin(wait_for(result))
 
 
 def abandon(result: Any) -> None:
@@ -53,11 +54,6 @@ def abandon(result: Any) -> None:
             result.cancel()
     except BaseException as error:
         report(_log, "a command that was refused could not be ended", error)
-
-
-async def _wait_for(result: Awaitable[Any]) -> Any:
-    value = await result
-    return await value if isinstance(value, Deferred) else value  # a Deferred cannot fire with another
 
 
 class TimedOut(Fault):
@@ -99,24 +95,15 @@ class DelayedCommands:
         if self.slots.used_up(client):
             limit = self.slots.client_limit
             raise Fault(503, f"Too Many Asynchronous Commands Of One Client: async_limit_client is {limit}")
-        if self._overdue[command] >= MAX_OVERDUE:
+        if self._overdue and self._overdue[command] >= MAX_OVERDUE:
             raise Fault(503, f"Too Many Overdue Commands: {MAX_OVERDUE} runs of {command} go on after their time limit")
 
-    def wait(self, result: Any, command: str, client: Hashable, timeout: float | None) -> Deferred[Any]:
-        """Wait for the result of a command, up to its deadline.
-
-        @param result: what the command returned.
-        @param command: its name.
-        @param timeout: its own time limit in seconds; None: the general one.
-        @return: fires with the result, with what the command raised, or at the deadline with L{TimedOut}. Cancelling
-            it cancels the command; then it fires at once with what the command makes of that, or CancelledError.
-        """
-        begun = as_deferred(result)  # which may end others, and their deadlines
-        seconds = self.timeout if timeout is None else timeout
+    def deadlines(self, seconds: float) -> "_Deadlines":
+        """The deadlines of the commands in progress that have a time limit in seconds."""
         deadlines = self._deadlines.get(seconds)
         if deadlines is None:
             deadlines = self._deadlines[seconds] = _Deadlines(self.clock, seconds, self._deadlines)
-        return _Run(self, begun, command, client).wait(deadlines)
+        return deadlines
 
     def goes_on(self, command: str, why: str) -> IDelayedCall:
         """Note that a command goes on although nobody waits for it any more. To clean up it has L{CLEANUP} seconds.
@@ -161,16 +148,21 @@ class _Deadlines:
         self._clock = clock
         self._seconds = seconds
         self._others = others
-        self._runs: dict[_Run, float] = {}  # by deadline, the next one first
+        self._runs: dict[Run, float] = {}  # by deadline, the next one first
         self._timer: IDelayedCall | None = None
 
-    def add(self, run: "_Run") -> None:
-        """Begin the time of a command."""
-        self._runs[run] = self._clock.seconds() + self._seconds
+    def add(self, run: "Run") -> float:
+        """Begin the time of a command.
+
+        @return: the time.
+        """
+        now = self._clock.seconds()
+        self._runs[run] = now + self._seconds
         if self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._look)
+        return now
 
-    def discard(self, run: "_Run") -> None:
+    def discard(self, run: "Run") -> None:
         """End the time of a command."""
         del self._runs[run]
         if not self._runs:
@@ -191,10 +183,15 @@ class _Deadlines:
             run.time_is_up(self._seconds)  # which discards it
 
 
-class _Run:
-    """One command that is waited for, and then perhaps goes on.
+class Run(Driver):
+    """One run of a command, which is waited for, and then perhaps goes on. What the command has returned begins to run
+    as this is made, in the context of then.
 
     While it is waited for it has a deadline, and holds a slot.
+
+    @param result: what the command has returned: a Deferred, a coroutine, anything to await.
+    @param command: its name.
+    @ivar over: it has ended.
     """
 
     __slots__ = (
@@ -202,68 +199,93 @@ class _Run:
         "_command",
         "_commands",
         "_deadlines",
-        "_ended",
+        "_outcome",
         "_overdue",
-        "_result",
+        "_pending",
         "_started",
-        "_waiting",
+        "over",
     )
 
-    def __init__(self, commands: DelayedCommands, result: Deferred[Any], command: str, client: Hashable) -> None:
+    def __init__(self, commands: DelayedCommands, result: Any, command: str) -> None:
         self._commands = commands
         self._command = command
-        self._client = client
-        self._result = result
-        self._started = commands.clock.seconds()
-        self._ended = False
+        self.over: bool = False
+        self._deadlines: _Deadlines | None = None
         self._overdue: IDelayedCall | None = None
+        if isinstance(result, Deferred):
+            self._awaited = result
+            result.addBoth(self._has_fired)
+        else:
+            self.drive(result if type(result) is CoroutineType else wait_for(result))
 
-    def wait(self, deadlines: _Deadlines) -> Deferred[Any]:
-        """Take a slot, and wait; see L{DelayedCommands.wait}."""
-        answer: Deferred[Any] = Deferred(self._client_left)
-        self._waiting = answer
-        self._commands.slots.take(self._client)
-        self._deadlines: _Deadlines | None = deadlines
-        deadlines.add(self)
-        self._result.addBoth(self._has_ended)
-        return answer
+    def outcome(self) -> Any:
+        """What it has returned before it was waited for.
 
-    def _has_ended(self, outcome: Any) -> Any:
-        """Deliver the outcome, if it is still waited for."""
-        self._ended = True
+        @raise BaseException: it has raised that.
+        """
+        outcome = self._outcome
+        del self._outcome
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
+        return outcome
+
+    def wait(self, client: Hashable, deadlines: _Deadlines) -> Pending:
+        """Take a slot, and wait for the result, up to the deadline. To be asked if it is not L{over}.
+
+        @param client: whose slot it is.
+        @param deadlines: those of its time limit.
+        @return: fires with the result, with what the command raises, or at the deadline with L{TimedOut}. Cancelling it
+            cancels the command; then it fires at once with what the command makes of that, or CancelledError.
+        """
+        self._client = client
+        self._pending = pending = Pending(self._client_left)
+        self._commands.slots.take(client)
+        self._deadlines = deadlines
+        self._started = deadlines.add(self)
+        return pending
+
+    def _has_fired(self, outcome: Any) -> Any:
+        """The Deferred has fired that the command has returned; others may get its result as well."""
         if isinstance(outcome, Failure):
             outcome = _Failed(outcome)
-        if self._overdue is not None:
-            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started, self._overdue)
-        elif self._deadlines is not None:
-            self._free().callback(outcome.failure if type(outcome) is _Failed else outcome)
+        self.ended(outcome.failure if type(outcome) is _Failed else outcome)
         return outcome
+
+    def ended(self, outcome: Any) -> None:
+        """Deliver the outcome, if it is still waited for."""
+        self.over = True
+        if self._deadlines is not None:
+            self._free().deliver(outcome)
+        elif self._overdue is not None:
+            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started, self._overdue)
+        else:
+            self._outcome = outcome
 
     def time_is_up(self, seconds: float) -> None:
         """Answer without the command, and cancel it.
 
         @param seconds: its time limit.
         """
-        answer = self._free()
+        pending = self._free()
         self._commands.timeouts.value += 1
         self._cancel(f"after its time limit of {seconds:g} s")
-        answer.errback(TimedOut(seconds))
+        pending.deliver(Failure(TimedOut(seconds)))
 
-    def _client_left(self, _: object) -> None:
+    def _client_left(self) -> None:
         self._cancel("without its client")
         if self._deadlines is not None:
-            self._free()
+            self._free().deliver(Failure(CancelledError()))
 
     def _cancel(self, why: str) -> None:
         """Cancel the command, and note it if it goes on."""
         try:
-            self._result.cancel()
+            self.cancel()
         except BaseException as error:
             report(_log, "command {command} could not be cancelled", error, command=self._command)
-        if not self._ended:
+        if not self.over:
             self._overdue = self._commands.goes_on(self._command, why)
 
-    def _free(self) -> Deferred[Any]:
+    def _free(self) -> Pending:
         """Free the slot: once, when the answer is due.
 
         @return: the Deferred of whoever waits for the answer.
@@ -272,6 +294,6 @@ class _Run:
         self._deadlines.discard(self)
         self._deadlines = None
         self._commands.slots.free(self._client)
-        answer = self._waiting
-        del self._waiting  # else the two would keep each other alive
-        return answer
+        pending = self._pending
+        del self._pending  # else the two would keep each other alive
+        return pending

@@ -31,6 +31,7 @@ from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.measures import Measures
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.rpc.pending import then
 from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import FAULTS
@@ -231,8 +232,8 @@ class Dispatcher:
 
         @param document: anything that a client may send.
         @param request: what L{read} returned for it, if the transport needed that first.
-        @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
-            it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
+        @return: the reply; where a command waits for something, or a batch takes some milliseconds, a Deferred of it,
+            which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
         """
         try:
@@ -253,7 +254,8 @@ class Dispatcher:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request, origin)
-        return reply.addBoth(self._finish_later, document, request, origin, traffic)
+        then(reply, self._finish_later, document, request, origin, traffic)
+        return reply
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -338,7 +340,7 @@ class Dispatcher:
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         """Answer one request, single or of a batch: check that it may be called, find its command, and run that.
 
-        @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}.
+        @return: the reply; where the command waits for something, a Deferred of it, which always fires with a L{Reply}.
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
@@ -362,16 +364,18 @@ class Dispatcher:
                 )
                 if type(result) in _AT_ONCE or not is_delayed(result):
                     return self._result(result, request, command)
-                result = self._runner.wait(result, command, call := Call(request, origin), origin)
+                call = Call(request, origin)
+                result = self._runner.wait(result, command, call, origin)
             elif origin.callee is not None and origin.callee.keeps_time and not self._runner.arounds:
                 return self._pass_on(command, request, origin)
             else:
                 call = Call(request, origin)
                 result = self._runner.run(command, call, origin, partial(self._arguments, command, request))
-                if not isinstance(result, Deferred):
-                    call.is_over = True
-                    return self._result(result, request, command)
-            return result.addBoth(self._result_later, call, request, command)
+            if not isinstance(result, Deferred):
+                call.is_over = True
+                return self._result(result, request, command)
+            then(result, self._result_later, call, request, command)
+            return result
         except BaseException as error:
             if call is not None:
                 call.is_over = True
@@ -384,7 +388,7 @@ class Dispatcher:
         """
         assert origin.callee is not None
         deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
-        asked = origin.callee.ask(request, deadline)
+        asked = origin.callee.ask(request, deadline, origin.client)
         if origin.deadline is None:
             self.delayed.slots.take(origin.client)
         return asked.addBoth(self._passed_on_later, command, request, origin, caller)
@@ -487,7 +491,8 @@ class Dispatcher:
         self._counts.forbidden.value += 1
         if origin.callee is not None and origin.callee.is_one_of_many:
             return _FORBIDDEN
-        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}")
+        where = "" if origin.callee is None else f" on {origin.callee}"
+        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}{where}")
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:

@@ -79,10 +79,10 @@ def record(row: Row, begun: int, ended: int) -> None:
     row[BEGUN] = begun
 
 
-def record_apart(row: Row, taken: int) -> None:
-    """Count a call that was timed, and stands for no other; C{taken} is in nanoseconds."""
-    row[taken.bit_length()] += 1
-    row[SUM] += taken
+def record_apart(row: Row, taken: int, weight: int = 1) -> None:
+    """Count a call that was timed, and stands for as many as the weight says; C{taken} is in nanoseconds."""
+    row[taken.bit_length()] += weight
+    row[SUM] += taken * weight
 
 
 def settle(row: Row) -> None:
@@ -101,23 +101,31 @@ class Measures:
     @ivar rows: what is known of each method that was called.
     @ivar nodes: what is known of the calls on each node of a gateway, whatever their methods; the name of those on many
         nodes at once is empty.
+    @ivar transports: what is known of the calls over each transport. Those that are not timed count with the next one
+        of their method that is.
     @ivar errors: the errors of each transport.
     """
 
     def __init__(self, commands: Container[str]) -> None:
         self.rows: _RowsByMethod = _RowsByMethod(commands)
         self.nodes: dict[str, Row] = _NewRows()
+        self.transports: dict[str, Row] = _NewRows()
         self.errors: dict[str, Row] = _NewRows()
 
     def shared(self, transport: str, methods: Sequence[str]) -> list[Row]:
-        """The rows to which a worker process adds, in the same order in every process: those of the transport's errors
-        and of all other methods, and one for each method.
+        """The rows to which a worker process adds, in the same order in every process: those of the transport, of its
+        errors and of all other methods, and one for each method.
         """
-        return [self.errors[transport], self.rows.other, *map(self.rows.__getitem__, methods)]
+        return [
+            self.transports[transport],
+            self.errors[transport],
+            self.rows.other,
+            *map(self.rows.__getitem__, methods),
+        ]
 
     def share(self, transport: str, methods: Sequence[str], rows: Sequence[Row]) -> None:
         """In a worker process: measure in rows that the main process sees; see L{shared} for their order."""
-        self.errors[transport], self.rows.other, *by_method = rows
+        self.transports[transport], self.errors[transport], self.rows.other, *by_method = rows
         self.rows.update(zip(methods, by_method, strict=True))
         self.rows.commands = frozenset()
 

@@ -11,7 +11,8 @@ from jsonrpcs_tx.access.auditentries import REFUSED
 from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
-from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, LEFT, Measures, Row, record, record_apart
+from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, LEFT, WEIGHT, Measures, Row, record, record_apart
+from jsonrpcs_tx.rpc.pending import then
 from jsonrpcs_tx.rpc.replies import FAULTS
 
 _Answer: TypeAlias = Callable[[Any, Request | Malformed, Origin], Reply | Deferred[Reply]]
@@ -22,15 +23,20 @@ def _measured_answer(answer: _Answer) -> _Answer:
     """The method C{answer} that measures what another one does. What it costs is added to each request."""
 
     def later(reply: Reply, measures: Measures, origin: Origin, row: Row, begun: int) -> Reply:
-        record_apart(row, perf_counter_ns() - begun)
+        taken = perf_counter_ns() - begun
+        record_apart(row, taken)
+        record_apart(measures.transports[origin.transport], taken)
         return _counted(reply, measures, origin, row) if reply.fault else reply
 
     def timed(self: Any, request: Request, origin: Origin, row: Row) -> Reply | Deferred[Reply]:
         begun = perf_counter_ns()
         reply = answer(self, request, origin)
         if type(reply) is not Reply:
-            return reply.addCallback(later, self.measures, origin, row, begun)
-        record(row, begun, perf_counter_ns())
+            then(reply, later, self.measures, origin, row, begun)
+            return reply
+        ended, weight = perf_counter_ns(), row[WEIGHT] or 1
+        record(row, begun, ended)
+        record_apart(self.measures.transports[origin.transport], ended - begun, weight)
         return _counted(reply, self.measures, origin, row) if reply.fault else reply
 
     def measured(self: Any, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
@@ -53,7 +59,9 @@ def _measured_call(call: _Call) -> _Call:
     """The method C{call} that measures what another one does."""
 
     def ended(outcome: Any, measures: Measures, method: str, origin: Origin, begun: int) -> Any:
-        record_apart(measures.rows[method], perf_counter_ns() - begun)
+        taken = perf_counter_ns() - begun
+        record_apart(measures.rows[method], taken)
+        record_apart(measures.transports[origin.transport], taken)
         if isinstance(outcome, Failure):
             measures.rows[method][FAILED] += 1
             measures.errors[origin.transport][KIND_CELL[FAULTS]] += 1

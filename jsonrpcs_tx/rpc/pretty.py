@@ -6,10 +6,16 @@ grep and awk.
 """
 
 import re
+from itertools import islice
 from typing import Final
 
 MAX_LENGTH: Final = 350_000
-"""Bytes of the longest document that is laid out, which takes up to 50 ms."""
+"""Bytes of the longest document that is laid out."""
+
+MAX_TOKENS: Final = 80_000
+"""Tokens that it may have: brackets, commas, colons and values. As many take up to 50 ms; of a long document of short
+values alone there are several times more.
+"""
 
 MAX_INDENT: Final = 4 * 1024 * 1024
 """Tabs that a document may take. Nested deeply, a small one would take hundreds of times its size."""
@@ -27,7 +33,7 @@ class Layout:
         self._elements_on_lines = elements_on_lines
 
     def document(self, compact_json: bytes) -> bytes:
-        """Lay out a document; one longer than L{MAX_LENGTH}, or that takes more than L{MAX_INDENT}, stays compact.
+        """Lay out a document; one that exceeds L{MAX_LENGTH}, L{MAX_TOKENS} or L{MAX_INDENT} stays compact.
 
         @param compact_json: valid JSON without blanks between its tokens.
         """
@@ -45,7 +51,7 @@ class Layout:
 
     def _lay_out(self, compact_json: bytes, lines: list[bool]) -> bytes:
         """@param lines: of each open bracket, whether what is in it stands on lines of its own."""
-        if len(compact_json) > MAX_LENGTH:
+        if len(compact_json) > MAX_LENGTH or _has_too_many_tokens(compact_json):
             return compact_json
         out: list[bytes] = []
         opened = False  # the token before was a bracket that begins a line
@@ -77,3 +83,12 @@ class Layout:
             elif token == b":":
                 out.append(b"\t")
         return b"".join(out)
+
+
+def _has_too_many_tokens(compact_json: bytes) -> bool:
+    """Whether a document has more than L{MAX_TOKENS}. Of most that is known without finding them: each character that
+    is counted stands for two, itself and a value, or the bracket that closes it.
+    """
+    if 2 * sum(map(compact_json.count, (b",", b":", b"[", b"{"))) < MAX_TOKENS:
+        return False
+    return next(islice(_TOKEN.finditer(compact_json), MAX_TOKENS, None), None) is not None

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -18,6 +18,7 @@ from jsonrpcs_tx.rpc.binding import JSON_NAMES, MISSING, Binding, Parameter, Tex
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.likeness import likeness_of
 from jsonrpcs_tx.rpc.results import check_result, check_result_with_bytes
 from jsonrpcs_tx.rpc.structures import holds_bytes
 
@@ -26,6 +27,11 @@ _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("cor
 
 _PLAIN: Final = (str, bool, type(None))
 """The types of defaults that a description shows, besides finite numbers."""
+
+MAX_SIGNATURES: Final = 256
+"""Signatures that are remembered: large programs have many commands that are alike."""
+
+_SIGNATURES: Final[dict[tuple[Hashable, tuple[str, ...] | None], "_Signature"]] = {}
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__jsonrpcs_commands__"
@@ -197,11 +203,11 @@ def _is_number(value: object) -> bool:
 class Command:
     """A function under the name by which clients call it.
 
-    @ivar help: the first paragraph of its docstring, on one line, and what to use instead if it is deprecated.
     @ivar asynchronous: its definition says that it answers later.
     @ivar call_parameter: the parameter in which it gets its L{jsonrpcs_tx.Call}; None without one.
-    @ivar plain: it can just be called: it is not asynchronous or deprecated, and has neither a least interval, nor a
-        lock, nor a parameter for its call.
+    @ivar simple: nothing is to be done before it is called: it is not deprecated, and has neither a least interval, nor
+        a lock, nor a parameter for its call.
+    @ivar plain: it can just be called: it is simple, and not asynchronous.
     @ivar changes: see L{command}.
     @ivar concealment: says which of its parameters are secret.
     @ivar trusted: its result need not be checked.
@@ -212,14 +218,19 @@ class Command:
     function: Callable[..., Any]
     binding: Binding
     call_parameter: CallParameter | None
-    help: str
     asynchronous: bool
     options: CommandOptions
+    simple: bool
     plain: bool
     changes: bool
     concealment: Concealment
     trusted: bool
     check_result: Callable[[Any], None]
+
+    @property
+    def help(self) -> str:
+        """The first paragraph of its docstring, on one line, and what to use instead if it is deprecated."""
+        return _help(self.function, self.options)
 
     @property
     def family(self) -> str:
@@ -327,27 +338,70 @@ def _help(function: Callable[..., Any], options: CommandOptions) -> str:
 def _make(function: Callable[..., Any], options: CommandOptions) -> Command:
     """@raise TypeError: the function cannot be a command."""
     try:
-        _check_kind(function)
-        hints = hints_of(function)
-        hint, binding, parameter = hints.get("return"), Binding(function, hints), call_parameter(function, hints)
-        concealment = _concealment(binding, options.secret)
+        signature = _signature(function, options.secret)
     except (TypeError, ValueError) as error:
         raise TypeError(f"command {options.name}: {place_of(function)}: {error}") from None
-    asynchronous = inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable)
+    simple = not (_is_limited(options) or options.deprecated or signature.call_parameter)
     return Command(
         name=options.name,
         function=function,
-        binding=binding,
-        call_parameter=parameter,
-        help=_help(function, options),
-        asynchronous=asynchronous,
+        binding=signature.binding,
+        call_parameter=signature.call_parameter,
+        asynchronous=signature.asynchronous,
         options=options,
         changes=options.changes,
-        concealment=concealment,
-        plain=not (asynchronous or _is_limited(options) or options.deprecated or parameter),
+        concealment=signature.concealment,
+        simple=simple,
+        plain=simple and not signature.asynchronous,
         trusted=function.__module__ in _TRUSTED,
-        check_result=check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
+        check_result=signature.check_result,
     )
+
+
+@attrs.frozen
+class _Signature:
+    """What the signature of a command's function says; see L{Command}."""
+
+    binding: Binding
+    call_parameter: CallParameter | None
+    asynchronous: bool
+    concealment: Concealment
+    check_result: Callable[[Any], None]
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], secret: tuple[str, ...] | None) -> "_Signature":
+        """Read a signature.
+
+        @param secret: the names of the secret parameters, see L{command}.
+        @raise TypeError: the function cannot be a command.
+        """
+        _check_kind(function)
+        hints = hints_of(function)
+        hint, binding = hints.get("return"), Binding(function, hints)
+        return cls(
+            binding,
+            call_parameter(function, hints),
+            inspect.iscoroutinefunction(function) or (get_origin(hint) or hint) in (Deferred, Awaitable),
+            _concealment(binding, secret),
+            check_result_with_bytes if holds_bytes(_awaited(hint)) else check_result,
+        )
+
+
+def _signature(function: Callable[..., Any], secret: tuple[str, ...] | None) -> _Signature:
+    """What the signature of a function says, read once for all functions that have the same.
+
+    @raise TypeError: the function cannot be a command.
+    """
+    likeness = likeness_of(function)
+    if likeness is None:
+        return _Signature.of(function, secret)
+    known = _SIGNATURES.get((likeness, secret))
+    if known is None:
+        known = _Signature.of(function, secret)
+        if len(_SIGNATURES) >= MAX_SIGNATURES:
+            _SIGNATURES.clear()
+        _SIGNATURES[likeness, secret] = known
+    return known
 
 
 def _concealment(binding: Binding, secret: tuple[str, ...] | None) -> Concealment:

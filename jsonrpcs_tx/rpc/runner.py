@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.rpc.around import Arounds
 from jsonrpcs_tx.rpc.call import Call, run_in
-from jsonrpcs_tx.rpc.delayed import DelayedCommands, abandon, as_deferred, is_delayed
+from jsonrpcs_tx.rpc.delayed import DelayedCommands, Run, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
@@ -43,15 +43,16 @@ class Runner:
         """Run a command, with the functions around it.
 
         @param bind: gives the arguments, or raises what is wrong with the parameters.
-        @return: the result, or the Deferred of L{wait}.
+        @return: the result, or a Deferred of it, see L{wait}.
         @raise Fault: the command may not run now or there, or has raised it.
         """
         if command.asynchronous:
             self._check_asynchronous(command, origin)
-            self._set_deadline(command, call)
-        begin = self._run_around if self.arounds else self._begin
-        result = run_in(call, begin, command, call, origin, bind)
-        return self.wait(result, command, call, origin) if is_delayed(result) else result
+            if origin.deadline is None:
+                call.deadline = self._clock.seconds() + self._time_limit(command)
+        # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
+        result = run_in(call, self._begin_to_run, command, call, origin, bind)
+        return self._wait_for(result, command, call, origin) if type(result) is Run else result
 
     def begin_to_pass_on(self, command: Command, origin: Origin) -> float:
         """Check that a command may be passed on to a server that keeps to its time.
@@ -62,19 +63,34 @@ class Runner:
         self._check_asynchronous(command, origin)
         return self._clock.seconds() + self._time_limit(command) if origin.deadline is None else origin.deadline
 
-    def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Deferred[Any]:
-        """Wait for the result of a command, up to its time limit; see L{DelayedCommands.wait}.
+    def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Any:
+        """Wait for the result of a command, up to its time limit; see L{Run.wait}.
 
         @param result: what it returned: a Deferred, a coroutine, anything to await.
+        @return: the result, if it has come already, or a Deferred of it.
         @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
-        # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
         begun = run_in(call, self._begin_to_wait, result, command, origin)
-        if origin.deadline is not None:  # the call that it is part of waits for it
-            return begun
+        return self._wait_for(begun, command, call, origin) if type(begun) is Run else begun
+
+    def _wait_for(self, run: Run, command: Command, call: Call, origin: Origin) -> Any:
+        if run.over:
+            return run.outcome()
+        seconds = self._time_limit(command)
         if call.deadline is None:
-            self._set_deadline(command, call)
-        return self._delayed.wait(begun, command.name, origin.client, self._time_limit(command))
+            call.deadline = self._clock.seconds() + seconds
+        return run.wait(origin.client, self._delayed.deadlines(seconds))
+
+    def _begin_to_run(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+        """Begin a command with the functions around it, and what they have returned; see L{_begin_to_wait}.
+
+        @return: the result, or what L{_begin_to_wait} returns.
+        """
+        if self.arounds:
+            result = self._run_around(command, call, origin, bind)
+        else:
+            result = command.function(*bind()) if command.simple else self._begin(command, call, origin, bind)
+        return self._begin_to_wait(result, command, origin) if is_delayed(result) else result
 
     def _run_around(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
         """Run a command with the functions around it.
@@ -88,7 +104,7 @@ class Runner:
             result = run_in(call, self._begin, command, call, origin, bind)
             if not is_delayed(result):
                 return result
-            begun.append(run_in(call, self._begin_to_wait, result, command, origin))
+            begun.append(run_in(call, self._begin_inside, result, command, origin))
             return begun[0]
 
         def drop(outcome: Any) -> Any:
@@ -164,17 +180,28 @@ class Runner:
 
         return as_deferred(result).addBoth(release)
 
-    def _begin_to_wait(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
-        """A Deferred of a command's result; a coroutine begins to run.
+    def _begin_to_wait(self, result: Any, command: Command, origin: Origin) -> "Run | Deferred[Any]":
+        """Begin to wait for a command's result; a coroutine begins to run.
 
+        @return: its run; or a Deferred of the result if the call is part of another one, which waits for it.
         @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
+        if not command.asynchronous:
+            self._check_result(result, command, origin)
+        return Run(self._delayed, result, command.name) if origin.deadline is None else as_deferred(result)
+
+    def _begin_inside(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
+        """The same for a function around the command, which waits for a Deferred."""
+        self._check_result(result, command, origin)
+        return as_deferred(result)
+
+    def _check_result(self, result: Any, command: Command, origin: Origin) -> None:
+        """@raise Fault: the command may not answer later over this transport; it has been cancelled."""
         try:
             self._check_asynchronous(command, origin, soon=isinstance(result, Pending))
         except Fault:
             abandon(result)
             raise
-        return as_deferred(result)
 
     def _check_asynchronous(self, command: Command, origin: Origin, soon: bool = False) -> None:
         """
@@ -185,10 +212,6 @@ class Runner:
             raise Fault(500, f"{command.name} is asynchronous: it needs {'a call' if soon else 'HTTP or HTTPS'}")
         if origin.deadline is None:
             self._delayed.check(command.name, origin.client)
-
-    def _set_deadline(self, command: Command, call: Call) -> None:
-        if call.origin.deadline is None:
-            call.deadline = self._clock.seconds() + self._time_limit(command)
 
     def _time_limit(self, command: Command) -> float:
         return self._delayed.timeout if command.options.timeout is None else command.options.timeout

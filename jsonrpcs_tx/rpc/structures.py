@@ -5,6 +5,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -20,6 +21,9 @@ MAX_HASHED: Final = 1000
 """Values in one parameter that makes sets, or dictionaries without strings as keys. Such values can be chosen so that
 their hashes collide; then the time that a set takes grows with the square of their number.
 """
+
+MAX_ANNOTATIONS: Final = 256
+"""Size of a cache from annotations to whether they hold bytes: commands have many that are alike."""
 
 MAX_REASON: Final = 200
 """Characters of the reason for which a value is refused; a program's own check may say anything."""
@@ -159,12 +163,22 @@ def holds_bytes(annotation: Any) -> bool:
     """Whether an annotation says that there are, or may be, bytes in a value."""
     if annotation is None or annotation in _BYTELESS:  # without a survey, which takes its time
         return False
+    try:
+        return _holds_bytes(annotation)
+    except TypeError:  # it has no hash
+        return _survey_bytes(annotation)
+
+
+def _survey_bytes(annotation: Any) -> bool:
     if get_origin(annotation) in (Union, UnionType):  # msgspec takes no union of bytes and str, but we may return one
         return any(map(holds_bytes, get_args(annotation)))
     try:
         return _Survey(inspect.type_info(annotation)).bytes
     except Exception:  # what msgspec cannot read, it may well be able to write
         return False
+
+
+_holds_bytes = lru_cache(MAX_ANNOTATIONS)(_survey_bytes)
 
 
 def _known(annotation: Any) -> inspect.Type:

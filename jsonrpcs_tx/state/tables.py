@@ -35,6 +35,9 @@ _SLACK: Final = 1024
 _HASH_SHIFT: Final = 40
 """Bits to the right of the hash in an item's order."""
 
+_PLACES: Final = (1 << _HASH_SHIFT) - 1
+"""The other bits: the number of items that came before it."""
+
 _ATTRIBUTES: Final[Mapping[str, tuple[int, int]]] = {
     "size": (0, MOST_SECONDS),
     "autoexpire": (0, MOST_SECONDS),
@@ -291,6 +294,17 @@ class Table(Shareable):
         """All items, in the order in which their keys came."""
         return [*map(_item, self._contents.living(self._clock.seconds()))]
 
+    def after(self, place: int) -> Iterator[tuple[int, Item]]:
+        """The items that came after a place, each with its own place, in the order in which their keys came. The table
+        may change meanwhile: what is removed is left out, and what comes is not in it.
+
+        @param place: 0 for all; or that of an item. L{restore} makes other places.
+        """
+        kept = [*self._contents.kept.values()]
+        for one in kept[bisect_right(kept, place, key=_place) :]:
+            if self._find(one.entry.key) is one:
+                yield _place(one), _item(one)
+
     def set(self, key: str, value: Value, expires: float = 0) -> Deferred[None] | None:
         """Set an item.
 
@@ -466,6 +480,11 @@ def _kept_rows(contents: Contents) -> list[list[Any]]:
 
 def _item(kept: Kept) -> Item:
     return Item(kept.entry.key, kept.entry.value, kept.deadline)
+
+
+def _place(kept: Kept) -> int:
+    """Where an item is among those of its table, in the order in which their keys came."""
+    return kept.order & _PLACES
 
 
 class StorageError(JsonRpcsError):

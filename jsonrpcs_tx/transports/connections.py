@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.departures import Departures
-from jsonrpcs_tx.transports.unread import UnreadReplies, is_drained, socket_transport
+from jsonrpcs_tx.transports.unread import UnreadReplies, forget_unsent, has_news, is_drained, socket_transport
 
 _log = make_logger(__name__)
 
@@ -112,7 +112,7 @@ class Connections:
             protocol = next(iter(self._open))
             if 0 <= now - protocol.used_at < IDLE_GRACE:
                 return None
-            if protocol.idle and is_drained(protocol.transport):
+            if protocol.idle and is_drained(protocol.transport) and not has_news(protocol.transport):
                 return protocol
             self.used(protocol)  # it is in use: there is no need to look at it again soon
         return None
@@ -125,8 +125,13 @@ class Connections:
         socket_transport(protocol.transport).loseConnection()
         self.discard(protocol)
 
+    def lost(self, protocol: Connection) -> None:
+        """Note that a connection is closed, and nothing will be sent over it any more."""
+        forget_unsent(protocol.transport)
+        self.discard(protocol)
+
     def discard(self, protocol: Connection) -> None:
-        """Note that a connection is closed."""
+        """Note that a connection is closed, or will be."""
         self.departures.discard(protocol)
         self.unread.discard(protocol)
         if self._open.pop(protocol, None) is not None:

@@ -16,6 +16,11 @@ MAX_LENGTH_DIGITS: Final = 18
 _FIELD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _TARGET = re.compile(rb"/[!-~]*")
+_SINGLETONS: Final = (b"Authorization", b"Origin")
+"""Fields besides Host and Content-Length that mean something here and that RFC 9110 and RFC 6454 allow once: of two,
+others might heed the other one.
+"""
+
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)([!-~]*)", re.IGNORECASE)
 
 
@@ -78,6 +83,10 @@ def check_head(method: bytes, target: bytes, version: bytes, headers: Headers) -
         raise BadHead(http.BAD_REQUEST, f"{len(hosts)} Host headers; allowed: 1")
     if hosts and _HOST.fullmatch(hosts[0]) is None:
         raise BadHead(http.BAD_REQUEST, "the host is malformed; allowed: HOST or HOST:PORT")
+    for name in _SINGLETONS:
+        number = len(headers.getRawHeaders(name) or ())
+        if number > 1:
+            raise BadHead(http.BAD_REQUEST, f"{number} {name.decode()} headers; allowed: 1")
     if not _TARGET.fullmatch(target) and (method, target) != (b"OPTIONS", b"*"):
         raise BadHead(http.BAD_REQUEST, "the target is malformed; allowed: a path, or a URL with http or https")
     if version != b"HTTP/1.1" and headers.hasHeader(b"Transfer-Encoding"):

@@ -58,5 +58,5 @@ class HealthResource(PageResource):
     def _tell(self, request: server.Request, told: bool) -> None:
         report = self._report()
         body = msgspec.json.encode(report if told else {"status": report["status"]})
-        code = http.OK if report["status"] == "pass" else http.SERVICE_UNAVAILABLE
+        code = http.SERVICE_UNAVAILABLE if report["status"] == "fail" else http.OK
         respond(request, b"application/json", body, code)

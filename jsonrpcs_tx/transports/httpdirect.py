@@ -24,6 +24,7 @@ from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
+from jsonrpcs_tx.rpc.pending import Pending
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
@@ -48,6 +49,7 @@ class DirectChannel(Channel):
     @ivar _diverted: what arrives is not answered here and now: it goes to twisted.web, or is held until a command is
         done or the client has taken what is written.
     @ivar _held: the beginning of a request, or data that is held for later.
+    @ivar _full: reading is paused, since so much is held.
     @ivar _continued: the client has been told to send the body of the request that is held.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
@@ -59,6 +61,7 @@ class DirectChannel(Channel):
     _general = False
     _diverted = False
     _held = b""
+    _full = False
     _continued = False
     _later: Deferred[Reply] | None = None
     _lost = False
@@ -133,6 +136,7 @@ class DirectChannel(Channel):
         elif not self._over:
             self._held += data
             if len(self._held) > self._optimisticEagerReadSize:
+                self._full = True
                 self._networkProducer.pauseProducing()
 
     def _leave(self, data: bytes) -> None:
@@ -181,7 +185,10 @@ class DirectChannel(Channel):
             self._later = reply
             self._diverted = True
             self.site.connections.departures.watch(self)
-            reply.addCallback(self._respond_late)
+            if type(reply) is Pending:
+                reply.take(self._respond_late)
+            else:
+                reply.addCallback(self._respond_late)
 
     def forget_caller(self) -> None:
         self._origin = None
@@ -203,7 +210,8 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
-            if not self._waitingForTransport:
+            if self._full and not self._waitingForTransport:
+                self._full = False
                 self._networkProducer.resumeProducing()
             self._go_on()
 

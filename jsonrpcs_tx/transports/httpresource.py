@@ -156,34 +156,52 @@ class JsonRpcResource(resource.Resource):
         self.admit(request, partial(self._answer, request, user, context))
         return server.NOT_DONE_YET
 
-    def admit(self, request: server.Request, then: Callable[[str | None], None]) -> None:
+    def admit(
+        self,
+        request: server.Request,
+        then: Callable[[str | None], None],
+        pages: Pages | None = None,
+        document: bytes | None = None,
+    ) -> None:
         """Refuse a request whose client, host or web page is not allowed; answer a preflight request; else go on.
 
         @param then: called with the client's address, see L{client}.
+        @param pages: the web pages that are allowed; None: those that may call.
+        @param document: what is asked for, for the audit log; None: the body.
         """
-        for name, value in self.pages.reply_headers(request.requestHeaders):
+        pages = self.pages if pages is None else pages
+        for name, value in pages.reply_headers(request.requestHeaders):
             request.setHeader(name, value)
         try:
             client = self.client(request)
         except UnknownClient as error:
-            self._turn_away(
-                request, ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
-            )
+            peer, why = ip_address(request.getClientAddress()), f"unknown client ({error}; see http_proxy)"
+            self._turn_away(request, peer, why, document)
             refuse(request, http.FORBIDDEN, f"the address of the client is not known: {error}")
             return
-        if not (self._refuse(request, client) or self._answer_preflight(request)):
+        if not (self._refuse(request, client, pages, document) or self._answer_preflight(request, pages)):
             then(client)
 
     def _answer(self, request: server.Request, user: str | None, context: Any, client: str | None) -> None:
-        if self._refuse_form(request):
-            return
-        document = request.content.read()  # type: ignore[union-attr] # the body has arrived
-        if len(document) > self.max_body:
-            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
+        document = self.read(request)
+        if document is None:
             return
         self.identify(
-            request, client, lambda found: self._dispatch(request, document, client, found or user, context), document
+            request, client, lambda found: self.dispatch(request, document, client, found or user, context), document
         )
+
+    def read(self, request: server.Request) -> bytes | None:
+        """The document in a request from an allowed client.
+
+        @return: None if its method, its content coding or its size is not allowed; then it is refused.
+        """
+        if self._refuse_form(request):
+            return None
+        document: bytes = request.content.read()  # type: ignore[union-attr] # the body has arrived
+        if len(document) > self.max_body:
+            refuse(request, http.REQUEST_ENTITY_TOO_LARGE, f"allowed: a body of {self.max_body} bytes")
+            return None
+        return document
 
     def identify(
         self,
@@ -202,7 +220,7 @@ class JsonRpcResource(resource.Resource):
         if self._authenticator is None:
             then(None)
         else:
-            self._authenticate(self._authenticator, request, client, then, document)
+            self._authenticate(request, client, then, document)
 
     def is_stranger(self, request: server.Request, client: str | None) -> bool:
         """Whether a request would be refused whatever its method and its body: it has no name and
@@ -296,42 +314,76 @@ class JsonRpcResource(resource.Resource):
 
     def _authenticate(
         self,
-        authenticator: Authenticator,
         request: server.Request,
         client: str | None,
         then: Callable[[str | None], None],
         document: bytes,
     ) -> None:
-        """Check the name and password of a request, then go on. The check is cancelled if the client goes away."""
-        known_as = peers.client(request.channel.transport) if client is None else client
+        """Check the name and password of a request, then go on."""
         name, password = request.getUser(), request.getPassword()
         has_tried = request.requestHeaders.hasHeader(b"Authorization")
-        asked = authenticator.check(name, password, known_as, has_tried)
-        request.notifyFinish().addErrback(lambda _: asked.cancel())
-        peer = self._peer(request, client)
 
-        def refused(failure: Failure) -> None:
+        def refused(refusal: Refused) -> None:
+            refuse_caller(request, refusal)
+
+        why = "malformed Authorization header" if has_tried and not (name or password) else ""
+        self.verify(request, client, (name, password), then, refused, document, has_tried, why)
+
+    def verify(
+        self,
+        request: server.Request,
+        client: str | None,
+        credentials: tuple[bytes, bytes],
+        then: Callable[[str | None], None],
+        refused: Callable[[Refused], None],
+        document: bytes,
+        is_guess: bool = True,
+        why: str = "",
+    ) -> None:
+        """Check a name and a password, where these are needed. The check is cancelled if the client goes away; then
+        nothing is called.
+
+        @param credentials: name and password.
+        @param then: called with the user's name.
+        @param refused: called with why the client is refused, which has been counted and logged.
+        @param document: what is asked for, for the audit log.
+        @param is_guess: whether the client has said who it is, readable or not.
+        @param why: what the log says if it is refused; empty: what the checker says.
+        """
+        assert self._authenticator is not None
+        name, password = credentials
+        known_as = peers.client(request.channel.transport) if client is None else client
+        asked = self._authenticator.check(name, password, known_as, is_guess)
+        request.notifyFinish().addErrback(lambda _: asked.cancel())
+        peer = self.peer(request, client)
+
+        def failed(failure: Failure) -> None:
             refusal = failure.value
             if not isinstance(refusal, Refused):
                 _log.failure("http: a request of {peer} failed", failure, peer=known_as)
                 refusal = Refused(http.INTERNAL_SERVER_ERROR, "the request failed; the log says why")
             claimed = name.decode(errors="backslashreplace") or None
-            why, told = refusal.why or refusal.text, bool(refusal.why)
-            if has_tried and not (name or password):
-                why = "malformed Authorization header"
-            self.dispatcher.turned_away(peer, refusal.code, why, document, claimed, told)
+            logged = why or refusal.why or refusal.text
+            self.dispatcher.turned_away(peer, refusal.code, logged, document, claimed, bool(refusal.why))
             if not request._disconnected and not request.finished:
-                refuse_caller(request, refusal)
+                refused(refusal)
 
         def identified(user: str | None) -> None:
             if not request._disconnected:
                 then(user)
 
-        asked.addCallback(identified).addErrback(refused)
+        asked.addCallback(identified).addErrback(failed)
 
-    def _dispatch(
+    def dispatch(
         self, request: server.Request, document: bytes, client: str | None, user: str | None, context: Any = None
     ) -> None:
+        """Answer a document, now or when its commands are done.
+
+        @param request: it has what follows the path of the resource in C{postpath}.
+        @param client: see L{client}.
+        @param user: who has authenticated.
+        @param context: see L{for_user}.
+        """
         origin = self.origin(request.channel, lambda: not request._disconnected, client, user, context)
         callee = self.callee(self.place(request.postpath or [], request.uri.partition(b"?")[2]), origin)
         if isinstance(callee, Error):
@@ -343,45 +395,50 @@ class JsonRpcResource(resource.Resource):
         else:
             self._respond(request, reply)
 
-    def _refuse(self, request: server.Request, client: str | None) -> bool:
+    def _refuse(self, request: server.Request, client: str | None, pages: Pages, document: bytes | None) -> bool:
         """Refuse a request whose client, host or web page is not allowed.
 
         @return: whether it was refused.
         """
         if client is not None and not self.allows(client):
-            self._turn_away(request, client, "outside http_allow")
+            self._turn_away(request, client, "outside http_allow", document)
             refuse(request, http.FORBIDDEN, FOREIGN_NETWORK)
         elif not self._is_own_host(request):
-            self._turn_away(request, client, f"unknown Host {_shown(request.getHeader(b'Host'))} (see http_host)")
+            host = _shown(request.getHeader(b"Host"))
+            self._turn_away(request, client, f"unknown Host {host} (see http_host)", document)
             refuse(
                 request,
                 http.FORBIDDEN,
                 "the Host header is not a name of this server; allowed: the names in the setting http_host",
             )
-        elif not self.pages.allows(request.requestHeaders):
-            origin = request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site")
-            self._turn_away(request, client, f"web page of foreign Origin {_shown(origin)} (see http_origin)")
+        elif not pages.allows(request.requestHeaders):
+            origin = _shown(request.getHeader(b"Origin") or request.getHeader(b"Sec-Fetch-Site"))
+            self._turn_away(request, client, f"web page of foreign Origin {origin} (see http_origin)", document)
             refuse(request, http.FORBIDDEN, "web pages of this origin may not call")
         else:
             return False
         return True
 
-    def _turn_away(self, request: server.Request, client: str | None, why: str) -> None:
-        """Note that a request is refused; see L{Dispatcher.turned_away}."""
-        document = request.content.read()  # type: ignore[union-attr] # the body has arrived
-        self.dispatcher.turned_away(self._peer(request, client), http.FORBIDDEN, why, document)
+    def _turn_away(self, request: server.Request, client: str | None, why: str, document: bytes | None) -> None:
+        """Note that a request is refused; see L{Dispatcher.turned_away}.
 
-    def _peer(self, request: server.Request, client: str | None) -> Peer:
+        @param document: what is asked for; None: the body.
+        """
+        if document is None:
+            document = request.content.read()  # type: ignore[union-attr] # the body has arrived
+        self.dispatcher.turned_away(self.peer(request, client), http.FORBIDDEN, why, document)
+
+    def peer(self, request: server.Request, client: str | None) -> Peer:
         """The peer of a client that has not been authenticated."""
         name = "https" if request.channel.isSecure() else "http"
         return HttpClient(name, request.channel.transport, lambda: True, client, None)()
 
-    def _answer_preflight(self, request: server.Request) -> bool:
+    def _answer_preflight(self, request: server.Request, pages: Pages) -> bool:
         """Answer a preflight request, by which the browser of a page of a listed origin asks what the page may send.
 
         @return: whether the request was one.
         """
-        headers = self.pages.preflight_headers(request.method, request.requestHeaders)
+        headers = pages.preflight_headers(request.method, request.requestHeaders)
         if headers:
             for name, value in headers:
                 request.setHeader(name, value)
@@ -462,6 +519,11 @@ class _ForUser(resource.Resource):
 
     def render(self, request: server.Request) -> int:
         return self._answers.render_for(request, self._user, self._context)
+
+
+def is_connected(request: server.Request) -> bool:
+    """Whether the client of a request is still there."""
+    return not request._disconnected
 
 
 def status(reply: Reply) -> tuple[int, bytes]:

@@ -18,11 +18,12 @@ from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.ordinary import Place
-from jsonrpcs_tx.transports.pageresource import PageResource
+from jsonrpcs_tx.transports.pageresource import Page
 from jsonrpcs_tx.transports.peers import Credentials, ip_address
 from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.readgroup import Turns
 from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
+from jsonrpcs_tx.transports.unread import has_news
 
 _log = make_logger(__name__)
 
@@ -46,16 +47,17 @@ class _Root(resource.Resource):
     """Decides by the path who answers. The direct path asks only L{place}, and leaves all other paths to this.
 
     @param prefix: every path that starts with it is that of the JSON-RPC resource, as C{^/RPC} does in kamailio.cfg.
-    @param pages: the pages by path, which take precedence over the prefix for requests without a body.
+    @param pages: the pages by path, which take precedence over the prefix, most of them for requests without a body.
     """
 
     isLeaf = True
 
-    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, pages: Mapping[bytes, PageResource]) -> None:
+    def __init__(self, prefix: bytes, jsonrpc: JsonRpcResource, pages: Mapping[bytes, Page]) -> None:
         super().__init__()
         self._prefix = prefix
         self._jsonrpc = jsonrpc
         self._pages = pages
+        self._trees = tuple(path for path, page in pages.items() if page.has_below)
 
     def place(self, url: bytes) -> Place | None:
         """Whom a request with a body is for; None: not for JSON-RPC.
@@ -63,13 +65,23 @@ class _Root(resource.Resource):
         @param url: its path, with the query.
         """
         path, _, query = url.partition(b"?")
-        return self._jsonrpc.place(below(path, self._prefix), query) if path.startswith(self._prefix) else None
+        if not path.startswith(self._prefix) or self._tree(path) is not None:
+            return None
+        return self._jsonrpc.place(below(path, self._prefix), query)
+
+    def _tree(self, path: bytes) -> bytes | None:
+        """The path of the page that answers at a path, with all that is below its own."""
+        return next((tree for tree in self._trees if path == tree or path.startswith(tree + b"/")), None)
 
     def render(self, request: "_Request") -> int:
+        tree = self._tree(request.path)
+        if tree is not None:
+            request.postpath = below(request.path, tree)
+            return int(self._pages[tree].render(request))
         is_below = request.path.startswith(self._prefix)
         page = self._pages.get(request.path)
         if page is not None and (not is_below or page.accepts(request)):
-            return page.render(request)
+            return int(page.render(request))
         if is_below:
             request.postpath = below(request.path, self._prefix)
             return self._jsonrpc.render(request)
@@ -176,7 +188,10 @@ class Channel(http.HTTPChannel):
         @param sign: what hints at its leaving; the client is probed once for each sign. None: nothing does, so it is
             probed each time.
         """
-        if sign not in self._asked and all(request.clientproto == b"HTTP/1.1" for request in self.requests[:1]):
+        request = self.requests[0] if self.requests else None
+        if request is not None and (request.clientproto != b"HTTP/1.1" or request.startedWriting):
+            return  # it knows no interim response, or what is written would be a part of its reply
+        if sign not in self._asked:
             if sign is not None:
                 self._asked |= {sign}
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -194,7 +209,7 @@ class Channel(http.HTTPChannel):
     def timeoutConnection(self) -> None:
         if self._over:
             self.site.connections.cut_late(self)
-        elif self.busy:
+        elif self.busy or (self.idle and has_news(self.transport)):
             self.setTimeout(self.site.timeOut)
         else:
             _log.debug(
@@ -335,7 +350,7 @@ class Channel(http.HTTPChannel):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._over = True
-        self.site.connections.discard(self)
+        self.site.connections.lost(self)
         super().connectionLost(reason)
 
 
@@ -361,7 +376,7 @@ class JsonRpcSite(server.Site):
         settings: Settings,
         jsonrpc: JsonRpcResource,
         reactor: IReactorTime,
-        pages: Mapping[bytes, PageResource],
+        pages: Mapping[bytes, Page],
         scheme: str = "http",
     ) -> None:
         self.scheme: str = scheme

@@ -13,17 +13,30 @@ METHODS: Final = (b"GET", b"HEAD")
 """What pages answer."""
 
 
-class PageResource(resource.Resource):
+class Page(resource.Resource):
+    """What answers at a path of its own. It can be mounted in any twisted.web site.
+
+    @cvar has_below: it also answers at every path below its own, whatever the requests; they find in C{postpath} what
+        follows its own path.
+    """
+
+    isLeaf = True
+    has_below = False
+
+    def accepts(self, request: server.Request) -> bool:
+        """Whether a request is for the page, and not a JSON-RPC request for the same path."""
+        return True
+
+
+class PageResource(Page):
     """A page that passes the same checks as a call: C{http_allow}, Host, the Origin of web pages, name and password,
     and the rules for a method. Refused clients are logged, counted and audited as those of calls are.
 
-    A subclass answers in L{answer}. The page can be mounted in any twisted.web site.
+    A subclass answers in L{answer}.
 
     @param jsonrpc: makes the checks.
     @param method: the method that a client must be allowed; it need not be a command.
     """
-
-    isLeaf = True
 
     def __init__(self, jsonrpc: JsonRpcResource, method: str) -> None:
         super().__init__()
@@ -61,10 +74,14 @@ class PageResource(resource.Resource):
 
     def _identify(self, request: server.Request, client: str | None) -> None:
         if not refuses_method(request):
-            self._jsonrpc.identify(request, client, partial(self._check, request, client), self._document)
+            self._jsonrpc.identify(request, client, partial(self.check, request, client), self._document)
 
-    def _check(self, request: server.Request, client: str | None, user: str | None) -> None:
-        """Answer a client if rules let it see the page."""
+    def check(self, request: server.Request, client: str | None, user: str | None) -> None:
+        """Answer a client if rules let it see the page.
+
+        @param client: see L{JsonRpcResource.client}.
+        @param user: who has authenticated.
+        """
         dispatcher = self._jsonrpc.dispatcher
         origin = self._jsonrpc.origin(request.channel, lambda: True, client, user)
         if self.may(request, origin):

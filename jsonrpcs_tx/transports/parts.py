@@ -9,7 +9,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.owners import User
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import PageResource
+from jsonrpcs_tx.transports.pageresource import Page
 
 
 @attrs.frozen
@@ -27,6 +27,6 @@ class Parts:
     settings: Settings
     dispatcher: Dispatcher
     resource: JsonRpcResource
-    pages: Mapping[bytes, PageResource]
+    pages: Mapping[bytes, Page]
     reactor: Any
     user: User | None = None

@@ -6,6 +6,7 @@ writes and closing, and everything on ports other than Twisted's own TCP ports.
 """
 
 import select
+from collections.abc import Sequence
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -21,7 +22,17 @@ from jsonrpcs_tx.transports.persistentreader import TURN
 _log = make_logger(__name__)
 
 MAX_PER_WAKEUP: Final = 64
-"""The most connections that are read before other transports get their turn."""
+"""The most connections that are read before other transports get their turn: of those that are read first, and of those
+that are read last.
+"""
+
+MAX_READY: Final = 1024
+"""The most connections that are looked at in a turn, to find those that are read first."""
+
+SLICE: Final = 0.002
+"""Seconds of a turn for those that are read last."""
+
+_DONE: Final = Failure(ConnectionDone())
 
 
 class Turns:
@@ -37,6 +48,10 @@ class Turns:
 class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
+    Those go first that were read before. The first data of a new connection may be a TLS handshake, which takes a
+    hundred times as long as a request, and others come in crowds, as do those that close: these get a slice of each
+    turn.
+
     @param name: the name of the transport, for the log.
     @ivar turns: the turns in which connections are read.
     """
@@ -46,7 +61,8 @@ class ReadGroup(abstract.FileDescriptor):
         self.turns = turns
         self._name = name
         self._epoll = select.epoll()
-        self._connections: dict[int, tcp.Connection] = {}
+        self._connections: dict[int, _Connection] = {}
+        self._new: set[int] = set()  # the descriptors of those that were not read yet
         self.startReading()
 
     def fileno(self) -> int:
@@ -55,17 +71,21 @@ class ReadGroup(abstract.FileDescriptor):
     def logPrefix(self) -> str:
         return self._name
 
-    def add(self, connection: tcp.Connection) -> None:
+    def add(self, connection: "_Connection") -> None:
         """Start reading a connection."""
         fd = connection.fileno()
         if fd not in self._connections:
             self._connections[fd] = connection
-            self._epoll.register(fd, select.EPOLLIN)
+            if connection.is_new:
+                self._new.add(fd)
+            self._epoll.register(fd, select.EPOLLIN | select.EPOLLRDHUP)
 
-    def remove(self, connection: tcp.Connection) -> None:
+    def remove(self, connection: "_Connection") -> None:
         """Stop reading a connection, if it is being read."""
-        if self._connections.pop(connection.fileno(), None) is not None:
-            self._epoll.unregister(connection.fileno())
+        fd = connection.fileno()
+        if self._connections.pop(fd, None) is not None:
+            self._new.discard(fd)
+            self._epoll.unregister(fd)
 
     def doRead(self) -> None:
         self.turns.end = monotonic() + TURN
@@ -75,13 +95,32 @@ class ReadGroup(abstract.FileDescriptor):
             self.turns.end = 0.0
 
     def _read_all(self) -> None:
-        end = self.turns.end
-        for fd, _ in self._epoll.poll(0, MAX_PER_WAKEUP):
-            if monotonic() >= end:  # the others are still ready next time
+        ready = self._epoll.poll(0, MAX_READY)
+        if len(ready) <= MAX_PER_WAKEUP and self._new.isdisjoint(fd for fd, _ in ready):
+            self._read(ready, self.turns.end)
+            return
+        first: list[tuple[int, int]] = []
+        last: list[tuple[int, int]] = []
+        for fd, event in ready:
+            (last if event & select.EPOLLRDHUP or fd in self._new else first).append((fd, event))
+        self._read(first[:MAX_PER_WAKEUP], self.turns.end)
+        self._read(last[:MAX_PER_WAKEUP], monotonic() + SLICE)
+
+    def _read(self, ready: Sequence[tuple[int, int]], end: float) -> None:
+        """Read connections.
+
+        @param ready: their descriptors and events.
+        @param end: when to leave the rest, which are still ready next time, in seconds of C{time.monotonic}.
+        """
+        for fd, _ in ready:
+            if monotonic() >= end:
                 return
             connection = self._connections.get(fd)
             if connection is None:  # it was closed while an earlier one was read
                 continue
+            if connection.is_new:
+                connection.is_new = False
+                self._new.discard(fd)
             try:
                 ended = connection.doRead()
             except BaseException:  # as the reactor does
@@ -94,7 +133,7 @@ class ReadGroup(abstract.FileDescriptor):
                 if ended is not None:
                     self._end(connection, Failure(ended))
 
-    def _end(self, connection: tcp.Connection, reason: Failure) -> None:
+    def _end(self, connection: "_Connection", reason: Failure) -> None:
         connection.stopReading()
         if reason.check(ConnectionDone):
             connection.readConnectionLost(reason)
@@ -115,7 +154,12 @@ class ReadGroup(abstract.FileDescriptor):
 
 
 class _Connection(tcp.Server):
-    """A connection that a group reads."""
+    """A connection that a group reads.
+
+    @ivar is_new: it was not read yet.
+    """
+
+    is_new = True
 
     def __init__(self, group: ReadGroup, *arguments: Any) -> None:
         self._group = group
@@ -126,6 +170,29 @@ class _Connection(tcp.Server):
 
     def stopReading(self) -> None:
         self._group.remove(self)
+
+    def loseConnection(self, *arguments: Any) -> None:
+        """Close the connection when all is written. If that is so, the reactor is not asked first whether one can
+        write.
+        """
+        if not self.connected or self.disconnecting or self.producer or self._is_unsent():
+            super().loseConnection(*arguments)
+            return
+        self.disconnecting = True
+        self.stopReading()
+        reactor: Any = self.reactor
+        reactor.callLater(0, self._close)
+
+    def _close(self) -> None:
+        """Close the connection; but if something was written after it was to be closed, when that is sent."""
+        if self._is_unsent():
+            self.startWriting()
+        elif self.connected:
+            self.connectionLost(_DONE)
+
+    def _is_unsent(self) -> bool:
+        """Whether anything is left to be written, or that is unknown."""
+        return bool(self.dataBuffer or getattr(self, "_tempDataBuffer", True))
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the connection, but not while the group is being read.

@@ -18,6 +18,7 @@ from jsonrpcs_tx.transports.connections import Connections
 from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.transports.unread import has_news
 
 _log = make_logger(__name__)
 
@@ -72,6 +73,8 @@ class TcpProtocol(Protocol, TimeoutMixin):
     def timeoutConnection(self) -> None:
         if self.transport.disconnecting:  # type: ignore[union-attr]
             self.factory.connections.cut_late(self)
+        elif self.idle and has_news(self.transport):
+            self.setTimeout(self.factory.settings.http_timeout)
         else:
             peer, seconds = self.transport.getPeer(), self.factory.settings.http_timeout  # type: ignore[union-attr]
             _log.debug("tcp: {peer} was idle for {seconds:g} s; closed", peer=peer, seconds=seconds)
@@ -88,7 +91,7 @@ class TcpProtocol(Protocol, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.connected = 0
         self.setTimeout(None)
-        self.factory.connections.discard(self)
+        self.factory.connections.lost(self)
         later, self._reply = self._reply, None
         if later is not None:
             later.cancel()

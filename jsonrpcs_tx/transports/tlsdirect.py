@@ -2,26 +2,34 @@
 
 It takes data that is exactly one record: one call decrypts it, and OpenSSL is not asked for more in vain. And it takes
 writes that fit in one record, while nothing else waits to be written: they are encrypted and sent at once. Handshakes,
-alerts, records in pieces, errors and closing are left to Twisted, and so is every write while another waits.
+alerts, records in pieces, errors and closing are left to Twisted, and so is every write while another waits. What they
+give is sent at once as well, but for the tickets that end a handshake of TLS 1.3: they go with what is sent first.
 """
 
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp
+from twisted.protocols.policies import ProtocolWrapper
 
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 
 _APPLICATION_DATA = 23
 _HEADER = 5
 _MAX_PLAIN = 16_384
+_MAX_FLUSH = 32_768
 _MAX_RECORD = _HEADER + _MAX_PLAIN + 2048
 """Bytes of the longest record (RFC 5246, section 6.2.3; RFC 8446, section 5.2, allows less)."""
 
 
 def send_at_once(transport: Any, data: bytes) -> None:
     """Send what the socket takes right now, without another turn of the reactor; the transport sends the rest."""
-    if isinstance(transport, tcp.Connection) and not transport.dataBuffer and not transport._tempDataBuffer:
+    if (
+        isinstance(transport, tcp.Connection)
+        and transport.connected
+        and not transport.dataBuffer
+        and not transport._tempDataBuffer
+    ):
         try:
             sent = transport.socket.send(data)
         except OSError:
@@ -36,15 +44,30 @@ class DirectTlsTransport(TlsTransport):
     """TLS with the direct path.
 
     @ivar _due: bytes still to come of a record that has begun to arrive; -1 once that is unknown.
+    @ivar _finishes: the data that is being read may complete the handshake, and nothing is to be sent then.
+    @ivar _tickets: there may be tickets that have not been sent.
     """
 
     _due = 0
+    _finishes = False
+    _tickets = True
+
+    def makeConnection(self, transport: Any) -> None:
+        """Wait for the client to begin.
+
+        Twisted would begin a handshake, in vain, and declare the transport's interfaces one by one, and then again.
+        """
+        self._tlsConnection = self.factory._creatorCallable(self)
+        self._appSendBuffer: list[bytes] = []
+        ProtocolWrapper.makeConnection(self, transport)
 
     def dataReceived(self, data: bytes) -> None:
         whole = self._due == 0 and len(data) == _HEADER + int.from_bytes(data[3:_HEADER], "big")
         if not whole or data[0] != _APPLICATION_DATA or not self._handshakeDone or self._appSendBuffer:
             self._follow(data)
+            self._finishes = not (self._handshakeDone or self._appSendBuffer)
             super().dataReceived(data)
+            self._finishes = False
             return
         connection = self._tlsConnection
         connection.bio_write(data)
@@ -67,7 +90,25 @@ class DirectTlsTransport(TlsTransport):
         except SSL.Error:
             self.write(data)  # meets the same error, and handles it
         else:
-            send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
+            if self._tickets:
+                self._tickets = False
+                self._flushSendBIO()
+            else:
+                send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
+
+    def _flushSendBIO(self) -> None:
+        connection = self._tlsConnection
+        complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()
+        if complete and connection.get_protocol_version() >= SSL.TLS1_3_VERSION:
+            return
+        try:
+            while True:
+                data = connection.bio_read(_MAX_FLUSH)
+                send_at_once(self.transport, data)
+                if len(data) < _MAX_FLUSH:
+                    return
+        except SSL.WantReadError:
+            pass
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where records end."""

@@ -55,7 +55,13 @@ HTTP_DIRECT: Final[Names] = {"twisted.internet.abstract.FileDescriptor": ("_temp
 
 TLS_DIRECT: Final[Names] = {
     **HTTP_DIRECT,
-    "twisted.protocols.tls.TLSMemoryBIOProtocol": ("_aborted", "_appSendBuffer", "_lostTLSConnection"),
+    "twisted.protocols.tls.TLSMemoryBIOProtocol": (
+        "_aborted",
+        "_appSendBuffer",
+        "_creatorCallable",
+        "_flushSendBIO",
+        "_lostTLSConnection",
+    ),
     "twisted.protocols.tls.BufferingTLSTransport": ("_aggregator",),
     "twisted.protocols.tls._AggregateSmallWrites": ("_buffer",),
 }

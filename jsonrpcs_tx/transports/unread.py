@@ -1,6 +1,7 @@
 """What clients leave unread: how much it is, and which client is cut off when it is too much."""
 
 import fcntl
+import select
 import struct
 import termios
 from typing import Any, Final
@@ -30,6 +31,27 @@ def unsent_bytes(transport: Any) -> int:
     transport = socket_transport(transport)
     queued = len(getattr(transport, "dataBuffer", b"")) - getattr(transport, "offset", 0)
     return queued + getattr(transport, "_tempDataLen", 0)
+
+
+def has_news(transport: Any) -> bool:
+    """Whether a client has sent something that has not been read yet, or has gone. While something blocks the reactor,
+    requests wait in the kernel; timers that have come due meanwhile are called before these are read.
+    """
+    transport = socket_transport(transport)
+    if not getattr(transport, "connected", False) or not hasattr(transport, "fileno"):
+        return False
+    poll = select.poll()
+    poll.register(transport.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def forget_unsent(transport: Any) -> None:
+    """Free what a transport that is closed will not send any more. It may stay in memory for long, since the transport
+    and its protocol lead to each other, and garbage is collected rarely.
+    """
+    transport = socket_transport(transport)
+    if hasattr(transport, "dataBuffer"):
+        transport.dataBuffer, transport._tempDataBuffer, transport._tempDataLen = b"", [], 0  # noqa: SLF001 # Twisted's own
 
 
 def is_drained(transport: Any) -> bool:

@@ -358,3 +358,16 @@ def test_reopened(served: Served, tmp_path: Path) -> None:
 def test_note_in_the_journal() -> None:
     """A note is a warning."""
     assert fields(Note("t", "lines are missing here", 3))["PRIORITY"] == "4"
+
+
+def test_followers(served: Served) -> None:
+    """Who follows the log is told of each entry once, those before the start of the server included."""
+    told: list[Any] = []
+    log = served.log
+    log.followers.append(told.append)
+    entries = [entry(f"m.{number}") for number in range(3)]
+    log.write(entries[0])
+    served.start()
+    log.write(entries[1])
+    log.write_now(entries[2])
+    assert told == entries

@@ -402,3 +402,15 @@ def test_known_decision_is_cheap() -> None:
     seconds = min(timeit.repeat(lambda: some.allows(FAR, "core.ps"), number=1000, repeat=5)) / 1000
     assert seconds < 20e-6  # it is some 0.3 us; the bound leaves room for a busy machine
     assert some._known.cache_info().misses == misses
+
+
+def test_admitted_on_nodes() -> None:
+    """Whether a caller may call anything is asked of each node by itself."""
+    access = rules(
+        "http 192.0.2.1 node=edge allow core.*", "http 192.0.2.2 allow core.*", "http 192.0.2.3 node=* role read"
+    )
+    edge, core = frozenset(("a", "edge")), frozenset(("b", "core"))
+    for address, admitted in (("192.0.2.1", [edge]), ("192.0.2.2", []), ("192.0.2.3", [edge, core]), ("192.0.2.4", [])):
+        caller = Caller("http", address)
+        assert [nodes for nodes in (edge, core) if access.admits(caller, nodes)] == admitted
+        assert access.admits(caller) == (address != "192.0.2.4")

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
 
-from jsonrpcs_tx import Settings, check
+from jsonrpcs_tx import Settings, check, command, makeService
 from jsonrpcs_tx.access.doubts import doubts
 from jsonrpcs_tx.access.rules import read_rule
 from tests.support import Server, run_twistd, users
+from tests.support.logs import logged
 
 NODES = ("edge1", "edge")
 USERS = ("ann", "noc")
@@ -73,6 +75,66 @@ def test_doubtful(line: str, says: str) -> None:
 def test_sure(line: str) -> None:
     """Nothing is said of what may fit."""
     assert found(line) == []
+
+
+METHODS = ("shop.order", "htable.sets", "shop.any", "core.list")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("any allow shop.ordr", "shop.ordr: no server is known to have such a method; did you mean shop.order?"),
+        ("any deny core.kil", "core.kil: no server is known to have such a method; did you mean core.kill?"),
+        (
+            "any node=edge allow dispatcher.relaod",
+            "did you mean dispatcher.reload?; allowed: methods that a",
+        ),
+        ("any allow zzz.*", "zzz.*: no server is known to have such a method; allowed"),
+        ("any allow qqqqqqqq(a)", "qqqqqqqq: no server is known to have such a method; allowed"),
+    ],
+)
+def test_unknown_methods(line: str, says: str) -> None:
+    """A method that no server is known to have is doubtful, once all of this one are known."""
+    (one,) = doubts([read_rule(line)], OWN.get, USERS, NODES, METHODS)
+    assert says in str(one)
+    assert list(doubts([read_rule(line)], lambda _: None, USERS, NODES)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "any allow shop.order shop.* * *.list core.kill dispatcher.reload htable.sets(a, *, *)",
+        "any deny *.reload*",
+        "any node=edge allow own.program qqqqqqqq.* zzz.*",
+        "any role read",
+    ],
+)
+def test_known_methods(line: str) -> None:
+    """Methods of this server and of Kamailio are known, and so are patterns that one of them fits. A node may have
+    others.
+    """
+    assert list(doubts([read_rule(line)], OWN.get, USERS, NODES, METHODS)) == []
+
+
+class Programs(TestCase):
+    """Rules of programs."""
+
+    async def test_own_commands(self) -> None:
+        """Commands that a program adds to a server before it starts are known when it does."""
+
+        @command("shop.order")
+        def order() -> None: ...
+
+        listen = ["tcp:0:interface=127.0.0.1"]
+        service = makeService(
+            Settings(rule=["any allow shop.order shop.oder"], transport=1, http_listen=listen), reactor
+        )
+        self.addCleanup(service.stopService)
+        service.registry.add(order)
+        with logged() as lines:
+            service.startService()
+        (told,) = [line for line in lines if "no server is known" in line]
+        assert "shop.oder: no server is known to have such a method; did you mean shop.order?" in told
 
 
 def test_users_of_a_checker() -> None:

@@ -193,7 +193,13 @@ def test_formats(tmp_path: Path, log_format: str) -> None:
                 "too many passwords for user ''",
                 "malformed Authorization header",
             ),
-            *("'core.kill' is forbidden", "'x' is forbidden to user ann, a.example", "outside http_allow"),
+            *(
+                "'core.kill' is forbidden",
+                "'x' is forbidden to user ann, a.example",
+                "'x' is forbidden to user ann on node edge1",
+                "'x' is forbidden on nodes a, b",
+                "outside http_allow",
+            ),
             *("unknown Host 'x' (see http_host)", "no client certificate", "invalid client certificate"),
             *("expired client certificate", "TLS handshake failed (wrong version number)"),
         )

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.errors import SettingError
 from tests.support import (
     ECHO,
     ECHO_REPLY,
@@ -252,3 +254,22 @@ def test_rules_do_not_bother_http(start: Callable[..., Server]) -> None:
     """With rules for another transport HTTP is open to this machine as before."""
     server = start("udp deny *")
     assert http_call("http", server.addresses["http"], ECHO).body == ECHO_REPLY
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("any allow core.(kill|ps)", "whole names of methods, or core.* for all that begin so"),
+        ("any allow core.", "whole names of methods, or core.* for all that begin so"),
+        ("any deny core.()", "whole names of methods"),
+        ("any deny a.kill core.", "as in core.kill core.ps; not core."),
+        ("any allow ^core", "not '^core'"),
+        ("any allow core.{kill}", "methods in printable ASCII"),
+        ("any deny core.ps$", "not 'core.ps$'"),
+    ],
+)
+def test_other_patterns(text: str, says: str) -> None:
+    """What is a pattern elsewhere, but not here, is refused, with what is meant instead."""
+    with pytest.raises(SettingError) as failure:
+        read_rule(text)
+    assert says in str(failure.value)

@@ -28,7 +28,7 @@ def test_methods(server: Server) -> None:
     assert every == json.loads(jsonrpcs(*to, "--json").out)
     assert {"core.uptime", "htable.get"} <= set(every)
     found = jsonrpcs(*to, "UPTIME").out
-    assert found == "method       what it does\ncore.uptime  Tells since when the server has been running.\n"
+    assert found == "method       what it does\ncore.uptime  Shows how long the server has been running.\n"
     assert json.loads(jsonrpcs(*to, "core.up*", "--json").out) == ["core.uptime"]
     assert (jsonrpcs(*to, "nothing").out, jsonrpcs(*to, "nothing", "--json").out) == ("", "[]\n")
 
@@ -144,3 +144,16 @@ def test_watch(server: Server) -> None:
     assert out == '["x",1]\n' * 3
     done = jsonrpcs("--to", "unix:/nowhere/x", "watch", "-n", "0.05", "-c", "2", "a.b")
     assert (done.code, done.out, done.err.count("\n")) == (3, "", 2)
+
+
+def test_methods_that_may_be_called(tmp_path: Path) -> None:
+    """Where a caller may not call all methods, the list says which, if the server tells."""
+    with Server(tmp_path, "--rule=any allow system.listMethods rpc.discover core.up*", "--transport=8") as closed:
+        host, port = closed.addresses["tcp"]
+        to = ["--to", f"tcp:{host}:{port}", "methods"]
+        lines = jsonrpcs(*to, "core.").out.splitlines()
+        assert lines[0].split() == ["method", "allowed", "what", "it", "does"]
+        assert [line.split()[0] for line in lines if line.split()[1] == "yes"] == ["core.uptime"]
+        assert [line.split()[1] for line in lines if line.startswith("core.kill")] == ["no"]
+        assert "core.kill" in json.loads(jsonrpcs(*to, "--json").out)
+        assert jsonrpcs(*to, "core.uptime").out.splitlines()[1].split()[:2] == ["core.uptime", "yes"]

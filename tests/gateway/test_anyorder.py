@@ -1,6 +1,7 @@
 """Whatever the order of calls, cancellations, deadlines, answers, refusals and failures, the promises are kept."""
 
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -26,8 +27,8 @@ OLD = 2.0
 class TimedNode(Node):
     """A node whose calls time out."""
 
-    def send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
-        waiting = super().send(method, params, seconds)
+    def send(self, method: str, params: bytes, seconds: float, client: Hashable = None) -> Deferred[Answer]:
+        waiting = super().send(method, params, seconds, client)
         sent = self.sent[-1]
         self.clock.callLater(max(0.0, seconds), self._time_out, sent)
         return waiting
@@ -52,6 +53,7 @@ class Asked:
     changed: float
     outcome: Outcome
     at: float
+    client: Hashable
 
 
 class Machine(RuleBasedStateMachine):
@@ -71,21 +73,30 @@ class Machine(RuleBasedStateMachine):
     @rule(
         methods=st.lists(st.sampled_from(READS + CHANGES + RELOADS), min_size=1, max_size=4),
         seconds=st.sampled_from([0, 0.5, 3, 10, 40, 40]),
+        client=st.sampled_from([None, None, "a", "b", "c"]),
     )
-    def call(self, methods: list[str], seconds: float) -> None:
+    def call(self, methods: list[str], seconds: float, client: Hashable) -> None:
         for method in methods:
             self.number += 1
             params = b"[%d]" % self.number if method in CHANGES else b""
             before, now = len(self.node.sent), self.node.clock.seconds()
-            outcome = self.node.call(method, params, seconds)
-            self.asked.append(Asked(method, params, now + seconds, before, self.changed, outcome, now))
+            outcome = self.node.call(method, params, seconds, client)
+            self.asked.append(Asked(method, params, now + seconds, before, self.changed, outcome, now, client))
 
     @rule()
     def work(self) -> None:
         """The node answers what has come, and what it is sent then."""
         for _ in range(10):
             for sent in self.node.open:
+                sent.is_sent = True
                 self.reply(sent)
+
+    @rule(has_room=st.booleans())
+    def fill(self, has_room: bool) -> None:
+        """The node has no room for what is sent, or has room for what waits."""
+        self.node.has_room = has_room
+        for sent in self.node.open if has_room else ():
+            sent.is_sent = True
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -96,9 +107,10 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), how=st.sampled_from(["result", "result", "refusal", "fault", "error"]))
     def end(self, data: st.DataObject, how: str) -> None:
         """The node answers, or does not."""
-        if not self.node.open:
+        there = [sent for sent in self.node.open if sent.is_sent]
+        if not there:
             return
-        sent = data.draw(st.sampled_from(self.node.open))
+        sent = data.draw(st.sampled_from(there))
         text = data.draw(st.sampled_from(REFUSALS)) if how == "refusal" else "State Update Failed"
         kind = kind_of(sent.method)
         by_core = text == "Command Executed Too Fast"
@@ -165,19 +177,28 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def order_is_kept(self) -> None:
-        """Of two calls that change the same module the first was run first, unless both load something again."""
-        last: dict[str, int] = {}
-        last_change: dict[str, int] = {}
+        """Of two calls of a client that change the same module the first was run first, unless both load something
+        again.
+        """
+        last: dict[tuple[str, Hashable], int] = {}
+        last_change: dict[tuple[str, Hashable], int] = {}
         for asked in self.asked:
             run = self.run_of(asked)
             kind = kind_of(asked.method)
             if run is None or kind.reads:
                 continue
-            assert run > last_change.get(kind.module, -1)
+            lane = kind.module, asked.client
+            assert run > last_change.get(lane, -1)
             if not kind.shared:
-                assert run > last.get(kind.module, -1)
-                last_change[kind.module] = run
-            last[kind.module] = max(run, last.get(kind.module, -1))
+                assert run > last.get(lane, -1)
+                last_change[lane] = run
+            last[lane] = max(run, last.get(lane, -1))
+
+    @invariant()
+    def nothing_waits_to_be_sent_for_nobody(self) -> None:
+        waiting = Counter(asked.method for asked in self.asked if not asked.outcome.found)
+        for sent in self.node.open:
+            assert sent.is_sent or waiting[sent.method], sent
 
     @invariant()
     def what_is_told_is_not_older_than_the_question(self) -> None:
@@ -215,6 +236,7 @@ class Machine(RuleBasedStateMachine):
         assert all(len(asked.outcome.found) == 1 for asked in self.asked)
         turns = self.node.turns
         assert turns.waiting == turns._room.size == 0
+        assert turns._room._calls == turns._room._sizes == {}
         assert not turns._changes._lanes
         assert not turns._changes._timers
         assert not turns._reads.flights

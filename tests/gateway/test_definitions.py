@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from jsonrpcs_tx.client.targets import parse_target
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError, without_passwords
-from jsonrpcs_tx.gateway.definitions import Names, read_definition
+from jsonrpcs_tx.gateway.definitions import MAX_NODES, Definition, Names, read_definition
 from jsonrpcs_tx.gateway.nodefile import read_node_file
 from jsonrpcs_tx.problems import AllProblems
 
@@ -172,3 +173,12 @@ def test_file(tmp_path: Path) -> None:
     file.write_bytes(b"#" * 1_048_577)
     with pytest.raises(StartError, match="it is too large"):
         read_node_file(str(file), absolute)
+
+
+def test_most_nodes() -> None:
+    """There is a bound on the number of nodes; an error says which, and the nodes before stay as they are."""
+    names = Names()
+    for number in range(MAX_NODES):
+        names.take(Definition(f"n{number}", parse_target("unix:/x")))
+    with pytest.raises(NotAllowed, match="there are already 10000 nodes; allowed: up to 10000 nodes"):
+        names.take(Definition("more", parse_target("unix:/x")))

@@ -1,5 +1,8 @@
 """Which calls to a node are sent, and when."""
 
+import json
+import re
+
 import pytest
 from twisted.internet.defer import CancelledError, fail, succeed
 
@@ -7,6 +10,7 @@ from jsonrpcs_tx.client.errors import ClientError, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.rpc.faults import Fault
+from tests.support.logs import logged
 from tests.support.turning import Node
 
 
@@ -240,7 +244,6 @@ def test_deadline_before_answer() -> None:
     """A change that is not answered in time ends for its caller, but keeps its turn until it is answered."""
     node = Node(patience=30)
     slow = node.call("htable.sets", b"[1]", 3)
-    assert node.sent[0].seconds == 30
     waits = node.call("htable.sets", b"[2]", 60)
     node.clock.advance(3)
     assert slow.text == "504 Node n Timed Out: no reply within 3 s"
@@ -304,7 +307,7 @@ def test_cancelled_share() -> None:
 def test_failures_go_on() -> None:
     """After a change that fails, the next one is sent; also if sending raises, or fails at once, many times."""
 
-    def send(method: str, params: bytes, seconds: float) -> object:
+    def send(method: str, params: bytes, seconds: float, client: object) -> object:
         calls.append(params)
         if params == b"[0]":
             return waiting
@@ -493,3 +496,156 @@ def test_fault_type() -> None:
     (found,) = node.call("htable.sets", seconds=0).found
     assert isinstance(found, Fault)
     assert found.code == 504
+
+
+def test_what_waits_for_room_is_called_off() -> None:
+    """A change whose turn has come, but for which the node has no room, is never sent once its callers have left."""
+    node = Node()
+    node.has_room = False
+    gone = [node.call(f"invented{number}.change", client="x") for number in range(1000)]
+    assert len(node.open) == 1000
+    for outcome in gone:
+        outcome.waiting.cancel()
+    assert node.open == []
+    assert (node.turns.waiting, node.turns._room.size, node.turns._changes._lanes) == (0, 0, {})
+
+
+def test_what_waits_for_room_is_called_off_in_time() -> None:
+    """Likewise if the deadlines of its callers come; they are told that it has not been sent."""
+    node = Node()
+    node.has_room = False
+    first, second = node.call("my.reload", seconds=1), node.call("my.change", seconds=5)
+    node.clock.advance(1)
+    assert first.text == "504 Node n Was Not Asked: the call waited 1 s for its turn"
+    assert second.text == ""
+    node.sent[1].is_sent = True
+    node.clock.advance(4)
+    assert second.text == "504 Node n Timed Out: no reply within 5 s"
+    assert len(node.open) == 1
+
+
+def test_what_waits_for_room_is_refused() -> None:
+    """If the node goes down, so is what waits for room there."""
+    node = Node()
+    node.has_room = False
+    outcome = node.call("my.change")
+    node.turns.refuse("it is down")
+    assert outcome.text == "503 Node n Was Not Asked: it is down"
+    assert node.open == []
+
+
+def test_shared_run_goes_on() -> None:
+    """A reload that waits for room is called off when the last of those who wait for it leaves."""
+    node = Node()
+    node.call("dispatcher.add")
+    callers = [node.call("dispatcher.reload", client=number) for number in range(3)]
+    node.has_room = False
+    node.sent[0].answer()
+    for caller in callers:
+        assert [sent.method for sent in node.open] == ["dispatcher.reload"]
+        caller.waiting.cancel()
+    assert node.open == []
+
+
+def test_clients_take_turns() -> None:
+    """A client that asks for many changes of a module does not hold up those of others; the order of each is kept."""
+    node = Node()
+    for number in range(50):
+        node.call("htable.sets", b'["a",%d]' % number, client="a")
+    for number in range(3):
+        node.call("htable.sets", b'["b",%d]' % number, client="b")
+    for _ in range(53):
+        node.open[0].answer()
+    sent = [json.loads(sent.params) for sent in node.sent]
+    assert [sent.index(["b", number]) for number in range(3)] == [2, 4, 6]
+    assert [number for client, number in sent if client == "a"] == list(range(50))
+
+
+def test_reload_is_not_held_up_by_what_another_waits_for() -> None:
+    """A reload that waits behind changes of its client is not shared by others, who would have to wait for those."""
+    node = Node()
+    for number in range(50):
+        node.call("dispatcher.add", b"[%d]" % number, client="a")
+    node.call("dispatcher.reload", client="a")
+    others = [node.call("dispatcher.reload", client=client) for client in "bcd"]
+    for _ in range(3):
+        node.open[0].answer()
+    assert [other.text for other in others] == ['"ok"'] * 3
+    assert node.methods.count("dispatcher.reload") == 1
+
+
+def test_own_order_with_shared_reload() -> None:
+    """A client's change after a reload that it shares comes after that reload, also if a run before it is put back."""
+    node = Node()
+    node.call("dispatcher.reload", client="a")
+    node.call("dispatcher.reload", client="a")
+    node.call("dispatcher.reload", client="b")
+    node.call("dispatcher.add", client="b")
+    node.open[0].refuse(500, "Ongoing reload")
+    for _ in range(10):
+        node.clock.advance(1)
+        for sent in node.open:
+            sent.answer()
+    ran = node.methods[1:]
+    assert ran.index("dispatcher.add") > 0
+    assert ran.count("dispatcher.add") == 1
+
+
+def test_share_of_the_room() -> None:
+    """A client has as much of what may wait as is left, so that others get in."""
+    node = Node(most_calls=40)
+    outcomes = [node.call("htable.sets", b"[%d]" % number, client="a") for number in range(30)]
+    refused = [outcome.text for outcome in outcomes if outcome.text]
+    assert len(refused) == 10
+    assert re.fullmatch(
+        r"503 Node n Was Not Asked: 20 calls of this client with \d+ bytes are already waiting for it", refused[0]
+    )
+    assert node.call("htable.sets", client="b").text == ""
+    assert node.call("htable.sets").text == ""
+
+
+def test_overdue_change_keeps_its_module() -> None:
+    """A change whose answer is overdue keeps others of its module waiting until the node answers late."""
+    node = Node(patience=5, hold=100)
+    with logged() as log:
+        node.call("dispatcher.reload", seconds=2)
+        waits = node.call("dispatcher.add", seconds=60)
+        node.clock.advance(4)
+        assert log == []
+        node.clock.advance(6)
+        assert log == [
+            "node n has not answered dispatcher.reload within 5 s; further changes of dispatcher wait for it, "
+            "for up to 100 s"
+        ]
+        assert len(node.sent) == 1
+        node.sent[0].answer()
+        assert log[1:] == ["node n has answered dispatcher.reload, after 10 s"]
+    assert node.methods == ["dispatcher.reload", "dispatcher.add"]
+    assert waits.text == ""
+
+
+def test_overdue_change_is_held_for_a_while() -> None:
+    """The wait for an overdue change ends: with the seconds that are set, with the process, and with proof."""
+    node = Node(patience=5, hold=100)
+    for how in ("settled", "lost", "time"):
+        with logged() as log:
+            node.sent.clear()
+            node.call("my.change", seconds=2)
+            node.clock.advance(4)
+            node.turns.settle(node.clock.seconds(), ClientError("node", "x", "later calls"))
+            assert len(node.open) == 1, "it is not overdue yet"
+            node.clock.advance(2)
+            node.call("my.other", seconds=200)
+            assert len(node.sent) == 1
+            node.turns.settle(node.clock.seconds() - 1, ClientError("node", "x", "was asked before that"))
+            assert len(node.sent) == 1
+            if how == "settled":
+                node.turns.settle(node.clock.seconds(), ClientError("node", "x", "later calls"))
+            elif how == "lost":
+                node.turns.lose(ClientError("node", "x", "it was restarted"))
+            else:
+                assert node.sent[0].seconds == 105
+                node.sent[0].waiting.errback(TimedOut("node", "my.change", "no reply"))
+            assert "is no longer waited for to answer my.change" in log[-1]
+        assert node.methods == ["my.change", "my.other"]
+        node.sent[1].answer()

@@ -45,11 +45,10 @@ class Caller:
         self.dispatcher = Dispatcher(Registry(*commands), clock, **options)
 
     def start(self, method: str, *params: object, origin: Origin = HTTP) -> Deferred[Reply]:
-        """Send a request whose reply comes later."""
+        """Send a request whose reply may come later."""
         document = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
         reply = self.dispatcher.dispatch(json.dumps(document).encode(), origin)
-        assert isinstance(reply, Deferred), reply
-        return reply
+        return succeed(reply) if isinstance(reply, Reply) else reply
 
     def send(self, document: str, origin: Origin = DATAGRAM) -> Reply:
         """Send a document that is answered at once."""

@@ -179,3 +179,19 @@ def test_many_methods() -> None:
     settle(measures.rows.other)
     assert len(measures.rows) == MAX_METHODS
     assert count(measures.rows.other) == 20
+
+
+def test_transports() -> None:
+    """What is told of a transport is the sum over its methods, however fast calls come."""
+    dispatcher = made(Commands())
+    for _ in range(500):
+        call(dispatcher, "a.quick")
+        call(dispatcher, "a.fault", transport="udp")
+    measures = dispatcher.measures
+    for row in measures.rows.values():
+        settle(row)
+    for transport, method in (("http", "a.quick"), ("udp", "a.fault")):
+        row, total = measures.rows[method], measures.transports[transport]
+        assert sum(row[:BITS]) == 500
+        assert 500 - ONE_IN < sum(total[:BITS]) <= 500  # the last calls count with the next one that is timed
+        assert abs(row[SUM] - total[SUM]) <= 8 * row[TAKEN] + 1

@@ -1,6 +1,7 @@
 """The layout for people is Kamailio's, to the byte."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.rpc.pretty import MAX_LENGTH, Layout
+from jsonrpcs_tx.rpc.pretty import MAX_LENGTH, MAX_TOKENS, Layout
 from tests.support import DATA
 
 layout = Layout(elements_on_lines=False).document
@@ -95,6 +96,22 @@ def test_too_long() -> None:
     assert len(longest) == MAX_LENGTH
     assert layout(longest) == longest.replace(b",", b", ")
     assert layout(longest.replace(b"1]", b"11]")) == longest.replace(b"1]", b"11]")
+
+
+@pytest.mark.parametrize("element", [b"1", b"[]", b'{"a":1}', b'""'])
+@pytest.mark.parametrize("layout", [layout, newer])
+def test_too_many_values(element: bytes, layout: Callable[[bytes], bytes]) -> None:
+    """A document of very many short values stays compact: it would take several times as long as one of long ones. The
+    characters between values do not count where they are part of a text.
+    """
+    size = MAX_LENGTH // (len(element) + 1)
+    many = b"[%b]" % b",".join([element] * (size - 1))
+    assert len(many) < MAX_LENGTH
+    assert layout(many) == many
+    fewer = b"[%b]" % b",".join([element] * (MAX_TOKENS // 6 - 2))
+    assert layout(fewer) != fewer
+    text = b'{"a":"%b"}' % b",".join([b"1"] * 170_000)
+    assert layout(text) == b"{\n\t" + text[1:-1].replace(b":", b":\t") + b"\n}"
 
 
 @pytest.mark.parametrize(

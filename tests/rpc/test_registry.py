@@ -5,7 +5,7 @@ import json
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, wraps
 from typing import Any, Optional
 
 import pytest
@@ -507,6 +507,38 @@ def _unannotated(a): ...  # type: ignore[no-untyped-def] # commands may have no 
 def _deferred(a: int) -> Deferred[dict[str, int]]: ...  # type: ignore[empty-body] # only its signature counts
 async def _coroutine() -> bool: ...  # type: ignore[empty-body] # only its signature counts
 def _awaitable() -> Awaitable[int]: ...  # type: ignore[empty-body] # only its signature counts
+
+
+def test_definition_of_a_wrapper() -> None:
+    """A wrapper is what it is itself, also where the function in it has been a command before."""
+
+    @command("own.later")
+    async def later(text: str) -> str:
+        return text
+
+    [before] = commands_of(later)
+
+    @wraps(later)
+    def now(text: str) -> str:
+        return text
+
+    [after] = commands_of(now)
+    assert (before.asynchronous, after.asynchronous) == (True, False)
+    assert (before.function, after.function) == (later, now)
+
+
+def test_definition_of_a_method() -> None:
+    """A function takes a parameter more than the method that it is in an object, whichever of the two comes first."""
+
+    class Shop:
+        @command("own.price")
+        def price(self, item: str) -> int:
+            return len(item)
+
+    for _ in range(2):
+        [method], [function] = commands_of(Shop()), commands_of(Shop.price)
+        assert [parameter.name for parameter in method.binding.parameters] == ["item"]
+        assert [parameter.name for parameter in function.binding.parameters] == ["self", "item"]
 
 
 @pytest.mark.parametrize(

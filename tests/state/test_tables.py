@@ -341,3 +341,23 @@ def test_model(autoexpire: int, updateexpire: bool, steps: list[tuple[str, str, 
 def test_definition_with_database() -> None:
     """What Kamailio's definitions say of databases and clusters is passed over, so that its lines can be kept."""
     assert read_definition("a=>size=8;dbtable=x;dbmode=1;cols='k,v';dmqreplicate=1;") == read_definition("a=>size=8;")
+
+
+def test_after(tables: Tables, clock: Clock) -> None:
+    """Items come in the order of their keys' arrival, from any place on, without those that are gone meanwhile."""
+    table = tables.define("after")
+    for number in range(6):
+        table.set(f"k{number}", number, 5 if number == 2 else 0)
+    places = [place for place, _ in table.after(0)]
+    assert places == sorted({*places})
+    for skipped, place in enumerate([0, *places]):
+        assert [item.key for _, item in table.after(place)] == [f"k{number}" for number in range(skipped, 6)]
+    looking = table.after(0)
+    assert next(looking)[1].key == "k0"
+    table.delete("k1")
+    clock.advance(5)
+    table.delete("k3")
+    table.set("k3", "again")
+    table.set("k6", 6)
+    assert [(item.key, item.value) for _, item in looking] == [("k4", 4), ("k5", 5)]
+    assert [item.key for _, item in table.after(places[3])] == ["k4", "k5", "k3", "k6"]

@@ -21,6 +21,7 @@ import attrs
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.client.errors import BadReply
 from jsonrpcs_tx.client.targets import parse_target
+from tests.support import forking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "tests" / "data"
@@ -92,14 +93,10 @@ class Server:
             *("--https-listen=tcp:0:interface=127.0.0.1", *arguments),
         )
         self.arguments = list(command or usual)
-        self.process = subprocess.Popen(
-            ["env", "--default-signal=INT", twistd(), *self.arguments],  # a shell's background processes ignore it
-            cwd=directory,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        output, theirs = os.pipe()
+        self._output = open(output)  # noqa: SIM115 # it is closed when the process has ended
+        with open(theirs, "w") as stream:
+            self.process = forking.start([twistd(), *self.arguments], directory, environment(), stream, stream)
         self._started = threading.Event()
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read_log, daemon=True)
@@ -127,8 +124,7 @@ class Server:
             self.process.kill()
             raise
         self._reader.join(PATIENCE)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self._output.close()
         return status
 
     def wait_for_log(self, pattern: str, after: int = 0) -> str:
@@ -161,8 +157,7 @@ class Server:
         return http_call(transport, self.addresses[transport], document, **options)
 
     def _read_log(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
+        for line in self._output:
             line = line.rstrip("\n")
             match = _LISTENING.search(line)
             if match:
@@ -193,15 +188,20 @@ def run_twistd(directory: Path, *arguments: str, inherits: tuple[int, ...] = ())
 
     @param inherits: descriptors that it inherits.
     """
-    return subprocess.run(
-        [twistd(), *arguments],
-        cwd=directory,
-        env={**environment(), "COLUMNS": "1000"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        pass_fds=inherits,
-    )
+    command, wide = [twistd(), *arguments], {**environment(), "COLUMNS": "1000"}
+    if inherits:
+        return subprocess.run(
+            command, cwd=directory, env=wide, capture_output=True, text=True, timeout=PATIENCE, pass_fds=inherits
+        )
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = forking.start(command, directory, wide, output, errors)
+        try:
+            status = process.wait(PATIENCE)
+        finally:
+            process.kill()
+        output.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, status, output.read(), errors.read())
 
 
 def environment() -> dict[str, str]:

@@ -52,15 +52,24 @@ class Client(Protocol):
     transport: Any
 
     def __init__(self) -> None:
-        self.received = b""
+        self._received: list[bytes] = []
         self.closed = False
         self._news: list[Deferred[None]] = []
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
 
+    @property
+    def received(self) -> bytes:
+        self._received = [b"".join(self._received)]
+        return self._received[0]
+
+    @received.setter
+    def received(self, data: bytes) -> None:
+        self._received = [data]
+
     def dataReceived(self, data: bytes) -> None:
-        self.received += data
+        self._received.append(data)
         self._tell()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -83,7 +92,7 @@ class Client(Protocol):
         assert len(headers) == len(lines)
         size = int(headers.get(b"content-length", 0)) if has_body else 0
         self.received = rest
-        while len(self.received) < size:
+        while sum(map(len, self._received)) < size:
             await self._more()
         body, self.received = self.received[:size], self.received[size:]
         return Response(int(status), reason, headers, body)
@@ -264,5 +273,5 @@ def repeat_everywhere(module: dict[str, Any], *cases: type[HttpCase]) -> None:
         for case in cases:
             renamed = name + case.__name__
             module[renamed] = pytest.mark.slow(
-                type(renamed, (case,), {"options": options, "__module__": case.__module__})
+                type(renamed, (case,), {"options": {**case.options, **options}, "__module__": case.__module__})
             )

@@ -16,6 +16,9 @@ def request(*lines: bytes, body: bytes = ECHO, first: bytes = b"POST /RPC HTTP/1
 REFUSED = {
     "no host": (400, request(LENGTH)),
     "two hosts": (400, request(HOST, HOST, LENGTH)),
+    "two authorizations": (400, request(HOST, LENGTH, b"Authorization: Basic YTpi", b"authorization: Basic YTpj")),
+    "the same authorization twice": (400, request(HOST, LENGTH, *[b"Authorization: Basic YTpi"] * 2)),
+    "two origins": (400, request(HOST, LENGTH, b"Origin: http://localhost", b"Origin: null")),
     "empty host": (400, request(b"Host:", LENGTH)),
     "host with a path": (400, request(b"Host: localhost/x", LENGTH)),
     "host with a user": (400, request(b"Host: a@localhost", LENGTH)),

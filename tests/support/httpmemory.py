@@ -98,6 +98,16 @@ class Commands:
         self.later.append(Deferred(cancel))
         return self.later[-1]
 
+    @command("test.awaited")
+    async def awaited(self) -> str:
+        """The same as a coroutine."""
+        return await self.wait()
+
+    @command("test.prompt")
+    async def prompt(self) -> str:
+        """A coroutine that waits for nothing."""
+        return "now"
+
 
 class NodeClient:
     """The client of a node: the methods of L{Commands} are answered as those are, but C{core.uptime}, which only reads,
@@ -109,7 +119,7 @@ class NodeClient:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
 
-    def forward(self, method: str, params: bytes, timeout: float) -> Deferred[Answer]:
+    def forward(self, method: str, params: bytes, timeout: float, client: object = None) -> Deferred[Answer]:
         if method == "core.uptime":
             return self._commands.wait().addCallback(lambda value: Answer(b'"%b"' % value.encode()))
         if method == "test.fault":

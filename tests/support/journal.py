@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support import PATIENCE
+
 _ALL_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
@@ -20,7 +22,7 @@ class FakeJournal:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        self._socket.settimeout(10)
+        self._socket.settimeout(PATIENCE)
 
     def read(self) -> dict[str, bytes]:
         """Wait for the next entry."""
@@ -46,7 +48,7 @@ class FakeJournal:
         except BlockingIOError:
             return found
         finally:
-            self._socket.settimeout(10)
+            self._socket.settimeout(PATIENCE)
 
     def close(self) -> None:
         """Stop listening, as a journal that has ended."""

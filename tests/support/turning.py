@@ -1,6 +1,7 @@
 """Calls to a node of the gateway that wait for their turn, where the test is the node."""
 
 import json
+from collections.abc import Hashable
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ class Sent:
 
     @ivar waiting: fires with the answer.
     @ivar dropped: whether nobody wants the answer any more.
+    @ivar is_sent: whether the node had room for it.
     """
 
     method: str
@@ -26,6 +28,8 @@ class Sent:
     at: float
     waiting: Deferred[Answer] = attrs.field(init=False)
     dropped: bool = False
+    client: Hashable = None
+    is_sent: bool = True
 
     def __attrs_post_init__(self) -> None:
         self.waiting = Deferred(lambda _: setattr(self, "dropped", True))
@@ -57,21 +61,27 @@ class Node:
     """A node that is told what to answer, and the turns of the calls to it.
 
     @ivar sent: all calls that have been sent, in order.
+    @ivar has_room: whether there is room for what is sent from now on.
     """
 
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.clock.advance(1000)  # it need not begin at 0
         self.sent: list[Sent] = []
-        self.turns = Turns(self.clock, self.send, name="n", **options)
+        self.has_room = True
+        self.turns = Turns(self.clock, self.send, self.is_sent, name="n", **options)
 
-    def send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
-        self.sent.append(Sent(method, params, seconds, self.clock.seconds()))
-        return self.sent[-1].waiting
+    def send(self, method: str, params: bytes, seconds: float, client: Hashable = None) -> Deferred[Answer]:
+        sent = Sent(method, params, seconds, self.clock.seconds(), client=client, is_sent=self.has_room)
+        self.sent.append(sent)
+        return sent.waiting
 
-    def call(self, method: str, params: bytes = b"", seconds: float = 10) -> "Outcome":
+    def is_sent(self, asked: Deferred[Answer]) -> bool:
+        return next(sent.is_sent for sent in self.sent if sent.waiting is asked)
+
+    def call(self, method: str, params: bytes = b"", seconds: float = 10, client: Hashable = None) -> "Outcome":
         """Make a call that has so many seconds."""
-        return Outcome(self.turns.call(method, params, self.clock.seconds() + seconds))
+        return Outcome(self.turns.call(method, params, self.clock.seconds() + seconds, client))
 
     @property
     def open(self) -> list[Sent]:

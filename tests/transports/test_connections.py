@@ -1,7 +1,9 @@
 """Connections of plain TCP and of proxies: who is let in, whose reply waits, and how they end."""
 
 import contextlib
+import signal
 import socket
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -150,3 +152,53 @@ class TcpTests(HttpCase):
             reply: bytes = await deferToThread(exchange, address, ECHO)
             assert reply == ECHO_REPLY
             assert (stream.connections.late, stream.connections.unread._waiting) == (1, {})
+
+
+@pytest.mark.slow
+def test_unsent_replies_are_freed(tmp_path: Path) -> None:
+    """What clients that leave have not read takes no memory any more, over and over."""
+    large = document("good.size", 4_000_000)
+
+    with Server(tmp_path, "--commands=tests.support.misbehaving") as leaky:
+
+        def memory() -> int:
+            status = Path(f"/proc/{leaky.process.pid}/status").read_text()
+            return int(status.partition("VmRSS:")[2].split()[0])
+
+        for name, data in (("tcp", large), ("http", http_request(large))):
+            before = memory()
+            for _ in range(25):
+                with socket.create_connection(leaky.addresses[name]) as client:
+                    client.sendall(data)
+                    assert client.recv(1)
+            leaky.call("unix", ECHO)
+            deadline = time.monotonic() + PATIENCE
+            while memory() - before > 30_000:  # kB; replies took 100,000
+                assert time.monotonic() < deadline, (name, memory() - before)
+                time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("users", [[], ["--http-allow=127.0.0.1"]])
+def test_request_that_waits_is_not_cut_off(tmp_path: Path, users: list[str]) -> None:
+    """A connection is not idle if a request has come while something kept the server from reading: the request is
+    answered, although the time for idle connections is over.
+    """
+    options = ("--commands=tests.support.misbehaving", "--http-timeout=1", "--watchdog=0", *users)
+    with Server(tmp_path, *options) as server:
+        clients = {name: socket.create_connection(server.addresses[name]) for name in ("http", "tcp")}
+        with contextlib.ExitStack() as stack:
+            for client in clients.values():
+                stack.enter_context(client).settimeout(PATIENCE)
+            clients["http"].sendall(http_request(ECHO))
+            assert clients["http"].recv(1000)
+            clients["tcp"].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with socket.create_connection(server.addresses["tcp"]) as blocking:
+                server.process.send_signal(signal.SIGSTOP)
+                clients["http"].sendall(http_request(ECHO))
+                clients["tcp"].sendall(ECHO)
+                time.sleep(2)
+                blocking.sendall(ECHO)
+                server.process.send_signal(signal.SIGCONT)
+            assert clients["http"].recv(1000).endswith(ECHO_REPLY)
+            assert clients["tcp"].recv(1000) == ECHO_REPLY

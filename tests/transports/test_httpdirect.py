@@ -236,11 +236,15 @@ def test_each_between_others(options: dict[str, Any]) -> None:
 
 
 LATER = post(LATER_DOCUMENT)
+AWAITED = post(LATER_DOCUMENT.replace(b"test.later", b"test.awaited"))
+PROMPT = post(LATER_DOCUMENT.replace(b"test.later", b"test.prompt"))
 NODE_LATER = post(LATER_DOCUMENT.replace(b"test.later", b"core.uptime"), path=b"/RPC/n")
 
 
-@pytest.mark.parametrize("later", [LATER, NODE_LATER])
-@pytest.mark.parametrize("behind", [b"", post(), post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]])
+@pytest.mark.parametrize("later", [LATER, AWAITED, NODE_LATER])
+@pytest.mark.parametrize(
+    "behind", [b"", post(), PROMPT, post()[:30], LATER, post() * 2, post(method=b"GET"), LATER[:-1]]
+)
 def test_asynchronous(behind: bytes, later: bytes) -> None:
     """A command that answers later is answered in its turn on both paths, and cancelled when the client leaves."""
     rest = {post()[:30]: post()[30:], LATER[:-1]: LATER[-1:]}.get(behind, post())
@@ -278,9 +282,10 @@ STEPS = {
         *("ann with bob's password", "ann, expect"),
         *("node", "another node, ann", "unknown node", "node, expect", "node, batch"),
     )
-} | {"pipelined": REQUESTS["ann"] * 3 + REQUESTS["bob"]}
+} | {"pipelined": REQUESTS["ann"] * 3 + REQUESTS["bob"], "prompt": PROMPT}
 LATERS = {
     "later": LATER,
+    "awaited": AWAITED,
     "later at a node": NODE_LATER,
     "later for ann": post(LATER_DOCUMENT, basic(b"ann", b"ann"), b"Content-Length: %d" % len(LATER_DOCUMENT)),
 }

@@ -5,7 +5,7 @@ import select
 import socket
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -199,19 +199,25 @@ class ReadGroupTests(TestCase):
         server.resumeProducing()
         await until(lambda: client.received == b"hello")
 
-    async def make_ready(self, port: Any, group: Any, count: int, take: Callable[[bytes], None]) -> None:
+    async def make_ready(
+        self, port: Any, group: Any, count: int, take: Callable[[bytes], None], old: Sequence[Client] = ()
+    ) -> None:
         """Open connections that a group has, each with something to read.
 
         @param take: called with what is read of one.
+        @param old: connections that are there already, and get something to read after the new ones.
         """
         clients = [await self.connect(port) for _ in range(count)]
-        await until(lambda: len(group._connections) == count)
+        await until(lambda: len(group._connections) == count + len(old))
         for server in group._connections.values():
             self.patch(server.protocol, "dataReceived", take)
         group.stopReading()
         for client in clients:
             client.transport.write(b"x")
         await until(lambda: len(group._epoll.poll(0)) == count)
+        for client in old:
+            client.transport.write(b"y")
+        await until(lambda: len(group._epoll.poll(0)) == count + len(old))
 
     async def test_turns(self) -> None:
         """In one turn no more than so many connections are read, and all have theirs."""
@@ -241,6 +247,59 @@ class ReadGroupTests(TestCase):
         for count in (1, 2, 3):
             group.doRead()
             assert len(read) == count
+
+    async def test_order(self) -> None:
+        """Those that were read before go first, whoever came first; the new ones have a slice of each turn."""
+        port, group = await self.listen(Echo)
+        read: list[bytes] = []
+        old = [await self.connect(port) for _ in range(2)]
+        for client in old:
+            client.transport.write(b"old")
+        await until(lambda: all(client.received == b"old" for client in old))
+        now = 0.0
+        self.patch(readgroup, "monotonic", lambda: now)
+
+        def take(data: bytes) -> None:
+            nonlocal now
+            read.append(data)
+            now += readgroup.SLICE
+
+        await self.make_ready(port, group, 3, take, old)
+        group.doRead()
+        assert read == [b"y", b"y", b"x"]  # the new ones were ready first
+        group.doRead()
+        assert read == [b"y", b"y", b"x", b"x"]
+
+    async def test_those_that_close_go_last(self) -> None:
+        """Connections that their clients have closed have the slice of the new ones."""
+        port, group = await self.listen(Echo)
+        clients = [await self.connect(port) for _ in range(4)]
+        for client in clients:
+            client.transport.write(b"old")
+        await until(lambda: all(client.received == b"old" for client in clients))
+        self.patch(readgroup, "MAX_PER_WAKEUP", 2)
+        group.stopReading()
+        for client in clients[:3]:
+            client.transport.loseConnection()
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        clients[3].transport.write(b"!")
+        await until(lambda: len(group._epoll.poll(0)) == 4)
+        group.doRead()
+        await until(lambda: clients[3].received == b"old!")
+        assert len(group._connections) == 2  # the one that is left, and one that is closed in the next turn
+        group.startReading()
+        await until(lambda: len(group._connections) == 1)
+
+    async def test_written_after_the_end(self) -> None:
+        """What is written to a connection that is to be closed, and had nothing left to write, is sent before."""
+        port, group = await self.listen(Echo)
+        client = await self.connect(port)
+        await until(lambda: len(group._connections) == 1)
+        (server,) = group._connections.values()
+        server.loseConnection()
+        server.write(b"goodbye")
+        await until(lambda: client.received == b"goodbye")
+        await until(lambda: not client.transport.connected)
 
     async def test_other_ports(self) -> None:
         """A port other than TCP is left alone."""

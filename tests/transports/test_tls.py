@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import json
+import select
 import socket
 import ssl
 import stat
@@ -280,6 +281,23 @@ class ResumptionTests(TlsCase):
     async def test_resumed(self) -> None:
         """A session is taken up again, until the certificates are read again."""
         await self.check(None, ECHO_REPLY)
+
+    async def test_tickets(self) -> None:
+        """With TLS 1.3 on the direct path, the tickets come with the first reply."""
+        self.serve()
+        (listener,) = self.service.listeners()
+
+        def look(request: bytes) -> tuple[bool, bool, bool]:
+            """Whether anything came before the request was sent, then the reply, and with it a ticket."""
+            context = client_context(CA.pem, ssl.TLSVersion.TLSv1_3)
+            plain = socket.create_connection(("127.0.0.1", int(listener.port or 0)), PATIENCE)
+            with plain, context.wrap_socket(plain, server_hostname="localhost") as secure:
+                before = bool(select.select([secure], [], [], 0.1)[0])
+                secure.sendall(request)
+                reply = secure.recv(65_536)
+                return before, ECHO_REPLY in reply, bool(secure.session and secure.session.has_ticket)
+
+        assert await deferToThread(look, REQUEST) == (False, True, True)
 
     async def test_client_certificate(self) -> None:
         """One that is taken up again has the names of the client's certificate."""

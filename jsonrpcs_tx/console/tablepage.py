@@ -1,0 +1,166 @@
+"""The page C{table}: a part of the items of a hash table, or of those in which a text is found.
+
+Items are looked through in short turns, so that a large table holds up nobody.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import attrs
+import msgspec
+from twisted.internet.task import CooperativeTask, Cooperator, TaskFinished, TaskStopped
+from twisted.web import http, server
+
+from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors
+from jsonrpcs_tx.log import make_logger, report
+from jsonrpcs_tx.printable import printable
+from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.state.tables import Item, Table, Tables
+from jsonrpcs_tx.transports.httpresource import is_connected
+from jsonrpcs_tx.transports.pageresource import respond
+from jsonrpcs_tx.transports.refusals import refuse
+
+_log = make_logger(__name__)
+
+METHOD: Final = "htable.dump"
+"""The method that rules must allow with the name of the table."""
+
+USUAL: Final = 200
+"""Items in an answer, if the request does not say."""
+
+MOST: Final = 1000
+"""Items in an answer at most."""
+
+MAX_SIZE: Final = 1_000_000
+"""Bytes of keys and values after which an answer has no further items."""
+
+MAX_SEARCH: Final = 200
+"""Characters of the text that is searched for."""
+
+TURN: Final = 200
+"""Items that are looked at before the reactor is asked whether others wait."""
+
+
+@attrs.frozen
+class Query:
+    """What is asked for.
+
+    @ivar after: the place after which to begin, see L{Table.after}.
+    @ivar search: in lower case.
+    @ivar limit: how many items.
+    """
+
+    name: str
+    after: int = 0
+    search: str = ""
+    limit: int = USUAL
+
+
+class TablePage:
+    """Answers requests for C{table}.
+
+    @param dispatcher: knows who may read a table.
+    @param visitors: finds out where requests come from.
+    @param clock: the reactor.
+    """
+
+    def __init__(self, tables: Tables, dispatcher: Dispatcher, visitors: Visitors, clock: Any) -> None:
+        self._tables = tables
+        self._dispatcher = dispatcher
+        self._visitors = visitors
+        self._cooperator = Cooperator(scheduler=partial(clock.callLater, 0))
+
+    def render(self, visitor: Visitor) -> None:
+        """Answer a request, once the items are found."""
+        request = visitor.request
+        try:
+            query = read_query(request.args or {})
+        except ValueError as error:
+            refuse(request, http.BAD_REQUEST, str(error))
+            return
+        origin = self._visitors.origin(visitor)
+        if METHOD not in self._dispatcher.registry or self._dispatcher.forbids(origin, METHOD, [query.name]):
+            self._visitors.forbid(visitor, METHOD, f"a rule must allow {METHOD} with this table")
+            return
+        table = self._tables.get(query.name)
+        if table is None:
+            refuse(request, http.NOT_FOUND, f"there is no table {printable(query.name[:100])}")
+            return
+        task = self._cooperator.cooperate(self._answer(request, table, query))
+        request.notifyFinish().addErrback(lambda _: _stop(task))
+        task.whenDone().addErrback(lambda failure: _failed(request, failure))
+
+    def _answer(self, request: server.Request, table: Table, query: Query) -> Iterator[None]:
+        rows: list[dict[str, Any]] = []
+        size, place, is_end = 0, query.after, True
+        for looked, (found, item) in enumerate(table.after(query.after)):
+            if looked % TURN == TURN - 1:
+                yield
+            if query.search and not _has(item, query.search):
+                continue
+            if len(rows) >= query.limit or size >= MAX_SIZE:
+                is_end = False
+                break
+            rows.append(_row(table, item))
+            size += len(item.key) + len(rows[-1]["value"])
+            place = found
+        answer = {
+            "name": query.name,
+            "generation": table.changes,
+            "items": table.size,
+            "rows": rows,
+            "next": None if is_end else place,
+        }
+        if is_connected(request):
+            respond(request, JSON, msgspec.json.encode(answer))
+
+
+def read_query(args: dict[bytes, list[bytes]]) -> Query:
+    """Read the query of a URL.
+
+    @raise ValueError: it is not allowed; the message says what is.
+    """
+    given = {name.decode("latin-1"): values[-1].decode(errors="replace") for name, values in args.items()}
+    if "name" not in given:
+        raise ValueError("which table? allowed: ?name=TABLE, with after, search and limit")
+    search = given.get("search", "")
+    if len(search) > MAX_SEARCH:
+        raise ValueError(f"search: allowed are up to {MAX_SEARCH} characters")
+    return Query(
+        given["name"],
+        _number("after", given.get("after", "0"), 0, 2**53),
+        search.lower(),
+        _number("limit", given.get("limit", str(USUAL)), 1, MOST),
+    )
+
+
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
+        raise ValueError(f"{name}: allowed is {least} to {most}")
+    return int(text)
+
+
+def _has(item: Item, search: str) -> bool:
+    return search in item.key.lower() or search in str(item.value).lower()
+
+
+def _row(table: Table, item: Item) -> dict[str, Any]:
+    """An item; its value is a text, since JavaScript cannot hold an integer of 64 bits."""
+    kind = "str" if isinstance(item.value, str) else "int"
+    return {"key": item.key, "value": str(item.value), "type": kind, "expires": table.expires_at(item)}
+
+
+def _stop(task: "CooperativeTask[Any]") -> None:
+    """Stop looking: the client has gone."""
+    with suppress(TaskFinished):
+        task.stop()
+
+
+def _failed(request: server.Request, failure: Any) -> None:
+    if failure.check(TaskStopped):
+        return
+    report(_log, "console: a table cannot be read", failure.value)
+    if is_connected(request) and not request.finished:
+        refuse(request, http.INTERNAL_SERVER_ERROR, "the log says why")
