@@ -114,6 +114,8 @@ class Sharing(FleetCase):
 class Transports(FleetCase):
     """A change is answered over every transport."""
 
+    tcp: tuple[str, int | None]
+
     async def test_transports(self) -> None:
         """Datagrams, FIFO and TCP have their reply when the change is made; a call that cannot wait makes none."""
         directory = self.directory
@@ -125,12 +127,13 @@ class Transports(FleetCase):
                 fifo_name=str(directory / "fifo"),
                 fifo_reply_dir=str(directory) + "/",
                 dgram_socket=str(directory / "dgram"),
-                tcp_socket="tcp:127.0.0.1:8092",
+                tcp_socket="tcp:127.0.0.1:0",
             ),
             self.node(self.server("other").url, "b"),
         )
         del b
         await self.together(a)
+        self.tcp = next((one.host, one.port) for one in a.listeners() if one.protocol == "tcp")
         for place, send in enumerate((self._datagram, self._fifo, self._tcp)):
             request = {"jsonrpc": "2.0", "method": "htable.sets", "params": ["ban", f"k{place}", "v"], "id": place}
             reply = json.loads(await deferToThread(send, request))
@@ -151,7 +154,7 @@ class Transports(FleetCase):
             return client.recv(65536)
 
     def _tcp(self, document: Any) -> bytes:
-        with socket.create_connection(("127.0.0.1", 8092), PATIENCE) as client:
+        with socket.create_connection(self.tcp, PATIENCE) as client:
             client.sendall(json.dumps(document).encode())
             return client.recv(65536)
 
