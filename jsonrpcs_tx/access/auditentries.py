@@ -90,10 +90,13 @@ class Note(msgspec.Struct, omit_defaults=True):
 
 
 class _Clock:
-    """Formats the current time, once for each millisecond."""
+    """Formats the current time, once for each millisecond.
+
+    @ivar until: when the millisecond ends whose time was formatted last, by C{perf_counter_ns}.
+    """
 
     def __init__(self) -> None:
-        self._from = self._until = 0
+        self._from = self.until = 0
         self._text = ""
 
     def __call__(self) -> str:
@@ -105,12 +108,12 @@ class _Clock:
 
         @param moment: now, or a little ago, by C{perf_counter_ns}.
         """
-        if not self._from <= moment < self._until:
+        if not self._from <= moment < self.until:
             milliseconds, rest = divmod(time.time_ns() - (perf_counter_ns() - moment), 1_000_000)
             seconds, thousandths = divmod(milliseconds, 1000)
             self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{thousandths:03d}Z", time.gmtime(seconds))
             self._from = moment - rest
-            self._until = self._from + 1_000_000
+            self.until = self._from + 1_000_000
         return self._text
 
 

@@ -3,7 +3,7 @@ same turn of the reactor; those of datagrams always before. A slow disk is left 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -75,6 +75,15 @@ class AuditFile:
     def hold(self) -> None:
         """Keep the lines that follow, to append them together at the next L{release}."""
         self._held = True
+
+    def keep(self, entries: Sequence[Entry]) -> bool:
+        """Take entries that wait for L{release}.
+
+        @return: whether L{hold} has announced them.
+        """
+        if self._held:
+            self._waiting += entries
+        return self._held
 
     def release(self) -> None:
         """Append the lines that wait, and the ones that follow when they come."""

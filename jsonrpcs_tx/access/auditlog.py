@@ -1,7 +1,7 @@
 """The audit log: who has changed what, and who was refused. Chooses where it goes, and counts lost lines."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -50,6 +50,12 @@ class _Sink(Protocol):
 
     def hold(self) -> None:
         """See L{AuditLog.hold}."""
+
+    def keep(self, entries: Sequence[Entry]) -> bool:
+        """Take entries that can wait for L{release}.
+
+        @return: whether they can; else each is to be written by itself.
+        """
 
     def release(self) -> None:
         """See L{AuditLog.hold}."""
@@ -156,6 +162,14 @@ class AuditLog(Service):
         for follower in self.followers:
             follower(entry)
         self._write(entry)
+
+    def write_all(self, entries: Sequence[Entry]) -> None:
+        """Write entries; see L{hold}."""
+        if self._sink is None or self._untold or self.followers or not self._sink.keep(entries):
+            for entry in entries:
+                self.write(entry)
+        else:
+            self._lines.value += len(entries)
 
     def _write(self, entry: Entry | Note) -> None:
         if self._sink is None:
@@ -292,6 +306,9 @@ class _JournalSink:
         """Do nothing: each entry is sent by itself."""
 
     release = hold
+
+    def keep(self, entries: Sequence[Entry]) -> bool:
+        return False
 
     def reopen(self) -> str:
         return "the journal needs no reopening"
