@@ -31,6 +31,7 @@ STOP_TIME: Final = 2.0
 class AuditFile:
     """A file that lines are appended to, made with the mode 0600.
 
+    @cvar together: several entries can be written at once, all or none of them.
     @param path: of the file.
     @param reactor: ends its turns, and is told of lines that a thread could not write.
     @param failed: called with the number of lines that are lost, and why.
@@ -38,13 +39,14 @@ class AuditFile:
     @raise NotAllowed: it is not a regular file of this process's user or root, or it is a link.
     """
 
+    together = True
+
     def __init__(self, path: str, reactor: Any, failed: Callable[[int, OSError], object]) -> None:
         self._file = AppendFile(path, 0o600, open_to_append)
         self._reactor = reactor
         self._failed = failed
         self._behind: _Behind | None = None
         self._waiting: list[Entry | Note] = []
-        self._held = False
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -52,7 +54,7 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        if self._waiting or self._held:
+        if self._waiting:
             self._waiting.append(entry)
         elif monotonic() < self._free:
             self._waiting.append(entry)
@@ -72,24 +74,14 @@ class AuditFile:
             raise OSError("the disk is too slow")
         self._append([entry])
 
-    def hold(self) -> None:
-        """Keep the lines that follow, to append them together at the next L{release}."""
-        self._held = True
+    def write_all(self, entries: Sequence[Entry]) -> None:
+        """Append entries at once, after those that wait.
 
-    def keep(self, entries: Sequence[Entry]) -> bool:
-        """Take entries that wait for L{release}.
-
-        @return: whether L{hold} has announced them.
+        @raise OSError: they are lost.
         """
-        if self._held:
-            self._waiting += entries
-        return self._held
-
-    def release(self) -> None:
-        """Append the lines that wait, and the ones that follow when they come."""
-        self._held = False
         if self._waiting:
             self.flush()
+        self._append(entries)
 
     def flush(self) -> None:
         """Append the lines that wait."""
@@ -100,7 +92,7 @@ class AuditFile:
             except OSError as error:
                 self._failed(len(entries), error)
 
-    def _append(self, entries: list[Entry | Note]) -> None:
+    def _append(self, entries: Sequence[Entry | Note]) -> None:
         """@raise OSError: they are lost."""
         data = as_lines(entries)
         behind = self._behind

@@ -33,10 +33,21 @@ MAX_EARLY: Final = 1000
 
 
 class _Sink(Protocol):
-    """Where entries go."""
+    """Where entries go.
+
+    @cvar together: several entries can be written at once, all or none of them.
+    """
+
+    together: bool
 
     def write(self, entry: Entry | Note) -> None:
         """@raise OSError: the entry is lost."""
+
+    def write_all(self, entries: Sequence[Entry]) -> None:
+        """Write entries at once.
+
+        @raise OSError: they are lost, or if they cannot be written together, some of them.
+        """
 
     def append(self, entry: Entry | Note, surely: bool = False) -> None:
         """Write an entry at once.
@@ -47,18 +58,6 @@ class _Sink(Protocol):
 
     def flush(self) -> None:
         """Write the entries that wait; those that are lost are told of."""
-
-    def hold(self) -> None:
-        """See L{AuditLog.hold}."""
-
-    def keep(self, entries: Sequence[Entry]) -> bool:
-        """Take entries that can wait for L{release}.
-
-        @return: whether they can; else each is to be written by itself.
-        """
-
-    def release(self) -> None:
-        """See L{AuditLog.hold}."""
 
     def reopen(self) -> str:
         """@return: what came of it, for the log."""
@@ -145,18 +144,6 @@ class AuditLog(Service):
             self._held_back = 0
         return held_back
 
-    def hold(self) -> None:
-        """Let entries wait for L{release}, to be written together, since the calls are answered together. Who calls
-        this sees to it that L{release} is called before the replies go out.
-        """
-        if self._sink is not None and not self._untold:  # else it has to show first that it can be written again
-            self._sink.hold()
-
-    def release(self) -> None:
-        """Write the entries that wait, if any; see L{hold}."""
-        if self._sink is not None:
-            self._sink.release()
-
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
         for follower in self.followers:
@@ -164,10 +151,20 @@ class AuditLog(Service):
         self._write(entry)
 
     def write_all(self, entries: Sequence[Entry]) -> None:
-        """Write entries; see L{hold}."""
-        if self._sink is None or self._untold or self.followers or not self._sink.keep(entries):
+        """Write the entries of calls that are answered together, before this returns: a file takes all of them at once.
+        Where lines were lost before, it has to show first that it can be written again.
+        """
+        for follower in self.followers:
             for entry in entries:
-                self.write(entry)
+                follower(entry)
+        if self._sink is None or self._untold or not self._sink.together:
+            for entry in entries:
+                self._write(entry)
+            return
+        try:
+            self._sink.write_all(entries)
+        except OSError as error:
+            self._failed(len(entries), error)
         else:
             self._lines.value += len(entries)
 
@@ -287,7 +284,9 @@ class AuditLog(Service):
 
 
 class _JournalSink:
-    """Sends entries to the journal."""
+    """Sends entries to the journal, one by one."""
+
+    together = False
 
     def __init__(self, path: str) -> None:
         self._journal = Journal(path)
@@ -296,19 +295,15 @@ class _JournalSink:
     def write(self, entry: Entry | Note) -> None:
         self._journal.send(fields(entry))
 
+    def write_all(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.write(entry)
+
     def append(self, entry: Entry | Note, surely: bool = False) -> None:
         self.write(entry)
 
     def flush(self) -> None:
         """Do nothing: no entry waits."""
-
-    def hold(self) -> None:
-        """Do nothing: each entry is sent by itself."""
-
-    release = hold
-
-    def keep(self, entries: Sequence[Entry]) -> bool:
-        return False
 
     def reopen(self) -> str:
         return "the journal needs no reopening"

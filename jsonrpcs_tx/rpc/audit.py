@@ -170,12 +170,10 @@ class AuditingDispatcher(Dispatcher):
     def hold(self) -> None:
         if self._held is None:
             self._held = []
-        self._audit.hold()
 
     def release(self) -> None:
         self._write_held()
         self._held = None
-        self._audit.release()
 
     def _write_held(self) -> None:
         """Write the entries of the calls so far."""
@@ -225,7 +223,8 @@ class AuditingDispatcher(Dispatcher):
         ended = perf_counter_ns()
         call = (reply, request, command, peer, _draft(request, command), node, begun, ended)
         if self._held is None:
-            self._audit.write_all(self._entries((call,)))
+            for entry in self._entries((call,)):
+                self._audit.write(entry)
         else:
             self._held.append(call)
         return reply
