@@ -74,7 +74,7 @@ class AuditFile:
             raise OSError("the disk is too slow")
         self._append([entry])
 
-    def write_all(self, entries: Sequence[Entry]) -> None:
+    def write_all(self, entries: Sequence[Entry | Note]) -> None:
         """Append entries at once, after those that wait.
 
         @raise OSError: they are lost.

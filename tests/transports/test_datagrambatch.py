@@ -240,7 +240,7 @@ calls = st.builds(
 @examples(100)
 def test_same_entries(family: str, rules: list[str], sent: list[tuple[int, bytes]]) -> None:
     """Whatever comes, whoever may call what, both readers enter the same calls in the same words."""
-    outcomes = []
+    outcomes: list[Any] = []
     for kind in (DatagramReader, BatchReader):
         with TemporaryDirectory() as name:
             path = Path(name) / "audit.log"
