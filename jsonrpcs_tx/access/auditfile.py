@@ -31,15 +31,12 @@ STOP_TIME: Final = 2.0
 class AuditFile:
     """A file that lines are appended to, made with the mode 0600.
 
-    @cvar together: several entries can be written at once, all or none of them.
     @param path: of the file.
     @param reactor: ends its turns, and is told of lines that a thread could not write.
     @param failed: called with the number of lines that are lost, and why.
     @raise OSError: it cannot be opened.
     @raise NotAllowed: it is not a regular file of this process's user or root, or it is a link.
     """
-
-    together = True
 
     def __init__(self, path: str, reactor: Any, failed: Callable[[int, OSError], object]) -> None:
         self._file = AppendFile(path, 0o600, open_to_append)

@@ -33,21 +33,10 @@ MAX_EARLY: Final = 1000
 
 
 class _Sink(Protocol):
-    """Where entries go.
-
-    @cvar together: several entries can be written at once, all or none of them.
-    """
-
-    together: bool
+    """Where entries go."""
 
     def write(self, entry: Entry | Note) -> None:
         """@raise OSError: the entry is lost."""
-
-    def write_all(self, entries: Sequence[Entry]) -> None:
-        """Write entries at once.
-
-        @raise OSError: they are lost, or if they cannot be written together, some of them.
-        """
 
     def append(self, entry: Entry | Note, surely: bool = False) -> None:
         """Write an entry at once.
@@ -151,15 +140,18 @@ class AuditLog(Service):
         self._write(entry)
 
     def write_all(self, entries: Sequence[Entry]) -> None:
-        """Write the entries of calls that are answered together, before this returns: a file takes all of them at once.
-        Where lines were lost before, it has to show first that it can be written again.
+        """Write the entries of calls that are answered together, before this returns: a file takes all of them at once,
+        or loses all.
         """
         for follower in self.followers:
             for entry in entries:
                 follower(entry)
-        if self._sink is None or self._untold or not self._sink.together:
+        if not isinstance(self._sink, AuditFile):
             for entry in entries:
                 self._write(entry)
+            return
+        if self._untold and not self._tell():
+            self._failed(len(entries), None)
             return
         try:
             self._sink.write_all(entries)
@@ -286,18 +278,12 @@ class AuditLog(Service):
 class _JournalSink:
     """Sends entries to the journal, one by one."""
 
-    together = False
-
     def __init__(self, path: str) -> None:
         self._journal = Journal(path)
         self.close = self._journal.close
 
     def write(self, entry: Entry | Note) -> None:
         self._journal.send(fields(entry))
-
-    def write_all(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.write(entry)
 
     def append(self, entry: Entry | Note, surely: bool = False) -> None:
         self.write(entry)

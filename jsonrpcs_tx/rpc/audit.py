@@ -136,7 +136,7 @@ class AuditingDispatcher(Dispatcher):
             self._enter(reply, request, command, peer, begun, origin.node)
             return outcome
 
-        if self._must_not_run(request, command, origin, peer, by_name=True):
+        if self._requires and self._must_not_run(request, command, origin, peer, by_name=True):
             refused = True
             return self._fail(fault_of(_UNAVAILABLE)).addBoth(over)
         return super().call(method, params, origin).addBoth(over)
@@ -197,10 +197,8 @@ class AuditingDispatcher(Dispatcher):
         self, request: Request, command: Command | None, origin: Origin, peer: Peer, by_name: bool = False
     ) -> bool:
         """Whether a call that changes something needs an entry before it is run, which cannot be written. Otherwise the
-        entry is written.
+        entry is written. To be asked only if calls need one.
         """
-        if not self._audit.required:
-            return False
         path = self._stored(request, origin.transport)
         changes = path is not None or (command is not None and command.changes)
         if not changes or self.forbids(origin, request.method, request.params, by_name):
@@ -229,10 +227,10 @@ class AuditingDispatcher(Dispatcher):
             self._held.append(call)
         return reply
 
-    def _entries(self, calls: Iterable[_Ended], may_tell: bool = True) -> list[Entry]:
+    def _entries(self, calls: Iterable[_Ended], tells: bool = True) -> list[Entry]:
         """The entries of calls that have ended, without those for which there is no room.
 
-        @param may_tell: there may be a secret in a draft of parameters.
+        @param tells: there may be a secret in a draft of parameters.
         """
         entries = []
         time, until = "", 0
@@ -244,7 +242,7 @@ class AuditingDispatcher(Dispatcher):
                     continue
             if type(params) is bytes:
                 assert command is not None  # or there were no draft
-                params = Raw(command.concealment.shown_draft(params) if may_tell else params)
+                params = Raw(command.concealment.shown_draft(params) if tells else params)
             if ended >= until:
                 time, until = now.at(ended), now.until
             id = request.id
