@@ -90,11 +90,15 @@ class Note(msgspec.Struct, omit_defaults=True):
 
 
 class _Clock:
-    """Formats the current time, once for each millisecond."""
+    """Formats the current time, once for each millisecond, of which most have the text of their second in common.
+
+    @ivar until: when the millisecond ends whose time was formatted last, by C{perf_counter_ns}.
+    """
 
     def __init__(self) -> None:
-        self._from = self._until = 0
-        self._text = ""
+        self._from = self.until = 0
+        self._second = -1
+        self._text = self._whole = ""
 
     def __call__(self) -> str:
         """The time in UTC, as entries have it."""
@@ -105,12 +109,14 @@ class _Clock:
 
         @param moment: now, or a little ago, by C{perf_counter_ns}.
         """
-        if not self._from <= moment < self._until:
+        if not self._from <= moment < self.until:
             milliseconds, rest = divmod(time.time_ns() - (perf_counter_ns() - moment), 1_000_000)
             seconds, thousandths = divmod(milliseconds, 1000)
-            self._text = time.strftime(f"%Y-%m-%dT%H:%M:%S.{thousandths:03d}Z", time.gmtime(seconds))
+            if seconds != self._second:
+                self._second, self._whole = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._text = f"{self._whole}.{thousandths:03d}Z"
             self._from = moment - rest
-            self._until = self._from + 1_000_000
+            self.until = self._from + 1_000_000
         return self._text
 
 

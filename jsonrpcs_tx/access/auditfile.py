@@ -3,7 +3,7 @@ same turn of the reactor; those of datagrams always before. A slow disk is left 
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -44,7 +44,6 @@ class AuditFile:
         self._failed = failed
         self._behind: _Behind | None = None
         self._waiting: list[Entry | Note] = []
-        self._held = False
         self._free = 0.0
 
     def write(self, entry: Entry | Note) -> None:
@@ -52,7 +51,7 @@ class AuditFile:
 
         @raise OSError: it is lost.
         """
-        if self._waiting or self._held:
+        if self._waiting:
             self._waiting.append(entry)
         elif monotonic() < self._free:
             self._waiting.append(entry)
@@ -72,15 +71,14 @@ class AuditFile:
             raise OSError("the disk is too slow")
         self._append([entry])
 
-    def hold(self) -> None:
-        """Keep the lines that follow, to append them together at the next L{release}."""
-        self._held = True
+    def write_all(self, entries: Sequence[Entry | Note]) -> None:
+        """Append entries at once, after those that wait.
 
-    def release(self) -> None:
-        """Append the lines that wait, and the ones that follow when they come."""
-        self._held = False
+        @raise OSError: they are lost.
+        """
         if self._waiting:
             self.flush()
+        self._append(entries)
 
     def flush(self) -> None:
         """Append the lines that wait."""
@@ -91,7 +89,7 @@ class AuditFile:
             except OSError as error:
                 self._failed(len(entries), error)
 
-    def _append(self, entries: list[Entry | Note]) -> None:
+    def _append(self, entries: Sequence[Entry | Note]) -> None:
         """@raise OSError: they are lost."""
         data = as_lines(entries)
         behind = self._behind

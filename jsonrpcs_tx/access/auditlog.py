@@ -1,7 +1,7 @@
 """The audit log: who has changed what, and who was refused. Chooses where it goes, and counts lost lines."""
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
@@ -47,12 +47,6 @@ class _Sink(Protocol):
 
     def flush(self) -> None:
         """Write the entries that wait; those that are lost are told of."""
-
-    def hold(self) -> None:
-        """See L{AuditLog.hold}."""
-
-    def release(self) -> None:
-        """See L{AuditLog.hold}."""
 
     def reopen(self) -> str:
         """@return: what came of it, for the log."""
@@ -139,23 +133,32 @@ class AuditLog(Service):
             self._held_back = 0
         return held_back
 
-    def hold(self) -> None:
-        """Let entries wait for L{release}, to be written together, since the calls are answered together. Who calls
-        this sees to it that L{release} is called before the replies go out.
-        """
-        if self._sink is not None and not self._untold:  # else it has to show first that it can be written again
-            self._sink.hold()
-
-    def release(self) -> None:
-        """Write the entries that wait, if any; see L{hold}."""
-        if self._sink is not None:
-            self._sink.release()
-
     def write(self, entry: Entry | Note) -> None:
         """Write an entry."""
         for follower in self.followers:
             follower(entry)
         self._write(entry)
+
+    def write_all(self, entries: Sequence[Entry]) -> None:
+        """Write the entries of calls that are answered together, before this returns: a file takes all of them at once,
+        or loses all.
+        """
+        for follower in self.followers:
+            for entry in entries:
+                follower(entry)
+        if not isinstance(self._sink, AuditFile):
+            for entry in entries:
+                self._write(entry)
+            return
+        if self._untold and not self._tell():
+            self._failed(len(entries), None)
+            return
+        try:
+            self._sink.write_all(entries)
+        except OSError as error:
+            self._failed(len(entries), error)
+        else:
+            self._lines.value += len(entries)
 
     def _write(self, entry: Entry | Note) -> None:
         if self._sink is None:
@@ -273,7 +276,7 @@ class AuditLog(Service):
 
 
 class _JournalSink:
-    """Sends entries to the journal."""
+    """Sends entries to the journal, one by one."""
 
     def __init__(self, path: str) -> None:
         self._journal = Journal(path)
@@ -287,11 +290,6 @@ class _JournalSink:
 
     def flush(self) -> None:
         """Do nothing: no entry waits."""
-
-    def hold(self) -> None:
-        """Do nothing: each entry is sent by itself."""
-
-    release = hold
 
     def reopen(self) -> str:
         return "the journal needs no reopening"

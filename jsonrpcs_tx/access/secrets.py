@@ -40,6 +40,7 @@ _LOOKED_UP: Final = frozenset(("dlg", "dlgs", "htable"))
 """Families in which a key is what something is looked up by."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_decode = msgspec.json.Decoder().decode
 
 
 def is_secret(name: str) -> bool:
@@ -58,6 +59,22 @@ def _is_secret(name: str) -> bool:
 def _names_secret(text: str) -> bool:
     """Whether a text is the name of a secret beyond doubt. C{key1} may be the key of anything."""
     return _SURE.search(text) is not None
+
+
+def may_tell(drafts: bytes) -> bool:
+    """Whether there may be a secret in parameters: an object, or something that C{_SURE} finds.
+
+    @param drafts: the parameters of one call or of many, as L{Concealment.draft} returns them.
+    """
+    small = drafts.decode().lower()  # searching bytes is far slower
+    return (
+        "{" in small
+        or "pass" in small
+        or "key" in small
+        or "secret" in small
+        or "token" in small
+        or "credential" in small
+    )
 
 
 class Concealment:
@@ -84,24 +101,33 @@ class Concealment:
 
     def shown(self, params: list[Any] | dict[str, Any]) -> bytes:
         """The parameters as JSON, of little more than L{MAX_PARAMS} bytes. Nothing is raised, whatever they are."""
+        draft = self.draft(params)
+        if draft is not None and not may_tell(draft):
+            return draft
         try:
-            if not self._hides and type(params) is list:  # a shortcut for most
-                written = _encode(params)
-                small = written.decode().lower()  # searching bytes is far slower
-                if len(written) <= MAX_PARAMS and not (
-                    "{" in small
-                    or "pass" in small
-                    or "key" in small
-                    or "secret" in small
-                    or "token" in small
-                    or "credential" in small
-                ):
-                    return written  # it has no object in it, and nothing that _SURE finds
             return self._shown(params)
         except UnicodeEncodeError:  # because of a lone surrogate
             return _encode(cut(self._concealed(params)))
         except Exception as error:
             return _encode(f"(not shown: {type(error).__name__})")
+
+    def draft(self, params: list[Any] | dict[str, Any]) -> bytes | None:
+        """The parameters as JSON, which is what L{shown} returns unless L{may_tell}, so that those of many calls can be
+        searched at once.
+
+        @return: None if there may be a secret anyhow, or something that cannot be shown.
+        """
+        if self._hides or type(params) is not list:
+            return None
+        try:
+            written = _encode(params)
+        except Exception:
+            return None
+        return written if len(written) <= MAX_PARAMS else None
+
+    def shown_draft(self, draft: bytes) -> bytes:
+        """What L{shown} returns for the parameters of a L{draft}."""
+        return self.shown(_decode(draft)) if may_tell(draft) else draft
 
     def _shown(self, params: list[Any] | dict[str, Any]) -> bytes:
         """@raise UnicodeEncodeError: there is a lone surrogate."""

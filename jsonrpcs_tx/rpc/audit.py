@@ -1,6 +1,6 @@
 """The gate that writes calls to the audit log: all requests pass it, single or in a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns
 from typing import Any, Final, TypeAlias
@@ -23,7 +23,7 @@ from jsonrpcs_tx.access.auditentries import (
 )
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.caller import Caller
-from jsonrpcs_tx.access.secrets import cut, cut_text
+from jsonrpcs_tx.access.secrets import cut, cut_text, may_tell
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Decoded, Malformed, Request, params_of, store_path
@@ -61,8 +61,10 @@ _OUTCOMES: Final = {"": FAULT, NOT_SENT: FAULT, NO_ANSWER: FAULT}
 _ON_NODES: Final = {FAULT: FAULT, REFUSED: NOT_SENT, NOT_SENT: NOT_SENT}
 """What became of a call on its node, by the outcome of a reply that is a fault; the rest may have been run there."""
 
-_Ended: TypeAlias = tuple[Reply, Request, Command | None, Peer, Raw | UnsetType, str, int, int]
-"""A call that has ended: the parameters of L{AuditingDispatcher._write}."""
+_Ended: TypeAlias = tuple[Reply, Request, Command | None, Peer, Raw | bytes | UnsetType, str, int, int]
+"""A call that has ended: its reply, the request, the command, who has called, the parameters as the log may show them
+(or as bytes, a draft of that), the node that it was for, and when it began and ended, by C{perf_counter_ns}.
+"""
 
 _DONE: Final = Reply(b"")
 _UNKNOWN: Final = Raw(b'"(hidden: the method is not known)"')
@@ -80,13 +82,14 @@ class AuditingDispatcher(Dispatcher):
         super().__init__(*arguments, **keywords)
         self._audit = audit
         self._enters_all = audit.everything
+        self._requires = audit.required
         self._stores = keywords.get("reply_store") is not None
         self._held: list[_Ended] | None = None  # which are written together
 
     def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
         if type(request) is not Request:
             return super().answer(request, origin)
-        command = self._find(request.method, origin)
+        command = self._commands.get(request.method) if origin.callee is None else self._find(request.method, origin)
         if not (
             self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
         ):
@@ -94,15 +97,20 @@ class AuditingDispatcher(Dispatcher):
             if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
                 self._enter(reply, request, command, origin.peer(), perf_counter_ns(), origin.node)
             return reply
-        peer = origin.peer()  # now, since it describes the document that is being dispatched
+        find_peer = origin.find_peer  # asked now, since it describes the document that is being dispatched
+        peer = origin.peer() if find_peer is None else find_peer()
         begun = perf_counter_ns()
-        if self._must_not_run(request, command, origin, peer):
+        if self._requires and self._must_not_run(request, command, origin, peer):
             reply = self._error(_UNAVAILABLE, request, outcome=REFUSED)
         else:
             reply = _answer(self, request, origin)
-        if type(reply) is Reply:
-            return self._enter(reply, request, command, peer, begun, origin.node)
-        then(reply, self._enter, request, command, peer, begun, origin.node)
+        if type(reply) is not Reply:
+            then(reply, self._enter, request, command, peer, begun, origin.node)
+        elif self._held is None:
+            self._enter(reply, request, command, peer, begun, origin.node)
+        else:
+            ended = perf_counter_ns()
+            self._held.append((reply, request, command, peer, _draft(request, command), origin.node, begun, ended))
         return reply
 
     def call(self, method: str, params: Sequence[Any] | Mapping[str, Any], origin: Origin) -> Deferred[Any]:
@@ -128,7 +136,7 @@ class AuditingDispatcher(Dispatcher):
             self._enter(reply, request, command, peer, begun, origin.node)
             return outcome
 
-        if self._must_not_run(request, command, origin, peer, by_name=True):
+        if self._requires and self._must_not_run(request, command, origin, peer, by_name=True):
             refused = True
             return self._fail(fault_of(_UNAVAILABLE)).addBoth(over)
         return super().call(method, params, origin).addBoth(over)
@@ -162,19 +170,17 @@ class AuditingDispatcher(Dispatcher):
     def hold(self) -> None:
         if self._held is None:
             self._held = []
-        self._audit.hold()
 
     def release(self) -> None:
         self._write_held()
         self._held = None
-        self._audit.release()
 
     def _write_held(self) -> None:
         """Write the entries of the calls so far."""
         if self._held:
             held, self._held = self._held, []
-            for call in held:
-                self._write(*call)
+            drafts = [params for _, _, _, _, params, _, _, _ in held if type(params) is bytes]
+            self._audit.write_all(self._entries(held, may_tell(b"".join(drafts))))
 
     def _stored(self, request: Request, transport: str) -> str | None:
         """The file that a request wants its reply written to: that changes something, whatever the command does."""
@@ -191,10 +197,8 @@ class AuditingDispatcher(Dispatcher):
         self, request: Request, command: Command | None, origin: Origin, peer: Peer, by_name: bool = False
     ) -> bool:
         """Whether a call that changes something needs an entry before it is run, which cannot be written. Otherwise the
-        entry is written.
+        entry is written. To be asked only if calls need one.
         """
-        if not self._audit.required:
-            return False
         path = self._stored(request, origin.transport)
         changes = path is not None or (command is not None and command.changes)
         if not changes or self.forbids(origin, request.method, request.params, by_name):
@@ -215,56 +219,55 @@ class AuditingDispatcher(Dispatcher):
     ) -> Reply:
         """Enter a call that has ended: now, or together with the others of its turn."""
         ended = perf_counter_ns()
-        params = _params(request, command)  # now, since who has got them may change them
+        call = (reply, request, command, peer, _draft(request, command), node, begun, ended)
         if self._held is None:
-            self._write(reply, request, command, peer, params, node, begun, ended)
+            for entry in self._entries((call,)):
+                self._audit.write(entry)
         else:
-            self._held.append((reply, request, command, peer, params, node, begun, ended))
+            self._held.append(call)
         return reply
 
-    def _write(
-        self,
-        reply: Reply,
-        request: Request,
-        command: Command | None,
-        peer: Peer,
-        params: Raw | UnsetType,
-        node: str,
-        begun: int,
-        ended: int,
-    ) -> None:
-        """Write the entry of a call.
+    def _entries(self, calls: Iterable[_Ended], tells: bool = True) -> list[Entry]:
+        """The entries of calls that have ended, without those for which there is no room.
 
-        @param params: as the log may show them.
-        @param begun: when it began; C{ended}: when it ended, both by C{perf_counter_ns}.
+        @param tells: there may be a secret in a draft of parameters.
         """
-        held_back: int | UnsetType | None = UNSET
-        if reply.fault and reply.outcome == REFUSED:
-            held_back = self._audit.room_for_refused(peer.source)
-            if held_back is None:
-                return
-        id = request.id
-        known = None if command is None or node else command.name
-        entry = replace(
-            _done_by(peer.caller, peer.port, peer.pid, known),
-            time=now.at(ended),
-            params=params,
-            id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
-            ms=(ended - begun) // 1000 / 1000,
-        )
-        if reply.fault:
-            outcome = _OUTCOMES.get(reply.outcome, reply.outcome)
-            entry.outcome, entry.code, entry.text = outcome, reply.code, cut_text(reply.text)
-            entry.held_back = held_back or UNSET
-        if known is None:
-            entry.method = cut_text(request.method, MAX_METHOD)
-        if self._stores:
-            path = self._stored(request, peer.caller.transport)
-            entry.store_path = None if path is None else cut_text(path)
-        if node:
-            entry.node = node
-            entry.node_outcome = _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT
-        self._audit.write(entry)
+        entries = []
+        time, until = "", 0
+        for reply, request, command, peer, params, node, begun, ended in calls:
+            held_back: int | UnsetType | None = UNSET
+            if reply.fault and reply.outcome == REFUSED:
+                held_back = self._audit.room_for_refused(peer.source)
+                if held_back is None:
+                    continue
+            if type(params) is bytes:
+                assert command is not None  # or there were no draft
+                params = Raw(command.concealment.shown_draft(params) if tells else params)
+            if ended >= until:
+                time, until = now.at(ended), now.until
+            id = request.id
+            known = None if command is None or node else command.name
+            entry = replace(
+                _done_by(peer.caller, peer.port, peer.pid, known),
+                time=time,
+                params=params,
+                id=id if type(id) is int and -_LARGE < id < _LARGE else _id(id),
+                ms=(ended - begun) // 1000 / 1000,
+            )
+            if reply.fault:
+                outcome = _OUTCOMES.get(reply.outcome, reply.outcome)
+                entry.outcome, entry.code, entry.text = outcome, reply.code, cut_text(reply.text)
+                entry.held_back = held_back or UNSET
+            if known is None:
+                entry.method = cut_text(request.method, MAX_METHOD)
+            if self._stores:
+                path = self._stored(request, peer.caller.transport)
+                entry.store_path = None if path is None else cut_text(path)
+            if node:
+                entry.node = node
+                entry.node_outcome = _ON_NODES.get(reply.outcome, NO_ANSWER) if reply.fault else RESULT
+            entries.append(entry)
+        return entries
 
 
 @lru_cache(MAX_CALLERS)
@@ -293,6 +296,13 @@ def _done_by(caller: Caller, port: int | None, pid: int | None, method: str | No
 def _id(id: Any) -> Any:
     """The id of a request, cut if it is long."""
     return id if id is UNSET else cut(id)
+
+
+def _draft(request: Request, command: Command | None) -> Raw | bytes | UnsetType:
+    """The parameters of a request without secrets, or a draft of that: now, since who has got them may change them."""
+    params = request.params
+    draft = command.concealment.draft(params) if type(params) is list and command is not None else None
+    return _params(request, command) if draft is None else draft
 
 
 def _params(request: Request, command: Command | None) -> Raw | UnsetType:

@@ -356,9 +356,14 @@ class Dispatcher:
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
-        if origin.caller is not None and self.forbids(origin, request.method, request.params):
+        caller = origin.caller
+        if (
+            caller is not None
+            and (origin.callee is not None or (caller, request.method) not in self.access.sure)
+            and self.forbids(origin, request.method, request.params)
+        ):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
-        command = self._find(request.method, origin)
+        command = self._commands.get(request.method) if origin.callee is None else self._find(request.method, origin)
         if command is None:
             self._elsewhere.tell(request.method, origin)
             _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)

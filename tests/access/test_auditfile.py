@@ -96,24 +96,17 @@ def test_refused(tmp_path: Path, kind: str) -> None:
     assert not other.exists() if kind == "dangling link" else other.read_bytes() == b"kept\n"
 
 
-def test_held(tmp_path: Path) -> None:
-    """Lines that are held are in the file, in order, at the release; then each is written at once again."""
+def test_together(tmp_path: Path) -> None:
+    """Entries that are written together are in the file at once, after those that wait for the end of the turn."""
     path = tmp_path / "audit"
     file, _ = make(path)
-    file.hold()
-    for one in ("one", "two"):
-        file.write(note(one))
+    file._free = float("inf")
+    file.write(note("one"))
     assert notes(path) == []
-    file.release()
-    assert notes(path) == ["one", "two"]
-    file._free = 0
-    file.write(note("three"))
+    file.write_all([note("two"), note("three")])
     assert notes(path) == ["one", "two", "three"]
-    file.release()
-    file.hold()
-    file.write(note("four"))
     file.close()
-    assert notes(path) == ["one", "two", "three", "four"]
+    assert notes(path) == ["one", "two", "three"]
 
 
 def test_reopened(tmp_path: Path) -> None:

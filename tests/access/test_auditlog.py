@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 
 from jsonrpcs_tx.access import auditlog
-from jsonrpcs_tx.access.auditentries import Entry, Note, as_lines, fields, now
+from jsonrpcs_tx.access.auditentries import Entry, Note, _Clock, as_lines, fields, now
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.problems import FIRST
@@ -132,6 +132,17 @@ def test_time_of_a_moment() -> None:
     assert 1.9 < (read(later) - read(before)).total_seconds() < 2.1
     assert now.at(ended - 2_000_000_000) == before
     assert abs(read(now()).timestamp() - time.time()) < 0.5
+
+
+@given(st.lists(st.integers(0, 5_000_000_000), max_size=20))
+def test_times_of_moments(ago: list[int]) -> None:
+    """Whatever was asked for before, in the same second or another one, a moment has its own time."""
+    clock = _Clock()
+    offset = time.time_ns() - time.perf_counter_ns()
+    for one in ago:
+        moment = time.perf_counter_ns() - one
+        found = datetime.fromisoformat(clock.at(moment)).timestamp()
+        assert abs(found - (moment + offset) / 1e9) < 0.02
 
 
 def test_time() -> None:
@@ -322,6 +333,37 @@ def test_lost_at_the_end_of_a_turn(served: Served, monkeypatch: pytest.MonkeyPat
     disk.error = None
     log.stopService()
     assert [line["lost"] for line in served.lines] == [3]
+
+
+def test_together(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of calls that are answered together are in the file when C{write_all} returns, and followers are told;
+    what a full disk takes is counted, and told before the next ones. After a rotation they go to the new file.
+    """
+    told: list[Any] = []
+    served.log.followers.append(told.append)
+    early, two, lost, after, last = [[entry(f"m.{name}{number}") for number in range(2)] for name in "abcde"]
+    served.log.write_all(early)
+    log = served.start()
+    log.write_all(two)
+    assert [line["method"] for line in map(json.loads, served.path.read_bytes().splitlines())] == [
+        "m.a0",
+        "m.a1",
+        "m.b0",
+        "m.b1",
+    ]
+    disk = Disk(log, monkeypatch)
+    disk.error = OSError(28, "No space left on device")
+    log.write_all(lost)
+    assert (served.count("lost"), served.count("lines")) == (2, 4)
+    disk.error = None
+    log.write_all(after)
+    assert [line.get("method", line.get("lost")) for line in served.lines[4:]] == [2, "m.d0", "m.d1"]
+    served.path.rename(served.path.with_suffix(".1"))
+    log.reopen()
+    log.write_all(last)
+    assert [line["method"] for line in served.lines] == ["m.e0", "m.e1"]
+    assert told == [*early, *two, *lost, *after, *last]
+    log.stopService()
 
 
 def test_flood_of_refusals(served: Served) -> None:

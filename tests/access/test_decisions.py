@@ -383,6 +383,49 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert some.allows(FAR, "core." + "x" * control.MAX_METHOD + str(number))
     assert some._rights.cache_info().currsize == 5
     assert some._known.cache_info().currsize == 7
+    assert 0 < len(some.sure) <= 7
+
+
+SOME_RULES = st.lists(
+    st.sampled_from(
+        [
+            "any deny core.kill",
+            "udp 127.0.0.0/8 allow *",
+            "udp 192.0.2.7 allow core.*",
+            "udp allow core.echo(x)",
+            "udp deny core.echo(y, ...)",
+            "udp role read",
+        ]
+    ),
+    max_size=3,
+)
+
+
+@given(st.lists(st.tuples(SOME_RULES, st.lists(st.integers(0, 7), max_size=6)), max_size=3))
+def test_sure(changes: list[tuple[list[str], list[int]]]) -> None:
+    """What is looked up without a decision is what the present rules allow, whatever the parameters are."""
+    callers, methods = (NEAR, FAR), ("core.echo", "core.kill", "x.y", "core." + "x" * control.MAX_METHOD)
+    access = rules()
+    for lines, asked in changes:
+        access.replace(map(read_rule, lines))
+        assert not access.sure
+        for number in asked:
+            access.allows(callers[number % 2], methods[number // 2])
+        fresh = rules(*lines)
+        for caller, method in access.sure:
+            assert len(method) <= control.MAX_METHOD
+            assert all(fresh.allows(caller, method, params) for params in ((), ("x",), ("y", 1)))
+
+
+def test_what_is_sure_is_found() -> None:
+    """A call that was allowed by its method is looked up from then on; one by its parameters is not."""
+    access = rules("udp 127.0.0.1 allow core.*")
+    assert access.allows(NEAR, "core.echo")
+    assert not access.allows(NEAR, "x.y")
+    assert access.sure == {(NEAR, "core.echo")}
+    access.replace([read_rule("udp 127.0.0.1 allow core.echo(x)")])
+    assert access.allows(NEAR, "core.echo", ("x",))
+    assert not access.sure
 
 
 def test_long_names_are_quick() -> None:

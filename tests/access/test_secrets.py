@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx.access.secrets import HIDDEN, MAX_PARAMS, Concealment, catalogued, cut_text, is_secret
+from jsonrpcs_tx.access.secrets import HIDDEN, MAX_PARAMS, Concealment, catalogued, cut_text, is_secret, may_tell
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -105,6 +105,26 @@ def test_texts() -> None:
     assert cut_text("abcd", 3) == "abc... (4 in all)"
     assert cut_text("\udcff") == "\\udcff"
     assert shown(["\ud800", {"\udfff": "\udc00"}], "a", "b") == ["\\ud800", {"\\udfff": "\\udc00"}]
+
+
+WORDS = st.sampled_from(["db_Password", "x", "API_KEY", "monkey", "Token", "1", "pass", "Credentials", "\ud800"])
+PARAMS = st.lists(WORDS | JSON_VALUES, max_size=5) | st.dictionaries(WORDS | st.text(), JSON_VALUES, max_size=3)
+CONCEALMENTS = [
+    Concealment((), None, None),
+    Concealment(("password", "name"), None, None),
+    Concealment(("table", "key", "value"), "values", ()),
+    catalogued("cfg.sets"),
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(CONCEALMENTS), PARAMS), max_size=4))
+def test_drafts(calls: list[tuple[Concealment, Any]]) -> None:
+    """The parameters of many calls that are searched at once are shown as those of each call by itself."""
+    drafts = [concealment.draft(params) for concealment, params in calls]
+    tells = may_tell(b"".join(draft for draft in drafts if draft is not None))
+    for (concealment, params), draft in zip(calls, drafts, strict=True):
+        if draft is not None:
+            assert (concealment.shown_draft(draft) if tells else draft) == concealment.shown(params)
 
 
 @given(st.lists(JSON_VALUES) | st.dictionaries(st.text(), JSON_VALUES))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
@@ -211,6 +212,66 @@ def test_audited(kind: type[DatagramReader], tmp_path: Path) -> None:
     ]
     first, then = (datetime.fromisoformat(lines[number]["time"]) for number in (0, 3))
     assert (then - first).total_seconds() >= 0.05 - 0.001
+
+
+def entered(path: Path) -> list[dict[str, Any]]:
+    """The lines of an audit log, without what is another each time."""
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name not in ("time", "ms", "port", "pid")} for line in lines
+    ]
+
+
+values = st.recursive(
+    st.sampled_from(["x", "db_password", "API_KEY", "\n\u202e", "\ud800", 1, 2**70, 1.5, None, True, "y" * 3000]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["token", "a"]), inner, max_size=2),
+    max_leaves=4,
+)
+calls = st.builds(
+    lambda method, params, id: json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).encode(),
+    st.sampled_from(["jsonrpc.echo", "test.fault", "test.who", "no.such"]),
+    st.lists(values, max_size=3),
+    st.sampled_from([1, 2**65, "id"]),
+)
+
+
+@pytest.mark.slow
+@given(st.sampled_from(DATAGRAM_TRANSPORTS), rules, st.lists(st.tuples(st.integers(0, 2), calls), max_size=ENOUGH))
+@examples(100)
+def test_same_entries(family: str, rules: list[str], sent: list[tuple[int, bytes]]) -> None:
+    """Whatever comes, whoever may call what, both readers enter the same calls in the same words."""
+    outcomes: list[Any] = []
+    for kind in (DatagramReader, BatchReader):
+        with TemporaryDirectory() as name:
+            path = Path(name) / "audit.log"
+            with side(kind, family, rules=rules, audit=str(path)) as one:
+                for number, document in sent:
+                    one.send(number, document)
+                one.reader.doRead()
+                outcomes.append((one.replies(), one.counts()))
+            outcomes.append(entered(path))
+    assert outcomes[:2] == outcomes[2:]
+
+
+def test_audit_log_that_is_reopened(tmp_path: Path) -> None:
+    """After a rotation, the entries of all that is answered go to the new file, also of calls before the command that
+    has opened it in the same batch.
+    """
+    path, former = tmp_path / "audit.log", tmp_path / "audit.log.1"
+    with side(BatchReader, "udp4", audit=str(path)) as one:
+
+        def rotate() -> None:
+            path.rename(former)
+            one.dispatcher._audit.reopen()  # type: ignore[attr-defined] # it has an audit log
+
+        one.commands.then = rotate
+        one.send(0, request("jsonrpc.echo", id=1))
+        one.reader.doRead()
+        for id, method in enumerate(["jsonrpc.echo", "test.then", "jsonrpc.echo"], 2):
+            one.send(0, request(method, id=id))
+        one.reader.doRead()
+        assert [line["id"] for line in entered(former)] == [1]
+        assert [line["id"] for line in entered(path)] == [2, 3, 4]
 
 
 @READERS
