@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Final, Protocol
 
@@ -295,7 +296,7 @@ class Table:
         @param place: 0 for all; or that of an item. L{restore} makes other places.
         """
         kept = [*self._contents.kept.values()]
-        for one in kept[bisect_right(kept, place, key=_place) :]:
+        for one in islice(kept, bisect_right(kept, place, key=_place), None):
             if self._find(one.entry.key) is one:
                 yield _place(one), _item(one)
 
