@@ -327,6 +327,7 @@ def test_exact_json(console: Console) -> None:
         return {
             good: good.map((text) => stringify(parse(text))),
             indented: stringify(parse('[{"a":1.0},[]]'), "  "),
+            long: parse(`["${"x".repeat(2e7)}", 1.0]`)[0].length,
             bad: bad.map((text) => { try { return stringify(parse(text)); } catch (error) { return error.name; } }),
         };
     }""")
@@ -339,4 +340,5 @@ def test_exact_json(console: Console) -> None:
         '""',
     ]
     assert found["indented"] == '[\n  {\n    "a": 1.0\n  },\n  []\n]'
+    assert found["long"] == 20_000_000
     assert set(found["bad"]) == {"SyntaxError"}
