@@ -87,13 +87,17 @@ def test_no_socket(path: str) -> None:
 @pytest.mark.parametrize(
     ("usec", "pid", "seconds"),
     [
-        *(("3000000", "", 3.0), ("3000000", str(os.getpid()), 3.0), ("3000000", "1", 0.0), ("0", "", 0.0)),
+        *(("3000000", "", 3.0), ("3000000", "own", 3.0), ("3000000", "1", 0.0), ("0", "", 0.0)),
         *((nonsense, "", 0.0) for nonsense in ("\u00b2", "\u0663", "9" * 5000, "-1", " 1", "1.5", "x")),
     ],
 )
 def test_watchdog(usec: str, pid: str, seconds: float) -> None:
     """Only a number, and one for this process, has it say that it is alive."""
-    environ = {"NOTIFY_SOCKET": "/gone", "WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
+    environ = {
+        "NOTIFY_SOCKET": "/gone",
+        "WATCHDOG_USEC": usec,
+        "WATCHDOG_PID": str(os.getpid()) if pid == "own" else pid,
+    }
     to = NotifySocket(environ)
     assert to.watchdog == seconds
     assert environ == {}
