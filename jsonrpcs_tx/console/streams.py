@@ -66,12 +66,8 @@ class Stream:
 
     def begin(self) -> None:
         """Begin the response."""
-        request = self._request
-        request.setHeader(b"Content-Type", b"text/event-stream")
-        request.setHeader(b"Cache-Control", b"no-store")
-        request.setHeader(b"X-Accel-Buffering", b"no")  # nginx would keep events until there are many
-        request.registerProducer(self, streaming=True)
-        request.write(_HEAD)
+        self._request.registerProducer(self, streaming=True)
+        _begin(self._request)
 
     def tell(self, origin: Any) -> None:
         """Send what has changed."""
@@ -153,10 +149,14 @@ class Streams:
         if unknown or not asked:
             refuse(request, http.BAD_REQUEST, f"allowed: ?panels= with some of {names(self._panels.values())}")
             return
-        source = visitor.user or self._visitors.origin(visitor).peer().source
+        source = self._visitors.source(visitor)
         if len(self) >= MAX_STREAMS or Counter(one.source for one in self._streams)[source] >= MAX_OF_ONE:
             request.setHeader(b"Retry-After", b"10")
             refuse(request, http.SERVICE_UNAVAILABLE, f"allowed: {MAX_OF_ONE} streams of one, {MAX_STREAMS} of all")
+            return
+        if request.method == b"HEAD":
+            _begin(request)
+            request.finish()
             return
         stream = Stream(visitor, [self._panels[name] for name in asked], source, self._clock)
         self._streams[stream] = None
@@ -232,6 +232,14 @@ class Streams:
             return
         self._visitors.shut_out(visitor)
         stream.end("rules allow nothing any more", "nothing")
+
+
+def _begin(request: server.Request) -> None:
+    """Begin the response to a request for events."""
+    request.setHeader(b"Content-Type", b"text/event-stream")
+    request.setHeader(b"Cache-Control", b"no-store")
+    request.setHeader(b"X-Accel-Buffering", b"no")  # nginx would keep events until there are many
+    request.write(_HEAD)
 
 
 def _surely(task: Callable[[], object]) -> None:

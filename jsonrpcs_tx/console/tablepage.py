@@ -17,6 +17,7 @@ from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.printable import printable
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
+from jsonrpcs_tx.rpc.shares import Shares
 from jsonrpcs_tx.state.tables import Item, Table, Tables
 from jsonrpcs_tx.transports.httpresource import is_connected
 from jsonrpcs_tx.transports.pageresource import respond
@@ -41,6 +42,15 @@ MAX_SEARCH: Final = 200
 
 TURN: Final = 200
 """Items that are looked at before the reactor is asked whether others wait."""
+
+TURN_SIZE: Final = 100_000
+"""Characters of keys and values after which it is asked as well: a value may be long."""
+
+MAX_IN_PROGRESS: Final = 50
+"""Requests that may be in progress: each holds a list of all items, and the part of the answer that it has found."""
+
+MAX_OF_ONE: Final = 12
+"""Those that one user may have, or one address where nobody signs in."""
 
 
 @attrs.frozen
@@ -71,6 +81,7 @@ class TablePage:
         self._dispatcher = dispatcher
         self._visitors = visitors
         self._cooperator = Cooperator(scheduler=partial(clock.callLater, 0))
+        self._shares = Shares(MAX_IN_PROGRESS, MAX_OF_ONE)
 
     def render(self, visitor: Visitor) -> None:
         """Answer a request, once the items are found."""
@@ -88,16 +99,28 @@ class TablePage:
         if table is None:
             refuse(request, http.NOT_FOUND, f"there is no table {printable(query.name[:100])}")
             return
+        source = self._visitors.source(visitor)
+        if self._shares.full or self._shares.used_up(source):
+            request.setHeader(b"Retry-After", b"1")
+            told = f"allowed: {MAX_OF_ONE} requests of one for tables at the same time, {MAX_IN_PROGRESS} of all"
+            refuse(request, http.SERVICE_UNAVAILABLE, told)
+            return
+        self._shares.take(source)
         task = self._cooperator.cooperate(self._answer(request, table, query))
         request.notifyFinish().addErrback(lambda _: _stop(task))
-        task.whenDone().addErrback(lambda failure: _failed(request, failure))
+        done = task.whenDone().addErrback(lambda failure: _failed(request, failure))
+        done.addBoth(lambda _: self._shares.free(source))
 
     def _answer(self, request: server.Request, table: Table, query: Query) -> Iterator[None]:
         rows: list[dict[str, Any]] = []
         size, place, is_end = 0, query.after, True
-        for looked, (found, item) in enumerate(table.after(query.after)):
-            if looked % TURN == TURN - 1:
+        looked, looked_size = 0, 0
+        for found, item in table.after(query.after):
+            if looked >= TURN or looked_size >= TURN_SIZE:
+                looked, looked_size = 0, 0
                 yield
+            looked += 1
+            looked_size += len(item.key) + (len(item.value) if isinstance(item.value, str) else 0)
             if query.search and not _has(item, query.search):
                 continue
             if len(rows) >= query.limit or size >= MAX_SIZE:

@@ -1,6 +1,7 @@
 """Who sends a request to the console: the user of its session, or whoever its connection says where nobody signs in."""
 
 import ipaddress
+from collections.abc import Hashable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -81,6 +82,10 @@ class Visitors:
         """Where what a visitor sends comes from, for the rules as they are now."""
         request = visitor.request
         return self._jsonrpc.origin(request.channel, lambda: is_connected(request), visitor.client, visitor.user)
+
+    def source(self, visitor: Visitor) -> Hashable:
+        """Whose limits count what a visitor asks for: the user's, or the address's where nobody signs in."""
+        return visitor.user or self.origin(visitor).peer().source
 
     def may_call(self, origin: Origin) -> bool:
         """Whether rules allow a caller anything."""

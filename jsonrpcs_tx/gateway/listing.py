@@ -21,6 +21,9 @@ TIMEOUT: Final = 10.0
 MAX_SIZE: Final = 4 * 1024 * 1024
 """Bytes of the longest list."""
 
+MAX_LISTED: Final = 20_000
+"""Methods that a node may have: each becomes a hundred times as much in a description of them."""
+
 
 @attrs.frozen
 class Listing:
@@ -57,5 +60,7 @@ def _read(answer: Answer, node: Node) -> Listing:
         names = msgspec.json.decode(answer.result, type=list[str])
     except msgspec.MsgspecError:
         raise Fault(BAD_GATEWAY, f"Node {node.name} does not answer {LIST} with a list of names") from None
+    if len(names) > MAX_LISTED:
+        raise Fault(BAD_GATEWAY, f"Node {node.name} answers {LIST} with more than {MAX_LISTED} names")
     methods = sorted({name for name in names if 0 < len(name) <= MAX_METHOD})
     return Listing(node.name, node.names, node.watch.version, methods)

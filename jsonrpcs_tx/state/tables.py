@@ -5,6 +5,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Any, ClassVar, Final, Protocol
 
@@ -301,7 +302,7 @@ class Table(Shareable):
         @param place: 0 for all; or that of an item. L{restore} makes other places.
         """
         kept = [*self._contents.kept.values()]
-        for one in kept[bisect_right(kept, place, key=_place) :]:
+        for one in islice(kept, bisect_right(kept, place, key=_place), None):
             if self._find(one.entry.key) is one:
                 yield _place(one), _item(one)
 

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from jsonrpcs_tx.config.kinds import PASSED
@@ -30,8 +31,9 @@ class Passed:
     def __init__(self, names: str, fds: Sequence[int]) -> None:
         self._fds: dict[str, list[int]] = {}
         for name, fd in zip(names.split(":"), fds, strict=False):  # names may be left over from another process
-            self._fds.setdefault(name, []).append(fd)
-            os.set_inheritable(fd, False)  # noqa: FBT003 # Python's own way
+            with suppress(OSError):  # it is not open: whatever started the process did not pass it
+                os.set_inheritable(fd, False)  # noqa: FBT003 # Python's own way
+                self._fds.setdefault(name, []).append(fd)
         self.unused: set[str] = set(self._fds)
 
     def check(self, setting: str, name: str) -> None:

@@ -406,6 +406,13 @@ class Ends(StreamCase):
             await until(lambda: len(self.streams) == 1)
             await self.look("load", via="127.0.0.3")
 
+    async def test_head(self) -> None:
+        """HEAD gets the headers, and is no stream: nothing would ever be written to it."""
+        self.serve()
+        response = await self.browser().ask("HEAD", "events?panels=load")
+        assert (response.status, response.headers[b"content-type"]) == (200, b"text/event-stream")
+        assert len(self.streams) == 0
+
     async def test_malformed(self) -> None:
         """Unknown panels, and none, are refused with the names of those there are."""
         for query in ("", "?panels=", "?panels=x", "?panels=load,x", "?panel=load", "?panels=%00"):

@@ -7,9 +7,11 @@ import pytest
 from twisted.internet.defer import DeferredList, ensureDeferred
 
 from jsonrpcs_tx.console import tablepage
-from jsonrpcs_tx.console.tablepage import MOST, Query, read_query
+from jsonrpcs_tx.console.tablepage import MAX_OF_ONE, MOST, Query, read_query
+from jsonrpcs_tx.rpc.shares import Shares
 from tests.support.console import ConsoleCase
 from tests.support.http import repeat_everywhere
+from tests.support.reactor import until
 
 HOSTILE = '\r\n\0<script>"\\\u2028é'
 
@@ -115,6 +117,56 @@ class TablePage(ConsoleCase):
             self.service.tables["t"].set(f"k{number}", "x" * 600_000)
         assert len((await self.page("name=t"))["rows"]) == 2
         assert len(await self.everything("name=t")) == 5
+
+    async def test_search_in_large_values(self) -> None:
+        """Others are answered while long values are searched."""
+        self.serve()
+        value = "É" * 400_000
+        for number in range(50):
+            self.service.tables["t"].set(f"k{number}", value)
+        looking = await self.connect()
+        other = await self.connect()
+        looking.write(self.browser().request("GET", "table?name=t&search=nothing"))
+        await self.assert_answers(other)
+        assert looking.received == b""
+        assert json.loads((await looking.response()).body)["rows"] == []
+
+    async def test_too_many_at_once(self) -> None:
+        """Requests hold memory while they are in progress, so one may not have many; others may still have theirs."""
+        self.serve()
+        for number in range(50_000):
+            self.service.tables["t"].set(f"k{number}", 1)
+        search = self.browser().request("GET", "table?name=t&search=none")
+        clients = [await self.connect() for _ in range(MAX_OF_ONE + 1)]
+        for client in clients:
+            client.write(search)
+        last = await clients.pop().response()
+        assert (last.status, b"allowed: 12 " in last.body, last.headers[b"retry-after"]) == (503, True, b"1")
+        assert (await self.browser(via="127.0.0.2").get("table?name=t&limit=1")).status == 200
+        await clients.pop().close()
+        for client in clients:
+            assert (await client.response()).status == 200
+        await until(lambda: self.shares.taken == 0)
+        assert len((await self.page("name=t&limit=1"))["rows"]) == 1
+
+    async def test_too_many_of_all(self) -> None:
+        """All together may not have many either."""
+        self.patch(tablepage, "MAX_IN_PROGRESS", 1)
+        self.serve()
+        for number in range(50_000):
+            self.service.tables["t"].set(f"k{number}", 1)
+        client = await self.connect()
+        client.write(self.browser().request("GET", "table?name=t&search=none"))
+        await until(lambda: self.shares.taken == 1)
+        assert (await self.browser().get("table?name=t")).status == 503
+        assert (await client.response()).status == 200
+        assert (await self.browser().get("table?name=t")).status == 200
+
+    @property
+    def shares(self) -> Shares:
+        page: Any = self.console._pages[b"table"]
+        assert isinstance(page.__self__, tablepage.TablePage)
+        return page.__self__._shares
 
     async def test_client_that_leaves(self) -> None:
         """Nothing goes on for a client that has left."""

@@ -112,6 +112,14 @@ class Listing(GatewayCase):
         with pytest.raises(Fault, match="with more than 4194304 bytes"):
             listing._read(Answer(b"[%b1]" % (b"1," * listing.MAX_SIZE)), node)
 
+    async def test_too_many_methods(self) -> None:
+        """A node cannot have the gateway write a description of half a million methods."""
+        self.serve(load=["system"])
+        node: Any = next(iter(self.gateway.nodes.values()))
+        names = json.dumps([f"{number:x}" for number in range(listing.MAX_LISTED + 1)]).encode()
+        with pytest.raises(Fault, match="with more than 20000 names"):
+            listing._read(Answer(names), node)
+
     async def test_many_methods(self) -> None:
         """A node with very many methods is described while others are answered."""
         names = [f"many.{number}" for number in range(3000)]

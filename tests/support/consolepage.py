@@ -63,6 +63,11 @@ class Shop:
         """Returns many rows."""
         return [{"ROW": {"place": place, "name": f"row {place}"}} for place in range(count)]
 
+    @command("shop.echo", changes=False)
+    def echo(self, value: list) -> list:
+        """Returns what it is given."""
+        return value
+
     @command("shop.login", secret=("word",))
     def login(self, user: str, word: str = "", api_token: str = "") -> str:
         """Takes secrets."""

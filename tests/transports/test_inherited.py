@@ -98,6 +98,16 @@ def test_unknown_name(opened: Opened) -> None:
         opened.passed.check("http_listen", "web")
 
 
+def test_closed(opened: Opened) -> None:
+    """What is not open was not passed, whatever the environment says; the rest is found."""
+    closed = os.open(os.devnull, os.O_RDONLY)
+    os.close(closed)
+    passed = Passed("a:b", [closed, opened.fds["udp"]])
+    passed.check("dgram_socket", "b")
+    with pytest.raises(StartError, match=r"systemd:a: systemd has not passed it; allowed: systemd:b"):
+        passed.check("http_listen", "a")
+
+
 def test_name_of_several(opened: Opened) -> None:
     """A name that several have does not say which."""
     fds = list(opened.fds.values())

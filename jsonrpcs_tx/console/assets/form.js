@@ -274,6 +274,6 @@ export class Form {
   byPosition(params) {
     const names = this.parts.map((part) => part.parameter.name);
     if (this.rest || !Object.keys(params).every((name) => names.includes(name))) return null;
-    return names.map((name) => (name in params ? params[name] : NOTHING));
+    return names.map((name) => (Object.hasOwn(params, name) ? params[name] : NOTHING));
   }
 }

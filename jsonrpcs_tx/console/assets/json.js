@@ -23,7 +23,7 @@ export const isObject = (value) =>
 
 const SUSPECT = /\d{16}|\d[.eE]\d|\d[eE][+-]|-0/;
 const NUMBER = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y;
-const STRING = /"(?:[^"\\\u0000-\u001f]|\\.)*"/y;
+const STRING = /"[^"\\\u0000-\u001f]*(?:\\.[^"\\\u0000-\u001f]*)*"/y;
 const BLANKS = /[ \t\n\r]*/y;
 const WORDS = { t: ["true", true], f: ["false", false], n: ["null", null] };
 const DEPTH = 1000;

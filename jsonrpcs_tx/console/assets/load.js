@@ -34,7 +34,7 @@ export class Load {
     const transports = Object.keys(now.requests).filter((name) => now.requests[name] > 0);
     const rates = transports.map((name) => ({ name, values: differences(samples, (one) => one.requests[name]) }));
     this.requests.show(rates);
-    this.latency.show(transports.filter((name) => name in now.latency).map((name) => ({ name, values: samples.map((one) => milliseconds(one.latency[name])) })));
+    this.latency.show(transports.filter((name) => Object.hasOwn(now.latency, name)).map((name) => ({ name, values: samples.map((one) => milliseconds(one.latency[name])) })));
     const total = rates.reduce((sum, one) => sum + (one.values.at(-1) ?? 0), 0);
     this.tile("Requests per second", short(total));
     this.tile("Connections", short(now.connections));
@@ -60,7 +60,7 @@ export class Load {
     rows.forEach(([name, [calls, errors, mean, p50, p99]], place) => {
       const row = this.busy.children[place] ?? this.busy.appendChild(h("tr", {}, h("th", { scope: "row" }, h("code", {})), [1, 2, 3, 4, 5, 6].map(() => h("td", { class: "number" }))));
       write(row.firstChild.firstChild, printable(name));
-      const rate = name in before ? calls - before[name][0] : 0;
+      const rate = Object.hasOwn(before, name) ? calls - before[name][0] : 0;
       [calls.toLocaleString("en"), errors.toLocaleString("en"), short(rate), micro(mean), micro(p50), micro(p99)].forEach((text, at) => write(row.children[at + 1], text));
     });
   }

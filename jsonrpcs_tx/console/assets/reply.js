@@ -9,6 +9,7 @@ const ROWS = 200;
 const COLUMNS = 30;
 const RAW = 1_000_000;
 const OPEN = 60;
+const TABLES = 3;
 
 const nested = (value) => Array.isArray(value) || isObject(value);
 
@@ -64,22 +65,23 @@ function inParts(list, count, make, wrap = (button) => button) {
   return list;
 }
 
-function cell(value) {
+function cell(value, depth) {
   if (!nested(value)) return scalar(value);
-  return records(value) ? table(value) : tree(value, 0);
+  return records(value) && depth < TABLES ? table(value, depth + 1) : tree(value, 0);
 }
 
-function table(value) {
+/** A value as a table; what is in its cells may be tables again, to some depth. */
+function table(value, depth = 1) {
   const rows = records(value);
   const columns = rows && columnsOf(rows);
   const body = h("tbody", {});
   const wide = (button) => h("tr", {}, h("td", { colspan: columns?.length ?? 2 }, button));
   if (rows) {
-    inParts(body, rows.length, (place) => h("tr", {}, columns.map((name) => h("td", {}, name in rows[place] ? cell(rows[place][name]) : null))), wide);
+    inParts(body, rows.length, (place) => h("tr", {}, columns.map((name) => h("td", {}, Object.hasOwn(rows[place], name) ? cell(rows[place][name], depth) : null))), wide);
     return h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, printable(name))))), body);
   }
   const pairs = Array.isArray(value) ? value.map((one, place) => [place + 1, one]) : Object.entries(value);
-  inParts(body, pairs.length, (place) => h("tr", {}, h("th", { scope: "row" }, printable(pairs[place][0])), h("td", {}, cell(pairs[place][1]))), wide);
+  inParts(body, pairs.length, (place) => h("tr", {}, h("th", { scope: "row" }, printable(pairs[place][0])), h("td", {}, cell(pairs[place][1], depth))), wide);
   return h("table", { class: "pairs" }, body);
 }
 

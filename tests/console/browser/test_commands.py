@@ -162,6 +162,37 @@ def test_views(console: Console) -> None:
     assert page.get_by_text("ms · ").count() == 1
 
 
+def echo(console: Console, value: str) -> Any:
+    """Have the server answer with what it was sent.
+
+    @return: the table that shows it.
+    """
+    page = console.command("shop.echo").page
+    console.button("As JSON").click()
+    page.get_by_label("Parameters as JSON").fill(f"[{value}]")
+    console.send().view("Table")
+    return page.get_by_role("region", name="Result as a table")
+
+
+def test_names_of_javascript(console: Console) -> None:
+    """A member that only other rows have is empty, whatever it is called."""
+    table = echo(console, '[{"constructor": 1, "toString": 2}, {"__proto__": 3, "name": "x"}, {"name": "y"}]')
+    assert table.get_by_role("columnheader").all_inner_texts() == ["constructor", "toString", "__proto__", "name"]
+    assert [row.get_by_role("cell").all_inner_texts() for row in table.get_by_role("row").all()[1:]] == [
+        ["1", "2", "", ""],
+        ["", "", "3", "x"],
+        ["", "", "", "y"],
+    ]
+
+
+def test_deep_tables(console: Console) -> None:
+    """Tables within tables are drawn to some depth; below that there are branches to open."""
+    depth = 20
+    table = echo(console, '[{"a":' * depth + '[{"b":1},{"b":2}]' + "}]" * depth)
+    table.get_by_text("1 item").first.wait_for()
+    assert table.locator("table").count() == 3
+
+
 def test_fault(console: Console) -> None:
     """A fault is shown as one, with its code, its text and its data."""
     page = console.command("shop.fault").page
@@ -296,6 +327,7 @@ def test_exact_json(console: Console) -> None:
         return {
             good: good.map((text) => stringify(parse(text))),
             indented: stringify(parse('[{"a":1.0},[]]'), "  "),
+            long: parse(`["${"x".repeat(2e7)}", 1.0]`)[0].length,
             bad: bad.map((text) => { try { return stringify(parse(text)); } catch (error) { return error.name; } }),
         };
     }""")
@@ -308,4 +340,5 @@ def test_exact_json(console: Console) -> None:
         '""',
     ]
     assert found["indented"] == '[\n  {\n    "a": 1.0\n  },\n  []\n]'
+    assert found["long"] == 20_000_000
     assert set(found["bad"]) == {"SyntaxError"}
