@@ -1,8 +1,9 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from math import inf
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -16,6 +17,7 @@ from jsonrpcs_tx.catalogue import READ
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.gateway.waiters import Outcome
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
@@ -52,6 +54,7 @@ _TOO_LARGE: Final = (
 )
 
 _Outcome: TypeAlias = Reply | Deferred[Reply]
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
@@ -59,14 +62,14 @@ class One:
     """A node.
 
     @ivar compact: what it answers is written without blanks, since it is laid out later.
-    @ivar seconds: that its answer may take at most; None: as long as the node may take.
+    @ivar seconds: that its answer may take at most.
     @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}, as for C{keeps_time}.
     """
 
     node: Node
     clock: Any
     compact: bool = False
-    seconds: float | None = None
+    seconds: float = inf
     is_one_of_many: bool = False
     keeps_time: bool = True
 
@@ -83,25 +86,26 @@ class One:
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        return self.ask(call.request, call.deadline)
+        return self.ask(call.request, call.deadline, _raised)
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], T]) -> Deferred[T]:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         left = deadline - self.clock.seconds()
-        seconds = left - (MARGIN if left > 1 else left * MARGIN)
-        for limit in (self.node.definition.timeout, self.seconds):
-            if limit is not None and limit < seconds:
-                seconds = limit
-        return self.node.call(request.method, raw, seconds, self._reply, request)
+        seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
+        return self.node.call(request.method, raw, seconds, self._tell, request, answered)
 
-    def _reply(self, answer: Answer, request: Request) -> Reply:
-        if answer.result is not None:
-            return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
-        assert answer.fault is not None
-        assert answer.error is not None
-        body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
-        return Reply(body, answer.fault.code, answer.fault.text, fault=True, outcome=FAULT)
+    def _tell(self, outcome: Outcome, request: Request, answered: Callable[[Reply | BaseException], T]) -> T:
+        if type(outcome) is not Answer:
+            return answered(outcome)  # type: ignore[arg-type] # it is an exception
+        result = outcome.result
+        if result is not None:
+            return answered(Reply(Envelope.passed_on(b"result", self._written(result), request.id)))
+        fault = outcome.fault
+        assert fault is not None
+        assert outcome.error is not None
+        body = Envelope.passed_on(b"error", self._written(outcome.error), request.id)
+        return answered(Reply(body, fault.code, fault.text, fault=True, outcome=FAULT))
 
     def _written(self, json: bytes) -> bytes:
         return msgspec.json.format(json, indent=-1) if self.compact else json
@@ -140,7 +144,7 @@ class Many:
         """
         return _Asking(self, call).begin()
 
-    def ask(self, request: Request, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], T]) -> Deferred[T]:
         raise NotImplementedError("many nodes are asked by answer")
 
 
@@ -227,6 +231,12 @@ class _Asking:
             self._turn.cancel()
         for waiting in list(self._waiting.values()):
             waiting.cancel()
+
+
+def _raised(reply: Reply | BaseException) -> Reply:
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
 
 
 def _is_passed_on(method: str) -> bool:

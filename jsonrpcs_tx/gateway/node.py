@@ -1,9 +1,10 @@
 """One server behind the gateway, and its calls in progress."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.deferred import connect
@@ -13,12 +14,20 @@ from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
 from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
 from jsonrpcs_tx.gateway.turns import Turns
+from jsonrpcs_tx.gateway.waiters import Outcome
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import NodeFault
 
 
-def _itself(answer: Answer) -> Answer:
-    return answer
+def _itself(outcome: Outcome) -> Answer:
+    """The answer.
+
+    @raise BaseException: there is none.
+    """
+    if type(outcome) is Answer:
+        return outcome
+    assert isinstance(outcome, BaseException)
+    raise outcome
 
 
 class Node:
@@ -55,15 +64,16 @@ class Node:
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
-        @param then: called with the L{Answer}, also where that is a fault, and with C{arguments}.
-        @return: fires with what C{then} returns; default: the answer. Fails with L{NodeFault} where there is no answer.
-            Cancelling it calls off what has not been sent, and lets go of what has.
+        @param then: called with the L{Answer}, also where that is a fault, or the L{NodeFault} if there is no answer,
+            and with C{arguments}; perhaps before this returns.
+        @return: fires with what C{then} returns; default: fires with the answer, or fails with the fault. Cancelling it
+            calls off what has not been sent, and lets go of what has.
         """
         if self.watch.state == DOWN:
-            return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
+            return maybeDeferred(then, not_asked(self.name, f"Is Down: {self.watch.reason}"), *arguments)
         self.under_way += 1
-        asked: Deferred[Any] = self._turns.call(method, params, self._reactor.seconds() + seconds)
-        return asked.addBoth(self._ended, seconds, then, arguments)
+        ended = partial(self._ended, seconds, then, arguments)
+        return self._turns.call(method, params, self._reactor.seconds() + seconds, ended)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those in progress are finished.
@@ -98,9 +108,9 @@ class Node:
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._watching.forward(method, b"", seconds)
 
-    def _ended(self, outcome: Any, seconds: float, then: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def _ended(self, seconds: float, then: Callable[..., Any], arguments: tuple[Any, ...], outcome: Any) -> Any:
         """@param seconds: that the call had.
-        @return: what C{then} makes of the answer, or the failure with the fault that a client is told.
+        @return: what C{then} makes of the answer, or of the fault that a client is told.
         """
         self.under_way -= 1
         is_stopping = self._is_closed  # before the last call of a retired node closes it
@@ -110,13 +120,19 @@ class Node:
         if type(outcome) is Answer:
             self.watch.heard = True
             return then(outcome, *arguments)
-        if isinstance(outcome, Failure) and outcome.check(ClientError):
+        assert isinstance(outcome, Failure)
+        return then(self._fault(outcome.value, seconds, is_stopping), *arguments)
+
+    def _fault(self, error: BaseException | None, seconds: float, is_stopping: bool) -> BaseException | None:
+        """What a client is told of a call that has not been answered."""
+        if isinstance(error, ClientError):
             if is_stopping:
                 reason = "this server is stopping; the command may have been run"
-                raise NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
-            error: Any = outcome.value
+                return NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
             self.watch.failed(error)
-            raise fault_of(self.name, error, seconds) from error
-        if isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
-            self.watch.failed(outcome.value)
-        return outcome
+            fault = fault_of(self.name, error, seconds)
+            fault.__cause__ = error
+            return fault
+        if isinstance(error, NodeFault) and error.sent:
+            self.watch.failed(error)
+        return error

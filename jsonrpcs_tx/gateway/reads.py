@@ -42,21 +42,21 @@ class Reads:
         self.cache = cache
         self.flights: dict[tuple[str, bytes], _Flight] = {}
 
-    def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
-        """Make a call that only reads; see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}."""
+    def call(self, method: str, params: bytes, deadline: float, then: Callable[[Any], Any]) -> Deferred[Any]:
+        """Make a call that only reads; see L{Turns.call<jsonrpcs_tx.gateway.turns.Turns.call>}."""
         key = (method, params)
         flight = self.flights.get(key)
         if flight is not None:
-            return self._join(flight, deadline)
+            return self._join(flight, deadline).addBoth(then)
         if self.cache is not None:
             kept = self.cache.get(key)
             if kept is not None:
-                return succeed(kept)
+                return succeed(kept).addBoth(then)
         now = self._seconds()
         if deadline <= now:
-            return fail(self._refusals.over())
+            return fail(self._refusals.over()).addBoth(then)
         asked = self._send(method, params, deadline - now)
-        self.flights[key] = flight = _Flight(self, key, deadline, now)
+        self.flights[key] = flight = _Flight(self, key, deadline, now, then)
         return asked.addBoth(flight.land)
 
     def changed(self) -> None:
@@ -102,7 +102,7 @@ class Reads:
         rest = {joined: None for joined in everyone if joined.deadline > now}
         if rest:
             deadline = max(joined.deadline for joined in rest)
-            again = _Flight(self, flight.key, deadline, now)
+            again = _Flight(self, flight.key, deadline, now, _nobody)
             again.joined = rest
             for joined in rest:
                 joined.of = again
@@ -111,7 +111,7 @@ class Reads:
             self.flights.setdefault(flight.key, again)
             asked = self._send(*flight.key, deadline - now)
             again.asking = asked
-            asked.addBoth(again.land).addErrback(lambda _: None)
+            asked.addBoth(again.land)
         for joined in everyone:
             if joined not in rest:
                 self._release(joined)
@@ -139,25 +139,36 @@ class Reads:
         joined.untimed()
 
 
+def _nobody(outcome: Answer | Failure) -> None:
+    """Takes the outcome of a call whose caller is gone."""
+
+
 class _Flight:
     """A call that has been sent.
 
+    @ivar then: takes the outcome for its caller.
     @ivar joined: those who wait in addition to its caller.
     @ivar asking: the Deferred of the call, if it has only joined callers.
     """
 
-    __slots__ = ("asked", "asking", "deadline", "joined", "key", "reads")
+    __slots__ = ("asked", "asking", "deadline", "joined", "key", "reads", "then")
 
-    def __init__(self, reads: Reads, key: tuple[str, bytes], deadline: float, asked: float) -> None:
+    def __init__(
+        self, reads: Reads, key: tuple[str, bytes], deadline: float, asked: float, then: Callable[[Any], Any]
+    ) -> None:
         self.reads: Reads = reads
         self.key: tuple[str, bytes] = key
         self.deadline: float = deadline
         self.asked: float = asked
+        self.then: Callable[[Any], Any] = then
         self.joined: dict[Waiter[_Flight], None] | None = None
         self.asking: Deferred[Answer] | None = None
 
-    def land(self, outcome: Answer | Failure) -> Answer | Failure:
-        """The call has ended; returns its outcome for the caller."""
+    def land(self, outcome: Answer | Failure) -> Any:
+        """The call has ended.
+
+        @return: what its caller makes of the outcome.
+        """
         reads, key = self.reads, self.key
         if reads.flights.get(key) is self:
             del reads.flights[key]
@@ -165,4 +176,4 @@ class _Flight:
                 reads.cache.keep(key, outcome, self.asked)
         if self.joined is not None:
             reads.tell(self, outcome)
-        return outcome
+        return self.then(outcome)

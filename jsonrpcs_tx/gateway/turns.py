@@ -1,8 +1,10 @@
 """Decides when the calls to one node are sent: changes take turns, and equal reads share one call. It does no I/O."""
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.gateway.answers import Answer
@@ -13,6 +15,10 @@ from jsonrpcs_tx.gateway.reads import Reads
 from jsonrpcs_tx.gateway.refusals import CLOSED, Refusals
 from jsonrpcs_tx.gateway.room import MAX_BYTES, MAX_CALLS, Room
 from jsonrpcs_tx.interfaces import Reactor
+
+
+def _itself(outcome: Answer | Failure) -> Answer | Failure:
+    return outcome
 
 
 class Turns:
@@ -62,22 +68,29 @@ class Turns:
         self._closed = False
         self._read = self._reads.call
 
-    def call(self, method: str, params: bytes, deadline: float) -> Deferred[Answer]:
+    def call(
+        self,
+        method: str,
+        params: bytes,
+        deadline: float,
+        then: Callable[[Any], Any] = _itself,
+    ) -> Deferred[Any]:
         """Make a call when its turn comes.
 
         @param params: a JSON array or object, which is sent as it is; empty: no parameters.
         @param deadline: the time, in C{clock.seconds()}, until which the caller waits.
-        @return: fires with the answer of the node. Fails with L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many
+        @param then: called with the L{Answer} or the L{Failure}, perhaps before this returns.
+        @return: fires with what C{then} returns; default: with the answer of the node. Fails with L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many
             wait, 504 if the deadline comes before its turn or before the answer; the text says whether it was sent.
             Fails with the L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with. Cancelling it
             drops a call that has not been sent, unless others share it, and ignores the answer to one that has.
         """
         if self._closed:
-            return fail(self._refusals.not_asked(CLOSED))
+            return fail(self._refusals.not_asked(CLOSED)).addBoth(then)
         kind = kind_of(method)
         if kind.reads:
-            return self._read(method, params, deadline)
-        return self._changes.call(kind, method, params, deadline)
+            return self._read(method, params, deadline, then)
+        return self._changes.call(kind, method, params, deadline).addBoth(then)
 
     @property
     def waiting(self) -> int:

@@ -383,21 +383,21 @@ class Dispatcher:
         @raise Fault: no more may be in progress, or not over this transport.
         """
         assert origin.callee is not None
-        deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
-        asked = origin.callee.ask(request, deadline)
+        deadline = self._runner.begin_to_pass_on(command, origin)
         if origin.deadline is None:
             self.delayed.slots.take(origin.client)
-        return asked.addBoth(self._passed_on_later, command, request, origin, caller)
+        answered = partial(self._passed_on_later, command, request, origin, origin.peer().caller)
+        return origin.callee.ask(request, deadline, answered)
 
     def _passed_on_later(
-        self, reply: Reply | Failure, command: Command, request: Request, origin: Origin, caller: Caller
+        self, command: Command, request: Request, origin: Origin, caller: Caller, reply: Reply | BaseException
     ) -> Reply:
         if origin.deadline is None:
             self.delayed.slots.free(origin.client)
         if type(reply) is Reply:
             return self._passed_on(reply, request)
-        assert isinstance(reply, Failure)
-        return self._failed(reply.value, command, request, caller)
+        assert isinstance(reply, BaseException)
+        return self._failed(reply, command, request, caller)
 
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method, of this server or of whom the document is for."""
