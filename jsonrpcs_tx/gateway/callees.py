@@ -1,9 +1,9 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import inf
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -17,13 +17,12 @@ from jsonrpcs_tx.catalogue import READ
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
-from jsonrpcs_tx.gateway.waiters import Outcome
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command, command, commands_of
-from jsonrpcs_tx.rpc.replies import SOME, Reply
+from jsonrpcs_tx.rpc.replies import SOME, Cancellable, Later, Reply
 
 MAX_METHOD: Final = 200
 """Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""
@@ -53,9 +52,6 @@ _TOO_LARGE: Final = (
     % MAX_OUTCOMES
 )
 
-_Outcome: TypeAlias = Reply | Deferred[Reply]
-T = TypeVar("T")
-
 
 @attrs.frozen(eq=False)
 class One:
@@ -81,31 +77,36 @@ class One:
         return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
-        return _command(method) if _is_passed_on(method) else None
+        return _command(method) if len(method) <= MAX_METHOD else None
 
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        return self.ask(call.request, call.deadline, _raised)
+        asked: Deferred[Reply] = Deferred(lambda _: asking.cancel())
+        asking = self.ask(call.request, call.deadline, partial(_fire, asked))
+        return asked
 
-    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], T]) -> Deferred[T]:
+    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], None]) -> Cancellable:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         left = deadline - self.clock.seconds()
         seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
-        return self.node.call(request.method, raw, seconds, self._tell, request, answered)
+        return self.node.ask(request.method, raw, seconds, partial(self._tell, request, answered))
 
-    def _tell(self, outcome: Outcome, request: Request, answered: Callable[[Reply | BaseException], T]) -> T:
+    def _tell(
+        self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
+    ) -> None:
         if type(outcome) is not Answer:
-            return answered(outcome)  # type: ignore[arg-type] # it is an exception
-        result = outcome.result
-        if result is not None:
-            return answered(Reply(Envelope.passed_on(b"result", self._written(result), request.id)))
+            answered(outcome)  # type: ignore[arg-type] # it is an exception
+            return
+        if outcome.result is not None:
+            answered(Reply(Envelope.passed_on(b"result", self._written(outcome.result), request.id)))
+            return
         fault = outcome.fault
         assert fault is not None
         assert outcome.error is not None
         body = Envelope.passed_on(b"error", self._written(outcome.error), request.id)
-        return answered(Reply(body, fault.code, fault.text, fault=True, outcome=FAULT))
+        answered(Reply(body, fault.code, fault.text, fault=True, outcome=FAULT))
 
     def _written(self, json: bytes) -> bytes:
         return msgspec.json.format(json, indent=-1) if self.compact else json
@@ -135,7 +136,7 @@ class Many:
         return msgspec.structs.replace(origin, callee=self)
 
     def command(self, method: str) -> Command | None:
-        return _command(method, "many") if _is_passed_on(method) else None
+        return _command(method, "many") if len(method) <= MAX_METHOD else None
 
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on to each.
@@ -144,7 +145,7 @@ class Many:
         """
         return _Asking(self, call).begin()
 
-    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], T]) -> Deferred[T]:
+    def ask(self, request: Request, deadline: float, answered: Callable[[Reply | BaseException], None]) -> Cancellable:
         raise NotImplementedError("many nodes are asked by answer")
 
 
@@ -157,7 +158,7 @@ class _Asking:
         self._outcomes: dict[int, Reply] = {}  # without their bodies
         self._written: dict[int, bytes] = {}
         self._size = 0
-        self._waiting: dict[int, Deferred[Reply]] = {}
+        self._waiting: dict[int, Later] = {}
         self._next = 0
         self._results = 0
         self._turn: Any = None
@@ -179,7 +180,7 @@ class _Asking:
         while self._next < len(many.members) and self._reply is not None:
             place = self._next
             self._next += 1
-            outcome: _Outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
+            outcome: Reply | Later = many.dispatcher.answer(call.request, many.members[place].origin(origin))
             if type(outcome) is Reply:
                 self._take(outcome, place)
             else:
@@ -233,17 +234,18 @@ class _Asking:
             waiting.cancel()
 
 
-def _raised(reply: Reply | BaseException) -> Reply:
-    if isinstance(reply, BaseException):
-        raise reply
-    return reply
+def _fire(waiting: Deferred[Any], outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        waiting.errback(outcome)
+    else:
+        waiting.callback(outcome)
 
 
 def _is_passed_on(method: str) -> bool:
     """Whether nodes are asked for a method. Control characters are in no name, but Kamailio drops null characters, so
     that C{core.k\\0ill} would be C{core.kill} there and another method for rules, turns and the audit log here.
     """
-    return len(method) <= MAX_METHOD and method.isprintable() and method not in NOT_PASSED_ON
+    return method.isprintable() and method not in NOT_PASSED_ON
 
 
 @command("gateway.pass_on")
@@ -258,9 +260,12 @@ _PASS_ON: Final = commands_of(_pass_on)[0]
 
 
 @lru_cache(MAX_METHODS)
-def _command(method: str, how: str = "one") -> Command:
-    """The command that passes a method on. The catalogue says whether it changes something, and which of its parameters
-    are secret. A call of many nodes itself changes nothing: the calls of single nodes that it makes do.
+def _command(method: str, how: str = "one") -> Command | None:
+    """The command that passes a method on; None: nodes are not asked for it. The catalogue says whether it changes
+    something, and which of its parameters are secret. A call of many nodes itself changes nothing: the calls of single
+    nodes that it makes do.
     """
+    if not _is_passed_on(method):
+        return None
     changes = how == "one" and catalogued_effect(method) != READ
     return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=catalogued(method))

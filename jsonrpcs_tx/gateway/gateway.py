@@ -26,7 +26,7 @@ from jsonrpcs_tx.rpc.envelope import Request
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.rpc.replies import Reply
+from jsonrpcs_tx.rpc.replies import Pending, Reply
 
 _log = make_logger(__name__)
 
@@ -176,7 +176,8 @@ class Gateway(Service):
         json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
         request = Request("2.0", method, json, call.request.id)
         part = msgspec.structs.replace(origin, deadline=call.deadline)
-        return self._dispatcher.answer(request, callee.origin(part))
+        reply = self._dispatcher.answer(request, callee.origin(part))
+        return reply.deferred() if isinstance(reply, Pending) else reply
 
     def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:
         """Ask a node which methods it has.

@@ -4,30 +4,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, fail, gatherResults
 
 from jsonrpcs_tx.client.deferred import connect
 from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable
+from jsonrpcs_tx.client.underway import Call
 from jsonrpcs_tx.gateway.answers import Answer, read_answer
 from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
 from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
-from jsonrpcs_tx.gateway.turns import Turns
-from jsonrpcs_tx.gateway.waiters import Outcome
+from jsonrpcs_tx.gateway.turns import OVER, Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.faults import NodeFault
-
-
-def _itself(outcome: Outcome) -> Answer:
-    """The answer.
-
-    @raise BaseException: there is none.
-    """
-    if type(outcome) is Answer:
-        return outcome
-    assert isinstance(outcome, BaseException)
-    raise outcome
+from jsonrpcs_tx.rpc.replies import Cancellable
 
 
 class Node:
@@ -51,28 +40,46 @@ class Node:
         # A way of its own, since a node is not down because many calls of it are under way.
         self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         patience = definition.timeout or PATIENCE
-        self._turns = Turns(reactor, self._send, name=definition.name, cache=definition.cache, patience=patience)
+        self._turns = Turns(
+            reactor, self._send, self._carry, name=definition.name, cache=definition.cache, patience=patience
+        )
         refuse, target = self._turns.refuse, str(definition.target)
         self.watch: Watch = Watch(self.name, self._ask, reactor, interval, refuse, self._restarted, target)
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
-    def call(
-        self, method: str, params: bytes, seconds: float, then: Callable[..., Any] = _itself, *arguments: Any
-    ) -> Deferred[Any]:
+    def call(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
-        @param then: called with the L{Answer}, also where that is a fault, or the L{NodeFault} if there is no answer,
-            and with C{arguments}; perhaps before this returns.
-        @return: fires with what C{then} returns; default: fires with the answer, or fails with the fault. Cancelling it
-            calls off what has not been sent, and lets go of what has.
+        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
+            Cancelling it calls off what has not been sent, and lets go of what has.
+        """
+
+        def tell(outcome: Answer | BaseException) -> None:
+            if isinstance(outcome, Answer):
+                waiting.callback(outcome)
+            else:
+                waiting.errback(outcome)
+
+        waiting: Deferred[Answer] = Deferred(lambda _: asked.cancel())
+        asked = self.ask(method, params, seconds, tell)
+        return waiting
+
+    def ask(
+        self, method: str, params: bytes, seconds: float, then: Callable[[Answer | BaseException], None]
+    ) -> Cancellable:
+        """The same without a Deferred, which would take longer than the rest.
+
+        @param then: called once, perhaps before this returns, with the answer, or with what there is in place of one.
+        @return: can be cancelled as L{call}.
         """
         if self.watch.state == DOWN:
-            return maybeDeferred(then, not_asked(self.name, f"Is Down: {self.watch.reason}"), *arguments)
+            then(not_asked(self.name, f"Is Down: {self.watch.reason}"))
+            return OVER
         self.under_way += 1
-        ended = partial(self._ended, seconds, then, arguments)
+        ended = partial(self._ended, seconds, then)
         return self._turns.call(method, params, self._reactor.seconds() + seconds, ended)
 
     def retire(self) -> Deferred[None]:
@@ -102,15 +109,23 @@ class Node:
             return fail(NotReachable(self.name, method, self.watch.reason))
         return self._client.forward(method, params, seconds)
 
+    def _carry(self, call: Call, params: bytes) -> None:
+        if self.watch.state == DOWN:  # it may have gone down while the call was shared
+            call.errback(NotReachable(self.name, call.method, self.watch.reason))
+        else:
+            self._client.carry(call, params)
+
     def _restarted(self) -> None:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
 
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._watching.forward(method, b"", seconds)
 
-    def _ended(self, seconds: float, then: Callable[..., Any], arguments: tuple[Any, ...], outcome: Any) -> Any:
+    def _ended(
+        self, seconds: float, then: Callable[[Answer | BaseException], None], outcome: Answer | BaseException
+    ) -> None:
         """@param seconds: that the call had.
-        @return: what C{then} makes of the answer, or of the fault that a client is told.
+        @param then: is told the answer, or the fault that a client is told.
         """
         self.under_way -= 1
         is_stopping = self._is_closed  # before the last call of a retired node closes it
@@ -119,11 +134,12 @@ class Node:
             self.close().chainDeferred(retired)
         if type(outcome) is Answer:
             self.watch.heard = True
-            return then(outcome, *arguments)
-        assert isinstance(outcome, Failure)
-        return then(self._fault(outcome.value, seconds, is_stopping), *arguments)
+            then(outcome)
+        else:
+            assert isinstance(outcome, BaseException)
+            then(self._fault(outcome, seconds, is_stopping))
 
-    def _fault(self, error: BaseException | None, seconds: float, is_stopping: bool) -> BaseException | None:
+    def _fault(self, error: BaseException, seconds: float, is_stopping: bool) -> BaseException:
         """What a client is told of a call that has not been answered."""
         if isinstance(error, ClientError):
             if is_stopping:

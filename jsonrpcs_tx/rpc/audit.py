@@ -32,6 +32,7 @@ from jsonrpcs_tx.rpc.failures import fault_of, outcome_of
 from jsonrpcs_tx.rpc.faults import InvalidParams
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.registry import Command
+from jsonrpcs_tx.rpc.replies import Later
 from jsonrpcs_tx.rpc.structures import as_json
 
 MAX_READ: Final = 65_536
@@ -82,14 +83,14 @@ class AuditingDispatcher(Dispatcher):
         self._stores = keywords.get("reply_store") is not None
         self._held: list[_Ended] | None = None  # which are written together
 
-    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Later:
         if type(request) is not Request:
             return super().answer(request, origin)
         command = self._find(request.method, origin)
         if not (
             self._enters_all or (command is not None and command.changes) or self._stored(request, origin.transport)
         ):
-            reply: Reply | Deferred[Reply] = _answer(self, request, origin)
+            reply: Reply | Later = _answer(self, request, origin)
             if type(reply) is Reply and reply.fault and reply.outcome == REFUSED:
                 self._enter(reply, request, command, origin.peer(), perf_counter_ns(), origin.node)
             return reply

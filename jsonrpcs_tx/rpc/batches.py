@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.rpc.replies import Reply
+from jsonrpcs_tx.rpc.replies import Later, Reply
 from jsonrpcs_tx.rpc.shares import Shares
 
 SLICE: Final = 0.005
@@ -39,7 +39,7 @@ _CANCELLED: Final = Error(500, "Command Cancelled")
 class Batch:
     """The requests of one batch, and the replies so far.
 
-    @param answer: answers a request; a Deferred that it returns always fires with a Reply, even when it is cancelled.
+    @param answer: answers a request; what it returns for later always fires with a Reply, even when it is cancelled.
     @param refuse: answers a request with an error.
     @param write: lays out a reply, which is then kept.
     @param join: makes all replies the reply to the batch.
@@ -48,7 +48,7 @@ class Batch:
     def __init__(
         self,
         requests: list[Request | Malformed],
-        answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
+        answer: Callable[[Request | Malformed], Reply | Later],
         refuse: Callable[[Error, Request | Malformed], Reply],
         write: Callable[[Reply], Reply],
         join: Callable[[list[Reply]], Reply],
@@ -59,7 +59,7 @@ class Batch:
         self._write = write
         self._join = join
         self._replies: list[Reply | None] = [None] * len(requests)
-        self._delayed: dict[int, Deferred[Reply]] = {}
+        self._delayed: dict[int, Later] = {}
         self._position = 0
         self._size = 0
         self._full = False

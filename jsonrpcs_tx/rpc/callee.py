@@ -1,13 +1,9 @@
 """Who runs the commands of a document in place of this server: another one, or several."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-
-from jsonrpcs_tx.rpc.replies import Reply
-
-T = TypeVar("T")
+from jsonrpcs_tx.rpc.replies import Cancellable, Reply
 
 
 class Callee(Protocol):
@@ -25,15 +21,14 @@ class Callee(Protocol):
     def keeps_time(self) -> bool:
         """Each answer comes by the deadline that L{ask} is given, whatever happens, so nobody else has to see to it."""
 
-    def ask(self, request: Any, deadline: float, answered: Callable[[Reply | BaseException], T]) -> Deferred[T]:
+    def ask(self, request: Any, deadline: float, answered: Callable[[Reply | BaseException], None]) -> Cancellable:
         """Pass a request on, if it keeps the time.
 
         @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
         @param deadline: in seconds of the reactor.
         @param answered: called once, perhaps before this returns: with the whole reply, or the
-            L{Fault<jsonrpcs_tx.rpc.faults.Fault>} that there is in place of one. (A callback of the Deferred would cost
-            as much as the rest.)
-        @return: fires with what C{answered} returns. Cancelling it lets go of the answer, and it fires at once.
+            L{Fault<jsonrpcs_tx.rpc.faults.Fault>} that there is in place of one.
+        @return: cancelling it lets go of the answer; then C{answered} is called at once.
         """
 
     def origin(self, origin: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from msgspec import UNSET, Raw, UnsetType
 from twisted.internet.defer import Deferred, fail, maybeDeferred
@@ -33,7 +33,7 @@ from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
-from jsonrpcs_tx.rpc.replies import FAULTS
+from jsonrpcs_tx.rpc.replies import FAULTS, Later, Pending
 from jsonrpcs_tx.rpc.replies import NO_REPLY as NO_REPLY
 from jsonrpcs_tx.rpc.replies import Reply as Reply
 from jsonrpcs_tx.rpc.replystore import ReplyStore
@@ -223,7 +223,17 @@ class Dispatcher:
         command = self._commands.get(request.method)
         return command is not None and command.options.stateless
 
-    def dispatch(self, document: bytes, origin: Origin, request: Decoded | None = None) -> Reply | Deferred[Reply]:
+    @overload
+    def dispatch(self, document: bytes, origin: Origin, request: Decoded | None = None) -> Reply | Deferred[Reply]: ...
+
+    @overload
+    def dispatch(
+        self, document: bytes, origin: Origin, request: Decoded | None = None, *, pending: bool
+    ) -> Reply | Later: ...
+
+    def dispatch(
+        self, document: bytes, origin: Origin, request: Decoded | None = None, *, pending: bool = False
+    ) -> Reply | Later:
         """Answer a document: a request or a batch.
 
         No exception of a command is raised here, not even KeyboardInterrupt: the reactor has its own handler for the
@@ -231,6 +241,7 @@ class Dispatcher:
 
         @param document: anything that a client may send.
         @param request: what L{read} returned for it, if the transport needed that first.
+        @param pending: whether a L{Pending} will do as well as a Deferred, and is cheaper.
         @return: the reply; where a command is asynchronous, or a batch takes more than some milliseconds, a Deferred of
             it, which fires when the last command has answered, always with a L{Reply}. Cancelling it cancels the
             commands in progress, and no more of a batch are run.
@@ -240,7 +251,7 @@ class Dispatcher:
                 request = self.read(document) if origin.callee is None else self._envelope.read_to_pass_on(document)
             traffic = self._traffic[origin.transport]
             traffic.bytes_received.value += len(document)
-            reply: Reply | Deferred[Reply]
+            reply: Reply | Later
             if type(request) is list:
                 traffic.requests.value += len(request)
                 self._requests.value += len(request)
@@ -253,7 +264,8 @@ class Dispatcher:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request, origin)
-        return reply.addBoth(self._finish_later, document, request, origin, traffic)
+        later = reply.addBoth(self._finish_later, document, request, origin, traffic)
+        return later if pending or not isinstance(later, Pending) else later.deferred()
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
         """Lay out, store and count a reply."""
@@ -335,10 +347,11 @@ class Dispatcher:
             refused = Malformed(error, None, error.text)
             return self._writer.write(self._error(error, refused), refused, origin)
 
-    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+    def answer(self, request: Request | Malformed, origin: Origin) -> Reply | Later:
         """Answer one request, single or of a batch: check that it may be called, find its command, and run that.
 
-        @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}.
+        @return: the reply; where the command is asynchronous, a Deferred of it, which always fires with a L{Reply}; if
+            it is passed on, a L{Pending}.
         """
         if type(request) is not Request:
             return self._answer_malformed(request, origin)
@@ -377,21 +390,21 @@ class Dispatcher:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
 
-    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Deferred[Reply]:
+    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Pending:
         """Have another server answer, where nothing else is to be done for a call, and nobody asks for that.
 
         @raise Fault: no more may be in progress, or not over this transport.
         """
         assert origin.callee is not None
         deadline = self._runner.begin_to_pass_on(command, origin)
-        if origin.deadline is None:
-            self.delayed.slots.take(origin.client)
-        answered = partial(self._passed_on_later, command, request, origin, origin.peer().caller)
-        return origin.callee.ask(request, deadline, answered)
+        pending = _PassedOn(self, command, request, origin)
+        pending.asked = origin.callee.ask(request, deadline, pending.answered)
+        return pending
 
-    def _passed_on_later(
-        self, command: Command, request: Request, origin: Origin, caller: Caller, reply: Reply | BaseException
+    def passed_on(
+        self, reply: Reply | BaseException, command: Command, request: Request, origin: Origin, caller: Caller
     ) -> Reply:
+        """What a client is answered that another server has answered, or not."""
         if origin.deadline is None:
             self.delayed.slots.free(origin.client)
         if type(reply) is Reply:
@@ -565,3 +578,22 @@ class Dispatcher:
 
     def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
         return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)
+
+
+class _PassedOn(Pending):
+    """The reply of another server to come."""
+
+    __slots__ = ("_caller", "_command", "_dispatcher", "_origin", "_request")
+
+    def __init__(self, dispatcher: Dispatcher, command: Command, request: Request, origin: Origin) -> None:
+        self.asked = self.reply = None
+        self._functions = []
+        self._dispatcher = dispatcher
+        self._command = command
+        self._request = request
+        self._origin = origin
+        self._caller = origin.peer().caller
+
+    def answered(self, reply: Reply | BaseException) -> None:
+        """Take what has come of it."""
+        self.come(self._dispatcher.passed_on(reply, self._command, self._request, self._origin, self._caller))

@@ -12,9 +12,9 @@ from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
 from jsonrpcs_tx.rpc.measures import FAILED, KIND_CELL, LEFT, Measures, Row, record, record_apart
-from jsonrpcs_tx.rpc.replies import FAULTS
+from jsonrpcs_tx.rpc.replies import FAULTS, Later
 
-_Answer: TypeAlias = Callable[[Any, Request | Malformed, Origin], Reply | Deferred[Reply]]
+_Answer: TypeAlias = Callable[[Any, Request | Malformed, Origin], Reply | Later]
 _Call: TypeAlias = Callable[[Any, str, Sequence[Any] | Mapping[str, Any], Origin], Deferred[Any]]
 
 
@@ -25,7 +25,7 @@ def _measured_answer(answer: _Answer) -> _Answer:
         record_apart(row, perf_counter_ns() - begun)
         return _counted(reply, measures, origin, row) if reply.fault else reply
 
-    def timed(self: Any, request: Request, origin: Origin, row: Row) -> Reply | Deferred[Reply]:
+    def timed(self: Any, request: Request, origin: Origin, row: Row) -> Reply | Later:
         begun = perf_counter_ns()
         reply = answer(self, request, origin)
         if type(reply) is not Reply:
@@ -33,7 +33,7 @@ def _measured_answer(answer: _Answer) -> _Answer:
         record(row, begun, perf_counter_ns())
         return _counted(reply, self.measures, origin, row) if reply.fault else reply
 
-    def measured(self: Any, request: Request | Malformed, origin: Origin) -> Reply | Deferred[Reply]:
+    def measured(self: Any, request: Request | Malformed, origin: Origin) -> Reply | Later:
         row = None
         if type(request) is Request:
             row = self.rows[request.method] if origin.callee is None else self.measures.nodes[origin.node]

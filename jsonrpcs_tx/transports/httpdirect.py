@@ -16,7 +16,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
@@ -24,7 +23,7 @@ from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
-from jsonrpcs_tx.rpc.replies import SOME
+from jsonrpcs_tx.rpc.replies import SOME, Later
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
@@ -60,7 +59,7 @@ class DirectChannel(Channel):
     _diverted = False
     _held = b""
     _continued = False
-    _later: Deferred[Reply] | None = None
+    _later: Later | None = None
     _lost = False
     _origin: Origin | None = None
     _passing: Origin | None = None
@@ -174,7 +173,7 @@ class DirectChannel(Channel):
 
     def _answer(self, document: bytes, origin: Origin) -> None:
         self._handlingRequest = True
-        reply = self.site.jsonrpc.dispatcher.dispatch(document, origin)
+        reply = self.site.jsonrpc.dispatcher.dispatch(document, origin, pending=True)
         if type(reply) is Reply:
             self._respond(reply)
         else:

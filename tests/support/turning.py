@@ -1,15 +1,18 @@
 """Calls to a node of the gateway that wait for their turn, where the test is the node."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx.client.underway import Call, Detour
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.turns import Turns
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.replies import Cancellable
 
 
 @attrs.define(eq=False)
@@ -63,15 +66,20 @@ class Node:
         self.clock = Clock()
         self.clock.advance(1000)  # it need not begin at 0
         self.sent: list[Sent] = []
-        self.turns = Turns(self.clock, self.send, name="n", **options)
+        self.turns = Turns(self.clock, self.send, self.carry, name="n", **options)
 
     def send(self, method: str, params: bytes, seconds: float) -> Deferred[Answer]:
         self.sent.append(Sent(method, params, seconds, self.clock.seconds()))
         return self.sent[-1].waiting
 
+    def carry(self, call: Call, params: bytes) -> None:
+        Detour(self.send(call.method, params, call.seconds), call)
+
     def call(self, method: str, params: bytes = b"", seconds: float = 10) -> "Outcome":
         """Make a call that has so many seconds."""
-        return Outcome(self.turns.call(method, params, self.clock.seconds() + seconds))
+        outcome = Outcome()
+        outcome.waiting = self.turns.call(method, params, self.clock.seconds() + seconds, outcome.take)
+        return outcome
 
     @property
     def open(self) -> list[Sent]:
@@ -85,15 +93,22 @@ class Node:
 
 
 class Outcome:
-    """What a call fires with.
+    """What comes of a call.
 
-    @ivar found: it, and what it fires with after that, which must not be.
+    @ivar found: the answer or the error, and what comes after that, which must not be.
+    @ivar then: called with it.
+    @ivar waiting: the call, which can be cancelled.
     """
 
-    def __init__(self, waiting: Deferred[Answer]) -> None:
-        self.waiting = waiting
+    waiting: Cancellable
+
+    def __init__(self) -> None:
         self.found: list[Any] = []
-        waiting.addCallbacks(self.found.append, lambda failure: self.found.append(failure.value))
+        self.then: Callable[[Any], object] = lambda outcome: None
+
+    def take(self, outcome: Any) -> None:
+        self.found.append(outcome)
+        self.then(outcome)
 
     @property
     def text(self) -> str:
