@@ -110,10 +110,12 @@ class Node:
         return self._client.forward(method, params, seconds)
 
     def _carry(self, call: Call, params: bytes) -> None:
-        if self.watch.state == DOWN:  # it may have gone down while the call was shared
-            call.errback(NotReachable(self.name, call.method, self.watch.reason))
-        else:
+        try:
+            if self.watch.state == DOWN:  # it may have gone down while the call was shared
+                raise NotReachable(self.name, call.method, self.watch.reason)
             self._client.carry(call, params)
+        except Exception as error:  # whatever it is, somebody waits
+            call.errback(error)
 
     def _restarted(self) -> None:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
