@@ -57,8 +57,13 @@ class DeferredCall(Call, Deferred[Any]):
     """A call as a Deferred, which fires with the outcome. When it is cancelled, the reply is dropped."""
 
     def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
-        Call.__init__(self, id, method, document, seconds, raises)
         Deferred.__init__(self, _drop)
+        self.id = id  # without another call of a function, which counts here
+        self.method = method
+        self.document = document
+        self.seconds = seconds
+        self.raises = raises
+        self.array = None
 
 
 def _drop(call: Any) -> None:

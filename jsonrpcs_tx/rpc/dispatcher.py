@@ -586,8 +586,7 @@ class _PassedOn(Pending):
     __slots__ = ("_caller", "_command", "_dispatcher", "_origin", "_request")
 
     def __init__(self, dispatcher: Dispatcher, command: Command, request: Request, origin: Origin) -> None:
-        self.asked = self.reply = None
-        self._functions = []
+        super().__init__()
         self._dispatcher = dispatcher
         self._command = command
         self._request = request

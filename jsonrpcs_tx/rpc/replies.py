@@ -54,38 +54,46 @@ class Pending:
     """The reply to a call that is passed on: like a Deferred that nobody chains or pauses, at a quarter of the cost.
 
     @ivar asked: what is cancelled with it; None: nothing yet.
-    @ivar reply: the reply as the functions so far have left it; None: it has not come.
     """
 
-    __slots__ = ("_functions", "asked", "reply")
+    __slots__ = ("_functions", "_has_come", "_reply", "asked")
 
     def __init__(self) -> None:
         self.asked: Cancellable | None = None
-        self.reply: Any = None
+        self._has_come = False
+        self._reply: Any = None
         self._functions: list[tuple[bool, Callable[..., Any], tuple[Any, ...]]] = []
 
     def addCallback(self, function: Callable[..., Any], *arguments: Any) -> "Pending":
         """Call a function with the reply; what it returns takes its place."""
         self._functions.append((False, function, arguments))
-        if self.reply is not None:
-            self._go_on()
+        if self._has_come:
+            self.come(self._reply)
         return self
 
     def addBoth(self, function: Callable[..., Any], *arguments: Any) -> "Pending":
         """The same, but the function is also called if one before it has failed, with the C{Failure}."""
         self._functions.append((True, function, arguments))
-        if self.reply is not None:
-            self._go_on()
+        if self._has_come:
+            self.come(self._reply)
         return self
 
-    def come(self, reply: Reply) -> None:
-        """Call the functions: the reply has come."""
-        self.reply = reply
-        self._go_on()
+    def come(self, reply: Any) -> None:
+        """Call the functions, since the reply has come; with those that they add."""
+        self._has_come = False
+        for takes_failure, function, arguments in self._functions:
+            if takes_failure or not isinstance(reply, Failure):
+                try:
+                    reply = function(reply, *arguments)
+                except BaseException as error:
+                    reply = Failure()
+                    report(_log, "a reply that was passed on could not be handled", error)
+        self._functions.clear()
+        self._reply, self._has_come = reply, True
 
     def cancel(self) -> None:
         """Cancel the call, which is answered with a reply that says so."""
-        if self.reply is None and self.asked is not None:
+        if not self._has_come and self.asked is not None:
             self.asked.cancel()
 
     def deferred(self) -> Deferred[Reply]:
@@ -93,16 +101,6 @@ class Pending:
         waiting: Deferred[Reply] = Deferred(lambda _: self.cancel())
         self.addBoth(waiting.callback)
         return waiting
-
-    def _go_on(self) -> None:
-        functions, self._functions = self._functions, []
-        for takes_failure, function, arguments in functions:
-            if takes_failure or not isinstance(self.reply, Failure):
-                try:
-                    self.reply = function(self.reply, *arguments)
-                except BaseException as error:
-                    self.reply = Failure()
-                    report(_log, "a reply from elsewhere could not be handled", error)
 
 
 Later: TypeAlias = Deferred[Reply] | Pending

@@ -202,7 +202,7 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
-            if not self._waitingForTransport:
+            if self._held and not self._waitingForTransport:
                 self._networkProducer.resumeProducing()
             self._go_on()
 
