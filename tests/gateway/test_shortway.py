@@ -85,7 +85,7 @@ class Way:
         self.clock = Clock()
         self.clock.advance(1000)
         self.pending = pending
-        self.dispatcher = Dispatcher(Registry(), self.clock, dialect=DIALECTS[dialect], pretty_format=int(pretty))
+        self.dispatcher = Dispatcher(Registry(), self.clock, dialect=DIALECTS[dialect], pretty_format=pretty)
         if around:
             self.dispatcher.around(lambda call, proceed: proceed())
         settings = Settings(node=["n=unix:/nothing"], pretty_format=int(pretty))

@@ -66,7 +66,11 @@ def test_added_within() -> None:
         pending.addCallback(lambda reply: seen.append(b"added"))
         return reply
 
-    pending.addCallback(first).addCallback(lambda reply: seen.append(b"second") or reply)
+    def second(reply: Reply) -> Reply:
+        seen.append(b"second")
+        return reply
+
+    pending.addCallback(first).addCallback(second)
     pending.come(REPLY)
     assert seen == [b"second", b"added"]
 
