@@ -143,8 +143,29 @@ def network_address(protocol: str, value: str) -> tuple[str, int] | None:
     return host, port
 
 
+PASSED: Final = "systemd:"
+"""The beginning of the address of a socket or FIFO that systemd passes; its name follows."""
+
+_PASSED_NAME: Final = re.compile(PASSED + r"([^:=/\s]{1,255})")
+
+
+def passed_name(value: str) -> str | None:
+    """The name of a socket or FIFO that systemd passes (C{FileDescriptorName} in systemd.socket(5)), of
+    C{systemd:NAME}; None where the value has another form.
+    """
+    match = _PASSED_NAME.fullmatch(value)
+    return None if match is None else match[1]
+
+
+def _fifo(value: object) -> str:
+    path = _path(value)
+    if path.startswith(PASSED) and passed_name(path) is None:
+        raise ValueError
+    return path
+
+
 def _dgram_socket(value: object) -> str:
-    address = _path(value)
+    address = _fifo(value)
     if network_address("udp", address) is None and re.match("(udp[46]?|tcp|unix):", address):
         raise ValueError
     return address
@@ -152,7 +173,7 @@ def _dgram_socket(value: object) -> str:
 
 def _tcp_socket(value: object) -> str:
     address = _string(value)
-    if address and network_address("tcp", address) is None:
+    if address and network_address("tcp", address) is None and passed_name(address) is None:
         raise ValueError
     return address
 
@@ -246,6 +267,7 @@ MODE: Final = Kind(
     meant=octal,
 )
 FILE: Final = Kind(_path, "a path, or empty")
+FIFO: Final = Kind(_fifo, "a path, systemd:NAME, or empty")
 OWNER: Final = Kind(_owner, "a name or a number")
 SECONDS: Final = Kind(_seconds, "a number of seconds above 0, up to 86400", show=lambda value: f"{value:g}")
 MILLISECONDS: Final = integer(1, 600_000, "milliseconds")
@@ -256,8 +278,8 @@ DIALECT: Final = _one_of(DIALECTS)
 COMPATIBILITY: Final = _one_of(COMPATIBILITIES)
 LOG_FORMAT: Final = _one_of(LOG_FORMATS)
 PATH: Final = Kind(_some_path, "a path")
-DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090 or udp:[::1]:8090")
-TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092 or tcp:[::1]:8092")
+DGRAM_SOCKET: Final = Kind(_dgram_socket, "a path, udp:1.2.3.4:8090, udp:[::1]:8090 or systemd:NAME")
+TCP_SOCKET: Final = Kind(_tcp_socket, "tcp:1.2.3.4:8092, tcp:[::1]:8092 or systemd:NAME")
 HTTP_PATH: Final = Kind(_http_path, "a path that starts with /, without ? and #")
 PAGE_PATH: Final = Kind(_http_path_or_none, f"{HTTP_PATH.allowed}; or empty")
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")

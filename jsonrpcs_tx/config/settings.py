@@ -146,7 +146,7 @@ class Settings:
     run_dir: StrPath = _setting(".", kinds.PATH, "directory that relative paths start from")
     fifo_name: StrPath = _setting(
         _DefaultText("kamailio_rpc.fifo"),
-        kinds.FILE,
+        kinds.FIFO,
         "path of the FIFO that clients write requests to; empty: disabled",
     )
     fifo_mode: int = _setting(0o660, kinds.MODE, "mode of the FIFO, in octal")

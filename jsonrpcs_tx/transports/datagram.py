@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 
-from jsonrpcs_tx.config.kinds import network_address
+from jsonrpcs_tx.config.kinds import PASSED, network_address, passed_name
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -19,6 +19,7 @@ from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.datagramreader import DatagramReader
 from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
 from jsonrpcs_tx.transports.files import FileKeeper, Ownership, bind_unix, check_unix
+from jsonrpcs_tx.transports.inherited import HERE
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.replysocket import reply_socket
 from jsonrpcs_tx.transports.responder import Responder
@@ -139,6 +140,12 @@ class DatagramService(Transport):
     def _close(self) -> None:
         """Remove what L{_open} made besides the socket."""
 
+    def _check_access(self, host: str) -> None:
+        """@raise StartError: other machines can reach the address, and no rule says what they may call."""
+        if not self._dispatcher.access.covers("udp", host):
+            allowed = "a loopback address, or a rule for udp"
+            raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
+
 
 class UdpService(DatagramService):
     """Answers over UDP, C{udp:1.2.3.4:8090} or C{udp:[::1]:8090}."""
@@ -181,12 +188,6 @@ class UdpService(DatagramService):
 
     def _error(self, error: OSError) -> StartError:
         return StartError("dgram_socket", self._address, error.strerror, "a free address of this machine")
-
-    def _check_access(self, host: str) -> None:
-        """@raise StartError: other machines can reach the address, and no rule says what they may call."""
-        if not self._dispatcher.access.covers(self.protocol, host):
-            allowed = "a loopback address, or a rule for udp"
-            raise StartError("dgram_socket", self._address, "reaches beyond this machine", allowed)
 
 
 class UnixDatagramService(DatagramService):
@@ -238,12 +239,51 @@ class UnixDatagramService(DatagramService):
             self.file = None
 
 
+class PassedDatagramService(DatagramService):
+    """Answers over a socket that systemd has opened, UDP or Unix: C{systemd:NAME}. Its file is systemd's.
+
+    @param name: the socket's.
+    """
+
+    protocol: str = "udp"
+
+    def __init__(self, settings: Settings, name: str, dispatcher: Dispatcher, reactor: Any) -> None:
+        super().__init__(settings, f"{PASSED}{name}", dispatcher, reactor)
+        self._name = name
+
+    def check(self, problems: Problems) -> None:
+        with problems.noted():
+            HERE.check("dgram_socket", self._name)
+
+    def _open(self) -> socket.socket:
+        sock = HERE.socket("dgram_socket", self._name, socket.SOCK_DGRAM)
+        if sock.family == socket.AF_UNIX:
+            # Datagrams that came before have credentials only if the socket unit says PassCredentials=yes.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            self.protocol = "unix"
+            self.listener: Listener | None = Listener("unix", os.fsdecode(sock.getsockname()))
+            return sock
+        host, port = sock.getsockname()[:2]
+        try:
+            self._check_access(host)
+        except StartError:
+            sock.close()
+            raise
+        self.protocol = "udp"
+        self.listener = Listener("udp", host, port)
+        return sock
+
+
 def make_transports(parts: Parts) -> Iterator[DatagramService]:
     """The services for the values of C{dgram_socket}."""
     if parts.settings.dgram_socket and parts.settings.dgram_workers > 1:
         _check_use_of_workers(parts.dispatcher.registry)
     for value in parts.settings.dgram_socket:
         address = os.fspath(value)
+        name = passed_name(address)
+        if name is not None:
+            yield PassedDatagramService(parts.settings, name, parts.dispatcher, parts.reactor)
+            continue
         kind = UnixDatagramService if network_address("udp", address) is None else UdpService
         yield kind(parts.settings, address, parts.dispatcher, parts.reactor)
 

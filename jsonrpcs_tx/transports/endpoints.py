@@ -1,9 +1,11 @@
 """Endpoint strings: what listening on one would open, determined without opening it."""
 
+import os
 import socket
 from typing import Any, Final
 
 from twisted.internet.endpoints import (
+    AdoptedStreamServerEndpoint,
     SSL4ServerEndpoint,
     TCP4ServerEndpoint,
     TCP6ServerEndpoint,
@@ -13,19 +15,35 @@ from twisted.internet.endpoints import (
 from twisted.internet.protocol import Factory
 
 from jsonrpcs_tx.addresses import is_address
+from jsonrpcs_tx.config.kinds import PASSED, passed_name
 from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.transports.inherited import HERE
 from jsonrpcs_tx.transports.unixstreams import UnixFiles
 
 _KNOWN: Final = (TCP4ServerEndpoint, TCP6ServerEndpoint, SSL4ServerEndpoint, UNIXServerEndpoint)
 """Endpoints that only ask the reactor to listen. What others do when they listen is unknown."""
 
-_INHERITED: Final = "systemd:"
-"""Endpoints whose sockets exist only in a process that systemd has started."""
+
+def make_endpoint(setting: str, endpoint: str, reactor: Any) -> Any:
+    """What listens on an endpoint: C{systemd:NAME}, a socket that systemd passes, or any string that Twisted knows.
+
+    @param setting: where the endpoint comes from, for messages.
+    @raise StartError: systemd has passed no listening socket of that name.
+    @raise Exception: the string is not an endpoint; each kind of endpoint raises its own type.
+    """
+    name = passed_name(endpoint)
+    if name is None:
+        if endpoint.startswith(PASSED):  # in Twisted's way, which may name any
+            HERE.unused.clear()
+        return serverFromString(reactor, endpoint)
+    with HERE.socket(setting, name, socket.SOCK_STREAM) as passed:
+        return AdoptedStreamServerEndpoint(reactor, os.dup(passed.fileno()), passed.family)
 
 
-def opened_by(endpoint: str, reactor: Any, problems: Problems) -> tuple[str | None, str | None]:
+def opened_by(setting: str, endpoint: str, reactor: Any, problems: Problems) -> tuple[str | None, str | None]:
     """Check an endpoint string.
 
+    @param setting: where it comes from, for messages.
     @param endpoint: the string, without C{haproxy:}.
     @param reactor: the one that the endpoint is to listen with.
     @param problems: takes what is wrong with a Unix socket.
@@ -34,7 +52,10 @@ def opened_by(endpoint: str, reactor: Any, problems: Problems) -> tuple[str | No
     @raise Exception: the string is not an endpoint, or an address in it is not allowed; each kind of endpoint raises
         its own type.
     """
-    if endpoint.startswith(_INHERITED):
+    if endpoint.startswith(PASSED):
+        name = passed_name(endpoint)
+        if name is not None:
+            HERE.check(setting, name)
         return None, None
     recorder = _Recorder(reactor, problems)
     found = serverFromString(recorder, endpoint)

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx import owners
+from jsonrpcs_tx.config.kinds import passed_name
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
@@ -30,6 +31,7 @@ from jsonrpcs_tx.state.counters import Counter
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.files import FileKeeper, Ownership, check_fifo, make_fifo, replaced
 from jsonrpcs_tx.transports.framing import Framer
+from jsonrpcs_tx.transports.inherited import HERE, path_of
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
 from jsonrpcs_tx.transports.waiting import OVERHEAD, WaitingReplies
@@ -475,7 +477,9 @@ def _links_are_protected() -> bool:
 
 
 class FifoService(Transport):
-    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it."""
+    """Makes the FIFO, again if it is removed, answers what comes over it, and removes it. One that systemd passes is
+    left as it is.
+    """
 
     protocol = FIFO
     setting = "fifo_name"
@@ -485,6 +489,7 @@ class FifoService(Transport):
         self._settings = settings
         self._dispatcher = dispatcher
         self._reactor = reactor
+        self._passed = passed_name(os.fspath(settings.fifo_name))
         self._keeper = FileKeeper(self, reactor)
         self._fds: list[int] = []
         self._reader: FifoReader | None = None
@@ -507,6 +512,10 @@ class FifoService(Transport):
     def check(self, problems: Problems) -> None:
         with problems.noted():
             os.close(self._open_reply_dir())
+        if self._passed is not None:
+            with problems.noted():
+                HERE.check("fifo_name", self._passed)
+            return
         ownership, self.path = self._ownership(), self._path()
         check_fifo("fifo_name", self.path, ownership, problems)
         usable = not ownership.mode or ownership.mode & _OWNER_READS_AND_WRITES == _OWNER_READS_AND_WRITES
@@ -538,40 +547,51 @@ class FifoService(Transport):
 
         @raise StartError: it cannot be made, or there is no directory for the replies.
         """
-        if self.file is not None:
+        if self._fds:
             return
         self.check(FIRST)
-        settings, path = self._settings, self._path()
+        settings = self._settings
         reply_dir = settings.path(settings.fifo_reply_dir)
         directory = self._open_reply_dir()
         self._fds.append(directory)
         try:
-            self.file = make_fifo("fifo_name", path, self._ownership())
-            self._fds.append(self.file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._fds.append(self._open())
         except StartError:
             self._close()
             raise
-        except FileNotFoundError:
-            self._close()
-            raise replaced("fifo_name", path) from None
-        except OSError as error:
-            self._close()
-            raise self._unusable_mode(error.strerror) from None
         timeout = settings.fifo_timeout / 1000
         dropped = self._dispatcher.traffic(FIFO).dropped
         self._replies = ReplyFifos(directory, reply_dir, timeout, self._reactor, dropped)
         self._reader = FifoReader(
             self._fds[1], self._dispatcher, self._replies, settings.fifo_max_request, timeout, self._reactor
         )
-        self.listener = Listener("fifo", os.path.abspath(path))
+        path = path_of(self._fds[1]) if self.file is None else os.path.abspath(self.file.path)
+        self.listener = Listener("fifo", path)
         _log.info("listening on {listener}", listener=self.listener)
+
+    def _open(self) -> int:
+        """Make the FIFO, or take the one that systemd passes.
+
+        @return: a descriptor of it.
+        @raise StartError: it cannot be made, or was not passed.
+        """
+        if self._passed is not None:
+            return HERE.fifo("fifo_name", self._passed)
+        path = self._path()
+        self.file = make_fifo("fifo_name", path, self._ownership())
+        try:
+            return self.file.open(os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise replaced("fifo_name", path) from None
+        except OSError as error:
+            raise self._unusable_mode(error.strerror) from None
 
     def startService(self) -> None:
         super().startService()
         assert self._reader is not None
         self._reader.startReading()
-        assert self.file is not None
-        self._keeper.keep(self.file)
+        if self.file is not None:
+            self._keeper.keep(self.file)
 
     def stopService(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when everything that came before is answered, and the FIFO is

@@ -7,7 +7,6 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
@@ -77,7 +76,7 @@ class StreamService(Transport):
     def check(self, problems: Problems) -> None:
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         try:
-            host, self.path = endpoints.opened_by(endpoint, self._reactor, problems)
+            host, self.path = endpoints.opened_by(self.setting, endpoint, self._reactor, problems)
         except Exception:  # each kind of endpoint raises its own errors
             problems.note(self._error(Failure()))
         else:
@@ -113,7 +112,9 @@ class StreamService(Transport):
         endpoint = self._endpoint.removeprefix(proxyprotocol.PREFIX)
         if endpoint != self._endpoint:
             factory = proxyprotocol.ProxyFactory(factory, self._own_factory, self._reactor)
-        listening: Deferred[IListeningPort] = serverFromString(self._reactor, endpoint).listen(factory)
+        listening: Deferred[IListeningPort] = endpoints.make_endpoint(self.setting, endpoint, self._reactor).listen(
+            factory
+        )
         return listening
 
     def problem(self) -> str | None:

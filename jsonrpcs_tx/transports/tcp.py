@@ -158,10 +158,12 @@ class TcpFactory(Factory):
 def make_transports(parts: Parts) -> Iterator[StreamService]:
     """The service for C{tcp_socket}, if that is set."""
     settings, dispatcher, reactor = parts.settings, parts.dispatcher, parts.reactor
-    address = network_address("tcp", settings.tcp_socket)
-    if address is not None:
-        host, port = address
-        kind = "tcp6" if ":" in host else "tcp"
-        endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
+    if settings.tcp_socket:
+        endpoint = settings.tcp_socket  # of a socket that systemd passes
+        address = network_address("tcp", endpoint)
+        if address is not None:
+            host, port = address
+            kind = "tcp6" if ":" in host else "tcp"
+            endpoint = f"{kind}:{port}:interface={host}".replace("::", "\\:\\:")
         factory = TcpFactory(settings, dispatcher, reactor)
         yield StreamService("tcp_socket", endpoint, "tcp", factory, dispatcher.access, reactor)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from inspect import isfunction
 from typing import Any, Final
 
-from twisted.internet import tcp
+from twisted.internet import endpoints, tcp
 from twisted.python.reflect import namedAny
 
 from jsonrpcs_tx.errors import StartError
@@ -107,6 +107,15 @@ def reserve_descriptor() -> None:
     reserved: Any = getattr(tcp, "_reservedFD", None)
     if reserved is not None:
         reserved.reserve()
+
+
+def passed_descriptors() -> list[int]:
+    """The descriptors that systemd has passed to this process. Twisted takes their number from the environment when it
+    is imported; where it keeps it elsewhere, sockets of systemd can only be named in Twisted's way.
+    """
+    parser: Any = getattr(endpoints, "_SystemdParser", None)
+    passed = getattr(parser, "_sddaemon", None)
+    return [] if passed is None else list(passed.inheritedDescriptors())
 
 
 def _has(owner: type, attribute: str) -> bool:
