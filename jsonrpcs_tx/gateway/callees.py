@@ -96,17 +96,20 @@ class One:
     def _tell(
         self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
     ) -> None:
-        if type(outcome) is not Answer:
-            answered(outcome)  # type: ignore[arg-type] # it is an exception
-            return
-        if outcome.result is not None:
-            answered(Reply(Envelope.passed_on(b"result", self._written(outcome.result), request.id)))
-            return
-        fault = outcome.fault
+        try:
+            reply = self._reply(outcome, request) if type(outcome) is Answer else outcome
+        except BaseException as error:  # which is nobody else's, such as the reactor's
+            reply = error
+        answered(reply)  # type: ignore[arg-type] # an answer has become a reply
+
+    def _reply(self, answer: Answer, request: Request) -> Reply:
+        if answer.result is not None:
+            return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
+        fault = answer.fault
         assert fault is not None
-        assert outcome.error is not None
-        body = Envelope.passed_on(b"error", self._written(outcome.error), request.id)
-        answered(Reply(body, fault.code, fault.text, fault=True, outcome=FAULT))
+        assert answer.error is not None
+        body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
+        return Reply(body, fault.code, fault.text, fault=True, outcome=FAULT)
 
     def _written(self, json: bytes) -> bytes:
         return msgspec.json.format(json, indent=-1) if self.compact else json

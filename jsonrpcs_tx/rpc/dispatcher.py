@@ -595,4 +595,9 @@ class _PassedOn(Pending):
 
     def answered(self, reply: Reply | BaseException) -> None:
         """Take what has come of it."""
-        self.come(self._dispatcher.passed_on(reply, self._command, self._request, self._origin, self._caller))
+        try:
+            told = self._dispatcher.passed_on(reply, self._command, self._request, self._origin, self._caller)
+        except BaseException:  # else the reactor would close the socket that others use
+            self.come(Failure())
+        else:
+            self.come(told)

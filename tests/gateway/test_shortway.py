@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import attrs
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -14,6 +15,7 @@ from jsonrpcs_tx.client.errors import BadReply, NotReachable, TimedOut
 from jsonrpcs_tx.client.underway import Call, DeferredCall
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.gateway.answers import read_answer
+from jsonrpcs_tx.gateway.callees import One
 from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.rpc.origin import Peer
@@ -148,3 +150,16 @@ def test_sending_that_fails() -> None:
         assert reply.code == -32603
     reply, _ = way.replies(document, ANSWERS[1])
     assert reply.body == b'{"jsonrpc":"2.0","result":null,"id":1}'
+
+
+def test_answer_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an answer cannot be made a reply, its client gets an internal error; the link, which others use, gets none."""
+
+    def fail(one: One, json: bytes) -> bytes:
+        raise RecursionError
+
+    monkeypatch.setattr(One, "_written", fail)
+    document = b'{"jsonrpc":"2.0","method":"core.echo","id":1}'
+    for around in (False, True):
+        reply, _ = Way("kamailio", pretty=True, around=around, pending=True).replies(document, ANSWERS[0])
+        assert reply.code == -32603
