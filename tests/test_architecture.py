@@ -73,8 +73,10 @@ def test_page_names_what_is_there() -> None:
     assert {name for name in known if name.rpartition(".")[2] not in names} == {""}
     files = {str(path.relative_to(root)) for root in (PACKAGE, REPOSITORY) for path in root.rglob("*.py")}
     assert set(re.findall(r"`(\w[\w/]*\.py)`", page)) <= files
-    code = "\n".join(path.read_text() for path in known.values())
-    written = set(re.findall(r"\w+", code)) | {word for name in files for word in re.findall(r"\w+", name)}
+    assets = {path.name: path for path in (PACKAGE / "console" / "assets").iterdir()}
+    assert set(re.findall(r"`(\w+\.(?:js|css|html))`", page)) <= assets.keys()
+    code = "\n".join(path.read_text() for path in (*known.values(), *assets.values()))
+    written = set(re.findall(r"\w+", code)) | {word for name in (*files, *assets) for word in re.findall(r"\w+", name)}
     assert names <= written
     rows = re.findall(r"^\| `(\w+)/?` \|", page, re.MULTILINE)
     assert sorted(rows) == sorted(set(rows))

@@ -175,7 +175,6 @@ class Signing(SignCase):
             ("Origin: null", JSON_TYPE),
             ("Origin: http://127.0.0.1.evil.example", JSON_TYPE),
             ("Origin: http://127.0.0.1:81", JSON_TYPE),
-            ("Origin: http://127.0.0.1\r\nOrigin: http://evil.example", JSON_TYPE),
             ("Origin: http://127.0.0.1", "Sec-Fetch-Site: cross-site", JSON_TYPE),
             ("Origin: http://127.0.0.1", "Sec-Fetch-Site: same-site", JSON_TYPE),
             ("Sec-Fetch-Site: cross-site", JSON_TYPE),
@@ -187,6 +186,8 @@ class Signing(SignCase):
             assert (call_.status, b"access-control-allow-origin" in call_.headers) == (403, False), headers
             assert (await browser.ask("POST", "session", *headers, body=SIGN_IN)).status == 403, headers
             assert (await browser.ask("DELETE", "session", *headers)).status == 403, headers
+        two = ("Origin: http://127.0.0.1\r\nOrigin: http://evil.example", JSON_TYPE)
+        assert (await browser.ask("POST", "RPC", *two, body=call("htable.sets", "t", "k", "v"))).status == 400
         for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "text/json"):
             headers = (f"Content-Type: {kind}",) if kind else ()
             assert (await browser.ask("POST", "RPC", *headers, body=call("htable.sets", "t", "k", "v"))).status == 415

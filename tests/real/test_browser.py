@@ -1,8 +1,6 @@
 """What pages in a real browser may call and read; skipped where there is no Chromium, except in CI."""
 
 import json
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,14 +11,10 @@ import pytest
 
 from jsonrpcs_tx.access.passwords import make_hash
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
-from tests.support.programs import lacks
+from tests.support.browser import chromium
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP *.example 127.0.0.1"),
-]
 FETCH = """async ([url, options]) => {
     try {
         const reply = await fetch(url, options);
@@ -59,17 +53,8 @@ def page_port() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium."""
-    if lacks("chromium"):
-        pytest.skip("chromium is not installed")
-    if "CI" not in os.environ:
-        pytest.importorskip("playwright")
-    from playwright.sync_api import sync_playwright
-
-    path = shutil.which("chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

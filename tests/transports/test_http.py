@@ -153,7 +153,7 @@ class RequestTests(HttpCase):
             ("127.0.0.1:8080", "http://127.0.0.1:8081", 403),
             ("127.0.0.1:8080", "http://127.0.0.1:8080.evil.example", 403),
             ("127.0.0.1:8080", "http://[", 403),
-            ("127.0.0.1:8080", "http://evil.example\r\nOrigin: http://127.0.0.1:8080", 403),
+            ("127.0.0.1:8080", "http://evil.example\r\nOrigin: http://127.0.0.1:8080", 400),
             ("evil.example", "http://evil.example", 403),  # a name that somebody makes point here
             ("localhost.evil.example", "http://localhost.evil.example", 403),
             ("127.0.0.1:8080", "http://127.0.0.1:8080", 200),

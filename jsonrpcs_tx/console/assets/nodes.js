@@ -1,0 +1,60 @@
+// The panel of nodes: which are up, and calls of one, of a group, or of all.
+
+import { h, printable, replace, write } from "./dom.js";
+import { stringify } from "./json.js";
+import { moment, span } from "./times.js";
+import { place } from "./variables.js";
+
+export class Nodes {
+  constructor(app) {
+    this.app = app;
+    this.title = "Nodes";
+    this.shown = new Map();
+    this.count = h("p", { class: "count", role: "status" });
+    this.cards = h("ul", { class: "nodes" });
+    const call = (target, name) => h("li", {}, h("a", { href: `#/commands?on=${encodeURIComponent(target)}` }, printable(name)));
+    this.element = h("section", { class: "panel", "aria-labelledby": "nodes" },
+      h("header", {}, h("h1", { id: "nodes" }, "Nodes"), this.count),
+      h("nav", { class: "chips", "aria-label": "Call many nodes" }, h("ul", {}, call("*", "Call all nodes"), app.session.groups.map((name) => call(name, `Call ${name}`)))),
+      this.cards);
+    app.live.listen("nodes", () => this.draw());
+  }
+
+  show() {
+    this.draw();
+  }
+
+  draw() {
+    if (!this.element.isConnected) return;
+    const nodes = this.app.live.state.nodes ?? [];
+    const up = nodes.filter((node) => node.state === "up").length;
+    write(this.count, nodes.length ? `${up} of ${nodes.length} up` : "There are no nodes");
+    place(this.cards, nodes.map((node) => {
+      const state = stringify(node);
+      const known = this.shown.get(node.name);
+      if (known?.state === state) return known.element;
+      const element = this.card(node);
+      this.shown.set(node.name, { state, element });
+      return element;
+    }));
+  }
+
+  card(node) {
+    const fact = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, printable(value))]);
+    return h("li", { class: "card" },
+      h("header", {}, h("h2", {}, printable(node.name)), h("span", { class: `state ${node.state === "up" ? "active" : node.state === "down" ? "inactive" : ""}` }, printable(node.state))),
+      node.reason ? h("p", { class: "wrong" }, printable(node.reason)) : null,
+      h("dl", {},
+        fact("Version", node.version),
+        fact("Uptime", span(node.uptime)),
+        fact("Since", local(node.since)),
+        fact("Groups", (node.groups ?? []).join(", ")),
+        fact("Target", node.target),
+        fact("Restarts", node.restarts || ""),
+        fact("In progress", node.under_way || "")),
+      h("a", { class: "button", href: `#/commands?on=${encodeURIComponent(node.name)}` }, "Call", h("span", { class: "unseen" }, ` ${printable(node.name)}`)));
+  }
+}
+
+/** A time that the server writes, in the reader's time zone. */
+const local = (text) => (Number.isNaN(Date.parse(text)) ? text : moment(new Date(text)));
