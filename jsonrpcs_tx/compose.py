@@ -141,6 +141,8 @@ def assemble(
         service.reload_rules(problems)
     _add_tables(service)
     gateway = _add_gateway(service, problems)
+    with problems.noted():
+        _add_fleet(service, gateway)
     doubt_rules = partial(_doubt_rules, service, checker, gateway)
     if problems is FIRST:
         _AtStart(doubt_rules).setServiceParent(service)  # a program may add commands until then
@@ -226,7 +228,7 @@ def _add_tables(service: JsonRpcService) -> None:
 
 def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None":
     settings = service.settings
-    if not (settings.node or settings.node_file):
+    if not (settings.node or settings.node_file or settings.fleet):
         return None
     from jsonrpcs_tx.commands.gateway import GatewayCommands  # only few servers are gateways
     from jsonrpcs_tx.gateway.gateway import Gateway
@@ -243,6 +245,32 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
     for state in ("up", "down"):
         service.counters.gauge("gateway", f"nodes_{state}", f"nodes that are {state}", partial(gateway.count, state))
     return gateway
+
+
+def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
+    if not service.settings.fleet:
+        return
+    from jsonrpcs_tx.commands.fleet import FleetCommands  # only some servers are in a fleet
+    from jsonrpcs_tx.fleet.gateways import Gateways
+    from jsonrpcs_tx.fleet.makefleet import make_fleet
+    from jsonrpcs_tx.fleet.wanted import Wanted
+
+    assert gateway is not None  # every node of a fleet is one
+    wanted = Wanted()
+    with rights_of(service.user):
+        fleet = make_fleet(
+            service.settings,
+            {"dispatcher": service.destinations, "shv": service.shared, "wanted": wanted},
+            service.tables,
+            service.variables,
+            service.reactor,
+        )
+    fleet.setServiceParent(service)
+    gateway.join(Gateways(fleet, wanted, service.settings.fleet_wanted, service.reactor))
+    fleet.met = lambda: gateway.find(fleet.as_nodes())
+    service.add_family("fleet", FleetCommands(fleet, gateway))
+    service.health.add("fleet", fleet.problems, fatal=False)
+    fleet.count_in(service.counters)
 
 
 def _doubt_rules(
@@ -364,6 +392,8 @@ def _add_reloads(service: JsonRpcService, checker: Any, doubt_rules: Callable[[]
 
 def _reload_destinations(service: JsonRpcService) -> str:
     changed, sets = service.reload_destinations(), service.destinations
+    if changed and sets.share is not None:
+        return "they are replaced on all nodes of the fleet"
     if not changed:
         return "the list is the same, so they stay as they are"
     return f"there are {sum(map(len, sets.values()))} in {len(sets)} sets"

@@ -12,6 +12,7 @@ import msgspec
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.auditlog import JOURNALD, AuditLog
@@ -353,10 +354,14 @@ class JsonRpcService(MultiService):
         """
         path = self.settings.path(self.settings.list_file)
         try:
-            return self.destinations.reload(path)
+            replaced = self.destinations.reload(path)
         except NotAllowed as error:
             reason = error.reason.removeprefix(f"{path}: ")
             raise StartError("list_file", path, reason, error.allowed, error.line) from None
+        if isinstance(replaced, Deferred):  # servers share them
+            replaced.addErrback(_not_replaced)
+            return True
+        return replaced
 
     def _change_rules(self, rules: Sequence[Rule], settings: Settings, problems: Problems = FIRST) -> None:
         access = AccessControl(rules)
@@ -495,6 +500,10 @@ def _dispatcher_kind(settings: Settings, audit: AuditLog | None) -> Callable[...
     if audit is None:
         return MeasuringDispatcher if settings.metrics else Dispatcher
     return partial(MeasuringAuditingDispatcher if settings.metrics else AuditingDispatcher, audit=audit)
+
+
+def _not_replaced(failure: Failure) -> None:
+    _log.failure("destinations are not replaced", failure)
 
 
 def _is_below(path: str, tree: str) -> bool:

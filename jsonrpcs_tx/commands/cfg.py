@@ -1,14 +1,18 @@
 """The commands ``cfg.*``: variables, as Kamailio's cfg_rpc module gives them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NoReturn
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.state.sharing import after
 from jsonrpcs_tx.state.variables import MOST_ID, Change, UnknownVariable, Value, Variable, VariableError, Variables
 
 _GET_USAGE: Final = Error(500, "Failed to get the parameters")
@@ -33,7 +37,9 @@ _Done = dict[str, Any]
 
 
 class Cfg:
-    """A group is named C{group}, or C{group[id]} for an instance of it."""
+    """A group is named C{group}, or C{group[id]} for an instance of it. What changes a group that servers share returns
+    a Deferred.
+    """
 
     def __init__(self, variables: Variables, compatibility: Compatibility) -> None:
         self._variables = variables
@@ -100,9 +106,7 @@ class Cfg:
     @command("cfg.commit", faults=[Fault(400, _COMMIT)])
     def commit(self) -> _Done:
         """Makes the scheduled changes, all or none."""
-        with _failing(_COMMIT):
-            self._variables.commit()
-        return {}
+        return _made(_COMMIT, self._variables.commit)
 
     @command("cfg.rollback")
     def rollback(self) -> _Done:
@@ -123,17 +127,13 @@ class Cfg:
     def reset(self, group: str) -> _Done:
         """Sets the variables of a group to their defaults, those of an instance to the values of its group."""
         group, id = _parse_group(group)
-        with _failing(_RESET, 500):
-            self._variables.find(group, id).reset()
-        return {}
+        return _made(_RESET, lambda: self._variables.find(group, id).reset(), 500)
 
     @command("cfg.del", faults=[Fault(400, _DELETE), _INSTANCE])
     def delete(self, group: str, name: str) -> _Done:
         """Removes the value of a variable from an instance of a group, which then has that of the group."""
         group, id = _parse_instance(group)
-        with _failing(_DELETE):
-            self._variables[group].instance(id).delete(name)
-        return {}
+        return _made(_DELETE, lambda: self._variables[group].instance(id).delete(name))
 
     @command("cfg.del_delayed", faults=[Fault(400, _DELETE), _INSTANCE])
     def delete_delayed(self, group: str, name: str) -> _Done:
@@ -147,17 +147,13 @@ class Cfg:
     def add_group_instance(self, group: str) -> _Done:
         """Makes an instance of a group, unless it exists."""
         group, id = _parse_instance(group)
-        with _failing(_ADD_INSTANCE):
-            self._variables[group].add_instance(id)
-        return {}
+        return _made(_ADD_INSTANCE, lambda: self._variables.add_instance(group, id))
 
     @command("cfg.del_group_inst", faults=[Fault(400, _DELETE_INSTANCE), _INSTANCE])
     def delete_group_instance(self, group: str) -> _Done:
         """Removes an instance of a group, and its scheduled changes."""
         group, id = _parse_instance(group)
-        with _failing(_DELETE_INSTANCE):
-            self._variables.delete_instance(group, id)
-        return {}
+        return _made(_DELETE_INSTANCE, lambda: self._variables.delete_instance(group, id))
 
     def _set(self, group: str, name: str, value: Any, spelled: bool = False, delayed: bool = False) -> _Done:
         group, id = _parse_group(group)
@@ -165,11 +161,9 @@ class Cfg:
             values = self._variables.find(group, id)
             variable = values.variable(name)
             converted = _read(variable, value) if spelled else _convert(variable, value)
-            if delayed:
-                self._variables.set_delayed(group, id, name, converted)
-            else:
-                values.set(name, converted)
-        return {}
+        if delayed:
+            return _made(_SET, lambda: self._variables.set_delayed(group, id, name, converted))
+        return _made(_SET, lambda: values.set(name, converted))
 
 
 @contextmanager
@@ -181,6 +175,24 @@ def _failing(text: str, code: int = 400) -> Iterator[None]:
         raise Fault(code, text) from None
     except VariableError as error:
         raise Fault(code, f"{text}: {error}") from None
+
+
+def _made(text: str, change: Callable[[], object], code: int = 400) -> _Done:
+    """Make a change.
+
+    @return: the reply; where servers share what is changed, a Deferred of it.
+    @raise Fault: see L{_failing}.
+    """
+
+    def failed(failure: Failure) -> NoReturn:
+        with _failing(text, code):
+            failure.raiseException()
+
+    with _failing(text, code):
+        done = change()
+    if isinstance(done, Deferred):
+        done.addErrback(failed)
+    return after(done, lambda _: {})
 
 
 def _convert(variable: Variable, value: Value) -> Value:

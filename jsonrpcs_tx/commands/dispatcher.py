@@ -20,13 +20,14 @@ from jsonrpcs_tx.state.destinations import (
     hash_keys,
     parse_state,
 )
+from jsonrpcs_tx.state.sharing import after
 
 _STATE_FAULTS: Final = (Error(500, "Invalid State Parameter"), Error(500, "Unknown State Value"))
 _ONGOING: Final = Error(500, "Ongoing reload")
 
 
 class DispatcherCommands:
-    """Destinations are named by their set and their URI."""
+    """Destinations are named by their set and their URI. What changes them returns a Deferred if servers share them."""
 
     def __init__(
         self,
@@ -94,10 +95,10 @@ class DispatcherCommands:
             raise Fault(500, "Reload Failed: the setting list_file is empty")
         self._count_reload()
         try:
-            self._sets.load(settings.path(settings.list_file))
+            loaded = self._sets.load(settings.path(settings.list_file))
         except DestinationError as error:
             raise Fault(500, f"Reload Failed: {error}") from None
-        return "Ok. Dispatcher successfully reloaded."
+        return after(loaded, lambda _: "Ok. Dispatcher successfully reloaded.")
 
     @command("dispatcher.add", faults=[Fault(500, "Adding dispatcher dst failed"), _ONGOING])
     def add(
@@ -113,15 +114,15 @@ class DispatcherCommands:
         except DestinationError as error:
             raise Fault(500, f"Adding dispatcher dst failed: {error}") from None
         self._count_reload()
-        self._sets.add(_number(group), destination)
-        return "Ok. Dispatcher destination added."
+        added = self._sets.add(_number(group), destination)
+        return after(added, lambda _: "Ok. Dispatcher destination added.")
 
     @command("dispatcher.remove", faults=[_ONGOING])
     def remove(self, group: int | str, address: str) -> str:
         """Removes a destination from a set, if it is there."""
         self._count_reload()
-        self._sets.remove(_number(group), address)
-        return "Ok. Dispatcher destination removed."
+        removed = self._sets.remove(_number(group), address)
+        return after(removed, lambda _: "Ok. Dispatcher destination removed.")
 
     @command("dispatcher.hash", changes=False, secret=())
     def hash(self, slots: int, key: str, other: str = "") -> dict[str, int]:
@@ -145,9 +146,13 @@ class DispatcherCommands:
             parse_state(state)
         except DestinationError:
             raise Fault(500, _STATE_FAULTS[1].text) from None
-        if not self._sets.set_state(state, group, matches) and not missing_is_fine:
-            raise Fault(500, "State Update Failed")
-        return "Ok. Dispatcher state updated."
+
+        def updated(any_found: bool) -> str:
+            if not any_found and not missing_is_fine:
+                raise Fault(500, "State Update Failed")
+            return "Ok. Dispatcher state updated."
+
+        return after(self._sets.set_state(state, group, matches), updated)
 
     def _count_reload(self) -> None:
         """Counts whole seconds, as in Kamailio, and for all three commands together."""

@@ -1,8 +1,8 @@
 """The commands ``gateway.*``: the nodes behind this server, and calls of them."""
 
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.gateway.gateway import Gateway
@@ -10,7 +10,14 @@ from jsonrpcs_tx.gateway.nodeview import described
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
-from jsonrpcs_tx.rpc.replies import Reply
+
+CALL_FAULTS: Final = (
+    Fault(404, "Node Not Found"),
+    Fault(502, "Node Gave No Valid Reply"),
+    Fault(503, "Node Is Down"),
+    Fault(504, "Node Timed Out"),
+)
+"""How a call of a node may fail."""
 
 
 class GatewayCommands:
@@ -50,14 +57,8 @@ class GatewayCommands:
     @command(
         "gateway.call",
         changes=False,
-        faults=[
-            Fault(404, "Node Not Found"),
-            Fault(502, "Node Gave No Valid Reply"),
-            Fault(503, "Node Is Down"),
-            Fault(504, "Node Timed Out"),
-        ],
+        faults=CALL_FAULTS,
     )
     def call(self, call: Call, node: str, method: str, *params: object) -> Deferred[Any]:
         """Calls a command of a node, or of many nodes at once: a group or *."""
-        reply = self._gateway.call(call, node, method, params)
-        return succeed(reply) if type(reply) is Reply else reply
+        return self._gateway.call(call, node, method, params)

@@ -8,6 +8,7 @@ from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.state.sharing import after
 from jsonrpcs_tx.state.tables import Storage, StorageError, Table, Tables, Value
 
 _NAME_EXPECTED: Final = Error(500, "No htable name given")
@@ -27,7 +28,9 @@ _STRING_FLAG: Final = 2
 
 
 class Htable:
-    """Times are in seconds; an integer has 64 bits, where Kamailio cuts it off at 32."""
+    """Times are in seconds; an integer has 64 bits, where Kamailio cuts it off at 32. What changes a table that servers
+    share returns a Deferred.
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -90,7 +93,7 @@ class Htable:
             if isinstance(expire, str):
                 raise InvalidParams
             try:
-                found.expire(key, expire)
+                return after(found.expire(key, expire), lambda _: "Ok")
             except ValueError as error:
                 raise InvalidParams(str(error)) from None
         return "Ok"
@@ -103,15 +106,12 @@ class Htable:
     )
     def delete(self, table: str, key: str) -> str:
         """Removes an item."""
-        if not self._find(table).delete(key):
-            raise Fault(404, "Key not found in htable.")
-        return "Ok. Key deleted."
+        return after(self._find(table).delete(key), _deleted)
 
     @command("htable.flush", usage=_NAME_EXPECTED, faults=[Fault(500, _NO_TABLE)])
     def flush(self, table: str) -> str:
         """Removes all items of a table."""
-        self._find(table).flush()
-        return "Ok. Htable flushed."
+        return after(self._find(table).flush(), lambda _: "Ok. Htable flushed.")
 
     @command("htable.dump", usage=_NAME_EXPECTED, changes=False, faults=[Fault(500, _NO_TABLE)])
     def dump(self, table: str) -> list[dict[str, Any]]:
@@ -198,10 +198,22 @@ class Htable:
 
     def _set(self, name: str, key: str, value: Value, expire: int = 0, missing: str = _NO_TABLE) -> str:
         try:
-            self._find(name, missing).set(key, value, expire)
+            done = self._find(name, missing).set(key, value, expire)
         except ValueError as error:
             raise InvalidParams(str(error)) from None
-        return _SET
+        if done is None:  # the ordinary case
+            return _SET
+        return after(done, _set)
+
+
+def _set(_: None) -> str:
+    return _SET
+
+
+def _deleted(found: bool) -> str:
+    if not found:
+        raise Fault(404, "Key not found in htable.")
+    return "Ok. Key deleted."
 
 
 def _statistics(table: Table) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from jsonrpcs_tx.rpc.binding import MISSING
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
 from jsonrpcs_tx.state.shared import SharedVariables
+from jsonrpcs_tx.state.sharing import after
 
 _PARAMETERS: Final = "(Parameters: varname type value)"
 
@@ -45,12 +46,12 @@ class Pv:
         if not isinstance(kind, str):
             raise Fault(500, f"Missing parameter type {_PARAMETERS}")
         try:
-            self._shared.set(name, _read(kind, value))
+            done = self._shared.set(name, _read(kind, value))
         except KeyError:
             raise Fault(404, "Variable not found") from None
         except ValueError as error:
             raise InvalidParams(str(error)) from None
-        return "Ok. Variable set to new value."
+        return after(done, lambda _: "Ok. Variable set to new value.")
 
     def _show(self, name: str) -> dict[str, Any]:
         value = self._shared[name]

@@ -17,6 +17,9 @@ DIALECTS: Final = ("kamailio", "jsonrpc2")
 AUDIT_LEVELS: Final = ("changes", "all")
 """What the audit log may contain."""
 
+FLEET_OFFLINES: Final = ("refuse", "queue")
+"""What becomes of changes that servers share while Redis is away."""
+
 LOG_FORMATS: Final = ("text", "json", "journald", "syslog")
 """The names of the formats of the log; L{jsonrpcs_tx.logs.formats} says what they are."""
 
@@ -257,6 +260,27 @@ _define = _matching(r"(?s:[^=]+(=.*)?)")
 _module = _matching("core|dispatcher|htable|pv")
 
 
+def _fleet_name(value: object) -> str:
+    text = _string(value)
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,64}", text):
+        raise ValueError
+    return text
+
+
+def _fleet_share(value: object) -> str:
+    text = _string(value)
+    if not re.fullmatch(r"dispatcher|shv|(htable|cfg):[^\s:]{1,100}", text):
+        raise ValueError
+    return text
+
+
+def _fleet_wanted(value: object) -> str:
+    text = _fleet_share(value)
+    if text == "shv":
+        raise ValueError
+    return text
+
+
 def several(kind: Kind) -> Kind:
     """Any number of values of a kind. A string is one value, and an empty string is none."""
     return attrs.evolve(
@@ -296,6 +320,12 @@ CONSOLE_PATH: Final = Kind(
 NETWORK: Final = Kind(_network, "a network such as 192.0.2.0/24 or an address")
 ORIGIN: Final = Kind(_origin, "scheme://host or scheme://host:port")
 NODE: Final = Kind(_string, "NAME=TARGET, see docs/gateway.md", public=without_passwords)
+FLEET: Final = Kind(_string, "where Redis is, see docs/fleet.md; or empty", public=without_passwords)
+FLEET_ADDRESS: Final = Kind(_string, "a target, see docs/client.md; or empty", public=without_passwords)
+FLEET_NAME: Final = Kind(_fleet_name, "up to 64 letters, digits, '.', '_' and '-'")
+FLEET_SHARE: Final = Kind(_fleet_share, "dispatcher, htable:NAME, cfg:GROUP or shv")
+FLEET_WANTED: Final = Kind(_fleet_wanted, "dispatcher, htable:NAME or cfg:GROUP")
+FLEET_OFFLINE: Final = _one_of(FLEET_OFFLINES)
 RULE: Final = Kind(_string, "a rule, see docs/access.md")
 SIP_METHOD: Final = Kind(_token, "a SIP method")
 SIP_URI: Final = Kind(_sip_uri, "a SIP URI")

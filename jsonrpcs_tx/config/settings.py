@@ -78,7 +78,9 @@ TABLES: Final = "Hash tables, as in Kamailio's htable"
 
 NODES: Final = "Other servers behind this one, as their gateway"
 
-GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, NODES, DESTINATIONS, TABLES)
+FLEET: Final = "Servers that act as one, over Redis"
+
+GROUPS: Final = (GENERAL, FIFO_GROUP, DATAGRAMS, CONNECTIONS, ACCESS, COMMANDS, NODES, FLEET, DESTINATIONS, TABLES)
 """What settings are for, in the order in which help and documentation list them."""
 
 _GROUP_OF: Final = {
@@ -90,6 +92,7 @@ _GROUP_OF: Final = {
     **dict.fromkeys(("list", "reload", "ds"), DESTINATIONS),
     "htable": TABLES,
     "node": NODES,
+    "fleet": FLEET,
 }
 """The group of the settings whose names begin with a word; others are L{GENERAL}, unless they name their group."""
 
@@ -473,6 +476,43 @@ class Settings:
         "file with further nodes, one on each line; read again at SIGHUP",
     )
     node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
+    fleet: str = _setting(
+        "",
+        kinds.FLEET,
+        "Redis of the fleet that this server is a node of, such as redis://127.0.0.1:6379 or rediss://...; see "
+        "docs/fleet.md",
+    )
+    fleet_name: str = _setting("fleet", kinds.FLEET_NAME, "name of the fleet; several may use one Redis")
+    fleet_node: str = _setting("", kinds.FLEET_NAME, "name of this node; default: that of the machine")
+    fleet_secret: StrPath = _setting(
+        "", kinds.FILE, "file with the secret of the fleet, the same on all nodes, in its first line"
+    )
+    fleet_share: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.FLEET_SHARE),
+        "what the nodes share: dispatcher, htable:NAME, cfg:GROUP or shv; may be given more than once",
+    )
+    fleet_wanted: Sequence[str] = _setting(
+        (),
+        kinds.several(kinds.FLEET_WANTED),
+        "what is set again on a node of the setting node that comes back after a restart, as it was set through the "
+        "gateways of the fleet: dispatcher, htable:NAME or cfg:GROUP; may be given more than once",
+    )
+    fleet_offline: str = _setting(
+        "refuse",
+        kinds.FLEET_OFFLINE,
+        "changes of what is shared while Redis is away: refuse answers them with 503; queue makes them on this node, "
+        "and on the others when it is back",
+    )
+    fleet_timeout: float = _setting(2.0, kinds.SECONDS, "seconds that a change of what is shared may wait for Redis")
+    fleet_address: str = _setting(
+        "",
+        kinds.FLEET_ADDRESS,
+        "where the other nodes call this one, such as http://10.0.0.7:8080/RPC; empty: they do not",
+    )
+    fleet_groups: Sequence[str] = _setting(
+        (), kinds.several(kinds.NAME), "group of nodes that this one is in; may be given more than once"
+    )
     modparams_version: str = _setting(
         "",
         kinds.VERSION,

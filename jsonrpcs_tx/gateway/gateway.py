@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
@@ -16,6 +16,7 @@ from jsonrpcs_tx.gateway.definitions import Definition, Names, read_definition
 from jsonrpcs_tx.gateway.listing import Listing, ask_listing
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.nodefile import read_node_file
+from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.queries import read_query
 from jsonrpcs_tx.gateway.watch import DOWN
 from jsonrpcs_tx.log import make_logger
@@ -50,6 +51,7 @@ class Gateway(Service):
     @param dispatcher: checks the rules, and answers for each of many nodes.
     @param problems: takes the errors in the nodes of the settings.
     @ivar nodes: the nodes by name, in the order of their definitions.
+    @ivar peers: the other gateways before them; see L{join}.
     """
 
     def __init__(self, settings: Settings, dispatcher: Dispatcher, reactor: Any, problems: Problems = FIRST) -> None:
@@ -62,6 +64,8 @@ class Gateway(Service):
         self._is_closed = False
         self._places: dict[tuple[str, str], One | Many] = {}
         self._added: list[Definition] = []
+        self._found: list[Definition] = []
+        self.peers: Peers = ALONE
         self._written: list[Definition] = self._read(problems)
         self._make_nodes()
 
@@ -116,10 +120,30 @@ class Gateway(Service):
         @raise NotAllowed: it is not a node, or its name is taken.
         """
         definition = read_definition(text, None)
-        Names([*self._written, *self._added]).take(definition)
+        Names([*self._written, *self._added, *self._found]).take(definition)
         self._added.append(definition)
         self._make_nodes()
         return definition.name
+
+    def find(self, texts: Iterable[str]) -> None:
+        """Replace the nodes that were found by themselves.
+
+        @param texts: each as L{add} takes it. Those that are no nodes, or whose names are taken, are left out, and the
+            log says so.
+        """
+        found: list[Definition] = []
+        names = Names([*self._written, *self._added])
+        for text in texts:
+            try:
+                definition = read_definition(text, None)
+                names.take(definition)
+            except NotAllowed as error:
+                _log.warn("a node that was found is left out: {reason}", reason=error)
+            else:
+                found.append(definition)
+        if found != self._found:
+            self._found = found
+            self._make_nodes()
 
     def remove(self, name: str) -> None:
         """Remove a node; calls in progress end first. A node from the settings comes back when they are read again.
@@ -127,10 +151,17 @@ class Gateway(Service):
         @raise KeyError: there is no node of that name.
         """
         definition = self.nodes[name].definition
-        for definitions in (self._written, self._added):
+        for definitions in (self._written, self._added, self._found):
             if definition in definitions:
                 definitions.remove(definition)
         self._make_nodes()
+
+    def join(self, peers: Peers) -> None:
+        """Act together with other gateways, for the nodes that are not themselves found."""
+        self.peers = peers
+        for node in self.nodes.values():
+            if node.definition not in self._found:
+                node.peers = peers
 
     def names(self) -> list[str]:
         """The names of all nodes and groups."""
@@ -161,10 +192,10 @@ class Gateway(Service):
         except Fault as fault:
             return error_of(fault)
 
-    def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Reply | Deferred[Reply]:
+    def call(self, call: Call, place: str, method: str, params: Sequence[object]) -> Deferred[Reply]:
         """Call a command of one or many nodes, as part of a call to this server.
 
-        @return: the whole reply to the call to this server.
+        @return: fires with the whole reply to the call to this server.
         @raise Fault: there is no such node or group.
         """
         origin = call.origin.fixed()
@@ -176,7 +207,8 @@ class Gateway(Service):
         json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
         request = Request("2.0", method, json, call.request.id)
         part = msgspec.structs.replace(origin, deadline=call.deadline)
-        return self._dispatcher.answer(request, callee.origin(part))
+        reply = self._dispatcher.answer(request, callee.origin(part))
+        return succeed(reply) if type(reply) is Reply else reply
 
     def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:
         """Ask a node which methods it has.
@@ -253,12 +285,13 @@ class Gateway(Service):
     def _make_nodes(self) -> None:
         """Make the nodes that are defined in the settings or were added. Unchanged nodes stay."""
         former, self.nodes = self.nodes, {}
-        for definition in (*self._written, *self._added):
+        for definition in (*self._written, *self._added, *self._found):
             node = former.get(definition.name)
             if node is not None and node.definition == definition:
                 del former[definition.name]
             else:
-                node = Node(definition, self._reactor, self._settings.node_interval)
+                peers = ALONE if definition in self._found else self.peers
+                node = Node(definition, self._reactor, self._settings.node_interval, peers)
                 if self.running:
                     node.watch.start()
             self.nodes[definition.name] = node

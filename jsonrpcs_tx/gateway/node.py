@@ -13,6 +13,7 @@ from jsonrpcs_tx.gateway.answers import Answer, read_answer
 from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
 from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
+from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.turns import OVER, Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
 from jsonrpcs_tx.rpc.callee import Cancellable
@@ -28,12 +29,13 @@ class Node:
     @param definition: where it is.
     @param reactor: the reactor to use.
     @param interval: seconds between two checks of whether it runs.
+    @param peers: the other gateways before it.
     @ivar names: its own name, and those of its groups.
     @ivar watch: knows its state.
     @ivar under_way: number of calls in progress.
     """
 
-    def __init__(self, definition: Definition, reactor: Any, interval: float) -> None:
+    def __init__(self, definition: Definition, reactor: Any, interval: float, peers: Peers = ALONE) -> None:
         self.definition = definition
         self.name: str = definition.name
         self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
@@ -47,15 +49,16 @@ class Node:
             reactor,
             self._send,
             self._carry,
-            self._client.is_sent,
+            self._is_sent,
             name=self.name,
             cache=definition.cache,
             patience=patience,
         )
         refuse, target = self._turns.refuse, str(definition.target)
         self._in_order = len(definition.target.each) == 1 and definition.target.scheme in _IN_ORDER
+        self.peers: Peers = peers
         self.watch: Watch = Watch(
-            self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._answers
+            self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._answers, self._came
         )
         self._retired: Deferred[None] | None = None
         self._is_closed = False
@@ -125,7 +128,16 @@ class Node:
     def _send(self, method: str, params: bytes, seconds: float, client: Hashable) -> Deferred[Answer]:
         if self.watch.state == DOWN:  # it may have gone down while the call waited for its turn
             return fail(NotReachable(self.name, method, self.watch.reason))
-        return self._client.forward(method, params, seconds, client)
+        if self.peers is ALONE:
+            return self._client.forward(method, params, seconds, client)
+        return self.peers.send(self, method, params, seconds, partial(self._client.forward, client=client))
+
+    def _is_sent(self, asked: Deferred[Any]) -> bool:
+        """Whether anything of a call may have been sent: with other gateways, that cannot be told."""
+        return self.peers is not ALONE or self._client.is_sent(asked)
+
+    def _came(self) -> None:
+        self.peers.came(self)
 
     def _carry(self, call: Call, params: bytes) -> None:
         try:

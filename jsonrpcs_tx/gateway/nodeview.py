@@ -22,7 +22,7 @@ def described(node: Node) -> dict[str, Any]:
         "restarted": None if watch.restarted is None else _time(watch.restarted),
         "under_way": node.under_way,
     }
-    return shown
+    return shown | node.peers.told(node)
 
 
 def _time(seconds: float) -> str:

@@ -42,6 +42,7 @@ class Watch:
     @param restarted: called when it is seen to have been restarted.
     @param target: where it is, for the log, without a password.
     @param answered: called when it has answered a check, with the time at which it was asked.
+    @param came: called when it is seen to run after it did not, or is another process than before.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
     @ivar since: when the state began, in seconds since 1970.
@@ -62,6 +63,7 @@ class Watch:
         restarted: Callable[[], None] = lambda: None,
         target: str = "",
         answered: Callable[[float], None] = lambda asked: None,
+        came: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -82,6 +84,7 @@ class Watch:
         self._restarted = restarted
         self._target = target
         self._tell_answered = answered
+        self._came = came
         self._asked = 0.0
         self._answered_at = 0.0
 
@@ -139,6 +142,7 @@ class Watch:
         self._tell_answered(self._asked)
         if was_up and not restarted:
             return None
+        self._came()
         return self._ask("core.version", PATIENCE).addCallbacks(self._take_version, self._not_answered)
 
     def _has_started_since(self, before: int | None) -> bool:

@@ -18,6 +18,7 @@ from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
+from jsonrpcs_tx.state.sharing import Pending
 
 
 class Runner:
@@ -201,15 +202,18 @@ class Runner:
     def _check_result(self, result: Any, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not answer later over this transport; it has been cancelled."""
         try:
-            self._check_asynchronous(command, origin)
+            self._check_asynchronous(command, origin, soon=isinstance(result, Pending))
         except Fault:
             abandon(result)
             raise
 
-    def _check_asynchronous(self, command: Command, origin: Origin) -> None:
-        """@raise Fault: the command may not be asynchronous there, or too many others are in progress."""
-        if not origin.asynchronous:
-            raise Fault(500, f"{command.name} is asynchronous: it needs HTTP or HTTPS")
+    def _check_asynchronous(self, command: Command, origin: Origin, soon: bool = False) -> None:
+        """
+        @param soon: it waits for a change that servers share, which every transport has the time for.
+        @raise Fault: the command may not be asynchronous there, or too many others are in progress.
+        """
+        if not origin.asynchronous and (not soon or origin.at_once):
+            raise Fault(500, f"{command.name} is asynchronous: it needs {'a call' if soon else 'HTTP or HTTPS'}")
         if origin.deadline is None:
             self._delayed.check(command.name, origin.client)
 

@@ -10,19 +10,21 @@ A program that has calls to spread over servers uses them like this::
 import random
 import re
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from io import StringIO
 from itertools import accumulate, count
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.safefiles import open_regular
 from jsonrpcs_tx.state.latency import Latency
+from jsonrpcs_tx.state.sharing import Shareable, after
 from jsonrpcs_tx.state.strings import hash_words, words_of
 
 INACTIVE: Final = 1
@@ -138,6 +140,8 @@ class Destination:
     @ivar latency: how long it takes to answer probes, if that is measured (C{ds_ping_latency_stats}).
     @ivar number: identifies it in this process; numbers start from 1.
     @ivar flags: the state that it was loaded or added with.
+    @ivar ordered: the state that it was last told to have, by its flags or by L{DestinationSets.set_state}; what probes
+        have found is in C{state} only.
     @ivar host: the host of the URI, an IPv6 address without its brackets.
     @ivar port: the port of the URI; 5060 where it has none, 5061 for C{sips:}.
     @ivar protocol: the C{transport} parameter of the URI, in lower case; empty where it has none.
@@ -151,13 +155,14 @@ class Destination:
     latency: Latency = attrs.field(init=False)
     number: int = attrs.field(factory=count(1).__next__, init=False)
     flags: int = attrs.field(init=False)
+    ordered: int = attrs.field(init=False)
     host: str = attrs.field(init=False)
     port: int = attrs.field(init=False)
     protocol: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """@raise DestinationError: the URI or the flags are not allowed."""
-        self.flags = self.state
+        self.flags = self.ordered = self.state
         self.latency = Latency(self.attributes.latency if self.attributes else 0)
         if len(self.uri) > MOST_URI:
             raise DestinationError(f"URI of {len(self.uri)} characters", f"up to {MOST_URI}")
@@ -337,12 +342,17 @@ class _Lookup:
         return cls(live, following, slots, list(sums))
 
 
-class DestinationSets(Mapping[int, DestinationSet]):
+class DestinationSets(Shareable, Mapping[int, DestinationSet]):
     """All sets, by number.
+
+    Where they are shared, what changes them returns a Deferred of what it returns otherwise; see L{Shareable}. What
+    probes find is not shared: each server has its own view.
 
     @param ignored_flags: bits that are ignored in the flags with which destinations are loaded and added.
     @ivar pinging: whether destinations are probed, if probing is set up at all; a number, as C{ping_active} has it.
     """
+
+    OPERATIONS: ClassVar[dict[str, int]] = {"put": 5, "remove": 2, "set_states": 3, "replace": 1}
 
     def __init__(self, rng: random.Random | None = None, ignored_flags: int = 0) -> None:
         self.pinging = 1
@@ -351,7 +361,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
         self._ignored_flags = ignored_flags
         self._sets: dict[int, DestinationSet] = {}
 
-    def load(self, path: str, problems: Problems = FIRST) -> None:
+    def load(self, path: str, problems: Problems = FIRST) -> Deferred[None] | None:
         """Replace all sets by those of a list file.
 
         @param problems: takes the errors of the file.
@@ -359,9 +369,10 @@ class DestinationSets(Mapping[int, DestinationSet]):
             is changed.
         """
         with problems.noted():
-            self._load(path, _read_file(path), problems)
+            return self._load(path, _read_file(path), problems)
+        return None
 
-    def reload(self, path: str) -> bool:
+    def reload(self, path: str) -> Deferred[bool] | bool:
         """Replace all sets by those of a list file, unless its contents are those that were loaded. Then everything
         stays as it is now, states included.
 
@@ -371,32 +382,80 @@ class DestinationSets(Mapping[int, DestinationSet]):
         data = _read_file(path)
         if data == self._list:
             return False
-        self._load(path, data, FIRST)
-        return True
+        return after(self._load(path, data, FIRST), lambda _: True)
 
-    def _load(self, path: str, data: bytes, problems: Problems) -> None:
+    def _load(self, path: str, data: bytes, problems: Problems) -> Deferred[None] | None:
         try:
             found = read_list(StringIO(data.decode(), newline=None), path, problems)
         except UnicodeDecodeError as error:
             problems.note(DestinationError(f"{path}: {error}", "a readable list of destinations"))
-            return
-        self._sets = {id: DestinationSet(id, map(self._admit, found[id]), self._random) for id in sorted(found)}
+            return None
+        if self.share is not None:
+            self._list = data
+            return self.share.submit("replace", [[id, list(map(_row, found[id]))] for id in found])
+        self._fill(found)
         self._list = data
+        return None
 
-    def add(self, id: int, destination: Destination) -> None:
+    def _fill(self, found: Mapping[int, Iterable[Destination]]) -> None:
+        self._sets = {id: DestinationSet(id, map(self._admit, found[id]), self._random) for id in sorted(found)}
+
+    def add(self, id: int, destination: Destination) -> Deferred[None] | None:
         """Add a destination to a set, which is made if it does not exist."""
+        if self.share is not None:
+            return self.share.submit("put", id, *_row(destination)[:4])
         self._sets.setdefault(id, DestinationSet(id, rng=self._random)).add(self._admit(destination))
+        return None
+
+    def put(self, id: int, uri: str, flags: int, priority: int, body: str | None) -> Deferred[None] | None:
+        """Add a destination, given as in a line of a list file.
+
+        @raise DestinationError: it is not allowed.
+        """
+        return self.add(id, _destination(uri, flags, priority, body))
+
+    def contents(self) -> list[list[Any]]:
+        """Each set: its number, and the URI, flags, priority, attributes and ordered state of each destination."""
+        return [[id, list(map(_row, found))] for id, found in self._sets.items()]
+
+    def replace(self, contents: list[list[Any]]) -> None:
+        """Replace all sets by those that L{contents} has returned. A destination whose ordered state is the same as
+        before keeps what probes have found.
+
+        @raise DestinationError: a destination is not allowed; then nothing is changed.
+        """
+        former = {(id, one.uri, one.ordered): one for id, found in self._sets.items() for one in found}
+        sets: dict[int, list[Destination]] = {}
+        for id, rows in contents:
+            for uri, flags, priority, body, ordered in rows:
+                one = _destination(uri, flags, priority, body)
+                one.state = one.ordered = ordered
+                same = former.get((id, uri, ordered))
+                if same is not None:
+                    one.state, one.unanswered, one.latency = same.state, same.unanswered, same.latency
+                sets.setdefault(id, []).append(one)
+        self._fill(sets)
+
+    def touches(self, operation: str, arguments: Sequence[Any]) -> str | None:
+        """The set and the destination that a change is about."""
+        if operation == "set_states":
+            _, id, keys = arguments
+            return f"{id} {keys[0][0]}" if len(keys) == 1 else None
+        return f"{arguments[0]} {arguments[1]}" if operation in ("put", "remove") else None
 
     def _admit(self, destination: Destination) -> Destination:
         destination.flags &= ~self._ignored_flags
         destination.state &= ~self._ignored_flags
+        destination.ordered &= ~self._ignored_flags
         return destination
 
-    def remove(self, id: int, uri: str) -> bool:
+    def remove(self, id: int, uri: str) -> Deferred[bool] | bool:
         """Remove a destination from a set, and the set with its last one.
 
         @return: whether there was such a destination.
         """
+        if self.share is not None:
+            return self.share.submit("remove", id, uri)
         found = self._sets.get(id)
         if found is None or not found.remove(uri):
             return False
@@ -404,7 +463,7 @@ class DestinationSets(Mapping[int, DestinationSet]):
             del self._sets[id]
         return True
 
-    def set_state(self, letters: str, id: int, matches: Callable[[Destination], bool]) -> bool:
+    def set_state(self, letters: str, id: int, matches: Callable[[Destination], bool]) -> Deferred[bool] | bool:
         """Set the state of destinations of a set.
 
         @param letters: as L{parse_state} takes them.
@@ -414,9 +473,19 @@ class DestinationSets(Mapping[int, DestinationSet]):
         """
         state = parse_state(letters)
         chosen = [destination for destination in self._sets.get(id, ()) if matches(destination)]
+        if self.share is not None and chosen:
+            return self.share.submit("set_states", letters, id, [[one.uri, _duid(one)] for one in chosen])
         for destination in chosen:
             self._sets[id].set_state(destination, state)
+            destination.ordered = state
         return bool(chosen)
+
+    def set_states(self, letters: str, id: int, keys: list[list[str | None]]) -> Deferred[bool] | bool:
+        """Set the state of destinations, each given by its URI and the attribute C{duid}, None without one; see
+        L{set_state}.
+        """
+        wanted = {(uri, duid) for uri, duid in keys}
+        return self.set_state(letters, id, lambda one: (one.uri, _duid(one)) in wanted)
 
     def __getitem__(self, id: int) -> DestinationSet:
         found = self._sets.get(id)
@@ -432,6 +501,19 @@ class DestinationSets(Mapping[int, DestinationSet]):
 
     def __len__(self) -> int:
         return len(self._sets)
+
+
+def _duid(destination: Destination) -> str | None:
+    return destination.attributes.duid if destination.attributes else None
+
+
+def _row(one: Destination) -> list[Any]:
+    """What makes a destination what it is; see L{DestinationSets.contents}."""
+    return [one.uri, one.flags, one.priority, one.attributes.body if one.attributes else None, one.ordered]
+
+
+def _destination(uri: str, flags: int, priority: int, body: str | None) -> Destination:
+    return Destination(uri, flags, priority, None if body is None else Attributes.parse(body))
 
 
 def _read_file(path: str) -> bytes:

@@ -3,17 +3,19 @@
 import re
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import attrs
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from jsonrpcs_tx.errors import JsonRpcsError, SettingError
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.sharing import Shareable
 from jsonrpcs_tx.state.strings import hash_words, is_utf8, words_of
 
 _log = make_logger(__name__)
@@ -245,14 +247,17 @@ class Contents:
         return self.next_deadline <= now
 
 
-class Table:
+class Table(Shareable):
     """Strings and integers by key. An expired item is gone at once, and removed by L{remove_expired}.
 
-    Made by L{Tables.define}.
+    Made by L{Tables.define}. Where it is shared, what changes it returns a Deferred of what it returns otherwise; see
+    L{Shareable}.
 
     @ivar definition: of the table.
     @ivar changes: how many times it was changed. Expiries do not count.
     """
+
+    OPERATIONS: ClassVar[dict[str, int]] = {"set": 3, "expire": 2, "delete": 1, "flush": 0, "replace": 1}
 
     def __init__(
         self, definition: Definition, clock: IReactorTime, wall: Callable[[], float], expiring: "Expiring"
@@ -267,6 +272,7 @@ class Table:
         self._clock = clock
         self._wall = wall
         self._expiring = expiring
+        self._lasting: Callable[[], float] | None = None
         self._contents = Contents(definition.slots)
 
     @property
@@ -299,7 +305,7 @@ class Table:
             if self._find(one.entry.key) is one:
                 yield _place(one), _item(one)
 
-    def set(self, key: str, value: Value, expires: float = 0) -> None:
+    def set(self, key: str, value: Value, expires: float = 0) -> Deferred[None] | None:
         """Set an item.
 
         @param expires: in how many seconds it expires, up to L{MOST_SECONDS}; 0 or less: as the table is defined, which
@@ -309,6 +315,8 @@ class Table:
         _check_key(key)
         _check_value(value)
         _check_seconds(expires)
+        if self.share is not None:
+            return self.share.submit("set", key, value, expires)
         now = self._clock.seconds()
         deadline = now + self.definition.autoexpire if self.definition.autoexpire else None
         if expires > 0:
@@ -319,8 +327,9 @@ class Table:
                 deadline = kept.deadline
         self._contents.put(key, value, deadline)
         self._changed(deadline)
+        return None
 
-    def expire(self, key: str, seconds: float) -> bool:
+    def expire(self, key: str, seconds: float) -> Deferred[bool] | bool:
         """Set when an item expires.
 
         @param seconds: in how many, up to L{MOST_SECONDS}; 0 or less: never.
@@ -328,6 +337,8 @@ class Table:
         @raise ValueError: the time is not allowed.
         """
         _check_seconds(seconds)
+        if self.share is not None:
+            return self.share.submit("expire", key, seconds)
         kept = self._find(key)
         if kept is None:
             return False
@@ -336,21 +347,26 @@ class Table:
         self._changed(deadline)
         return True
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str) -> Deferred[bool] | bool:
         """Remove an item.
 
         @return: whether there was one.
         """
+        if self.share is not None:
+            return self.share.submit("delete", key)
         lived = self._find(key) is not None
         if key in self._contents.kept:
             self._contents.remove([key])
             self.changes += 1
         return lived
 
-    def flush(self) -> None:
+    def flush(self) -> Deferred[None] | None:
         """Remove all items."""
+        if self.share is not None:
+            return self.share.submit("flush")
         self._contents = Contents(self.definition.slots)
         self.changes += 1
+        return None
 
     def slot(self, key: str) -> int:
         """The slot of a key, the same as in Kamailio."""
@@ -395,10 +411,43 @@ class Table:
                 contents.put(key, value, deadline)
         return contents
 
-    def restore(self, contents: Contents) -> None:
+    def restore(self, contents: Contents) -> Deferred[None] | None:
         """Replace all items by what L{read} has returned."""
+        if self.share is not None:
+            return self.share.submit("replace", _kept_rows(contents))
         self._contents = contents
         self._changed(contents.next_deadline)
+        return None
+
+    def contents(self) -> list[list[Any]]:
+        """The key, the value and the deadline of each item, expired or not."""
+        return _kept_rows(self._contents)
+
+    def replace(self, contents: list[list[Any]]) -> None:
+        """Replace all items by those that L{contents} has returned.
+
+        @raise ValueError: one is not allowed; then nothing is changed.
+        """
+        found = Contents(self.definition.slots)
+        for key, value, deadline in contents:
+            _check_key(key)
+            _check_value(value)
+            if deadline is not None and not isinstance(deadline, int | float):
+                raise ValueError(f"key {key!r:.40}: deadline {deadline!r:.40}; allowed is a number of seconds")
+            found.put(key, value, deadline)
+        self.restore(found)
+
+    def touches(self, operation: str, arguments: Sequence[Any]) -> str | None:
+        """The key that a change is about."""
+        return arguments[0] if operation in ("set", "expire", "delete") else None
+
+    def follow(self, clock: IReactorTime, lasting: Callable[[], float]) -> None:
+        """Measure expiries by the time of the order in which all who share the table change it.
+
+        @param clock: tells that time.
+        @param lasting: tells a time before which no change can come any more: what had expired then may be freed.
+        """
+        self._clock, self._lasting = clock, lasting
 
     def remove_expired(self, most: int = 1000) -> bool:
         """Free the memory of items that have expired. Nothing else changes.
@@ -406,7 +455,8 @@ class Table:
         @param most: how many to look at, so that it takes a millisecond or two.
         @return: whether there may be more.
         """
-        return self._contents.remove_expired(self._clock.seconds(), most)
+        now = self._clock.seconds() if self._lasting is None else self._lasting()
+        return self._contents.remove_expired(now, most)
 
     @property
     def next_deadline(self) -> float:
@@ -422,6 +472,10 @@ class Table:
     def _find(self, key: str) -> Kept | None:
         kept = self._contents.kept.get(key)
         return kept if kept is not None and kept.lives(self._clock.seconds()) else None
+
+
+def _kept_rows(contents: Contents) -> list[list[Any]]:
+    return [[kept.entry.key, kept.entry.value, kept.deadline] for kept in contents.kept.values()]
 
 
 def _item(kept: Kept) -> Item:

@@ -7,15 +7,19 @@ A program declares a group, and reads it like a dict::
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import attrs
 from msgspec import UNSET, UnsetType
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.places import place_outside
+from jsonrpcs_tx.state.sharing import Shareable
 from jsonrpcs_tx.state.strings import is_utf8
 
 _log = make_logger(__name__)
@@ -120,10 +124,12 @@ class Variable:
         else:
             fits = type(value) in (int, self.kind) and self.least <= value <= self.most
         if not fits or (self.allowed and value not in self.allowed):
-            raise VariableError(f"{self.name}: allowed is {self._wanted()}, not {value!r:.60}")
+            raise VariableError(f"{self.name}: allowed is {self.wanted}, not {value!r:.60}")
         return self.kind(value)
 
-    def _wanted(self) -> str:
+    @property
+    def wanted(self) -> str:
+        """What values it accepts, in words."""
         if self.allowed:
             return " or ".join(map(repr, self.allowed))
         if self.kind is str:
@@ -140,21 +146,25 @@ class Values(Mapping[str, Value]):
     def __init__(self, variables: Mapping[str, Variable]) -> None:
         self.variables = variables
 
-    def set(self, name: str, value: Value) -> None:
+    def set(self, name: str, value: Value) -> Deferred[None] | None:
         """Set a variable.
 
         @raise UnknownVariable: there is no variable of that name.
         @raise VariableError: it does not take the value. After this and any other error that C{changed} or the
             variable's C{set} raises, the old value is still there.
         """
-        _apply([(self, name, self.variable(name).check(value))])
+        return self._change([(name, self.variable(name).check(value))])
 
-    def reset(self) -> None:
+    def reset(self) -> Deferred[None] | None:
         """Set all variables to their defaults; those of an instance to the values of its group.
 
         @raise Exception: whatever C{changed} or a C{set} raises; then nothing is changed.
         """
-        _apply([(self, name, self._default(name)) for name in self])
+        return self._change([(name, self._default(name)) for name in self])
+
+    def _change(self, values: Iterable[tuple[str, _Stored]]) -> Deferred[None] | None:
+        """Make changes, all or none."""
+        raise NotImplementedError
 
     def variable(self, name: str) -> Variable:
         """The definition of a variable.
@@ -183,12 +193,18 @@ class Values(Mapping[str, Value]):
         """Tell the program that a value has changed."""
 
 
-class Group(Values):
+class Group(Values, Shareable):
     """The variables of one part of a program, with their values. Made by L{Variables.add}.
+
+    Where it is shared, what changes it or one of its instances returns a Deferred that fires with None once that is
+    done; see L{Shareable}.
 
     @ivar name: its name.
     @ivar instances: its instances, by number; see L{Instance}.
+    @ivar instance_gone: called with the number of an instance that has been removed.
     """
+
+    OPERATIONS: ClassVar[dict[str, int]] = {"assign": 1, "make_instance": 1, "delete_instance": 1, "replace": 1}
 
     def __init__(self, name: str, variables: Iterable[Variable], changed: Changed | None = None) -> None:
         """@raise ValueError: the name is not allowed, or two variables have the same."""
@@ -201,6 +217,7 @@ class Group(Values):
         super().__init__(MappingProxyType(found))
         self.name = name
         self.instances: dict[int, Instance] = {}
+        self.instance_gone: Callable[[int], object] = bool
         self._changed = changed
         self._values: dict[str, Value] = {v.name: v.default for v in found.values() if v.get is None}
 
@@ -212,8 +229,60 @@ class Group(Values):
         assert get is not None  # else the group would hold the value
         return get()
 
+    def _change(self, values: Iterable[tuple[str, _Stored]]) -> Deferred[None] | None:
+        return self.assign([[None, name, value] for name, value in values])
+
+    def assign(self, values: Iterable[Sequence[Any]]) -> Deferred[None] | None:
+        """Set variables of the group and of its instances, all or none.
+
+        @param values: for each the number of the instance, None for the group; the name; and the value, None to remove
+            the instance's own.
+        @raise UnknownVariable, VariableError, Exception: see L{Values.set}; then nothing is changed.
+        """
+        changes: list[tuple[Values, str, _Stored]] = []
+        shared: list[list[Any]] = []
+        for id, name, value in values:
+            where: Values = self if id is None else self.instance(id)
+            variable = where.variable(name)
+            own = value is None or value is UNSET
+            if own and id is None:
+                raise VariableError(f"{name}: allowed is {variable.wanted}, not None")
+            stored = UNSET if own else variable.check(value)
+            changes.append((where, name, stored))
+            shared.append([id, name, None if own else stored])
+        if self.share is not None:
+            return self.share.submit("assign", shared)
+        _apply(changes)
+        return None
+
+    def contents(self) -> dict[str, Any]:
+        """The values of the group, and those of each instance of its own, by number."""
+        instances = [[id, one.own()] for id, one in sorted(self.instances.items())]
+        return {"values": dict(self), "instances": instances}
+
+    def replace(self, contents: dict[str, Any]) -> None:
+        """Set all values to what L{contents} has returned; variables that are not in it, or not here, are left as they
+        are.
+
+        @raise VariableError, Exception: see L{Values.set}.
+        """
+        known = [[None, name, value] for name, value in contents["values"].items() if name in self.variables]
+        wanted = dict(contents["instances"])
+        for id in [id for id in self.instances if id not in wanted]:
+            self.delete_instance(id)
+        for id, values in wanted.items():
+            self.add_instance(id)
+            known += [[id, name, values.get(name)] for name in self.variables]
+        self.assign(known)
+
+    def touches(self, operation: str, arguments: Sequence[Any]) -> str | None:
+        """The variable that a change is about, or the instance."""
+        if operation == "assign":
+            return f"{arguments[0][0][0]} {arguments[0][0][1]}" if len(arguments[0]) == 1 else None
+        return None
+
     def add_instance(self, id: int) -> "Instance":
-        """Make an instance, or return the existing one.
+        """Make an instance, or return the existing one. Where the group is shared, use L{Variables.add_instance}.
 
         @param id: its number, 0 to L{MOST_ID}.
         @raise VariableError: the number is not allowed, or there are L{MOST_INSTANCES} others.
@@ -222,7 +291,28 @@ class Group(Values):
             raise VariableError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
         if len(self.instances) >= MOST_INSTANCES and id not in self.instances:
             raise VariableError(f"instance {id} of group {self.name}: allowed are {MOST_INSTANCES} instances")
-        return self.instances.setdefault(id, Instance(self))
+        return self.instances.setdefault(id, Instance(self, id))
+
+    def make_instance(self, id: int) -> Deferred[None] | None:
+        """Make an instance unless it exists; see L{add_instance}."""
+        if self.share is not None:
+            if not 0 <= id <= MOST_ID:
+                raise VariableError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+            return self.share.submit("make_instance", id)
+        self.add_instance(id)
+        return None
+
+    def delete_instance(self, id: int) -> Deferred[None] | None:
+        """Remove an instance.
+
+        @raise UnknownVariable: it does not exist.
+        """
+        self.instance(id)
+        if self.share is not None:
+            return self.share.submit("delete_instance", id)
+        del self.instances[id]
+        self.instance_gone(id)
+        return None
 
     def instance(self, id: int) -> "Instance":
         """The instance with a number.
@@ -257,21 +347,29 @@ class Instance(Values):
     whatever a variable's C{get} and C{set} are, and C{changed} is not called: read an instance when it is needed.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, id: int) -> None:
         super().__init__(group.variables)
         self._group = group
+        self._id = id
         self._values: dict[str, Value] = {}
 
     def __getitem__(self, name: str) -> Value:
         value = self._values.get(name, UNSET)
         return self._group[name] if value is UNSET else value
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str) -> Deferred[None] | None:
         """Remove the instance's own value of a variable, if it has one.
 
         @raise UnknownVariable: there is no variable of that name.
         """
-        self._store(self.variable(name).name, UNSET)
+        return self._change([(self.variable(name).name, UNSET)])
+
+    def own(self) -> dict[str, Value]:
+        """Its own values."""
+        return dict(self._values)
+
+    def _change(self, values: Iterable[tuple[str, _Stored]]) -> Deferred[None] | None:
+        return self._group.assign([[self._id, name, value] for name, value in values])
 
     def _default(self, name: str) -> _Stored:
         return UNSET
@@ -327,6 +425,7 @@ class Variables(Mapping[str, Group]):
             if not replace:
                 raise ValueError(f"group {name}: registered before by {self._places[name]}")
             self._drop_delayed(name)
+        group.instance_gone = partial(self._drop_delayed, name)
         self._groups[name] = group
         self._places[name] = place_outside(__name__)
         return group
@@ -348,14 +447,21 @@ class Variables(Mapping[str, Group]):
         """
         return self[group] if id is None else self[group].instance(id)
 
-    def delete_instance(self, group: str, id: int) -> None:
+    def add_instance(self, group: str, id: int) -> Deferred[None] | None:
+        """Make an instance of a group, unless it exists.
+
+        @param id: its number, 0 to L{MOST_ID}.
+        @raise UnknownVariable: there is no such group.
+        @raise VariableError: see L{Group.add_instance}.
+        """
+        return self[group].make_instance(id)
+
+    def delete_instance(self, group: str, id: int) -> Deferred[None] | None:
         """Remove an instance of a group, and its delayed changes.
 
         @raise UnknownVariable: there is no such group, or no such instance.
         """
-        self.find(group, id)
-        del self[group].instances[id]
-        self._drop_delayed(group, id)
+        return self[group].delete_instance(id)
 
     def _drop_delayed(self, *key: object) -> None:
         """Drop the delayed changes of a group, or of an instance of it."""
@@ -384,18 +490,35 @@ class Variables(Mapping[str, Group]):
             raise VariableError(f"{name}: allowed are {MOST_DELAYED} delayed changes; commit or drop some first")
         self._delayed[group, id, name] = value
 
-    def commit(self) -> None:
+    def commit(self) -> Deferred[None] | None:
         """Make the delayed changes, all or none.
 
+        @return: None; where a group is shared, a Deferred that fires with None. If that fails, the changes stay
+            scheduled as well.
+        @raise VariableError: changes of a shared group are to be committed together with changes of another group.
         @raise Exception: whatever C{changed} or a variable's C{set} raises; then no value is changed, and the changes
             stay scheduled.
         """
-        delayed, self._delayed = self._delayed, {}
+        delayed = self._delayed
+        names = {group for group, _, _ in delayed}
+        shared = [name for name in names if self[name].share is not None]
+        if shared and len(names) > 1:
+            raise VariableError(f"group {shared[0]} is shared: allowed are changes of no other group with it")
+        self._delayed = {}
         try:
+            if shared:
+                done = self[shared[0]].assign([[id, name, value] for (_, id, name), value in delayed.items()])
+                assert done is not None  # it is shared
+                return done.addErrback(self._not_committed, delayed)
             _apply([(self.find(group, id), name, value) for (group, id, name), value in delayed.items()])
         except BaseException:
             self._delayed = {**delayed, **self._delayed}
             raise
+        return None
+
+    def _not_committed(self, failure: Failure, delayed: dict[tuple[str, int | None, str], _Stored]) -> Failure:
+        self._delayed = {**delayed, **self._delayed}
+        return failure
 
     def rollback(self) -> None:
         """Drop the delayed changes."""

@@ -1,0 +1,1 @@
+"""Many servers that act as one, over Redis."""

@@ -1,0 +1,163 @@
+"""What stands in the stream of a fleet: entries, each signed by its sender.
+
+Whoever can write to Redis alone cannot make one: it carries an HMAC with a key that only the nodes have. Nor can an old
+one be made to count again: it is numbered by its sender, and says when it was made.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import attrs
+import msgspec
+
+from jsonrpcs_tx.errors import JsonRpcsError
+
+VERSION: Final = 1
+"""The version of what is written here."""
+
+MAX_SIZE: Final = 8 * 1024 * 1024
+"""Bytes of the largest entry."""
+
+_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+
+
+class Id(NamedTuple):
+    """The place of an entry in the stream.
+
+    @ivar ms: when Redis has added it, in milliseconds since 1970.
+    @ivar number: counts those of the same millisecond.
+    """
+
+    ms: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.number}"
+
+    @classmethod
+    def read(cls, text: bytes) -> "Id":
+        """@raise ValueError: it is not one."""
+        match = _ID.fullmatch(text)
+        if match is None:
+            raise ValueError(f"{text!r:.60} is not the id of an entry")
+        return cls(int(match[1]), int(match[2]))
+
+
+BEGINNING: Final = Id(0, 0)
+"""The place before the first entry."""
+
+
+class Change(msgspec.Struct, array_like=True, frozen=True):
+    """A change of something that is shared.
+
+    @ivar thing: its name, C{htable:ban} for instance; empty: the fleet itself.
+    @ivar operation: see L{Shareable<jsonrpcs_tx.state.sharing.Shareable>}.
+    """
+
+    thing: str
+    operation: str
+    arguments: list[Any]
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """What a node has sent.
+
+    @ivar node: its name.
+    @ivar run: identifies this run of it.
+    @ivar number: counts its entries, from 1.
+    @ivar at: when it was made, in milliseconds of the stream's time.
+    @ivar epoch: which founding of the fleet its sender knew last.
+    @ivar changes: what it changes, all at once.
+    """
+
+    node: str
+    run: str
+    number: int
+    at: int
+    epoch: int
+    changes: list[Change]
+
+
+class Forged(JsonRpcsError):
+    """It does not carry the right HMAC, or is not what it has to be."""
+
+
+class UnknownVersion(JsonRpcsError):
+    """It is of a version that is not known here."""
+
+
+@attrs.frozen
+class Seals:
+    """Signs what a fleet keeps in Redis, and checks that.
+
+    @ivar secret: of the fleet, shared by its nodes alone.
+    @ivar fleet: the name of the fleet: what is signed for one counts in no other with the same secret.
+    """
+
+    secret: bytes = attrs.field(repr=False)
+    fleet: str
+    _keys: dict[str, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+
+    def seal(self, purpose: str, data: bytes) -> bytes:
+        """The HMAC of something.
+
+        @param purpose: what it is for; it counts for nothing else.
+        """
+        key = self._keys.get(purpose)
+        if key is None:
+            words = b"\0".join((b"jsonrpcs_tx fleet", self.fleet.encode(), purpose.encode()))
+            key = self._keys[purpose] = hmac.digest(self.secret, words, sha256)
+        return hmac.digest(key, data, sha256)
+
+    def check(self, purpose: str, data: bytes, seal: bytes) -> None:
+        """@raise Forged: it is not the HMAC."""
+        if not hmac.compare_digest(self.seal(purpose, data), seal):
+            raise Forged("the HMAC is wrong")
+
+    def wrap(self, purpose: str, data: bytes) -> bytes:
+        """Something with its version and its HMAC before it."""
+        versioned = b"%d " % VERSION + data
+        return self.seal(purpose, versioned) + versioned
+
+    def unwrap(self, purpose: str, data: bytes) -> bytes:
+        """What L{wrap} has wrapped.
+
+        @raise Forged: it was not wrapped with the same secret for the same purpose.
+        @raise UnknownVersion: it is of another version.
+        """
+        self.check(purpose, data[32:], data[:32])
+        version, _, content = data[32:].partition(b" ")
+        if version != b"%d" % VERSION:
+            raise UnknownVersion(f"version {version!r:.20}")
+        return content
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Entry).decode
+
+
+def encode(entry: Entry, seals: Seals) -> list[bytes]:
+    """The fields of an entry, names and values in turn, as XADD takes them."""
+    body = _encode(entry)
+    version = b"%d" % VERSION
+    return [b"v", version, b"e", body, b"m", seals.seal("entry", version + b" " + body)]
+
+
+def decode(fields: Mapping[bytes, bytes], seals: Seals) -> Entry:
+    """Read an entry.
+
+    @raise UnknownVersion: it is of a version that is not known here; whether it is signed cannot be told.
+    @raise Forged: it is not signed, or is no entry.
+    """
+    version = fields.get(b"v", b"")
+    if version != b"%d" % VERSION:
+        raise UnknownVersion(f"version {version!r:.20}")
+    body = fields.get(b"e", b"")
+    seals.check("entry", version + b" " + body, fields.get(b"m", b""))
+    try:
+        return _decode(body)
+    except msgspec.MsgspecError as error:
+        raise Forged(f"it is no entry: {error}") from None

@@ -1,0 +1,507 @@
+"""A node of a fleet: keeps to Redis what L{Core} decides."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any, Final
+
+import msgspec
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+
+from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
+from jsonrpcs_tx.fleet.core import Core
+from jsonrpcs_tx.fleet.entries import Id, Seals
+from jsonrpcs_tx.fleet.replica import Found
+from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, Keys
+from jsonrpcs_tx.fleet.streamtime import StreamTime
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.redis.client import Redis
+from jsonrpcs_tx.redis.errors import RedisError, RedisFailure
+from jsonrpcs_tx.redis.locations import RedisLocation
+from jsonrpcs_tx.redis.resp import Word
+from jsonrpcs_tx.state.counters import Counters
+from jsonrpcs_tx.state.sharing import Pending, Shareable
+
+_log = make_logger(__name__)
+
+MAX_ENTRIES: Final = 100_000
+"""Entries that the stream keeps, about."""
+
+SNAPSHOT_EVERY: Final = 20_000
+"""Entries after which somebody makes a snapshot."""
+
+INTERVAL: Final = 2.0
+"""Seconds between two announcements of a node."""
+
+MOST_INTERVAL: Final = 10.0
+"""The same with many nodes: a hundredth of a second for each, up to this."""
+
+LIVES: Final = 3
+"""How many intervals an announcement lasts."""
+
+JITTER: Final = 0.1
+"""The fraction by which the interval varies."""
+
+ALL_CARDS: Final = 60.0
+"""Seconds after which all cards are read again, not just those that have changed."""
+
+AT_ONCE: Final = 500
+"""Entries that are read with one call. If fewer come, none can have been removed before they were read."""
+
+BLOCK: Final = 2.0
+"""Seconds for which a read waits in Redis."""
+
+SHORT_BLOCK: Final = 0.2
+"""The same while this node waits for what others do."""
+
+REDIS_SECONDS: Final = 5.0
+"""Seconds that Redis may take for what no command waits for."""
+
+HESITATION: Final = 1.0
+"""Seconds that a node waits for others which know more, before it writes what Redis has lost."""
+
+MOST_HESITATION: Final = 6.0
+"""The same, if one of the others does know more."""
+
+SNAPSHOT_PATIENCE: Final = 10.0
+"""Seconds to wait for a snapshot by another node."""
+
+
+class _Gap(Exception):
+    """Entries were removed before they were read."""
+
+
+class _Share:
+    """What is shared under one name; see L{Share<jsonrpcs_tx.state.sharing.Share>}."""
+
+    def __init__(self, fleet: "Fleet", name: str) -> None:
+        self._fleet = fleet
+        self._name = name
+
+    def submit(self, operation: str, *arguments: Any) -> Pending[Any]:
+        return self._fleet.submit(self._name, operation, list(arguments))
+
+
+class Fleet(Service):
+    """A node, as which this server is in a fleet.
+
+    @param location: where Redis is.
+    @param name: of the fleet.
+    @param node: of this node.
+    @param secret: of the fleet.
+    @param find_things: gives what is shared, by name, when it starts.
+    @param offline: C{refuse} or C{queue}; see L{Core}.
+    @param timeout: seconds that a change may wait for its place in the stream.
+    @param address: where the others call this node; empty: they cannot.
+    @param groups: those that this node is in.
+    @param reactor: the reactor to use.
+    @ivar core: what it decides.
+    @ivar redis: the client.
+    @ivar things: what is shared, by name.
+    @ivar cards: the nodes that are there, this one as well, by name.
+    @ivar keys: the names of its keys.
+    @ivar joined: called when this node is together with the others, again and again.
+    @ivar leaving: called when it stops.
+    @ivar met: called when there are other cards than before.
+    @ivar lag: seconds by which what was read is older than the last entry; None: there is no connection.
+    @ivar namesake: says which other server has announced itself under the same name; empty: none has.
+    """
+
+    def __init__(
+        self,
+        location: RedisLocation,
+        name: str,
+        node: str,
+        secret: bytes,
+        find_things: Callable[[], Mapping[str, Shareable]],
+        offline: str,
+        timeout: float,
+        address: str,
+        groups: list[str],
+        reactor: Any,
+    ) -> None:
+        self.fleet_name = name
+        self.node = node
+        self.timeout = timeout
+        run = secrets.token_hex(8)
+        self._seals = Seals(secret, name)
+        self._time = StreamTime(reactor)
+        self._reactor = reactor
+        self.things: dict[str, Shareable] = {}
+        self._find_things = find_things
+        self.keys: Keys = Keys(name)
+        self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
+        self.redis: Redis = Redis(reactor, location, when_up=self._came, when_away=self._went)
+        self.cards: Mapping[str, Card] = {}
+        self.met: Callable[[], object] = bool
+        self.joined: Callable[[], object] = bool
+        self.leaving: Callable[[], object] = bool
+        self.lag: float | None = None
+        self.namesake: str = ""
+        self._card = Card(node, run, address, groups, __version__, int(time.time()), [])
+        self._sealed_card = b""
+        self._announced = b""
+        self._look = self.redis.script("look", LOOK)
+        self._announce = self.redis.script("announce", ANNOUNCE)
+        self._leave = self.redis.script("leave", LEAVE)
+        self._keep = self.redis.script("keep", KEEP)
+        self._roster = -1
+        self._all_read = -inf
+        self._added = 0
+        self._following: Deferred[None] | None = None
+        self._beating: Deferred[None] | None = None
+        self._flushing: Any = None
+        self._expiring: Any = None
+        self._expires_at = inf
+
+    def startService(self) -> None:
+        super().startService()
+        self.things.update(self._find_things())
+        card = msgspec.structs.replace(self._card, shares=sorted(self.things))
+        self._sealed_card = write_card(card, self._seals)
+        for name, thing in self.things.items():
+            follow = getattr(thing, "follow", None)
+            if follow is not None:
+                follow(self._time, self._time.lasting)
+            thing.share = _Share(self, name)
+        self.redis.start()
+
+    async def _stop(self) -> None:
+        self.leaving()
+        self._end_tasks()
+        if self.redis.up:
+            try:
+                await self._leave(self.keys.announced, self.node, self._sealed_card, deadline=self._in(1.0))
+            except RedisFailure as error:
+                _log.debug("fleet: {reason}", reason=error)
+        self.core.went("this server is stopping")
+        for timer in (self._flushing, self._expiring):
+            if timer is not None and timer.active():
+                timer.cancel()
+        await self.redis.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """@return: fires with None when the connections are closed."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def submit(self, thing: str, operation: str, arguments: list[Any]) -> Pending[Any]:
+        """Have a change made by all; see L{Share<jsonrpcs_tx.state.sharing.Share>}."""
+        deadline = self._in(self.timeout)
+        pending = self.core.submit(thing, operation, arguments, deadline)
+        if not pending.called:
+            if self._flushing is None:
+                self._flushing = self._reactor.callLater(0, self._flush)
+            if deadline < self._expires_at:
+                self._expire_at(deadline)
+        return pending
+
+    def now_ms(self) -> int:
+        """The time of the stream, in milliseconds since 1970."""
+        return self._time.ms
+
+    # What is told of it.
+
+    def as_nodes(self) -> list[str]:
+        """The nodes that can be called, as L{Gateway.find<jsonrpcs_tx.gateway.gateway.Gateway.find>} takes them."""
+        return [
+            " ".join((f"{card.name}={card.address}", *(f"group={group}" for group in card.groups)))
+            for card in self.cards.values()
+            if card.address
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """How this node is with the others, in values for JSON."""
+        core, redis = self.core, self.redis
+        reports = core.replica.reports
+        return {
+            "fleet": self.fleet_name,
+            "node": self.node,
+            "together": core.together,
+            "reason": core.reason,
+            "redis": "up" if redis.up else "away",
+            "redis_location": str(redis.location),
+            "entry": str(core.replica.cursor),
+            "lag": None if self.lag is None else round(self.lag, 3),
+            "epoch": core.replica.epoch,
+            "shares": sorted(self.things),
+            "waiting": core.waiting - core.queued,
+            "queued": core.queued,
+            "overtaken": list(core.overtaken),
+            "losses": core.losses,
+            "forged": reports.forged,
+            "unreadable": reports.unreadable,
+            "first_unreadable": reports.first_unreadable,
+            "stale": reports.stale,
+            "doubled": reports.doubled,
+            "failed": reports.failed,
+            "namesake": self.namesake,
+        }
+
+    def problems(self) -> list[str]:
+        """What is wrong, for the health."""
+        found = [] if self.core.together else [f"apart: {self.core.reason}"]
+        if self.core.replica.reports.unreadable:
+            found.append(f"entries from {self.core.replica.reports.first_unreadable} are of another version")
+        if self.namesake:
+            found.append(f"{self.namesake} has the name {self.node} as well")
+        return found
+
+    def count_in(self, counters: Counters) -> None:
+        """Have the server tell of it by C{stats.*} and its metrics."""
+        for name, help, read in (
+            ("together", "whether this node is together with the others, 1 or 0", lambda: int(self.core.together)),
+            ("nodes", "nodes of the fleet that are there", lambda: len(self.cards)),
+            ("queued", "changes that were made on this node only, so far", lambda: self.core.queued),
+            ("losses", "times that Redis had lost what it had", lambda: self.core.losses),
+            ("forged", "entries with a wrong signature", lambda: self.core.replica.reports.forged),
+            ("unreadable", "entries of another version", lambda: self.core.replica.reports.unreadable),
+        ):
+            counters.gauge("fleet", name, help, read)
+
+    # Changes on their way to Redis.
+
+    def _flush(self) -> None:
+        """Send what is to be sent."""
+        self._flushing = None
+        for number, fields in self.core.to_send():
+            words: list[Word] = ["XADD", self.keys.stream, "MAXLEN", "~", MAX_ENTRIES, "*", *fields]
+            self.redis.call(*words, deadline=self._in(max(self.timeout, REDIS_SECONDS))).addErrback(
+                self._not_added, number
+            )
+
+    def _not_added(self, failure: Failure, number: int) -> None:
+        error: Any = failure.trap(RedisFailure) and failure.value
+        if isinstance(error, RedisError) or not error.sent:
+            self.core.not_added(number, str(error))
+
+    def _expire_at(self, deadline: float) -> None:
+        if self._expiring is not None and self._expiring.active():
+            self._expiring.cancel()
+        self._expires_at = deadline
+        self._expiring = self._reactor.callLater(max(0.0, deadline - self._reactor.seconds()), self._expire)
+
+    def _expire(self) -> None:
+        self._expires_at = inf
+        following = self.core.expire(self._reactor.seconds())
+        if following < inf:
+            self._expire_at(following)
+
+    # The connection.
+
+    def _came(self, run_id: str) -> None:
+        self._end_tasks()
+        self._following = self._task(self._follow())
+        self._beating = self._task(self._beat())
+
+    def _went(self, reason: str) -> None:
+        self._end_tasks()
+        self.lag = None
+        self.core.went(f"Redis is away: {reason}")
+
+    def _again(self, reason: str) -> None:
+        """Look at the stream as if the connection was new."""
+        following, self._following = self._following, None
+        if following is not None:
+            following.cancel()
+        self.core.went(reason)
+        self._following = self._task(self._follow())
+
+    def _task(self, coroutine: Any) -> Deferred[None]:
+        task: Deferred[None] = Deferred.fromCoroutine(coroutine)
+        return task.addErrback(self._failed)
+
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            return
+        if failure.check(_Gap):
+            _log.warn("fleet: entries were removed from the stream before this node had read them")
+        elif not failure.check(RedisFailure):
+            _log.failure("fleet: a task has failed", failure)
+        elif self.redis.up:
+            _log.warn("fleet: {reason}", reason=failure.value)
+        if self.redis.up and self.running:
+            self._reactor.callLater(1.0, self._restart)
+
+    def _restart(self) -> None:
+        if self.redis.up and self.running:
+            self.core.went("Redis did not answer as it should")
+            self._came("")
+
+    def _end_tasks(self) -> None:
+        tasks = (self._following, self._beating)
+        self._following = self._beating = None
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+
+    async def _follow(self) -> None:
+        """Read the stream for as long as there is a connection."""
+        core, redis, stream = self.core, self.redis, self.keys.stream
+        found = await self._find()
+        snapshot = None
+        if not core.may_go_on(found):
+            snapshot = await redis.call("GET", self.keys.snapshot, deadline=self._in(REDIS_SECONDS))
+            found = await self._find()
+        core.came(found, snapshot)
+        since = self._reactor.seconds()
+        wait: list[Word] = []  # at first only what is there
+        while True:
+            before = core.replica.cursor
+            words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, str(before)]
+            reply = await redis.blocking(*words, deadline=self._in(BLOCK + REDIS_SECONDS))
+            entries = reply[0][1] if reply else []
+            if len(entries) == AT_ONCE and not core.may_go_on(await self._find(before), before):
+                raise _Gap
+            for id, fields in entries:
+                core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
+            if len(entries) < AT_ONCE:
+                await self._at_end(since)
+                waits_for_others = core.wants_snapshot or core.lost_at is not None
+                wait = ["BLOCK", int((SHORT_BLOCK if waits_for_others else BLOCK) * 1000)]
+
+    async def _at_end(self, since: float) -> None:
+        """There is nothing more to read at the moment.
+
+        @param since: when this node began to read, in seconds of the reactor.
+        """
+        core = self.core
+        if core.together:
+            return
+        waited = self._reactor.seconds() - since
+        if core.lost_at is not None:
+            await self._let_others_first(waited)
+            if waited < HESITATION:
+                return
+        if core.wants_snapshot:
+            if waited > SNAPSHOT_PATIENCE:
+                core.found_anew()
+            else:
+                await self._ask_for_snapshot()
+        if core.at_end():
+            _log.info("fleet: together with the others, at entry {id}", id=str(core.replica.cursor))
+            self.joined()
+        self._flush()
+
+    async def _let_others_first(self, waited: float) -> None:
+        """Give a node that had read more time to write what Redis has lost."""
+        mark = self.core.mark
+        while waited < MOST_HESITATION:
+            marks = await self.redis.call("HGETALL", self.keys.marks, deadline=self._in(REDIS_SECONDS))
+            if waited >= HESITATION and all(_mark(one) <= mark for one in marks[1::2]):
+                return
+            reply = await self.redis.blocking(
+                "XREAD", "COUNT", 1, "STREAMS", self.keys.stream, str(self.core.replica.cursor), deadline=self._in(5)
+            )
+            if reply:
+                return
+            await deferLater(self._reactor, 0.1)
+            waited += 0.1
+
+    async def _ask_for_snapshot(self) -> None:
+        deadline = self._in(REDIS_SECONDS)
+        await self.redis.call("SET", self.keys.wanted, self.node, "PX", 10_000, deadline=deadline)
+        found = await self._find()
+        snapshot = await self.redis.call("GET", self.keys.snapshot, deadline=deadline)
+        if snapshot is not None:
+            self.core.came(found, snapshot)
+        await deferLater(self._reactor, 0.2)
+
+    async def _find(self, cursor: Id | None = None) -> Found:
+        """What is known of the stream; tells the time as well."""
+        cursor = self.core.replica.cursor if cursor is None else cursor
+        reply = await self._look(self.keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
+        seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
+        ms = int(seconds) * 1000 + int(microseconds) // 1000
+        self._time.told(ms)
+        self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), int(snapshot_at or 0)
+        found = Found(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
+        if self.core.together and found.last == cursor:
+            self._time.read_until(ms)
+        self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
+        if int(roster) != self._roster:
+            await self._read_cards(int(roster))
+        return found
+
+    # Presence.
+
+    async def _beat(self) -> None:
+        """Announce this node, look after the stream and make snapshots, for as long as there is a connection."""
+        while True:
+            try:
+                await self._show_card()
+            except RedisError as error:  # its memory is full, for example
+                _log.warn("fleet: this node cannot be announced: {reason}", reason=error)
+            cursor = self.core.replica.cursor
+            found = await self._find(cursor)
+            if self.core.together and not self.core.may_go_on(found, cursor):
+                self._again("the stream has changed")
+            elif self.core.together:
+                await self._make_snapshot()
+            await deferLater(self._reactor, self._interval * random.uniform(1 - JITTER, 1 + JITTER))
+
+    @property
+    def _interval(self) -> float:
+        return max(INTERVAL, min(MOST_INTERVAL, len(self.cards) / 100))
+
+    async def _show_card(self) -> None:
+        words = (self.node, self._sealed_card, int(LIVES * self._interval * 1000), str(self.core.mark))
+        before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
+        if self._announced and before not in (b"", self._announced):
+            other = read_cards([self.node.encode(), before], self._seals).get(self.node)
+            where = "another server" if other is None else f"the one at {other.address or 'an unknown address'}"
+            if self.namesake != where:
+                _log.error("fleet: {where} has the name {node} as well", where=where, node=self.node)
+            self.namesake = where
+        self._announced = self._sealed_card
+
+    async def _read_cards(self, roster: int) -> None:
+        """Read the cards that have changed.
+
+        @param roster: what the count of the roster is now.
+        """
+        redis, keys = self.redis, self.keys
+        now = self._reactor.seconds()
+        if roster < self._roster or now - self._all_read >= ALL_CARDS:
+            reply = await redis.call("HGETALL", keys.cards, deadline=self._in(REDIS_SECONDS))
+            cards, self._all_read = dict(read_cards(reply, self._seals)), now
+        else:
+            since = f"({self._roster}"
+            names = await redis.call("ZRANGEBYSCORE", keys.changes, since, "+inf", deadline=self._in(REDIS_SECONDS))
+            if not names:
+                return
+            found = await redis.call("HMGET", keys.cards, *names, deadline=self._in(REDIS_SECONDS))
+            there = [word for pair in zip(names, found, strict=True) if pair[1] is not None for word in pair]
+            gone = {name.decode(errors="replace") for name in names}
+            cards = {name: card for name, card in self.cards.items() if name not in gone}
+            cards |= read_cards(there, self._seals)
+        self._roster = roster
+        if cards != self.cards:
+            self.cards = {name: cards[name] for name in sorted(cards)}
+            self.met()
+
+    async def _make_snapshot(self) -> None:
+        """Make a snapshot, if it is time for one and no other node does."""
+        if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
+            return
+        deadline = self._in(REDIS_SECONDS)
+        if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
+            return
+        added = self._added
+        snapshot = self.core.replica.snapshot() if self.core.together else None
+        if snapshot is not None:
+            await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
+            _log.debug("fleet: a snapshot of {size} bytes is kept", size=len(snapshot))
+
+    def _in(self, seconds: float) -> float:
+        return float(self._reactor.seconds()) + seconds
+
+
+def _mark(text: bytes) -> Id:
+    return Id.read(text)

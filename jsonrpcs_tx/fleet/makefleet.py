@@ -1,0 +1,99 @@
+"""Settings in, the node of a fleet out."""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jsonrpcs_tx.config.settings import Settings
+from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.fleet.fleet import Fleet
+from jsonrpcs_tx.gateway.definitions import check_name, read_definition
+from jsonrpcs_tx.redis.locations import RedisLocation
+from jsonrpcs_tx.secretfiles import read_secret
+from jsonrpcs_tx.state.sharing import Shareable
+
+MIN_SECRET: Final = 16
+"""Characters that a secret has at least."""
+
+
+def make_fleet(
+    settings: Settings,
+    single: Mapping[str, Shareable],
+    tables: Mapping[str, Shareable],
+    groups: Mapping[str, Shareable],
+    reactor: Any,
+) -> Fleet:
+    """Make the node that the settings describe.
+
+    @param single: what can be shared, by the name that C{fleet_share} has for it.
+    @param tables: the hash tables, by name; C{groups}: the groups of variables.
+    @return: it; what is shared it looks for when it starts, since programs add theirs until then.
+    @raise SettingError: a setting is not allowed, or a file that it names cannot be used.
+    """
+
+    def absolute(path: str) -> str:
+        return os.path.abspath(settings.path(path))
+
+    try:
+        location = RedisLocation.parse(settings.fleet, absolute)
+    except NotAllowed as error:
+        raise SettingError("fleet", settings.fleet, f"{error.allowed} ({error.reason})") from None
+    node = settings.fleet_node or socket.gethostname()
+    try:
+        check_name(node, "fleet_node")
+    except NotAllowed as error:
+        raise SettingError("fleet_node", node, error.allowed) from None
+    if settings.fleet_address:
+        text = " ".join((f"{node}={settings.fleet_address}", *(f"group={one}" for one in settings.fleet_groups)))
+        try:
+            read_definition(text, None)
+        except NotAllowed as error:
+            raise SettingError("fleet_address", settings.fleet_address, f"{error.allowed} ({error.reason})") from None
+    return Fleet(
+        location,
+        settings.fleet_name or "fleet",
+        node,
+        _secret(settings, absolute),
+        lambda: _things(settings, single, tables, groups),
+        settings.fleet_offline,
+        settings.fleet_timeout,
+        settings.fleet_address,
+        list(settings.fleet_groups),
+        reactor,
+    )
+
+
+def _secret(settings: Settings, absolute: Any) -> bytes:
+    name = str(settings.fleet_secret)
+    allowed = f"a file with a secret of {MIN_SECRET} characters or more in its first line, for no other user to read"
+    if not name:
+        raise SettingError("fleet_secret", name, allowed)
+    try:
+        secret = read_secret(absolute(name), "fleet_secret", "secret")
+    except NotAllowed as error:
+        raise SettingError("fleet_secret", name, f"{error.allowed} ({error.reason})") from None
+    if len(secret) < MIN_SECRET:
+        raise SettingError("fleet_secret", name, allowed)
+    return secret.encode(errors="surrogateescape")
+
+
+def _things(
+    settings: Settings,
+    single: Mapping[str, Shareable],
+    tables: Mapping[str, Shareable],
+    groups: Mapping[str, Shareable],
+) -> dict[str, Shareable]:
+    """@raise StartError: there is no such table or group."""
+    found: dict[str, Shareable] = {}
+    for name in (*settings.fleet_share, "wanted"):  # whoever makes a snapshot must know all
+        kind, _, of = name.partition(":")
+        there = {"htable": tables, "cfg": groups}.get(kind)
+        if there is None:
+            found[name] = single[name]
+        elif of in there:
+            found[name] = there[of]
+        else:
+            known = ", ".join(f"{kind}:{one}" for one in there) or "dispatcher and shv, since there are no others"
+            raise StartError("fleet_share", name, "there is nothing of that name", known)
+    return found

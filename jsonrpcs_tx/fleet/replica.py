@@ -1,0 +1,302 @@
+"""One node's copy of what a fleet shares: applies the entries of the stream, one after the other. It does no I/O.
+
+What follows from an entry depends on nothing but the entries before it, so all nodes come to the same.
+
+The contents of a fleet are founded: the first node that finds an empty stream writes its own contents there, and if
+Redis has lost what it had, a node that still knows it does so again. Each founding begins an epoch; of several of one
+epoch the first counts.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from jsonrpcs_tx.fleet.entries import (
+    BEGINNING,
+    Change,
+    Entry,
+    Forged,
+    Id,
+    Seals,
+    UnknownVersion,
+    decode,
+)
+from jsonrpcs_tx.fleet.streamtime import StreamTime
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.state.sharing import Shareable, UnknownOperation
+
+_log = make_logger(__name__)
+
+FLEET: Final = ""
+"""The name of the fleet itself among the things that changes are about."""
+
+EPOCH: Final = "epoch"
+FOUND: Final = "found"
+
+WINDOW: Final = 600_000
+"""Milliseconds between the making of an entry and its place in the stream; one that is further off does not count."""
+
+MAX_SENDERS: Final = 1024
+"""Runs of nodes that are remembered beyond those that are recent."""
+
+MAX_SNAPSHOT: Final = 64 * 1024 * 1024
+"""Bytes of the largest snapshot."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What has become of an entry.
+
+    @ivar entry: it; None: it could not be read.
+    @ivar results: what each of its changes returned, or the exception that it raised.
+    @ivar counts: whether it was applied at all.
+    """
+
+    entry: Entry | None
+    results: tuple[Any, ...] = ()
+    counts: bool = False
+
+
+@attrs.define
+class Reports:
+    """What was noticed in the stream.
+
+    @ivar forged: entries with a wrong HMAC.
+    @ivar unreadable: entries of an unknown version, or with an unknown operation. They are still in the stream.
+    @ivar first_unreadable: the place of the first of these.
+    @ivar stale: entries that came too late, or were sent again by somebody long after.
+    @ivar doubled: entries that came twice.
+    @ivar failed: changes that raised an error, on this node at least.
+    """
+
+    forged: int = 0
+    unreadable: int = 0
+    first_unreadable: str = ""
+    stale: int = 0
+    doubled: int = 0
+    failed: int = 0
+
+
+class _Snapshot(msgspec.Struct, array_like=True, frozen=True):
+    """@ivar senders: each run with the number of its last entry, and the time of that."""
+
+    id: tuple[int, int]
+    epoch: int
+    founded: list[str]
+    senders: dict[str, tuple[int, int]]
+    contents: dict[str, Any]
+
+
+class Replica:
+    """A copy of what is shared.
+
+    @param things: what this node shares, by name.
+    @ivar cursor: the place of the last entry that was read.
+    @ivar epoch: the last founding; 0: there was none.
+    @ivar highest: the highest epoch that any entry has named.
+    @ivar founded: the names of what has contents in this epoch, shared here or not.
+    @ivar attached: whether all entries since the founding have been applied, so that changes may be.
+    @ivar reports: what was noticed.
+    """
+
+    def __init__(self, things: Mapping[str, Shareable], seals: Seals, time: StreamTime) -> None:
+        self.things = things
+        self.cursor: Id = BEGINNING
+        self.epoch: int = 0
+        self.highest: int = 0
+        self.founded: set[str] = set()
+        self.attached = False
+        self.reports: Reports = Reports()
+        self._seals = seals
+        self._time = time
+        self._senders: dict[str, tuple[int, int]] = {}
+
+    @property
+    def unfounded(self) -> list[str]:
+        """What this node shares, and nobody has given contents to."""
+        return [name for name in self.things if name not in self.founded]
+
+    def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
+        """Apply the next entry of the stream. One that was taken before does not count again."""
+        if id <= self.cursor:
+            return Outcome(None)
+        self.cursor = id
+        try:
+            entry = decode(fields, self._seals)
+        except UnknownVersion as error:
+            self._unreadable(id, error)
+            return Outcome(None)
+        except Forged as error:
+            self.reports.forged += 1
+            _log.warn("fleet: entry {id} is ignored: {reason}", id=str(id), reason=error)
+            return Outcome(None)
+        if abs(id.ms - entry.at) > WINDOW:
+            self.reports.stale += 1
+            return Outcome(entry)
+        last, _ = self._senders.get(entry.run, (0, 0))
+        if entry.number <= last:
+            self.reports.doubled += 1
+            return Outcome(entry)
+        self._senders.pop(entry.run, None)
+        self._senders[entry.run] = entry.number, id.ms
+        self._forget_senders(id.ms)
+        self.highest = max(self.highest, entry.epoch)
+        with self._time.at(id.ms):
+            return self._apply(id, entry)
+
+    def founding(self, again: bool = False) -> list[Change]:
+        """The changes that give contents to what has none.
+
+        @param again: to all, in a new epoch, since Redis has lost what it had.
+        """
+        if self.epoch and not again and self.attached:
+            return [self._found(name) for name in self.unfounded]
+        epoch = max(self.epoch, self.highest) + 1
+        return [Change(FLEET, EPOCH, [epoch]), *(self._found(name) for name in self.things)]
+
+    def snapshot(self) -> bytes | None:
+        """All that a node must know to go on after the entry that was read last; None: this node cannot tell."""
+        if not self.attached or self.reports.unreadable or not self.founded <= self.things.keys():
+            return None
+        contents = {name: self.things[name].contents() for name in self.founded}
+        found = _Snapshot(
+            (self.cursor.ms, self.cursor.number), self.epoch, sorted(self.founded), self._senders, contents
+        )
+        data = msgspec.msgpack.encode(found)
+        if len(data) > MAX_SNAPSHOT:
+            _log.error("fleet: a snapshot of {size} bytes is too large", size=len(data))
+            return None
+        return self._seals.wrap("snapshot", data)
+
+    def restore(self, data: bytes) -> bool:
+        """Become what a snapshot says, if that is further than what has been read.
+
+        @return: whether it is.
+        @raise Forged: it is not signed, or no snapshot.
+        @raise UnknownVersion: it is of another version.
+        """
+        try:
+            found = msgspec.msgpack.decode(self._seals.unwrap("snapshot", data), type=_Snapshot)
+        except msgspec.MsgspecError as error:
+            raise Forged(f"it is no snapshot: {error}") from None
+        id = Id(*found.id)
+        if self.attached and id <= self.cursor:
+            return False
+        for name, contents in found.contents.items():
+            if name in self.things:
+                self.things[name].apply("replace", [contents])
+        self.cursor, self.epoch, self.founded = id, found.epoch, set(found.founded)
+        self.highest = max(self.highest, found.epoch)
+        self._senders = dict(found.senders)
+        self.attached = True
+        self.reports.unreadable, self.reports.first_unreadable = 0, ""
+        return True
+
+    def detach(self, cursor: Id) -> None:
+        """Go on reading elsewhere, without applying changes until a founding or a snapshot says what they change."""
+        self.cursor = cursor
+        self.attached = False
+
+    def _found(self, name: str) -> Change:
+        return Change(name, FOUND, [self.things[name].contents()])
+
+    def _apply(self, id: Id, entry: Entry) -> Outcome:
+        results: list[Any] = []
+        for change in entry.changes:
+            if change.thing == FLEET:
+                if not self._begin_epoch(change, id):
+                    return Outcome(entry, tuple(results))
+                results.append(None)
+                continue
+            if not self.attached:
+                return Outcome(entry)
+            try:
+                results.append(self._change(change))
+            except UnknownOperation as error:
+                self._unreadable(id, error)
+                results.append(error)
+            except Exception as error:
+                self.reports.failed += 1
+                _log.debug("fleet: entry {id}: {error!r}", id=str(id), error=error)
+                results.append(error)
+        return Outcome(entry, tuple(results), counts=True)
+
+    def _begin_epoch(self, change: Change, id: Id) -> bool:
+        """Whether a change of the fleet itself counts: it begins an epoch that is higher than the present one."""
+        epoch = change.arguments[0] if change.operation == EPOCH and len(change.arguments) == 1 else None
+        if type(epoch) is not int:
+            self._unreadable(id, UnknownOperation(f"{change.operation!r:.60} of the fleet"))
+            return False
+        if epoch <= self.epoch:
+            return False
+        self.epoch, self.founded, self.attached = epoch, set(), True
+        self.highest = max(self.highest, epoch)
+        self.reports.unreadable, self.reports.first_unreadable = 0, ""
+        return True
+
+    def _change(self, change: Change) -> Any:
+        thing = self.things.get(change.thing)
+        if change.operation == FOUND:
+            if change.thing in self.founded:
+                return None
+            self.founded.add(change.thing)
+            return None if thing is None else thing.apply("replace", change.arguments)
+        if thing is None:
+            return None  # it is not shared here
+        if change.thing not in self.founded:
+            raise ValueError(f"{change.thing} has no contents yet")
+        return thing.apply(change.operation, change.arguments)
+
+    def _unreadable(self, id: Id, error: Exception) -> None:
+        self.reports.unreadable += 1
+        if not self.reports.first_unreadable:
+            self.reports.first_unreadable = str(id)
+        message = "fleet: entry {id} is left alone: {reason}; another version of jsonrpcs_tx may know it"
+        _log.warn(message, id=str(id), reason=error)
+
+    def _forget_senders(self, now: int) -> None:
+        """Forget runs of long ago, the entries of which would be too old to count again."""
+        while len(self._senders) > MAX_SENDERS:
+            run, (_, ms) = next(iter(self._senders.items()))
+            if now - ms <= 2 * WINDOW:
+                return
+            del self._senders[run]
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What is known of the stream in Redis.
+
+    @ivar first: the place of its first entry; None: it has no entries.
+    @ivar last: the place of the last entry that was ever added; L{BEGINNING}: there is no stream.
+    @ivar at_cursor: whether the entry that was read last is there.
+    @ivar whole: whether no entry was ever removed.
+    """
+
+    first: Id | None
+    last: Id
+    at_cursor: bool
+    whole: bool
+
+
+GO_ON: Final = "go on"
+"""Everything since the cursor is there."""
+
+SNAPSHOT: Final = "snapshot"
+"""Entries since the cursor have been removed, so a snapshot is needed."""
+
+LOST: Final = "lost"
+"""Redis does not have what it had."""
+
+
+def judge(cursor: Id, found: Found) -> str:
+    """What a node has to do that has read as far as a cursor: L{GO_ON}, L{SNAPSHOT} or L{LOST}."""
+    if found.last < cursor:
+        return LOST
+    if found.at_cursor or found.last == cursor:
+        return GO_ON
+    if cursor == BEGINNING:
+        return GO_ON if found.whole else SNAPSHOT
+    if not found.whole and (found.first is None or cursor < found.first):
+        return SNAPSHOT
+    return LOST

@@ -1,0 +1,52 @@
+"""The time of a stream: the clock of what is shared, so that items expire at the same moment for all nodes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+MARGIN: Final = 60.0
+"""Seconds by which the clock of Redis may go back, as with another Redis after a failover."""
+
+
+class StreamTime:
+    """Tells the time of the stream: while an entry is applied, the time at which Redis added it; otherwise the time of
+    Redis as far as it is known.
+
+    @param clock: tells the time of this machine.
+    """
+
+    def __init__(self, clock: Any) -> None:
+        self._clock = clock
+        self._ahead = 0.0
+        self._moment: float | None = None
+        self._certain = 0.0
+
+    def seconds(self) -> float:
+        """Seconds since 1970."""
+        return float(self._clock.seconds()) + self._ahead if self._moment is None else self._moment
+
+    @property
+    def ms(self) -> int:
+        """The same in milliseconds."""
+        return int(self.seconds() * 1000)
+
+    def told(self, ms: int) -> None:
+        """Redis has just said what time it is."""
+        self._ahead = ms / 1000 - float(self._clock.seconds())
+
+    def read_until(self, ms: int) -> None:
+        """All entries that Redis had added by then have been applied."""
+        self._certain = max(self._certain, ms / 1000)
+
+    def lasting(self) -> float:
+        """A time before which nothing can change any more."""
+        return self._certain - MARGIN
+
+    @contextmanager
+    def at(self, ms: int) -> Iterator[None]:
+        """Be at the time of an entry that is applied."""
+        self._moment = ms / 1000
+        try:
+            yield
+        finally:
+            self._moment = None

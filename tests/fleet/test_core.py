@@ -1,0 +1,218 @@
+"""One node without I/O."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+
+from jsonrpcs_tx.fleet import core as core_module
+from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
+from jsonrpcs_tx.fleet.entries import (
+    BEGINNING,
+    Change,
+    Entry,
+    Forged,
+    Id,
+    Seals,
+    UnknownVersion,
+    decode,
+    encode,
+)
+from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, Found, judge
+from jsonrpcs_tx.fleet.streamtime import MARGIN, StreamTime
+from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.state.tables import Table, Tables
+
+MS = 1_700_000_000_000
+SEALS = Seals(b"the secret of the fleet", "fleet")
+EMPTY = Found(None, BEGINNING, at_cursor=False, whole=True)
+
+
+class Lone:
+    """A node that is the whole fleet: what it sends comes back."""
+
+    def __init__(self, offline: str = REFUSE) -> None:
+        self.clock = Clock()
+        self.clock.rightNow = MS / 1000
+        self.time = StreamTime(self.clock)
+        self.table: Table = Tables(self.clock, self.clock.seconds).define("ban=>")
+        self.table.follow(self.time, self.time.lasting)  # type: ignore[arg-type] # it tells seconds
+        self.core = Core("a", "run", {"htable:ban": self.table}, SEALS, self.time, offline)
+        self.table.share = self
+        self.number = 0
+
+    def submit(self, operation: str, *arguments: Any) -> Any:
+        return self.core.submit("htable:ban", operation, list(arguments), self.clock.seconds() + 2)
+
+    def take(self, fields: list[bytes], ms: int = 0) -> Any:
+        """Have the next entry come."""
+        self.number += 1
+        id = Id(ms or int(self.clock.seconds() * 1000), self.number)
+        return self.core.take(id, dict(zip(fields[::2], fields[1::2], strict=True)))
+
+    def turn(self) -> None:
+        """Send, and have that come back."""
+        for _, fields in list(self.core.to_send()):
+            self.take(fields)
+
+    def join(self) -> None:
+        """Be together."""
+        self.core.came(EMPTY, None)
+        self.core.at_end()
+        self.turn()
+        assert self.core.at_end()
+
+
+def fault_of(pending: Any) -> Fault:
+    """What a change has failed with."""
+    found: list[Any] = []
+    pending.addErrback(lambda failure: found.append(failure.value))
+    (fault,) = found
+    assert isinstance(fault, Fault)
+    return fault
+
+
+@pytest.mark.parametrize(
+    ("cursor", "found", "verdict"),
+    [
+        (BEGINNING, EMPTY, GO_ON),
+        (BEGINNING, Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+        (Id(5, 0), Found(Id(5, 0), Id(9, 0), at_cursor=True, whole=True), GO_ON),
+        (Id(9, 0), Found(None, Id(9, 0), at_cursor=False, whole=False), GO_ON),
+        (Id(9, 0), EMPTY, LOST),
+        (Id(9, 1), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(7, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+    ],
+)
+def test_judge(cursor: Id, found: Found, verdict: str) -> None:
+    """What a node has to do that comes back."""
+    assert judge(cursor, found) == verdict
+
+
+def test_changes_wait_for_their_place() -> None:
+    """A change is made when it comes back in the stream, not before."""
+    node = Lone()
+    node.join()
+    done = node.table.set("k", "v")
+    assert done is not None
+    assert (done.called, node.table.get("k")) == (False, None)
+    node.turn()
+    assert (done.called, node.table.get("k")) == (True, "v")
+
+
+def test_withdrawn() -> None:
+    """A change that is cancelled in the same turn is never sent."""
+    node = Lone()
+    node.join()
+    done: Any = node.table.set("k", "v")
+    done.addErrback(lambda failure: None)
+    done.cancel()
+    assert list(node.core.to_send()) == []
+    assert node.core.waiting == 0
+
+
+def test_late() -> None:
+    """At its deadline a change that was sent is told to be uncertain; it still counts when it comes."""
+    node = Lone()
+    node.join()
+    done = node.table.set("k", "v")
+    ((_, fields),) = node.core.to_send()
+    assert node.core.expire(node.clock.seconds()) == node.clock.seconds() + 2
+    node.core.expire(node.clock.seconds() + 2)
+    assert fault_of(done).code == 504
+    node.take(fields)
+    assert node.table.get("k") == "v"
+    assert node.core.waiting == 0
+
+
+def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many changes may wait, and the next ones are refused."""
+    monkeypatch.setattr(core_module, "MAX_WAITING", 3)
+    node = Lone(QUEUE)
+    for number in range(3):
+        node.table.set(f"k{number}", "v")
+    assert fault_of(node.table.set("k", "v")).code == 503
+    assert (node.table.size, node.core.queued) == (3, 3)
+    node.join()
+    assert node.core.queued == 0
+    monkeypatch.setattr(core_module, "MAX_SIZE", 1000)
+    node.turn()
+    large = node.table.set("large", "v" * 1000)
+    node.turn()
+    assert fault_of(large).code == 413
+
+
+def test_expiry_is_by_the_stream() -> None:
+    """An item expires by the time of Redis; it is there for all changes that came before, whatever the node's clock."""
+    node = Lone()
+    node.join()
+    entry = Entry("b", "other", 1, MS, 1, [Change("htable:ban", "set", ["k", "v", 10])])
+    node.take(encode(entry, SEALS), MS + 1000)
+    node.clock.advance(10.5)
+    assert node.table.get("k") == "v"
+    node.clock.advance(0.6)
+    assert node.table.get("k") is None
+    node.table.remove_expired()
+    assert node.table.size == 1  # a change that Redis has taken in time may still come
+    expire = Entry("b", "other", 2, MS, 1, [Change("htable:ban", "expire", ["k", 100])])
+    assert node.take(encode(expire, SEALS), MS + 10_900).results == (True,)
+    assert node.table.get("k") == "v"
+    node.time.read_until(int(MS + (111 + MARGIN) * 1000))
+    node.table.remove_expired()
+    assert node.table.size == 0
+
+
+def test_entries_that_do_not_count() -> None:
+    """Entries that are doubled, old, forged, or of another version do nothing, and are told of."""
+    node = Lone()
+    node.join()
+    fields = encode(Entry("b", "other", 1, MS, 1, [Change("htable:ban", "set", ["k", "v", 0])]), SEALS)
+    assert node.take(fields).counts
+    assert not node.take(fields).counts
+    again = encode(Entry("b", "other", 2, MS, 1, [Change("htable:ban", "flush", [])]), SEALS)
+    broken = [*again[:3], again[3] + b"x", *again[4:]]
+    assert node.take(broken).entry is None
+    assert node.take([b"v", b"2", b"e", b"?"]).entry is None
+    unknown = encode(Entry("b", "third", 1, MS, 1, [Change("htable:ban", "paint", ["red"])]), SEALS)
+    node.take(unknown)
+    assert not node.take(again, MS + WINDOW + 1).counts
+    reports = node.core.replica.reports
+    assert (reports.doubled, reports.stale, reports.forged, reports.unreadable) == (1, 1, 1, 2)
+    assert reports.first_unreadable == f"{MS}-5"
+    assert node.core.replica.snapshot() is None  # since it would lack them
+    assert node.table.get("k") == "v"
+
+
+def test_seals() -> None:
+    """What is signed for one purpose, fleet or version counts for no other."""
+    sealed = SEALS.wrap("card", b"data")
+    assert SEALS.unwrap("card", sealed) == b"data"
+    for seals, purpose, data in (
+        (SEALS, "snapshot", sealed),
+        (Seals(b"the secret of the fleet", "other"), "card", sealed),
+        (SEALS, "card", sealed[:-1]),
+        (SEALS, "card", b""),
+    ):
+        with pytest.raises(Forged):
+            seals.unwrap(purpose, data)
+    with pytest.raises(UnknownVersion):
+        SEALS.unwrap("card", SEALS.seal("card", b"2 x") + b"2 x")
+    for body in (b"", b"\x90", b"\xff" * 100):
+        with pytest.raises(Forged):
+            decode({b"v": b"1", b"e": body, b"m": SEALS.seal("entry", b"1 " + body)}, SEALS)
+
+
+def test_odd_arguments() -> None:
+    """A signed entry with arguments of wrong types changes nothing, and is told of."""
+    node = Lone()
+    node.join()
+    odd: list[list[Any]] = [["k"], [1, "v", 0], ["k", [], 0], ["k", "v", "x"], [None, None, None], ["k", 2**64 - 1, 0]]
+    for number, arguments in enumerate(odd, 1):
+        node.take(encode(Entry("b", "other", number, MS, 1, [Change("htable:ban", "set", arguments)]), SEALS))
+    for number, contents in enumerate(([1], "x", [["k"]], {"a": 1}), 10):
+        node.take(encode(Entry("b", "other", number, MS, 1, [Change("htable:ban", "replace", [contents])]), SEALS))
+    reports = node.core.replica.reports
+    assert reports.unreadable + reports.failed == len(odd) + 4
+    assert node.table.size == 0
