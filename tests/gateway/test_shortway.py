@@ -19,6 +19,8 @@ from jsonrpcs_tx.gateway.answers import read_answer
 from jsonrpcs_tx.gateway.callees import One
 from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.rpc.envelope import DIALECTS
+from jsonrpcs_tx.rpc.measures import BITS
+from jsonrpcs_tx.rpc.measuring import MeasuringDispatcher
 from jsonrpcs_tx.rpc.origin import Peer
 from jsonrpcs_tx.rpc.replies import Reply
 
@@ -164,3 +166,21 @@ def test_answer_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for around in (False, True):
         reply, _ = Way("kamailio", pretty=True, around=around).replies(document, ANSWERS[0])
         assert reply.code == -32603
+
+
+def test_each_is_measured() -> None:
+    """Each call of a node is measured, also those after some that are answered at once."""
+    clock = Clock()
+    dispatcher = MeasuringDispatcher(Registry(), clock)
+    gateway = Gateway(Settings(node=["n=unix:/nothing"]), dispatcher, clock)
+    node = gateway.nodes["n"]
+    node._client = sender = Sender()  # type: ignore[assignment]
+    peer = Peer(Caller("http", "192.0.2.1"))
+    origin = dispatcher.origin("http", asynchronous=True, address="192.0.2.1", find_peer=lambda: peer)
+    origin = gateway.callee("n").origin(origin)
+    row = dispatcher.measures.nodes["n"]
+    for number in range(20):
+        sender.how = "at once" if number % 5 else ANSWERS[1]
+        dispatcher.dispatch(b'{"jsonrpc":"2.0","method":"core.echo","params":[%d],"id":1}' % number, origin)
+        sender.end()
+        assert sum(row[:BITS]) == number + 1
