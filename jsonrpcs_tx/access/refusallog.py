@@ -1,4 +1,4 @@
-"""Logs who is refused, in the form that the filter of fail2ban in C{data/fail2ban} reads."""
+"""Logs who is refused, in the form that the filter of fail2ban in C{contrib/fail2ban} reads."""
 
 from collections.abc import Callable
 from typing import Final

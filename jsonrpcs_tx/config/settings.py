@@ -613,7 +613,8 @@ class Settings:
         asked = {name for name in given if getattr(self, name)}
         if not (self.tls_certificate or self.tls_self_signed):
             if "https_listen" in asked:
-                raise SettingError("https_listen", self.https_listen, "an address with tls_certificate")
+                needs = "an address with tls_certificate or tls_self_signed"
+                raise SettingError("https_listen", ", ".join(self.https_listen), needs)
         elif "https_listen" not in given:
             asked.add("https_listen")
         asked = asked or {"fifo_name", "dgram_socket"} - given

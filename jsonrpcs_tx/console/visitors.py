@@ -92,11 +92,7 @@ class Visitors:
         @param method: the one that a rule would have to allow.
         @param told: why, for the client.
         """
-        dispatcher = self._jsonrpc.dispatcher
-        dispatcher.forbidden.value += 1
-        document = msgspec.json.encode({"jsonrpc": "2.0", "method": method})
-        peer = self.origin(visitor).peer()
-        dispatcher.turned_away(peer, http.FORBIDDEN, f"{method!r} is forbidden", document)
+        self._jsonrpc.dispatcher.forbid(self.origin(visitor), method)
         refuse(visitor.request, http.FORBIDDEN, told)
 
     def shut_out(self, visitor: Visitor) -> None:

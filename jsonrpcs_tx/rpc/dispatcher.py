@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.json import encode
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
@@ -304,6 +305,17 @@ class Dispatcher:
         if logged:
             self.refusals.tell(peer.caller.transport, peer, peer.source, why)
 
+    def forbid(self, origin: Origin, method: str) -> None:
+        """Log and count that a transport has refused something other than a call, a page for example, since rules
+        forbid it.
+
+        @param method: the one that a rule would have to allow.
+        """
+        peer = origin.peer()
+        self._counts.forbidden.value += 1
+        document = encode({"jsonrpc": "2.0", "method": method})  # what the audit log shows of it
+        self.turned_away(peer, _FORBIDDEN.code, _is_forbidden(method, peer.caller), document)
+
     def hold(self) -> None:
         """Announce that documents follow that will be answered together: what is written about their calls may wait for
         L{release}.
@@ -492,14 +504,11 @@ class Dispatcher:
     def _forbidden(self, method: str, origin: Origin) -> Error:
         """Log and count a call that rules forbid."""
         peer = origin.peer()
-        caller = peer.caller
-        names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
-        whom = f" to {', '.join(names)}" if names else ""
         self._counts.forbidden.value += 1
         if origin.callee is not None and origin.callee.is_one_of_many:
             return _FORBIDDEN
         where = "" if origin.callee is None else f" on {origin.callee}"
-        self.refusals.tell(caller.transport, peer, peer.source, f"{method[:100]!r} is forbidden{whom}{where}")
+        self.refusals.tell(peer.caller.transport, peer, peer.source, _is_forbidden(method, peer.caller) + where)
         return _FORBIDDEN
 
     def _answer_malformed(self, request: Malformed, origin: Origin) -> Reply:
@@ -577,3 +586,9 @@ class Dispatcher:
 
     def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
         return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)
+
+
+def _is_forbidden(method: str, caller: Caller) -> str:
+    """What the log says of a caller whom rules forbid a method; the address follows."""
+    names = [*(() if caller.user is None else (f"user {caller.user}",)), *caller.tls_names]
+    return f"{method[:100]!r} is forbidden" + (f" to {', '.join(names)}" if names else "")

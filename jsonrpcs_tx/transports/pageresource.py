@@ -82,13 +82,11 @@ class PageResource(Page):
         @param client: see L{JsonRpcResource.client}.
         @param user: who has authenticated.
         """
-        dispatcher = self._jsonrpc.dispatcher
         origin = self._jsonrpc.origin(request.channel, lambda: True, client, user)
         if self.may(request, origin):
             self.answer(request, origin)
             return
-        dispatcher.forbidden.value += 1
-        dispatcher.turned_away(origin.peer(), http.FORBIDDEN, f"{self._method!r} is forbidden", self._document)
+        self._jsonrpc.dispatcher.forbid(origin, self._method)
         refuse(request, http.FORBIDDEN, f"a rule must allow the method {self._method}")
 
 

@@ -208,8 +208,9 @@ def test_refused(tmp_path: Path) -> None:
         page = {**prometheus, "Origin": "https://example.com"}
         assert scrape(server, "https", **page).status == 403
         assert scrape(server, "https", **prometheus, Host="example.com").status == 403
+        server.wait_for_log("https: 'metrics' is forbidden to user operator from ")
     entries = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
-    (forbidden,) = [entry for entry in entries if entry.get("text") == "'metrics' is forbidden"]
+    (forbidden,) = [entry for entry in entries if entry.get("text") == "'metrics' is forbidden to user operator"]
     assert (forbidden["user"], forbidden["method"], forbidden["code"]) == ("operator", "metrics", 403)
 
 
