@@ -41,6 +41,10 @@ NODES = (1, 10, 100, 1000)
 SOCKETS = 50
 """Nodes that one of our servers stands in for, each a socket of its own."""
 
+DATAGRAMS = 20_000
+IN_FLIGHT = 5
+"""Datagrams that are under way in a bare loop."""
+
 NUMBER = b"@@@@@@@@"
 """What becomes another number with each request, in it and in its reply."""
 
@@ -122,6 +126,24 @@ def wrk(way: Way) -> float:
     return taken / requests / way.calls
 
 
+def datagrams(node: Target) -> float:
+    """Send the same calls to a node's datagram socket, L{IN_FLIGHT} at a time, in a bare loop: what no gateway in front
+    of it can do without.
+
+    @return: CPU seconds of a call, those of the loop included.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(b"")
+        sock.connect(node.address)
+        began, before = time.process_time(), node.process.cpu()
+        for number in range(DATAGRAMS + IN_FLIGHT):
+            if number >= IN_FLIGHT and b'"result":["1' not in sock.recv(65_536):
+                raise WrongReply("datagrams")
+            if number < DATAGRAMS:
+                sock.send(ECHO.replace(NUMBER, b"%d" % (10_000_000 + number)))
+        return (time.process_time() - began + node.process.cpu() - before) / DATAGRAMS
+
+
 def latencies(address: tuple[str, int], path: str) -> list[float]:
     """Send L{RATE} calls a second, whether or not those before them have been answered.
 
@@ -197,7 +219,9 @@ def cpu(directory: Path, rounds: int) -> str:
                 Way(f"our own command, {transport}", gateway[transport].url, both[1:]),
             ]
         found: dict[str, list[float]] = {way.name: [] for way in ways}
+        bare: list[float] = []
         for _ in range(rounds):
+            bare.append(datagrams(kamailio["unix"]))
             for way in ways:
                 found[way.name].append(wrk(way))
     lines = ["| way | CPU µs/call, least | median | beside Kamailio's own |", "| --- | ---: | ---: | ---: |"]
@@ -206,6 +230,7 @@ def cpu(directory: Path, rounds: int) -> str:
         ratio = statistics.median(mine / theirs for mine, theirs in zip(found[way.name], own, strict=True))
         least, median = (1e6 * value for value in (min(found[way.name]), statistics.median(found[way.name])))
         lines.append(f"| {way.name} | {least:.1f} | {median:.1f} | {ratio:.2f} |")
+    lines.append(f"| bare loop, datagrams | {1e6 * min(bare):.1f} | {1e6 * statistics.median(bare):.1f} | |")
     return "\n".join(lines)
 
 

@@ -70,10 +70,10 @@ def request_of(method: str, params: bytes, id: int) -> bytes:
 
     @param params: an array or an object; empty: no parameters.
     """
-    name = encode(method).encode()
+    head = _head(method).encode()
     if params:
-        return b'{"jsonrpc":"2.0","method":%b,"params":%b,"id":%d}' % (name, params, id)
-    return b'{"jsonrpc":"2.0","method":%b,"id":%d}' % (name, id)
+        return b'%b,"params":%b,"id":%d}' % (head, params, id)
+    return b'%b,"id":%d}' % (head, id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:

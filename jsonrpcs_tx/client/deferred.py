@@ -19,7 +19,7 @@ from jsonrpcs_tx.client.errors import BadRequest, ClientError, NotReachable
 from jsonrpcs_tx.client.replies import AnyReply
 from jsonrpcs_tx.client.routes import SMALL, asking, carried, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
-from jsonrpcs_tx.client.underway import Call, Link
+from jsonrpcs_tx.client.underway import Call, DeferredCall, Detour, Link
 from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.rpc.faults import Fault
 
@@ -82,7 +82,7 @@ class Client:
             id, document = self._request(method, named or params)
         except ClientError as error:
             return fail(error)
-        return self._only.send(Call(id, method, document, limit, raises=True))
+        return self._only.send(DeferredCall(id, method, document, limit, raises=True))
 
     def batch(self, calls: "Iterable[tuple[str, Params]]", timeout: float | None = None) -> Deferred[list[Any]]:
         """Make many calls: all at once, as far as the client lets them, and over TCP and HTTP many with one document if
@@ -118,16 +118,12 @@ class Client:
         document = request_of(method, params, id)
         only = self._only
         if only is not None and len(document) <= SMALL:
-            call = Call(id, method, document, timeout, raises=True)
-            call.client = client
-            return only.send(call)
+            return only.send(DeferredCall(id, method, document, timeout, raises=True, client=client))
         size = carried(self.target.each, document)
         if size is None:
             return fail(advice.too_large_request(self.target, method, len(document)))
         if only is not None:
-            call = Call(id, method, document, timeout, raises=True)
-            call.client = client
-            return only.send(call)
+            return only.send(DeferredCall(id, method, document, timeout, raises=True, client=client))
         steps: list[Call] = []
         asked = self._ask(id, method, document, size, timeout, client, steps)
         self._steps[asked] = steps
@@ -145,6 +141,18 @@ class Client:
         """End the calls that nobody waits for any more, see L{Link.settle}."""
         for link in self._links:
             link.settle(before)
+
+    def carry(self, call: Call, params: bytes) -> None:
+        """Like L{forward}, for a call that takes its outcome itself, and costs less than a Deferred.
+
+        @param call: has its method, seconds and client; it gets its id and document.
+        """
+        self._id = call.id = id = self._id + 1
+        call.document = document = request_of(call.method, params, id)
+        if self._only is not None and len(document) <= SMALL:
+            self._only.send(call)
+        else:
+            Detour(self.forward(call.method, params, call.seconds, call.client), call)
 
     def close(self) -> Deferred[None]:
         """Close what is open, and remove what was made. Calls that are under way fail; a later call opens it again.
@@ -168,7 +176,7 @@ class Client:
         except ClientError as error:
             return succeed(error)
         if self._only is not None:
-            return self._only.send(Call(id, method, document, timeout))
+            return self._only.send(DeferredCall(id, method, document, timeout))
         return self._ask(id, method, document, len(document), timeout)
 
     def _ask(
@@ -191,8 +199,7 @@ class Client:
         steps = asking(self.target.each, size, timeout, self._reads(method), self._seconds)
 
         def do(step: tuple[int, float]) -> Deferred[Any]:
-            call = Call(id, method, document, step[1])
-            call.client = client
+            call = DeferredCall(id, method, document, step[1], client=client)
             if made is not None:
                 made.append(call)
             return self._links[step[0]].send(call)
@@ -204,7 +211,7 @@ class Client:
 
         @return: fires with the outcomes; empty: they have to be asked for one by one, and none has been run.
         """
-        call = Call(array.ids[0], array.method, array.document, timeout)
+        call = DeferredCall(array.ids[0], array.method, array.document, timeout)
         call.array = array
 
         def judge(found: Any) -> list[Any]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Hashable
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client import advice
 from jsonrpcs_tx.client.batches import Array
@@ -18,11 +19,11 @@ GRAIN: Final = 0.01
 """Seconds by which a time limit may be exceeded, so that calls are not looked through all the time."""
 
 
-class Call(Deferred[Any]):
-    """A document on its way to a server and back. As a Deferred it fires with the result, or the outcomes of an array.
-    When it is cancelled, the reply is dropped.
+class Call:
+    """A document on its way to a server and back. A subclass has C{callback}, which takes the result or the outcomes of
+    an array, and C{errback}, which takes the fault or error if the call C{raises}.
 
-    @param raises: whether it fails with a fault or error; otherwise it fires with it.
+    @ivar raises: whether a fault or an error goes to C{errback}; otherwise it goes to C{callback}.
     @ivar array: the requests that it has; None: it has one.
     @ivar id: of the request; of an array, of its first one.
     @ivar method: for messages.
@@ -33,24 +34,103 @@ class Call(Deferred[Any]):
     @ivar is_left: nobody waits for it any more.
     """
 
-    array: Array | None = None
-    client: Hashable = None
-    deadline: float = inf
-    is_left = False
-    link: "Link"
+    __slots__ = ("array", "client", "deadline", "document", "id", "link", "method", "raises", "seconds")
 
-    def __init__(self, id: int, method: str, document: bytes, seconds: float, raises: bool = False) -> None:
-        super().__init__(_drop)
+    is_left: bool = False
+
+    def __init__(
+        self,
+        id: int,
+        method: str,
+        document: bytes,
+        seconds: float,
+        raises: bool = False,
+        client: Hashable = None,
+    ) -> None:
         self.id: int = id
         self.method: str = method
         self.document: bytes = document
         self.seconds: float = seconds
         self.raises: bool = raises
+        self.client: Hashable = client
+        self.array: Array | None = None
+        self.deadline: float = inf
+        self.link: Any = None
+
+    if TYPE_CHECKING:
+
+        def callback(self, result: Any) -> None:
+            """Take the outcome."""
+
+        def errback(self, fail: Any = None) -> None:
+            """Take the fault or the error."""
+
+
+class DeferredCall(Call, Deferred[Any]):
+    """A call as a Deferred, which fires with the outcome. When it is cancelled, the reply is dropped."""
+
+    def __init__(
+        self,
+        id: int,
+        method: str,
+        document: bytes,
+        seconds: float,
+        raises: bool = False,
+        client: Hashable = None,
+    ) -> None:
+        Deferred.__init__(self, _drop)
+        self.id = id  # without another call of a function, which counts here
+        self.method = method
+        self.document = document
+        self.seconds = seconds
+        self.raises = raises
+        self.client = client
+        self.array = None
+
+
+class _Left(Call):
+    """In the place of a call that the server is at work on, and that nobody waits for any more."""
+
+    __slots__ = ()
+
+    is_left = True
+
+    def callback(self, result: Any) -> None:
+        """Drop the outcome."""
 
 
 def _drop(call: Any) -> None:
     """Cancel a call."""
     call.link.drop(call)
+
+
+class Detour:
+    """What a call goes over in place of a link if it does not go over a single one straight away.
+
+    @param asked: fires with the outcome of the call.
+    """
+
+    def __init__(self, asked: Deferred[Any], call: Call) -> None:
+        self._call: Call | None = call
+        self._asked = asked
+        call.link = self
+        asked.addCallbacks(self._answered, self._failed)
+
+    def drop(self, call: Call) -> None:
+        """Forget the call, whose reply nobody wants."""
+        self._call = None
+        self._asked.cancel()
+
+    def _answered(self, outcome: Any) -> None:
+        if self._call is not None:
+            self._call.callback(outcome)
+
+    def _failed(self, failure: Failure) -> None:
+        if self._call is not None:
+            self._call.errback(failure.value)
+
+
+C = TypeVar("C", bound=Call)
 
 
 class Link:
@@ -87,7 +167,7 @@ class Link:
         self._timer: Any = None
         self._timer_at = inf
 
-    def send(self, call: Call) -> Call:
+    def send(self, call: C) -> C:
         """Take a call.
 
         @return: the same.
@@ -232,8 +312,8 @@ class Link:
         until = call.deadline - call.seconds + self.patience
         if until <= self._seconds():
             return False
-        left = Call(call.id, call.method, b"", self.patience)
-        left.client, left.link, left.deadline, left.is_left = call.client, self, until, True
+        left = _Left(call.id, call.method, b"", self.patience, client=call.client)
+        left.link, left.deadline = self, until
         self.calls[call.id] = left
         self.replace(call, left)
         if until < self._timer_at:

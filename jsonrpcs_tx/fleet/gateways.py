@@ -106,11 +106,11 @@ class Gateways(Peers):
         fleet.leaving = self._close
 
     def send(self, node: Node, method: str, params: bytes, seconds: float, send: Send) -> Deferred[Answer]:
-        """Send a call; a change when this gateway has the lease. While the fleet is apart, only this gateway's own
-        changes take turns.
+        """Send a change when this gateway has the lease. While the fleet is apart, only this gateway's own changes take
+        turns.
         """
         kind = kind_of(method)
-        if kind.reads or not self._fleet.core.together:
+        if not self._fleet.core.together:
             return send(method, params, seconds)
         return Deferred.fromCoroutine(self._take_turn(node, kind, method, params, seconds, send))
 

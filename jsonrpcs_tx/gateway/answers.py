@@ -9,7 +9,7 @@ from jsonrpcs_tx.client.core import NotReply, answers
 from jsonrpcs_tx.rpc.faults import Fault
 
 
-class Answer:
+class Answer(msgspec.Struct, gc=False):
     """What a node answers to a call: a result or an error. It is the outcome of its own reply
     (L{jsonrpcs_tx.client.core.Reply}), so that one object does for both.
 
@@ -19,15 +19,10 @@ class Answer:
     @ivar fault: what the error says; None: there is a result.
     """
 
-    __slots__ = ("error", "fault", "id", "result")
-
-    def __init__(
-        self, result: bytes | None, error: bytes | None = None, fault: Fault | None = None, id: object = None
-    ) -> None:
-        self.result: bytes | None = result
-        self.error: bytes | None = error
-        self.fault: Fault | None = fault
-        self.id: object = id
+    result: bytes | None
+    error: bytes | None = None
+    fault: Fault | None = None
+    id: Any = None
 
     @property
     def outcome(self) -> "Answer":
@@ -67,6 +62,8 @@ def read_answer(document: bytes) -> Answer:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise NotReply(f"the reply is not JSON: {wrong}" if document.strip() else "the reply is empty") from None
     error, result = reply.error, reply.result
+    if error is UNSET and result is not UNSET:  # the ordinary case
+        return Answer(bytes(result), None, None, reply.id)
     if error is not UNSET and bytes(error) != b"null":
         return Answer(None, bytes(error), _fault(error), reply.id)
     if result is not UNSET:

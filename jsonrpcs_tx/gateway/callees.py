@@ -1,8 +1,9 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Hashable, Sequence
+from functools import lru_cache, partial
+from math import inf
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -17,9 +18,11 @@ from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.rpc.call import Call
+from jsonrpcs_tx.rpc.callee import Cancellable
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
 from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.registry import Command, command, commands_of
 from jsonrpcs_tx.rpc.replies import SOME, Reply
 
@@ -54,22 +57,20 @@ _TOO_LARGE: Final = (
     % MAX_OUTCOMES
 )
 
-_Outcome: TypeAlias = Reply | Deferred[Reply]
-
 
 @attrs.frozen(eq=False)
 class One:
     """A node.
 
     @ivar compact: what it answers is written without blanks, since it is laid out later.
-    @ivar seconds: that its answer may take at most; None: as long as the node may take.
+    @ivar seconds: that its answer may take at most.
     @ivar is_one_of_many: see L{jsonrpcs_tx.rpc.callee.Callee}, as for C{keeps_time}.
     """
 
     node: Node
     clock: Any
     compact: bool = False
-    seconds: float | None = None
+    seconds: float = inf
     is_one_of_many: bool = False
     keeps_time: bool = True
 
@@ -84,30 +85,45 @@ class One:
         return msgspec.structs.replace(origin, callee=self, node=self.node.name, nodes=self.node.names)
 
     def command(self, method: str) -> Command | None:
-        return _command(method) if _is_passed_on(method) else None
+        return _command(method) if len(method) <= MAX_METHOD else None
 
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        return self.ask(call.request, call.deadline, call.origin.client)
+        asked: Deferred[Reply] = Deferred(lambda _: asking.cancel())
+        asking = self.ask(call.request, call.deadline, call.origin.client, partial(_fire, asked))
+        return asked
 
-    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
+    def ask(
+        self,
+        request: Request,
+        deadline: float,
+        client: Hashable,
+        answered: Callable[[Reply | BaseException], None],
+    ) -> Cancellable:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         left = deadline - self.clock.seconds()
-        seconds = left - (MARGIN if left > 1 else left * MARGIN)
-        for limit in (self.node.definition.timeout, self.seconds):
-            if limit is not None and limit < seconds:
-                seconds = limit
-        return self.node.call(request.method, raw, seconds, client, self._reply, request)
+        seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
+        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered))
+
+    def _tell(
+        self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
+    ) -> None:
+        try:
+            reply = self._reply(outcome, request) if type(outcome) is Answer else outcome
+        except BaseException as error:  # which is nobody else's, such as the reactor's
+            reply = error
+        answered(reply)  # type: ignore[arg-type] # an answer has become a reply
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         if answer.result is not None:
             return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
-        assert answer.fault is not None
+        fault = answer.fault
+        assert fault is not None
         assert answer.error is not None
         body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
-        return Reply(body, answer.fault.code, answer.fault.text, fault=True, outcome=FAULT)
+        return Reply(body, fault.code, fault.text, fault=True, outcome=FAULT)
 
     def _written(self, json: bytes) -> bytes:
         return msgspec.json.format(json, indent=-1) if self.compact else json
@@ -142,7 +158,7 @@ class Many:
         return msgspec.structs.replace(origin, callee=self)
 
     def command(self, method: str) -> Command | None:
-        return _command(method, "many") if _is_passed_on(method) else None
+        return _command(method, "many") if len(method) <= MAX_METHOD else None
 
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on to each.
@@ -151,7 +167,13 @@ class Many:
         """
         return _Asking(self, call).begin()
 
-    def ask(self, request: Request, deadline: float, client: Hashable) -> Deferred[Reply]:
+    def ask(
+        self,
+        request: Request,
+        deadline: float,
+        client: Hashable,
+        answered: Callable[[Reply | BaseException], None],
+    ) -> Cancellable:
         raise NotImplementedError("many nodes are asked by answer")
 
 
@@ -186,18 +208,18 @@ class _Asking:
         while self._next < len(many.members) and self._reply is not None:
             place = self._next
             self._next += 1
-            outcome: _Outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
+            outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
             if type(outcome) is Reply:
-                self._take(outcome, place)
+                self._take(place, outcome)
             else:
                 self._waiting[place] = outcome
-                outcome.addCallback(self._take, place)
+                take(outcome, partial(self._take, place))
             if not begun <= many.clock.seconds() < begun + SLICE and self._next < len(many.members):
                 self._turn = many.clock.callLater(0, self._ask)
                 return
         self._end()
 
-    def _take(self, outcome: Reply, place: int) -> None:
+    def _take(self, place: int, outcome: Reply) -> None:
         self._waiting.pop(place, None)
         if self._reply is None:
             return
@@ -240,11 +262,18 @@ class _Asking:
             waiting.cancel()
 
 
+def _fire(waiting: Deferred[Any], outcome: Any) -> None:
+    if isinstance(outcome, BaseException):
+        waiting.errback(outcome)
+    else:
+        waiting.callback(outcome)
+
+
 def _is_passed_on(method: str) -> bool:
     """Whether nodes are asked for a method. Control characters are in no name, but Kamailio drops null characters, so
     that C{core.k\\0ill} would be C{core.kill} there and another method for rules, turns and the audit log here.
     """
-    return len(method) <= MAX_METHOD and method.isprintable() and method not in NOT_PASSED_ON
+    return method.isprintable() and method not in NOT_PASSED_ON
 
 
 @command("gateway.pass_on")
@@ -259,9 +288,12 @@ _PASS_ON: Final = commands_of(_pass_on)[0]
 
 
 @lru_cache(MAX_METHODS)
-def _command(method: str, how: str = "one") -> Command:
-    """The command that passes a method on. The catalogue says whether it changes something, and which of its parameters
-    are secret. A call of many nodes itself changes nothing: the calls of single nodes that it makes do.
+def _command(method: str, how: str = "one") -> Command | None:
+    """The command that passes a method on; None: nodes are not asked for it. The catalogue says whether it changes
+    something, and which of its parameters are secret. A call of many nodes itself changes nothing: the calls of single
+    nodes that it makes do.
     """
+    if not _is_passed_on(method):
+        return None
     changes = how == "one" and catalogued_effect(method) != READ
     return attrs.evolve(_PASS_ON, name=method, changes=changes, concealment=catalogued(method))

@@ -1,6 +1,7 @@
 """All nodes of a server, and which of them a name stands for."""
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from os.path import abspath
 from typing import Any, Final
 
@@ -328,4 +329,6 @@ class Gateway(Service):
         return Many(members, self._dispatcher, self._reactor, asked.quorum)
 
     def _one(self, node: Node, timeout: float | None, is_one_of_many: bool) -> One:
-        return One(node, self._reactor, bool(self._settings.pretty_format), timeout, is_one_of_many)
+        limits = [limit for limit in (node.definition.timeout, timeout) if limit is not None]
+        compact = bool(self._settings.pretty_format)
+        return One(node, self._reactor, compact, min(limits, default=inf), is_one_of_many)

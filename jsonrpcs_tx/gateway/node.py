@@ -5,25 +5,22 @@ from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, fail, gatherResults
-from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client.deferred import connect
 from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable
+from jsonrpcs_tx.client.underway import Call
 from jsonrpcs_tx.gateway.answers import Answer, read_answer
 from jsonrpcs_tx.gateway.changes import PATIENCE
 from jsonrpcs_tx.gateway.definitions import Definition
 from jsonrpcs_tx.gateway.faults import UNAVAILABLE, fault_of, not_asked
 from jsonrpcs_tx.gateway.peers import ALONE, Peers
-from jsonrpcs_tx.gateway.turns import Turns
+from jsonrpcs_tx.gateway.turns import OVER, Turns
 from jsonrpcs_tx.gateway.watch import DOWN, Watch
+from jsonrpcs_tx.rpc.callee import Cancellable
 from jsonrpcs_tx.rpc.faults import NodeFault
 
 _IN_ORDER: Final = frozenset(("unix", "udp", "fifo"))
 """Schemes of targets at which Kamailio answers one call after the other."""
-
-
-def _itself(answer: Answer) -> Answer:
-    return answer
 
 
 class Node:
@@ -49,7 +46,13 @@ class Node:
         # A way of its own, since a node is not down because many calls of it are under way.
         self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         self._turns = Turns(
-            reactor, self._send, self._is_sent, name=self.name, cache=definition.cache, patience=patience
+            reactor,
+            self._send,
+            self._carry,
+            self._is_sent,
+            name=self.name,
+            cache=definition.cache,
+            patience=patience,
         )
         refuse, target = self._turns.refuse, str(definition.target)
         self._in_order = len(definition.target.each) == 1 and definition.target.scheme in _IN_ORDER
@@ -60,29 +63,45 @@ class Node:
         self._retired: Deferred[None] | None = None
         self._is_closed = False
 
-    def call(
-        self,
-        method: str,
-        params: bytes,
-        seconds: float,
-        client: Hashable = None,
-        then: Callable[..., Any] = _itself,
-        *arguments: Any,
-    ) -> Deferred[Any]:
+    def call(self, method: str, params: bytes, seconds: float, client: Hashable = None) -> Deferred[Answer]:
         """Call a command of the node.
 
         @param params: JSON, an array or an object; empty: there are none.
         @param seconds: that it may take.
         @param client: anything that tells the client from others; None: nobody in particular.
-        @param then: called with the L{Answer}, also where that is a fault, and with C{arguments}.
-        @return: fires with what C{then} returns; default: the answer. Fails with L{NodeFault} where there is no answer.
+        @return: fires with the answer, also where that is a fault. Fails with L{NodeFault} where there is none.
             Cancelling it calls off what has not been sent, and lets go of what has.
         """
+
+        def tell(outcome: Answer | BaseException) -> None:
+            if isinstance(outcome, Answer):
+                waiting.callback(outcome)
+            else:
+                waiting.errback(outcome)
+
+        waiting: Deferred[Answer] = Deferred(lambda _: asked.cancel())
+        asked = self.ask(method, params, seconds, client, tell)
+        return waiting
+
+    def ask(
+        self,
+        method: str,
+        params: bytes,
+        seconds: float,
+        client: Hashable,
+        then: Callable[[Answer | BaseException], None],
+    ) -> Cancellable:
+        """The same without a Deferred, which would take longer than the rest.
+
+        @param then: called once, perhaps before this returns, with the answer, or with what there is in place of one.
+        @return: can be cancelled as L{call}.
+        """
         if self.watch.state == DOWN:
-            return fail(not_asked(self.name, f"Is Down: {self.watch.reason}"))
+            then(not_asked(self.name, f"Is Down: {self.watch.reason}"))
+            return OVER
         self.under_way += 1
-        asked: Deferred[Any] = self._turns.call(method, params, self._reactor.seconds() + seconds, client)
-        return asked.addBoth(self._ended, seconds, then, arguments)
+        ended = partial(self._ended, seconds, then)
+        return self._turns.call(method, params, self._reactor.seconds() + seconds, client, ended)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those in progress are finished.
@@ -120,6 +139,14 @@ class Node:
     def _came(self) -> None:
         self.peers.came(self)
 
+    def _carry(self, call: Call, params: bytes) -> None:
+        try:
+            if self.watch.state == DOWN:  # it may have gone down while the call was shared
+                raise NotReachable(self.name, call.method, self.watch.reason)
+            self._client.carry(call, params)
+        except Exception as error:  # whatever it is, somebody waits
+            call.errback(error)
+
     def _restarted(self) -> None:
         self._turns.lose(BadReply(self.name, "", "it was restarted; the command may have been run"))
         self._client.settle()
@@ -136,9 +163,11 @@ class Node:
     def _ask(self, method: str, seconds: float) -> Deferred[Answer]:
         return self._watching.forward(method, b"", seconds)
 
-    def _ended(self, outcome: Any, seconds: float, then: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def _ended(
+        self, seconds: float, then: Callable[[Answer | BaseException], None], outcome: Answer | BaseException
+    ) -> None:
         """@param seconds: that the call had.
-        @return: what C{then} makes of the answer, or the failure with the fault that a client is told.
+        @param then: is told the answer, or the fault that a client is told.
         """
         self.under_way -= 1
         is_stopping = self._is_closed  # before the last call of a retired node closes it
@@ -147,14 +176,21 @@ class Node:
             self.close().chainDeferred(retired)
         if type(outcome) is Answer:
             self.watch.heard = True
-            return then(outcome, *arguments)
-        if isinstance(outcome, Failure) and outcome.check(ClientError):
+            then(outcome)
+        else:
+            assert isinstance(outcome, BaseException)
+            then(self._fault(outcome, seconds, is_stopping))
+
+    def _fault(self, error: BaseException, seconds: float, is_stopping: bool) -> BaseException:
+        """What a client is told of a call that has not been answered."""
+        if isinstance(error, ClientError):
             if is_stopping:
                 reason = "this server is stopping; the command may have been run"
-                raise NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
-            error: Any = outcome.value
+                return NodeFault(UNAVAILABLE, f"Node {self.name} Gave No Answer Yet: {reason}", sent=True)
             self.watch.failed(error)
-            raise fault_of(self.name, error, seconds) from error
-        if isinstance(outcome, Failure) and isinstance(outcome.value, NodeFault) and outcome.value.sent:
-            self.watch.failed(outcome.value)
-        return outcome
+            fault = fault_of(self.name, error, seconds)
+            fault.__cause__ = error
+            return fault
+        if isinstance(error, NodeFault) and error.sent:
+            self.watch.failed(error)
+        return error

@@ -15,7 +15,7 @@ class Peers:
     """The other gateways: this is what is done if there are none. A node is a L{jsonrpcs_tx.gateway.node.Node}."""
 
     def send(self, node: Any, method: str, params: bytes, seconds: float, send: Send) -> Deferred[Answer]:
-        """Send a call of a node when its turn has come among those of all gateways.
+        """Send a change, that is a call which does not only read, when its turn has come among those of all gateways.
 
         @return: fires with the answer, or fails, as C{send} does.
         """

@@ -1,10 +1,10 @@
 """Decides when the calls to one node are sent: changes take turns, and equal reads share one call. It does no I/O."""
 
-from collections.abc import Hashable
-
-from twisted.internet.defer import Deferred, fail
+from collections.abc import Callable, Hashable
+from typing import Final
 
 from jsonrpcs_tx.client.errors import ClientError
+from jsonrpcs_tx.client.underway import Call
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.cache import MAX_SIZE, Cache
 from jsonrpcs_tx.gateway.changes import HOLD, PATIENCE, Changes, IsSent, Send
@@ -12,7 +12,19 @@ from jsonrpcs_tx.gateway.kinds import kind_of
 from jsonrpcs_tx.gateway.reads import Reads
 from jsonrpcs_tx.gateway.refusals import CLOSED, Refusals
 from jsonrpcs_tx.gateway.room import MAX_BYTES, MAX_CALLS, Room
+from jsonrpcs_tx.gateway.waiters import told
 from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.rpc.callee import Cancellable
+
+
+class _Over:
+    """A call that is over before it can be cancelled."""
+
+    def cancel(self) -> None:
+        """Do nothing."""
+
+
+OVER: Final = _Over()
 
 
 class Turns:
@@ -36,6 +48,8 @@ class Turns:
         that it may take, and for whom it is. The Deferred fires with the L{Answer}, whether a result or a fault, or
         fails with L{ClientError<jsonrpcs_tx.client.errors.ClientError>}. If it is cancelled, the call is never sent, or
         the answer is ignored.
+    @param carry: the same for a L{Call<jsonrpcs_tx.client.underway.Call>} that takes its outcome itself: sends it, with
+        its parameters.
     @param is_sent: says of a Deferred of C{send} that has not fired whether anything of the call may have been sent.
     @param name: the name of the node, for messages.
     @param cache: seconds for which the results of reads are kept; 0: they are not. (Setting C{node_cache}, option
@@ -52,6 +66,7 @@ class Turns:
         self,
         clock: Reactor,
         send: Send,
+        carry: Callable[[Call, bytes], None],
         is_sent: IsSent = lambda asked: True,
         *,
         name: str = "",
@@ -65,31 +80,41 @@ class Turns:
         self._room = Room(most_calls, most_bytes)
         self._refusals = Refusals(name)
         kept = Cache(clock, cache, cache_bytes) if cache else None
-        self._reads = Reads(clock, send, self._room, self._refusals, kept)
+        self._reads = Reads(clock, carry, self._room, self._refusals, kept)
         self._changes = Changes(
             clock, send, is_sent, name, patience, hold, self._room, self._refusals, self._reads.changed
         )
         self._closed = False
         self._read = self._reads.call
 
-    def call(self, method: str, params: bytes, deadline: float, client: Hashable = None) -> Deferred[Answer]:
+    def call(
+        self,
+        method: str,
+        params: bytes,
+        deadline: float,
+        client: Hashable,
+        then: Callable[[Answer | BaseException], None],
+    ) -> Cancellable:
         """Make a call when its turn comes.
 
         @param params: a JSON array or object, which is sent as it is; empty: no parameters.
         @param deadline: the time, in C{clock.seconds()}, until which the caller waits.
         @param client: anything that tells the client from others, for whom there is room then, too; None: nobody in
             particular.
-        @return: fires with the answer of the node. Fails with L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many
-            wait, 504 if the deadline comes before its turn or before the answer; the text says whether it was sent.
-            Fails with the L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with. Cancelling it
-            drops a call that has not been sent, unless others share it, and ignores the answer to one that has.
+        @param then: called once, perhaps before this returns: with the answer of the node, or with
+            L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many wait, 504 if the deadline comes before its turn or
+            before the answer, whose text says whether it was sent; or with the
+            L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with.
+        @return: cancelling it drops a call that has not been sent, unless others share it, and ignores the answer to
+            one that has. Then C{then} is called at once, with C{CancelledError}.
         """
         if self._closed:
-            return fail(self._refusals.not_asked(CLOSED))
+            then(self._refusals.not_asked(CLOSED))
+            return OVER
         kind = kind_of(method)
         if kind.reads:
-            return self._read(method, params, deadline, client)
-        return self._changes.call(kind, method, params, deadline, client)
+            return self._read(method, params, deadline, client, then)
+        return told(self._changes.call(kind, method, params, deadline, client), then)
 
     @property
     def waiting(self) -> int:

@@ -51,3 +51,11 @@ class Waiter(Generic[T]):
             self.waiting.callback(outcome)
         else:
             self.waiting.errback(outcome)
+
+
+def told(waiting: Deferred[Answer], then: Callable[[Answer | BaseException], None]) -> Deferred[None]:
+    """Have a function called with what a Deferred fires with, or with the exception that it fails with.
+
+    @return: the same Deferred.
+    """
+    return waiting.addCallbacks(then, lambda failure: then(failure.value))

@@ -5,6 +5,7 @@ Unfinished batches take turns: in each turn of the reactor one of them runs for 
 
 from collections import deque
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -13,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.replies import Reply
 from jsonrpcs_tx.rpc.shares import Shares
 
@@ -132,9 +134,9 @@ class Batch:
             self._put(reply, place)
         else:
             self._delayed[place] = reply
-            reply.addCallback(self._come, place)
+            take(reply, partial(self._come, place))
 
-    def _come(self, reply: Reply, place: int) -> None:
+    def _come(self, place: int, reply: Reply) -> None:
         """Take a reply that comes later."""
         del self._delayed[place]
         self._put(reply, place)

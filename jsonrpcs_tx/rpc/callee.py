@@ -1,11 +1,16 @@
 """Who runs the commands of a document in place of this server: another one, or several."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
-
 from jsonrpcs_tx.rpc.replies import Reply
+
+
+class Cancellable(Protocol):
+    """What can be cancelled, such as a Deferred."""
+
+    def cancel(self) -> None:
+        """Call it off, or let go of its outcome. Nothing happens if it is over."""
 
 
 class Callee(Protocol):
@@ -23,14 +28,21 @@ class Callee(Protocol):
     def keeps_time(self) -> bool:
         """Each answer comes by the deadline that L{ask} is given, whatever happens, so nobody else has to see to it."""
 
-    def ask(self, request: Any, deadline: float, client: Hashable) -> Deferred[Reply]:
+    def ask(
+        self,
+        request: Any,
+        deadline: float,
+        client: Hashable,
+        answered: Callable[[Reply | BaseException], None],
+    ) -> Cancellable:
         """Pass a request on, if it keeps the time.
 
         @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
         @param deadline: in seconds of the reactor.
         @param client: who has a share of what it can do at a time, see L{jsonrpcs_tx.rpc.origin.Origin}.
-        @return: fires with the whole reply, or fails with a L{Fault<jsonrpcs_tx.rpc.faults.Fault>}. Cancelling it lets
-            go of the answer, and it fires at once.
+        @param answered: called once, perhaps before this returns: with the whole reply, or the
+            L{Fault<jsonrpcs_tx.rpc.faults.Fault>} that there is in place of one.
+        @return: cancelling it lets go of the answer; then C{answered} is called at once.
         """
 
     def origin(self, origin: Any) -> Any:

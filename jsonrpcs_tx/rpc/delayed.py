@@ -90,10 +90,11 @@ class DelayedCommands:
 
     def check(self, command: str, client: Hashable) -> None:
         """@raise Fault: no more may be started, by this client or by anybody."""
-        if self.slots.full:
-            raise Fault(503, f"Too Many Asynchronous Commands: async_limit is {self.slots.limit}")
-        if self.slots.used_up(client):
-            limit = self.slots.client_limit
+        slots = self.slots
+        if slots.full:
+            raise Fault(503, f"Too Many Asynchronous Commands: async_limit is {slots.limit}")
+        if slots.used_up(client):
+            limit = slots.client_limit
             raise Fault(503, f"Too Many Asynchronous Commands Of One Client: async_limit_client is {limit}")
         if self._overdue and self._overdue[command] >= MAX_OVERDUE:
             raise Fault(503, f"Too Many Overdue Commands: {MAX_OVERDUE} runs of {command} go on after their time limit")

@@ -32,7 +32,7 @@ from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.measures import Measures
 from jsonrpcs_tx.rpc.origin import Origin as Origin
 from jsonrpcs_tx.rpc.origin import Peer
-from jsonrpcs_tx.rpc.pending import then
+from jsonrpcs_tx.rpc.pending import Pending, then
 from jsonrpcs_tx.rpc.pretty import Layout
 from jsonrpcs_tx.rpc.registry import Command, Registry
 from jsonrpcs_tx.rpc.replies import FAULTS
@@ -398,27 +398,34 @@ class Dispatcher:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
 
-    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Deferred[Reply]:
+    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Reply | Pending:
         """Have another server answer, where nothing else is to be done for a call, and nobody asks for that.
 
         @raise Fault: no more may be in progress, or not over this transport.
         """
         assert origin.callee is not None
-        deadline, caller = self._runner.begin_to_pass_on(command, origin), origin.peer().caller
-        asked = origin.callee.ask(request, deadline, origin.client)
-        if origin.deadline is None:
-            self.delayed.slots.take(origin.client)
-        return asked.addBoth(self._passed_on_later, command, request, origin, caller)
+        caller = origin.peer().caller
+        deadline = self._runner.begin_to_pass_on(command, origin)
+        pending = Pending()
+        pending.then(self._passed_on_later, command, request, origin, caller)
+        asked = origin.callee.ask(request, deadline, origin.client, pending.deliver)
+        if not pending.called:
+            pending.stop = asked.cancel
+            return pending
+        reply: Any = pending.result
+        if isinstance(reply, Failure):
+            reply.raiseException()
+        return reply  # type: ignore[no-any-return] # the step gives one
 
     def _passed_on_later(
-        self, reply: Reply | Failure, command: Command, request: Request, origin: Origin, caller: Caller
+        self, reply: Reply | BaseException, command: Command, request: Request, origin: Origin, caller: Caller
     ) -> Reply:
         if origin.deadline is None:
             self.delayed.slots.free(origin.client)
         if type(reply) is Reply:
             return self._passed_on(reply, request)
-        assert isinstance(reply, Failure)
-        return self._failed(reply.value, command, request, caller)
+        assert isinstance(reply, BaseException)
+        return self._failed(reply, command, request, caller)
 
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method, of this server or of whom the document is for."""

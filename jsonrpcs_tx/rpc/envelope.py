@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, final
 
 import attrs
 import msgspec
@@ -21,6 +21,15 @@ from msgspec import UNSET, UnsetType
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.structures import to_text
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Params = TypeVar("Params", default=list[Any] | dict[str, Any])
+else:
+    from typing import TypeVar
+
+    Params = TypeVar("Params")
 
 MAX_BATCH: Final = 1000
 """The most requests that one batch may hold; a longer one is an Invalid Request."""
@@ -37,7 +46,7 @@ Id: TypeAlias = int | str | float | Decimal | bool | UnsetType | None
 
 
 @final
-class Request(msgspec.Struct, frozen=True, gc=False):
+class Request(msgspec.Struct, Generic[Params], frozen=True, gc=False):
     """One well-formed request (specification, section 4).
 
     @ivar params: by place or by name; of one that is passed on the JSON itself, see L{Envelope.read_to_pass_on}.
@@ -47,18 +56,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
     jsonrpc: Literal["2.0"]
     method: str
-    params: list[Any] | dict[str, Any] | UnsetType = UNSET
-    id: int | str | UnsetType = UNSET
-    reply_name: Any = UNSET
-    store_path: Any = UNSET
-
-
-class _Unread(msgspec.Struct, gc=False):
-    """A L{Request} whose params are not looked at, except that they are JSON."""
-
-    jsonrpc: Literal["2.0"]
-    method: str
-    params: msgspec.Raw | UnsetType = UNSET
+    params: Params | UnsetType = UNSET
     id: int | str | UnsetType = UNSET
     reply_name: Any = UNSET
     store_path: Any = UNSET
@@ -157,13 +155,19 @@ JSONRPC2: Final = Dialect(
 DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({d.name: d for d in (KAMAILIO, JSONRPC2)})
 """The dialects by their names, those of L{jsonrpcs_tx.config.kinds.DIALECTS}."""
 
-_decode = msgspec.json.Decoder(Request | list[Request]).decode
+_Read: TypeAlias = Request[list[Any] | dict[str, Any]]
+_Unread: TypeAlias = Request[msgspec.Raw]
+"""A request whose params are not looked at, except that they are JSON."""
+
+_decode = msgspec.json.Decoder(_Read | list[_Read]).decode
 _decode_unread = msgspec.json.Decoder(_Unread | list[_Unread]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder(enc_hook=to_text).encode
 _encode_exact = msgspec.json.Encoder(decimal_format="number").encode
 """Writes a Decimal as the number that it is; for ids, which are finite."""
+
+_STARTS: Final = frozenset(b"[{")
 
 _REPLY_NAME = re.compile(rb'"reply_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
@@ -214,17 +218,18 @@ class Envelope:
         """
         if len(document) <= _LONG and document.isascii():
             try:
-                unread: Any = _decode_unread(document)
-                if type(unread) is not list:
-                    return _as_request(unread)
-                if 0 < len(unread) <= MAX_BATCH:
-                    return [_as_request(one) for one in unread]
+                request: Any = _decode_unread(document)
+                if type(request) is not list:
+                    if _may_be_params(request.params):
+                        return request  # type: ignore[no-any-return] # the decoder's type says it
+                elif 0 < len(request) <= MAX_BATCH and all(_may_be_params(one.params) for one in request):
+                    return request
             except (ValueError, RecursionError):  # it may be a request nevertheless, or have some in it
                 pass
         request = self.read(document)
         if type(request) is list:
             return [_with_json_params(one, part) for one, part in zip(request, _split(document), strict=True)]
-        return _with_json_params(request, document)  # type: ignore[arg-type] # it is not a list
+        return _with_json_params(request, document)
 
     @staticmethod
     def result(value: object, id: Id) -> bytes:
@@ -253,6 +258,8 @@ class Envelope:
         @param member: C{result} or C{error}.
         @param outcome: its JSON, as it came.
         """
+        if type(id) is int:  # the ordinary case, without another call
+            return b'%b"%b":%b,"id":%d}' % (_BEFORE_OUTCOME, member, outcome, id)
         if id is UNSET:
             return b'%b"%b":%b}' % (_BEFORE_OUTCOME, member, outcome)
         return b'%b"%b":%b,"id":%b}' % (_BEFORE_OUTCOME, member, outcome, _encode_exact(id))
@@ -358,12 +365,9 @@ def _values(params: bytes) -> Any:
         return values
 
 
-def _as_request(unread: _Unread) -> Request:
-    """@raise ValueError: the params are neither an array nor an object."""
-    params: Any = unread.params
-    if params is not UNSET and bytes(params)[:1] not in (b"[", b"{"):
-        raise ValueError
-    return Request(unread.jsonrpc, unread.method, params, unread.id, unread.reply_name, unread.store_path)
+def _may_be_params(json: msgspec.Raw | UnsetType) -> bool:
+    """Whether a JSON value is an array or an object, or there is none."""
+    return json is UNSET or bytes(json)[0] in _STARTS
 
 
 def _with_json_params(request: Request | Malformed, document: bytes | msgspec.Raw) -> Request | Malformed:

@@ -6,6 +6,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.log import make_logger, report
+
+_log = make_logger(__name__)
+
 
 class Pending(Deferred[Any]):
     """A Deferred of what a command in progress gives, and of what is made of that.
@@ -14,12 +18,13 @@ class Pending(Deferred[Any]):
     the outcome are steps (L{then}), which are run before any callback, and who asks for that (L{take}) gets what comes
     of them in place of the callbacks.
 
-    @param stop: called without arguments if it is cancelled; it has to L{deliver} something.
+    @ivar stop: called without arguments if it is cancelled; it has to L{deliver} something. None: nothing can be
+        stopped.
     """
 
-    def __init__(self, stop: Callable[[], object]) -> None:
+    def __init__(self, stop: Callable[[], object] | None = None) -> None:
         super().__init__()
-        self._stop: Callable[[], object] | None = stop
+        self.stop: Callable[[], object] | None = stop
         self._steps: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         self._takes: Callable[[Any], object] | None = None
 
@@ -36,9 +41,9 @@ class Pending(Deferred[Any]):
     def deliver(self, outcome: Any) -> None:
         """Take all steps, and fire.
 
-        @param outcome: a result, or a Failure.
+        @param outcome: what the first step gets: a result, or a Failure or exception.
         """
-        self._stop = None  # else the two would keep each other alive
+        self.stop = None  # else the two would keep each other alive
         for step, arguments in self._steps:
             try:
                 outcome = step(outcome, *arguments)
@@ -46,12 +51,15 @@ class Pending(Deferred[Any]):
                 outcome = Failure()
         if self._takes is None:
             self.callback(outcome)
-        else:
+            return
+        try:
             self._takes(outcome)
+        except BaseException as error:  # else the reactor would close the socket that the outcome came by
+            report(_log, "a reply that came later could not be sent", error)
 
     def cancel(self) -> None:
         """Stop what is in progress. It fires at once with what that makes of it."""
-        stop, self._stop = self._stop, None
+        stop, self.stop = self.stop, None
         if stop is not None:
             stop()
         elif self.called:  # and may wait for another Deferred
@@ -62,7 +70,17 @@ def then(later: Deferred[Any], step: Callable[..., Any], *arguments: Any) -> Non
     """Have a function called with the outcome of a Deferred, a result or a Failure, and C{arguments}. What it returns
     is the outcome from there on.
     """
-    if type(later) is Pending:
+    if isinstance(later, Pending):
         later.then(step, *arguments)
     else:
         later.addBoth(step, *arguments)
+
+
+def take(later: Deferred[Any], function: Callable[[Any], object]) -> None:
+    """Have a function called with the result of a Deferred, in place of what was added to that as callbacks, or after
+    them.
+    """
+    if isinstance(later, Pending):
+        later.take(function)
+    else:
+        later.addCallback(function)

@@ -55,13 +55,17 @@ class Runner:
         return self._wait_for(result, command, call, origin) if type(result) is Run else result
 
     def begin_to_pass_on(self, command: Command, origin: Origin) -> float:
-        """Check that a command may be passed on to a server that keeps to its time.
+        """Check that a command may be passed on to a server that keeps to its time, and take a slot for it, unless it
+        is part of another call.
 
         @return: the deadline, in seconds of the reactor.
         @raise Fault: it may not run now or there.
         """
         self._check_asynchronous(command, origin)
-        return self._clock.seconds() + self._time_limit(command) if origin.deadline is None else origin.deadline
+        if origin.deadline is not None:
+            return origin.deadline
+        self._delayed.slots.take(origin.client)
+        return self._clock.seconds() + self._time_limit(command)
 
     def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Any:
         """Wait for the result of a command, up to its time limit; see L{Run.wait}.

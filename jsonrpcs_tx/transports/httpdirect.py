@@ -24,7 +24,7 @@ from twisted.web import http, server
 
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
-from jsonrpcs_tx.rpc.pending import Pending
+from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.replies import SOME
 from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
@@ -185,10 +185,7 @@ class DirectChannel(Channel):
             self._later = reply
             self._diverted = True
             self.site.connections.departures.watch(self)
-            if type(reply) is Pending:
-                reply.take(self._respond_late)
-            else:
-                reply.addCallback(self._respond_late)
+            take(reply, self._respond_late)
 
     def forget_caller(self) -> None:
         self._origin = None

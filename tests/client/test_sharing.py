@@ -7,17 +7,16 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.client.errors import TimedOut
 from jsonrpcs_tx.client.targets import parse_target
-from jsonrpcs_tx.client.underway import Call, Link
+from jsonrpcs_tx.client.underway import Call, DeferredCall, Link
 
 PATIENCE = 30.0
 
 
-class NotedCall(Call):
+class NotedCall(DeferredCall):
     """A call that keeps its outcome."""
 
     def __init__(self, id: int, client: Hashable, seconds: float) -> None:
-        super().__init__(id, "m", b"{}", seconds, raises=True)
-        self.client = client
+        super().__init__(id, "m", b"{}", seconds, raises=True, client=client)
         self.outcome: list[Any] = []
         self.addCallbacks(self.outcome.append, self.outcome.append)
 

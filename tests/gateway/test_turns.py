@@ -320,7 +320,7 @@ def test_failures_go_on() -> None:
     calls: list[bytes] = []
     node = Node()
     waiting = node.send("x", b"", 1)
-    node.turns = Turns(node.clock, send)  # type: ignore[arg-type]
+    node.turns = Turns(node.clock, send, node.carry)  # type: ignore[arg-type]
     outcomes = [node.call("htable.sets", b"[%d]" % number) for number in range(3000)]
     waiting.callback(Answer(b"0"))
     assert len(calls) == 3000
@@ -342,7 +342,7 @@ def test_callers_call_again() -> None:
         node.call("dispatcher.set_state")
         others[1].waiting.cancel()
 
-    others[0].waiting.addCallback(again)
+    others[0].then = again
     node.sent[0].answer()
     node.sent[1].answer()
     assert order == ["told"]

@@ -10,7 +10,6 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.rpc.coroutines import Driver
-from jsonrpcs_tx.rpc.pending import Pending, then
 
 VARIABLE: ContextVar[int] = ContextVar("VARIABLE", default=0)
 
@@ -150,56 +149,3 @@ def test_deferred_returned() -> None:
     run = Ours(command(Deferred()))
     run.cancel()
     assert shown(run.outcomes) == [(CancelledError, "")]
-
-
-def test_pending_steps() -> None:
-    """Steps are taken in their order, get what the one before has made or raised, and come before callbacks."""
-    pending = Pending(lambda: None)
-    seen: list[Any] = []
-
-    def failing(value: object, more: object) -> None:
-        seen.append((value, more))
-        raise KeyError(more)
-
-    then(pending, failing, 1)
-    pending.addCallback(lambda value: seen.append(("callback", value)))
-    then(pending, lambda outcome: outcome.check(KeyError))
-    pending.deliver("x")
-    assert seen == [("x", 1), ("callback", KeyError)]
-
-
-def test_pending_taken() -> None:
-    """Who takes the outcome gets it in place of the callbacks."""
-    pending, taken = Pending(lambda: None), list[Any]()
-    pending.addCallback(taken.append)
-    then(pending, str)
-    pending.take(taken.append)
-    pending.deliver(1)
-    pending.cancel()
-    assert taken == ["1"]
-    assert not pending.called
-
-
-def test_pending_cancelled() -> None:
-    """It is stopped once, and fires with what comes of that; then what it waits for is cancelled."""
-    stopped: list[None] = []
-    inner: Deferred[Any] = Deferred()
-
-    def stop() -> None:
-        stopped.append(None)
-        pending.deliver("stopped")
-
-    pending = Pending(stop)
-    outcomes: list[Any] = []
-    pending.addCallback(lambda value: inner).addBoth(outcomes.append)
-    pending.cancel()
-    assert (len(stopped), outcomes) == (1, [])
-    pending.cancel()
-    assert (len(stopped), shown(outcomes)) == (1, [(CancelledError, "")])
-
-
-def test_then_of_others() -> None:
-    """Of any other Deferred, a step is a callback."""
-    seen: list[Any] = []
-    then(succeed(1), lambda value, more: seen.append((value, more)), 2)
-    assert seen == [(1, 2)]

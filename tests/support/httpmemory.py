@@ -23,6 +23,7 @@ from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.access.usersfile import UsersFile
+from jsonrpcs_tx.client.underway import Call, Detour
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.gateway import Gateway
@@ -127,6 +128,9 @@ class NodeClient:
             error = json.dumps({"code": code, "message": text}).encode()
             return succeed(Answer(None, error, Fault(code, text)))
         return succeed(Answer(params or b"[]"))
+
+    def carry(self, call: Call, params: bytes) -> None:
+        Detour(self.forward(call.method, params, call.seconds, call.client), call)
 
     def close(self) -> Deferred[None]:
         return succeed(None)

@@ -1,15 +1,17 @@
 """Calls to a node of the gateway that wait for their turn, where the test is the node."""
 
 import json
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx.client.underway import Call, Detour
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.turns import Turns
+from jsonrpcs_tx.rpc.callee import Cancellable
 from jsonrpcs_tx.rpc.faults import Fault
 
 
@@ -69,19 +71,24 @@ class Node:
         self.clock.advance(1000)  # it need not begin at 0
         self.sent: list[Sent] = []
         self.has_room = True
-        self.turns = Turns(self.clock, self.send, self.is_sent, name="n", **options)
+        self.turns = Turns(self.clock, self.send, self.carry, self.is_sent, name="n", **options)
 
     def send(self, method: str, params: bytes, seconds: float, client: Hashable = None) -> Deferred[Answer]:
         sent = Sent(method, params, seconds, self.clock.seconds(), client=client, is_sent=self.has_room)
         self.sent.append(sent)
         return sent.waiting
 
+    def carry(self, call: Call, params: bytes) -> None:
+        Detour(self.send(call.method, params, call.seconds, call.client), call)
+
     def is_sent(self, asked: Deferred[Answer]) -> bool:
         return next(sent.is_sent for sent in self.sent if sent.waiting is asked)
 
     def call(self, method: str, params: bytes = b"", seconds: float = 10, client: Hashable = None) -> "Outcome":
         """Make a call that has so many seconds."""
-        return Outcome(self.turns.call(method, params, self.clock.seconds() + seconds, client))
+        outcome = Outcome()
+        outcome.waiting = self.turns.call(method, params, self.clock.seconds() + seconds, client, outcome.take)
+        return outcome
 
     @property
     def open(self) -> list[Sent]:
@@ -95,15 +102,22 @@ class Node:
 
 
 class Outcome:
-    """What a call fires with.
+    """What comes of a call.
 
-    @ivar found: it, and what it fires with after that, which must not be.
+    @ivar found: the answer or the error, and what comes after that, which must not be.
+    @ivar then: called with it.
+    @ivar waiting: the call, which can be cancelled.
     """
 
-    def __init__(self, waiting: Deferred[Answer]) -> None:
-        self.waiting = waiting
+    waiting: Cancellable
+
+    def __init__(self) -> None:
         self.found: list[Any] = []
-        waiting.addCallbacks(self.found.append, lambda failure: self.found.append(failure.value))
+        self.then: Callable[[Any], object] = lambda outcome: None
+
+    def take(self, outcome: Any) -> None:
+        self.found.append(outcome)
+        self.then(outcome)
 
     @property
     def text(self) -> str:
