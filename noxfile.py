@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["lint", "types", "docs", "reference", "tests"]
+nox.options.sessions = ["lint", "types", "docs", "reference", "site", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
@@ -52,6 +52,14 @@ def reference(session: nox.Session) -> None:
     """The API reference, built by pydoctor from the docstrings into C{build/reference}; a warning is an error."""
     session.install("-e", ".[dev]")
     session.run("pydoctor", *session.posargs)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """The documentation as a site in C{build/site}, with the API reference at C{api/}; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/site")
+    session.run("pydoctor", "-q", "--html-output", "build/site/api")
 
 
 @nox.session

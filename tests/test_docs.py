@@ -3,6 +3,7 @@
 import ast
 import base64
 import contextlib
+import importlib
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
+import jsonrpcs_tx
 from fuzz.targets import TARGETS
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.config.reference import document
@@ -26,6 +28,8 @@ from tests.support.programs import lacks
 
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
+OTHER_ERRORS = ("NotAllowed", "NoDestination", "UnknownVariable")
+"""Exceptions of the package whose names do not end in Error."""
 PAGES = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"))
 
 
@@ -116,6 +120,43 @@ def test_readme_names_files_that_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_table_of_contents() -> None:
+    """docs/index.md lists every other page of docs/ once, in each section the same for readers of the file and for the
+    site.
+    """
+    listed: list[str] = []
+    for section in (DOCS / "index.md").read_text().split("\n## ")[1:]:
+        text, _, tree = section.partition("```{toctree}")
+        entries = re.findall(r"^([\w-]+)$", tree.partition("```")[0], re.MULTILINE)
+        assert re.findall(r"\]\(([\w-]+)\.md\)", text) == entries, section
+        listed += entries
+    assert sorted(listed) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+
+
+def test_api_page() -> None:
+    """docs/api.md names everything that the package exports, and nothing that there is not."""
+    table = (DOCS / "api.md").read_text().partition("| names |")[2]
+    named = {
+        name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
+    modules = {name for name in named if "." in name}
+    assert modules
+    assert all(importlib.import_module(name) for name in modules)
+    errors = {name for name in jsonrpcs_tx.__all__ if name.endswith("Error") or name in OTHER_ERRORS}
+    assert named - modules == set(jsonrpcs_tx.__all__) - errors - {"__version__"} | {"JsonRpcsError"}
+
+
+def test_width_of_pages() -> None:
+    """The lines of docs/ have at most 120 columns, but for tables, code, and what is generated."""
+    for page in DOCS.glob("*.md"):
+        text = page.read_text()
+        if page.name == "cli.md":
+            text = text.partition("\n## Reference\n")[0]
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        too_long = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")]
+        assert not too_long or page.name == "settings.md", (page.name, too_long)
 
 
 def test_named_tests_exist() -> None:

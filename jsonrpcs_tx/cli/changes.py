@@ -46,6 +46,10 @@ def shown(value: object) -> str:
     return printable(value) if isinstance(value, str) else write(value)
 
 
+_LARGE = 10**15
+"""From here on a rate is shown with an exponent."""
+
+
 def _change(before: dict[str, object], path: str, value: object, passed: float) -> str:
     """The change of a value as text: the value before, or for numbers the difference and the rate."""
     if path not in before:
@@ -58,8 +62,10 @@ def _change(before: dict[str, object], path: str, value: object, passed: float) 
 
         numbers = [one if type(one) is int else Decimal(write(one)) for one in (old, value)]
         difference = numbers[1] - numbers[0]
-        rate = f"  {Decimal(difference) / Decimal(passed):+.3g}/s" if passed > 0 else ""
-        return f"{difference:+}{rate}"
+        if passed <= 0:
+            return f"{difference:+}"
+        rate = Decimal(f"{Decimal(difference) / Decimal(passed):.3g}")  # three digits that count
+        return f"{difference:+}  {rate:+{'f' if abs(rate) < _LARGE else ''}}/s"
     return f"was {shown(old)}"
 
 

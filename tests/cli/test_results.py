@@ -129,6 +129,7 @@ def test_changes() -> None:
         ("new", "\\x1b", "new"),
         ("gone", "1", "gone"),
     ]
+    assert next(changes.of({"n": 123467}, 104.5)) == ("n", "123467", "+123456  +247000/s")
     big = 10**400
-    assert next(changes.of({"n": big}, 105.0)) == ("n", str(big), f"+{big - 11}  +1.00e+400/s")
+    assert next(changes.of({"n": big}, 105.5)) == ("n", str(big), f"+{big - 123467}  +1.00E+400/s")
     assert next(changes.of({"n": True}, 106.0)) == ("n", "true", f"was {big}")

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from jsonrpcs_tx import JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
 from jsonrpcs_tx.state.destinations import Destination
@@ -302,20 +303,16 @@ class Signed(FleetCase):
 class Presence(FleetCase):
     """Nodes find each other."""
 
+    def addressed(self, url: str, name: str, address: str, **settings: Any) -> JsonRpcService:
+        """Start a node whose socket has its name, and which says that it is called at an address."""
+        return self.node(url, name, fleet_address=address, dgram_socket=str(self.directory / name), **settings)
+
     async def test_found(self) -> None:
         """A node is one of the others' gateway by itself, with its groups, and no more when it has left."""
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
-                self.node(
-                    url,
-                    name,
-                    fleet_address=f"unix:{self.directory}/{name}",
-                    fleet_groups=["edge"],
-                    transport=4,
-                    dgram_socket=str(self.directory / name),
-                )
-                for name in ("a", "b")
+                self.addressed(url, name, f"unix:{self.directory}/{name}", fleet_groups=["edge"]) for name in ("a", "b")
             ]
             await self.together(*services)
             a, b = services
@@ -337,7 +334,7 @@ class Presence(FleetCase):
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
-                self.node(url, name, fleet_address=address, dgram_socket=str(self.directory / name))
+                self.addressed(url, name, address)
                 for name, address in (
                     ("a", ""),
                     ("b", f"unix:{self.directory}/b"),
@@ -365,11 +362,10 @@ class Presence(FleetCase):
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
-                self.node(
+                self.addressed(
                     url,
                     name,
-                    fleet_address=f"unix:{self.directory}/{name}",
-                    dgram_socket=str(self.directory / name),
+                    f"unix:{self.directory}/{name}",
                     rule=[
                         "http 192.0.2.1 allow fleet.counters stats.fetchn",
                         "http 192.0.2.2 allow fleet.counters",

@@ -682,6 +682,7 @@ class SecureNode(HttpCase):
         Path(inner, "users").chmod(0o600)
         settings = Settings(
             transport=1,
+            http_listen=(),
             run_dir=inner,
             https_listen="tcp:0:interface=127.0.0.1",
             tls_self_signed=True,

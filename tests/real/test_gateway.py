@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,10 @@ import pytest
 from twisted.internet import reactor
 
 from jsonrpcs_tx import Settings, makeService
-from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call, http_request
+from tests.support import PATIENCE, REPOSITORY, Server, http_call, http_request
 from tests.support.cli import jsonrpcs
 from tests.support.kamailio import Kamailio
-from tests.support.pages import blocks
+from tests.support.pages import Shell, blocks
 from tests.support.programs import need
 
 pytestmark = pytest.mark.slow
@@ -256,57 +255,28 @@ def test_page(kamailio: Kamailio, tmp_path: Path) -> None:
     need("curl", "curl")
     shell = [block for block in blocks(PAGE) if block.language == "sh"]
     assert "pip install" in shell[0].text
-    (tmp_path / "venv").symlink_to(os.environ.get("VIRTUAL_ENV") or sys.prefix)
-    port = 0
-    try:
+    replaced = {"/run/kamailio/kamailio_rpc.sock": kamailio.unix, "tcp:8443:": "tcp:0:"}
+    with Shell(tmp_path, replaced) as terminal:
         for block in shell[1:]:
-            text = block.text.replace("/run/kamailio/kamailio_rpc.sock", kamailio.unix)
-            text = text.replace("tcp:8443:", "tcp:0:").replace(":8443/", f":{port}/")
-            done = subprocess.run(
-                ["bash", "-ec", text],
-                cwd=tmp_path,
-                env=environment(),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=PATIENCE,
-            )
-            assert done.returncode == 0, (text, done.stdout)
+            printed = terminal.run(block.text)
             if block.printed.startswith('{"jsonrpc"'):
-                assert json.loads(done.stdout) == json.loads(block.printed), text
-            if "--check" in text:
-                assert "jsonrpcs: no errors" in done.stdout
-                port = _port(tmp_path / "twistd.log")
-            if "gateway.nodes" in text:
-                assert f"  target: unix:{kamailio.unix}\n" in done.stdout
-                assert _labels(done.stdout) == _labels(block.printed)
-            if "tail" in text:
-                line = json.loads(done.stdout)
+                assert json.loads(printed) == json.loads(block.printed), block.text
+            if "--check" in block.text:
+                assert "jsonrpcs: no errors" in printed
+                terminal.replaced[":8443/"] = f":{terminal.port('https')}/"
+            if "gateway.nodes" in block.text:
+                assert f"  target: unix:{kamailio.unix}\n" in printed
+                assert _labels(printed) == _labels(block.printed)
+            if "tail" in block.text:
+                line = json.loads(printed)
                 shown = json.loads(block.printed)
                 assert list(line) == list(shown)
                 assert [line[key] for key in AUDITED] == [shown[key] for key in AUDITED]
-    finally:
-        pid = int((tmp_path / "twistd.pid").read_text())
-        os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + PATIENCE
-        while (tmp_path / "twistd.pid").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
 
 
 def _labels(printed: str) -> list[str]:
     """What is printed for people, without the values."""
     return [line.partition(":")[0] for line in printed.splitlines() if line]
-
-
-def _port(log: Path) -> int:
-    """The port of HTTPS, which the log names when the server listens."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        found = re.search(r"listening on https 127\.0\.0\.1:(\d+)", log.read_text() if log.exists() else "")
-        if found and "serving" in log.read_text():
-            return int(found[1])
-        time.sleep(0.05)
-    raise AssertionError(log.read_text() if log.exists() else "there is no log")
 
 
 def test_page_lists_commands() -> None:
