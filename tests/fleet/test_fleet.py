@@ -194,6 +194,7 @@ class WithoutRedis(FleetCase):
         server = self.server(appendonly="yes", appendfsync="always")
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         await a.call("htable.sets", "ban", "k", "v")
+        await self.together(a, b)
         server.kill()
         await until(lambda: not (fleet_of(a).core.together or fleet_of(b).core.together))
         await a.call("htable.sets", "ban", "k", "a")
