@@ -179,7 +179,7 @@ class _Worker:
         where = RedisLocation.parse(self._task["url"])
         things = {"htable:ban": table}
         name = f"node{number}"
-        fleet = Fleet(where, "bench", name, SECRET, lambda: things, "refuse", 5.0, "", [], self._reactor)
+        fleet = Fleet(where, "bench", name, SECRET, lambda _: things, "refuse", 5.0, "", [], self._reactor)
         self._reactor.callLater(0.02 * place, fleet.startService)
         return fleet
 

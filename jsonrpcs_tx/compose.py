@@ -142,7 +142,7 @@ def assemble(
     _add_tables(service)
     gateway = _add_gateway(service, problems)
     with problems.noted():
-        _add_fleet(service, gateway)
+        _add_fleet(service, gateway, problems)
     doubt_rules = partial(_doubt_rules, service, checker, gateway)
     if problems is FIRST:
         _AtStart(doubt_rules).setServiceParent(service)  # a program may add commands until then
@@ -247,7 +247,7 @@ def _add_gateway(service: JsonRpcService, problems: Problems) -> "Gateway | None
     return gateway
 
 
-def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
+def _add_fleet(service: JsonRpcService, gateway: "Gateway | None", problems: Problems) -> None:
     if not service.settings.fleet:
         return
     from jsonrpcs_tx.commands.fleet import FleetCommands  # only some servers are in a fleet
@@ -266,6 +266,8 @@ def _add_fleet(service: JsonRpcService, gateway: "Gateway | None") -> None:
             service.reactor,
         )
     fleet.setServiceParent(service)
+    if problems is not FIRST:
+        fleet.check(problems)  # the start does so itself: a program may add tables and groups until then
     gateway.join(Gateways(fleet, wanted, service.settings.fleet_wanted, service.reactor))
     fleet.met = lambda: gateway.find(fleet.as_nodes())
     service.add_family("fleet", FleetCommands(fleet, gateway))

@@ -21,6 +21,7 @@ from jsonrpcs_tx.fleet.replica import Found
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.redis.client import Redis
 from jsonrpcs_tx.redis.errors import RedisError, RedisFailure
 from jsonrpcs_tx.redis.locations import RedisLocation
@@ -95,7 +96,7 @@ class Fleet(Service):
     @param name: of the fleet.
     @param node: of this node.
     @param secret: of the fleet.
-    @param find_things: gives what is shared, by name, when it starts.
+    @param find_things: gives what is shared, by name, when it starts. It hands what is not there to the problems.
     @param offline: C{refuse} or C{queue}; see L{Core}.
     @param timeout: seconds that a change may wait for its place in the stream.
     @param address: where the others call this node; empty: they cannot.
@@ -119,7 +120,7 @@ class Fleet(Service):
         name: str,
         node: str,
         secret: bytes,
-        find_things: Callable[[], Mapping[str, Shareable]],
+        find_things: Callable[[Problems], Mapping[str, Shareable]],
         offline: str,
         timeout: float,
         address: str,
@@ -160,9 +161,16 @@ class Fleet(Service):
         self._expiring: Any = None
         self._expires_at = inf
 
+    def check(self, problems: Problems) -> None:
+        """Check what the start checks.
+
+        @param problems: takes what is to be shared, but is not there.
+        """
+        self._find_things(problems)
+
     def startService(self) -> None:
         super().startService()
-        self.things.update(self._find_things())
+        self.things.update(self._find_things(FIRST))
         card = msgspec.structs.replace(self._card, shares=sorted(self.things))
         self._sealed_card = write_card(card, self._seals)
         for name, thing in self.things.items():

@@ -3,12 +3,14 @@
 import os
 import socket
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.gateway.definitions import check_name, read_definition
+from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.redis.locations import RedisLocation
 from jsonrpcs_tx.secretfiles import read_secret
 from jsonrpcs_tx.state.sharing import Shareable
@@ -55,7 +57,7 @@ def make_fleet(
         settings.fleet_name or "fleet",
         node,
         _secret(settings, absolute),
-        lambda: _things(settings, single, tables, groups),
+        partial(_things, settings, single, tables, groups),
         settings.fleet_offline,
         settings.fleet_timeout,
         settings.fleet_address,
@@ -83,8 +85,12 @@ def _things(
     single: Mapping[str, Shareable],
     tables: Mapping[str, Shareable],
     groups: Mapping[str, Shareable],
+    problems: Problems,
 ) -> dict[str, Shareable]:
-    """@raise StartError: there is no such table or group."""
+    """What is shared, by name.
+
+    @param problems: takes the tables and groups that are not there.
+    """
     found: dict[str, Shareable] = {}
     for name in (*settings.fleet_share, "wanted"):  # whoever makes a snapshot must know all
         kind, _, of = name.partition(":")
@@ -95,5 +101,5 @@ def _things(
             found[name] = there[of]
         else:
             known = ", ".join(f"{kind}:{one}" for one in there) or "dispatcher and shv, since there are no others"
-            raise StartError("fleet_share", name, "there is nothing of that name", known)
+            problems.note(StartError("fleet_share", name, "there is nothing of that name", known))
     return found

@@ -29,7 +29,7 @@ from jsonrpcs_tx.rpc.replies import SOME, Reply
 MAX_METHOD: Final = 200
 """Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""
 
-NOT_PASSED_ON: Final = frozenset(("gateway.call", "fleet.call"))
+NOT_PASSED_ON: Final = frozenset(("gateway.call", "fleet.call", "fleet.counters"))
 """Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
 
 MAX_METHODS: Final = 4096

@@ -198,16 +198,37 @@ class Gateway(Service):
         @return: fires with the whole reply to the call to this server.
         @raise Fault: there is no such node or group.
         """
-        origin = call.origin.fixed()
         try:
             callee = self.callee(place)
         except KeyError:
-            error = self._unknown(place, origin)
+            error = self._unknown(place, call.origin.fixed())
             raise Fault(error.code, error.text) from None
-        json: Any = msgspec.Raw(msgspec.json.encode(params)) if params else msgspec.UNSET
-        request = Request("2.0", method, json, call.request.id)
-        part = msgspec.structs.replace(origin, deadline=call.deadline)
-        reply = self._dispatcher.answer(request, callee.origin(part))
+        return self._answer(call, callee, method, params)
+
+    def call_here_and_there(
+        self, call: Call, but: str, method: str, params: Sequence[object]
+    ) -> tuple[Deferred[Reply], Deferred[Reply] | None]:
+        """Call a command of this server and of the nodes that were found by themselves, as part of a call to this
+        server.
+
+        @param but: the name under which this server was found itself.
+        @return: fires with the whole reply of this server; and with that of the nodes together, as of L{call}. None:
+            there are no nodes.
+        """
+        nodes = [self.nodes[definition.name] for definition in self._found if definition.name != but]
+        members = [self._one(node, None, is_one_of_many=True) for node in nodes]
+        many = Many(members, self._dispatcher, self._reactor) if members else None
+        own = self._answer(call, None, method, params)
+        return own, None if many is None else self._answer(call, many, method, params)
+
+    def _answer(self, call: Call, callee: One | Many | None, method: str, params: Sequence[object]) -> Deferred[Reply]:
+        """@param callee: who runs the command; None: this server."""
+        given: Any = msgspec.UNSET
+        if params:  # nodes get them as they are written
+            given = list(params) if callee is None else msgspec.Raw(msgspec.json.encode(params))
+        request = Request("2.0", method, given, call.request.id)
+        part = msgspec.structs.replace(call.origin.fixed(), deadline=call.deadline)
+        reply = self._dispatcher.answer(request, part if callee is None else callee.origin(part))
         return succeed(reply) if type(reply) is Reply else reply
 
     def listing(self, place: str, origin: Origin) -> Deferred[Listing] | Error:

@@ -10,6 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
+from jsonrpcs_tx import JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
 from jsonrpcs_tx.state.destinations import Destination
@@ -303,20 +304,16 @@ class Signed(FleetCase):
 class Presence(FleetCase):
     """Nodes find each other."""
 
+    def addressed(self, url: str, name: str, address: str, **settings: Any) -> JsonRpcService:
+        """Start a node whose socket has its name, and which says that it is called at an address."""
+        return self.node(url, name, fleet_address=address, dgram_socket=str(self.directory / name), **settings)
+
     async def test_found(self) -> None:
         """A node is one of the others' gateway by itself, with its groups, and no more when it has left."""
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
-                self.node(
-                    url,
-                    name,
-                    fleet_address=f"unix:{self.directory}/{name}",
-                    fleet_groups=["edge"],
-                    transport=4,
-                    dgram_socket=str(self.directory / name),
-                )
-                for name in ("a", "b")
+                self.addressed(url, name, f"unix:{self.directory}/{name}", fleet_groups=["edge"]) for name in ("a", "b")
             ]
             await self.together(*services)
             a, b = services
@@ -332,6 +329,74 @@ class Presence(FleetCase):
             await b.stopService()
             await until(lambda: len(fleet_of(a).cards) == 1)
             assert [one["name"] for one in await a.call("gateway.nodes")] == ["a"]
+
+    async def test_counters(self) -> None:
+        """Counters are added up over all nodes; those that cannot be asked are named."""
+        url = self.server().url
+        with mock.patch.object(fleet_module, "INTERVAL", 0.1):
+            services = [
+                self.addressed(url, name, address)
+                for name, address in (
+                    ("a", ""),
+                    ("b", f"unix:{self.directory}/b"),
+                    ("c", f"unix:{self.directory}/nobody"),
+                    ("d", ""),
+                )
+            ]
+            await self.together(*services)
+            a, b, _, _ = services
+            await until(lambda: len(fleet_of(a).cards) == 4)
+        for number, service in enumerate(services):
+            service.counters.counter("shop", "orders").value = 10**number
+        b.counters.counter("shop", "of_b").value = 7
+        found = await a.call("fleet.counters", "shop:")
+        assert found == {
+            "nodes": 4,
+            "answered": 2,
+            "missing": ["c", "d"],
+            "counters": {"shop.orders": 11, "shop.of_b": 7},
+        }
+        assert (await a.call("fleet.counters"))["counters"].keys() > {"shop.orders", "core.rcv_requests"}
+
+    async def test_rights_for_counters(self) -> None:
+        """Whoever may not call stats.fetchn on a node does not get its counters."""
+        url = self.server().url
+        with mock.patch.object(fleet_module, "INTERVAL", 0.1):
+            services = [
+                self.addressed(
+                    url,
+                    name,
+                    f"unix:{self.directory}/{name}",
+                    rule=[
+                        "http 192.0.2.1 allow fleet.counters stats.fetchn",
+                        "http 192.0.2.2 allow fleet.counters",
+                        "http 192.0.2.2 node=b allow stats.fetchn",
+                        "http 192.0.2.3 allow fleet.counters",
+                        f"unix uid={os.getuid()} allow *",
+                    ],
+                )
+                for name in ("a", "b")
+            ]
+            await self.together(*services)
+            a, _ = services
+            await until(lambda: len(fleet_of(a).cards) == 2)
+        for number, service in enumerate(services):
+            service.counters.counter("shop", "orders").value = 10**number
+
+        async def asked(address: str) -> Any:
+            document = b'{"jsonrpc":"2.0","method":"fleet.counters","params":["orders"],"id":1}'
+            origin = a.dispatcher.origin("http", asynchronous=True, address=address)
+            reply: Any = a.dispatcher.dispatch(document, origin)
+            return json.loads((await reply if isinstance(reply, Deferred) else reply).body)
+
+        assert (await asked("192.0.2.1"))["result"] == {
+            "nodes": 2,
+            "answered": 1,
+            "missing": ["b"],
+            "counters": {"shop.orders": 1},
+        }
+        assert (await asked("192.0.2.2"))["result"]["counters"] == {"shop.orders": 10}
+        assert (await asked("192.0.2.3"))["error"]["code"] == 403
 
     async def test_same_name(self) -> None:
         """Two servers with one name are told of."""

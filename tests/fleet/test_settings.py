@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet import reactor
 
-from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx import Settings, check, makeService
 from jsonrpcs_tx.errors import SettingError, StartError
 
 
@@ -18,14 +18,18 @@ def secret(tmp_path: Path) -> str:
     return str(path)
 
 
-def make(secret: str, **settings: Any) -> Any:
+def described(secret: str, **settings: Any) -> Settings:
     given: dict[str, Any] = {
         "fleet": "redis+unix:/nowhere",
         "fleet_node": "a",
         "fleet_secret": secret,
         "transport": 4,
     } | settings
-    return makeService(Settings(**given), reactor)
+    return Settings(**given)
+
+
+def make(secret: str, **settings: Any) -> Any:
+    return makeService(described(secret, **settings), reactor)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +64,17 @@ def test_unknown_things(secret: str, tmp_path: Path) -> None:
     service = make(secret, fleet_share=["htable:no"], htable=["ban=>"], dgram_socket=place)
     with pytest.raises(StartError, match="fleet_share: htable:no: there is nothing of that name; allowed: htable:ban"):
         service.startService()
+
+
+def test_check_of_unknown_things(secret: str, tmp_path: Path) -> None:
+    """A check says of everything shared that does not exist what the start says of the first one."""
+    place = str(tmp_path / "socket")
+    shared = ["htable:no", "htable:ban", "cfg:none", "shv"]
+    found = check(described(secret, fleet_share=shared, htable=["ban=>"], dgram_socket=place), reactor)
+    assert [str(one).partition(";")[0] for one in found] == [
+        "fleet_share: htable:no: there is nothing of that name",
+        "fleet_share: cfg:none: there is nothing of that name",
+    ]
 
 
 def test_nothing_is_loaded_without_it() -> None:
