@@ -41,9 +41,6 @@ MAX_SHARED: Final = 100_000
 SET_AGAIN_SECONDS: Final = 10.0
 """Seconds that each call may take that sets something again."""
 
-SAME_BOOT: Final = 3.0
-"""Seconds by which the start of a server, by its uptime, may seem to vary."""
-
 TRIES: Final = 60
 """How often, once a second, a gateway looks whether another one has set everything again."""
 
@@ -223,21 +220,23 @@ class Gateways(Peers):
     async def _check(self, node: Node) -> None:
         """Set again what is wanted of a node if it has started since that stood there: one gateway does."""
         redis, lock = self._fleet.redis, f"{self._prefix}restore:{node.name}"
+        stood = f"{self._prefix}stood"  # when all that is wanted of each node was last known to stand there
         try:
             for _ in range(TRIES):
                 uptime = node.watch.uptime
                 if uptime is None or not self._fleet.core.together:
                     return
+                # Uptimes are cut to seconds, so this is up to one late: at worst, what stands is set once more.
                 boot = self._fleet.now_ms() / 1000 - uptime
-                known = await redis.call("HGET", f"{self._prefix}boots", node.name, deadline=self._soon())
-                if known is not None and abs(float(known) - boot) <= SAME_BOOT:
+                known = await redis.call("HGET", stood, node.name, deadline=self._soon())
+                if known is not None and float(known) >= boot:
                     return
                 words = ("SET", lock, self._fleet.core.run, "NX", "PX", 30_000)
                 if await redis.call(*words, deadline=self._soon()):
                     try:
                         if known is None or await self._set_again(node):
-                            boots = f"{self._prefix}boots"
-                            await redis.call("HSET", boots, node.name, f"{boot:.3f}", deadline=self._soon())
+                            now = f"{self._fleet.now_ms() / 1000:.3f}"
+                            await redis.call("HSET", stood, node.name, now, deadline=self._soon())
                         return
                     finally:
                         redis.call("DEL", lock, deadline=self._soon()).addErrback(lambda failure: None)

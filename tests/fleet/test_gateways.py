@@ -33,7 +33,7 @@ class Gateways(FleetCase):
         )
         for gateway in (a, b):
             await until(lambda gateway=gateway: self.shown(gateway)["state"] == "up")  # type: ignore[misc]
-        await until(lambda: self.redis.command("HLEN", "{fleet}:boots"))
+        await until(lambda: self.redis.command("HLEN", "{fleet}:stood"))
         return node, a, b
 
     def shown(self, gateway: JsonRpcService) -> dict[str, Any]:
