@@ -50,7 +50,8 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))):
         programs = [block.text for block in blocks(page) if block.language == "python"]
         for number, program in enumerate(programs):
-            (directory / f"{page.stem.lower()}_{number}.py").write_text(program)
+            named = re.match(r"# (\w+\.py)\n", program)  # others import it
+            (directory / (named[1] if named else f"{page.stem.lower()}_{number}.py")).write_text(program)
     return directory
 
 

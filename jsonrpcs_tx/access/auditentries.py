@@ -96,7 +96,8 @@ class _Clock:
     """
 
     def __init__(self) -> None:
-        self._from = self.until = 0
+        self._from = 0
+        self.until: int = 0
         self._second = -1
         self._text = self._whole = ""
 

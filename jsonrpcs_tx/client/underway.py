@@ -85,7 +85,7 @@ class DeferredCall(Call, Deferred[Any]):
         self.seconds = seconds
         self.raises = raises
         self.client = client
-        self.array = None
+        self.array: Array | None = None
 
 
 class _Left(Call):

@@ -62,7 +62,7 @@ class Stream:
         self._told: dict[str, Any] = {}
         self._written = clock.seconds()
         self._paused_at: float | None = None
-        self.is_over = False
+        self.is_over: bool = False
 
     def begin(self) -> None:
         """Begin the response."""

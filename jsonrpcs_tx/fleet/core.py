@@ -95,9 +95,9 @@ class Core:
         offline: str = REFUSE,
     ) -> None:
         self.replica: Replica = Replica(things, seals, time)
-        self.together = False
+        self.together: bool = False
         self.reason: str = "it has not found Redis yet"
-        self.wants_snapshot = False
+        self.wants_snapshot: bool = False
         self.losses: int = 0
         self.overtaken: deque[str] = deque(maxlen=MAX_OVERTAKEN)
         self._node = node

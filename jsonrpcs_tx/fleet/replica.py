@@ -106,7 +106,7 @@ class Replica:
         self.epoch: int = 0
         self.highest: int = 0
         self.founded: set[str] = set()
-        self.attached = False
+        self.attached: bool = False
         self.reports: Reports = Reports()
         self._seals = seals
         self._time = time

@@ -169,12 +169,12 @@ class _Flight(Call):
         client: Hashable,
         then: Callable[[Answer | BaseException], None],
     ) -> None:
-        self.method = key[0]
-        self.seconds = deadline - asked
-        self.deadline = deadline
-        self.raises = True
-        self.client = client
-        self.array = None
+        self.method: str = key[0]
+        self.seconds: float = deadline - asked
+        self.deadline: float = deadline
+        self.raises: bool = True
+        self.client: Hashable = client
+        self.array: Any = None
         self.reads: Reads = reads
         self.key: tuple[str, bytes] = key
         self.asked: float = asked

@@ -31,7 +31,7 @@ class RedisError(RedisFailure):
         super().__init__(code, text)
         self.code = code
         self.text = text
-        self.reason = f"{code} {text}".rstrip()
+        self.reason: str = f"{code} {text}".rstrip()
 
     def __str__(self) -> str:
         return f"Redis: {self.reason}"
