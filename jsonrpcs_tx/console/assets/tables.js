@@ -47,6 +47,7 @@ export class Tables {
     const chosen = name || first || "";
     if (chosen !== this.name) this.search.value = "";
     if (chosen !== this.name) this.table.resize((this.rows = []).length);
+    if (chosen !== this.name) this.generation = null;
     this.name = chosen;
     write(this.heading, chosen ? `Table ${printable(chosen)}` : "Tables");
     this.reload();
@@ -64,10 +65,15 @@ export class Tables {
       set(link, "aria-current", name === this.name ? "page" : null);
       return link.parentNode ?? h("li", {}, link);
     }));
-    const now = tables.find((one) => one.name === this.name);
+    const now = this.known();
     this.body.hidden = now === undefined;
     if (now === undefined) write(this.count, tables.length ? "There is no such table" : "There are no tables");
     else if (now.generation !== this.generation) this.refresh();
+  }
+
+  /** What the server says of the table; undefined: there is none of that name, as far as is known. */
+  known() {
+    return (this.app.live.state.tables ?? []).find((one) => one.name === this.name);
   }
 
   later() {
@@ -78,12 +84,12 @@ export class Tables {
   /** Start at the top; what is there stays until the first items have come. */
   reload() {
     this.table.scroller.scrollTop = 0;
-    if (this.name) this.read([], PAGE);
+    if (this.known()) this.read([], PAGE);
   }
 
   /** Read again what has been read; it stays until that is done. */
   again() {
-    if (this.name) this.read([], Math.max(this.rows.length, PAGE));
+    if (this.known()) this.read([], Math.max(this.rows.length, PAGE));
   }
 
   /** The same, but not often for a table that changes all the time. */
