@@ -12,12 +12,15 @@ import hypothesis
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
-from jsonrpcs_tx.log import throttle
+from jsonrpcs_tx.log import debug, set_debug, throttle
 from tests.support import Server
 from tests.support.clocks import steady
 from tests.support.files import public_directory
 
 # pytest asks for Twisted's version before each test, and would read it from a file each time.
+_DEBUG = debug()
+"""The level of the log, which tests may change."""
+
 importlib.metadata.version = functools.cache(importlib.metadata.version)
 
 
@@ -62,8 +65,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def every_message() -> None:
-    """Let no test's messages be held back for those of the test before."""
+    """Let no test's messages be held back for those of the test before, or by the level that it has set."""
     throttle.clear()
+    set_debug(_DEBUG)
 
 
 @pytest.fixture

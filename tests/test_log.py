@@ -14,7 +14,7 @@ from twisted.logger import LogEvent, capturedLogs, eventAsText, formatEvent
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.buckets import TokenBuckets
-from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger, set_debug
+from jsonrpcs_tx.log import BURST, MAX_KINDS, MAX_SOURCES, RATE, Throttle, make_logger
 from jsonrpcs_tx.logvalues import MAX_VALUE
 from jsonrpcs_tx.printable import printable
 from tests.support import PATIENCE, Server, call, http_request, write_fifo
@@ -181,7 +181,6 @@ class TestThrottle:
 
     def test_what_is_never_held_back(self) -> None:
         """What is not a warning is not held back."""
-        set_debug(2)
         with capturedLogs() as events:
             for number in range(100):
                 _log.info("listening on {number}", number=number)

@@ -10,6 +10,7 @@ from twisted.trial.unittest import TestCase
 from jsonrpcs_tx import Settings, check, command, makeService
 from jsonrpcs_tx.access.doubts import doubts
 from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.log import throttle
 from tests.support import Server, run_twistd, users
 from tests.support.logs import logged
 
@@ -118,6 +119,9 @@ def test_known_methods(line: str) -> None:
 
 class Programs(TestCase):
     """Rules of programs."""
+
+    def setUp(self) -> None:
+        throttle.clear()  # trial has no fixtures
 
     async def test_own_commands(self) -> None:
         """Commands that a program adds to a server before it starts are known when it does."""
