@@ -17,10 +17,10 @@ from tests.support import Server
 from tests.support.clocks import steady
 from tests.support.files import public_directory
 
-# pytest asks for Twisted's version before each test, and would read it from a file each time.
 _DEBUG = debug()
 """The level of the log, which tests may change."""
 
+# pytest asks for Twisted's version before each test, and would read it from a file each time.
 importlib.metadata.version = functools.cache(importlib.metadata.version)
 
 
