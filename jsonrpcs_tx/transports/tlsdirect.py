@@ -13,6 +13,7 @@ from twisted.internet import tcp
 from twisted.protocols.policies import ProtocolWrapper
 
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
+from jsonrpcs_tx.transports.twistedprivates import tls_creator
 
 _APPLICATION_DATA = 23
 _HEADER = 5
@@ -57,7 +58,11 @@ class DirectTlsTransport(TlsTransport):
 
         Twisted would begin a handshake, in vain, and declare the transport's interfaces one by one, and then again.
         """
-        self._tlsConnection = self.factory._creatorCallable(self)
+        create = tls_creator(self.factory)
+        if create is None:
+            super().makeConnection(transport)
+            return
+        self._tlsConnection = create(self)
         self._appSendBuffer: list[bytes] = []
         ProtocolWrapper.makeConnection(self, transport)
 

@@ -5,7 +5,7 @@ without effect: so the names are looked for before a server listens (L{require})
 (L{available}).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import isfunction
 from typing import Any, Final
 
@@ -58,7 +58,6 @@ TLS_DIRECT: Final[Names] = {
     "twisted.protocols.tls.TLSMemoryBIOProtocol": (
         "_aborted",
         "_appSendBuffer",
-        "_creatorCallable",
         "_flushSendBIO",
         "_lostTLSConnection",
     ),
@@ -113,6 +112,14 @@ def reserve_descriptor() -> None:
     reserved: Any = getattr(tcp, "_reservedFD", None)
     if reserved is not None:
         reserved.reserve()
+
+
+def tls_creator(factory: Any) -> Callable[[Any], Any] | None:
+    """What makes the connections of OpenSSL for a factory of TLS, under the name that this Twisted has for it. None: it
+    has another one, and Twisted's own way of beginning a connection is taken.
+    """
+    creator: Callable[[Any], Any] | None = getattr(factory, "_creatorCallable", None)
+    return creator or getattr(factory, "_createConnection", None)
 
 
 def passed_descriptors() -> list[int]:
