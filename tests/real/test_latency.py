@@ -17,13 +17,16 @@ from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
+DELAY = 0.005
+"""Seconds: less than a millisecond is measured as 0, as if nothing had been measured yet."""
+
 COPIED = ("via", "v", "from", "f", "to", "t", "call-id", "i", "cseq")
 """The headers of a request that its reply has (RFC 3261, section 8.2.6.2)."""
 
 
 @contextmanager
 def responder(status: str) -> Iterator[int]:
-    """A SIP server over UDP that answers every request alike.
+    """A SIP server over UDP that answers every request alike, after a time that whole milliseconds can show.
 
     @param status: code and reason; empty: it does not answer.
     @return: its port.
@@ -39,6 +42,7 @@ def responder(status: str) -> Iterator[int]:
                 lines = data.decode().split("\r\n")[1:]
                 kept = [line for line in lines if line.partition(":")[0].strip().lower() in COPIED]
                 if status:
+                    time.sleep(DELAY)
                     sock.sendto("\r\n".join([f"SIP/2.0 {status}", *kept, "Content-Length: 0", "", ""]).encode(), peer)
 
         thread = threading.Thread(target=run)
