@@ -14,6 +14,9 @@ from jsonrpcs_tx.transports.unread import UnreadReplies, forget_unsent, has_news
 
 _log = make_logger(__name__)
 
+NEW_TIME: Final = 0.3
+"""Seconds that the first request of a new connection has to arrive when the server stops."""
+
 CLOSE_TIME: Final = 3.0
 """Seconds in which requests in progress may still be answered when the server stops."""
 
@@ -71,6 +74,7 @@ class Connections:
         self._limit = limit
         self._clock = clock
         self._open: OrderedDict[Connection, int] = OrderedDict()  # in order of use, the latest last
+        self._unused: set[Connection] = set()  # without any request yet
         self._gone: Deferred[None] | None = None
         self.accepted: int = 0
         self.rejected = 0
@@ -97,6 +101,7 @@ class Connections:
         """Note a new connection."""
         self.accepted += 1
         self._open[protocol] = next(_numbers)
+        self._unused.add(protocol)
         protocol.used_at = self._clock.seconds()
 
     def used(self, protocol: Connection) -> None:
@@ -104,6 +109,7 @@ class Connections:
         if protocol in self._open:
             protocol.used_at = self._clock.seconds()
             self._open.move_to_end(protocol)
+            self._unused.discard(protocol)
 
     def idle(self) -> Connection | None:
         """The connection that has been idle longest, and for at least L{IDLE_GRACE}; None if there is none."""
@@ -134,6 +140,7 @@ class Connections:
         """Note that a connection is closed, or will be."""
         self.departures.discard(protocol)
         self.unread.discard(protocol)
+        self._unused.discard(protocol)
         if self._open.pop(protocol, None) is not None:
             self._tell()
         if not self._open and self._gone is not None:
@@ -148,6 +155,8 @@ class Connections:
 
     def close(self, reactor: Any) -> Deferred[None]:
         """Close all connections once the requests in progress are answered, and whatever is left after L{CLOSE_TIME}.
+        A request that has come in part, or has not been read yet, is in progress, and so is the first one of a
+        connection that was made less than L{NEW_TIME} ago: it is on its way. Such requests have as much time to arrive.
 
         @return: a Deferred that fires with None when the last one is gone.
         """
@@ -161,16 +170,27 @@ class Connections:
             for protocol in list(self._open):
                 protocol.abort()
 
+        def close_open(protocols: list[Connection]) -> None:
+            for protocol in protocols:
+                if protocol in self._open:
+                    protocol.close()
+
         late = reactor.callLater(CLOSE_TIME, abort)
-        for protocol in list(self._open):
-            protocol.close()
+        expected = [one for one in self._open if not one.busy and self._expects_request(one)]
+        close_open([one for one in self._open if one not in expected])
+        later = reactor.callLater(NEW_TIME, close_open, expected) if expected else late
 
         def done(_: None) -> None:
             self.departures.close()
-            if late.active():
-                late.cancel()
+            for call in (late, later):
+                if call.active():
+                    call.cancel()
 
         return gone.addCallback(done)
+
+    def _expects_request(self, protocol: Connection) -> bool:
+        is_new = protocol in self._unused and self._clock.seconds() - protocol.used_at < NEW_TIME
+        return is_new or not protocol.idle or has_news(protocol.transport)
 
     @property
     def opened(self) -> int:
