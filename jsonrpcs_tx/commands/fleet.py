@@ -1,6 +1,5 @@
 """The commands ``fleet.*``: the nodes of the fleet that this server is in, and what they share."""
 
-import time
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.commands.gateway import CALL_FAULTS
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.gateway.gateway import Gateway
+from jsonrpcs_tx.gateway.nodeview import utc
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import command
@@ -54,7 +54,7 @@ class FleetCommands:
                 "address": card.address,
                 "groups": card.groups,
                 "version": card.version,
-                "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(card.started)),
+                "started": utc(card.started),
                 "shares": card.shares,
                 "this": card.name == self._fleet.node,
             }

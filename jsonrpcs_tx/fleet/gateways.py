@@ -19,6 +19,7 @@ from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import not_asked
 from jsonrpcs_tx.gateway.kinds import Kind, kind_of
 from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.gateway.nodeview import utc
 from jsonrpcs_tx.gateway.peers import Peers, Send
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.redis.errors import RedisFailure
@@ -126,7 +127,7 @@ class Gateways(Peers):
         if not self._names:
             return {}
         when, number, failed = self._outcomes.get(node.name, (None, 0, 0))
-        text = None if when is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
+        text = None if when is None else utc(when)
         return {"wanted": self._wanted.count(node.name), "set_again": text, "set": number, "not_set": failed}
 
     async def _take_turn(

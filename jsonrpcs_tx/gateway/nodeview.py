@@ -14,17 +14,17 @@ def described(node: Node) -> dict[str, Any]:
         "target": str(node.definition.target),
         "groups": list(node.definition.groups),
         "state": watch.state,
-        "since": _time(watch.since),
+        "since": utc(watch.since),
         "reason": watch.reason,
         "version": watch.version,
         "uptime": watch.uptime,
         "restarts": watch.restarts,
-        "restarted": None if watch.restarted is None else _time(watch.restarted),
+        "restarted": None if watch.restarted is None else utc(watch.restarted),
         "under_way": node.under_way,
     }
     return shown | node.peers.told(node)
 
 
-def _time(seconds: float) -> str:
+def utc(seconds: float) -> str:
     """A time in UTC, such as C{2026-02-03T04:05:06Z}."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -75,7 +75,7 @@ class Passed:
         if not (both and stat.S_ISFIFO(os.fstat(fd).st_mode)):
             os.close(fd)
             raise self._error(setting, name, "is something else", _FIFO)
-        os.set_blocking(fd, False)  # Python's own way
+        os.set_blocking(fd, False)
         return fd
 
     def _find(self, setting: str, name: str) -> int:
