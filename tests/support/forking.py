@@ -135,7 +135,8 @@ def _import_everything() -> None:
 
 
 def _serve(requests: socket.socket) -> tuple[list[int], list[str], str, dict[str, str]] | None:
-    """Fork for each request, and tell the process id and the exit status of each process.
+    """Fork for each request, and tell the process id and the exit status of each process. What still runs when nobody
+    can ask any more is killed: the tests have ended without stopping it.
 
     @return: in a process that was forked, its output streams, command line, directory and environment; None
         once nobody can ask any more.
@@ -153,6 +154,9 @@ def _serve(requests: socket.socket) -> tuple[list[int], list[str], str, dict[str
             continue
         request, files, _, _ = socket.recv_fds(requests, _MOST, 3)
         if not request:
+            for pid, status in running.values():
+                os.kill(pid, signal.SIGKILL)
+                _tell(status, -signal.SIGKILL)
             return None
         status, *streams = files
         if (pid := os.fork()) == 0:

@@ -111,7 +111,10 @@ class RedisServer:
         self.process.send_signal(signal.SIGCONT)
 
     def command(self, *words: Word) -> Reply:
-        """Send a command over the Unix socket, wait for its reply, and return it."""
+        """Send a command over the Unix socket, wait for its reply, and return it.
+
+        @raise ConnectionError: the server has closed the connection, or takes none.
+        """
         reader = ReplyReader()
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(PATIENCE)
@@ -120,7 +123,8 @@ class RedisServer:
             replies: list[Reply] = []
             while not replies:
                 data = client.recv(65536)
-                assert data, "Redis has closed the connection"
+                if not data:
+                    raise ConnectionResetError("Redis has closed the connection")
                 replies = reader.feed(data)
             return replies[0]
 

@@ -30,18 +30,27 @@ export class Nodes {
     const up = nodes.filter((node) => node.state === "up").length;
     write(this.count, nodes.length ? `${up} of ${nodes.length} up` : "There are no nodes");
     place(this.cards, nodes.map((node) => {
-      const state = stringify(node);
-      const known = this.shown.get(node.name);
-      if (known?.state === state) return known.element;
-      const element = this.card(node);
-      this.shown.set(node.name, { state, element });
-      return element;
+      if (!this.shown.has(node.name)) this.shown.set(node.name, new Card(node.name));
+      return this.shown.get(node.name).draw(node);
     }));
   }
+}
 
-  card(node) {
+/** The card of a node. Its element and its link stay, so that the focus does. */
+class Card {
+  constructor(name) {
+    this.told = h("div");
+    this.element = h("li", { class: "card" }, this.told,
+      h("a", { class: "button", href: `#/commands?on=${encodeURIComponent(name)}` }, "Call", h("span", { class: "unseen" }, ` ${printable(name)}`)));
+  }
+
+  /** Show what is known of the node. @returns the element. */
+  draw(node) {
+    const state = stringify(node);
+    if (this.state === state) return this.element;
+    this.state = state;
     const fact = (name, value) => (value === null || value === undefined || value === "" ? null : [h("dt", {}, name), h("dd", {}, printable(value))]);
-    return h("li", { class: "card" },
+    replace(this.told,
       h("header", {}, h("h2", {}, printable(node.name)), h("span", { class: `state ${node.state === "up" ? "active" : node.state === "down" ? "inactive" : ""}` }, printable(node.state))),
       node.reason ? h("p", { class: "wrong" }, printable(node.reason)) : null,
       h("dl", {},
@@ -51,8 +60,8 @@ export class Nodes {
         fact("Groups", (node.groups ?? []).join(", ")),
         fact("Target", node.target),
         fact("Restarts", node.restarts || ""),
-        fact("In progress", node.under_way || "")),
-      h("a", { class: "button", href: `#/commands?on=${encodeURIComponent(node.name)}` }, "Call", h("span", { class: "unseen" }, ` ${printable(node.name)}`)));
+        fact("In progress", node.under_way || "")));
+    return this.element;
   }
 }
 

@@ -104,10 +104,11 @@ function range({ least, most, allowed }) {
   return low !== null ? `at least ${low}` : high !== null ? `at most ${high}` : "";
 }
 
-/** Put elements in their order, and leave those alone that are in their places, so that the focus stays. */
+/** Put elements in their order. Those that stay are moved only if their order changes, so that the focus stays. */
 export function place(parent, elements) {
+  const staying = new Set(elements);
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
   elements.forEach((element, at) => {
     if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
   });
-  while (parent.children.length > elements.length) parent.lastChild.remove();
 }

@@ -190,10 +190,12 @@ def test_variables(console: Console, server: Server) -> None:
 
 def test_nodes(console: Console) -> None:
     """Nodes are up or down, with the reason; one, a group and all are called, with the results side by side."""
+    from playwright.sync_api import expect
+
     page = console.panel("Nodes").page
     page.get_by_text("2 of 3 up").wait_for()
     cards = page.locator(".nodes > li")
-    assert [one.locator("h2").inner_text() for one in cards.all()] == ["edge1", "edge2", "media"]
+    expect(cards.locator("h2")).to_have_text(["edge1", "edge2", "media"])
     cards.nth(0).get_by_text("jsonrpcs_tx").wait_for()
     cards.nth(2).get_by_text("down").wait_for()
     page.get_by_role("link", name="Call edge", exact=True).click()
@@ -211,6 +213,23 @@ def test_nodes(console: Console) -> None:
     page.get_by_role("region", name="edge1", exact=True).get_by_text("now", exact=True).wait_for()
     console.command("core.echo", on="edge2").send()
     assert console.result() == []
+
+
+def test_focus_among_nodes(console: Console, server: Server) -> None:
+    """The link of a node keeps the focus while its uptime goes on and other nodes come and go."""
+    page = console.panel("Nodes").page
+    link = page.get_by_role("link", name="Call edge2", exact=True)
+    link.focus()
+    card = page.locator(".nodes > li").filter(has=link)
+    before = card.inner_text()
+    page.wait_for_function("before => document.activeElement.closest('li')?.innerText !== before", arg=before)
+    try:
+        call(server, ("gateway.add", ["added=unix:rpc.sock"]))
+        page.get_by_role("link", name="Call added", exact=True).wait_for()
+    finally:
+        call(server, ("gateway.remove", ["added"]))
+    page.get_by_role("link", name="Call added", exact=True).wait_for(state="detached")
+    assert page.evaluate("document.activeElement.textContent") == "Call edge2"
 
 
 def test_audit(console: Console, server: Server) -> None:
