@@ -101,6 +101,11 @@ class DirectTlsTransport(TlsTransport):
             else:
                 send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
 
+    def _write(self, octets: bytes) -> None:
+        if self._handshakeDone:
+            self._tickets = False  # they go with what is written
+        super()._write(octets)
+
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
         complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()
