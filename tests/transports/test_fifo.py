@@ -500,7 +500,7 @@ class ReplyNameTests(FifoCase):
         """Where anybody can link FIFOs of others, a link made in the tick in which a FIFO was made gets nothing."""
         replies = self.service._replies
         assert replies is not None
-        replies._links_protected = False
+        replies._sole_names.links_protected = False
         victim = ReplyFifo(self.directory / "victim")
         self.addCleanup(victim.close)
         os.link(self.directory / "victim", self.replies / "a")
