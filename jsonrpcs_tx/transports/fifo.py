@@ -7,7 +7,6 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from math import inf
 from select import PIPE_BUF
 from time import monotonic
@@ -59,9 +58,6 @@ _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
 
 _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 """Characters that the name of a reply FIFO must not have."""
-
-MAX_NAMES: Final = 1024
-"""Size of the cache of names of reply FIFOs that were found valid."""
 
 _TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
 
@@ -232,9 +228,9 @@ class ReplyFifos:
         self._directory = directory
         self._path = os.path.join(path, "")
         self._room = MAX_REPLY_PATH - len(os.fsencode(self._path))
-        self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self._reactor = reactor
         self._sole_names = SoleNames(directory)
+        self._passed = self._sole_names.passed
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._waiting: WaitingReplies[_Reply] = WaitingReplies(
             self._try, self._drop, 0, reactor, MAX_BYTES, NAME_SHARE, OPEN_DELAY
@@ -272,10 +268,11 @@ class ReplyFifos:
 
     def send(self, name: str, body: bytes) -> None:
         """Write a reply to the FIFO of that name, now or when its reader takes it; what prevents that is logged."""
-        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer names are not cached
-        if problem is not None:
-            self._drop(name, problem)
-            return
+        if name not in self._passed:
+            problem = self._find_problem(name)
+            if problem is not None:
+                self._drop(name, problem)
+                return
         if self._waiting.size and name in self._waiting:
             self._waiting.add(_Reply(name, body, body))
         elif len(body) > PIPE_BUF or not self._write_whole(name, body):
@@ -402,11 +399,11 @@ class ReplyFifos:
         """What is wrong with the name of a FIFO."""
         if not name:
             return "an empty name"
+        if len(name.encode()) > self._room:
+            return _TOO_LONG
         forbidden = _FORBIDDEN.search(name)
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
-        if len(name.encode()) > self._room:
-            return _TOO_LONG
         return None
 
 
