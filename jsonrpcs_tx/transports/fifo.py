@@ -281,7 +281,7 @@ class ReplyFifos:
                 self._waiting.add(reply)
 
     def _write_whole(self, name: str, body: bytes) -> bool:
-        """Write a reply that a FIFO takes whole or not at all (pipe(7)), or give it up: the ordinary case, in few steps.
+        """Write, in few steps, a reply that a FIFO takes whole or not at all (pipe(7)), or give it up.
 
         @param body: of at most L{PIPE_BUF} bytes.
         @return: False where nothing was written, so that L{_try} finds out what is to be done.
