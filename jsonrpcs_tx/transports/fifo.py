@@ -376,10 +376,11 @@ class ReplyFifos:
         """Keep the FIFO of a reply open until its reader has taken all of it."""
         if len(self._begun) >= MAX_BEGUN:
             self._waiting.drop_oldest(next(iter(self._begun)), "too many readers are slower")
+        peer = reply.peer  # the writer must not lead back to the reply, which the garbage collector does not see
         reply.fd = fd
         reply.begun = self._reactor.seconds()
-        reply.writer = _ReplyWriter(fd, lambda: self._waiting.proceed(reply.peer), self._reactor)
-        self._begun[reply.peer] = reply
+        reply.writer = _ReplyWriter(fd, lambda: self._waiting.proceed(peer), self._reactor)
+        self._begun[peer] = reply
 
     def _close(self, reply: "_Reply") -> None:
         reply.writer.stopWriting()

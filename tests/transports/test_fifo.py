@@ -1,5 +1,6 @@
 """The FIFO: requests in any pieces, replies to the FIFOs of clients that read, stall, go away or cheat."""
 
+import gc
 import json
 import os
 import re
@@ -655,6 +656,20 @@ class LargeReplyTests(FifoCase):
             await self.assert_answers(f"b{number}")
         stalled.startReading()
         assert await stalled.reply() == result(self.commands.big(self.SIZE))
+
+    async def test_nothing_stays(self) -> None:
+        """Of a reply that its reader took slowly, or not to its end, nothing stays in memory."""
+        slow, leaver = self.reader("a", reading=False), self.reader("b", reading=False)
+        self.write(request("test.big", self.SIZE, reply_name="a") + request("test.big", self.SIZE, reply_name="b"))
+        await self.assert_answers("c")
+        slow.startReading()
+        await slow.reply()
+        leaver.close()
+        await self.logged("no reply to .*/r/b: ")
+        await self.turns()
+        gc.collect()
+        kept = [found for found in gc.get_objects() if isinstance(found, fifo._ReplyWriter)]
+        assert kept == []
 
     async def test_reader_goes_away(self) -> None:
         """A reader that goes away in the middle of its reply harms nothing, and the log says it."""
