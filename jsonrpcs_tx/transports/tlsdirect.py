@@ -101,6 +101,10 @@ class DirectTlsTransport(TlsTransport):
             else:
                 send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
 
+    def _write(self, bytes: bytes) -> None:
+        self._tickets = False  # they go with these, which must not wait where they come with the handshake's end
+        super()._write(bytes)
+
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
         complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()
