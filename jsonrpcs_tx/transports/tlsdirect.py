@@ -101,9 +101,9 @@ class DirectTlsTransport(TlsTransport):
             else:
                 send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
 
-    def _write(self, bytes: bytes) -> None:
-        self._tickets = False  # they go with these, which must not wait where they come with the handshake's end
-        super()._write(bytes)
+    def _write(self, data: bytes) -> None:
+        self._tickets = False  # they go with this, which must not wait where it comes with the handshake's end
+        super()._write(data)
 
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
