@@ -92,6 +92,10 @@ class DirectTlsTransport(TlsTransport):
         if len(records) == MAX_RECORD:
             self._flushSendBIO()
 
+    def _write(self, data: bytes) -> None:
+        self._tickets = False  # they go with this, which must not wait where it comes with the handshake's end
+        super()._write(data)
+
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
         complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()
