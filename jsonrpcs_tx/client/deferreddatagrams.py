@@ -77,6 +77,13 @@ class DatagramLink(Link):
             self.doWrite()
 
     def _read(self) -> None:
+        """Receive what has come, and tell those whose replies it has. Sends what may follow them."""
+        try:
+            self._receive()
+        finally:
+            self.tell()
+
+    def _receive(self) -> None:
         sock, calls = self._socket, self.calls
         for _ in range(AT_ONCE):
             if sock is None or sock is not self._socket:
@@ -101,7 +108,7 @@ class DatagramLink(Link):
             if type(id) is not int:
                 self._nameless(reply)
             elif id in calls:
-                self.finish(calls[id], reply.outcome)
+                self.note_answer(calls[id], reply.outcome)
 
     def doWrite(self) -> None:
         while self._unsent:

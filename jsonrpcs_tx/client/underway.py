@@ -141,7 +141,7 @@ class Link:
     what waits, the clients take turns.
 
     A subclass sends a call in C{transmit}, forgets one in C{forget}, has another one in its place in C{replace}, and
-    says what came of it to L{finish}.
+    says what came of it to L{finish}; or, where many replies come at once, to L{note_answer} and then to L{tell}.
 
     @param target: where to.
     @param reactor: that it runs in.
@@ -162,26 +162,31 @@ class Link:
         self.patience: float = 0.0
         self._limit = limit
         self._queue: FairQueue[Call] = FairQueue()
+        self._answers: dict[int, tuple[Call, object]] = {}  # outcomes of calls that are not told yet, by their ids
         self._shares: dict[Hashable, int] = {}  # calls under way of each client
         self._seconds = reactor.seconds
         self._timer: Any = None
         self._timer_at = inf
 
     def send(self, call: C) -> C:
-        """Take a call.
+        """Take a call, whose time begins.
 
         @return: the same.
         """
+        call.deadline = self._seconds() + call.seconds
+        self.take(call)
+        return call
+
+    def take(self, call: Call) -> None:
+        """Take a call that has its deadline."""
         call.link = self
-        call.deadline = deadline = self._seconds() + call.seconds
-        if deadline < self._timer_at:
-            self._set_timer(deadline)
+        if call.deadline < self._timer_at:
+            self._set_timer(call.deadline)
         if self._may_begin(call.client):
             self._enter(call)
             self.transmit(call)
         else:
             self._queue.append(call.client, call)
-        return call
 
     def finish(self, call: Call, outcome: object) -> None:
         """Say what came of a call that is under way, unless it is over already.
@@ -197,6 +202,30 @@ class Link:
         if self._queue:
             self._send_next()
         self._fire(call, outcome)
+
+    def note_answer(self, call: Call, outcome: object) -> None:
+        """Note the reply to a call that is under way. The next one is sent, and L{tell} says what came of this one.
+
+        @param outcome: the result or the L{Fault}.
+        """
+        self._end(call)
+        self._answers[call.id] = call, outcome
+        if self._queue:
+            self._send_next()
+
+    def tell(self) -> None:
+        """Say what came of the calls that L{note_answer} has noted: of all of them one after the other, so that the code for
+        either step stays in the processor's caches.
+        """
+        answers = self._answers
+        for id in list(answers):
+            found = answers.pop(id, None)
+            if found is not None:  # nobody has dropped it because of another one's outcome
+                try:
+                    self._fire(*found)
+                except BaseException:
+                    self.tell()  # the others wait for theirs
+                    raise
 
     def _fire(self, call: Call, outcome: object) -> None:
         if isinstance(outcome, Exception):
@@ -226,14 +255,15 @@ class Link:
 
     def is_sent(self, call: Call) -> bool:
         """Whether anything of a call may have been sent, and it is not over."""
-        return call.id in self.calls
+        return call.id in self.calls or call.id in self._answers
 
     def drop(self, call: Call) -> None:
         """Forget a call whose reply nobody wants. One that has been sent for a client stays under way for a while, see
         C{patience}.
         """
         if call.id not in self.calls:
-            self._queue.remove(call.client, call)
+            if self._answers.pop(call.id, None) is None:
+                self._queue.remove(call.client, call)
         elif not self._leave(call):
             self._end(call)
             self.forget(call)

@@ -99,6 +99,13 @@ class DelayedCommands:
         if self._overdue and self._overdue[command] >= MAX_OVERDUE:
             raise Fault(503, f"Too Many Overdue Commands: {MAX_OVERDUE} runs of {command} go on after their time limit")
 
+    def begin(self, client: Hashable) -> bool:
+        """Take a slot, in the ordinary case.
+
+        @return: False: L{check} has to say whether there is one, and why not.
+        """
+        return not self._overdue and self.slots.begin(client)
+
     def deadlines(self, seconds: float) -> "_Deadlines":
         """The deadlines of the commands in progress that have a time limit in seconds."""
         deadlines = self._deadlines.get(seconds)
