@@ -50,7 +50,17 @@ class DatagramLink(Link):
     def transmit(self, call: Call) -> None:
         if self._held:
             self._unsent.append(call)
-        elif self._unsent or not self._try(call):  # others wait before it
+            return
+        sock = self._socket
+        if sock is not None and not self._unsent:  # the ordinary case, without another call of a function
+            try:
+                sock.write(call.document)
+                return
+            except OSError as error:
+                is_sent = self._refused(call, sock.refusal(call.method, call.document, error))
+        else:
+            is_sent = False  # others wait before it
+        if not is_sent:
             self._unsent.append(call)
             self._continue()
 

@@ -182,23 +182,26 @@ class Link:
         call.link = self
         if call.deadline < self._timer_at:
             self._set_timer(call.deadline)
-        if self._may_begin(call.client):
-            self._enter(call)
+        calls, client = self.calls, call.client
+        share = 0 if client is None else self._shares.get(client, 0)
+        if share < self._limit - len(calls):
+            calls[call.id] = call
+            if client is not None:
+                self._shares[client] = share + 1
             self.transmit(call)
         else:
-            self._queue.append(call.client, call)
+            self._queue.append(client, call)
 
     def finish(self, call: Call, outcome: object) -> None:
         """Say what came of a call that is under way, unless it is over already.
 
         @param outcome: the result, the L{Fault}, the outcomes of an array, or the L{ClientError}.
         """
-        found = self.calls.pop(call.id, None)
+        found = self.calls.get(call.id)
         if found is None:
             return
         call = found  # another one may have been put in its place
-        if call.client is not None:
-            self._free_share(call.client)
+        self._end(call)
         if self._queue:
             self._send_next()
         self._fire(call, outcome)
@@ -221,8 +224,12 @@ class Link:
         for id in list(answers):
             found = answers.pop(id, None)
             if found is not None:  # nobody has dropped it because of another one's outcome
+                call, outcome = found
                 try:
-                    self._fire(*found)
+                    if isinstance(outcome, Exception):
+                        self._fire(call, outcome)
+                    else:
+                        call.callback(outcome)
                 except BaseException:
                     self.tell()  # the others wait for theirs
                     raise
@@ -322,15 +329,13 @@ class Link:
     def _end(self, call: Call) -> None:
         """A call is no longer under way."""
         del self.calls[call.id]
-        if call.client is not None:
-            self._free_share(call.client)
-
-    def _free_share(self, client: Hashable) -> None:
-        left = self._shares[client] - 1
-        if left:
-            self._shares[client] = left
-        else:
-            del self._shares[client]
+        client = call.client
+        if client is not None:
+            left = self._shares[client] - 1
+            if left:
+                self._shares[client] = left
+            else:
+                del self._shares[client]
 
     def _leave(self, call: Call) -> bool:
         """Have a call stay under way that nobody waits for any more, if that is due.
@@ -351,11 +356,15 @@ class Link:
         return True
 
     def _send_next(self) -> None:
-        while self._queue and len(self.calls) < self._limit:
+        calls, shares = self.calls, self._shares
+        while len(calls) < self._limit:
             call = self._queue.take(self._may_begin)
             if call is None:
                 return
-            self._enter(call)
+            calls[call.id] = call
+            client = call.client
+            if client is not None:
+                shares[client] = shares.get(client, 0) + 1
             self.transmit(call)
 
     def _set_timer(self, at: float) -> None:

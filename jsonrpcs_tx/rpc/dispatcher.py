@@ -337,8 +337,9 @@ class Dispatcher:
         return self._error(error, request, kind)  # type: ignore[arg-type] # it is not a list
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
-        answer = partial(self.answer, origin=origin.fixed())  # some requests may be run after other documents
-        batch = Batch(requests, answer, self._error, self._writer.write_member, self._writer.join_members)
+        fixed = origin.fixed()  # some requests may be run after other documents
+        writer = self._writer
+        batch = Batch(requests, fixed, self.answer, self._error, writer.member_layout, writer.join_members)
         if origin.at_once:
             batch.work_to_end()
             return batch.reply()

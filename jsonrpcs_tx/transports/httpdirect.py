@@ -173,7 +173,8 @@ class DirectChannel(Channel):
     def _origin_at(self, place: Place) -> Origin | None:
         """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        callee = self.site.jsonrpc.callee(place, self._origin)
+        find = self.site.jsonrpc.callees
+        callee = None if find is None else find(*place, self._origin)
         if isinstance(callee, Error):
             return None
         if self._passing is None or callee is not self._passing.callee:
@@ -210,13 +211,13 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
+            if not (self._held or self.half_closed or self._over or self._waitingForTransport or self.paused):
+                self._diverted = False  # the ordinary case
+                return
             if self._full and not self._waitingForTransport:
                 self._full = False
                 self._networkProducer.resumeProducing()
-            if self._held or self.half_closed or self._general or self._waitingForTransport or self._over:
-                self._go_on()
-            else:  # the ordinary case, in short
-                self.paused = self._diverted = False
+            self._go_on()
 
     def pauseProducing(self) -> None:
         """The client does not take what is written: start no further request until it does."""
