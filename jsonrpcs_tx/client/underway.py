@@ -217,8 +217,8 @@ class Link:
             self._send_next()
 
     def tell(self) -> None:
-        """Say what came of the calls that L{note_answer} has noted: of all of them one after the other, so that the code for
-        either step stays in the processor's caches.
+        """Say what came of the calls that L{note_answer} has noted: one after the other, so that the code for either step
+        stays in the processor's caches.
         """
         answers = self._answers
         for id in list(answers):

@@ -43,7 +43,8 @@ class Batch:
     """The requests of one batch, and the replies so far.
 
     @param origin: where the batch comes from.
-    @param answer: answers a request from there; a Deferred that it returns always fires with a Reply, even when it is cancelled.
+    @param answer: answers a request from there; a Deferred that it returns always fires with a Reply, even when it is
+        cancelled.
     @param refuse: answers a request with an error.
     @param write: lays out a reply, which is then kept; None: it is kept as it is.
     @param join: makes all replies the reply to the batch.
