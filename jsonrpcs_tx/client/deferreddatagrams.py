@@ -119,6 +119,8 @@ class DatagramLink(Link):
                 self._nameless(reply)
             elif id in calls:
                 self.note_answer(calls[id], reply.outcome)
+                if not calls:
+                    return  # there is nothing that could have come, so the system is not asked
 
     def doWrite(self) -> None:
         while self._unsent:

@@ -217,7 +217,7 @@ class Link:
             self._send_next()
 
     def tell(self) -> None:
-        """Say what came of the calls that L{note_answer} has noted: one after the other, so that the code for either step
+        """Say what came of the calls that L{note_answer} has noted, one after the other: so the code for either step
         stays in the processor's caches.
         """
         answers = self._answers

@@ -88,6 +88,10 @@ class DelayedCommands:
         ):
             counters.gauge("jsonrpc", name, help, read)
 
+    def have_room(self, client: Hashable) -> bool:
+        """Whether a client may start any command; if not, L{check} says whether it may start a certain one."""
+        return self.slots.have_room(client) and not self._overdue
+
     def check(self, command: str, client: Hashable) -> None:
         """@raise Fault: no more may be started, by this client or by anybody."""
         slots = self.slots
@@ -98,13 +102,6 @@ class DelayedCommands:
             raise Fault(503, f"Too Many Asynchronous Commands Of One Client: async_limit_client is {limit}")
         if self._overdue and self._overdue[command] >= MAX_OVERDUE:
             raise Fault(503, f"Too Many Overdue Commands: {MAX_OVERDUE} runs of {command} go on after their time limit")
-
-    def begin(self, client: Hashable) -> bool:
-        """Take a slot, in the ordinary case.
-
-        @return: False: L{check} has to say whether there is one, and why not.
-        """
-        return not self._overdue and self.slots.begin(client)
 
     def deadlines(self, seconds: float) -> "_Deadlines":
         """The deadlines of the commands in progress that have a time limit in seconds."""

@@ -30,18 +30,9 @@ class Shares:
         """
         return self._clients.get(client, 0) >= self.client_limit
 
-    def begin(self, client: Hashable) -> bool:
-        """Count one more, if there may be one more.
-
-        @return: whether there may.
-        """
-        count = self._clients.get(client, 0)
-        if self.taken >= self.limit or count >= self.client_limit:
-            return False
-        self.taken += 1
-        if client is not None:
-            self._clients[client] = count + 1
-        return True
+    def have_room(self, client: Hashable) -> bool:
+        """Whether there may be one more, of a client: they are not L{full}, nor L{used_up}."""
+        return self.taken < self.limit and self._clients.get(client, 0) < self.client_limit
 
     def take(self, client: Hashable) -> None:
         """Count one more."""

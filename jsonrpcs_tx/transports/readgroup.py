@@ -122,8 +122,15 @@ class ReadGroup(abstract.FileDescriptor):
             if monotonic() >= self.turns.end:
                 return
             for connection, data in self._received(ready[begin : begin + AHEAD]):
-                if not (connection.disconnecting or connection.is_aborted):  # because of what another one has sent
-                    self._take(connection, data)
+                if connection.disconnecting or connection.is_aborted:  # because of what another one has sent
+                    continue
+                if not data:
+                    self._end(connection, _DONE)
+                    continue
+                try:
+                    connection.protocol.dataReceived(data)
+                except BaseException:
+                    self._failed(connection)
 
     def _received(self, ready: Sequence[tuple[int, int]]) -> "list[tuple[_Connection, bytes]]":
         """What has come over connections; empty: the client has closed its sending side."""
@@ -139,16 +146,6 @@ class ReadGroup(abstract.FileDescriptor):
             except OSError:
                 self._end(connection, _LOST)
         return received
-
-    def _take(self, connection: "_Connection", data: bytes) -> None:
-        """Have data answered that has come over a connection, see L{_received}."""
-        if not data:
-            self._end(connection, _DONE)
-            return
-        try:
-            connection.protocol.dataReceived(data)
-        except BaseException:
-            self._failed(connection)
 
     def _read(self, ready: Sequence[tuple[int, int]], end: float) -> None:
         """Read connections, each by itself.
