@@ -111,16 +111,18 @@ class One:
     def _tell(
         self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
     ) -> None:
-        try:
-            reply = self._reply(outcome, request) if type(outcome) is Answer else outcome
-        except BaseException as error:  # which is nobody else's, such as the reactor's
-            reply = error
-        answered(reply)  # type: ignore[arg-type] # an answer has become a reply
+        reply: Any = outcome
+        if type(outcome) is Answer:
+            try:
+                reply = self._reply(outcome, request)
+            except BaseException as error:  # which is nobody else's, such as the reactor's
+                reply = error
+        answered(reply)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
         result = answer.result
         if result is not None:
-            return Reply(Envelope.passed_on(b"result", self._written(result) if self.compact else result, request.id))
+            return Reply(Envelope.passed_on(b"result", self._written(result), request.id))
         fault = answer.fault
         assert fault is not None
         assert answer.error is not None

@@ -211,9 +211,9 @@ class Channel(http.HTTPChannel):
             self.site.connections.cut_late(self)
         elif self.busy or (self.idle and has_news(self.transport)):
             self.setTimeout(self.site.timeOut)
-        elif self.idle and self._time_left() > 0:
+        elif self.idle and (left := self._time_left()) > 0:
             whole = self.timeOut
-            self.setTimeout(self._time_left())
+            self.setTimeout(left)
             self.timeOut = whole
         else:
             _log.debug(
