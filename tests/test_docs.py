@@ -340,3 +340,15 @@ def test_python_blocks_parse() -> None:
         for block in blocks(page):
             if block.language == "python":
                 ast.parse(block.text)
+
+
+def test_packages() -> None:
+    """README.md, CONTRIBUTING.md and .ci/run name the same packages of Debian for the tests."""
+    (listed,) = re.findall(r'^packages="(.*)"$', (REPOSITORY / ".ci" / "run").read_text(), re.MULTILINE)
+    tested = README.read_text().partition("## Test it")[2]
+    (of_readme,) = re.findall(r"`apt-get install ([^`]+)`", tested)
+    (of_contributing,) = re.findall(
+        r"^apt-get install ((?:.*\\\n)*.*)$", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.M
+    )
+    assert of_readme.split() == listed.split()
+    assert of_contributing.replace("\\\n", " ").split() == listed.split()
