@@ -138,7 +138,7 @@ def test_places(machine: Machine) -> None:
 def test_users_and_files(machine: Machine) -> None:
     """twistd --uid makes the server another user's, who must be able to read what is read again."""
     commands = block("--uid jsonrpcs").text
-    (shown,) = re.findall(r"`(jsonrpcs: \S+: tls_private_key: .*?)`", PAGE.read_text())
+    shown = block("tls_private_key: /etc/ssl/key.pem").text
     identity = make_identity("server.example")
     machine.write("/etc/ssl/cert.pem", identity.pem.decode())
     machine.write("/etc/ssl/key.pem", identity.key_pem().decode(), 0o600)
@@ -146,7 +146,7 @@ def test_users_and_files(machine: Machine) -> None:
     machine.write("/etc/jsonrpcs.toml", f'{tls}https_listen = "tcp:8443:interface=127.0.0.1"\n')
     machine.run("chown jsonrpcs /run/jsonrpcs")
     refused = machine.run(commands, 1)
-    assert without_numbers(shown.removesuffix("...")) in without_numbers(refused)
+    assert without_numbers(refused) == without_numbers(shown)
     machine.run("chown jsonrpcs /etc/ssl/key.pem")
     machine.run(commands)
     machine.wait_for("serving ", "twistd.log")

@@ -90,13 +90,25 @@ class Machine:
         path.write_text(text)
         path.chmod(mode)
 
-    def run(self, text: str, status: int = 0) -> str:
-        """What commands print, their errors included, run by root in a shell that stops at the first that fails."""
-        bin_directory = Path(sys.executable).parent
+    def words(self, text: str) -> list[str]:
+        """A command line of this machine that runs commands in a shell of root's that stops at the first that fails."""
         inside = ["nsenter", "-t", self._init, "-m", "-n", "-p", "chroot", self._place]
+        return [*inside, "bash", "-ec", f"cd {HOME}\n{text}"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """That of the commands."""
+        bin_directory = Path(sys.executable).parent
+        return {**environment(), "PATH": f"{bin_directory}:{os.environ['PATH']}", "HOME": "/root"}
+
+    def run(self, text: str, status: int = 0) -> str:
+        """What commands print, their errors included.
+
+        @param status: with which they must end.
+        """
         done = subprocess.run(
-            [*inside, "bash", "-ec", f"cd {HOME}\n{text}"],
-            env={**environment(), "PATH": f"{bin_directory}:{os.environ['PATH']}", "HOME": "/root"},
+            self.words(text),
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
