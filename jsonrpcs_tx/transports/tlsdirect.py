@@ -96,6 +96,11 @@ class DirectTlsTransport(TlsTransport):
         self._tickets = False  # they go with this, which must not wait where it comes with the handshake's end
         super()._write(data)
 
+    def _write(self, octets: bytes) -> None:
+        if self._handshakeDone:
+            self._tickets = False  # they go with what is written
+        super()._write(octets)
+
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
         complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()
