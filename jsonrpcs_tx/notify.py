@@ -23,6 +23,9 @@ RETRY: Final = 0.5
 MAX_STATUS: Final = 256
 """Characters of the status that are sent."""
 
+MIN_WATCHDOG: Final = 0.1
+"""Seconds below which no watchdog is served more often: a server that does nothing else is not alive."""
+
 _MICROSECONDS: Final = re.compile(r"[0-9]{1,20}")
 
 
@@ -88,7 +91,7 @@ class NotifyService(Service):
         self._retry: Any = None
         self._calls = [(LoopingCall(self._say_status), STATUS_INTERVAL)]
         if to.watchdog:
-            self._calls.append((LoopingCall(to.send, WATCHDOG=1), to.watchdog / 3))
+            self._calls.append((LoopingCall(to.send, WATCHDOG=1), max(to.watchdog, MIN_WATCHDOG) / 3))
         for call, _ in self._calls:
             call.clock = reactor
 

@@ -102,22 +102,26 @@ class One:
     ) -> Cancellable:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
-        left = deadline - self.clock.seconds()
+        now = self.clock.seconds()
+        left = deadline - now
         seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
-        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered))
+        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered), now)
 
     def _tell(
         self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
     ) -> None:
-        try:
-            reply = self._reply(outcome, request) if type(outcome) is Answer else outcome
-        except BaseException as error:  # which is nobody else's, such as the reactor's
-            reply = error
-        answered(reply)  # type: ignore[arg-type] # an answer has become a reply
+        reply: Any = outcome
+        if type(outcome) is Answer:
+            try:
+                reply = self._reply(outcome, request)
+            except BaseException as error:  # which is nobody else's, such as the reactor's
+                reply = error
+        answered(reply)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
-        if answer.result is not None:
-            return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
+        result = answer.result
+        if result is not None:
+            return Reply(Envelope.passed_on(b"result", self._written(result), request.id))
         fault = answer.fault
         assert fault is not None
         assert answer.error is not None

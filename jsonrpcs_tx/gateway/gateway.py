@@ -187,6 +187,9 @@ class Gateway(Service):
 
     def at(self, place: str, query: str, origin: Origin) -> One | Many | Error:
         """The node or nodes that the path of a URL stands for, see L{callee}; or the error for the client."""
+        found = self._places.get((place, query))
+        if found is not None:
+            return found
         try:
             return self.callee(place, query)
         except KeyError:

@@ -61,11 +61,13 @@ class Runner:
         @return: the deadline, in seconds of the reactor.
         @raise Fault: it may not run now or there.
         """
-        self._check_asynchronous(command, origin)
-        if origin.deadline is not None:
-            return origin.deadline
-        self._delayed.slots.take(origin.client)
-        return self._clock.seconds() + self._time_limit(command)
+        delayed, timeout = self._delayed, command.options.timeout
+        if not (origin.asynchronous and origin.deadline is None and delayed.have_room(origin.client)):
+            self._check_asynchronous(command, origin)
+            if origin.deadline is not None:
+                return origin.deadline
+        delayed.slots.take(origin.client)
+        return self._clock.seconds() + (delayed.timeout if timeout is None else timeout)
 
     def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Any:
         """Wait for the result of a command, up to its time limit; see L{Run.wait}.
