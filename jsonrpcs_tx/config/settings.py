@@ -475,7 +475,7 @@ class Settings:
         kinds.FILE,
         "file with further nodes, one on each line; read again at SIGHUP",
     )
-    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two checks of whether a node runs")
     fleet: str = _setting(
         "",
         kinds.FLEET,
