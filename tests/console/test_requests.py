@@ -59,7 +59,7 @@ class Requests(ConsoleCase):
         self.assert_good(second)
 
     async def test_cookies(self) -> None:
-        """However many and long the cookies of others on the host are, the own one counts, up to what a head may have."""
+        """However many and long the cookies of others on the host are, the own one counts."""
         self.serve(http_users=self.users("ann"))
         browser = self.browser()
         assert (await browser.sign_in("ann")).status == 204
