@@ -50,9 +50,9 @@ def make_console(service: JsonRpcService, gateway: "Gateway | None") -> ConsoleR
         NodesPanel(dispatcher, gateway),
         AuditPanel(dispatcher, service.audit),
     )
-    streams = Streams(panels, visitors, lag, service.reactor)
+    streams = Streams(panels, visitors, lag, service.slices, service.reactor)
     service.leavings.append(streams.close)
-    table = TablePage(service.tables, dispatcher, visitors, service.reactor)
+    table = TablePage(service.tables, dispatcher, visitors, service.slices)
     return ConsoleResource(
         jsonrpc,
         read_assets(),
