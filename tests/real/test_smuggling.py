@@ -1,4 +1,4 @@
-"""Requests that hide in others: HAProxy and nginx in front of the server, as docs/howto-proxies.md sets them up.
+"""Requests that hide in others: HAProxy, nginx and Caddy in front of the server, as docs/howto-proxies.md sets them up.
 
 A client that may call nothing sends each odd head of the tests, with a whole request in the place of a body or behind
 it that says that it comes from an allowed client. No such request is run, and allowed clients get their own replies.
@@ -23,7 +23,7 @@ from tests.support.programs import need
 pytestmark = pytest.mark.slow
 
 PAGE = REPOSITORY / "docs" / "howto-proxies.md"
-PROXIES = {"HAProxy": 8443, "HAProxy without TLS of its own": 8444, "nginx": 8445}
+PROXIES = {"HAProxy": 8443, "HAProxy without TLS of its own": 8444, "nginx": 8445, "Caddy": 443}
 ALLOWED, FORBIDDEN = "127.0.0.2", "127.0.0.3"
 QUIET = 0.25
 """Seconds without another byte after which nothing more is expected: proxies keep waiting where we have answered."""
@@ -65,7 +65,7 @@ def send(port: int, data: bytes, source: str, until: bytes = b"") -> bytes:
     received = b""
     with (
         socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0)) as plain,
-        _TLS.wrap_socket(plain) as client,
+        _TLS.wrap_socket(plain, server_hostname="localhost") as client,
     ):
         try:
             client.sendall(data)
@@ -101,7 +101,12 @@ def attack(ports: list[int]) -> None:
 
 def test_hidden_requests(tmp_path: Path) -> None:
     """No request that hides in another is run, whichever proxy is in front, and no client gets another's reply."""
-    for program, package in (("haproxy", "haproxy"), ("nginx", "nginx-light"), ("openssl", "openssl")):
+    for program, package in (
+        ("haproxy", "haproxy"),
+        ("nginx", "nginx-light"),
+        ("caddy", "caddy"),
+        ("openssl", "openssl"),
+    ):
         need(program, package)
     (tmp_path / "machine").mkdir()
     with Machine(tmp_path / "machine") as machine:
@@ -113,6 +118,11 @@ def test_hidden_requests(tmp_path: Path) -> None:
                 machine.run(block.text.replace("END\n", audited, 1) if is_server else block.text)
                 if is_server:
                     machine.wait_for("serving ", "twistd.log")
+        (caddyfile,) = (block.text for block in blocks(PAGE) if block.language == "caddyfile")
+        own_authority = "{\n\tlocal_certs\n\tskip_install_trust\n}\n"
+        machine.write("Caddyfile", own_authority + caddyfile.replace("rpc.example.com", "localhost"))
+        machine.run("HOME=$PWD caddy start --config Caddyfile > caddy.log 2>&1")
+        machine.run("until curl -s -k -o /dev/null https://localhost/; do sleep 0.1; done")
         program = f"from tests.real.test_smuggling import attack; attack({[*PROXIES.values()]})"
         said = machine.run(f"{sys.executable} -c '{program}'")
         assert said == "done\n"
