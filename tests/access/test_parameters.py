@@ -119,6 +119,7 @@ def test_quotes() -> None:
         ("allow m(\u201ca\u201d, *)", "quotes as JSON has them"),
         ('allow "core.ps"', "in printable ASCII"),
         ("role", "role read or role operate or role admin"),
+        ("role operator", "not 'role operator'; did you mean operate?"),
         ("role write", "role read or role operate or role admin"),
         ("role read operate", "role read or role operate or role admin"),
         ("allow * role", "role read or role operate or role admin"),
