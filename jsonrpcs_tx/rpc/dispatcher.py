@@ -316,6 +316,12 @@ class Dispatcher:
         document = encode({"jsonrpc": "2.0", "method": method})  # what the audit log shows of it
         self.turned_away(peer, _FORBIDDEN.code, _is_forbidden(method, peer.caller), document)
 
+    def done(self, origin: Origin, method: str) -> None:
+        """Take note, for the audit log, that a client has done something other than a call: signed in, for example.
+
+        @param method: what the log has in the place of a method.
+        """
+
     def hold(self) -> None:
         """Announce that documents follow that will be answered together: what is written about their calls may wait for
         L{release}.

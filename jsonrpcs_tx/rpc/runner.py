@@ -18,7 +18,7 @@ from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
-from jsonrpcs_tx.state.sharing import Pending
+from jsonrpcs_tx.state.sharing import PendingChange
 
 
 class Runner:
@@ -204,7 +204,7 @@ class Runner:
     def _check_result(self, result: Any, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not answer later over this transport; it has been cancelled."""
         try:
-            self._check_asynchronous(command, origin, soon=isinstance(result, Pending))
+            self._check_asynchronous(command, origin, soon=isinstance(result, PendingChange))
         except Fault:
             abandon(result)
             raise

@@ -8,6 +8,8 @@ import socket
 import ssl
 import stat
 import unittest.mock
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from twisted.internet.utils import getProcessOutput
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jsonrpcs_tx import Settings, StartError, makeService
+from jsonrpcs_tx import Settings, StartError, command, makeService
 from jsonrpcs_tx.config.settings import SELF_SIGNED_NAME
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports import tlstransport
@@ -244,6 +246,53 @@ class VersionTests(TlsCase):
                 assert "HANDSHAKE_FAILURE" in await self.refusal(context)
 
 
+def ask_together(port: int, context: ssl.SSLContext, request: bytes, end: bytes) -> bytes:
+    """Send a request together with what ends the handshake; blocks until the reply has its end."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secure = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
+
+        def surely(step: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(65_536))
+
+        surely(secure.do_handshake)
+        secure.write(request)
+        reply = b""
+        while not reply.endswith(end):
+            reply += surely(partial(secure.read, 65_536))
+        return reply
+
+
+class TogetherTests(TlsCase):
+    """Requests that arrive together with the end of the handshake."""
+
+    async def test_any_size(self) -> None:
+        """They are answered at once, however long the reply."""
+        for fast in (True, False):
+            self.serve(fast_paths=fast)
+            (listener,) = self.service.listeners()
+            self.service.registry.add(text)
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                for size in (1, 20_000, 200_000):
+                    request = b'{"jsonrpc":"2.0","method":"test.text","params":[%d],"id":1}' % size
+                    context = client_context(CA.pem, version)
+                    reply = await deferToThread(
+                        ask_together, int(listener.port or 0), context, http_request(request), b'x","id":1}'
+                    )
+                    assert reply.count(b"x" * size) == 1
+            await self.service.stopService()
+
+
+@command("test.text")
+def text(size: int) -> str:
+    return "x" * size
+
+
 class ResumptionTests(TlsCase):
     """Sessions that a client takes up again."""
 
@@ -298,6 +347,36 @@ class ResumptionTests(TlsCase):
                 return before, ECHO_REPLY in reply, bool(secure.session and secure.session.has_ticket)
 
         assert await deferToThread(look, REQUEST) == (False, True, True)
+
+    async def test_large_reply(self) -> None:
+        """A large reply is sent at once, even if its request came with the end of the handshake."""
+        self.serve(load="htable", htable=("t=>",))
+        self.service.tables["t"].set("k", "x" * 100_000)
+        (listener,) = self.service.listeners()
+        request = http_request(b'{"jsonrpc":"2.0","method":"htable.get","params":["t","k"],"id":1}')
+
+        def fetch() -> bytes:
+            arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = client_context(CA.pem).wrap_bio(arrived, leaving, server_hostname="localhost")
+            reply = b""
+            with socket.create_connection(("127.0.0.1", int(listener.port or 0)), PATIENCE) as plain:
+                while True:
+                    try:
+                        client.do_handshake()
+                        break
+                    except ssl.SSLWantReadError:
+                        plain.sendall(leaving.read())
+                        arrived.write(plain.recv(65_536))
+                client.write(request)
+                plain.sendall(leaving.read())
+                while not reply.endswith(b"}"):
+                    arrived.write(plain.recv(65_536))
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        while True:
+                            reply += client.read()
+            return reply
+
+        assert b"x" * 100_000 in await deferToThread(fetch)
 
     async def test_client_certificate(self) -> None:
         """One that is taken up again has the names of the client's certificate."""
