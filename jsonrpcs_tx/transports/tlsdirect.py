@@ -92,10 +92,6 @@ class DirectTlsTransport(TlsTransport):
         if len(records) == MAX_RECORD:
             self._flushSendBIO()
 
-    def _write(self, data: bytes) -> None:
-        self._tickets = False  # they go with this, which must not wait where it comes with the handshake's end
-        super()._write(data)
-
     def _write(self, octets: bytes) -> None:
         if self._handshakeDone:
             self._tickets = False  # they go with what is written

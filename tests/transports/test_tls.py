@@ -348,36 +348,6 @@ class ResumptionTests(TlsCase):
 
         assert await deferToThread(look, REQUEST) == (False, True, True)
 
-    async def test_large_reply(self) -> None:
-        """A large reply is sent at once, even if its request came with the end of the handshake."""
-        self.serve(load="htable", htable=("t=>",))
-        self.service.tables["t"].set("k", "x" * 100_000)
-        (listener,) = self.service.listeners()
-        request = http_request(b'{"jsonrpc":"2.0","method":"htable.get","params":["t","k"],"id":1}')
-
-        def fetch() -> bytes:
-            arrived, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
-            client = client_context(CA.pem).wrap_bio(arrived, leaving, server_hostname="localhost")
-            reply = b""
-            with socket.create_connection(("127.0.0.1", int(listener.port or 0)), PATIENCE) as plain:
-                while True:
-                    try:
-                        client.do_handshake()
-                        break
-                    except ssl.SSLWantReadError:
-                        plain.sendall(leaving.read())
-                        arrived.write(plain.recv(65_536))
-                client.write(request)
-                plain.sendall(leaving.read())
-                while not reply.endswith(b"}"):
-                    arrived.write(plain.recv(65_536))
-                    with contextlib.suppress(ssl.SSLWantReadError):
-                        while True:
-                            reply += client.read()
-            return reply
-
-        assert b"x" * 100_000 in await deferToThread(fetch)
-
     async def test_client_certificate(self) -> None:
         """One that is taken up again has the names of the client's certificate."""
         authority = self.files.write("ca.pem", CA.pem)

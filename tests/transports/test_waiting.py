@@ -101,7 +101,12 @@ def test_many_clients_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1000):
         waiting.add(WaitingReply(b"x", f"peer{number}", None, None))
     send_to = waiting._send_to
-    monkeypatch.setattr(waiting, "_send_to", lambda peer: (tried.append(peer), send_to(peer)))
+
+    def noted(peer: str) -> None:
+        tried.append(peer)
+        send_to(peer)
+
+    monkeypatch.setattr(waiting, "_send_to", noted)
     waiting.clock.advance(RETRY_DELAY)
     assert 1 <= len(tried) <= 11
     began = time
