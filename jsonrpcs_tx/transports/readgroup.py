@@ -40,9 +40,23 @@ class Turns:
 
     @ivar end: when the current turn ends at the latest, in seconds of C{time.monotonic}. It is different for each turn,
         so it also identifies the turn. 0.0: nothing is being read.
+    @ivar closing: the connections that are closed when the current turn has ended.
     """
 
     end: float = 0.0
+
+    def __init__(self) -> None:
+        self.closing: list[_Connection] = []
+
+    def finish(self) -> None:
+        """End the current turn."""
+        self.end = 0.0
+        closing, self.closing = self.closing, []
+        for connection in closing:
+            try:
+                connection.close()
+            except Exception:
+                _log.failure("{peer}: an error while the connection was closed", peer=connection.getPeer())
 
 
 class ReadGroup(abstract.FileDescriptor):
@@ -92,11 +106,11 @@ class ReadGroup(abstract.FileDescriptor):
         try:
             self._read_all()
         finally:
-            self.turns.end = 0.0
+            self.turns.finish()
 
     def _read_all(self) -> None:
         ready = self._epoll.poll(0, MAX_READY)
-        if len(ready) <= MAX_PER_WAKEUP and self._new.isdisjoint(fd for fd, _ in ready):
+        if len(ready) == 1 or (len(ready) <= MAX_PER_WAKEUP and self._new.isdisjoint(fd for fd, _ in ready)):
             self._read(ready, self.turns.end)
             return
         first: list[tuple[int, int]] = []
@@ -130,16 +144,16 @@ class ReadGroup(abstract.FileDescriptor):
                 )
                 self._end(connection, failure)
             else:
-                if ended is not None:
+                if isinstance(ended, ConnectionDone):
+                    connection.stopReading()
+                    connection.readConnectionLost(_DONE)
+                elif ended is not None:
                     self._end(connection, Failure(ended))
 
     def _end(self, connection: "_Connection", reason: Failure) -> None:
         connection.stopReading()
-        if reason.check(ConnectionDone):
-            connection.readConnectionLost(reason)
-        else:
-            connection.stopWriting()
-            connection.connectionLost(reason)
+        connection.stopWriting()
+        connection.connectionLost(reason)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has stopped."""
@@ -157,9 +171,11 @@ class _Connection(tcp.Server):
     """A connection that a group reads.
 
     @ivar is_new: it was not read yet.
+    @ivar _writes: the reactor tells it when it can write.
     """
 
     is_new = True
+    _writes = False
 
     def __init__(self, group: ReadGroup, *arguments: Any) -> None:
         self._group = group
@@ -171,19 +187,31 @@ class _Connection(tcp.Server):
     def stopReading(self) -> None:
         self._group.remove(self)
 
+    def startWriting(self) -> None:
+        self._writes = True
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        self._writes = False
+        super().stopWriting()
+
     def loseConnection(self, *arguments: Any) -> None:
         """Close the connection when all is written. If that is so, the reactor is not asked first whether one can
         write.
         """
-        if not self.connected or self.disconnecting or self.producer or self._is_unsent():
+        produces = self.producer is not None and (self.producerPaused or not self.streamingProducer)
+        if not self.connected or self.disconnecting or produces or self._writes or self._is_unsent():
             super().loseConnection(*arguments)
             return
         self.disconnecting = True
         self.stopReading()
-        reactor: Any = self.reactor
-        reactor.callLater(0, self._close)
+        if self._group.turns.end:
+            self._group.turns.closing.append(self)
+        else:
+            reactor: Any = self.reactor
+            reactor.callLater(0, self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Close the connection; but if something was written after it was to be closed, when that is sent."""
         if self._is_unsent():
             self.startWriting()
