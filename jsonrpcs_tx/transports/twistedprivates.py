@@ -60,6 +60,7 @@ TLS_DIRECT: Final[Names] = {
         "_appSendBuffer",
         "_flushSendBIO",
         "_lostTLSConnection",
+        "_reason",
     ),
     "twisted.protocols.tls.BufferingTLSTransport": ("_aggregator",),
     "twisted.protocols.tls._AggregateSmallWrites": ("_buffer",),
