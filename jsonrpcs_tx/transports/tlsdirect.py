@@ -95,6 +95,11 @@ class DirectTlsTransport(TlsTransport):
         if len(records) == MAX_RECORD:
             self._flushSendBIO()
 
+    def _write(self, octets: bytes) -> None:
+        if self._handshakeDone:
+            self._tickets = False  # they go with what is written
+        super()._write(octets)
+
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
         complete = self._finishes and self._tickets and self._handshakeDone and not connection.get_shutdown()

@@ -61,6 +61,7 @@ TLS_DIRECT: Final[Names] = {
         "_flushSendBIO",
         "_lostTLSConnection",
         "_reason",
+        "_write",
     ),
     "twisted.protocols.tls.BufferingTLSTransport": ("_aggregator",),
     "twisted.protocols.tls._AggregateSmallWrites": ("_buffer",),
