@@ -14,7 +14,7 @@ _AHEAD: Final = object()
 class FairQueue(Generic[T]):
     """Entries that wait. Those of one client keep their order, and each client in turn has one taken out.
 
-    Most clients have one entry, which is then kept as it is: to make an L{OrderedDict} for it would take longer than
+    Most clients have one entry, which is then kept as it is: to make an C{OrderedDict} for it would take longer than
     all the rest.
 
     A client is anything that tells clients apart. Entries of None, that is of no client in particular, count as those
