@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 _log = make_logger(__name__)
 
 SIGN_IN: Final = "console.sign_in"
-"""The method that the audit log has for signing in. It is no command."""
+"""The method that the audit log has for signing in. It is not a command."""
 
 SIGN_OUT: Final = "console.sign_out"
 """The same for signing out."""
 
 AUDIT: Final = "console.audit"
-"""The method that rules must allow to who may read the audit log. It is no command."""
+"""The method that rules must allow to those who may read the audit log. It is not a command."""
 
 MAX_BODY: Final = 8192
 """Bytes of a name and a password in JSON."""
