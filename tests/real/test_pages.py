@@ -276,7 +276,7 @@ def test_tools_of_developers() -> None:
         source = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
         for option in re.findall(r"--[a-z-]+", options):
             assert f'add_argument("{option}"' in source, (module, option)
-    sessions = re.findall(r"^nox -s (\w+)", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    sessions = re.findall(r"^(?:\S+/)?nox -s (\w+)", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.MULTILINE)
     functions = {
         one.name for one in ast.parse((REPOSITORY / "noxfile.py").read_text()).body if isinstance(one, ast.FunctionDef)
     }

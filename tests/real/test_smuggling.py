@@ -20,7 +20,7 @@ from tests.support.machine import Machine
 from tests.support.pages import blocks
 from tests.support.programs import need
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 PAGE = REPOSITORY / "docs" / "howto-proxies.md"
 PROXIES = {"HAProxy": 8443, "HAProxy without TLS of its own": 8444, "nginx": 8445, "Caddy": 443}

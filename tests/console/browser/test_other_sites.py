@@ -15,7 +15,7 @@ from tests.support import Server
 from tests.support.consolepage import Console
 from tests.support.users import write
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.long]
 
 CALL = '{"jsonrpc":"2.0","method":"htable.sets","params":["t","forged","x"],"id":1,"x":"'
 SIGN_IN = '{"user":"eve","password":"eve","x":"'
