@@ -247,6 +247,7 @@ class VersionTests(TlsCase):
             else:
                 assert "HANDSHAKE_FAILURE" in await self.refusal(context)
 
+    @pytest.mark.slow
     async def test_suites_of_tls_1_3(self) -> None:
         """With TLS 1.3, the suite with the cheapest hash comes first, in whichever order the client has them; one that
         has only others gets one of these.

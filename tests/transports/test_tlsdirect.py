@@ -384,6 +384,7 @@ def test_errors_are_cleared() -> None:
         assert bad.end().error
 
 
+@pytest.mark.slow
 class ClientTests(TestCase):
     """OpenSSL's own client, over a socket."""
 
