@@ -260,6 +260,10 @@ class Channel(http.HTTPChannel):
             self._networkProducer.pauseProducing()
         self._end()
 
+    def lineReceived(self, line: bytes) -> None:
+        if self._passes(heads.check_fold, line):
+            super().lineReceived(line)
+
     def headerReceived(self, line: bytes) -> bool:
         try:
             heads.check_field(line)
