@@ -2,12 +2,15 @@
 
 import base64
 import itertools
+from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from jsonrpcs_tx import slices
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
@@ -16,6 +19,14 @@ from tests.support import ECHO
 from tests.support.examples import examples
 from tests.support.httpheads import REFUSED, SERVED
 from tests.support.httpmemory import MAX_BODY, PAGE, TIMEOUT, Connection
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unsliced() -> Iterator[None]:
+    """Calls of a group are made at once, however long a busy machine takes: the clock of these tests stands still."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "SLICE", inf)
+        yield
 
 
 def post(body: bytes = ECHO, *headers: bytes, path: bytes = b"/RPC", method: bytes = b"POST") -> bytes:
