@@ -25,7 +25,7 @@ from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.redis.client import Redis
 from jsonrpcs_tx.redis.errors import RedisError, RedisFailure
 from jsonrpcs_tx.redis.locations import RedisLocation
-from jsonrpcs_tx.redis.resp import Word
+from jsonrpcs_tx.redis.resp import Word, Words, encode_words
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.sharing import Pending, Shareable
 
@@ -152,6 +152,7 @@ class Fleet(Service):
         self._announce = self.redis.script("announce", ANNOUNCE)
         self._leave = self.redis.script("leave", LEAVE)
         self._keep = self.redis.script("keep", KEEP)
+        self._reads = {seconds: self._read(seconds) for seconds in (0.0, SHORT_BLOCK, BLOCK)}
         self._roster = -1
         self._all_read = -inf
         self._added = 0
@@ -349,9 +350,17 @@ class Fleet(Service):
             if task is not None:
                 task.cancel()
 
+    def _read(self, seconds: float) -> Words:
+        """How the stream is read from a cursor, which comes next.
+
+        @param seconds: how long to wait for an entry; 0: not at all.
+        """
+        wait = ("BLOCK", int(seconds * 1000)) if seconds else ()
+        return encode_words(("XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", self.keys.stream))
+
     async def _follow(self) -> None:
         """Read the stream for as long as there is a connection."""
-        core, redis, stream = self.core, self.redis, self.keys.stream
+        core, redis = self.core, self.redis
         found = await self._find()
         snapshot = None
         if not core.may_go_on(found):
@@ -359,29 +368,27 @@ class Fleet(Service):
             found = await self._find()
         core.came(found, snapshot)
         since = self._reactor.seconds()
-        wait: list[Word] = []  # at first only what is there
+        read = self._reads[0.0]  # at first only what is there
         while True:
             before = core.replica.cursor
-            words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, str(before)]
-            reply = await redis.blocking(*words, deadline=self._in(BLOCK + REDIS_SECONDS))
-            entries = reply[0][1] if reply else []
+            reply = await redis.blocking(read, str(before), deadline=self._in(BLOCK + REDIS_SECONDS))
+            entries = reply[0][1] if reply else ()
             if len(entries) == AT_ONCE and not core.may_go_on(await self._find(before), before):
                 raise _Gap
             for id, fields in entries:
                 core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
             if len(entries) < AT_ONCE:
-                await self._at_end(since)
+                if not core.together:
+                    await self._at_end(since)
                 waits_for_others = core.wants_snapshot or core.lost_at is not None
-                wait = ["BLOCK", int((SHORT_BLOCK if waits_for_others else BLOCK) * 1000)]
+                read = self._reads[SHORT_BLOCK if waits_for_others else BLOCK]
 
     async def _at_end(self, since: float) -> None:
-        """There is nothing more to read at the moment.
+        """There is nothing more to read at the moment, and this node is not together with the others.
 
         @param since: when this node began to read, in seconds of the reactor.
         """
         core = self.core
-        if core.together:
-            return
         waited = self._reactor.seconds() - since
         if core.lost_at is not None:
             await self._let_others_first(waited)

@@ -140,10 +140,15 @@ class Replica:
             return Outcome(entry)
         self._senders.pop(entry.run, None)
         self._senders[entry.run] = entry.number, id.ms
-        self._forget_senders(id.ms)
-        self.highest = max(self.highest, entry.epoch)
-        with self._time.at(id.ms):
+        if len(self._senders) > MAX_SENDERS:
+            self._forget_senders(id.ms)
+        if entry.epoch > self.highest:
+            self.highest = entry.epoch
+        self._time.be_at(id.ms)
+        try:
             return self._apply(id, entry)
+        finally:
+            self._time.be_at(None)
 
     def founding(self, again: bool = False) -> list[Change]:
         """The changes that give contents to what has none.

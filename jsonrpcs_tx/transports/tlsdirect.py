@@ -9,9 +9,9 @@ give is sent at once as well, but for the tickets that end a handshake of TLS 1.
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet import tcp
 from twisted.protocols.policies import ProtocolWrapper
 
+from jsonrpcs_tx.atonce import send_at_once
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import tls_creator
 
@@ -21,24 +21,6 @@ _MAX_PLAIN = 16_384
 _MAX_FLUSH = 32_768
 _MAX_RECORD = _HEADER + _MAX_PLAIN + 2048
 """Bytes of the longest record (RFC 5246, section 6.2.3; RFC 8446, section 5.2, allows less)."""
-
-
-def send_at_once(transport: Any, data: bytes) -> None:
-    """Send what the socket takes right now, without another turn of the reactor; the transport sends the rest."""
-    if (
-        isinstance(transport, tcp.Connection)
-        and transport.connected
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer
-    ):
-        try:
-            sent = transport.socket.send(data)
-        except OSError:
-            sent = 0  # the transport meets the same error, and handles it
-        if sent == len(data):
-            return
-        data = data[sent:]
-    transport.write(data)
 
 
 class DirectTlsTransport(TlsTransport):

@@ -1,8 +1,11 @@
 """One node without I/O."""
 
+import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet import core as core_module
@@ -202,6 +205,22 @@ def test_seals() -> None:
     for body in (b"", b"\x90", b"\xff" * 100):
         with pytest.raises(Forged):
             decode({b"v": b"1", b"e": body, b"m": SEALS.seal("entry", b"1 " + body)}, SEALS)
+
+
+@given(st.binary(max_size=200), st.text(max_size=9), st.binary(max_size=300))
+def test_seals_are_hmacs(secret: bytes, fleet: str, data: bytes) -> None:
+    """What signs is HMAC-SHA256, with a key that an HMAC of the secret makes."""
+    key = hmac.digest(secret, b"\0".join((b"jsonrpcs_tx fleet", fleet.encode(), b"card")), "sha256")
+    assert Seals(secret, fleet).seal("card", data) == hmac.digest(key, data, "sha256")
+
+
+def test_ids() -> None:
+    """The place of an entry is two numbers, and nothing else is taken for one."""
+    assert Id.read(b"1700000000000-12") == Id(1_700_000_000_000, 12)
+    assert Id.read(str(Id(2**64 - 1, 2**64 - 1)).encode()) == Id(2**64 - 1, 2**64 - 1)
+    for text in (b"", b"-", b"1", b"1-", b"-1", b"1-2-3", b"+1-2", b" 1-2", b"1_0-2", b"\xb2-1", b"1-" + 50 * b"1"):
+        with pytest.raises(ValueError, match="is not the id of an entry"):
+            Id.read(text)
 
 
 def test_odd_arguments() -> None:
