@@ -171,16 +171,15 @@ def encode(entry: Entry, seals: Seals) -> list[bytes]:
 
 
 def decode(fields: Mapping[bytes, bytes], seals: Seals) -> Entry:
-    """Read an entry.
+    """Read an entry. All versions are signed in the same way.
 
-    @raise UnknownVersion: it is of a version that is not known here; whether it is signed cannot be told.
+    @raise UnknownVersion: it is of a version that is not known here.
     @raise Forged: it is not signed, or is no entry.
     """
-    version = fields.get(b"v", b"")
+    version, body = fields.get(b"v", b""), fields.get(b"e", b"")
+    seals.check("entry", version + b" " + body, fields.get(b"m", b""))
     if version != _VERSION:
         raise UnknownVersion(f"version {version!r:.20}")
-    body = fields.get(b"e", b"")
-    seals.check("entry", version + b" " + body, fields.get(b"m", b""))
     try:
         return _decode(body)
     except msgspec.MsgspecError as error:

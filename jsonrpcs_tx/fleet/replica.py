@@ -65,7 +65,7 @@ class Reports:
     @ivar forged: entries with a wrong HMAC.
     @ivar unreadable: entries of an unknown version, or with an unknown operation. They are still in the stream.
     @ivar first_unreadable: the place of the first of these.
-    @ivar stale: entries that came too late, or were sent again by somebody long after.
+    @ivar stale: entries that came too late, or were sent again by somebody long after, or in another epoch.
     @ivar doubled: entries that came twice.
     @ivar failed: changes that raised an error, on this node at least.
     """
@@ -144,6 +144,10 @@ class Replica:
             self._forget_senders(id.ms)
         if entry.epoch > self.highest:
             self.highest = entry.epoch
+        founds = bool(entry.changes) and entry.changes[0].thing == FLEET
+        if entry.epoch < self.epoch and not founds:  # who came later does not know whether it has counted before
+            self.reports.stale += 1
+            return Outcome(entry)
         self._time.be_at(id.ms)
         try:
             return self._apply(id, entry)

@@ -177,7 +177,7 @@ def test_entries_that_do_not_count() -> None:
     again = encode(Entry("b", "other", 2, MS, 1, [Change("htable:ban", "flush", [])]), SEALS)
     broken = [*again[:3], again[3] + b"x", *again[4:]]
     assert node.take(broken).entry is None
-    assert node.take([b"v", b"2", b"e", b"?"]).entry is None
+    assert node.take([b"v", b"2", b"e", b"?", b"m", SEALS.seal("entry", b"2 ?")]).entry is None
     unknown = encode(Entry("b", "third", 1, MS, 1, [Change("htable:ban", "paint", ["red"])]), SEALS)
     node.take(unknown)
     assert not node.take(again, MS + WINDOW + 1).counts
@@ -235,3 +235,29 @@ def test_odd_arguments() -> None:
     reports = node.core.replica.reports
     assert reports.unreadable + reports.failed == len(odd) + 4
     assert node.table.size == 0
+
+
+def test_queued_while_reading() -> None:
+    """What is queued while the stream is read is made once: it is neither part of a founding nor beneath entries."""
+    node = Lone(QUEUE)
+    node.core.came(EMPTY, None)
+    assert node.table.set("a", 1) is not None
+    assert node.table.get("a") == 1
+    assert not node.core.at_end()
+    founding = [fields for _, fields in node.core.to_send()]
+    assert node.table.get("a") is None
+    node.core.went("the connection was cut")
+    node.core.came(EMPTY, None)
+    node.table.set("b", 1)
+    for fields in founding:
+        node.take(fields)
+    assert node.table.size == 0
+    assert node.core.at_end()
+    node.core.went("the connection was cut")
+    assert (node.table.get("a"), node.table.get("b")) == (1, 1)
+    node.core.came(Found(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
+    assert node.table.size == 0
+    assert node.core.at_end()
+    node.turn()
+    assert (node.table.get("a"), node.table.get("b")) == (1, 1)
+    assert not node.core.waiting
