@@ -1,16 +1,20 @@
 """Somebody who can write to Redis, or answers in its place, and has not got the secret."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
 import pytest
 from twisted.internet.defer import fail, succeed
+from twisted.internet.protocol import Factory, Protocol
 
 from jsonrpcs_tx import JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Id, Seals, encode
+from jsonrpcs_tx.redis import client as client_module
 from jsonrpcs_tx.redis.errors import RedisAway
+from jsonrpcs_tx.redis.locations import Address
 from tests.support.fleets import FleetCase, fleet_of
 from tests.support.reactor import until
 from tests.support.redisclients import reactor
@@ -171,3 +175,50 @@ class Attacks(FleetCase):
         entry = Entry("a", "x", 1, int(reactor.seconds() * 1000), 1, [Change("htable:ban", "flush", [])])
         self.redis.command("XADD", STREAM, "*", *encode(entry, seals))
         await self.work(a, b)
+
+    async def test_sentinel_that_cannot_decide(self) -> None:
+        """However often a Sentinel names another master, with other data, the nodes are together in the end."""
+        servers = [self.server(), self.server()]
+        location, asked = self.serve_sentinel(itertools.cycle(server.port for server in servers))
+        with (
+            mock.patch.object(client_module, "SENTINEL_SECONDS", 0.3),
+            mock.patch.multiple(fleet_module, HESITATION=0.1, MOST_HESITATION=0.5),
+        ):
+            a, b = self.node(location, "a"), self.node(location, "b")
+            await until(lambda: fleet_of(a).core.together or fleet_of(b).core.together)
+            await until(lambda: len(asked) > 30)
+            for node in (a, b):
+                fleet_of(node).redis._sentinels.master = self.always(servers[0].port)  # type: ignore[method-assign, union-attr]
+            await self.together(a, b)
+            await a.call("htable.sets", "ban", "k", "v")
+            await self.together(a, b)
+            await self.work(a, b)
+
+    def always(self, port: int) -> Any:
+        """What a Sentinel with one master in mind is for a client."""
+
+        async def master() -> Address:
+            return Address("127.0.0.1", port)
+
+        return master
+
+    def serve_sentinel(self, ports: Iterator[int]) -> tuple[str, list[bytes]]:
+        """Be a Sentinel whose master is at one port after the other.
+
+        @return: where it is, and what it has been asked.
+        """
+        asked: list[bytes] = []
+
+        class Sentinel(Protocol):
+            transport: Any
+
+            def dataReceived(self, data: bytes) -> None:
+                asked.append(data)
+                port = b"%d" % next(ports)
+                self.transport.write(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%b\r\n" % (len(port), port))
+
+        factory = Factory.forProtocol(Sentinel)
+        factory.noisy = False
+        listening = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        return f"redis+sentinel://127.0.0.1:{listening.getHost().port}/MASTER", asked
