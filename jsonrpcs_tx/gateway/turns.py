@@ -94,17 +94,18 @@ class Turns:
         deadline: float,
         client: Hashable,
         then: Callable[[Answer | BaseException], None],
+        now: float | None = None,
     ) -> Cancellable:
         """Make a call when its turn comes.
 
         @param params: a JSON array or object, which is sent as it is; empty: no parameters.
         @param deadline: the time, in C{clock.seconds()}, until which the caller waits.
-        @param client: anything that tells the client from others, for whom there is room then, too; None: nobody in
-            particular.
+        @param client: anything that tells the client from others, for whom room is kept; None: nobody in particular.
         @param then: called once, perhaps before this returns: with the answer of the node, or with
             L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many wait, 504 if the deadline comes before its turn or
             before the answer, whose text says whether it was sent; or with the
             L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with.
+        @param now: the time, in C{clock.seconds()}; None: it is found out.
         @return: cancelling it drops a call that has not been sent, unless others share it, and ignores the answer to
             one that has. Then C{then} is called at once, with C{CancelledError}.
         """
@@ -113,7 +114,7 @@ class Turns:
             return OVER
         kind = kind_of(method)
         if kind.reads:
-            return self._read(method, params, deadline, client, then)
+            return self._read(method, params, deadline, client, then, now)
         return told(self._changes.call(kind, method, params, deadline, client), then)
 
     @property

@@ -88,6 +88,10 @@ class DelayedCommands:
         ):
             counters.gauge("jsonrpc", name, help, read)
 
+    def have_room(self, client: Hashable) -> bool:
+        """Whether a client may start any command; if not, L{check} says whether it may start a certain one."""
+        return self.slots.have_room(client) and not self._overdue
+
     def check(self, command: str, client: Hashable) -> None:
         """@raise Fault: no more may be started, by this client or by anybody."""
         slots = self.slots

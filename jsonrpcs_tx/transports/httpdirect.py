@@ -14,11 +14,11 @@ Where users are needed, those are answered here whose password was right and sti
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
@@ -51,6 +51,8 @@ class DirectChannel(Channel):
     @ivar _held: the beginning of a request, or data that is held for later.
     @ivar _full: reading is paused, since so much is held.
     @ivar _continued: the client has been told to send the body of the request that is held.
+    @ivar _answered_at: when the last request was answered here, by the clock of the connections. The time-out is not
+        restarted then: that would take longer than to look here when its timer has run down.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
     @ivar _passing: the same, of those for nodes that were found last.
@@ -63,6 +65,7 @@ class DirectChannel(Channel):
     _held = b""
     _full = False
     _continued = False
+    _answered_at = -inf
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
@@ -111,7 +114,13 @@ class DirectChannel(Channel):
         else:
             document, end = (read_chunks(data, body, limit) if size == CHUNKED else None) or _LEFT
         unfinished = end > len(data)
-        if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
+        known = self._origin is not None and head.user == self._user
+        if (
+            end < 0
+            or size > limit
+            or (unfinished and end - begin > MAX_HELD)
+            or not (known or self._lets_in(head.user))
+        ):
             self._leave(data[begin:])
             return len(data)
         origin = self._origin if head.place is OWN else self._origin_at(head.place)
@@ -152,24 +161,24 @@ class DirectChannel(Channel):
             self._diverted = self._general or self._waitingForTransport
 
     def _lets_in(self, user: str | None) -> bool:
-        """Find out where the requests of a user on this connection come from, if that is not known yet.
+        """Find out where the requests of a user on this connection come from.
 
         @return: whether the client is allowed.
         """
-        if self._origin is None or user != self._user:
-            # Not earlier: the names in the client's certificate are known after the TLS handshake.
-            jsonrpc = self.site.jsonrpc
-            peer = ip_address(self.transport.getPeer())
-            self._shut_out = peer is not None and not jsonrpc.allows(peer)
-            self._passing = None
-            if not self._shut_out:
-                self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
+        # Not earlier: the names in the client's certificate are known after the TLS handshake.
+        jsonrpc = self.site.jsonrpc
+        peer = ip_address(self.transport.getPeer())
+        self._shut_out = peer is not None and not jsonrpc.allows(peer)
+        self._passing = None
+        if not self._shut_out:
+            self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
     def _origin_at(self, place: Place) -> Origin | None:
         """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        callee = self.site.jsonrpc.callee(place, self._origin)
+        find = self.site.jsonrpc.callees
+        callee = None if find is None else find(*place, self._origin)
         if isinstance(callee, Error):
             return None
         if self._passing is None or callee is not self._passing.callee:
@@ -187,6 +196,10 @@ class DirectChannel(Channel):
             self.site.connections.departures.watch(self)
             take(reply, self._respond_late)
 
+    def _time_left(self) -> float:
+        whole: float = self.timeOut or 0.0
+        return whole - (self.site.connections.now() - self._answered_at)
+
     def forget_caller(self) -> None:
         self._origin = None
 
@@ -195,8 +208,8 @@ class DirectChannel(Channel):
 
     def _respond(self, reply: Reply) -> None:
         self._handlingRequest = self._arrives = False
-        TimeoutMixin.resetTimeout(self)
         self.site.connections.used(self)
+        self._answered_at = self.used_at
         self._send(self.site.response(reply))
         if self._waitingForTransport:
             self.site.connections.unread.add(self)
@@ -207,6 +220,9 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
+            if not (self._held or self.half_closed or self._over or self._waitingForTransport or self.paused):
+                self._diverted = False  # the ordinary case
+                return
             if self._full and not self._waitingForTransport:
                 self._full = False
                 self._networkProducer.resumeProducing()

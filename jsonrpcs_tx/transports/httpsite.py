@@ -211,6 +211,10 @@ class Channel(http.HTTPChannel):
             self.site.connections.cut_late(self)
         elif self.busy or (self.idle and has_news(self.transport)):
             self.setTimeout(self.site.timeOut)
+        elif self.idle and (left := self._time_left()) > 0:
+            whole = self.timeOut
+            self.setTimeout(left)
+            self.timeOut = whole
         else:
             _log.debug(
                 "http: {peer} was idle for {seconds:g} s; closed",
@@ -219,6 +223,10 @@ class Channel(http.HTTPChannel):
             )
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
+
+    def _time_left(self) -> float:
+        """Seconds that an idle connection still has when the timer of its time-out has run down."""
+        return 0.0
 
     def dataReceived(self, data: bytes) -> None:
         if not self._over:
@@ -251,6 +259,10 @@ class Channel(http.HTTPChannel):
         if self._waitingForTransport and self.persistent:
             self._networkProducer.pauseProducing()
         self._end()
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._passes(heads.check_fold, line):
+            super().lineReceived(line)
 
     def headerReceived(self, line: bytes) -> bool:
         try:

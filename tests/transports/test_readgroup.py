@@ -6,9 +6,10 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from twisted.internet import reactor as _reactor
@@ -25,7 +26,7 @@ from zope.interface import implementer
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.transports import readgroup
 from jsonrpcs_tx.transports.readgroup import ReadGroup, Turns, group_reads
-from tests.support import ECHO, ECHO_REPLY, Server, http_call
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_call
 from tests.support.reactor import until
 
 reactor: Any = _reactor
@@ -52,6 +53,42 @@ class Farewell(Echo):
 
     def writeConnectionLost(self) -> None:
         pass
+
+
+class Producing(Farewell):
+    """The same, with a producer, and it ends when something comes.
+
+    @cvar ended: why connections have ended.
+    """
+
+    ended: ClassVar[list[str]] = []
+    fails = False
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.append(type(reason.value).__name__)
+        if self.fails:
+            raise ZeroDivisionError
+
+
+class Failing(Producing):
+    """The same; and its end fails."""
+
+    fails = True
 
 
 class Flood(Protocol):
@@ -248,6 +285,105 @@ class ReadGroupTests(TestCase):
             group.doRead()
             assert len(read) == count
 
+    async def make_old(self, port: Any, group: Any, count: int) -> list[tuple[Client, Any]]:
+        """Open connections that were read before, each with something more to read.
+
+        @return: the client of each, and the server's side of its connection, in the order in which they are read.
+        """
+        clients = [await self.connect(port) for _ in range(count)]
+        for client in clients:
+            client.transport.write(b"old")
+        await until(lambda: all(client.received == b"old" for client in clients))
+        group.stopReading()
+        for number, client in enumerate(clients):
+            client.transport.write(b"%d" % number)
+            while len(group._epoll.poll(0)) <= number:
+                await deferLater(reactor, 0)
+        by_port = {client.transport.getHost().port: client for client in clients}
+        servers = [group._connections[fd] for fd, _ in group._epoll.poll(0)]
+        return [(by_port[server.getPeer().port], server) for server in servers]
+
+    async def test_ahead(self) -> None:
+        """What several connections have is received before the first of it is answered, each by its own."""
+        port, group = await self.listen(Echo)
+        pairs = await self.make_old(port, group, 3)
+        received: list[int] = []
+
+        def take(data: bytes) -> None:
+            ready = {fd for fd, _ in group._epoll.poll(0)}
+            received.append(sum(server.fileno() in ready for _, server in pairs))
+
+        for _, server in pairs:
+            self.patch(server.protocol, "dataReceived", take)
+        group.doRead()
+        assert received == [0, 0, 0]
+
+    async def test_time_ahead(self) -> None:
+        """When the time of a turn is over, only so many connections are read as have been received together."""
+        now = 0.0
+        self.patch(readgroup, "AHEAD", 2)
+        self.patch(readgroup, "TURN", 1)
+        self.patch(readgroup, "monotonic", lambda: now)
+        port, group = await self.listen(Echo)
+        read: list[bytes] = []
+
+        def take(data: bytes) -> None:
+            nonlocal now
+            read.append(data)
+            now += 1
+
+        for _, server in await self.make_old(port, group, 5):
+            self.patch(server.protocol, "dataReceived", take)
+        for count in (2, 4, 5):
+            group.doRead()
+            assert len(read) == count
+
+    async def test_ended_by_another(self) -> None:
+        """What has been received of a connection is not answered if another one has closed or aborted it."""
+        for end in ("abortConnection", "loseConnection"):
+            port, group = await self.listen(Echo)
+            (first, server), (second, other) = await self.make_old(port, group, 2)
+            self.patch(server.protocol, "dataReceived", partial(self.call, other, end))
+            group.doRead()
+            while second.reason is None:
+                await deferLater(reactor, 0)
+            assert second.received == b"old"
+            group.startReading()
+            first.transport.abortConnection()
+
+    def call(self, connection: Any, method: str, data: bytes) -> None:
+        """Call a method of a connection because of what has come over another one."""
+        getattr(connection, method)()
+
+    async def test_paused_by_another(self) -> None:
+        """What has been received of a connection is not lost if another one has paused it."""
+        port, group = await self.listen(Echo)
+        (_, server), (second, other) = await self.make_old(port, group, 2)
+        self.patch(server.protocol, "dataReceived", lambda data: other.pauseProducing())
+        group.doRead()
+        await until(lambda: len(second.received) == 4)
+        other.resumeProducing()
+
+    async def test_broken_ahead(self) -> None:
+        """One that is reset, and one whose protocol raises an exception, keep no other one from its answer."""
+        port, group = await self.listen(Echo)
+        (second, _), (third, _) = await self.make_old(port, group, 2)
+        client = self.connect_socket(port)
+        group.startReading()
+        client.sendall(b"x")
+        await until(lambda: select.select([client], [], [], 0)[0])
+        await until(lambda: len(second.received) == 4)
+        group.stopReading()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        second.transport.write(b"crash")
+        third.transport.write(b"!")
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        group.doRead()
+        await until(lambda: third.received.endswith(b"!") and second.reason)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+        group.startReading()
+
     async def test_order(self) -> None:
         """Those that were read before go first, whoever came first; the new ones have a slice of each turn."""
         port, group = await self.listen(Echo)
@@ -300,6 +436,50 @@ class ReadGroupTests(TestCase):
         server.write(b"goodbye")
         await until(lambda: client.received == b"goodbye")
         await until(lambda: not client.transport.connected)
+
+    async def test_closed_in_the_same_turn(self) -> None:
+        """A connection with nothing left to write is closed as soon as all have been read, also with a producer that
+        is not paused, and if others fail when they are closed.
+        """
+        self.patch(readgroup, "SLICE", PATIENCE)
+        await self.close_three(Producing)
+        await self.close_three(Failing)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 3
+
+    async def close_three(self, protocol: type[Producing]) -> None:
+        protocol.ended.clear()
+        port, group = await self.listen(protocol)
+        clients = [await self.connect(port) for _ in range(3)]
+        await until(lambda: len(group._connections) == 3)
+        group.stopReading()
+        for client in clients:
+            client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        group.doRead()
+        assert protocol.ended == ["ConnectionDone"] * 3
+        group.startReading()
+
+    async def test_left_to_the_reactor(self) -> None:
+        """A connection whose producer is paused, or that the reactor is to write to, is closed by the reactor."""
+        await self.close_one("producerPaused")
+        await self.close_one("_writes")
+
+    async def close_one(self, state: str) -> None:
+        port, group = await self.listen(Producing)
+        client = await self.connect(port)
+        await until(lambda: len(group._connections) == 1)
+        (server,) = group._connections.values()
+        setattr(server, state, True)
+        group.stopReading()
+        client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == 1)
+        group.doRead()
+        assert server.connected
+        assert server in reactor.getWriters()
+        group.startReading()
+        await until(lambda: not server._writes)
+        server.abortConnection()
+        await until(lambda: client.reason is not None)
 
     async def test_other_ports(self) -> None:
         """A port other than TCP is left alone."""
