@@ -25,6 +25,7 @@ from jsonrpcs_tx.client.errors import ClientError
 from jsonrpcs_tx.fleet.entries import Seals, decode
 from jsonrpcs_tx.rpc.faults import Fault
 from tests.support import environment
+from tests.support.ports import free_port
 from tests.support.redisserver import RedisServer
 
 SECRET = "the secret of the fleet in chaos"
@@ -39,6 +40,7 @@ class Daemon:
         self.directory = directory
         self.socket = str(directory / f"{self.name}.sock")
         self.audit = directory / f"{self.name}.audit"
+        self.port = free_port()
         self._redis = redis
         self.start()
 
@@ -52,6 +54,7 @@ class Daemon:
             "--load=all",
             "--htable=ban=>",
             f"--dgram-socket={self.socket}",
+            f"--http-listen=tcp:{self.port}:interface=127.0.0.1",
             f"--audit={self.audit}",
         )
         files = (f"--pidfile={self.name}.pid", f"--logfile={self.name}.log")
@@ -68,6 +71,12 @@ class Daemon:
         """Call it."""
         with Client(f"unix:{self.socket}") as client:
             return client.call(method, *params, timeout=timeout)
+
+    def items(self) -> set[str]:
+        """The keys of the table, which are too many for a datagram."""
+        with Client(f"http://127.0.0.1:{self.port}/RPC") as client:
+            dump = client.call("htable.dump", "ban", timeout=PATIENCE)
+        return {item["name"] for slot in dump for item in slot["slot"]}
 
 
 class Writer(threading.Thread):
@@ -177,7 +186,7 @@ def check(daemons: list[Daemon], redis: RedisServer, done: Counter[str], writers
 
     @param forgets: Redis may have lost all, so that the stream tells only what came since.
     """
-    contents = [_items(daemon) for daemon in daemons]
+    contents = [daemon.items() for daemon in daemons]
     statuses = [daemon.call("fleet.status") for daemon in daemons]
     acknowledged = set[str]().union(*(writer.acknowledged for writer in writers))
     unknown = set[str]().union(*(writer.unknown for writer in writers))
@@ -210,11 +219,6 @@ def check(daemons: list[Daemon], redis: RedisServer, done: Counter[str], writers
     for what, found in problems.items():
         print(f"{what}: {found or 'none'}" if not isinstance(found, set) else f"{what}: {len(found)}")
     sys.exit(any(problems.values()))
-
-
-def _items(daemon: Daemon) -> set[str]:
-    dump = daemon.call("htable.dump", "ban", timeout=PATIENCE)
-    return {item["name"] for slot in dump for item in slot["slot"]}
 
 
 def _audited(path: Path) -> set[str]:

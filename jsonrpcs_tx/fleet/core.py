@@ -163,8 +163,9 @@ class Core:
     def not_added(self, number: int, reason: str) -> None:
         """Redis has refused an entry."""
         ticket = self._sent.pop(number, None)
-        if ticket is self._founding:
+        if ticket is not None and ticket is self._founding:
             self._founding = None
+            self.reason = f"its contents cannot be written: {reason}"
         if ticket is not None:
             ticket.fail(Fault(UNAVAILABLE, f"Fleet Unavailable: {reason}"))
 
@@ -222,6 +223,7 @@ class Core:
         replica = self.replica
         self.together, self.reason = False, "it is reading what has happened"
         self._take_back()
+        self._touched.clear()
         verdict = judge(replica.cursor, found)
         if verdict == GO_ON and not self.wants_snapshot:
             return
@@ -264,6 +266,8 @@ class Core:
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
         """Apply the next entry of the stream, and tell whoever waits for it."""
+        if self._before:  # changes were queued since there is a connection again
+            self._take_back()
         replica = self.replica
         epoch = replica.epoch
         outcome = replica.take(id, fields)
@@ -295,6 +299,7 @@ class Core:
             self.wants_snapshot = False
         if self.wants_snapshot:
             return False
+        self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
             self._founding = _Ticket(replica.founding(again=self._lost), None)
             self._new.append(self._founding)
@@ -368,7 +373,6 @@ class Core:
         before, self._before = self._before, {}
         for name, contents in before.items():
             self.replica.things[name].apply("replace", [contents])
-        self._touched.clear()
 
     def _touch(self, entry: Entry) -> None:
         for change in entry.changes:

@@ -4,10 +4,9 @@ Whoever can write to Redis alone cannot make one: it carries an HMAC with a key 
 one be made to count again: it is numbered by its sender, and says when it was made.
 """
 
-import hmac
-import re
 from collections.abc import Mapping
 from hashlib import sha256
+from hmac import compare_digest
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -21,7 +20,10 @@ VERSION: Final = 1
 MAX_SIZE: Final = 8 * 1024 * 1024
 """Bytes of the largest entry."""
 
-_ID: Final = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+_VERSION: Final = b"%d" % VERSION
+
+_MAX_ID: Final = 41
+"""Characters of the longest id: two numbers of 64 bits, and what is between them."""
 
 
 class Id(NamedTuple):
@@ -40,10 +42,10 @@ class Id(NamedTuple):
     @classmethod
     def read(cls, text: bytes) -> "Id":
         """@raise ValueError: it is not one."""
-        match = _ID.fullmatch(text)
-        if match is None:
+        ms, _, number = text.partition(b"-")
+        if not (ms.isdigit() and number.isdigit() and len(text) <= _MAX_ID):
             raise ValueError(f"{text!r:.60} is not the id of an entry")
-        return cls(int(match[1]), int(match[2]))
+        return cls(int(ms), int(number))
 
 
 BEGINNING: Final = Id(0, 0)
@@ -89,6 +91,29 @@ class UnknownVersion(JsonRpcsError):
     """It is of a version that is not known here."""
 
 
+class _Hmac:
+    """HMAC-SHA256 (RFC 2104) with one key, whose two blocks are hashed once for all: that takes a third of the time of
+    C{hmac.digest}.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        block = (key if len(key) <= _BLOCK else sha256(key).digest()).ljust(_BLOCK, b"\0")
+        self._inner = sha256(block.translate(_INNER))
+        self._outer = sha256(block.translate(_OUTER))
+
+    def digest(self, data: bytes) -> bytes:
+        """The HMAC of something."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(data)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
+_BLOCK: Final = 64
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
+
+
 @attrs.frozen
 class Seals:
     """Signs what a fleet keeps in Redis, and checks that.
@@ -99,27 +124,27 @@ class Seals:
 
     secret: bytes = attrs.field(repr=False)
     fleet: str
-    _keys: dict[str, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    _keyed: dict[str, _Hmac] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def seal(self, purpose: str, data: bytes) -> bytes:
         """The HMAC of something.
 
         @param purpose: what it is for; it counts for nothing else.
         """
-        key = self._keys.get(purpose)
-        if key is None:
+        keyed = self._keyed.get(purpose)
+        if keyed is None:
             words = b"\0".join((b"jsonrpcs_tx fleet", self.fleet.encode(), purpose.encode()))
-            key = self._keys[purpose] = hmac.digest(self.secret, words, sha256)
-        return hmac.digest(key, data, sha256)
+            keyed = self._keyed[purpose] = _Hmac(_Hmac(self.secret).digest(words))
+        return keyed.digest(data)
 
     def check(self, purpose: str, data: bytes, seal: bytes) -> None:
         """@raise Forged: it is not the HMAC."""
-        if not hmac.compare_digest(self.seal(purpose, data), seal):
+        if not compare_digest(self.seal(purpose, data), seal):
             raise Forged("the HMAC is wrong")
 
     def wrap(self, purpose: str, data: bytes) -> bytes:
         """Something with its version and its HMAC before it."""
-        versioned = b"%d " % VERSION + data
+        versioned = _VERSION + b" " + data
         return self.seal(purpose, versioned) + versioned
 
     def unwrap(self, purpose: str, data: bytes) -> bytes:
@@ -130,7 +155,7 @@ class Seals:
         """
         self.check(purpose, data[32:], data[:32])
         version, _, content = data[32:].partition(b" ")
-        if version != b"%d" % VERSION:
+        if version != _VERSION:
             raise UnknownVersion(f"version {version!r:.20}")
         return content
 
@@ -142,21 +167,19 @@ _decode: Final = msgspec.msgpack.Decoder(Entry).decode
 def encode(entry: Entry, seals: Seals) -> list[bytes]:
     """The fields of an entry, names and values in turn, as XADD takes them."""
     body = _encode(entry)
-    version = b"%d" % VERSION
-    return [b"v", version, b"e", body, b"m", seals.seal("entry", version + b" " + body)]
+    return [b"v", _VERSION, b"e", body, b"m", seals.seal("entry", _VERSION + b" " + body)]
 
 
 def decode(fields: Mapping[bytes, bytes], seals: Seals) -> Entry:
-    """Read an entry.
+    """Read an entry. All versions are signed in the same way.
 
-    @raise UnknownVersion: it is of a version that is not known here; whether it is signed cannot be told.
+    @raise UnknownVersion: it is of a version that is not known here.
     @raise Forged: it is not signed, or is no entry.
     """
-    version = fields.get(b"v", b"")
-    if version != b"%d" % VERSION:
-        raise UnknownVersion(f"version {version!r:.20}")
-    body = fields.get(b"e", b"")
+    version, body = fields.get(b"v", b""), fields.get(b"e", b"")
     seals.check("entry", version + b" " + body, fields.get(b"m", b""))
+    if version != _VERSION:
+        raise UnknownVersion(f"version {version!r:.20}")
     try:
         return _decode(body)
     except msgspec.MsgspecError as error:

@@ -3,7 +3,7 @@
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import Any, Final
 
@@ -16,16 +16,17 @@ from twisted.python.failure import Failure
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
-from jsonrpcs_tx.fleet.entries import Id, Seals
+from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
 from jsonrpcs_tx.fleet.replica import Found
-from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, Keys
+from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.redis.client import Redis
+from jsonrpcs_tx.redis.connection import MAX_BYTES
 from jsonrpcs_tx.redis.errors import RedisError, RedisFailure
 from jsonrpcs_tx.redis.locations import RedisLocation
-from jsonrpcs_tx.redis.resp import Word
+from jsonrpcs_tx.redis.resp import Word, Words, encode_words
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.sharing import PendingChange, Shareable
 
@@ -55,6 +56,9 @@ ALL_CARDS: Final = 60.0
 AT_ONCE: Final = 500
 """Entries that are read with one call. If fewer come, none can have been removed before they were read."""
 
+PIECE: Final = MAX_BYTES
+"""Bytes that are read with one call. No node can send an entry with more."""
+
 BLOCK: Final = 2.0
 """Seconds for which a read waits in Redis."""
 
@@ -72,6 +76,10 @@ MOST_HESITATION: Final = 6.0
 
 SNAPSHOT_PATIENCE: Final = 10.0
 """Seconds to wait for a snapshot by another node."""
+
+
+CATCHING_UP: Final = 0.005
+"""Seconds between two looks at whether this node has caught up."""
 
 
 class _Gap(Exception):
@@ -149,9 +157,11 @@ class Fleet(Service):
         self._sealed_card = b""
         self._announced = b""
         self._look = self.redis.script("look", LOOK)
+        self._read_some = self.redis.script("read", READ)
         self._announce = self.redis.script("announce", ANNOUNCE)
         self._leave = self.redis.script("leave", LEAVE)
         self._keep = self.redis.script("keep", KEEP)
+        self._reads = {seconds: self._read(seconds) for seconds in (SHORT_BLOCK, BLOCK)}
         self._roster = -1
         self._all_read = -inf
         self._added = 0
@@ -159,6 +169,7 @@ class Fleet(Service):
         self._beating: Deferred[None] | None = None
         self._flushing: Any = None
         self._expiring: Any = None
+        self._restarting: Any = None
         self._expires_at = inf
 
     def check(self, problems: Problems) -> None:
@@ -189,7 +200,7 @@ class Fleet(Service):
             except RedisFailure as error:
                 _log.debug("fleet: {reason}", reason=error)
         self.core.went("this server is stopping")
-        for timer in (self._flushing, self._expiring):
+        for timer in (self._flushing, self._expiring, self._restarting):
             if timer is not None and timer.active():
                 timer.cancel()
         await self.redis.stop()
@@ -213,6 +224,16 @@ class Fleet(Service):
     def now_ms(self) -> int:
         """The time of the stream, in milliseconds since 1970."""
         return self._time.ms
+
+    async def catch_up(self) -> None:
+        """Wait until all that stands in the stream by now has been made here, but no longer than a change waits.
+
+        @raise RedisFailure: Redis does not tell what stands there.
+        """
+        end = self._in(self.timeout)
+        last = await self.redis.call("XREVRANGE", self.keys.stream, "+", "-", "COUNT", 1, deadline=end)
+        while last and self.core.replica.cursor < Id.read(last[0][0]) and self._reactor.seconds() < end:
+            await deferLater(self._reactor, CATCHING_UP)
 
     # What is told of it.
 
@@ -334,10 +355,11 @@ class Fleet(Service):
             _log.failure("fleet: a task has failed", failure)
         elif self.redis.up:
             _log.warn("fleet: {reason}", reason=failure.value)
-        if self.redis.up and self.running:
-            self._reactor.callLater(1.0, self._restart)
+        if self.redis.up and self.running and self._restarting is None:
+            self._restarting = self._reactor.callLater(1.0, self._restart)
 
     def _restart(self) -> None:
+        self._restarting = None
         if self.redis.up and self.running:
             self.core.went("Redis did not answer as it should")
             self._came("")
@@ -349,9 +371,16 @@ class Fleet(Service):
             if task is not None:
                 task.cancel()
 
+    def _read(self, seconds: float) -> Words:
+        """How the stream is read from a cursor, which comes next.
+
+        @param seconds: how long to wait for an entry.
+        """
+        return encode_words(("XREAD", "COUNT", AT_ONCE, "BLOCK", int(seconds * 1000), "STREAMS", self.keys.stream))
+
     async def _follow(self) -> None:
         """Read the stream for as long as there is a connection."""
-        core, redis, stream = self.core, self.redis, self.keys.stream
+        core, redis = self.core, self.redis
         found = await self._find()
         snapshot = None
         if not core.may_go_on(found):
@@ -359,29 +388,43 @@ class Fleet(Service):
             found = await self._find()
         core.came(found, snapshot)
         since = self._reactor.seconds()
-        wait: list[Word] = []  # at first only what is there
+        await self._catch_up()
+        if not core.together:
+            await self._at_end(since)
         while True:
+            waits_for_others = core.wants_snapshot or core.lost_at is not None
+            read = self._reads[SHORT_BLOCK if waits_for_others else BLOCK]
             before = core.replica.cursor
-            words: list[Word] = ["XREAD", "COUNT", AT_ONCE, *wait, "STREAMS", stream, str(before)]
-            reply = await redis.blocking(*words, deadline=self._in(BLOCK + REDIS_SECONDS))
-            entries = reply[0][1] if reply else []
+            reply = await redis.blocking(read, str(before), deadline=self._in(BLOCK + REDIS_SECONDS))
+            entries = reply[0][1] if reply else ()
             if len(entries) == AT_ONCE and not core.may_go_on(await self._find(before), before):
                 raise _Gap
-            for id, fields in entries:
-                core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
-            if len(entries) < AT_ONCE:
+            self._take(entries)
+            if len(entries) < AT_ONCE and not core.together:
                 await self._at_end(since)
-                waits_for_others = core.wants_snapshot or core.lost_at is not None
-                wait = ["BLOCK", int((SHORT_BLOCK if waits_for_others else BLOCK) * 1000)]
+
+    async def _catch_up(self) -> None:
+        """Read what is there, in pieces that are not too large, whoever may have written it."""
+        core, more = self.core, 1
+        while more:
+            before = core.replica.cursor
+            words = (str(before), AT_ONCE, PIECE)
+            more, entries = await self._read_some((self.keys.stream,), *words, deadline=self._in(REDIS_SECONDS))
+            if more and not core.may_go_on(await self._find(before), before):
+                raise _Gap
+            self._take(entries)
+
+    def _take(self, entries: Iterable[list[Any]]) -> None:
+        """Make what entries say."""
+        for id, fields in entries:
+            self.core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
 
     async def _at_end(self, since: float) -> None:
-        """There is nothing more to read at the moment.
+        """There is nothing more to read at the moment, and this node is not together with the others.
 
         @param since: when this node began to read, in seconds of the reactor.
         """
         core = self.core
-        if core.together:
-            return
         waited = self._reactor.seconds() - since
         if core.lost_at is not None:
             await self._let_others_first(waited)
@@ -404,10 +447,9 @@ class Fleet(Service):
             marks = await self.redis.call("HGETALL", self.keys.marks, deadline=self._in(REDIS_SECONDS))
             if waited >= HESITATION and all(_mark(one) <= mark for one in marks[1::2]):
                 return
-            reply = await self.redis.blocking(
-                "XREAD", "COUNT", 1, "STREAMS", self.keys.stream, str(self.core.replica.cursor), deadline=self._in(5)
-            )
-            if reply:
+            words = (str(self.core.replica.cursor), 1, 1)
+            _, entries = await self._read_some((self.keys.stream,), *words, deadline=self._in(REDIS_SECONDS))
+            if entries:
                 return
             await deferLater(self._reactor, 0.1)
             waited += 0.1
@@ -428,13 +470,17 @@ class Fleet(Service):
         seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
         ms = int(seconds) * 1000 + int(microseconds) // 1000
         self._time.told(ms)
-        self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), int(snapshot_at or 0)
+        try:
+            self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), int(snapshot_at or 0)
+            roster = int(roster)
+        except ValueError as error:
+            raise RedisError("ERR", f"a key of the fleet has what no node has written: {error}") from None
         found = Found(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
         if self.core.together and found.last == cursor:
             self._time.read_until(ms)
         self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
-        if int(roster) != self._roster:
-            await self._read_cards(int(roster))
+        if roster != self._roster:
+            await self._read_cards(roster)
         return found
 
     # Presence.
@@ -512,4 +558,8 @@ class Fleet(Service):
 
 
 def _mark(text: bytes) -> Id:
-    return Id.read(text)
+    """How far a node says that it has read. Anybody may have written it: what is none is taken for nothing."""
+    try:
+        return Id.read(text)
+    except ValueError:
+        return BEGINNING

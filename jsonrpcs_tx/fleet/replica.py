@@ -65,7 +65,7 @@ class Reports:
     @ivar forged: entries with a wrong HMAC.
     @ivar unreadable: entries of an unknown version, or with an unknown operation. They are still in the stream.
     @ivar first_unreadable: the place of the first of these.
-    @ivar stale: entries that came too late, or were sent again by somebody long after.
+    @ivar stale: entries that came too late, or were sent again by somebody long after, or in another epoch.
     @ivar doubled: entries that came twice.
     @ivar failed: changes that raised an error, on this node at least.
     """
@@ -140,10 +140,19 @@ class Replica:
             return Outcome(entry)
         self._senders.pop(entry.run, None)
         self._senders[entry.run] = entry.number, id.ms
-        self._forget_senders(id.ms)
-        self.highest = max(self.highest, entry.epoch)
-        with self._time.at(id.ms):
+        if len(self._senders) > MAX_SENDERS:
+            self._forget_senders(id.ms)
+        if entry.epoch > self.highest:
+            self.highest = entry.epoch
+        founds = bool(entry.changes) and entry.changes[0].thing == FLEET
+        if entry.epoch < self.epoch and not founds:  # who came later does not know whether it has counted before
+            self.reports.stale += 1
+            return Outcome(entry)
+        self._time.be_at(id.ms)
+        try:
             return self._apply(id, entry)
+        finally:
+            self._time.be_at(None)
 
     def founding(self, again: bool = False) -> list[Change]:
         """The changes that give contents to what has none.

@@ -5,6 +5,27 @@ All keys of a fleet have its name in braces, so that a cluster keeps them togeth
 
 from typing import Final
 
+READ: Final = """
+local stream, cursor, size, given = KEYS[1], ARGV[1], 0, {}
+for i = 1, ARGV[2] do
+  local entry = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
+  if not entry then return {0, given} end
+  cursor = entry[1]
+  local own = 0
+  for _, word in ipairs(entry[2]) do own = own + #word end
+  if own > tonumber(ARGV[3]) or #entry[2] > 100 then entry[2], own = {}, 0 end
+  size = size + own
+  if i > 1 and size > tonumber(ARGV[3]) then return {1, given} end
+  given[i] = entry
+end
+return {1, given}
+"""
+"""Reads what stands behind a cursor, up to a number of entries and of bytes. An entry that no node can have written,
+since it is larger, or has more than 50 fields, is given without its fields. Tells whether there may be more.
+
+KEYS: the stream. ARGV: a cursor, the number, and the bytes.
+"""
+
 LOOK: Final = """
 local stream, snapshot_at, wanted, roster = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = redis.call('TIME')

@@ -1,7 +1,5 @@
 """The time of a stream: the clock of what is shared, so that items expire at the same moment for all nodes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 MARGIN: Final = 60.0
@@ -42,11 +40,6 @@ class StreamTime:
         """A time before which nothing can change any more."""
         return self._certain - MARGIN
 
-    @contextmanager
-    def at(self, ms: int) -> Iterator[None]:
-        """Be at the time of an entry that is applied."""
-        self._moment = ms / 1000
-        try:
-            yield
-        finally:
-            self._moment = None
+    def be_at(self, ms: int | None) -> None:
+        """Be at the time of an entry while that is applied; None: it has been."""
+        self._moment = None if ms is None else ms / 1000

@@ -3,7 +3,7 @@
 It does no I/O.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -29,6 +29,19 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
     method: str
     params: str
     until: int | None = None
+
+    def at(self, ms: int) -> "Call | None":
+        """The call as it is to be made now: an item gets the time that it has left; None: it has expired.
+
+        @param ms: now, in milliseconds of the stream's time.
+        """
+        if self.until is None:
+            return self
+        if self.until <= ms:
+            return None
+        values = msgspec.json.decode(self.params)
+        values[-1] = -((ms - self.until) // 1000)
+        return _call(self.method, values)
 
 
 class Effect(msgspec.Struct, array_like=True, frozen=True):
@@ -166,18 +179,9 @@ class Wanted(Shareable):
             self._fences[turn] = fence
         return True
 
-    def calls(self, node: str, ms: int) -> Iterator[Call]:
-        """The calls that set everything again, in the order in which it was set.
-
-        @param ms: now, in milliseconds of the stream's time: an item gets the time that it has left.
-        """
-        for call in list(self._nodes.get(node, {}).values()):
-            if call.until is None:
-                yield call
-            elif call.until > ms:
-                values = msgspec.json.decode(call.params)
-                values[-1] = -((ms - call.until) // 1000)
-                yield _call(call.method, values)
+    def of(self, node: str) -> Mapping[str, Call]:
+        """The calls that set everything again on a node, by what they set, in the order in which it was set."""
+        return self._nodes.get(node, {})
 
     def count(self, node: str | None = None) -> int:
         """How many settings are remembered, of one node or of all."""

@@ -133,7 +133,7 @@ class Node:
             return fail(NotReachable(self.name, method, self.watch.reason))
         if self.peers is ALONE:
             return self._client.forward(method, params, seconds, client)
-        return self.peers.send(self, method, params, seconds, partial(self._client.forward, client=client))
+        return self.peers.send(self, method, params, seconds, client, partial(self._client.forward, client=client))
 
     def _is_sent(self, asked: Deferred[Any]) -> bool:
         """Whether anything of a call may have been sent: with other gateways, that cannot be told."""

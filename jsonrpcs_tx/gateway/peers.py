@@ -1,6 +1,6 @@
 """Other gateways before the same nodes, with which this one acts together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,9 +14,12 @@ Send = Callable[[str, bytes, float], Deferred[Answer]]
 class Peers:
     """The other gateways: this is what is done if there are none. A node is a L{jsonrpcs_tx.gateway.node.Node}."""
 
-    def send(self, node: Any, method: str, params: bytes, seconds: float, send: Send) -> Deferred[Answer]:
+    def send(
+        self, node: Any, method: str, params: bytes, seconds: float, client: Hashable, send: Send
+    ) -> Deferred[Answer]:
         """Send a change, that is a call which does not only read, when its turn has come among those of all gateways.
 
+        @param client: whose call it is.
         @return: fires with the answer, or fails, as C{send} does.
         """
         return send(method, params, seconds)

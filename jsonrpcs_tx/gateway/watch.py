@@ -51,6 +51,7 @@ class Watch:
     @ivar version: its version; empty: not reported.
     @ivar restarts: how many restarts have been detected.
     @ivar restarted: when the last restart was detected, in seconds since 1970; None: never.
+    @ivar running: whether it asks; not any more once the node has been removed.
     """
 
     def __init__(
@@ -74,12 +75,12 @@ class Watch:
         self.version: str = ""
         self.restarts: int = 0
         self.restarted: float | None = None
+        self.running: bool = False
         self._ask = ask
         self._clock = clock
         self._interval = interval
         self._asking: Deferred[Any] | None = None
         self._next: Any = None
-        self._running = False
         self._went_down = went_down
         self._restarted = restarted
         self._target = target
@@ -90,12 +91,12 @@ class Watch:
 
     def start(self) -> None:
         """Start asking."""
-        self._running = True
+        self.running = True
         self._look()
 
     def stop(self) -> None:
         """Stop asking."""
-        self._running = False
+        self.running = False
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -106,7 +107,7 @@ class Watch:
         """A call has not been answered. If the node cannot be reached, it is down. Otherwise it is checked at once: the
         command may just take long.
         """
-        if self.state == DOWN or not self._running:
+        if self.state == DOWN or not self.running:
             return
         if isinstance(error, NotReachable):
             self._set(DOWN, error.reason)
@@ -124,7 +125,7 @@ class Watch:
 
     def _wait(self, _: object) -> None:
         self._asking = None
-        if self._running:
+        if self.running:
             seconds = self._interval * random.uniform(1 - JITTER, 1 + JITTER)
             self._next = self._clock.callLater(seconds, self._look)
 

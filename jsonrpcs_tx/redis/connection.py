@@ -3,16 +3,19 @@
 import os
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import attrs
 from OpenSSL.SSL import Error
 from service_identity import VerificationError
+from twisted.internet import tcp, unix
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.atonce import send_at_once
 from jsonrpcs_tx.client import deferredtls
 from jsonrpcs_tx.redis.errors import RedisAway, RedisBusy, RedisError, RedisTimeout
 from jsonrpcs_tx.redis.resp import NotRedis, Reply, ReplyReader, Word, encode
@@ -143,6 +146,8 @@ class Connection(Protocol):
         set_no_delay = getattr(self.transport, "setTcpNoDelay", None)  # a Unix socket has none
         if set_no_delay is not None:
             set_no_delay(True)
+        if isinstance(self.transport, unix.Client):  # not by recvmsg, since no descriptors come with replies
+            self.transport.doRead = partial(tcp.Connection.doRead, self.transport)  # type: ignore[method-assign]
 
     def dataReceived(self, data: bytes) -> None:
         self._heard = True
@@ -165,9 +170,13 @@ class Connection(Protocol):
             self._closed.callback(None)
 
     def _send(self, data: bytes, waiting: Deferred[Any] | None, deadline: float, now: float) -> None:
+        alone = not self._calls
         self._calls.append(_Call(waiting, deadline, now, self._replies, len(data)))
         self._bytes += len(data)
-        self.transport.write(data)
+        if alone:
+            send_at_once(self.transport, data)
+        else:
+            self.transport.write(data)  # in one piece with all others of this turn of the reactor
 
     def _answer(self, call: _Call, reply: Reply) -> None:
         self._bytes -= call.size

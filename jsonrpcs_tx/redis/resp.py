@@ -6,11 +6,22 @@ Not txredisapi, which fails all calls of a connection when one is late, and take
 """
 
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from jsonrpcs_tx.redis.errors import RedisError
 
-Word: TypeAlias = bytes | str | int
+
+class Words(NamedTuple):
+    """Words of a command that are encoded once, by L{encode_words}, for those who send them often.
+
+    @ivar number: how many there are.
+    """
+
+    number: int
+    data: bytes
+
+
+Word: TypeAlias = bytes | str | int | Words
 """A word of a command. Text is sent in UTF-8; bytes that surrogateescape has put into it are sent as they were."""
 
 Reply: TypeAlias = "bytes | int | RedisError | list[Reply] | None"
@@ -43,16 +54,30 @@ def encode(words: Iterable[Word]) -> bytes:
     @raise TypeError: a word is not of the types of L{Word}. A bool is not.
     @raise UnicodeEncodeError: a text cannot be written in UTF-8.
     """
+    return b"*%d\r\n%b" % encode_words(words)
+
+
+def encode_words(words: Iterable[Word]) -> Words:
+    """Words of a command, encoded for several uses.
+
+    @raise TypeError, UnicodeEncodeError: as L{encode}.
+    """
+    count = 0
     parts: list[bytes] = []
     for word in words:
+        if type(word) is Words:
+            count += word.number
+            parts.append(word.data)
+            continue
         if type(word) is str:
             word = word.encode("utf-8", "surrogateescape")
         elif type(word) is int:
             word = b"%d" % word
         elif type(word) is not bytes:
             raise TypeError(f"a word of a command is of type {type(word).__name__}; allowed: bytes, str, int")
+        count += 1
         parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
+    return Words(count, b"".join(parts))
 
 
 class ReplyReader:

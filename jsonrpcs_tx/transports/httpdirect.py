@@ -22,6 +22,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from jsonrpcs_tx.atonce import send_at_once
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.pending import take
@@ -32,7 +33,6 @@ from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
 from jsonrpcs_tx.transports.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
 from jsonrpcs_tx.transports.peers import ip_address
 from jsonrpcs_tx.transports.proxies import FORWARDING
-from jsonrpcs_tx.transports.tlsdirect import send_at_once
 
 MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""

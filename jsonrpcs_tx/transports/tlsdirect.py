@@ -9,36 +9,18 @@ give is sent at once as well, but for the tickets that end a handshake of TLS 1.
 from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet import tcp
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.atonce import send_at_once
 from jsonrpcs_tx.transports.tlsrecords import HEADER, MAX_PLAIN, MAX_RECORD, decrypt, encrypt
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import tls_creator
 
 _APPLICATION_DATA = 23
 _MAX_FLUSH = 32_768
-
-
-def send_at_once(transport: Any, data: bytes) -> None:
-    """Send what the socket takes right now, without another turn of the reactor; the transport sends the rest."""
-    if (
-        isinstance(transport, tcp.Connection)
-        and transport.connected
-        and not transport.dataBuffer
-        and not transport._tempDataBuffer
-    ):
-        try:
-            sent = transport.socket.send(data)
-        except OSError:
-            sent = 0  # the transport meets the same error, and handles it
-        if sent == len(data):
-            return
-        data = data[sent:]
-    transport.write(data)
 
 
 class DirectTlsTransport(TlsTransport):

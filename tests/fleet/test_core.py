@@ -1,8 +1,11 @@
 """One node without I/O."""
 
+import hmac
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet import core as core_module
@@ -174,7 +177,7 @@ def test_entries_that_do_not_count() -> None:
     again = encode(Entry("b", "other", 2, MS, 1, [Change("htable:ban", "flush", [])]), SEALS)
     broken = [*again[:3], again[3] + b"x", *again[4:]]
     assert node.take(broken).entry is None
-    assert node.take([b"v", b"2", b"e", b"?"]).entry is None
+    assert node.take([b"v", b"2", b"e", b"?", b"m", SEALS.seal("entry", b"2 ?")]).entry is None
     unknown = encode(Entry("b", "third", 1, MS, 1, [Change("htable:ban", "paint", ["red"])]), SEALS)
     node.take(unknown)
     assert not node.take(again, MS + WINDOW + 1).counts
@@ -204,6 +207,22 @@ def test_seals() -> None:
             decode({b"v": b"1", b"e": body, b"m": SEALS.seal("entry", b"1 " + body)}, SEALS)
 
 
+@given(st.binary(max_size=200), st.text(max_size=9), st.binary(max_size=300))
+def test_seals_are_hmacs(secret: bytes, fleet: str, data: bytes) -> None:
+    """What signs is HMAC-SHA256, with a key that an HMAC of the secret makes."""
+    key = hmac.digest(secret, b"\0".join((b"jsonrpcs_tx fleet", fleet.encode(), b"card")), "sha256")
+    assert Seals(secret, fleet).seal("card", data) == hmac.digest(key, data, "sha256")
+
+
+def test_ids() -> None:
+    """The place of an entry is two numbers, and nothing else is taken for one."""
+    assert Id.read(b"1700000000000-12") == Id(1_700_000_000_000, 12)
+    assert Id.read(str(Id(2**64 - 1, 2**64 - 1)).encode()) == Id(2**64 - 1, 2**64 - 1)
+    for text in (b"", b"-", b"1", b"1-", b"-1", b"1-2-3", b"+1-2", b" 1-2", b"1_0-2", b"\xb2-1", b"1-" + 50 * b"1"):
+        with pytest.raises(ValueError, match="is not the id of an entry"):
+            Id.read(text)
+
+
 def test_odd_arguments() -> None:
     """A signed entry with arguments of wrong types changes nothing, and is told of."""
     node = Lone()
@@ -216,3 +235,29 @@ def test_odd_arguments() -> None:
     reports = node.core.replica.reports
     assert reports.unreadable + reports.failed == len(odd) + 4
     assert node.table.size == 0
+
+
+def test_queued_while_reading() -> None:
+    """What is queued while the stream is read is made once: it is neither part of a founding nor beneath entries."""
+    node = Lone(QUEUE)
+    node.core.came(EMPTY, None)
+    assert node.table.set("a", 1) is not None
+    assert node.table.get("a") == 1
+    assert not node.core.at_end()
+    founding = [fields for _, fields in node.core.to_send()]
+    assert node.table.get("a") is None
+    node.core.went("the connection was cut")
+    node.core.came(EMPTY, None)
+    node.table.set("b", 1)
+    for fields in founding:
+        node.take(fields)
+    assert node.table.size == 0
+    assert node.core.at_end()
+    node.core.went("the connection was cut")
+    assert (node.table.get("a"), node.table.get("b")) == (1, 1)
+    node.core.came(Found(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
+    assert node.table.size == 0
+    assert node.core.at_end()
+    node.turn()
+    assert (node.table.get("a"), node.table.get("b")) == (1, 1)
+    assert not node.core.waiting

@@ -19,7 +19,8 @@ def made(wanted: Wanted, method: str, *params: Any, fence: int = 0, ms: int = 0)
 
 def calls(wanted: Wanted, ms: int = 0) -> list[tuple[Any, ...]]:
     """What would be set again."""
-    return [(call.method, *json.loads(call.params)) for call in wanted.calls("k", ms)]
+    found = [call.at(ms) for call in wanted.of("k").values()]
+    return [(call.method, *json.loads(call.params)) for call in found if call is not None]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jsonrpcs_tx.redis.errors import RedisError
-from jsonrpcs_tx.redis.resp import MAX_DEPTH, MAX_LINE, NotRedis, Reply, ReplyReader, encode
+from jsonrpcs_tx.redis.resp import MAX_DEPTH, MAX_LINE, NotRedis, Reply, ReplyReader, encode, encode_words
 
 LINES = st.binary(max_size=20).filter(lambda line: b"\r" not in line and b"\n" not in line)
 ERRORS = st.from_regex(r"[A-Z]{2,9} [a-z]{1,9}", fullmatch=True).map(lambda text: RedisError(*text.split(" ")))
@@ -165,3 +165,13 @@ def test_text_that_is_not_utf8() -> None:
     """Lone surrogates that stand for no byte cannot be sent."""
     with pytest.raises(UnicodeEncodeError):
         encode(["\ud800"])
+
+
+@given(st.lists(st.one_of(st.binary(max_size=9), st.text(max_size=9), st.integers()), max_size=9), st.integers(0, 9))
+def test_words_encoded_before(words: list[Any], cut: int) -> None:
+    """Words that are encoded once are sent as those that are not, wherever they stand."""
+    words = [word for word in words if not isinstance(word, str) or word.isascii()]
+    first, second = encode_words(words[:cut]), encode_words(words[cut:])
+    assert encode([first, second]) == encode([first, *words[cut:]]) == encode(words)
+    with pytest.raises(TypeError):
+        encode([first, (1, b"x")])  # type: ignore[list-item] # that is what is tested

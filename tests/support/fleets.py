@@ -5,9 +5,11 @@ from typing import Any
 from jsonrpcs_tx import JsonRpcService, Settings, Variable, makeService
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.rpc.faults import Fault
+from tests.support.nodes import Node
 from tests.support.reactor import until
 from tests.support.redisclients import RedisCase, reactor
 
+WANTED = ["dispatcher", "htable:ban", "cfg:core"]
 SHARED = ("dispatcher", "htable:ban", "cfg:shop", "shv")
 
 
@@ -77,6 +79,30 @@ class FleetCase(RedisCase):
         found = [{name: thing.contents() for name, thing in fleet_of(one).things.items()} for one in services]
         for contents in found:
             assert contents == found[0]
+
+
+class GatewaysCase(FleetCase):
+    """A server, and gateways before it."""
+
+    async def gateways(self, *names: str, options: str = "", **settings: Any) -> tuple[Node, list[JsonRpcService]]:
+        """The server, and gateways that are together and see it; by default two, a and b.
+
+        @param options: of the node.
+        """
+        node = Node()
+        self.addCleanup(node.stop)
+        self.redis = self.server()
+        given = {"node": [f"k={node.target}{options}"], "node_interval": 0.05, "fleet_wanted": WANTED} | settings
+        gateways = await self.nodes(self.redis.url, *(names or ("a", "b")), **given)
+        for gateway in gateways:
+            await until(lambda gateway=gateway: self.shown(gateway)["state"] == "up")  # type: ignore[misc]
+        await until(lambda: self.redis.command("HLEN", "{fleet}:stood"))
+        return node, gateways
+
+    def shown(self, gateway: JsonRpcService) -> dict[str, Any]:
+        """What a gateway tells of the server."""
+        (shown,) = [one for one in gateway.registry["gateway.nodes"].function() if one["name"] == "k"]
+        return shown  # type: ignore[no-any-return]
 
 
 def fleet_of(service: JsonRpcService) -> Fleet:

@@ -24,7 +24,7 @@ class Node(DatagramProtocol):
     @ivar target: where it is.
     @ivar requests: the documents that have come, without those of the gateway's own watching.
     @ivar silent: it answers nothing at all.
-    @ivar uptime: what C{core.uptime} says.
+    @ivar uptime: what C{core.uptime} says; C{version}: what C{core.version} does.
     """
 
     def __init__(self, answers: Answers | None = None) -> None:
@@ -32,6 +32,7 @@ class Node(DatagramProtocol):
         self.requests: list[bytes] = []
         self.silent = False
         self.uptime = 100
+        self.version = b"a node"
         self._askers: list[tuple[int, Any]] = []
         self._awaited: list[tuple[int, Deferred[None]]] = []
         self._port: Any = _listen(0, self, interface="127.0.0.1")
@@ -54,7 +55,7 @@ class Node(DatagramProtocol):
         if request["method"] in ("core.uptime", "core.version"):
             member: bytes | None = b'"result":{"uptime":%d}' % self.uptime
             if request["method"] == "core.version":
-                member = b'"result":"a node"'
+                member = b'"result":"%b"' % self.version
         else:
             self.requests.append(datagram)
             self._askers.append((request["id"], addr))

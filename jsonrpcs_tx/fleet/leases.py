@@ -1,0 +1,114 @@
+"""Leases in Redis: who holds one is alone in doing something, for as long as he renews it."""
+
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from jsonrpcs_tx.fleet.fleet import Fleet
+from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.redis.errors import RedisFailure
+
+_log = make_logger(__name__)
+
+LEASE: Final = 5.0
+"""Seconds for which a lease lasts unless it is renewed."""
+
+SHARED: Final = 10.0
+"""Seconds for which the answer to a reload is kept for those who have asked before it began."""
+
+_ACQUIRE: Final = """
+local lease, fence, run = KEYS[1], KEYS[2], KEYS[3]
+local done = redis.call('HMGET', run, 'begun', 'answer')
+if done[1] and tonumber(done[1]) > tonumber(ARGV[3]) then return {2, done[2]} end
+local left = redis.call('PTTL', lease)
+if left > 0 then return {0, left} end
+local number = redis.call('INCR', fence)
+redis.call('SET', lease, ARGV[1] .. ':' .. number, 'PX', ARGV[2])
+return {1, number}
+"""
+_RENEW: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+"""
+_RELEASE: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[1])
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[2], 'begun', ARGV[3], 'answer', ARGV[2])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+return 1
+"""
+
+
+class Leases:
+    """Gets, renews and gives back leases.
+
+    @param fleet: the node that holds them.
+    """
+
+    def __init__(self, fleet: Fleet, reactor: Any) -> None:
+        self._fleet = fleet
+        self._reactor = reactor
+        self._acquire = fleet.redis.script("acquire", _ACQUIRE)
+        self._renew = fleet.redis.script("renew", _RENEW)
+        self._release = fleet.redis.script("release", _RELEASE)
+        self._fence = fleet.keys.prefix + "fence"
+
+    def soon(self) -> float:
+        """By when Redis must have answered, in the reactor's seconds."""
+        return float(self._reactor.seconds()) + self._fleet.timeout
+
+    def owner(self, number: int) -> str:
+        """What a lease says while this node has it.
+
+        @param number: of the lease.
+        """
+        return f"{self._fleet.core.run}:{number}"
+
+    async def last_number(self) -> int:
+        """The number of the last lease that anybody got.
+
+        @raise RedisFailure: Redis has not told.
+        """
+        return int(await self._fleet.redis.call("GET", self._fence, deadline=self.soon()) or 0)
+
+    def acquire(self, lease: str, run: str = "", asked: int = 2**53) -> Deferred[tuple[int, Any]]:
+        """Try to get a lease.
+
+        @param run: the key of the answer to share, see L{release}.
+        @param asked: the number of the last lease when the answer was asked for: the one to a later run does.
+        @return: fires with 0 and the milliseconds for which another node has it, with 1 and its number, or with 2 and
+            the answer to a later run. Fails with L{RedisFailure}.
+        """
+        words = (self._fleet.core.run, int(LEASE * 1000), asked)
+        return self._acquire((lease, self._fence, run or lease + ":run"), *words, deadline=self.soon())
+
+    def keep(self, lease: str, owner: str) -> Deferred[None]:
+        """Renew a lease until this is cancelled, or it is lost.
+
+        @return: fires with None, never with a failure.
+        """
+        return Deferred.fromCoroutine(self._keep(lease, owner)).addErrback(lambda failure: None)
+
+    async def _keep(self, lease: str, owner: str) -> None:
+        while True:
+            await deferLater(self._reactor, LEASE / 3)
+            try:
+                kept = await self._renew((lease,), owner, int(LEASE * 1000), deadline=self.soon())
+            except RedisFailure:
+                continue  # it may last until Redis answers again
+            if not kept:
+                _log.warn("fleet: the lease {lease} was lost while a change was made", lease=lease)
+                return
+
+    def release(self, lease: str, owner: str, run: str = "", number: int = 0, answer: bytes = b"") -> None:
+        """Give a lease back, if this node still has it.
+
+        @param run: the key under which others find the answer; C{number}: of the lease; C{answer}: empty: there is
+            nothing to share.
+        """
+        words = (owner, answer, number, int(SHARED * 1000))
+        given = self._release((lease, run or lease + ":run"), *words, deadline=self.soon())
+        given.addErrback(lambda failure: failure.trap(RedisFailure) and None)

@@ -1,0 +1,262 @@
+"""What was set on a server through the gateways of a fleet is set again after it was started, whatever fails."""
+
+import json
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx.fleet import leases, restoring
+from tests.support.fleets import GatewaysCase, fleet_of
+from tests.support.reactor import until
+
+pytestmark = pytest.mark.slow
+
+LEASE = "{fleet}:restore:k"
+
+
+class Restoring(GatewaysCase):
+    """The server is the test's. It keeps a table, and forgets it when it is started again."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.table: dict[str, str] = {}
+        self.made: list[tuple[str, ...]] = []
+        self.held: list[tuple[int, bytes]] = []
+        self.holds = False
+        self.patch(restoring, "SECONDS", 1.0)
+        self.patch(restoring, "PAUSE", 0.1)
+
+    async def before_it(self, *names: str, **settings: Any) -> list[JsonRpcService]:
+        """Gateways before the server, through which two items were set."""
+        self.kamailio, gateways = await self.gateways(*names, **settings)
+        self.kamailio.answers = self.answer
+        self.kamailio.version = b"kamailio 5.6.3"
+        for key in ("192.0.2.1", "192.0.2.2"):
+            await gateways[0].call("gateway.call", "k", "htable.sets", "ban", key, "1")
+        await self.together(*gateways)
+        # Before the uptimes that the test has it tell.
+        self.redis.command("HSET", "{fleet}:stood", "k", "1")
+        self.made.clear()
+        return gateways
+
+    def answer(self, request: dict[str, Any]) -> bytes | None:
+        """Make a change, and answer it unless the test holds that back."""
+        method, (_, key, *value) = request["method"], request["params"]
+        self.made.append((method, key, *value))
+        if method == "htable.delete":
+            self.table.pop(key, None)
+        else:
+            self.table[key] = value[0]
+        if self.holds:
+            self.held.append((len(self.kamailio.requests) - 1, b'"result":"ok"'))
+            return None
+        return b'"result":"ok"'
+
+    def restart(self, uptime: int = 50) -> None:
+        """Start the server again; it tells that this was so many seconds ago."""
+        self.table.clear()
+        self.kamailio.uptime = uptime
+
+    def go_on(self) -> None:
+        """Answer what was held back, and everything from now on."""
+        self.holds = False
+        for place, member in self.held:
+            self.kamailio.answer_late(place, member)
+        self.held.clear()
+
+    def stood(self) -> float:
+        """When everything was last known to stand there."""
+        return float(self.redis.command("HGET", "{fleet}:stood", "k") or 0)  # type: ignore[arg-type] # it is bytes
+
+    async def stands(self, *gateways: JsonRpcService, **table: str) -> None:
+        """Wait until all gateways are content, and check that the server has what is wanted."""
+        await until(lambda: self.stood() > 1 and not self.redis.command("EXISTS", LEASE))
+        await until(lambda: self.table == {"192.0.2.1": "1", "192.0.2.2": "1"} | table)
+
+    async def test_once(self) -> None:
+        """One of several gateways sets everything again, in the order in which it was set, and tells of it."""
+        a, b, c = await self.before_it("a", "b", "c")
+        await b.call("gateway.call", "k", "dispatcher.set_state", "ip", 1, "sip:192.0.2.9")
+        await b.call("gateway.call", "k", "htable.sets", "other", "x", "1")  # is not named
+        await b.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.3", "1")
+        await a.call("gateway.call", "k", "htable.delete", "ban", "192.0.2.3")
+        await self.together(a, b, c)
+        assert self.shown(b)["wanted"] == 3
+        before = len(self.kamailio.requests)
+        self.restart()
+        await until(lambda: any(self.shown(one)["set_again"] for one in (a, b, c)))
+        await until(lambda: not any(self.checks(one) for one in (a, b, c)))
+        sent = [json.loads(one) for one in self.kamailio.requests[before:]]
+        assert [(one["method"], one["params"]) for one in sent] == [
+            ("htable.sets", ["ban", "192.0.2.1", "1"]),
+            ("htable.sets", ["ban", "192.0.2.2", "1"]),
+            ("dispatcher.set_state", ["ip", 1, "sip:192.0.2.9"]),
+        ]
+        assert sorted((self.shown(one)["set"], self.shown(one)["not_set"]) for one in (a, b, c)) == 2 * [(0, 0)] + [
+            (3, 0)
+        ]
+
+    def checks(self, gateway: JsonRpcService) -> bool:
+        """Whether a gateway is at it."""
+        return bool(_restoring(gateway)._checking)
+
+    async def test_no_answer_in_the_middle(self) -> None:
+        """A call that is not answered is made again, with all others, while the server runs."""
+        a, b = await self.before_it(options=" timeout=1")
+        answered = iter((True, False))
+
+        def answer(request: dict[str, Any]) -> bytes | None:
+            made = self.answer(request)
+            return made if next(answered, True) else None
+
+        self.kamailio.answers = answer
+        self.restart()
+        await until(lambda: len(self.made) >= 4)
+        await self.stands(a, b)
+        assert sorted((self.shown(one)["set"], self.shown(one)["not_set"]) for one in (a, b)) == [(0, 0), (2, 0)]
+
+    async def test_dies_in_the_middle(self) -> None:
+        """A server that is gone in the middle, and comes back as another process, gets everything."""
+        a, b = await self.before_it()
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        self.kamailio.silent = True
+        await until(lambda: self.shown(a)["state"] == self.shown(b)["state"] == "down")
+        self.restart(0)
+        self.holds, self.kamailio.silent = False, False
+        self.held.clear()
+        await self.stands(a, b)
+
+    async def test_started_again_in_the_middle(self) -> None:
+        """What was set before the server was started once more is set again, though no call has failed."""
+        a, b = await self.before_it()
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
+        self.restart(0)
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 2)
+        self.go_on()
+        await self.stands(a, b)
+
+    async def test_fault(self) -> None:
+        """What the server refuses is told of, and holds up nothing else."""
+        a, b = await self.before_it()
+
+        def refuse(request: dict[str, Any]) -> bytes | None:
+            made = self.answer(request)
+            refused = request["params"][1] == "192.0.2.1"
+            return b'"error":{"code":500,"message":"No"}' if refused else made
+
+        self.kamailio.answers = refuse
+        self.restart()
+        await self.stands(a, b)
+        await until(lambda: self.shown(a)["not_set"] + self.shown(b)["not_set"] == 1)
+        assert self.shown(a)["set"] + self.shown(b)["set"] == 1
+        assert len(self.made) == 2
+
+    async def test_lease_of_another(self) -> None:
+        """While another gateway is at it, the others wait; if it is gone, one of them does it."""
+        a, b = await self.before_it()
+        self.redis.command("SET", LEASE, "another:1", "PX", 1000)
+        self.restart()
+        await until(lambda: not self.redis.command("EXISTS", LEASE) or bool(self.made))
+        assert not self.made
+        await self.stands(a, b)
+        assert len(self.made) == 2
+
+    async def test_lease_lost(self) -> None:
+        """A gateway that has lost its lease in the middle leaves that of another one alone."""
+        a, b = await self.before_it()
+        self.patch(leases, "LEASE", 0.3)
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        self.redis.command("SET", LEASE, "another:1", "PX", 60_000)
+        self.go_on()
+        await until(lambda: self.stood() > 1)
+        await until(lambda: not self.checks(a) or not self.checks(b))
+        assert self.redis.command("GET", LEASE) == b"another:1"
+        assert self.table == {"192.0.2.1": "1", "192.0.2.2": "1"}
+
+    async def test_changed_meanwhile(self) -> None:
+        """What clients change or remove in the middle, through any gateway, is what stands and is wanted in the end."""
+        a, b = await self.before_it()
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
+        changes: list[Deferred[Any]] = [
+            a.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.1", "of a"),
+            b.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.3", "of b"),
+            b.call("gateway.call", "k", "htable.delete", "ban", "192.0.2.2"),
+        ]
+        self.go_on()
+        for change in changes:
+            await change
+        await until(lambda: self.stood() > 1 and not self.redis.command("EXISTS", LEASE))
+        assert self.table == {"192.0.2.1": "of a", "192.0.2.3": "of b"}
+        await self.together(a, b)
+        assert self.shown(a)["wanted"] == self.shown(b)["wanted"] == 2
+        self.redis.command("HSET", "{fleet}:stood", "k", "1")
+        self.restart(20)
+        await until(lambda: self.table == {"192.0.2.1": "of a", "192.0.2.3": "of b"})
+
+    async def test_remembered_late(self) -> None:
+        """What a gateway remembers while another one is at it is set as well."""
+        a, b = await self.before_it()
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        call = ["htable.sets", '["ban","192.0.2.9","late"]', None]
+        key = "htable\0ban\x00192.0.2.9\0value\0"
+        fleet_of(b).submit("wanted", "want", ["k", "htable", 0, [[key, call]]])
+        await until(lambda: self.shown(a)["wanted"] == 3)
+        self.go_on()
+        await self.stands(a, b, **{"192.0.2.9": "late"})
+
+    async def test_redis_gone_meanwhile(self) -> None:
+        """A gateway that loses Redis in the middle, with all that was there, checks again when it is back."""
+        a, b = await self.before_it()
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+        self.redis.kill()
+        await until(lambda: not fleet_of(a).core.together and not fleet_of(b).core.together)
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
+        self.restart(0)
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 2)
+        self.go_on()
+        self.redis.start()
+        await self.together(a, b)
+        await self.stands(a, b)
+
+    async def test_redis_refuses(self) -> None:
+        """A Redis that takes nothing more, and stays connected, holds it up only for as long."""
+        a, b = await self.before_it()
+        self.redis.command("CONFIG", "SET", "maxmemory", 1)
+        self.restart()
+        await until(lambda: self.checks(a) and self.checks(b))
+        await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
+        assert self.stood() == 1
+        self.redis.command("CONFIG", "SET", "maxmemory", 0)
+        await self.stands(a, b)
+
+    async def test_removed_meanwhile(self) -> None:
+        """A server that is taken from the list of nodes is not looked after any more."""
+        (a,) = await self.before_it("a")
+        self.redis.command("SET", LEASE, "another:1", "PX", 60_000)
+        self.restart()
+        await until(lambda: self.checks(a))
+        a.registry["gateway.remove"].function("k")
+        await until(lambda: not self.checks(a))
+        assert not self.made
+
+
+def _restoring(gateway: JsonRpcService) -> restoring.Restoring:
+    joined: Any = fleet_of(gateway).joined
+    found: restoring.Restoring = joined.__self__
+    return found
