@@ -30,6 +30,10 @@ class Shares:
         """
         return self._clients.get(client, 0) >= self.client_limit
 
+    def have_room(self, client: Hashable) -> bool:
+        """Whether there may be one more, of a client: they are not L{full}, nor L{used_up}."""
+        return self.taken < self.limit and self._clients.get(client, 0) < self.client_limit
+
     def take(self, client: Hashable) -> None:
         """Count one more."""
         self.taken += 1

@@ -207,6 +207,9 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
+            if not (self._held or self.half_closed or self._over or self._waitingForTransport or self.paused):
+                self._diverted = False  # the ordinary case
+                return
             if self._full and not self._waitingForTransport:
                 self._full = False
                 self._networkProducer.resumeProducing()
