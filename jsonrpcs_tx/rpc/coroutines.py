@@ -107,7 +107,7 @@ class Driver:
                 del trace
                 break
             if is_deferred(value):
-                if not value.called:
+                if type(value) is Deferred and not value.called:  # so it does not fire here
                     self._awaited = value
                     value.addBoth(self._go_on)
                     return

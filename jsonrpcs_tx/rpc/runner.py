@@ -9,7 +9,7 @@ from types import CoroutineType
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -19,6 +19,7 @@ from jsonrpcs_tx.rpc.delayed import DelayedCommands, Run, abandon, as_deferred, 
 from jsonrpcs_tx.rpc.deprecations import Deprecations
 from jsonrpcs_tx.rpc.envelope import Request
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.lock import Lock
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.state.sharing import Pending
@@ -43,7 +44,7 @@ class Runner:
         self._delayed = delayed
         self._deprecations = Deprecations()
         self._last_runs: WeakKeyDictionary[Command, float] = WeakKeyDictionary()
-        self._locks: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()  # those that are held
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()  # those that are held
 
     def run(self, command: Command, call: Call, origin: Origin, bind: _Bind) -> Any:
         """Run a command, with the functions around it.
@@ -185,7 +186,7 @@ class Runner:
         """Run a function that needs a lock; see L{_begin}."""
         lock = self._locks.get(name)
         if lock is None:
-            lock = self._locks[name] = DeferredLock()
+            lock = self._locks[name] = Lock()
         if lock.locked:
             if origin.asynchronous:
                 return lock.run(partial(run_in, call, maybeDeferred, function))
