@@ -144,6 +144,7 @@ class Connection:
     @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
     @param certificate: a name in the client's certificate; empty: it comes without TLS.
     @param nodes: whether it has the nodes C{n} and C{m}, which are the group C{g}.
+    @param commands: its own; default: those of L{Commands} alone.
     @param options: options of the resource.
     """
 
@@ -156,10 +157,11 @@ class Connection:
         users: str = "",
         certificate: str = "",
         nodes: bool = False,
+        commands: Commands | None = None,
         **options: Any,
     ) -> None:
         self.clock = Clock()
-        self.commands = Commands()
+        self.commands = Commands() if commands is None else commands
         self.access = AccessControl([read_rule(rule)] if rule else [])
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=self.access)
         if users:
@@ -189,6 +191,11 @@ class Connection:
         for piece in filter(None, pieces):
             if not self.transport.disconnecting:
                 self.channel.dataReceived(piece)
+        return self
+
+    def turn(self) -> "Connection":
+        """Let a turn of the reactor pass."""
+        self.clock.advance(0)
         return self
 
     def fate(self) -> tuple[bytes, bool, bool, dict[str, int]]:
