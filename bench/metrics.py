@@ -4,17 +4,14 @@ python -m bench.metrics [--rounds N]
 """
 
 import argparse
-import statistics
 import tempfile
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-import attrs
 
 from bench import load
 from bench.load import Call
 from bench.peers import start_ours
+from bench.safeguards import Cost, table
 from tests.support import ECHO, ECHO_REPLY
 
 TRANSPORTS = ("unix", "udp4", "http", "https")
@@ -23,25 +20,13 @@ REQUESTS = 20_000
 HTTP_SECONDS = 1
 
 
-@attrs.frozen
-class Cost:
-    """The CPU time of a request over a transport, in seconds: the least of all rounds with and without metrics, and the
-    ratio in the round in the middle.
-    """
-
-    transport: str
-    measured: float
-    plain: float
-    median_ratio: float
-
-
 def measure(directory: Path, rounds: int) -> list[Cost]:
     """Measure both servers in turn, several rounds."""
     one = Call(ECHO, ECHO_REPLY)
     costs: dict[str, list[tuple[float, float]]] = {transport: [] for transport in TRANSPORTS}
     with ExitStack() as stack:
         servers = []
-        for name, options in (("plain", ()), ("measured", ("--metrics=/metrics",))):
+        for name, options in (("open", ()), ("measured", ("--metrics=/metrics",))):
             home = directory / name
             home.mkdir()
             targets = start_ours(home, *options)
@@ -59,29 +44,7 @@ def measure(directory: Path, rounds: int) -> list[Cost]:
                         done = load.datagrams(target.address, one, REQUESTS)
                     cpu[place] = (target.process.cpu() - before) / done.requests
                 costs[transport].append((cpu[1], cpu[0]))
-    return [
-        Cost(
-            transport,
-            min(measured for measured, _ in pairs),
-            min(plain for _, plain in pairs),
-            statistics.median(measured / plain for measured, plain in pairs),
-        )
-        for transport, pairs in costs.items()
-    ]
-
-
-def table(costs: Sequence[Cost]) -> str:
-    """The costs as text."""
-    lines = [
-        "| transport | CPU µs/request with metrics: least | without | ratio | median of ratios |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    lines += [
-        f"| {cost.transport} | {cost.measured * 1e6:.2f} | {cost.plain * 1e6:.2f} | {cost.measured / cost.plain:.3f} "
-        f"| {cost.median_ratio:.3f} |"
-        for cost in costs
-    ]
-    return "\n".join(lines)
+    return [Cost.of("metrics", transport, rounds) for transport, rounds in costs.items()]
 
 
 def main() -> None:

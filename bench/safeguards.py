@@ -71,6 +71,12 @@ class Cost:
     open_cpu: float
     median_ratio: float
 
+    @classmethod
+    def of(cls, name: str, transport: str, rounds: Sequence[tuple[float, float]]) -> "Cost":
+        """The cost by the CPU times of a request in each round, in the case and at the open server."""
+        cpu, open_cpu = map(min, zip(*rounds, strict=True))
+        return cls(name, transport, cpu, open_cpu, statistics.median(one / other for one, other in rounds))
+
     @property
     def ratio(self) -> float:
         """The least to the least."""
@@ -103,11 +109,10 @@ def measure(directory: Path, rounds: int = ROUNDS, cases: Sequence[Case] = CASES
                 before = target.process.cpu()
                 load.datagrams(target.address, one, REQUESTS)
                 seconds.append((target.process.cpu() - before) / REQUESTS)
-    costs = []
-    for case, open_cpu, cpu in zip(cases, figures[::2], figures[1::2], strict=True):
-        ratios = [one / other for one, other in zip(cpu, open_cpu, strict=True)]
-        costs.append(Cost(case.name, case.transport, min(cpu), min(open_cpu), statistics.median(ratios)))
-    return costs
+    return [
+        Cost.of(case.name, case.transport, [*zip(cpu, open_cpu, strict=True)])
+        for case, open_cpu, cpu in zip(cases, figures[::2], figures[1::2], strict=True)
+    ]
 
 
 def table(costs: Sequence[Cost]) -> str:
@@ -118,7 +123,7 @@ def table(costs: Sequence[Cost]) -> str:
     ]
     lines += [
         f"| {cost.name} | {cost.transport} | {cost.cpu * 1e6:.1f} | {cost.open_cpu * 1e6:.1f} "
-        f"| {cost.ratio:.2f} | {cost.median_ratio:.2f} |"
+        f"| {cost.ratio:.3f} | {cost.median_ratio:.3f} |"
         for cost in costs
     ]
     return "\n".join(lines)

@@ -322,21 +322,21 @@ def _add_metrics(service: JsonRpcService, gateway: "Gateway | None") -> None:
     lag = ReactorLag(service.reactor)
     lag.setServiceParent(service)
     metrics = ServerMetrics(service, lag)
-    jsonrpc, reactor = service.jsonrpc_dispatch, service.reactor
+    jsonrpc, slices, reactor = service.jsonrpc_dispatch, service.slices, service.reactor
     if gateway is None:
-        service.add_page("metrics", path, MetricsResource(jsonrpc, lambda _: metrics.families(), reactor))
+        service.add_page("metrics", path, MetricsResource(jsonrpc, lambda _: metrics.families(), slices, reactor))
         return
     from jsonrpcs_tx.metrics.nodes import NodeMetrics
 
-    nodes = NodeMetrics(gateway, reactor, service.settings.metrics_interval)
+    nodes = NodeMetrics(gateway, slices, reactor, service.settings.metrics_interval)
     nodes.setServiceParent(service)
 
     def families(names: Nodes) -> "Iterator[Family]":
         yield from metrics.families()
         yield from nodes.families(names, label="node")
 
-    service.add_page("metrics", path, MetricsResource(jsonrpc, families, reactor, gateway.allowed))
-    probe = ProbeResource(jsonrpc, nodes.families, reactor, gateway.origin)
+    service.add_page("metrics", path, MetricsResource(jsonrpc, families, slices, reactor, gateway.allowed))
+    probe = ProbeResource(jsonrpc, nodes.families, slices, reactor, gateway.origin)
     service.add_page("metrics", path.rpartition("/")[0] + PROBE, probe)
 
 

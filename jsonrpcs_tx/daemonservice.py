@@ -41,7 +41,7 @@ class DaemonService(MultiService):
     started the process is told when the server is ready, reads its files again, and stops.
 
     @param files: what twistd makes. The log is opened.
-    @param refusal: makes what ends twistd of an error.
+    @param refusal: makes the exception that ends twistd from an error.
     @raise StartError: the log cannot be opened.
     """
 
@@ -106,7 +106,7 @@ def tell_whole_refusals() -> None:
 def _wait_for_start(runner: object, pipe: int) -> int:
     """Wait until the daemon has started, or has told why not.
 
-    @param pipe: by which it tells: C{0}; or 1 and what went wrong.
+    @param pipe: it writes C{0} to it, or C{1} and what went wrong.
     @return: the exit code.
     """
     said = os.read(pipe, len(_REFUSED) + MAX_REFUSAL)

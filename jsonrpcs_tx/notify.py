@@ -15,13 +15,16 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 STATUS_INTERVAL: Final = 10.0
-"""Seconds between two looks whether the status has changed."""
+"""Seconds between two checks of whether the status has changed."""
 
 RETRY: Final = 0.5
-"""Seconds after which a message is sent again for which the socket was full."""
+"""Seconds after which a message is sent again if the socket was full."""
 
 MAX_STATUS: Final = 256
 """Characters of the status that are sent."""
+
+MIN_WATCHDOG: Final = 0.1
+"""Seconds below which no watchdog is served more often: a server that does nothing else is not alive."""
 
 _MICROSECONDS: Final = re.compile(r"[0-9]{1,20}")
 
@@ -88,7 +91,7 @@ class NotifyService(Service):
         self._retry: Any = None
         self._calls = [(LoopingCall(self._say_status), STATUS_INTERVAL)]
         if to.watchdog:
-            self._calls.append((LoopingCall(to.send, WATCHDOG=1), to.watchdog / 3))
+            self._calls.append((LoopingCall(to.send, WATCHDOG=1), max(to.watchdog, MIN_WATCHDOG) / 3))
         for call, _ in self._calls:
             call.clock = reactor
 
@@ -107,7 +110,7 @@ class NotifyService(Service):
         self._retry = None if self._to.send(READY=1) else self._reactor.callLater(RETRY, self._say_ready)
 
     def stopService(self) -> None:
-        """Say that the service stops, and that the watchdog must wait so long."""
+        """Say that the service stops, and how long systemd and its watchdog must wait for that."""
         super().stopService()
         self._wait_no_longer()
         for call, _ in self._calls:

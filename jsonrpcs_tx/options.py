@@ -197,7 +197,7 @@ class Options(usage.Options):
         """Print all doubts and problems, and exit if there are problems."""
         for doubt in problems.doubts:
             sys.stderr.write(f"jsonrpcs: warning: {self._explained(doubt)}\n")
-        found = problems.found
+        found = self.sources.in_order(problems.found)
         for error in found:
             sys.stderr.write(f"{self.refusal(error)}\n")
         number = len(found)

@@ -40,6 +40,7 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.measuring import MeasuringAuditingDispatcher, MeasuringDispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
+from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
 from jsonrpcs_tx.state.shared import SharedVariables, read_definition
@@ -92,6 +93,7 @@ class JsonRpcService(MultiService):
     @ivar health_resource: the resource that reports the health, to be mounted in the same way.
     @ivar pages: what answers at paths of its own over HTTP and HTTPS, by path; to be mounted in the same way.
     @ivar discovery: describes to each caller what that caller may call.
+    @ivar slices: runs the long work of all pages.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class JsonRpcService(MultiService):
             counters=self.counters,
             reply_store=self._reply_store,
         )
+        self.slices: Slices = Slices(reactor)
         self.endings: list[Callable[[], object]] = [self.dispatcher.batches.cancel]
         self.leavings: list[Callable[[], object]] = []
         self._make_origins()
@@ -162,7 +165,7 @@ class JsonRpcService(MultiService):
         self.pages: dict[str, Page] = {}
         if settings.health:
             self.pages[settings.health] = self.health_resource
-        self.discovery: Discovery = Discovery(self.dispatcher, reactor)
+        self.discovery: Discovery = Discovery(self.dispatcher, self.slices)
         if settings.openrpc:
             page = OpenRpcResource(self.jsonrpc_dispatch, self.discovery, settings.http_path)
             with problems.noted():

@@ -3,6 +3,7 @@
 import functools
 import gc
 import importlib.metadata
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -12,16 +13,31 @@ import hypothesis
 import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
+from jsonrpcs_tx.access import auditfile
 from jsonrpcs_tx.log import debug, set_debug, throttle
 from tests.support import Server
 from tests.support.clocks import steady
 from tests.support.files import public_directory
+
+_TESTS = Path(__file__).parent
+
+LONGEST = (
+    *("gateway/test_strength.py", "transports/test_workers.py", "console/browser/test_panels.py"),
+    *("real/test_conformance.py", "logs/test_daemon.py", "real/test_programs.py", "console/browser/test_access.py"),
+    *("transports/test_httpdirect.py", "test_systemd.py", "real/test_kamtools.py", "config/test_kamailiocfg.py"),
+    *("console/browser/test_commands.py", "real/test_howtos.py", "real/test_gateway.py", "test_imports.py"),
+)
+"""Modules with slow tests that take longest, the longest first."""
 
 _DEBUG = debug()
 """The level of the log, which tests may change."""
 
 # pytest asks for Twisted's version before each test, and would read it from a file each time.
 importlib.metadata.version = functools.cache(importlib.metadata.version)
+
+# A busy machine holds up any write. The audit log would leave the next ones to a thread, and tests would read the file
+# before that has written them.
+auditfile.SLOW = math.inf  # type: ignore[misc]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,24 +53,31 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Test one module, or with C{-s}, in this process: nothing can run beside it, or what it shows is to be seen. While
-    slow tests wait for other programs, others use the processors.
+    some tests wait, for other programs or until something times out, others use the processors.
     """
     one_module = len(config.args) == 1 and config.args[0].partition("::")[0].endswith(".py")
     if one_module or config.option.capture == "no":
         return 0
     processors = len(os.sched_getaffinity(0))
-    return processors if config.option.markexpr == "not slow" else processors + (processors + 1) // 2
+    return processors + (processors + 1) // 2 if config.option.markexpr == "not slow" else 2 * processors
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run trial's cases first: once pytest-twisted has started the reactor, they cannot start it any more. Then run the
-    modules with slow tests first, so that no process of pytest-xdist gets a long one at the end, when the others have
-    nothing left to do. Each of these processes gets the tests in this order.
+    modules that take longest first, then the others with slow tests, so that no process of pytest-xdist gets a long one
+    at the end, when the others have nothing left to do. Each of these processes gets the tests in this order.
     """
     of_trial = {item: issubclass(getattr(item, "cls", None) or object, SynchronousTestCase) for item in items}
     slow = {(of_trial[item], item.path) for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: (not of_trial[item], (of_trial[item], item.path) not in slow))
+    place = {_TESTS / name: number for number, name in enumerate(LONGEST)}
+    assert all(path.is_file() for path in place), LONGEST
+
+    def order(item: pytest.Item) -> tuple[bool, bool, int]:
+        is_slow = (of_trial[item], item.path) in slow
+        return not of_trial[item], not is_slow, place.get(item.path, len(place))
+
+    items.sort(key=order)
 
 
 def pytest_collection_finish() -> None:

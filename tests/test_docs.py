@@ -32,6 +32,112 @@ OTHER_ERRORS = ("NotAllowed", "NoDestination", "UnknownVariable")
 """Exceptions of the package whose names do not end in Error."""
 PAGES = (*REPOSITORY.glob("*.md"), *DOCS.glob("*.md"))
 
+NOT_RUN = "not run"
+INSTALLS = {"venv/bin/pip install": NOT_RUN}
+"""That is done by what runs the tests (.ci/run runs it for README.md), and the tests use what it has installed."""
+OPERATIONS, PAGES_TEST = "tests/real/test_operations.py", "tests/real/test_pages.py"
+HERE, HOWTOS = "tests/test_docs.py", "tests/real/test_howtos.py"
+RUN_BY: dict[str, dict[str, str]] = {
+    "CONTRIBUTING": {
+        "apt-get install": f"{HERE}::test_packages",
+        "bench": f"{PAGES_TEST}::test_tools_of_developers",
+        "fuzz": f"{PAGES_TEST}::test_tools_of_developers",
+        "nox": f"{PAGES_TEST}::test_tools_of_developers",
+        "config.reference": f"{HERE}::test_settings_reference",
+    },
+    "README": {
+        "'.[dev]'": NOT_RUN,
+        "twistd -n jsonrpcs": f"{HERE}::test_readme_commands",
+        "/metrics |": "tests/console/browser/test_walk.py::test_readme",
+        "bin/jsonrpcs ": f"{HERE}::test_readme_program",
+        "```sh": f"{HERE}::test_readme_commands",
+        "```python": f"{HERE}::test_readme_command_module",
+    },
+    "access": {
+        " allow ": "tests/access/test_parameters.py::test_rules_of_the_page",
+        "```text": f"{PAGES_TEST}::test_access",
+        "```sh": f"{PAGES_TEST}::test_access",
+    },
+    "architecture": {"```text": "tests/test_architecture.py::test_page_names_what_is_there"},
+    "cli": {
+        "jsonrpcs SUBCOMMAND": "tests/cli/test_reference.py::test_page",
+        "[profiles.proxy1]": "tests/cli/test_reference.py::test_page",
+        "completion zsh": f"{PAGES_TEST}::test_command_line",
+        "```toml": f"{PAGES_TEST}::test_command_line",
+        "```text": f"{PAGES_TEST}::test_command_line",
+    },
+    "client": {"```python": f"{HERE}::test_client_prints"},
+    "commands": {"shop.restock": f"{HERE}::test_commands_page", "```python": f"{HERE}::test_embedding_prints"},
+    "console": {
+        " role ": f"{PAGES_TEST}::test_rules",
+        "```sh": f"{PAGES_TEST}::test_console",
+        "```text": f"{PAGES_TEST}::test_console",
+    },
+    "debian": {
+        "```sh": "tests/packaging/test_deb.py::test_by_the_guide",
+        "```console": "tests/packaging/test_deb.py::test_by_the_guide",
+    },
+    "embedding": {
+        "Application(": f"{HERE}::test_embedding_application",
+        'call("counter.add"': f"{HERE}::test_embedding_application",
+        "jsonrpc_dispatch)": f"{HERE}::test_embedding_dispatch",
+        "HTTPAuthSessionWrapper(": f"{HERE}::test_embedding_site_users",
+        "asyncio.timeout(": f"{HERE}::test_embedding_asyncio",
+        "```python": f"{HERE}::test_embedding_prints",
+    },
+    "faults": {"```json": f"{PAGES_TEST}::test_error_reply"},
+    "fleet": {**INSTALLS, "```text": f"{PAGES_TEST}::test_fleet_user", "```sh": "tests/real/test_fleet.py::test_page"},
+    "gateway": {
+        **INSTALLS,
+        "```text": f"{PAGES_TEST}::test_gateway_nodes",
+        "```sh": "tests/real/test_gateway.py::test_page",
+    },
+    "howto-certificates": {"```sh": f"{HOWTOS}::test_certificates"},
+    "howto-migration": {"```sh": f"{HOWTOS}::test_migration"},
+    "howto-proxies": {"```sh": f"{HOWTOS}::test_proxies", "```caddyfile": f"{PAGES_TEST}::test_caddy"},
+    "kamailio": {"```ini": f"{PAGES_TEST}::test_kamcli"},
+    "metrics": {
+        "```text": f"{PAGES_TEST}::test_rules",
+        "```sh": f"{PAGES_TEST}::test_metrics",
+        "```yaml": f"{PAGES_TEST}::test_metrics",
+    },
+    "openrpc": {
+        "npm install": "tests/real/test_openrpc.py::test_generated_client",
+        " allow ": f"{PAGES_TEST}::test_rules",
+        "venv/bin/twistd jsonrpcs": f"{PAGES_TEST}::test_openrpc",
+        "rpc.discover >": f"{PAGES_TEST}::test_openrpc",
+        "curl": "tests/openrpc/test_documentation.py::test_page",
+        "```python": "tests/openrpc/test_documentation.py::test_page",
+    },
+    "operations": {
+        "--example-config": f"{OPERATIONS}::test_before_the_start",
+        "fifo_nmae": f"{OPERATIONS}::test_errors_of_check",
+        "--logfile=": f"{OPERATIONS}::test_places",
+        "--uid": f"{OPERATIONS}::test_users_and_files",
+        "tls_private_key": f"{OPERATIONS}::test_users_and_files",
+        "certificates reloaded": f"{OPERATIONS}::test_signals",
+        "systemctl": f"{OPERATIONS}::test_systemd",
+        "systemd:http": f"{OPERATIONS}::test_systemd",
+        "podman": f"{OPERATIONS}::test_container",
+        '"checks"': f"{OPERATIONS}::test_health",
+        "option httpchk": f"{OPERATIONS}::test_haproxy",
+        '"level":"critical"': f"{OPERATIONS}::test_json_log",
+        "journalctl": f"{OPERATIONS}::test_journal",
+        "logs reopened": f"{OPERATIONS}::test_log_lines",
+        "are lost here": f"{OPERATIONS}::test_log_lines",
+        "audit_required": f"{OPERATIONS}::test_audit",
+        '"outcome"': f"{OPERATIONS}::test_audit",
+        "jq ": f"{OPERATIONS}::test_audit",
+        "lines are missing here": f"{OPERATIONS}::test_lost_audit_lines",
+        "outside http_allow": f"{OPERATIONS}::test_refused_clients",
+        "fail2ban": f"{OPERATIONS}::test_refused_clients",
+    },
+    "performance": {"```sh": f"{PAGES_TEST}::test_tools_of_developers"},
+    "reliability": {"```sh": f"{PAGES_TEST}::test_tools_of_developers"},
+    "tutorial": {**INSTALLS, "```sh": f"{HOWTOS}::test_tutorial", "```python": f"{HOWTOS}::test_tutorial"},
+}
+"""For each page, which test runs a block: by a text in it, or by its language; the first entry counts."""
+
 
 def shell_blocks() -> list[Block]:
     return [block for block in blocks(README) if block.language == "sh" and is_json(block.printed.encode())]
@@ -168,6 +274,23 @@ def test_named_tests_exist() -> None:
             assert not name or re.search(rf"^ *(?:(?:async )?def|class) {name}\(", file.read_text(), re.MULTILINE), (
                 f"{page.name}: {path}::{name}"
             )
+
+
+def test_every_block_is_run() -> None:
+    """A test runs each block of the pages, with what it prints; a new block needs one."""
+    used: set[tuple[str, str]] = set()
+    for page in PAGES:
+        found = blocks(page)
+        shown = len(re.findall(r"^```\w+$", page.read_text(), re.MULTILINE))
+        assert shown == len(found) + sum(bool(one.printed) for one in found), f"{page.name}: a block is not read"
+        for one in found:
+            keys = [key for key in RUN_BY[page.stem] if key in f"```{one.language}\n{one.text}"]
+            assert keys, f"{page.name}: no test runs {one.text}"
+            used.add((page.stem, keys[0]))
+    assert used == {(page, key) for page, keys in RUN_BY.items() for key in keys}
+    for test in {test for keys in RUN_BY.values() for test in keys.values()} - {NOT_RUN}:
+        path, _, name = test.partition("::")
+        assert re.search(rf"^ *(?:async )?def {name}\(", (REPOSITORY / path).read_text(), re.MULTILINE), test
 
 
 def test_fuzz_targets_are_listed() -> None:
@@ -340,3 +463,15 @@ def test_python_blocks_parse() -> None:
         for block in blocks(page):
             if block.language == "python":
                 ast.parse(block.text)
+
+
+def test_packages() -> None:
+    """README.md, CONTRIBUTING.md and .ci/run name the same packages of Debian for the tests."""
+    (listed,) = re.findall(r'^packages="(.*)"$', (REPOSITORY / ".ci" / "run").read_text(), re.MULTILINE)
+    tested = README.read_text().partition("## Test it")[2]
+    (of_readme,) = re.findall(r"`apt-get install ([^`]+)`", tested)
+    (of_contributing,) = re.findall(
+        r"^apt-get install ((?:.*\\\n)*.*)$", (REPOSITORY / "CONTRIBUTING.md").read_text(), re.M
+    )
+    assert of_readme.split() == listed.split()
+    assert of_contributing.replace("\\\n", " ").split() == listed.split()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.notify import RETRY, STATUS_INTERVAL, NotifyService, NotifySocket
+from jsonrpcs_tx.notify import MIN_WATCHDOG, RETRY, STATUS_INTERVAL, NotifyService, NotifySocket
 
 
 class Reactor(Clock):
@@ -102,3 +102,24 @@ def test_watchdog(usec: str, pid: str, seconds: float) -> None:
     assert to.watchdog == seconds
     assert environ == {}
     to.close()
+
+
+@pytest.mark.parametrize("usec", ["1", "2999", "1000000"])
+def test_short_watchdog(tmp_path: Path, usec: str) -> None:
+    """However short the watchdog's span is, the server has time for something else."""
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as heard:
+        heard.bind(path)
+        clock = Reactor()
+        to = NotifySocket({"NOTIFY_SOCKET": path, "WATCHDOG_USEC": usec})
+        service = NotifyService(to, lambda: "", 1, clock)
+        service.startService()
+        for _ in range(100):
+            clock.advance(0.01)
+        service.stopService()
+        to.close()
+        told = []
+        with suppress(BlockingIOError):
+            while True:
+                told.append(heard.recv(100))
+    assert 2 <= told.count(b"WATCHDOG=1") <= 3 / MIN_WATCHDOG + 2

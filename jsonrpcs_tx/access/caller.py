@@ -12,7 +12,7 @@ class Caller(msgspec.Struct, frozen=True, cache_hash=True):
     @ivar address: IP address; None for callers without one, such as those of a Unix socket, which are on this machine.
     @ivar user: the user that HTTP authentication has verified; None without authentication.
     @ivar tls_names: the names in the client's certificate, which was verified.
-    @ivar uid: number of the user at the other end of a Unix socket; None if unknown.
+    @ivar uid: number of the user of the process at the other end of a Unix socket; None if unknown.
     @ivar gid: number of that process's own group, not of any other group that the user is in.
     """
 

@@ -6,9 +6,9 @@ processor busy, nor keep out others who send the right one:
   - A token bucket for each network, and one for each name from there, limit how many are hashed. A right password
     gives its tokens back, and so does one that was not hashed after all. Without a token it is turned away at once.
   - Networks take turns.
-  - A password that was turned away, and comes again, has tokens of its own, and is the next one. An
-    attacker who guesses sends another password each time; a user who knows the right one sends it again.
-  - One that was right before needs no token, and is the next one.
+  - A password that comes again after it was turned away has tokens of its own, and is hashed next: an attacker who
+    guesses sends another password each time, a user who knows the right one sends it again.
+  - A password that was right before needs no token, and is hashed next.
 """
 
 import ipaddress

@@ -20,7 +20,7 @@ ROLES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
 
 
 FOR_ADMIN: Final = frozenset(("gateway.add", "gateway.remove"))
-"""Own commands that change what rules mean: who adds a node says where it is, and which of its groups rules name."""
+"""Own commands that change what rules mean: adding a node decides where calls go, and which groups it is in."""
 
 
 def catalogued_effect(method: str) -> str:

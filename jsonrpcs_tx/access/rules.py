@@ -244,7 +244,9 @@ def _calls(keyword: str, words: Sequence[str], known: Iterable[str]) -> list[Cal
 def _roles(words: Sequence[str]) -> frozenset[str]:
     names, keywords = words[1::2], words[::2]
     if len(names) != len(keywords) or not ROLES.keys() >= {*names} or {*keywords} != {"role"}:
-        raise ValueError(f"role {' or role '.join(ROLES)}, one name after each; not {' '.join(words)!r:.100}")
+        near = [one for name in names if name not in ROLES for one in nearest(name, tuple(ROLES), 1)]
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"role {' or role '.join(ROLES)}, one name after each; not {' '.join(words)!r:.100}{meant}")
     return frozenset(names)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from jsonrpcs_tx.catalogue import find
 from jsonrpcs_tx.cli import output
@@ -14,14 +15,15 @@ DISCOVER = "rpc.discover"
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
     from typing import Any
 
     from jsonrpcs_tx.cli.parser import Arguments
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the names of the methods; for people, with what each does if the catalogue has it, and which of them the
-    caller may call if that is not all, and the server tells.
+    """Print the names of the methods; for people, with what each does if the catalogue has it or the server tells, and
+    which of them the caller may call if that is not all, and the server tells.
     """
     write = output.writer(arguments)
     with Caller(server(arguments), arguments.raw) as caller:
@@ -30,41 +32,48 @@ def run(arguments: "Arguments") -> int:
             output.write_raw(caller.reply)
             return DONE
         is_for_people = not (arguments.json or arguments.yaml or arguments.format)
-        allowed = _allowed(caller, names) if is_for_people and isinstance(names, list) else None
+        summaries = _summaries(caller, names) if is_for_people and isinstance(names, list) else {}
     if isinstance(names, list):
+        told = summaries if summaries and not summaries.keys() >= set(map(str, names)) else None
         names = [name for name in map(str, names) if _matches(name, *arguments.words)]
         if is_for_people:
-            names = [described(name, allowed) for name in names]
+            names = [described(name, summaries, told) for name in names]
     if names or not is_for_people:
         sys.stdout.write(write(names))
     return DONE
 
 
-def described(name: str, allowed: "frozenset[str] | None" = None) -> dict[str, str]:
+def described(
+    name: str, summaries: "Mapping[str, str]" = MappingProxyType({}), allowed: "Container[str] | None" = None
+) -> dict[str, str]:
     """A method with what it does.
 
+    @param summaries: what the server says of its methods, for those that the catalogue does not have.
     @param allowed: the methods that the caller may call, which is shown as well; None: all, or they are not known.
     """
     entry = find(name)
-    told = {"method": name, "what it does": "" if entry is None else entry.help}
+    does = summaries.get(name, "") if entry is None else entry.help
     if allowed is None:
-        return told
-    return {"method": name, "allowed": "yes" if name in allowed else "no", "what it does": told["what it does"]}
+        return {"method": name, "what it does": does}
+    return {"method": name, "allowed": "yes" if name in allowed else "no", "what it does": does}
 
 
-def _allowed(caller: Caller, names: "list[Any]") -> "frozenset[str] | None":
-    """The methods that the caller may call, of those that a server has; None: all, or the server does not tell. Of this
-    kind is C{rpc.discover}, which describes those only.
+def _summaries(caller: Caller, names: "list[Any]") -> dict[str, str]:
+    """The methods that the caller may call, each with what it does; empty if the server does not tell. C{rpc.discover}
+    describes those only.
     """
     if DISCOVER not in names:
-        return None
+        return {}
     try:
         document = caller.call_any(DISCOVER)
     except CallError:  # it is not for this caller either, or too large for this transport
-        return None
+        return {}
     methods = document.get("methods") if isinstance(document, dict) else None
-    found = frozenset(str(method.get("name")) for method in methods or () if isinstance(method, dict))
-    return None if not found or found.issuperset(names) else found
+    return {
+        str(method.get("name")): str(method.get("summary") or "")
+        for method in methods or ()
+        if isinstance(method, dict)
+    }
 
 
 def _matches(name: str, pattern: str = "") -> bool:

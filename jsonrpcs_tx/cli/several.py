@@ -1,8 +1,8 @@
 """Makes the same call to several servers at once."""
 
 import sys
+from collections import deque
 from collections.abc import Callable
-from queue import SimpleQueue
 from threading import Thread
 
 from jsonrpcs_tx.cli import output
@@ -81,14 +81,15 @@ def at_once(do: "Callable[[Server], T]", servers: "list[Server]") -> "list[T]":
     @return: what C{do} returned, in the order of the servers.
     @raise Exception: the first exception that C{do} raised, in the order of the servers.
     """
-    waiting: SimpleQueue[tuple[int, Server]] = SimpleQueue()
-    for one in enumerate(servers):
-        waiting.put(one)
+    waiting = deque(enumerate(servers))
     done: dict[int, T | Exception] = {}
 
     def work() -> None:
-        while not waiting.empty():
-            place, server = waiting.get()
+        while True:
+            try:
+                place, server = waiting.popleft()
+            except IndexError:
+                return  # not asked before: another thread may take the last one in between
             try:
                 done[place] = do(server)
             except Exception as error:

@@ -70,10 +70,9 @@ def request_of(method: str, params: bytes, id: int) -> bytes:
 
     @param params: an array or an object; empty: no parameters.
     """
-    head = _head(method).encode()
     if params:
-        return b'%b,"params":%b,"id":%d}' % (head, params, id)
-    return b'%b,"id":%d}' % (head, id)
+        return b'%b,"params":%b,"id":%d}' % (_head_bytes(method), params, id)
+    return b'%b,"id":%d}' % (_head_bytes(method), id)
 
 
 def over_fifo(document: bytes, reply_name: str) -> bytes:
@@ -99,6 +98,11 @@ def _head(method: str) -> str:
     if not isinstance(method, str):
         raise TypeError("the method is not text")
     return f'{{"jsonrpc":"2.0","method":{encode(method)}'
+
+
+@lru_cache(1024)
+def _head_bytes(method: str) -> bytes:
+    return _head(method).encode()
 
 
 def read_reply(document: bytes, decode: Callable[[bytes], object] = decode) -> Reply:

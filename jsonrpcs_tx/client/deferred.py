@@ -145,12 +145,12 @@ class Client:
     def carry(self, call: Call, params: bytes) -> None:
         """Like L{forward}, for a call that takes its outcome itself, and costs less than a Deferred.
 
-        @param call: has its method, seconds and client; it gets its id and document.
+        @param call: has its method, seconds, deadline and client; it gets its id and document.
         """
         self._id = call.id = id = self._id + 1
         call.document = document = request_of(call.method, params, id)
         if self._only is not None and len(document) <= SMALL:
-            self._only.send(call)
+            self._only.take(call)
         else:
             Detour(self.forward(call.method, params, call.seconds, call.client), call)
 

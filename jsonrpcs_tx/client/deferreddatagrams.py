@@ -50,7 +50,17 @@ class DatagramLink(Link):
     def transmit(self, call: Call) -> None:
         if self._held:
             self._unsent.append(call)
-        elif self._unsent or not self._try(call):  # others wait before it
+            return
+        sock = self._socket
+        if sock is not None and not self._unsent:  # the ordinary case, without another call of a function
+            try:
+                sock.write(call.document)
+                return
+            except OSError as error:
+                is_sent = self._refused(call, sock.refusal(call.method, call.document, error))
+        else:
+            is_sent = False  # others wait before it
+        if not is_sent:
             self._unsent.append(call)
             self._continue()
 
@@ -77,6 +87,13 @@ class DatagramLink(Link):
             self.doWrite()
 
     def _read(self) -> None:
+        """Receive what has come, and tell those whose replies it has. Sends what may follow them."""
+        try:
+            self._receive()
+        finally:
+            self.tell()
+
+    def _receive(self) -> None:
         sock, calls = self._socket, self.calls
         for _ in range(AT_ONCE):
             if sock is None or sock is not self._socket:
@@ -101,7 +118,9 @@ class DatagramLink(Link):
             if type(id) is not int:
                 self._nameless(reply)
             elif id in calls:
-                self.finish(calls[id], reply.outcome)
+                self.note_answer(calls[id], reply.outcome)
+                if not calls:
+                    return  # there is nothing that could have come, so the system is not asked
 
     def doWrite(self) -> None:
         while self._unsent:

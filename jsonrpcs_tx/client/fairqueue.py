@@ -14,6 +14,9 @@ _AHEAD: Final = object()
 class FairQueue(Generic[T]):
     """Entries that wait. Those of one client keep their order, and each client in turn has one taken out.
 
+    Most clients have one entry, which is then kept as it is: to make an L{OrderedDict} for it would take longer than
+    all the rest.
+
     A client is anything that tells clients apart. Entries of None, that is of no client in particular, count as those
     of one more client. No operation takes longer where one client has more entries.
     """
@@ -21,29 +24,36 @@ class FairQueue(Generic[T]):
     __slots__ = ("_clients",)
 
     def __init__(self) -> None:
-        self._clients: OrderedDict[Hashable, OrderedDict[T, None]] = OrderedDict()  # the next one's turn first
+        self._clients: OrderedDict[Hashable, T | OrderedDict[T, None]] = OrderedDict()  # the next one's turn first
 
     def __bool__(self) -> bool:
         return bool(self._clients)
 
     def __len__(self) -> int:
-        return sum(map(len, self._clients.values()))
+        return sum(len(entries) if isinstance(entries, OrderedDict) else 1 for entries in self._clients.values())
 
     def __iter__(self) -> Iterator[T]:
         """All entries, those of a client in their order."""
-        return chain.from_iterable(self._clients.values())
+        return chain.from_iterable(
+            entries if isinstance(entries, OrderedDict) else (entries,) for entries in self._clients.values()
+        )
 
     def append(self, client: Hashable, entry: T) -> None:
         """Add the last entry of a client."""
         entries = self._clients.get(client)
         if entries is None:
-            entries = self._clients[client] = OrderedDict()
-        entries[entry] = None
+            self._clients[client] = entry
+        elif isinstance(entries, OrderedDict):
+            entries[entry] = None
+        else:
+            self._clients[client] = OrderedDict(((entries, None), (entry, None)))
 
     def put_back(self, entry: T) -> None:
         """Add an entry whose turn is next. It takes nobody's turn."""
         self.append(_AHEAD, entry)
-        self._clients[_AHEAD].move_to_end(entry, last=False)
+        entries = self._clients[_AHEAD]
+        if isinstance(entries, OrderedDict):
+            entries.move_to_end(entry, last=False)
         self._clients.move_to_end(_AHEAD, last=False)
 
     def remove(self, client: Hashable, entry: T) -> bool:
@@ -53,7 +63,13 @@ class FairQueue(Generic[T]):
         """
         for whose in (client, _AHEAD):
             entries = self._clients.get(whose)
-            if entries is not None and entry in entries:
+            if entries is None:
+                continue
+            if not isinstance(entries, OrderedDict):
+                if entries == entry:
+                    del self._clients[whose]
+                    return True
+            elif entry in entries:
                 del entries[entry]
                 if not entries:
                     del self._clients[whose]
@@ -63,7 +79,7 @@ class FairQueue(Generic[T]):
     def first(self, client: Hashable) -> T | None:
         """The first entry of a client, without those that were put back; None: it has no entries."""
         entries = self._clients.get(client)
-        return None if entries is None else next(iter(entries))
+        return next(iter(entries)) if isinstance(entries, OrderedDict) else entries
 
     def next(self) -> T | None:
         """The entry whose turn is next; None: the queue is empty."""
@@ -77,6 +93,9 @@ class FairQueue(Generic[T]):
         """
         for client, entries in self._clients.items():
             if may(client):
+                if not isinstance(entries, OrderedDict):
+                    del self._clients[client]
+                    return entries
                 entry, _ = entries.popitem(last=False)
                 if entries:
                     self._clients.move_to_end(client)

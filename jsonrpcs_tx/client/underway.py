@@ -141,7 +141,7 @@ class Link:
     what waits, the clients take turns.
 
     A subclass sends a call in C{transmit}, forgets one in C{forget}, has another one in its place in C{replace}, and
-    says what came of it to L{finish}.
+    says what came of it to L{finish}; or, where many replies come at once, to L{note_answer} and then to L{tell}.
 
     @param target: where to.
     @param reactor: that it runs in.
@@ -162,41 +162,77 @@ class Link:
         self.patience: float = 0.0
         self._limit = limit
         self._queue: FairQueue[Call] = FairQueue()
+        self._answers: dict[int, tuple[Call, object]] = {}  # outcomes of calls that are not told yet, by their ids
         self._shares: dict[Hashable, int] = {}  # calls under way of each client
         self._seconds = reactor.seconds
         self._timer: Any = None
         self._timer_at = inf
 
     def send(self, call: C) -> C:
-        """Take a call.
+        """Take a call, whose time begins.
 
         @return: the same.
         """
+        call.deadline = self._seconds() + call.seconds
+        self.take(call)
+        return call
+
+    def take(self, call: Call) -> None:
+        """Take a call that has its deadline."""
         call.link = self
-        call.deadline = deadline = self._seconds() + call.seconds
-        if deadline < self._timer_at:
-            self._set_timer(deadline)
-        if self._may_begin(call.client):
-            self._enter(call)
+        if call.deadline < self._timer_at:
+            self._set_timer(call.deadline)
+        calls, client = self.calls, call.client
+        share = 0 if client is None else self._shares.get(client, 0)
+        if share < self._limit - len(calls):
+            calls[call.id] = call
+            if client is not None:
+                self._shares[client] = share + 1
             self.transmit(call)
         else:
-            self._queue.append(call.client, call)
-        return call
+            self._queue.append(client, call)
 
     def finish(self, call: Call, outcome: object) -> None:
         """Say what came of a call that is under way, unless it is over already.
 
         @param outcome: the result, the L{Fault}, the outcomes of an array, or the L{ClientError}.
         """
-        found = self.calls.pop(call.id, None)
+        found = self.calls.get(call.id)
         if found is None:
             return
         call = found  # another one may have been put in its place
-        if call.client is not None:
-            self._free_share(call.client)
+        self._end(call)
         if self._queue:
             self._send_next()
         self._fire(call, outcome)
+
+    def note_answer(self, call: Call, outcome: object) -> None:
+        """Note the reply to a call that is under way. The next one is sent, and L{tell} says what came of this one.
+
+        @param outcome: the result or the L{Fault}.
+        """
+        self._end(call)
+        self._answers[call.id] = call, outcome
+        if self._queue:
+            self._send_next()
+
+    def tell(self) -> None:
+        """Say what came of the calls that L{note_answer} has noted, one after the other: so the code for either step
+        stays in the processor's caches.
+        """
+        answers = self._answers
+        for id in list(answers):
+            found = answers.pop(id, None)
+            if found is not None:  # nobody has dropped it because of another one's outcome
+                call, outcome = found
+                try:
+                    if isinstance(outcome, Exception):
+                        self._fire(call, outcome)
+                    else:
+                        call.callback(outcome)
+                except BaseException:
+                    self.tell()  # the others wait for theirs
+                    raise
 
     def _fire(self, call: Call, outcome: object) -> None:
         if isinstance(outcome, Exception):
@@ -226,14 +262,15 @@ class Link:
 
     def is_sent(self, call: Call) -> bool:
         """Whether anything of a call may have been sent, and it is not over."""
-        return call.id in self.calls
+        return call.id in self.calls or call.id in self._answers
 
     def drop(self, call: Call) -> None:
         """Forget a call whose reply nobody wants. One that has been sent for a client stays under way for a while, see
         C{patience}.
         """
         if call.id not in self.calls:
-            self._queue.remove(call.client, call)
+            if self._answers.pop(call.id, None) is None:
+                self._queue.remove(call.client, call)
         elif not self._leave(call):
             self._end(call)
             self.forget(call)
@@ -292,15 +329,13 @@ class Link:
     def _end(self, call: Call) -> None:
         """A call is no longer under way."""
         del self.calls[call.id]
-        if call.client is not None:
-            self._free_share(call.client)
-
-    def _free_share(self, client: Hashable) -> None:
-        left = self._shares[client] - 1
-        if left:
-            self._shares[client] = left
-        else:
-            del self._shares[client]
+        client = call.client
+        if client is not None:
+            left = self._shares[client] - 1
+            if left:
+                self._shares[client] = left
+            else:
+                del self._shares[client]
 
     def _leave(self, call: Call) -> bool:
         """Have a call stay under way that nobody waits for any more, if that is due.
@@ -321,11 +356,15 @@ class Link:
         return True
 
     def _send_next(self) -> None:
-        while self._queue and len(self.calls) < self._limit:
+        calls, shares = self.calls, self._shares
+        while len(calls) < self._limit:
             call = self._queue.take(self._may_begin)
             if call is None:
                 return
-            self._enter(call)
+            calls[call.id] = call
+            client = call.client
+            if client is not None:
+                shares[client] = shares.get(client, 0) + 1
             self.transmit(call)
 
     def _set_timer(self, at: float) -> None:

@@ -1,12 +1,15 @@
 """The commands ``modparam.*``: the settings of the server, as parameters of Kamailio's modules."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from jsonrpcs_tx.config.settings import Field, Settings, fields
 from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command
+
+_UNKNOWN: Final = (Fault(404, "Module Not Found"), Fault(404, "Parameter Not Found"))
+"""The faults where a setting is not found."""
 
 
 class Modparam:
@@ -30,11 +33,7 @@ class Modparam:
     @command(
         "modparam.getn",
         changes=False,
-        faults=[
-            Fault(404, "Module Not Found"),
-            Fault(404, "Parameter Not Found"),
-            Fault(488, "Parameter Is Not A Number"),
-        ],
+        faults=[*_UNKNOWN, Fault(488, "Parameter Is Not A Number")],
     )
     def get_number(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a number."""
@@ -46,11 +45,7 @@ class Modparam:
     @command(
         "modparam.gets",
         changes=False,
-        faults=[
-            Fault(404, "Module Not Found"),
-            Fault(404, "Parameter Not Found"),
-            Fault(488, "Parameter Is Not A String"),
-        ],
+        faults=[*_UNKNOWN, Fault(488, "Parameter Is Not A String")],
     )
     def get_string(self, module: str, name: str) -> dict[str, Any]:
         """Returns a setting that is a string."""
@@ -62,8 +57,7 @@ class Modparam:
     @command(
         "modparam.setn",
         faults=[
-            Fault(404, "Module Not Found"),
-            Fault(404, "Parameter Not Found"),
+            *_UNKNOWN,
             Fault(488, "Parameter Is Not A Number"),
             Fault(488, "Parameter Cannot Be Changed At Run Time"),
         ],

@@ -1,7 +1,8 @@
 """Where the values of settings come from: which place takes precedence, and where a mistake was made."""
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 import attrs
@@ -113,6 +114,15 @@ class Sources:
             return f"{error.file}{line}: {error.explanation}"
         place = self._place_of(error)
         return str(error) if place is None or not place.file else f"{place}: {error}"
+
+    def in_order(self, errors: Iterable[JsonRpcsError]) -> list[JsonRpcsError]:
+        """Errors by their lines, file after file; the files in the order in which their first errors were found."""
+        files: dict[str, list[tuple[int, JsonRpcsError]]] = {}
+        for error in errors:
+            place = self._place_of(error) or OPTION
+            file, line = (place.file, place.line) if error.file is None else (error.file, error.line or 0)
+            files.setdefault(file, []).append((line, error))
+        return [error for found in files.values() for _, error in sorted(found, key=itemgetter(0))]
 
     def _place_of(self, error: JsonRpcsError) -> Place | None:
         names: Iterator[str] = iter(())

@@ -1,5 +1,6 @@
 """Makes the console of a server."""
 
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from jsonrpcs_tx.console.assetfiles import read_assets
@@ -34,7 +35,7 @@ def make_console(service: JsonRpcService, gateway: "Gateway | None") -> ConsoleR
     settings, jsonrpc, dispatcher = service.settings, service.jsonrpc_dispatch, service.dispatcher
     users = jsonrpc.users_file
     sessions = Sessions(
-        service.reactor.seconds,
+        monotonic,
         settings.console_session,
         settings.console_idle,
         None if users is None else users.line,
@@ -49,9 +50,9 @@ def make_console(service: JsonRpcService, gateway: "Gateway | None") -> ConsoleR
         NodesPanel(dispatcher, gateway),
         AuditPanel(dispatcher, service.audit),
     )
-    streams = Streams(panels, visitors, lag, service.reactor)
+    streams = Streams(panels, visitors, lag, service.slices, service.reactor)
     service.leavings.append(streams.close)
-    table = TablePage(service.tables, dispatcher, visitors, service.reactor)
+    table = TablePage(service.tables, dispatcher, visitors, service.slices)
     return ConsoleResource(
         jsonrpc,
         read_assets(),

@@ -7,6 +7,10 @@ from typing import Final
 
 import attrs
 
+from jsonrpcs_tx.log import make_logger
+
+_log = make_logger(__name__)
+
 MAX_SESSIONS: Final = 1000
 """Sessions that there may be; then the one that has not been used for the longest time ends."""
 
@@ -49,7 +53,7 @@ class Session:
 class Sessions:
     """The sessions of a server. Of a token only a digest is kept.
 
-    @param seconds: tells the time.
+    @param seconds: tells the time, by a clock that nobody sets, or sessions would last longer.
     @param life: seconds that a session lasts at most.
     @param idle: seconds that it lasts without being used.
     @param line_of: gives a user's hashed password as it is now, None if there is no such user; see
@@ -108,13 +112,8 @@ class Sessions:
         return not session.ended
 
     def left(self, session: Session) -> float:
-        """Seconds after which a session ends if it is not used. None are left if the clock was set back behind its
-        beginning.
-        """
-        now = self._seconds()
-        if now < session.began:
-            return 0.0
-        return min(session.began + self._life, session.used + self._idle) - now
+        """Seconds after which a session ends if it is not used."""
+        return min(session.began + self._life, session.used + self._idle) - self._seconds()
 
     def use(self, session: Session) -> None:
         """Note that a session is used."""
@@ -129,7 +128,10 @@ class Sessions:
             session.ended = reason
             followers, session.followers = session.followers, []
             for follower in followers:
-                follower(reason)
+                try:
+                    follower(reason)
+                except Exception:  # the others are told as well
+                    _log.failure("who follows a session was not told that it has ended: {reason}", reason=reason)
 
 
 def _digest(token: str) -> bytes:

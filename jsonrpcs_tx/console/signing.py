@@ -26,6 +26,9 @@ _log = make_logger(__name__)
 SIGN_IN: Final = "console.sign_in"
 """The method that the audit log has for signing in. It is no command."""
 
+SIGN_OUT: Final = "console.sign_out"
+"""The same for signing out."""
+
 AUDIT: Final = "console.audit"
 """The method that rules must allow to who may read the audit log. It is no command."""
 
@@ -146,6 +149,7 @@ class SessionPage:
                 self._visitors.shut_out(visitor)
                 return
             _log.info("{caller}: signed in to the console", caller=origin)
+            self._jsonrpc.dispatcher.done(origin, SIGN_IN)
             request.responseHeaders.addRawHeader(b"Set-Cookie", set_token(request.requestHeaders, token))
             _done(request)
 
@@ -166,7 +170,9 @@ class SessionPage:
 
     def _end(self, visitor: Visitor) -> None:
         if visitor.session is not None:
-            _log.info("{caller}: signed out of the console", caller=self._visitors.origin(visitor))
+            origin = self._visitors.origin(visitor)
+            _log.info("{caller}: signed out of the console", caller=origin)
+            self._jsonrpc.dispatcher.done(origin, SIGN_OUT)
             self._visitors.sessions.end(visitor.session, SIGNED_OUT)
 
 

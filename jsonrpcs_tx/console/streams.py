@@ -4,9 +4,8 @@ A stream holds back nothing: a client that does not read gets the newest state w
 """
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from functools import partial
-from time import perf_counter
 from typing import Any, Final
 
 import msgspec
@@ -18,15 +17,13 @@ from jsonrpcs_tx.console.panels import Panel, names
 from jsonrpcs_tx.console.visitors import Visitor, Visitors
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.metrics.lag import ReactorLag
+from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.transports.refusals import refuse
 
 _log = make_logger(__name__)
 
 INTERVAL: Final = 1.0
 """Seconds between two looks at what has changed."""
-
-SLICE: Final = 0.005
-"""Seconds of telling clients after which others have their turn."""
 
 HEARTBEAT: Final = 15.0
 """Seconds without an event after which a comment is sent, so that neither side takes the other for dead."""
@@ -125,18 +122,22 @@ class Streams:
     @param panels: what can be looked at.
     @param visitors: knows who may still look.
     @param lag: is measured while somebody looks.
+    @param slices: in which clients are told.
     @param clock: the reactor.
     """
 
-    def __init__(self, panels: Sequence[Panel], visitors: Visitors, lag: ReactorLag, clock: Any) -> None:
+    def __init__(
+        self, panels: Sequence[Panel], visitors: Visitors, lag: ReactorLag, slices: Slices, clock: Any
+    ) -> None:
         self._panels = {panel.name: panel for panel in panels}
         self._visitors = visitors
         self._lag = lag
+        self._slices = slices
         self._clock = clock
         self._streams: dict[Stream, None] = {}
         self._waiting: dict[Stream, None] = {}  # those that are told next
         self._next: Any = None
-        self._turn: Any = None
+        self._is_telling = False
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -191,9 +192,6 @@ class Streams:
             self._next.cancel()
             self._next = None
             self._lag.stopService()
-        if self._turn is not None:
-            self._turn.cancel()
-            self._turn = None
         self._waiting.clear()
 
     def _look(self) -> None:
@@ -203,22 +201,20 @@ class Streams:
     def _tell_soon(self, streams: Iterable[Stream]) -> None:
         """Tell clients what has changed, after those that wait already."""
         self._waiting.update(dict.fromkeys(streams))
-        if self._turn is None:
-            self._tell()
+        if not self._is_telling:
+            self._is_telling = True
+            self._slices.run(self._tell())
 
-    def _tell(self) -> None:
-        """Tell those that wait, for L{SLICE} seconds; then others have their turn."""
-        self._turn = None
-        end = perf_counter() + SLICE
+    def _tell(self) -> Generator[None, None, None]:
+        """Tell those that wait."""
         while self._waiting:
-            if perf_counter() > end:
-                self._turn = self._clock.callLater(0, self._tell)
-                return
             stream = next(iter(self._waiting))
             del self._waiting[stream]
             for panel in stream.panels:
                 _surely(panel.look)
             _surely(partial(self._tell_one, stream))
+            yield
+        self._is_telling = False
 
     def _tell_one(self, stream: Stream) -> None:
         """Tell one client what has changed, or that it may not look any more."""

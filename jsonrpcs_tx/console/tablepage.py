@@ -1,16 +1,14 @@
 """The page C{table}: a part of the items of a hash table, or of those in which a text is found.
 
-Items are looked through in short turns, so that a large table holds up nobody.
+Items are looked through in slices, so that a large table holds up nobody.
 """
 
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
+from collections.abc import Generator
 from typing import Any, Final
 
 import attrs
 import msgspec
-from twisted.internet.task import CooperativeTask, Cooperator, TaskFinished, TaskStopped
+from twisted.internet.defer import CancelledError
 from twisted.web import http, server
 
 from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors
@@ -18,6 +16,7 @@ from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.printable import printable
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.shares import Shares
+from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.state.tables import Item, Table, Tables
 from jsonrpcs_tx.transports.httpresource import is_connected
 from jsonrpcs_tx.transports.pageresource import respond
@@ -41,10 +40,10 @@ MAX_SEARCH: Final = 200
 """Characters of the text that is searched for."""
 
 TURN: Final = 200
-"""Items that are looked at before the reactor is asked whether others wait."""
+"""Items after which a slice may end."""
 
 TURN_SIZE: Final = 100_000
-"""Characters of keys and values after which it is asked as well: a value may be long."""
+"""Characters of keys and values after which it may end as well: a value may be long."""
 
 MAX_IN_PROGRESS: Final = 50
 """Requests that may be in progress: each holds a list of all items, and the part of the answer that it has found."""
@@ -73,14 +72,14 @@ class TablePage:
 
     @param dispatcher: knows who may read a table.
     @param visitors: finds out where requests come from.
-    @param clock: the reactor.
+    @param slices: in which items are looked through.
     """
 
-    def __init__(self, tables: Tables, dispatcher: Dispatcher, visitors: Visitors, clock: Any) -> None:
+    def __init__(self, tables: Tables, dispatcher: Dispatcher, visitors: Visitors, slices: Slices) -> None:
         self._tables = tables
         self._dispatcher = dispatcher
         self._visitors = visitors
-        self._cooperator = Cooperator(scheduler=partial(clock.callLater, 0))
+        self._slices = slices
         self._shares = Shares(MAX_IN_PROGRESS, MAX_OF_ONE)
 
     def render(self, visitor: Visitor) -> None:
@@ -106,12 +105,13 @@ class TablePage:
             refuse(request, http.SERVICE_UNAVAILABLE, told)
             return
         self._shares.take(source)
-        task = self._cooperator.cooperate(self._answer(request, table, query))
-        request.notifyFinish().addErrback(lambda _: _stop(task))
-        done = task.whenDone().addErrback(lambda failure: _failed(request, failure))
+        done = self._slices.run(self._answer(request, table, query))
+        if not done.called:
+            request.notifyFinish().addErrback(lambda _: done.cancel())
+        done.addErrback(lambda failure: _failed(request, failure))
         done.addBoth(lambda _: self._shares.free(source))
 
-    def _answer(self, request: server.Request, table: Table, query: Query) -> Iterator[None]:
+    def _answer(self, request: server.Request, table: Table, query: Query) -> Generator[None, None, None]:
         rows: list[dict[str, Any]] = []
         size, place, is_end = 0, query.after, True
         looked, looked_size = 0, 0
@@ -175,15 +175,9 @@ def _row(table: Table, item: Item) -> dict[str, Any]:
     return {"key": item.key, "value": str(item.value), "type": kind, "expires": table.expires_at(item)}
 
 
-def _stop(task: "CooperativeTask[Any]") -> None:
-    """Stop looking: the client has gone."""
-    with suppress(TaskFinished):
-        task.stop()
-
-
 def _failed(request: server.Request, failure: Any) -> None:
-    if failure.check(TaskStopped):
-        return
+    if failure.check(CancelledError):
+        return  # the client has gone
     report(_log, "console: a table cannot be read", failure.value)
     if is_connected(request) and not request.finished:
         refuse(request, http.INTERNAL_SERVER_ERROR, "the log says why")

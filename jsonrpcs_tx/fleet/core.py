@@ -22,7 +22,7 @@ from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, Found, Outcome,
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.state.sharing import Pending, Shareable
+from jsonrpcs_tx.state.sharing import PendingChange, Shareable
 
 _log = make_logger(__name__)
 
@@ -54,7 +54,7 @@ class _Ticket:
     """
 
     changes: list[Change]
-    pending: Pending[Any] | None
+    pending: PendingChange[Any] | None
     deadline: float = inf
     number: int = 0
 
@@ -119,12 +119,12 @@ class Core:
 
     # Changes of this node.
 
-    def submit(self, thing: str, operation: str, arguments: list[Any], deadline: float = inf) -> Pending[Any]:
+    def submit(self, thing: str, operation: str, arguments: list[Any], deadline: float = inf) -> PendingChange[Any]:
         """Have a change made by all; see L{Share.submit<jsonrpcs_tx.state.sharing.Share.submit>}.
 
         @param deadline: until when somebody waits for it, for L{expire}; never earlier than that of the change before.
         """
-        pending: Pending[Any] = Pending(lambda _: self._withdraw(ticket))
+        pending: PendingChange[Any] = PendingChange(lambda _: self._withdraw(ticket))
         ticket = _Ticket([Change(thing, operation, arguments)], pending, deadline)
         if self.waiting >= MAX_WAITING:
             ticket.fail(Fault(UNAVAILABLE, f"Too Many Changes Wait: {MAX_WAITING} are allowed"))

@@ -27,7 +27,7 @@ from jsonrpcs_tx.redis.errors import RedisError, RedisFailure
 from jsonrpcs_tx.redis.locations import RedisLocation
 from jsonrpcs_tx.redis.resp import Word
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.state.sharing import Pending, Shareable
+from jsonrpcs_tx.state.sharing import PendingChange, Shareable
 
 _log = make_logger(__name__)
 
@@ -85,7 +85,7 @@ class _Share:
         self._fleet = fleet
         self._name = name
 
-    def submit(self, operation: str, *arguments: Any) -> Pending[Any]:
+    def submit(self, operation: str, *arguments: Any) -> PendingChange[Any]:
         return self._fleet.submit(self._name, operation, list(arguments))
 
 
@@ -199,7 +199,7 @@ class Fleet(Service):
         super().stopService()
         return Deferred.fromCoroutine(self._stop())
 
-    def submit(self, thing: str, operation: str, arguments: list[Any]) -> Pending[Any]:
+    def submit(self, thing: str, operation: str, arguments: list[Any]) -> PendingChange[Any]:
         """Have a change made by all; see L{Share<jsonrpcs_tx.state.sharing.Share>}."""
         deadline = self._in(self.timeout)
         pending = self.core.submit(thing, operation, arguments, deadline)

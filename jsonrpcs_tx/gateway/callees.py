@@ -1,6 +1,6 @@
 """The callees of a document that goes to nodes: one node, or many at once."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from functools import lru_cache, partial
 from math import inf
 from typing import Any, Final
@@ -9,6 +9,7 @@ import attrs
 import msgspec
 from msgspec import UNSET
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.auditentries import FAULT
 from jsonrpcs_tx.access.roles import catalogued_effect
@@ -25,6 +26,7 @@ from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.registry import Command, command, commands_of
 from jsonrpcs_tx.rpc.replies import SOME, Reply
+from jsonrpcs_tx.slices import Slices
 
 MAX_METHOD: Final = 200
 """Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""
@@ -34,9 +36,6 @@ NOT_PASSED_ON: Final = frozenset(("gateway.call", "fleet.call", "fleet.counters"
 
 MAX_METHODS: Final = 4096
 """Number of methods that are remembered."""
-
-SLICE: Final = 0.005
-"""Seconds for which calls to many nodes are sent before others get their turn."""
 
 MARGIN: Final = 0.1
 """The fraction of a call's time that is reserved for its reply, and the maximum of that in seconds. So the calls to
@@ -103,22 +102,26 @@ class One:
     ) -> Cancellable:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
-        left = deadline - self.clock.seconds()
+        now = self.clock.seconds()
+        left = deadline - now
         seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
-        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered))
+        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered), now)
 
     def _tell(
         self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
     ) -> None:
-        try:
-            reply = self._reply(outcome, request) if type(outcome) is Answer else outcome
-        except BaseException as error:  # which is nobody else's, such as the reactor's
-            reply = error
-        answered(reply)  # type: ignore[arg-type] # an answer has become a reply
+        reply: Any = outcome
+        if type(outcome) is Answer:
+            try:
+                reply = self._reply(outcome, request)
+            except BaseException as error:  # which is nobody else's, such as the reactor's
+                reply = error
+        answered(reply)
 
     def _reply(self, answer: Answer, request: Request) -> Reply:
-        if answer.result is not None:
-            return Reply(Envelope.passed_on(b"result", self._written(answer.result), request.id))
+        result = answer.result
+        if result is not None:
+            return Reply(Envelope.passed_on(b"result", self._written(result), request.id))
         fault = answer.fault
         assert fault is not None
         assert answer.error is not None
@@ -134,13 +137,14 @@ class Many:
     """Several nodes at once. The result is an object that maps the name of each node to its outcome.
 
     @ivar members: the nodes.
+    @ivar slices: in which calls are sent.
     @ivar quorum: number of results after which the reply is given; calls that have been sent go on. None: the reply is
         given when all have answered.
     """
 
     members: Sequence[One]
     dispatcher: Dispatcher
-    clock: Any
+    slices: Slices
     quorum: int | None = None
     is_one_of_many: bool = False
     keeps_time: bool = False
@@ -187,37 +191,36 @@ class _Asking:
         self._written: dict[int, bytes] = {}
         self._size = 0
         self._waiting: dict[int, Deferred[Reply]] = {}
-        self._next = 0
         self._results = 0
-        self._turn: Any = None
         self._reply: Deferred[Reply] | None = Deferred(self._cancel)
 
     def begin(self) -> Deferred[Reply]:
         """Ask, and wait; see L{Many.answer}."""
         reply = self._reply
         assert reply is not None
-        self._ask()
+        self._many.slices.run(self._ask()).addErrback(self._fail)
         return reply
 
-    def _ask(self) -> None:
-        """Ask the next nodes, for L{SLICE} seconds or until all have been asked."""
-        self._turn = None
+    def _ask(self) -> Generator[None, None, None]:
+        """Ask one node after the other, for as long as the outcomes are wanted."""
         many, call = self._many, self._call
-        begun = many.clock.seconds()
         origin = msgspec.structs.replace(call.origin.fixed(), deadline=call.deadline)
-        while self._next < len(many.members) and self._reply is not None:
-            place = self._next
-            self._next += 1
-            outcome = many.dispatcher.answer(call.request, many.members[place].origin(origin))
+        for place, member in enumerate(many.members):
+            if self._reply is None:
+                return
+            outcome = many.dispatcher.answer(call.request, member.origin(origin))
             if type(outcome) is Reply:
                 self._take(place, outcome)
             else:
                 self._waiting[place] = outcome
                 take(outcome, partial(self._take, place))
-            if not begun <= many.clock.seconds() < begun + SLICE and self._next < len(many.members):
-                self._turn = many.clock.callLater(0, self._ask)
-                return
+            yield
         self._end()
+
+    def _fail(self, failure: Failure) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply.errback(failure)
 
     def _take(self, place: int, outcome: Reply) -> None:
         self._waiting.pop(place, None)
@@ -235,8 +238,6 @@ class _Asking:
         many = self._many
         enough = many.quorum is not None and self._results >= many.quorum
         if self._reply is not None and (enough or len(self._outcomes) == len(many.members)):
-            if self._turn is not None:
-                self._turn.cancel()
             reply, self._reply = self._reply, None
             reply.callback(self._joined(enough))
 
@@ -256,8 +257,6 @@ class _Asking:
 
     def _cancel(self, _: object) -> None:
         self._reply = None
-        if self._turn is not None:
-            self._turn.cancel()
         for waiting in list(self._waiting.values()):
             waiting.cancel()
 

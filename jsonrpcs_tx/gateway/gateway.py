@@ -28,6 +28,7 @@ from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import Reply
+from jsonrpcs_tx.slices import Slices
 
 _log = make_logger(__name__)
 
@@ -59,6 +60,7 @@ class Gateway(Service):
         self._settings = settings
         self._dispatcher = dispatcher
         self._reactor = reactor
+        self._slices = Slices(reactor)
         self._groups: dict[str, list[Node]] = {}
         self._retiring: set[Node] = set()
         self._is_closed = False
@@ -185,6 +187,9 @@ class Gateway(Service):
 
     def at(self, place: str, query: str, origin: Origin) -> One | Many | Error:
         """The node or nodes that the path of a URL stands for, see L{callee}; or the error for the client."""
+        found = self._places.get((place, query))
+        if found is not None:
+            return found
         try:
             return self.callee(place, query)
         except KeyError:
@@ -217,7 +222,7 @@ class Gateway(Service):
         """
         nodes = [self.nodes[definition.name] for definition in self._found if definition.name != but]
         members = [self._one(node, None, is_one_of_many=True) for node in nodes]
-        many = Many(members, self._dispatcher, self._reactor) if members else None
+        many = Many(members, self._dispatcher, self._slices) if members else None
         own = self._answer(call, None, method, params)
         return own, None if many is None else self._answer(call, many, method, params)
 
@@ -347,7 +352,7 @@ class Gateway(Service):
         if asked.quorum is not None and asked.quorum > len(nodes):
             raise Fault(400, f"quorum: {len(nodes)} nodes are asked; allowed: 1 to {len(nodes)}")
         members = [self._one(node, asked.timeout, is_one_of_many=True) for node in nodes]
-        return Many(members, self._dispatcher, self._reactor, asked.quorum)
+        return Many(members, self._dispatcher, self._slices, asked.quorum)
 
     def _one(self, node: Node, timeout: float | None, is_one_of_many: bool) -> One:
         limits = [limit for limit in (node.definition.timeout, timeout) if limit is not None]

@@ -90,18 +90,21 @@ class Node:
         seconds: float,
         client: Hashable,
         then: Callable[[Answer | BaseException], None],
+        now: float | None = None,
     ) -> Cancellable:
         """The same without a Deferred, which would take longer than the rest.
 
         @param then: called once, perhaps before this returns, with the answer, or with what there is in place of one.
+        @param now: the time, in seconds of the reactor; None: it is found out.
         @return: can be cancelled as L{call}.
         """
         if self.watch.state == DOWN:
             then(not_asked(self.name, f"Is Down: {self.watch.reason}"))
             return OVER
         self.under_way += 1
-        ended = partial(self._ended, seconds, then)
-        return self._turns.call(method, params, self._reactor.seconds() + seconds, client, ended)
+        if now is None:
+            now = self._reactor.seconds()
+        return self._turns.call(method, params, now + seconds, client, partial(self._ended, seconds, then), now)
 
     def retire(self) -> Deferred[None]:
         """Take no more calls; those in progress are finished.

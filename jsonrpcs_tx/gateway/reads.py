@@ -50,6 +50,7 @@ class Reads:
         deadline: float,
         client: Hashable,
         then: Callable[[Answer | BaseException], None],
+        now: float | None = None,
     ) -> Cancellable:
         """Make a call that only reads; see L{Turns.call<jsonrpcs_tx.gateway.turns.Turns.call>}."""
         key = (method, params)
@@ -60,7 +61,8 @@ class Reads:
             kept = self.cache.get(key)
             if kept is not None:
                 return told(succeed(kept), then)
-        now = self._seconds()
+        if now is None:
+            now = self._seconds()
         if deadline <= now:
             return told(fail(self._refusals.over()), then)
         self.flights[key] = flight = _Flight(self, key, deadline, now, client, then)

@@ -94,6 +94,7 @@ class Turns:
         deadline: float,
         client: Hashable,
         then: Callable[[Answer | BaseException], None],
+        now: float | None = None,
     ) -> Cancellable:
         """Make a call when its turn comes.
 
@@ -105,6 +106,7 @@ class Turns:
             L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many wait, 504 if the deadline comes before its turn or
             before the answer, whose text says whether it was sent; or with the
             L{ClientError<jsonrpcs_tx.client.errors.ClientError>} that C{send} fails with.
+        @param now: the time, in C{clock.seconds()}; None: it is found out.
         @return: cancelling it drops a call that has not been sent, unless others share it, and ignores the answer to
             one that has. Then C{then} is called at once, with C{CancelledError}.
         """
@@ -113,7 +115,7 @@ class Turns:
             return OVER
         kind = kind_of(method)
         if kind.reads:
-            return self._read(method, params, deadline, client, then)
+            return self._read(method, params, deadline, client, then, now)
         return told(self._changes.call(kind, method, params, deadline, client), then)
 
     @property

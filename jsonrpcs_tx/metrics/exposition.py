@@ -37,7 +37,7 @@ _PLAIN = re.compile(r"[^\\\"\n]*")
 class Sample(NamedTuple):
     """One line.
 
-    @ivar value: a number; booleans are not.
+    @ivar value: a number, not a boolean.
     @ivar labels: as L{labels} writes them.
     @ivar suffix: follows the family's name, such as C{_bucket}; empty for what the type of the family asks for.
     """
@@ -131,7 +131,7 @@ def escape(text: str) -> str:
 
 
 def metric_name(*parts: str) -> str:
-    """A name of which every part is, but for characters that may not be in one: these become underscores."""
+    """A name made of parts. Characters that names may not have become underscores."""
     return _FOREIGN.sub("_", "_".join(parts))[:MAX_NAME]
 
 

@@ -8,15 +8,15 @@ from twisted.application.service import Service
 from jsonrpcs_tx.rpc.measures import Row, new_row, record_apart
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 class ReactorLag(Service):
-    """Looks every second how much later than it should a timer runs.
+    """Measures every second how late a timer runs.
 
     @param reactor: runs the timer.
     @ivar row: the delays, see L{jsonrpcs_tx.rpc.measures}.
-    @ivar last: the last one, in seconds.
+    @ivar last: the last delay, in seconds.
     """
 
     def __init__(self, reactor: Any) -> None:

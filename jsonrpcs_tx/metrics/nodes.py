@@ -1,6 +1,6 @@
 """What the nodes of a gateway tell: asked in the background, one command after the other, so that scrapes only read."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from time import perf_counter
 from typing import Any, Final
 
@@ -8,7 +8,6 @@ import attrs
 import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.gateway.gateway import Gateway
@@ -19,14 +18,12 @@ from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.metrics.exposition import COUNTER, GAUGE, INFO, UNKNOWN, Family, Names, Sample, labels
 from jsonrpcs_tx.metrics.names import SOURCES, Fact
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.slices import Slices
 
 _log = make_logger(__name__)
 
 PATIENCE: Final = 5.0
 """Seconds that a node has for each answer."""
-
-SLICE: Final = 0.005
-"""Seconds of reading an answer after which others have their turn."""
 
 MAX_FACTS: Final = 50_000
 """Facts that are kept of a node; what comes after them is left out, and the log says so."""
@@ -55,12 +52,12 @@ class _Collector:
     @ivar seconds: how long the last time took.
     """
 
-    def __init__(self, node: Node, reactor: Any) -> None:
+    def __init__(self, node: Node, slices: Slices) -> None:
         self.told: dict[str, _Told] = {}
         self.asked = self.failed = 0
         self.seconds = 0.0
         self._node = node
-        self._reactor = reactor
+        self._slices = slices
         self._methods: frozenset[str] = frozenset()
         self._restarts = -1
         self._running: Deferred[None] | None = None
@@ -94,7 +91,7 @@ class _Collector:
             for source in SOURCES:
                 if source.method in self._methods:
                     result = await self._ask(source.method, source.params)
-                    await self._take(source.read(source.method, result), told)
+                    await self._slices.run(self._take(source.read(source.method, result), told))
         except Fault:
             self.failed += 1  # the log and the health say of the node itself that it is down
         self.told = told
@@ -108,11 +105,10 @@ class _Collector:
         answer = await self._node.call(method, params, PATIENCE)
         return None if answer.result is None else _decode(answer.result)
 
-    async def _take(self, facts: Iterator[Fact], told: dict[str, _Told]) -> None:
+    def _take(self, facts: Iterator[Fact], told: dict[str, _Told]) -> Generator[None, None, None]:
         """Keep facts, of which others that tell of the same family come later."""
         closed = frozenset(told)
         room = MAX_FACTS - sum(len(one.values) for one in told.values())
-        end = perf_counter() + SLICE
         for fact in facts:
             if fact.name in closed or (fact.kind == COUNTER and fact.value < 0):
                 continue
@@ -125,19 +121,19 @@ class _Collector:
                 family = told[fact.name] = _Told(fact.kind, fact.help)
             family.values[labels(**fact.labels)[1:-1] if fact.labels else ""] = fact.value
             room -= 1
-            if perf_counter() > end:
-                await deferLater(self._reactor, 0)
-                end = perf_counter() + SLICE
+            yield
 
 
 class NodeMetrics(Service):
     """The metrics of the nodes of a gateway. Started, it asks them.
 
+    @param slices: in which their answers are read.
     @param interval: seconds between two questions.
     """
 
-    def __init__(self, gateway: Gateway, reactor: Any, interval: float) -> None:
+    def __init__(self, gateway: Gateway, slices: Slices, reactor: Any, interval: float) -> None:
         self.gateway = gateway
+        self._slices = slices
         self._reactor = reactor
         self._interval = interval
         self._collectors: dict[Node, _Collector] = {}
@@ -162,7 +158,7 @@ class NodeMetrics(Service):
             self._collectors.pop(node).stop()
         waiting = False
         for node in nodes:
-            collector = self._collectors.setdefault(node, _Collector(node, self._reactor))
+            collector = self._collectors.setdefault(node, _Collector(node, self._slices))
             collector.start()
             waiting = waiting or not collector.asked
         self._next = self._reactor.callLater(min(1.0, self._interval) if waiting else self._interval, self._ask)

@@ -14,6 +14,7 @@ from jsonrpcs_tx.metrics.exposition import OPENMETRICS, TEXT, Family, Format
 from jsonrpcs_tx.metrics.scrapes import Scrapes
 from jsonrpcs_tx.printable import printable
 from jsonrpcs_tx.rpc.origin import Origin
+from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.pageresource import PageResource, respond
 from jsonrpcs_tx.transports.refusals import refuse
@@ -39,6 +40,7 @@ class MetricsResource(PageResource):
     @param jsonrpc: decides who may scrape: whoever may call the method L{METHOD}. Of the nodes of a gateway, each gets
         those on which it may.
     @param families: collects the metrics of this server, and of the nodes with these names.
+    @param slices: in which they are collected.
     @param clock: the reactor.
     @param nodes: gives the names of the nodes on which a caller may call a method.
     """
@@ -47,12 +49,13 @@ class MetricsResource(PageResource):
         self,
         jsonrpc: JsonRpcResource,
         families: Callable[[Nodes], Iterator[Family]],
+        slices: Slices,
         clock: Any,
         nodes: Callable[[Origin, str], Nodes] = lambda origin, method: (),
     ) -> None:
         super().__init__(jsonrpc, METHOD)
         self._nodes = nodes
-        self._scrapes = lru_cache(MAX_SCRAPES)(lambda names: Scrapes(partial(families, names), clock))
+        self._scrapes = lru_cache(MAX_SCRAPES)(lambda names: Scrapes(partial(families, names), slices, clock))
 
     def answer(self, request: server.Request, origin: Origin) -> None:
         _answer(request, self._scrapes(self._nodes(origin, METHOD)))
@@ -62,6 +65,7 @@ class ProbeResource(PageResource):
     """Answers scrapes of one node of a gateway, C{?target=NAME}, for whoever may call the method L{METHOD} on it.
 
     @param families: collects the metrics of the nodes with these names.
+    @param slices: in which they are collected.
     @param clock: the reactor.
     @param find: gives the origin of calls on the node of a name; raises KeyError if there is none.
     """
@@ -70,12 +74,13 @@ class ProbeResource(PageResource):
         self,
         jsonrpc: JsonRpcResource,
         families: Callable[[Nodes], Iterator[Family]],
+        slices: Slices,
         clock: Any,
         find: Callable[[str, Origin], Origin],
     ) -> None:
         super().__init__(jsonrpc, METHOD)
         self._find = find
-        self._scrapes = lru_cache(MAX_SCRAPES)(lambda name: Scrapes(partial(families, (name,)), clock))
+        self._scrapes = lru_cache(MAX_SCRAPES)(lambda name: Scrapes(partial(families, (name,)), slices, clock))
 
     def may(self, request: server.Request, origin: Origin) -> bool:
         """Whether a client may see a node. Where there is no such node, the answer says so."""

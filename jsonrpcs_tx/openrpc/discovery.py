@@ -1,12 +1,10 @@
-"""Which methods a document has for whom, and when it is written: at once, or piece by piece if there are many."""
+"""Which methods a document describes to a caller, and when it is written: at once, or in slices if there are many."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Cooperator, TaskStopped
 
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.control import NO_NODES
@@ -17,6 +15,7 @@ from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
+from jsonrpcs_tx.slices import Slices
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.gateway.listing import Listing  # only few servers are gateways
@@ -27,7 +26,7 @@ METHOD: Final = "rpc.discover"
 TITLE: Final = "jsonrpcs_tx"
 
 AT_ONCE: Final = 1000
-"""Commands up to which a document is written at once. With more, others get their turn meanwhile."""
+"""Commands up to which a document is written at once. With more, it is written in slices."""
 
 MAX_KEPT: Final = 16
 """Documents that are kept for those who ask for the same."""
@@ -42,18 +41,19 @@ class Discovery:
     What is said of a command is written once; a command that has changed is another one.
 
     @param dispatcher: has the commands, and knows who may call them.
+    @param slices: in which long documents are written.
     @ivar listing: asks a node for its methods, see L{jsonrpcs_tx.gateway.gateway.Gateway.listing}; None: there are no
         nodes.
     """
 
-    def __init__(self, dispatcher: Dispatcher, reactor: Any) -> None:
+    def __init__(self, dispatcher: Dispatcher, slices: Slices) -> None:
         self.listing: Callable[[str, Origin], Deferred[Listing] | Error] | None = None
         self._dispatcher = dispatcher
         self._table = dispatcher.registry.table
         self._names: list[str] | None = None
         self._written: WeakKeyDictionary[Command, Method] = WeakKeyDictionary()
         self._kept: dict[tuple[str, tuple[Command, ...]], bytes] = {}
-        self._cooperator = Cooperator(scheduler=partial(reactor.callLater, 0))
+        self._slices = slices
         dispatcher.registry.observers.append(self._changed)
 
     def document(self, origin: Origin, node: str = "", url: str = "") -> bytes | Deferred[bytes]:
@@ -112,21 +112,12 @@ class Discovery:
         return method
 
     def _run(self, writing: Generator[None, None, bytes], commands: int) -> bytes | Deferred[bytes]:
-        if commands <= AT_ONCE:
-            return _exhaust(writing)
-        done: Deferred[bytes] = Deferred(lambda _: task.stop())
-        task = self._cooperator.cooperate(_ending(writing, done))
-        task.whenDone().addErrback(lambda failure: None if failure.check(TaskStopped) else done.errback(failure))
-        return done
+        return _exhaust(writing) if commands <= AT_ONCE else self._slices.run(writing)
 
     def _changed(self) -> None:
         """The commands have changed."""
         self._names = None
         self._kept.clear()
-
-
-def _ending(writing: Generator[None, None, bytes], done: Deferred[bytes]) -> Iterator[None]:
-    done.callback((yield from writing))
 
 
 def _exhaust(writing: Generator[None, None, bytes]) -> bytes:

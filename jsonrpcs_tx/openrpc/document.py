@@ -1,4 +1,4 @@
-"""An OpenRPC document, put together from methods that are written already. Without I/O."""
+"""An OpenRPC document, joined from the written descriptions of methods. Without I/O."""
 
 from collections.abc import Generator, Iterable, Mapping
 from itertools import count
@@ -16,8 +16,8 @@ VERSION: Final = "1.3.2"
 def write(title: str, version: str, url: str, methods: Iterable[Method]) -> Generator[None, None, bytes]:
     """Write a document.
 
-    @param title: what the methods are of.
-    @param version: the version of that.
+    @param title: the name of the server or node that has the methods.
+    @param version: its version.
     @param url: where they can be called over HTTP; empty: unknown.
     @return: a generator that yields after each method, so that others get their turn, and returns the document.
     """
@@ -30,7 +30,7 @@ def write(title: str, version: str, url: str, methods: Iterable[Method]) -> Gene
     if url:
         info["servers"] = [{"name": "server", "url": url}]
     schemas = b",".join(b"%b:%b" % (msgspec.json.encode(name), schema) for name, schema in named.items())
-    # Documents can be large, so they are copied no more often than this: once.
+    # A document can be large, so it is copied only once.
     first = b'%b,"methods":[' % msgspec.json.encode(info)[:-1]
     written = written or [b""]
     written[0] = first + written[0]

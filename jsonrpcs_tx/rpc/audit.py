@@ -167,6 +167,11 @@ class AuditingDispatcher(Dispatcher):
             entry.held_back, held_back = held_back or UNSET, 0
             self._audit.write(entry)
 
+    def done(self, origin: Origin, method: str) -> None:
+        peer = origin.peer()
+        self._write_held()  # of what came before
+        self._audit.write(replace(_done_by(peer.caller, peer.port, peer.pid, None), time=now(), method=method))
+
     def hold(self) -> None:
         if self._held is None:
             self._held = []

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from jsonrpcs_tx.rpc.envelope import Malformed, Request
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.replies import Reply
 from jsonrpcs_tx.rpc.shares import Shares
@@ -41,21 +42,25 @@ _CANCELLED: Final = Error(500, "Command Cancelled")
 class Batch:
     """The requests of one batch, and the replies so far.
 
-    @param answer: answers a request; a Deferred that it returns always fires with a Reply, even when it is cancelled.
+    @param origin: where the batch comes from.
+    @param answer: answers a request from there; a Deferred that it returns always fires with a Reply, even when it is
+        cancelled.
     @param refuse: answers a request with an error.
-    @param write: lays out a reply, which is then kept.
+    @param write: lays out a reply, which is then kept; None: it is kept as it is.
     @param join: makes all replies the reply to the batch.
     """
 
     def __init__(
         self,
         requests: list[Request | Malformed],
-        answer: Callable[[Request | Malformed], Reply | Deferred[Reply]],
+        origin: Origin,
+        answer: Callable[[Request | Malformed, Origin], Reply | Deferred[Reply]],
         refuse: Callable[[Error, Request | Malformed], Reply],
-        write: Callable[[Reply], Reply],
+        write: Callable[[Reply], Reply] | None,
         join: Callable[[list[Reply]], Reply],
     ) -> None:
         self._requests = requests
+        self._origin = origin
         self._answer = answer
         self._refuse = refuse
         self._write = write
@@ -129,7 +134,7 @@ class Batch:
         if self._full:
             self._refuse_at(place, _NOT_RUN)
             return
-        reply = self._answer(self._requests[place])
+        reply = self._answer(self._requests[place], self._origin)
         if type(reply) is Reply:
             self._put(reply, place)
         else:
@@ -140,7 +145,8 @@ class Batch:
         """Take a reply that comes later."""
         del self._delayed[place]
         self._put(reply, place)
-        self.finish()
+        if not self._delayed:
+            self.finish()
 
     def _put(self, reply: Reply, place: int) -> None:
         """Keep a reply, or an error where there is no room for it."""
@@ -149,10 +155,11 @@ class Batch:
             self._refuse_at(place, _TOO_LARGE)
             return
         self._size += len(reply.body)
-        self._replies[place] = self._write(reply)
+        self._replies[place] = reply if self._write is None else self._write(reply)
 
     def _refuse_at(self, place: int, error: Error) -> None:
-        self._replies[place] = self._write(self._refuse(error, self._requests[place]))
+        reply = self._refuse(error, self._requests[place])
+        self._replies[place] = reply if self._write is None else self._write(reply)
 
     def _cancel(self, _: object) -> None:
         begin, self._position = self._position, len(self._requests)

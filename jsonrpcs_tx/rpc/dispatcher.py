@@ -1,7 +1,6 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType
@@ -22,6 +21,7 @@ from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding
 from jsonrpcs_tx.rpc.call import Call
+from jsonrpcs_tx.rpc.callee import Callee
 from jsonrpcs_tx.rpc.coroutines import is_deferred
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
@@ -90,6 +90,7 @@ class Dispatcher:
     @ivar slow: counts what has blocked the reactor.
     @ivar forbidden: counts what rules have refused.
     @ivar measures: what L{jsonrpcs_tx.rpc.measuring} measures; None: nothing.
+    @ivar has_around: whether a function is around every call.
     @ivar audits: whether it keeps an audit log, to which only the main process writes.
     """
 
@@ -133,6 +134,7 @@ class Dispatcher:
         self.forbidden: Counter = self._counts.forbidden
         self._traffic, self._requests = self._counts.traffic, self._counts.requests
         self._elsewhere = Elsewhere()
+        self.has_around: bool = False
         self._direct = True  # plain commands are called as they are, without a Call
         self._follows_calls = False
 
@@ -188,6 +190,7 @@ class Dispatcher:
     def around(self, function: Around) -> None:
         """Put a function around every call; see L{jsonrpcs_tx.service.JsonRpcService.around}."""
         self._runner.arounds.add(function)
+        self.has_around = True
         self._direct = False
 
     def remove_around(self, function: Around) -> None:
@@ -196,12 +199,8 @@ class Dispatcher:
         @raise ValueError: it is not there.
         """
         self._runner.arounds.remove(function)
-        self._direct = not (self._runner.arounds or self._follows_calls)
-
-    @property
-    def has_around(self) -> bool:
-        """Whether a function is around every call."""
-        return bool(self._runner.arounds)
+        self.has_around = bool(self._runner.arounds)
+        self._direct = not (self.has_around or self._follows_calls)
 
     def follow_calls(self) -> None:
         """Run every command in the context of its call from now on, since somebody asks for the current one."""
@@ -327,6 +326,12 @@ class Dispatcher:
         document = encode({"jsonrpc": "2.0", "method": method})  # what the audit log shows of it
         self.turned_away(peer, _FORBIDDEN.code, _is_forbidden(method, peer.caller), document)
 
+    def done(self, origin: Origin, method: str) -> None:
+        """Take note, for the audit log, that a client has done something other than a call: signed in, for example.
+
+        @param method: what the log has in the place of a method.
+        """
+
     def hold(self) -> None:
         """Announce that documents follow that will be answered together: what is written about their calls may wait for
         L{release}.
@@ -348,8 +353,9 @@ class Dispatcher:
         return self._error(error, request, kind)  # type: ignore[arg-type] # it is not a list
 
     def _answer_batch(self, requests: list[Request | Malformed], origin: Origin) -> Reply | Deferred[Reply]:
-        answer = partial(self.answer, origin=origin.fixed())  # some requests may be run after other documents
-        batch = Batch(requests, answer, self._error, self._writer.write_member, self._writer.join_members)
+        fixed = origin.fixed()  # some requests may be run after other documents
+        writer = self._writer
+        batch = Batch(requests, fixed, self.answer, self._error, writer.member_layout, writer.join_members)
         if origin.at_once:
             batch.work_to_end()
             return batch.reply()
@@ -374,7 +380,8 @@ class Dispatcher:
             and self.forbids(origin, request.method, request.params)
         ):
             return self._error(self._forbidden(request.method, origin), request, outcome=REFUSED)
-        command = self._commands.get(request.method) if origin.callee is None else self._find(request.method, origin)
+        callee = origin.callee
+        command = self._commands.get(request.method) if callee is None else callee.command(request.method)
         if command is None:
             self._elsewhere.tell(request.method, origin)
             _log.debug("{caller}: there is no method {method!r:.100}", caller=origin, method=request.method)
@@ -394,8 +401,8 @@ class Dispatcher:
                     return self._result(result, request, command)
                 call = Call(request, origin)
                 result = self._runner.wait(result, command, call, origin)
-            elif origin.callee is not None and origin.callee.keeps_time and not self._runner.arounds:
-                return self._pass_on(command, request, origin)
+            elif callee is not None and callee.keeps_time and not self.has_around:
+                return self._pass_on(command, request, origin, callee)
             else:
                 call = Call(request, origin)
                 result = self._runner.run(command, call, origin, self._arguments)
@@ -409,17 +416,16 @@ class Dispatcher:
                 call.is_over = True
             return self._failed(error, command, request, origin if call is None else call.caller)
 
-    def _pass_on(self, command: Command, request: Request, origin: Origin) -> Reply | Pending:
+    def _pass_on(self, command: Command, request: Request, origin: Origin, callee: Callee) -> Reply | Pending:
         """Have another server answer, where nothing else is to be done for a call, and nobody asks for that.
 
         @raise Fault: no more may be in progress, or not over this transport.
         """
-        assert origin.callee is not None
         caller = origin.peer().caller
         deadline = self._runner.begin_to_pass_on(command, origin)
         pending = Pending()
         then(pending, self._passed_on_later, command, request, origin, caller)
-        asked = origin.callee.ask(request, deadline, origin.client, pending.deliver)
+        asked = callee.ask(request, deadline, origin.client, pending.deliver)
         if not pending.called:
             pending.stop = asked.cancel
             return pending

@@ -220,7 +220,8 @@ class Envelope:
             try:
                 request: Any = _decode_unread(document)
                 if type(request) is not list:
-                    if _may_be_params(request.params):
+                    params = request.params
+                    if params is UNSET or bytes(params)[0] in _STARTS:  # see L{_may_be_params}
                         return request  # type: ignore[no-any-return] # the decoder's type says it
                 elif 0 < len(request) <= MAX_BATCH and all(_may_be_params(one.params) for one in request):
                     return request

@@ -1,5 +1,7 @@
 """What is done with a reply before its client gets it: its layout, and where it is stored."""
 
+from collections.abc import Callable
+
 from jsonrpcs_tx.protocols import STORING
 from jsonrpcs_tx.rpc.envelope import Decoded, Envelope, Request, store_path
 from jsonrpcs_tx.rpc.origin import Origin
@@ -37,12 +39,17 @@ class ReplyWriter:
         told, stored = self._store.put(path, request.id, reply.body, origin.caller, origin)
         return Reply(told) if stored else Reply(told, 500, "Storing failed", fault=True)
 
-    def write_member(self, reply: Reply) -> Reply:
-        """Lay out a reply of a batch: each by itself, since all at once would take long."""
-        return reply if self._layout is None or not reply.body else Reply(self._layout.element(reply.body))
+    @property
+    def member_layout(self) -> Callable[[Reply], Reply] | None:
+        """Lays out a reply of a batch: each by itself, since all at once would take long. None: it stays as it is."""
+        return None if self._layout is None else self._write_member
+
+    def _write_member(self, reply: Reply) -> Reply:
+        assert self._layout is not None
+        return Reply(self._layout.element(reply.body)) if reply.body else reply
 
     def join_members(self, replies: list[Reply]) -> Reply:
-        """Join replies that L{write_member} has laid out."""
+        """Join replies that L{member_layout} has laid out."""
         if self._layout is None:
             return join(replies)
         bodies = [reply.body for reply in replies if reply.body]

@@ -22,7 +22,7 @@ from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.lock import Lock
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
-from jsonrpcs_tx.state.sharing import Pending
+from jsonrpcs_tx.state.sharing import PendingChange
 
 _Bind: TypeAlias = Callable[[Command, Request], Iterable[Any]]
 """Gives the arguments of a command, or raises what is wrong with the parameters of a request."""
@@ -74,11 +74,13 @@ class Runner:
         @return: the deadline, in seconds of the reactor.
         @raise Fault: it may not run now or there.
         """
-        self._check_asynchronous(command, origin)
-        if origin.deadline is not None:
-            return origin.deadline
-        self._delayed.slots.take(origin.client)
-        return self._clock.seconds() + self._time_limit(command)
+        delayed, timeout = self._delayed, command.options.timeout
+        if not (origin.asynchronous and origin.deadline is None and delayed.have_room(origin.client)):
+            self._check_asynchronous(command, origin)
+            if origin.deadline is not None:
+                return origin.deadline
+        delayed.slots.take(origin.client)
+        return self._clock.seconds() + (delayed.timeout if timeout is None else timeout)
 
     def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Any:
         """Wait for the result of a command, up to its time limit; see L{Run.wait}.
@@ -213,7 +215,7 @@ class Runner:
     def _check_result(self, result: Any, command: Command, origin: Origin) -> None:
         """@raise Fault: the command may not answer later over this transport; it has been cancelled."""
         try:
-            self._check_asynchronous(command, origin, soon=isinstance(result, Pending))
+            self._check_asynchronous(command, origin, soon=isinstance(result, PendingChange))
         except Fault:
             abandon(result)
             raise

@@ -17,10 +17,10 @@ _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 
 
-class Pending(Deferred[_Given]):
+class PendingChange(Deferred[_Given]):
     """The outcome of a change that is on its way to all who share it.
 
-    It has a deadline of its own, of a few seconds. So a command that waits for it may be called over every transport.
+    It has a deadline of its own, a few seconds away. So a command that waits for it may be called over every transport.
     Cancelling it before the next turn of the reactor withdraws the change; later, the change goes on.
     """
 
@@ -28,7 +28,7 @@ class Pending(Deferred[_Given]):
 class Share(Protocol):
     """Takes the changes of one thing that is shared."""
 
-    def submit(self, operation: str, *arguments: Any) -> Pending[Any]:
+    def submit(self, operation: str, *arguments: Any) -> PendingChange[Any]:
         """Have a change made by all who share.
 
         @param operation: one of the thing's L{Shareable.OPERATIONS}.

@@ -402,11 +402,7 @@ class Table(Shareable):
         now = self._clock.seconds()
         offset = now - self._wall()
         contents = Contents(self.definition.slots)
-        for key, value, expires in rows:
-            _check_key(key)
-            _check_value(value)
-            if expires is not None and not isinstance(expires, int | float):
-                raise ValueError(f"key {key!r:.40}: expiry {expires!r:.40}; allowed is a number of seconds since 1970")
+        for key, value, expires in map(_checked, rows):
             deadline = None if expires is None else expires + offset
             if deadline is None or deadline > now:
                 contents.put(key, value, deadline)
@@ -430,11 +426,7 @@ class Table(Shareable):
         @raise ValueError: one is not allowed; then nothing is changed.
         """
         found = Contents(self.definition.slots)
-        for key, value, deadline in contents:
-            _check_key(key)
-            _check_value(value)
-            if deadline is not None and not isinstance(deadline, int | float):
-                raise ValueError(f"key {key!r:.40}: deadline {deadline!r:.40}; allowed is a number of seconds")
+        for key, value, deadline in map(_checked, contents):
             found.put(key, value, deadline)
         self.restore(found)
 
@@ -562,6 +554,19 @@ class Tables(Mapping[str, Table]):
 
     def __len__(self) -> int:
         return len(self._tables)
+
+
+def _checked(row: Sequence[Any]) -> Row:
+    """A row from elsewhere.
+
+    @raise ValueError: it is not allowed.
+    """
+    key, value, expires = row
+    _check_key(key)
+    _check_value(value)
+    if expires is not None and not isinstance(expires, int | float):
+        raise ValueError(f"key {key!r:.40}: expiry {expires!r:.40}; allowed is a number of seconds since 1970")
+    return key, value, expires
 
 
 def _check_key(key: str) -> None:

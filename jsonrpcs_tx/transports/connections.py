@@ -109,7 +109,8 @@ class Connections:
         if protocol in self._open:
             protocol.used_at = self._clock.seconds()
             self._open.move_to_end(protocol)
-            self._unused.discard(protocol)
+            if self._unused:
+                self._unused.discard(protocol)
 
     def idle(self) -> Connection | None:
         """The connection that has been idle longest, and for at least L{IDLE_GRACE}; None if there is none."""

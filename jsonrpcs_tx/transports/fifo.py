@@ -5,11 +5,10 @@ import errno
 import fcntl
 import os
 import re
-import stat
 from collections import deque
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from math import inf
+from select import PIPE_BUF
 from time import monotonic
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ from jsonrpcs_tx.transports.framing import Framer
 from jsonrpcs_tx.transports.inherited import HERE, path_of
 from jsonrpcs_tx.transports.parts import Parts
 from jsonrpcs_tx.transports.persistentreader import PersistentReader
+from jsonrpcs_tx.transports.solenames import SoleNames
 from jsonrpcs_tx.transports.waiting import OVERHEAD, WaitingReplies
 
 _log = make_logger(__name__)
@@ -59,10 +59,9 @@ _TRY_AGAIN: Final = (errno.ENXIO, errno.EMFILE, errno.ENFILE)
 _FORBIDDEN: Final = re.compile(r"[./\\\0]")
 """Characters that the name of a reply FIFO must not have."""
 
-MAX_NAMES: Final = 1024
-"""Size of the cache of names of reply FIFOs that were found valid."""
-
 _TOO_LONG: Final = f"too long; allowed: {MAX_REPLY_PATH} bytes with the directory"
+
+_NOT_SOLE: Final = "allowed: a FIFO with one link"
 
 _OWNER_READS_AND_WRITES: Final = 0o600
 
@@ -229,9 +228,9 @@ class ReplyFifos:
         self._directory = directory
         self._path = os.path.join(path, "")
         self._room = MAX_REPLY_PATH - len(os.fsencode(self._path))
-        self._check = lru_cache(MAX_NAMES)(self._find_problem)
         self._reactor = reactor
-        self._links_protected = _links_are_protected()
+        self._sole_names = SoleNames(directory)
+        self._passed = self._sole_names.passed
         self._dropped = Counter("fifo", "dropped") if dropped is None else dropped
         self._waiting: WaitingReplies[_Reply] = WaitingReplies(
             self._try, self._drop, 0, reactor, MAX_BYTES, NAME_SHARE, OPEN_DELAY
@@ -269,13 +268,37 @@ class ReplyFifos:
 
     def send(self, name: str, body: bytes) -> None:
         """Write a reply to the FIFO of that name, now or when its reader takes it; what prevents that is logged."""
-        problem = self._check(name) if len(name) <= self._room else _TOO_LONG  # longer names are not cached
-        if problem is not None:
-            self._drop(name, problem)
-            return
-        reply = _Reply(name, body, body)
-        if name in self._waiting or not self._try(reply):
-            self._waiting.add(reply)
+        if name not in self._passed:
+            problem = self._find_problem(name)
+            if problem is not None:
+                self._drop(name, problem)
+                return
+        if self._waiting.size and name in self._waiting:
+            self._waiting.add(_Reply(name, body, body))
+        elif len(body) > PIPE_BUF or not self._write_whole(name, body):
+            reply = _Reply(name, body, body)
+            if not self._try(reply):
+                self._waiting.add(reply)
+
+    def _write_whole(self, name: str, body: bytes) -> bool:
+        """Write, in few steps, a reply that a FIFO takes whole or not at all (pipe(7)), or give it up.
+
+        @param body: of at most L{PIPE_BUF} bytes.
+        @return: False where nothing was written, so that L{_try} finds out what is to be done.
+        """
+        try:
+            fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
+        except OSError:
+            return False
+        try:
+            if self._sole_names.check(fd, name):
+                return os.write(fd, body) == len(body)
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
+        self._drop(name, _NOT_SOLE)
+        return True
 
     def finish(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when all replies are written, or given up."""
@@ -341,9 +364,9 @@ class ReplyFifos:
         @raise OSError: it cannot be opened.
         """
         fd = os.open(name.encode(), _REPLY_FLAGS, dir_fd=self._directory)
-        if not self._is_only_name(fd, name):
+        if not self._sole_names.check(fd, name):
             os.close(fd)
-            raise _NoReplyFifo("allowed: a FIFO with one link")
+            raise _NoReplyFifo(_NOT_SOLE)
         if size > READ_SIZE:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, min(size, MAX_PIPE_SIZE))
@@ -353,10 +376,11 @@ class ReplyFifos:
         """Keep the FIFO of a reply open until its reader has taken all of it."""
         if len(self._begun) >= MAX_BEGUN:
             self._waiting.drop_oldest(next(iter(self._begun)), "too many readers are slower")
+        peer = reply.peer  # the writer must not lead back to the reply, which the garbage collector does not see
         reply.fd = fd
         reply.begun = self._reactor.seconds()
-        reply.writer = _ReplyWriter(fd, lambda: self._waiting.proceed(reply.peer), self._reactor)
-        self._begun[reply.peer] = reply
+        reply.writer = _ReplyWriter(fd, lambda: self._waiting.proceed(peer), self._reactor)
+        self._begun[peer] = reply
 
     def _close(self, reply: "_Reply") -> None:
         reply.writer.stopWriting()
@@ -376,39 +400,12 @@ class ReplyFifos:
         """What is wrong with the name of a FIFO."""
         if not name:
             return "an empty name"
+        if len(name.encode()) > self._room:
+            return _TOO_LONG
         forbidden = _FORBIDDEN.search(name)
         if forbidden is not None:
             return f"forbidden character {forbidden[0]!r}; allowed: a name without '.', '/', '\\' and NUL"
-        if len(name.encode()) > self._room:
-            return _TOO_LONG
         return None
-
-    def _is_only_name(self, fd: int, name: str) -> bool:
-        """Whether the file that was opened is a FIFO with no other name, or one that has lost its name.
-
-        The count of links alone is not enough: when a hard link to somebody else's FIFO is opened and replaced at once,
-        there is one link again. But making a link and removing one each set the time of change, and nothing else sets
-        that of the last write with it; so where both are the same, as in a new FIFO, there were no other links. A link
-        made in the same tick of the clock escapes this check, which is trusted only where others cannot make links.
-        """
-        opened = os.fstat(fd)
-        if not stat.S_ISFIFO(opened.st_mode):
-            return False
-        if opened.st_nlink == 1:
-            unchanged = self._links_protected and opened.st_ctime_ns == opened.st_mtime_ns
-            return unchanged or self._still_has_name(fd, name, opened)
-        return not opened.st_nlink
-
-    def _still_has_name(self, fd: int, name: str, opened: os.stat_result) -> bool:
-        """Whether the only link of what was opened is the name, or it has lost that one as well."""
-        with contextlib.suppress(OSError):
-            # Changes nothing, but waits for whoever replaces the name right now: the link is gone before the name is.
-            os.rename(name, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-        with contextlib.suppress(FileNotFoundError):
-            named = os.stat(name, dir_fd=self._directory, follow_symlinks=False)
-            if named.st_ino == opened.st_ino and named.st_dev == opened.st_dev:
-                return os.fstat(fd).st_ctime_ns == opened.st_ctime_ns  # no link was made or removed since
-        return not os.fstat(fd).st_nlink
 
 
 class _NoReplyFifo(Exception):
@@ -465,15 +462,6 @@ class _ReplyWriter(abstract.FileDescriptor):
     def connectionLost(self, reason: Failure) -> None:
         self.stopWriting()
         self._proceed()
-
-
-def _links_are_protected() -> bool:
-    """Whether users of this machine cannot make hard links to FIFOs of others (proc(5), protected_hardlinks)."""
-    try:
-        with open("/proc/sys/fs/protected_hardlinks", "rb") as file:
-            return file.read().strip() != b"0"
-    except OSError:
-        return False
 
 
 class FifoService(Transport):

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
@@ -111,7 +110,13 @@ class DirectChannel(Channel):
         else:
             document, end = (read_chunks(data, body, limit) if size == CHUNKED else None) or _LEFT
         unfinished = end > len(data)
-        if end < 0 or size > limit or (unfinished and end - begin > MAX_HELD) or not self._lets_in(head.user):
+        known = self._origin is not None and head.user == self._user
+        if (
+            end < 0
+            or size > limit
+            or (unfinished and end - begin > MAX_HELD)
+            or not (known or self._lets_in(head.user))
+        ):
             self._leave(data[begin:])
             return len(data)
         origin = self._origin if head.place is OWN else self._origin_at(head.place)
@@ -152,24 +157,24 @@ class DirectChannel(Channel):
             self._diverted = self._general or self._waitingForTransport
 
     def _lets_in(self, user: str | None) -> bool:
-        """Find out where the requests of a user on this connection come from, if that is not known yet.
+        """Find out where the requests of a user on this connection come from.
 
         @return: whether the client is allowed.
         """
-        if self._origin is None or user != self._user:
-            # Not earlier: the names in the client's certificate are known after the TLS handshake.
-            jsonrpc = self.site.jsonrpc
-            peer = ip_address(self.transport.getPeer())
-            self._shut_out = peer is not None and not jsonrpc.allows(peer)
-            self._passing = None
-            if not self._shut_out:
-                self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
+        # Not earlier: the names in the client's certificate are known after the TLS handshake.
+        jsonrpc = self.site.jsonrpc
+        peer = ip_address(self.transport.getPeer())
+        self._shut_out = peer is not None and not jsonrpc.allows(peer)
+        self._passing = None
+        if not self._shut_out:
+            self._user, self._origin = user, jsonrpc.origin(self, self._is_connected, peer, user)
         return not self._shut_out
 
     def _origin_at(self, place: Place) -> Origin | None:
         """Where the requests of the client for nodes come from; None if nobody is found there."""
         assert self._origin is not None  # the client was let in
-        callee = self.site.jsonrpc.callee(place, self._origin)
+        find = self.site.jsonrpc.callees
+        callee = None if find is None else find(*place, self._origin)
         if isinstance(callee, Error):
             return None
         if self._passing is None or callee is not self._passing.callee:
@@ -195,7 +200,6 @@ class DirectChannel(Channel):
 
     def _respond(self, reply: Reply) -> None:
         self._handlingRequest = self._arrives = False
-        TimeoutMixin.resetTimeout(self)
         self.site.connections.used(self)
         self._send(self.site.response(reply))
         if self._waitingForTransport:

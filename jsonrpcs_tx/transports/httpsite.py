@@ -212,6 +212,10 @@ class Channel(http.HTTPChannel):
             self.site.connections.cut_late(self)
         elif self.busy or (self.idle and has_news(self.transport)):
             self.setTimeout(self.site.timeOut)
+        elif self.idle and (left := self._time_left()) > 0:
+            whole = self.timeOut
+            self.setTimeout(left)
+            self.timeOut = whole
         else:
             _log.debug(
                 "http: {peer} was idle for {seconds:g} s; closed",
@@ -220,6 +224,13 @@ class Channel(http.HTTPChannel):
             )
             self.loseConnection()
             self.setTimeout(ABORT_TIME)
+
+    def _time_left(self) -> float:
+        """Seconds that a connection may still be idle: its use does not restart the time-out, which would take longer
+        than to look here when that is over.
+        """
+        whole: float = self.timeOut or 0.0
+        return whole - self.site.connections.unused_for(self)
 
     def dataReceived(self, data: bytes) -> None:
         if not self._over:

@@ -12,15 +12,12 @@ from OpenSSL import SSL
 from twisted.internet import tcp
 from twisted.protocols.policies import ProtocolWrapper
 
+from jsonrpcs_tx.transports.tlsrecords import HEADER, MAX_PLAIN, MAX_RECORD, decrypt, encrypt
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import tls_creator
 
 _APPLICATION_DATA = 23
-_HEADER = 5
-_MAX_PLAIN = 16_384
 _MAX_FLUSH = 32_768
-_MAX_RECORD = _HEADER + _MAX_PLAIN + 2048
-"""Bytes of the longest record (RFC 5246, section 6.2.3; RFC 8446, section 5.2, allows less)."""
 
 
 def send_at_once(transport: Any, data: bytes) -> None:
@@ -67,39 +64,38 @@ class DirectTlsTransport(TlsTransport):
         ProtocolWrapper.makeConnection(self, transport)
 
     def dataReceived(self, data: bytes) -> None:
-        whole = self._due == 0 and len(data) == _HEADER + int.from_bytes(data[3:_HEADER], "big")
+        whole = self._due == 0 and len(data) == HEADER + int.from_bytes(data[3:HEADER], "big")
         if not whole or data[0] != _APPLICATION_DATA or not self._handshakeDone or self._appSendBuffer:
             self._follow(data)
             self._finishes = not (self._handshakeDone or self._appSendBuffer)
             super().dataReceived(data)
             self._finishes = False
             return
-        connection = self._tlsConnection
-        connection.bio_write(data)
-        try:
-            plain = connection.recv(_MAX_PLAIN)
-        except SSL.Error:
+        plain = decrypt(self._tlsConnection, data)
+        if plain is None:
             self._flushReceiveBIO()  # meets the same error, and handles it
-        else:
-            if not self._aborted:
-                self.wrappedProtocol.dataReceived(plain)
+        elif not self._aborted:
+            self.wrappedProtocol.dataReceived(plain)
 
     def send_at_once(self, data: bytes) -> None:
         """Encrypt application data, and send it straight to the socket if that takes it."""
         waiting = getattr(self._aggregator, "_buffer", True) or self._appSendBuffer
-        if waiting or len(data) > _MAX_PLAIN or self.disconnecting or self._lostTLSConnection:
+        if waiting or len(data) > MAX_PLAIN or self.disconnecting or self._lostTLSConnection:
             self.write(data)
             return
-        try:
-            self._tlsConnection.send(data)  # all of it: it fits in one record, which goes to memory
-        except SSL.Error:
+        records = encrypt(self._tlsConnection, data)
+        if records is None:
             self.write(data)  # meets the same error, and handles it
-        else:
-            if self._tickets:
-                self._tickets = False
-                self._flushSendBIO()
-            else:
-                send_at_once(self.transport, self._tlsConnection.bio_read(_MAX_RECORD))
+            return
+        self._tickets = False
+        send_at_once(self.transport, records)
+        if len(records) == MAX_RECORD:
+            self._flushSendBIO()
+
+    def _write(self, octets: bytes) -> None:
+        if self._handshakeDone:
+            self._tickets = False  # they go with what is written
+        super()._write(octets)
 
     def _flushSendBIO(self) -> None:
         connection = self._tlsConnection
@@ -120,6 +116,6 @@ class DirectTlsTransport(TlsTransport):
         if self._due < 0:
             return
         position = self._due
-        while position + _HEADER <= len(data):
-            position += _HEADER + int.from_bytes(data[position + 3 : position + _HEADER], "big")
+        while position + HEADER <= len(data):
+            position += HEADER + int.from_bytes(data[position + 3 : position + HEADER], "big")
         self._due = position - len(data) if position >= len(data) else -1

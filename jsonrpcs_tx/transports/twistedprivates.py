@@ -60,6 +60,7 @@ TLS_DIRECT: Final[Names] = {
         "_appSendBuffer",
         "_flushSendBIO",
         "_lostTLSConnection",
+        "_write",
     ),
     "twisted.protocols.tls.BufferingTLSTransport": ("_aggregator",),
     "twisted.protocols.tls._AggregateSmallWrites": ("_buffer",),
@@ -135,7 +136,7 @@ def _has(owner: type, attribute: str) -> bool:
     """Whether a class has an attribute, or its methods use one, which is set on instances only."""
     return hasattr(owner, attribute) or any(
         attribute in member.__code__.co_names
-        for base in owner.__mro__
+        for base in getattr(owner, "__mro__", ())
         for member in vars(base).values()
         if isfunction(member)
     )

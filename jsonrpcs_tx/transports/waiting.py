@@ -20,8 +20,14 @@ CLIENT_SHARE: Final = 4
 RETRY_DELAY: Final = 0.01
 """Seconds between two tries to send, or more where many wait, so that trying takes at most a tenth of the time."""
 
+TURN: Final = 0.005
+"""Seconds after which the clients that are still to be tried are left for later, so that others have their turn."""
+
 OVERHEAD: Final = 500
 """Bytes that a reply takes up in memory besides its body and its document."""
+
+QUEUE_OVERHEAD: Final = 1000
+"""Bytes that the queue of a client takes up besides its replies."""
 
 
 class Waiting(Protocol):
@@ -67,7 +73,11 @@ class _Queue(deque[tuple[float, _Reply]]):
     @ivar size: in bytes.
     """
 
-    size = 0
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = QUEUE_OVERHEAD
 
 
 class WaitingReplies(Generic[_Reply]):
@@ -103,6 +113,7 @@ class WaitingReplies(Generic[_Reply]):
         self._delay = delay
         self._queues: dict[Any, _Queue[_Reply]] = {}
         self._retry: Any = None
+        self._untried: list[Any] = []  # clients whose turn is still to come, the next one last
         self._finished: Deferred[None] | None = None
 
     def __contains__(self, peer: object) -> bool:
@@ -118,7 +129,10 @@ class WaitingReplies(Generic[_Reply]):
     def add(self, reply: _Reply) -> None:
         """Let a reply wait. If there are too many, the oldest replies to its client are dropped, or this one."""
         peer = reply.peer
-        queue = self._queues.setdefault(peer, _Queue())
+        queue = self._queues.get(peer)
+        if queue is None:
+            self._queues[peer] = queue = _Queue()
+            self.size += queue.size
         while queue and (len(queue) >= MAX_WAITING or not self._has_room(queue, reply)):
             self._remove_oldest(queue)
             self._drop(peer, "newer replies to it wait, since it does not read")
@@ -127,8 +141,8 @@ class WaitingReplies(Generic[_Reply]):
             queue.size += reply.size
             self.size += reply.size
         else:
+            self._remove(peer)
             self._drop(peer, f"{self.size} bytes of other replies wait, since clients do not read")
-            del self._queues[peer]
         if self._retry is None and self._queues:
             self._retry = self._clock.callLater(self._delay, self._send_waiting)
 
@@ -143,7 +157,7 @@ class WaitingReplies(Generic[_Reply]):
         self._remove_oldest(queue)
         self._drop(peer, reason)
         if not queue:
-            del self._queues[peer]
+            self._remove(peer)
 
     def finished(self) -> Deferred[None]:
         """@return: a Deferred that fires with None when no reply waits any longer."""
@@ -165,14 +179,23 @@ class WaitingReplies(Generic[_Reply]):
         queue.size -= reply.size
         self.size -= reply.size
 
+    def _remove(self, peer: Any) -> None:
+        """Remove the queue of a client, which is empty."""
+        self.size -= self._queues.pop(peer).size
+
     def _send_waiting(self) -> None:
+        """Try what waits for each client, as many as there is time for; the others when it is time again."""
         self._retry = None
         began = perf_counter()
-        for peer in list(self._queues):
-            self._send_to(peer)
+        untried = self._untried or list(self._queues)[::-1]
+        self._untried = untried
+        while untried:
+            self._send_to(untried.pop())
+            if perf_counter() - began >= TURN:
+                break
         if self._queues:
-            delay = max(self._delay, 9 * (perf_counter() - began))
-            self._retry = self._clock.callLater(delay, self._send_waiting)
+            least = 0 if untried else self._delay
+            self._retry = self._clock.callLater(max(least, 9 * (perf_counter() - began)), self._send_waiting)
         self._check_finished()
 
     def _send_to(self, peer: Any) -> None:
@@ -188,7 +211,7 @@ class WaitingReplies(Generic[_Reply]):
                     return
                 self._drop(peer, "it does not read")
             self._remove_oldest(queue)
-        del self._queues[peer]
+        self._remove(peer)
 
     def _check_finished(self) -> None:
         if self._queues:
@@ -199,6 +222,7 @@ class WaitingReplies(Generic[_Reply]):
             finished.callback(None)
 
     def _retry_no_more(self) -> None:
+        self._untried.clear()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

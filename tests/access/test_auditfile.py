@@ -163,6 +163,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         return now[0]
 
     monkeypatch.setattr(auditfile, "monotonic", monotonic)
+    monkeypatch.setattr(auditfile, "SLOW", 0.05)
     return taken
 
 

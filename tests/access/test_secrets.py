@@ -12,6 +12,7 @@ from jsonrpcs_tx.access.secrets import HIDDEN, MAX_PARAMS, Concealment, catalogu
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -340,8 +341,8 @@ class Answering(DatagramProtocol):
             transport.write(document, address)
 
 
-class Gone(Case):
-    """A server at a Unix socket that goes while calls are under way."""
+class UnixServer(Case):
+    """A server at a Unix socket, in whose place a test answers."""
 
     def setUp(self) -> None:
         self.directory = Path(tempfile.mkdtemp())
@@ -352,6 +353,65 @@ class Gone(Case):
         self.addCleanup(server.close)
         server.bind(str(self.directory / "rpc.sock"))
         return server
+
+    async def ask(self, client: DeferredClient, server: socket.socket, number: int) -> tuple[list[Deferred[Any]], Any]:
+        """Make calls, which get to the server.
+
+        @return: the calls, whose ids begin with 1, and where they have come from.
+        """
+        calls = [client.call("a.b", place) for place in range(number)]
+        address = None
+        for _ in calls:
+            await until(lambda: select.select([server], [], [], 0)[0])
+            _, address = server.recvfrom(1000)
+        return calls, address
+
+
+class Together(UnixServer):
+    """A server whose replies are there at once."""
+
+    async def test_cancelled_by_another(self) -> None:
+        """A call that is cancelled because of the result of another one does not get its own, though it has come."""
+        server = self.bind()
+        client = self.client(f"unix:{self.directory}/rpc.sock", timeout=5)
+        (first, second, third), address = await self.ask(client, server, 3)
+        results: list[Any] = []
+        first.addCallback(lambda _: second.cancel())
+        second.addCallbacks(results.append, lambda failure: failure.trap(CancelledError))
+        third.addCallback(results.append)
+        for id in (1, 2, 3, 3):
+            server.sendto(b'{"result":"r%d","id":%d}' % (id, id), address)
+        await third
+        assert await second is CancelledError
+        assert results == ["r3"]
+
+    async def test_nothing_more_is_asked_for(self) -> None:
+        """Where no call is under way any more, the system is not asked for a further reply."""
+        server = self.bind()
+        client = self.client(f"unix:{self.directory}/rpc.sock", timeout=5)
+        calls, address = await self.ask(client, server, 2)
+        link: Any = client._links[0]
+        receive, asked = link._socket.receive, count(1)
+        self.patch(link._socket, "receive", lambda: (next(asked), receive())[1])
+        for id in (1, 2):
+            server.sendto(b'{"result":"r%d","id":%d}' % (id, id), address)
+        assert [await call for call in calls] == ["r1", "r2"]
+        assert next(asked) == 3
+
+    async def test_reply_to_nobody(self) -> None:
+        """A reply that nobody waits for is read at some time, and dropped: there is room for others then."""
+        server = self.bind()
+        client = self.client(f"unix:{self.directory}/rpc.sock", timeout=5)
+        for turn in range(30):
+            (call,), address = await self.ask(client, server, 1)
+            id = turn + 1
+            for answered in (id, id, 1_000_000):
+                server.sendto(b'{"result":"r%d","id":%d}' % (id, answered), address)
+            assert await call == f"r{id}"
+
+
+class Gone(UnixServer):
+    """A server at a Unix socket that goes while calls are under way."""
 
     async def test_what_may_have_run_is_not_sent_again(self) -> None:
         """Who has asked the server that is gone is told so; who asks then gets its successor."""

@@ -3,9 +3,11 @@
 from collections.abc import Hashable
 from typing import Any
 
+import pytest
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.client.errors import TimedOut
+from jsonrpcs_tx.client.errors import ClientError, TimedOut
 from jsonrpcs_tx.client.targets import parse_target
 from jsonrpcs_tx.client.underway import Call, DeferredCall, Link
 
@@ -19,6 +21,13 @@ class NotedCall(DeferredCall):
         super().__init__(id, "m", b"{}", seconds, raises=True, client=client)
         self.outcome: list[Any] = []
         self.addCallbacks(self.outcome.append, self.outcome.append)
+
+
+class BadCall(Call):
+    """A call whose caller raises an exception."""
+
+    def callback(self, result: Any) -> None:
+        raise ZeroDivisionError
 
 
 class FakeLink(Link):
@@ -165,3 +174,58 @@ def test_shares_in_the_end() -> None:
     assert not link._shares
     assert link.clock.getDelayedCalls() == []
     assert all(len(call.outcome) == 1 for call in calls)
+
+
+def test_answers_are_told_together() -> None:
+    """An answer makes room for a call that waits at once; its caller is told later, in order."""
+    link = FakeLink(2)
+    calls = [link.call() for _ in range(4)]
+    link.note_answer(calls[0], "a")
+    link.note_answer(calls[1], "b")
+    assert list(link.calls) == [3, 4]
+    assert [call.outcome for call in calls] == [[], [], [], []]
+    assert [link.is_sent(call) for call in calls] == [True] * 4  # if its caller asks before it is told
+    link.tell()
+    assert [call.outcome for call in calls] == [["a"], ["b"], [], []]
+    assert [link.is_sent(call) for call in calls] == [False, False, True, True]
+    link.tell()
+    assert [call.outcome for call in calls] == [["a"], ["b"], [], []]
+
+
+def test_answer_that_is_dropped_before_it_is_told() -> None:
+    """A caller may cancel another one's call because of its own answer: that gets none, though it is there already."""
+    link = FakeLink()
+    first, second, third = link.call("a"), link.call("a"), link.call("b")
+    first.addCallback(lambda _: second.cancel())
+    for call in (first, second, third):
+        link.note_answer(call, "answer")
+    link.tell()
+    assert (first.outcome, third.outcome) == (["answer"], ["answer"])
+    (failure,) = second.outcome
+    assert failure.check(CancelledError)
+    assert (link.calls, link._shares) == ({}, {})
+
+
+def test_answer_of_which_somebody_raises() -> None:
+    """An exception of one caller keeps no other one from its answer."""
+    link = FakeLink()
+    calls = [link.call() for _ in range(3)]
+    link.calls[calls[0].id] = bad = BadCall(calls[0].id, "m", b"", 1)
+    for call in (bad, *calls[1:]):
+        link.note_answer(call, "answer")
+    with pytest.raises(ZeroDivisionError):
+        link.tell()
+    assert [call.outcome for call in calls] == [[], ["answer"], ["answer"]]
+
+
+def test_link_that_is_closed_while_it_tells() -> None:
+    """What has been answered is told nevertheless; what is under way fails."""
+    link = FakeLink()
+    first, second, third = link.call(), link.call(), link.call()
+    first.addCallback(lambda _: link.close())
+    link.note_answer(first, "a")
+    link.note_answer(second, "b")
+    link.tell()
+    assert second.outcome == ["b"]
+    (failure,) = third.outcome
+    assert failure.check(ClientError)

@@ -2,6 +2,7 @@
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.console.sessions import (
     CHANGED,
@@ -75,16 +76,6 @@ def test_life() -> None:
     assert session.ended == EXPIRED
 
 
-def test_clock_set_back() -> None:
-    """A clock that is set back behind the beginning of a session lengthens none."""
-    clock = Clock()
-    clock.advance(1000)
-    sessions = Sessions(clock.seconds, 25, 10)
-    token, _ = begun(sessions)
-    clock.rightNow = 900
-    assert sessions.find(token) is None
-
-
 def test_changed_user() -> None:
     """A user whose password changes or who is removed is signed out; others stay."""
     lines = dict(LINES)
@@ -119,6 +110,22 @@ def test_end() -> None:
     assert session.ended == SIGNED_OUT
     sessions.use(session)
     assert len(sessions) == 0
+
+
+def test_follower_that_fails() -> None:
+    """A follower that raises an exception keeps the others from nothing, and is logged."""
+    sessions = Sessions(Clock().seconds, 10, 10)
+    _, session = begun(sessions)
+    told: list[str] = []
+
+    def fail(reason: str) -> None:
+        raise ValueError(reason)
+
+    session.followers += [told.append, fail, told.append]
+    with capturedLogs() as logged:
+        sessions.end(session, SIGNED_OUT)
+    assert told == [SIGNED_OUT, SIGNED_OUT]
+    assert [event["log_failure"].type for event in logged] == [ValueError]
 
 
 def test_most_of_user() -> None:

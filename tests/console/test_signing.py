@@ -1,6 +1,7 @@
 """Signing in and out over real sockets: the cookie, who may, what is refused, what ends a session."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,16 @@ class Signing(SignCase):
         clock.advance(40)
         await self.assert_out(ann)
 
+    async def test_clock_set_back(self) -> None:
+        """Whoever sets the machine's clock back lengthens no session."""
+        self.serve(console_idle=100)
+        ann = await self.signed_in()
+        (session,) = self.sessions._sessions.values()
+        self.patch(time, "time", lambda: 0.0)
+        self.patch(self.service.reactor, "seconds", lambda: 0.0)
+        assert 90 < self.sessions.left(session) <= 100
+        assert (await ann.session())["expires"] <= 100
+
     async def test_guesses(self) -> None:
         """Guesses are slowed down as those in headers are, together with them, and the log tells fail2ban."""
         self.serve()
@@ -321,6 +332,9 @@ class Signing(SignCase):
         await self.browser(host="evil.example").sign_in("ann", "hunter2")
         await browser.sign_in("ann")
         await browser.call("htable.sets", "t", "k", "v")
+        await browser.sign_in("ann")
+        await browser.ask("DELETE", "session")
+        await browser.ask("DELETE", "session")
         text = (self.directory / "audit.log").read_text()
         assert "hunter2" not in text
         lines = [json.loads(line) for line in text.splitlines()]
@@ -328,10 +342,16 @@ class Signing(SignCase):
             ("refused", 401, "console.sign_in"),
             ("refused", 403, "console"),
             ("refused", 403, "console"),
+            ("result", 200, "console.sign_in"),
             ("result", 200, "htable.sets"),
+            ("result", 200, "console.sign_out"),
+            ("result", 200, "console.sign_in"),
+            ("result", 200, "console.sign_out"),
         ]
         assert lines[0]["claimed_user"] == "ann"
-        assert lines[-1]["user"] == "ann"
+        assert [(one["user"], one["transport"], one["address"]) for one in lines[3:]] == [
+            ("ann", "http", "127.0.0.1")
+        ] * 5
 
     async def test_client_that_leaves(self) -> None:
         """Who leaves before the password is checked begins no session."""

@@ -439,15 +439,13 @@ class Ends(StreamCase):
         await events.first(["destinations"])
         (stream,) = self.streams._streams
         events.stop_reading()
-        flags = "i"
-        while stream._paused_at is None:
-            for id in range(30):
-                await self.set_state(flags, id)
-            flags = {"i": "a", "a": "i"}[flags]
-            await deferLater(reactor, 0.03)
         channel: Any = stream._request.channel
-        waiting = self.unsent(channel)
-        for _ in range(20):
+        paused_at, waiting, rounds = None, 0, 0
+        flags = "i"
+        while rounds < 20:
+            if paused_at is None or stream._paused_at != paused_at:  # until the system's buffers take no more
+                paused_at, waiting, rounds = stream._paused_at, self.unsent(channel), 0
+            rounds += 1
             flags = {"i": "a", "a": "i"}[flags]
             for id in range(30):
                 await self.set_state(flags, id)

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.client.errors import BadReply, ClientError, NotReachable, TimedOut
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.kinds import kind_of
+from tests.support.examples import examples
 from tests.support.turning import Node, Outcome, Sent
 
 READS = ("dispatcher.list", "core.uptime")
@@ -244,4 +245,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestAnyOrder = Machine.TestCase
-TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyOrder.settings = settings(examples(100), stateful_step_count=40)

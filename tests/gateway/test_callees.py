@@ -14,6 +14,7 @@ from jsonrpcs_tx.gateway.callees import Many
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import Reply
+from jsonrpcs_tx.slices import Slices
 
 MEGABYTE = 1 << 20
 
@@ -33,7 +34,7 @@ def test_too_large_results_are_dropped_when_they_come(monkeypatch: pytest.Monkey
     dispatcher: Any = SimpleNamespace(answer=answer)
     call: Any = SimpleNamespace(request=Request("2.0", "x", [], 1), origin=Origin("http"), deadline=9.0)
     replies: list[Reply] = []
-    Many(members, dispatcher, Clock()).answer(call).addCallback(replies.append)
+    Many(members, dispatcher, Slices(Clock())).answer(call).addCallback(replies.append)
     tracemalloc.start()
     try:
         for place in range(9):

@@ -80,13 +80,17 @@ def spend_a_day(server: Server) -> None:
         for document in (request("no.such"), b"{garbage", request("day.bad", _HOSTILE), request("htable.get", "a")):
             server.call(transport, document)
     server.http(request("day.unhandled", _HOSTILE))
-    for transport in ("http", "https", "tcp"):
-        for begin in (b"\x16\x03\x01garbage\r\n\r\n", b""):  # what is broken, and what is idle, until it is closed
-            with socket.create_connection(server.addresses[transport], PATIENCE) as client:
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for transport in ("http", "https", "tcp"):
+            for begin in (b"\x16\x03\x01garbage\r\n\r\n", b""):  # what is broken, and what is idle
+                client = stack.enter_context(socket.create_connection(server.addresses[transport], PATIENCE))
                 client.sendall(begin)
-                with contextlib.suppress(ConnectionError):
-                    while client.recv(1000):
-                        pass
+                clients.append(client)
+        for client in clients:  # until it is closed
+            with contextlib.suppress(ConnectionError):
+                while client.recv(1000):
+                    pass
     with socket.create_connection(server.addresses["http"], PATIENCE) as client:
         client.sendall(http_request(b"{}", "Origin: http://x\u202e\x85\x9b", "Connection: close"))
         client.makefile("rb").read()

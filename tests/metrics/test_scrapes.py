@@ -15,9 +15,10 @@ from jsonrpcs_tx.errors import SettingError
 from jsonrpcs_tx.metrics.exposition import GAUGE, OPENMETRICS, TEXT, Family, Format, Sample
 from jsonrpcs_tx.metrics.lag import ReactorLag
 from jsonrpcs_tx.metrics.resource import preferred
-from jsonrpcs_tx.metrics.scrapes import FRESH, SLICE, Scrapes
+from jsonrpcs_tx.metrics.scrapes import FRESH, Scrapes
 from jsonrpcs_tx.metrics.server import ServerMetrics
 from jsonrpcs_tx.rpc.measures import BITS
+from jsonrpcs_tx.slices import SLICE, Slices
 from jsonrpcs_tx.state.destinations import Destination
 
 
@@ -62,7 +63,7 @@ def turn(clock: Clock) -> float:
 def test_shared() -> None:
     """What was collected is given again for a moment, in each format."""
     clock, source = Clock(), Source()
-    scrapes = Scrapes(source, clock)
+    scrapes = Scrapes(source, Slices(clock), clock)
     first = outcome(scrapes.get(TEXT), clock)
     assert first.endswith(b"a0 1\n")
     assert outcome(scrapes.get(TEXT), clock) is first
@@ -74,7 +75,7 @@ def test_shared() -> None:
 def test_turns() -> None:
     """Long collecting gives way to others after each slice; all who ask meanwhile and still wait get the same."""
     clock, source = Clock(), Source(slow=3)
-    scrapes = Scrapes(source, clock)
+    scrapes = Scrapes(source, Slices(clock), clock)
     results: list[bytes] = []
     for _ in range(2):
         scrapes.get(TEXT).addCallback(results.append)
@@ -102,7 +103,7 @@ def test_failure() -> None:
         if broken:
             raise ZeroDivisionError
 
-    scrapes = Scrapes(families, clock)
+    scrapes = Scrapes(families, Slices(clock), clock)
     assert outcome(scrapes.get(TEXT), clock).check(ZeroDivisionError)
     broken.clear()
     assert outcome(scrapes.get(TEXT), clock).endswith(b"a 1\n")
@@ -150,7 +151,7 @@ def test_many() -> None:
         server.counters.counter(f"g{number % 50}", f"c{number}").value = number
     for number in range(10_000):
         server.destinations.add(number % 3, Destination(f"sip:192.0.2.1:{number + 1}"))
-    scrapes = Scrapes(ServerMetrics(server, ReactorLag(clock)).families, clock)
+    scrapes = Scrapes(ServerMetrics(server, ReactorLag(clock)).families, Slices(clock), clock)
     begun = time.thread_time()
     later = scrapes.get(TEXT)
     longest = time.thread_time() - begun

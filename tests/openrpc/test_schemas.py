@@ -19,6 +19,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx import JSONRPC2, KAMAILIO, MISSING, Call, Dispatcher, Fault, Registry, Text, command
 from jsonrpcs_tx.openrpc.discovery import Discovery
+from jsonrpcs_tx.slices import Slices
 from tests.support.openrpc import fits, methods_of
 
 
@@ -108,7 +109,7 @@ def documented(*functions: Any, dialect: Any = KAMAILIO) -> Any:
     dispatcher = Dispatcher(Registry(), Clock(), dialect=dialect)
     for function in functions:
         dispatcher.registry.add(function)
-    written = Discovery(dispatcher, Clock()).document(dispatcher.origin("exec"))
+    written = Discovery(dispatcher, Slices(Clock())).document(dispatcher.origin("exec"))
     assert isinstance(written, bytes)
     return json.loads(written)
 

@@ -4,10 +4,8 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -144,16 +142,6 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def test_caddyfile(tmp_path: Path) -> None:
-    """The Caddyfile of docs/howto-proxies.md is one."""
-    if shutil.which("caddy") is None:
-        pytest.skip("caddy is not installed")
-    (text,) = (block.text for block in blocks(DOCS / "howto-proxies.md") if block.language == "caddyfile")
-    (tmp_path / "Caddyfile").write_text(text)
-    command = ["caddy", "adapt", "--adapter", "caddyfile", "--config", "Caddyfile"]
-    subprocess.run(command, cwd=tmp_path, timeout=PATIENCE, check=True)
 
 
 @contextlib.contextmanager

@@ -212,6 +212,13 @@ def busy(number: int) -> int:
         pass
     return number
 """
+PATIENT = f"""
+from jsonrpcs_tx import service
+from jsonrpcs_tx.transports import connections
+
+service.BATCH_TIME = connections.CLOSE_TIME = {PATIENCE}
+"""
+"""On a busy machine, a millisecond's work may take far longer, and at the stop there is only so much time for all."""
 
 
 def busy(count: int) -> bytes:
@@ -266,7 +273,7 @@ def test_served_by_a_worker(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_stopped(tmp_path: Path) -> None:
     """A server that is told to stop answers the batches in progress first."""
-    (tmp_path / "busy.py").write_text(BUSY)
+    (tmp_path / "busy.py").write_text(BUSY + PATIENT)
     with Server(tmp_path, "--commands=busy") as server, datagram_client(server.addresses["unix"]) as unix:
         with (
             socket.create_connection(server.addresses["http"], PATIENCE) as http,

@@ -17,6 +17,7 @@ from jsonrpcs_tx.openrpc.discovery import Discovery
 from jsonrpcs_tx.rpc.batches import SLICE
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, Dialect
 from jsonrpcs_tx.rpc.origin import Peer
+from jsonrpcs_tx.slices import Slices
 
 
 class Served:
@@ -120,7 +121,7 @@ def test_parameter_is_not_seen() -> None:
     registry = Registry(command("m")(first))
     served = Served(dialect=JSONRPC2)
     served.dispatcher = Dispatcher(registry, served.clock, dialect=JSONRPC2)
-    registry.add(System(registry, Discovery(served.dispatcher, served.clock)))
+    registry.add(System(registry, Discovery(served.dispatcher, Slices(served.clock))))
     assert served.send("system.methodSignature", ["m"]) == [[["string", "int"], ["string", "int", "int"]]]
     assert [parameter["name"] for parameter in registry["m"].describe()["parameters"]] == ["a", "b"]
     assert served.send("m", {"a": 1, "call": 5}) == ["Invalid params"]

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.rpc.delayed import MAX_OVERDUE
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
+from jsonrpcs_tx.rpc.pending import Pending, take
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
 from tests.support import PATIENCE, Server, http_request
@@ -387,3 +389,27 @@ def test_command_that_ends_another() -> None:
     assert told == [200, 504]
     clock.advance(10)
     assert not clock.getDelayedCalls()
+
+
+def test_answer_that_is_not_taken() -> None:
+    """At a deadline that many share, one whose answer cannot be taken keeps the others from nothing."""
+
+    @command("wait")
+    async def wait() -> None:
+        await Deferred()
+
+    clock = Clock()
+    dispatcher = Dispatcher(Registry(wait), clock, async_timeout=2)
+    told: list[int] = []
+
+    def fail(reply: Reply) -> None:
+        raise ValueError(reply.code)
+
+    with capturedLogs() as logged:
+        for function in (fail, lambda reply: told.append(reply.code), fail, lambda reply: told.append(reply.code)):
+            reply = dispatcher.dispatch(request("wait"), HTTP)
+            assert isinstance(reply, Pending)
+            take(reply, function)
+        clock.advance(2)
+    assert told == [504, 504]
+    assert len([event for event in logged if "could not be sent" in event["log_format"]]) == 2

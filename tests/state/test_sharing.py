@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.state.destinations import Attributes, Destination, DestinationSets
 from jsonrpcs_tx.state.shared import SharedVariables
-from jsonrpcs_tx.state.sharing import Pending, Shareable, UnknownOperation, after
+from jsonrpcs_tx.state.sharing import PendingChange, Shareable, UnknownOperation, after
 from jsonrpcs_tx.state.tables import Table, Tables
 from jsonrpcs_tx.state.variables import Variable, VariableError, Variables
 
@@ -22,12 +22,12 @@ class Share:
     def __init__(self, thing: Shareable) -> None:
         self.changes: list[tuple[Any, ...]] = []
         self._thing = thing
-        self._pending: list[Pending[Any]] = []
+        self._pending: list[PendingChange[Any]] = []
         thing.share = self
 
-    def submit(self, operation: str, *arguments: Any) -> Pending[Any]:
+    def submit(self, operation: str, *arguments: Any) -> PendingChange[Any]:
         self.changes.append((operation, *arguments))
-        self._pending.append(Pending())
+        self._pending.append(PendingChange())
         return self._pending[-1]
 
     def make(self) -> list[Any]:
@@ -193,7 +193,7 @@ def test_unknown(thing: Shareable) -> None:
 def test_after() -> None:
     """What follows a change follows now or later."""
     assert after(1, str) == "1"
-    pending: Pending[int] = Pending()
+    pending: PendingChange[int] = PendingChange()
     later: Any = after(pending, str)
     pending.callback(2)
     found: list[str] = []

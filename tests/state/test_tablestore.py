@@ -590,7 +590,7 @@ def test_locked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in "ab" * 5:
             with pytest.raises(StorageError, match=f"table {name} not stored: database is locked"):
                 storage.store(run.tables[name])
-        assert time.monotonic() - started < 3  # a second each, if it waited
+        assert time.monotonic() - started < 8  # a second each, if it waited
         assert storage.reload(run.a) is True  # who reads does not wait for who writes
         run.a.set("k", 1)
         with capturedLogs() as events:

@@ -194,12 +194,14 @@ class Connection:
         return self
 
     def turn(self) -> "Connection":
-        """Let a turn of the reactor pass."""
-        self.clock.advance(0)
+        """Let turns of the reactor pass, until nothing more is due."""
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
         return self
 
     def fate(self) -> tuple[bytes, bool, bool, dict[str, int]]:
-        """What was written, how the connection ended, and what was counted."""
+        """What was written, how the connection ended, and what was counted, when nothing more is due."""
+        self.turn()
         written = re.sub(rb"Date: [^\r]*", b"Date: now", self.transport.value())
         counters = {f"{c.group}:{c.name}": c.read() for c in self.dispatcher.counters.select("all")}
         ended = self.transport.disconnecting, getattr(self.transport, "disconnected", False)

@@ -17,17 +17,26 @@ from tests.support import PATIENCE, environment
 
 @attrs.frozen
 class Block:
-    """A fenced block, and the one that shows what it prints."""
+    """A fenced block, the one that shows what it prints, and the heading that both are below."""
 
     language: str
     text: str
     printed: str
+    heading: str
 
 
 def blocks(path: Path) -> list[Block]:
     """The blocks of a Markdown file, each with the block of output that follows it at once."""
     fence = re.compile(r"^```(\w+)\n(.*?)^```\n(?:```(?:json|text)\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
-    return [Block(*(part or "" for part in match.groups())) for match in fence.finditer(path.read_text())]
+    text = path.read_text()
+    found: list[Block] = []
+    heading, end = "", 0
+    for match in fence.finditer(text):
+        heading = (re.findall(r"^#+ (.*)", text[end : match.start()], re.MULTILINE) or [heading])[-1]
+        language, shown, printed = (part or "" for part in match.groups())
+        found.append(Block(language, shown, printed, heading))
+        end = match.end()
+    return found
 
 
 class Shell:

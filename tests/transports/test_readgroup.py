@@ -6,6 +6,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -247,6 +248,105 @@ class ReadGroupTests(TestCase):
         for count in (1, 2, 3):
             group.doRead()
             assert len(read) == count
+
+    async def make_old(self, port: Any, group: Any, count: int) -> list[tuple[Client, Any]]:
+        """Open connections that were read before, each with something more to read.
+
+        @return: the client of each, and the server's side of its connection, in the order in which they are read.
+        """
+        clients = [await self.connect(port) for _ in range(count)]
+        for client in clients:
+            client.transport.write(b"old")
+        await until(lambda: all(client.received == b"old" for client in clients))
+        group.stopReading()
+        for number, client in enumerate(clients):
+            client.transport.write(b"%d" % number)
+            while len(group._epoll.poll(0)) <= number:
+                await deferLater(reactor, 0)
+        by_port = {client.transport.getHost().port: client for client in clients}
+        servers = [group._connections[fd] for fd, _ in group._epoll.poll(0)]
+        return [(by_port[server.getPeer().port], server) for server in servers]
+
+    async def test_ahead(self) -> None:
+        """What several connections have is received before the first of it is answered, each by its own."""
+        port, group = await self.listen(Echo)
+        pairs = await self.make_old(port, group, 3)
+        received: list[int] = []
+
+        def take(data: bytes) -> None:
+            ready = {fd for fd, _ in group._epoll.poll(0)}
+            received.append(sum(server.fileno() in ready for _, server in pairs))
+
+        for _, server in pairs:
+            self.patch(server.protocol, "dataReceived", take)
+        group.doRead()
+        assert received == [0, 0, 0]
+
+    async def test_time_ahead(self) -> None:
+        """When the time of a turn is over, only so many connections are read as have been received together."""
+        now = 0.0
+        self.patch(readgroup, "AHEAD", 2)
+        self.patch(readgroup, "TURN", 1)
+        self.patch(readgroup, "monotonic", lambda: now)
+        port, group = await self.listen(Echo)
+        read: list[bytes] = []
+
+        def take(data: bytes) -> None:
+            nonlocal now
+            read.append(data)
+            now += 1
+
+        for _, server in await self.make_old(port, group, 5):
+            self.patch(server.protocol, "dataReceived", take)
+        for count in (2, 4, 5):
+            group.doRead()
+            assert len(read) == count
+
+    async def test_ended_by_another(self) -> None:
+        """What has been received of a connection is not answered if another one has closed or aborted it."""
+        for end in ("abortConnection", "loseConnection"):
+            port, group = await self.listen(Echo)
+            (first, server), (second, other) = await self.make_old(port, group, 2)
+            self.patch(server.protocol, "dataReceived", partial(self.call, other, end))
+            group.doRead()
+            while second.reason is None:
+                await deferLater(reactor, 0)
+            assert second.received == b"old"
+            group.startReading()
+            first.transport.abortConnection()
+
+    def call(self, connection: Any, method: str, data: bytes) -> None:
+        """Call a method of a connection because of what has come over another one."""
+        getattr(connection, method)()
+
+    async def test_paused_by_another(self) -> None:
+        """What has been received of a connection is not lost if another one has paused it."""
+        port, group = await self.listen(Echo)
+        (_, server), (second, other) = await self.make_old(port, group, 2)
+        self.patch(server.protocol, "dataReceived", lambda data: other.pauseProducing())
+        group.doRead()
+        await until(lambda: len(second.received) == 4)
+        other.resumeProducing()
+
+    async def test_broken_ahead(self) -> None:
+        """One that is reset, and one whose protocol raises an exception, keep no other one from its answer."""
+        port, group = await self.listen(Echo)
+        (second, _), (third, _) = await self.make_old(port, group, 2)
+        client = self.connect_socket(port)
+        group.startReading()
+        client.sendall(b"x")
+        await until(lambda: select.select([client], [], [], 0)[0])
+        await until(lambda: len(second.received) == 4)
+        group.stopReading()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        second.transport.write(b"crash")
+        third.transport.write(b"!")
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        group.doRead()
+        await until(lambda: third.received.endswith(b"!") and second.reason)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
+        group.startReading()
 
     async def test_order(self) -> None:
         """Those that were read before go first, whoever came first; the new ones have a slice of each turn."""

@@ -8,6 +8,8 @@ import socket
 import ssl
 import stat
 import unittest.mock
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from twisted.internet.utils import getProcessOutput
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from jsonrpcs_tx import Settings, StartError, makeService
+from jsonrpcs_tx import Settings, StartError, command, makeService
 from jsonrpcs_tx.config.settings import SELF_SIGNED_NAME
 from jsonrpcs_tx.log import debug, set_debug
 from jsonrpcs_tx.transports import tlstransport
@@ -242,6 +244,53 @@ class VersionTests(TlsCase):
                 assert (await self.ask(context)).reply == ECHO_REPLY
             else:
                 assert "HANDSHAKE_FAILURE" in await self.refusal(context)
+
+
+def ask_together(port: int, context: ssl.SSLContext, request: bytes, end: bytes) -> bytes:
+    """Send a request together with what ends the handshake; blocks until the reply has its end."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secure = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
+
+        def surely(step: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    plain.sendall(outgoing.read())
+                    incoming.write(plain.recv(65_536))
+
+        surely(secure.do_handshake)
+        secure.write(request)
+        reply = b""
+        while not reply.endswith(end):
+            reply += surely(partial(secure.read, 65_536))
+        return reply
+
+
+class TogetherTests(TlsCase):
+    """Requests that arrive together with the end of the handshake."""
+
+    async def test_any_size(self) -> None:
+        """They are answered at once, however long the reply."""
+        for fast in (True, False):
+            self.serve(fast_paths=fast)
+            (listener,) = self.service.listeners()
+            self.service.registry.add(text)
+            for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+                for size in (1, 20_000, 200_000):
+                    request = b'{"jsonrpc":"2.0","method":"test.text","params":[%d],"id":1}' % size
+                    context = client_context(CA.pem, version)
+                    reply = await deferToThread(
+                        ask_together, int(listener.port or 0), context, http_request(request), b'x","id":1}'
+                    )
+                    assert reply.count(b"x" * size) == 1
+            await self.service.stopService()
+
+
+@command("test.text")
+def text(size: int) -> str:
+    return "x" * size
 
 
 class ResumptionTests(TlsCase):

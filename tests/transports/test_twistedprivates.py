@@ -1,4 +1,4 @@
-"""The private names of Twisted that the package uses: they exist, they are all listed, and one may be missing."""
+"""The private names of Twisted and pyOpenSSL that are used: they exist, they are all listed, and one may be missing."""
 
 import ast
 import importlib
@@ -10,7 +10,6 @@ import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import fail
 from twisted.internet.task import Clock
-from twisted.python.reflect import namedAny
 
 from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.usersfile import UsersFile
@@ -18,7 +17,7 @@ from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.transports import twistedprivates
+from jsonrpcs_tx.transports import tlsrecords, twistedprivates
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
 from jsonrpcs_tx.transports.httpresource import JsonRpcResource
@@ -30,11 +29,9 @@ from tests.support.httpmemory import users, users_path
 
 TRANSPORTS = sorted((REPOSITORY / "jsonrpcs_tx" / "transports").glob("*.py"))
 USERS = [path for path in (*TRANSPORTS, REPOSITORY / "jsonrpcs_tx" / "watchdog.py") if path.stem != "twistedprivates"]
+ALL = (*twistedprivates.ALL, tlsrecords.NAMES)
 LISTED = {
-    (class_name, attribute)
-    for names in twistedprivates.ALL
-    for class_name, attributes in names.items()
-    for attribute in attributes
+    (class_name, attribute) for names in ALL for class_name, attributes in names.items() for attribute in attributes
 }
 
 
@@ -104,9 +101,9 @@ def foreign_accesses(source: str) -> Iterator[str]:
                 yield str(name.value)
 
 
-@pytest.mark.parametrize("names", twistedprivates.ALL)
+@pytest.mark.parametrize("names", ALL)
 def test_names_exist(names: twistedprivates.Names) -> None:
-    """The installed Twisted has each name that is listed."""
+    """What is installed has each name that is listed."""
     assert list(twistedprivates.missing(names)) == []
 
 
@@ -117,7 +114,8 @@ def test_inherited_names_are_listed(owner: type) -> None:
     """
     inherited = set().union(*(used_names(base) for base in owner.__mro__ if of_twisted(base)))
     ours = set().union(*(used_names(base) for base in owner.__mro__ if base.__module__.startswith("jsonrpcs_tx.")))
-    listed = {attribute for class_name, attribute in LISTED if issubclass(owner, namedAny(class_name))}
+    bases = {f"{base.__module__}.{base.__qualname__}" for base in owner.__mro__}
+    listed = {attribute for class_name, attribute in LISTED if class_name in bases}
     assert inherited & ours <= listed
 
 

@@ -5,7 +5,17 @@ from collections.abc import Callable
 import pytest
 from twisted.internet.task import Clock
 
-from jsonrpcs_tx.transports.waiting import CLIENT_SHARE, MAX_BYTES, WaitingReplies, WaitingReply
+from jsonrpcs_tx.transports import waiting as module
+from jsonrpcs_tx.transports.waiting import (
+    CLIENT_SHARE,
+    MAX_BYTES,
+    OVERHEAD,
+    QUEUE_OVERHEAD,
+    RETRY_DELAY,
+    TURN,
+    WaitingReplies,
+    WaitingReply,
+)
 
 pytestmark = pytest.mark.usefixtures("steady_clock")
 
@@ -71,4 +81,56 @@ def test_time() -> None:
         waiting.put("greedy", number)
     waiting.clock.pump([0.1] * 30)
     assert waiting.dropped == ["greedy"] * 10
+    assert (waiting.size, bool(waiting), waiting.clock.getDelayedCalls()) == (0, False, [])
+
+
+def test_many_clients_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many clients do not read, trying them all does not hold up others: it takes several turns, each as long
+    as one may be, and a tenth of the time. Each is tried once before the first is tried again.
+    """
+    time = 0.0
+    tried: list[str] = []
+
+    def take() -> bool:
+        nonlocal time
+        time += TURN / 10
+        return False
+
+    waiting = Waiting(take)
+    monkeypatch.setattr(module, "perf_counter", lambda: time)
+    for number in range(1000):
+        waiting.add(WaitingReply(b"x", f"peer{number}", None, None))
+    send_to = waiting._send_to
+
+    def note(peer: str) -> None:
+        tried.append(peer)
+        send_to(peer)
+
+    monkeypatch.setattr(waiting, "_send_to", note)
+    waiting.clock.advance(RETRY_DELAY)
+    assert 1 <= len(tried) <= 11
+    began = time
+    while len(tried) < 1000:
+        before = len(tried)
+        [retry] = waiting.clock.getDelayedCalls()
+        pause = retry.getTime() - waiting.clock.seconds()
+        assert pause >= 9 * TURN * 0.99
+        waiting.clock.advance(pause)
+        assert len(tried) > before
+    assert sorted(tried[:1000]) == sorted(f"peer{number}" for number in range(1000))
+    assert time - began <= waiting.clock.seconds() / 9
+
+
+def test_empty_again() -> None:
+    """What queues take up in memory counts, and is free when they are gone, for whatever reason."""
+    takes: list[bool] = []
+    waiting = Waiting(lambda: bool(takes))
+    for peer in ("a", "b", "c"):
+        waiting.add(WaitingReply(b"x", peer, None, None))
+    assert waiting.size == 3 * (QUEUE_OVERHEAD + OVERHEAD + 1)
+    waiting.drop_oldest("a", "a reason")
+    assert waiting.size == 2 * (QUEUE_OVERHEAD + OVERHEAD + 1)
+    takes.append(True)
+    waiting.proceed("b")
+    waiting.clock.advance(1)
     assert (waiting.size, bool(waiting), waiting.clock.getDelayedCalls()) == (0, False, [])

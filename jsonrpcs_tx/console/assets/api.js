@@ -88,13 +88,14 @@ export async function call(target, method, params = []) {
   });
   const raw = await response.text();
   const outcome = { raw, ms: performance.now() - started, status: response.status };
-  let reply;
+  let reply = null;
+  let message = "The reply is no JSON-RPC document";
   try {
     reply = parse(raw);
-  } catch {
-    reply = null;
+  } catch (error) {
+    message += `: ${error.message}`;
   }
   if (isObject(reply) && "result" in reply) return { ...outcome, result: reply.result };
   if (isObject(reply) && isObject(reply.error)) return { ...outcome, fault: reply.error };
-  return { ...outcome, fault: { code: response.status, message: "The reply is no JSON-RPC document" } };
+  return { ...outcome, fault: { code: response.status, message } };
 }

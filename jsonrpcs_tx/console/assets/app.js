@@ -11,6 +11,9 @@ const SAMPLED = 3;
 /** The words for what a command does, and how sure one must be before it is sent. */
 export const EFFECTS = ["reads", "changes", "dangerous"];
 
+/** The address of a command in the panel of commands. */
+export const place = (method, target) => `#/commands/${encodeURIComponent(method)}${target ? `?on=${encodeURIComponent(target)}` : ""}`;
+
 export class App {
   /**
    * @param {object} session as the server describes it.
@@ -83,6 +86,12 @@ export class App {
   /** Where this server is called, unless its description says so. */
   get ownUrl() {
     return new URL(this.session.path ?? "/RPC", location.href).href;
+  }
+
+  /** Where there are nodes: that a panel shows this server alone, and which command tells the same of them. */
+  onlyHere(method) {
+    if (this.session.nodes.length === 0) return null;
+    return h("p", { class: "count" }, "This server only; for nodes, call ", h("a", { href: place(method, "*") }, method), " on them");
   }
 
   /** Whether a target stands for many nodes. */

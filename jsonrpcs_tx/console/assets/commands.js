@@ -1,6 +1,6 @@
 // The panel of commands: the list, the form of one of them, its reply, and the calls of this session.
 
-import { EFFECTS } from "./app.js";
+import { EFFECTS, place } from "./app.js";
 import { h, newId, printable, replace, set, write } from "./dom.js";
 import { Form } from "./form.js";
 import { calls, remember, withoutSecrets } from "./history.js";
@@ -13,9 +13,6 @@ import { clock, duration } from "./times.js";
 const RECENT = 12;
 
 const main = document.getElementById("main");
-
-/** Where a command is in the console. */
-export const place = (method, target) => `#/commands/${encodeURIComponent(method)}${target ? `?on=${encodeURIComponent(target)}` : ""}`;
 
 const familyOf = (method) => method.tags?.[0]?.name || "other";
 const effectOf = (method) => method["x-effect"] ?? "unknown";
@@ -262,7 +259,11 @@ export class Commands {
     set(button, "aria-disabled", "true");
     replace(answer, h("p", { class: "waiting" }, "Waiting for the reply…"));
     try {
-      const outcome = await this.app.call(target, method.name, params);
+      const outcome = await this.app.call(target, method.name, params).catch(() => null);
+      if (outcome === null) {
+        replace(answer); // and it has been said why
+        return;
+      }
       remember({ time: Date.now(), target, method: method.name, params: withoutSecrets(method, params), code: outcome.fault ? (outcome.fault.code ?? 0) : null, ms: outcome.ms });
       const user = this.app.session.user;
       const url = found.url || this.app.ownUrl;
@@ -271,8 +272,8 @@ export class Commands {
         { name: "as jsonrpcs", text: () => jsonrpcs(url, user, method.name, params) },
       ]));
       this.refreshRecent();
-    } catch {
-      replace(answer);
+    } catch (error) {
+      replace(answer, h("p", { class: "fault", role: "alert" }, `The reply cannot be shown: ${error.message}`));
     } finally {
       set(button, "aria-disabled", null);
     }

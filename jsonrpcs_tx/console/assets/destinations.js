@@ -21,7 +21,7 @@ export class Destinations {
     this.count = h("p", { class: "count", role: "status" });
     this.table = new VirtualTable("Destinations", "destinations", ["Destination", "State", "Priority", "Latency", "Set to"], (index) => this.row(this.rows[index]), (index) => this.rows[index].key);
     this.element = h("section", { class: "panel", "aria-labelledby": "destinations" },
-      h("header", {}, h("h1", { id: "destinations" }, "Destinations"), this.count),
+      h("header", {}, h("h1", { id: "destinations" }, "Destinations"), this.count, app.onlyHere("dispatcher.list")),
       h("div", { class: "filters" },
         h("div", { class: "field" }, h("label", { for: this.search.id }, "Filter"), this.search),
         h("div", { class: "field" }, h("label", { for: this.state.id }, "State"), this.state)),

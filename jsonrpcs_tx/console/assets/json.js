@@ -33,14 +33,26 @@ const DEPTH = 1000;
  * @throws {SyntaxError} it is not JSON.
  */
 export function parse(text) {
-  if (!SUSPECT.test(text)) {
-    try {
-      return JSON.parse(text); // which is much faster
-    } catch {
-      // the reader says it better
-    }
+  let value;
+  try {
+    value = SUSPECT.test(text) ? undefined : JSON.parse(text); // which is much faster
+  } catch {
+    // the reader says it better
   }
-  return new Reader(text).document();
+  if (value === undefined) return new Reader(text).document();
+  limit(value);
+  return value;
+}
+
+const tooDeep = () => new SyntaxError(`more than ${DEPTH} levels`);
+
+/** Refuse a value with too many levels: who shows it would run out of stack. */
+function limit(value) {
+  let level = [value];
+  for (let depth = 0; level.length > 0; depth += 1) {
+    if (depth > DEPTH) throw tooDeep();
+    level = level.flatMap((one) => (typeof one === "object" && one !== null ? Object.values(one) : []));
+  }
 }
 
 class Reader {
@@ -57,7 +69,7 @@ class Reader {
   }
 
   value(depth) {
-    if (depth > DEPTH) throw new SyntaxError(`more than ${DEPTH} levels`);
+    if (depth > DEPTH) throw tooDeep();
     this.blanks();
     const first = this.text[this.place];
     if (first === '"') return this.string();

@@ -17,7 +17,7 @@ export class Load {
     this.methods = h("div", { class: "scroll card", tabindex: 0, role: "region", "aria-label": "Methods" }, h("table", {},
       h("caption", {}, "Methods"),
       h("thead", {}, h("tr", {}, ["Method", "Calls", "Faults", "Per second", "Mean", "p50", "p99"].map((name) => h("th", { scope: "col" }, name)))), this.busy));
-    this.element = h("section", { class: "panel scrolls", "aria-labelledby": "load" }, h("header", {}, h("h1", { id: "load" }, "Load")), this.tileList, h("div", { class: "charts" }, this.requests.element, this.latency.element), this.methods);
+    this.element = h("section", { class: "panel scrolls", "aria-labelledby": "load" }, h("header", {}, h("h1", { id: "load" }, "Load"), app.onlyHere("stats.fetchn")), this.tileList, h("div", { class: "charts" }, this.requests.element, this.latency.element), this.methods);
     app.live.listen("load", () => this.draw());
   }
 

@@ -36,7 +36,7 @@ export class Tables {
       h("div", { class: "filters" }, h("div", { class: "field" }, h("label", { for: this.search.id }, "Search"), this.search), this.add),
       this.table.element);
     this.element = h("section", { class: "panel", "aria-labelledby": "tables" },
-      h("header", {}, this.heading, this.count),
+      h("header", {}, this.heading, this.count, app.onlyHere("htable.dump")),
       h("nav", { class: "chips", "aria-label": "Tables" }, this.tables),
       this.body);
     app.live.listen("tables", () => this.list());

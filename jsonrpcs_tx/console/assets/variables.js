@@ -17,7 +17,7 @@ export class Variables {
     this.count = h("p", { class: "count", role: "status" });
     this.groups = h("div", { class: "groups" });
     this.element = h("section", { class: "panel", "aria-labelledby": "variables" },
-      h("header", {}, h("h1", { id: "variables" }, "Variables"), this.count),
+      h("header", {}, h("h1", { id: "variables" }, "Variables"), this.count, app.onlyHere("cfg.get")),
       h("div", { class: "filters" }, h("div", { class: "field" }, h("label", { for: this.search.id }, "Filter"), this.search)),
       this.groups);
     app.live.listen("variables", () => this.draw());

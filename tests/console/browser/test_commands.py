@@ -323,10 +323,12 @@ def test_exact_json(console: Console) -> None:
         const good = ['[1,2.5,-3e2,true,false,null,"a\\\\n\\\\u0041"]', '{"__proto__":1,"a":{"b":[]}, "c" : {} }',
             ' [ 12345678901234567890 , 1.10 , -0 , 1e400, "1.0" ] ', '{"x":"12345678901234567","y":0.1}', "5", '""'];
         const bad = ["", "[", "[1.0,]", "{1.0:2}", '{"a" 1.0}', "01.0", "[1.0] 2", '"1.0', "+1.0", "[1.0 2]", "tru1.0",
-            "1234567890123456789x", "[" .repeat(5000) + "1.0"];
+            "1234567890123456789x", "[" .repeat(5000) + "1.0",
+            "[".repeat(1001) + "1.0" + "]".repeat(1001), "[".repeat(1001) + "1" + "]".repeat(1001), "[".repeat(9e5)];
         return {
             good: good.map((text) => stringify(parse(text))),
             indented: stringify(parse('[{"a":1.0},[]]'), "  "),
+            deep: ["1", "1.0"].map((one) => stringify(parse("[".repeat(1000) + one + "]".repeat(1000))).length),
             long: parse(`["${"x".repeat(2e7)}", 1.0]`)[0].length,
             bad: bad.map((text) => { try { return stringify(parse(text)); } catch (error) { return error.name; } }),
         };
@@ -340,5 +342,24 @@ def test_exact_json(console: Console) -> None:
         '""',
     ]
     assert found["indented"] == '[\n  {\n    "a": 1.0\n  },\n  []\n]'
+    assert found["deep"] == [2001, 2003]
     assert found["long"] == 20_000_000
     assert set(found["bad"]) == {"SyntaxError"}
+
+
+def test_reply_that_cannot_be_shown(console: Console) -> None:
+    """A reply with too many levels is a fault that says so, and what goes wrong as a reply is shown is said as well."""
+    page = console.command("shop.big").page
+    deep = f'{{"jsonrpc":"2.0","result":{"[" * 1200}{"]" * 1200},"id":1}}'
+    page.route("**/RPC", lambda route: route.fulfill(body=deep, content_type="application/json"))
+    console.send()
+    page.get_by_text("The reply is no JSON-RPC document: more than 1000 levels", exact=True).wait_for()
+    page.evaluate("""() => {
+        const make = Document.prototype.createElement;
+        Document.prototype.createElement = function (name) {
+            if (new Error().stack.includes("reply.js")) throw new Error("no element");
+            return make.call(this, name);
+        };
+    }""")
+    console.send()
+    page.get_by_text("The reply cannot be shown: no element").wait_for()

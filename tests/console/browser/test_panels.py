@@ -215,6 +215,22 @@ def test_nodes(console: Console) -> None:
     assert console.result() == []
 
 
+def test_panels_of_this_server(console: Console) -> None:
+    """Where there are nodes, panels say that they show this server alone, and lead to the command for the nodes."""
+    page = console.page
+    for panel, method in (
+        ("load", "stats.fetchn"),
+        ("destinations", "dispatcher.list"),
+        ("tables", "htable.dump"),
+        ("variables", "cfg.get"),
+    ):
+        page.evaluate(f"location.hash = '#/{panel}'")
+        hint = page.locator(".panel > header p", has_text="This server only; for nodes, call")
+        hint.get_by_role("link", name=method).click()
+        page.wait_for_url(f"**#/commands/{method}?on=*")
+        assert page.get_by_label("Call on").input_value() == "*"
+
+
 def test_focus_among_nodes(console: Console, server: Server) -> None:
     """The link of a node keeps the focus while its uptime goes on and other nodes come and go."""
     page = console.panel("Nodes").page
