@@ -1,6 +1,7 @@
 """Reply FIFOs that are recognized, and everything that somebody could put in the place of one."""
 
 import os
+import resource
 import socket
 import stat
 from collections.abc import Callable, Iterator
@@ -307,6 +308,23 @@ def test_reader_gone_as_soon_as_it_is_opened(fifos: Fifos) -> None:
     fifos.clock.advance(OPEN_DELAY)
     assert unread(reader) == b"reply"
     assert len(os.listdir("/proc/self/fd")) == before + 1
+
+
+def test_no_descriptor_left(fifos: Fifos) -> None:
+    """A reply for which there is no descriptor waits, and comes when there is one."""
+    fifos.recognized()
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least_free = os.dup(fifos.reader)
+    os.close(least_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least_free, limit[1]))
+    try:
+        assert fifos.sent() == b""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert fifos.replies.waiting()[0] == 1
+    fifos.clock.advance(OPEN_DELAY)
+    assert unread(fifos.reader) == b"reply"
+    fifos.recognized()
 
 
 def test_full(fifos: Fifos) -> None:

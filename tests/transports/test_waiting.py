@@ -102,11 +102,11 @@ def test_many_clients_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         waiting.add(WaitingReply(b"x", f"peer{number}", None, None))
     send_to = waiting._send_to
 
-    def note(peer: str) -> None:
+    def noted(peer: str) -> None:
         tried.append(peer)
         send_to(peer)
 
-    monkeypatch.setattr(waiting, "_send_to", note)
+    monkeypatch.setattr(waiting, "_send_to", noted)
     waiting.clock.advance(RETRY_DELAY)
     assert 1 <= len(tried) <= 11
     began = time
