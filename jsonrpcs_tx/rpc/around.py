@@ -18,7 +18,10 @@ Around: TypeAlias = Callable[[Call, Proceed], Any]
 
 
 class Arounds:
-    """The functions around every call, nested: the one that was added first is the outermost."""
+    """The functions around every call, nested: the one that was added first is the outermost.
+
+    @ivar functions: each with whether it is an C{async def}.
+    """
 
     def __init__(self) -> None:
         self.functions: tuple[tuple[Around, bool], ...] = ()
