@@ -254,7 +254,7 @@ class Channel(http.HTTPChannel):
         self.site.connections.used(self)
         if self._closing:
             self.persistent = False
-        is_behind = bool(self._dataBuffer) and not self._busyReceiving
+        is_behind = any(self._dataBuffer) and not self._busyReceiving
         if (self._waitingForTransport or is_behind) and self.persistent:
             # HTTPChannel itself would go on to the next request, however much the client leaves unread.
             self.paused: bool = True
@@ -342,13 +342,15 @@ class Channel(http.HTTPChannel):
         That may have come from a command of another client, which has ended what this one waited for. It goes on first,
         and the next command runs neither further down its call stack nor in its context.
         """
+        self.paused = True
         self.callLater(0, lambda: self._context.run(self._go_on))
 
     def _go_on(self) -> None:
         """Read what arrived while the client did not take what was written, or waited for a reply."""
         if self.paused and not self._waitingForTransport:
             self.paused = False
-            Channel.dataReceived(self, b"")
+            if self._buffer:
+                Channel.dataReceived(self, b"")
         self._end()
 
     def readConnectionLost(self) -> None:

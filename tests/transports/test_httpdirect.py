@@ -3,6 +3,7 @@
 import base64
 import itertools
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -296,7 +297,7 @@ LATERS = {
 @pytest.mark.slow
 @example(steps=["later", "ordinary", "pause", "answer"], places=[], options={})
 @given(
-    st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
+    st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "turn", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),
     st.sampled_from([{}, *RESOURCES[-10:]]),
 )
@@ -306,6 +307,14 @@ def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) 
     fates = []
     for site in (JsonRpcSite, DirectSite):
         connection = Connection(site, **options)
+        channel = connection.channel
+        events = {
+            "turn": connection.turn,
+            "half-close": channel.readConnectionLost,
+            "pause": channel.pauseProducing,
+            "resume": channel.resumeProducing,
+            "cut": partial(connection.feed, post()[:40]),
+        }
         for step in steps:
             waiting = [later for later in connection.commands.later if not later.called]
             data = LATERS.get(step) or STEPS.get(step)
@@ -314,17 +323,10 @@ def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) 
                 connection.feed(*(data[start:end] for start, end in itertools.pairwise(bounds)))
             elif step == "answer" and waiting:
                 waiting[0].callback("now")
-            elif connection.transport.disconnecting:
-                pass  # the transport tells it nothing any more
-            elif step == "half-close":
-                connection.channel.readConnectionLost()
-            elif step == "pause":
-                connection.channel.pauseProducing()
-            elif step == "resume":
-                connection.channel.resumeProducing()
-            elif step == "cut":
-                connection.feed(post()[:40])
-            connection.turn()
+            elif (
+                step in events and not connection.transport.disconnecting
+            ):  # else it tells the channel nothing any more
+                events[step]()
         fate = connection.fate()
         begun = len(connection.commands.later)
         connection.channel.connectionLost(ConnectionError())
