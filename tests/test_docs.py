@@ -74,6 +74,7 @@ RUN_BY: dict[str, dict[str, str]] = {
         "```text": f"{PAGES_TEST}::test_console",
     },
     "debian": {
+        "packaging/build-deb": NOT_RUN,  # but both of its steps are, by test_deb, the second one in a chroot
         "```sh": "tests/packaging/test_deb.py::test_by_the_guide",
         "```console": "tests/packaging/test_deb.py::test_by_the_guide",
     },

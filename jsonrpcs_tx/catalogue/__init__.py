@@ -37,7 +37,7 @@ def _text() -> str:
 def find(method: str) -> Entry | None:
     """Look a command up by its exact name.
 
-    @return: What is known of it, or None if Kamailio has no such command.
+    @return: what is known of it, or None if Kamailio has no such command.
     """
     start = _text().find(f"\n{method}\t") + 1
     if not start or "\t" in method or "\n" in method:
@@ -54,9 +54,9 @@ def methods() -> tuple[str, ...]:
 def nearest(method: str, among: tuple[str, ...] = (), most: int = 3) -> list[str]:
     """The names that somebody who wrote another one may have meant.
 
-    @param among: The names that a server has; all of the catalogue if there are none.
-    @param most: How many at most.
-    @return: The names, the likeliest first; none if nothing is near.
+    @param among: the names that a server has; all of the catalogue if there are none.
+    @param most: how many at most.
+    @return: the names, the likeliest first; empty if nothing is near.
     """
     from jsonrpcs_tx.catalogue.suggestions import suggest  # after a mistake only: difflib takes a while to import
 

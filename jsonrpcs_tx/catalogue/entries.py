@@ -21,13 +21,13 @@ RUNS = (EACH, SHARED)
 class Parameter:
     """A parameter of a command.
 
-    @ivar name: What the help calls it.
+    @ivar name: what the help calls it.
     @ivar type: C{int}, C{uint} (not below 0), C{float}, C{str} (a number is refused), C{any} (a text; a number is taken
         for one), or C{int/str} (what the other parameters ask for).
-    @ivar optional: Whether it may be left out.
-    @ivar repeated: Whether it may come any number of times; the last one only.
-    @ivar values: The values that are usual, or none if there are too many to say.
-    @ivar source: What a server can list the values of: C{cfg-group}, C{cfg-variable}, C{cnt-group}, C{cnt-variable},
+    @ivar optional: whether it may be left out.
+    @ivar repeated: whether it may come any number of times; the last one only.
+    @ivar values: the usual values; empty if there are too many to list.
+    @ivar source: what a server can list the values of: C{cfg-group}, C{cfg-variable}, C{cnt-group}, C{cnt-variable},
         C{destination}, C{method}, C{module}, C{set}, C{shv}, C{statistic}, C{table}; or an empty string.
     """
 
@@ -59,17 +59,17 @@ class Parameter:
 class Entry:
     """A command.
 
-    @ivar method: Its name.
-    @ivar modules: The modules that have a command of this name; often one, C{core} for the core.
-    @ivar array: Whether the result is an array, whatever the number of its values.
-    @ivar delta: Whether Kamailio can hold it to a least interval between two runs (C{rpc_exec_delta}).
-    @ivar interval: Whether its module refuses it, before it does anything, for some seconds after the last run of one
+    @ivar method: its name.
+    @ivar modules: the modules that have a command of this name; often one, C{core} for the core.
+    @ivar array: whether the result is an array, whatever the number of its values.
+    @ivar delta: whether Kamailio can hold it to a least interval between two runs (C{rpc_exec_delta}).
+    @ivar interval: whether its module refuses it, before it does anything, for some seconds after the last run of one
         of its commands with this mark: C{reload_delta} of dispatcher, permissions, dialplan and secfilter, the delay of
         rtpengine.
     @ivar effect: C{READ}, C{CHANGE} or C{DANGER}; the gravest of what it can do with any parameters.
     @ivar runs: C{EACH} or C{SHARED}; empty for one that reads.
-    @ivar parameters: The parameters in their order.
-    @ivar help: What it does, a sentence.
+    @ivar parameters: the parameters in their order.
+    @ivar help: what it does, a sentence.
     """
 
     __slots__ = ("array", "delta", "effect", "help", "interval", "method", "modules", "parameters", "runs")

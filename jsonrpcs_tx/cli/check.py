@@ -51,7 +51,7 @@ def run(arguments: "Arguments") -> int:
 
 
 def _state(error: JsonRpcsError) -> int:
-    """What an error means: critical, unless it lies in the question or in who asks, or some nodes have a result."""
+    """What an error means: critical, unless the call or its caller is at fault, or some nodes have a result."""
     if isinstance(error, NodesFailed) and error.some:
         return WARNING
     if isinstance(error, CallError) and not isinstance(error.error, BadRequest | Refused):

@@ -475,7 +475,7 @@ class Settings:
         kinds.FILE,
         "file with further nodes, one on each line; read again at SIGHUP",
     )
-    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two looks at whether a node runs")
+    node_interval: float = _setting(5.0, kinds.SECONDS, "seconds between two checks of whether a node runs")
     fleet: str = _setting(
         "",
         kinds.FLEET,
@@ -591,12 +591,9 @@ class Settings:
         if isinstance(self.transport, _Default):
             self._follow_addresses()
         self._forget_defaults()
-        for bit, name, needs in (
-            (FIFO, "fifo_name", "a path, with transport 2"),
-            (DATAGRAM, "dgram_socket", "an address, with transport 4"),
-            (TCP, "tcp_socket", "an address, with transport 8"),
-        ):
-            if self.transport & bit and not getattr(self, name):
+        for name, bit in _ADDRESSES.items():
+            if bit != HTTP and self.transport & bit and not getattr(self, name):
+                needs = f"{'a path' if bit == FIFO else 'an address'}, with transport {bit}"
                 raise SettingError(name, getattr(self, name), needs)
         if not self.tls_certificate and not self.tls_self_signed:
             for name in ("tls_private_key", "tls_ca"):
@@ -625,10 +622,10 @@ class Settings:
         object.__setattr__(self, "transport", sum(bits))
 
     def _forget_defaults(self) -> None:
-        for name, kind in (("transport", int), *((name, str) for name in ("fifo_name", "tcp_socket"))):
-            object.__setattr__(self, name, kind(getattr(self, name)))
-        for name in ("dgram_socket", "http_listen", "https_listen"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("transport", *_ADDRESSES):
+            value = getattr(self, name)
+            kind = next(kind for kind in (int, str, tuple) if isinstance(value, kind))
+            object.__setattr__(self, name, kind(value))
 
     def enables(self, bit: int) -> bool:
         """Whether transports are enabled.

@@ -251,7 +251,7 @@ def _described(group: Group, variable: Variable) -> dict[str, Any]:
 
 
 class NodesPanel(Panel):
-    """The nodes that a caller may call; who may call the command sees all, and where they are.
+    """The nodes that a caller may call; callers who may call the command see all nodes, and where they are.
 
     @param gateway: has the nodes; None: there are no nodes.
     """

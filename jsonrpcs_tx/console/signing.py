@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 _log = make_logger(__name__)
 
 SIGN_IN: Final = "console.sign_in"
-"""The method that the audit log has for signing in. It is no command."""
+"""The method that the audit log has for signing in. It is not a command."""
 
 SIGN_OUT: Final = "console.sign_out"
 """The same for signing out."""
 
 AUDIT: Final = "console.audit"
-"""The method that rules must allow to who may read the audit log. It is no command."""
+"""The method that rules must allow to those who may read the audit log. It is not a command."""
 
 MAX_BODY: Final = 8192
 """Bytes of a name and a password in JSON."""
 
 _DOCUMENT: Final = msgspec.json.encode({"jsonrpc": "2.0", "method": SIGN_IN})
-_METHODS: Final = (b"GET", b"POST", b"DELETE")
+_METHODS: Final = (b"GET", b"HEAD", b"POST", b"DELETE")
 
 
 class _Credentials(msgspec.Struct):
@@ -67,7 +67,7 @@ class SessionPage:
 
     def render(self, request: server.Request, client: str | None) -> None:
         """Answer a request from a client that may send it."""
-        if request.method == b"GET":
+        if request.method in (b"GET", b"HEAD"):
             respond(request, JSON, msgspec.json.encode(self._told(self._visitors.find(request, client))))
         elif request.method == b"POST":
             self._sign_in(request, client)

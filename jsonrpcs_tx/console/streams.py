@@ -23,7 +23,7 @@ from jsonrpcs_tx.transports.refusals import refuse
 _log = make_logger(__name__)
 
 INTERVAL: Final = 1.0
-"""Seconds between two looks at what has changed."""
+"""Seconds between two checks of what has changed."""
 
 HEARTBEAT: Final = 15.0
 """Seconds without an event after which a comment is sent, so that neither side takes the other for dead."""

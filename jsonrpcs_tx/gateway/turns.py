@@ -100,8 +100,7 @@ class Turns:
 
         @param params: a JSON array or object, which is sent as it is; empty: no parameters.
         @param deadline: the time, in C{clock.seconds()}, until which the caller waits.
-        @param client: anything that tells the client from others, for whom there is room then, too; None: nobody in
-            particular.
+        @param client: anything that tells the client from others, for whom room is kept; None: nobody in particular.
         @param then: called once, perhaps before this returns: with the answer of the node, or with
             L{Fault<jsonrpcs_tx.rpc.faults.Fault>} 503 if too many wait, 504 if the deadline comes before its turn or
             before the answer, whose text says whether it was sent; or with the

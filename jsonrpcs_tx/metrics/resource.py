@@ -22,7 +22,7 @@ from jsonrpcs_tx.transports.refusals import refuse
 _log = make_logger(__name__)
 
 METHOD: Final = "metrics"
-"""The method that rules must allow to who scrapes."""
+"""The method that rules must allow to those who scrape."""
 
 MAX_SCRAPES: Final = 256
 """Results that are kept for a moment, by the nodes that are in them."""

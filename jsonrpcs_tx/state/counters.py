@@ -63,7 +63,7 @@ class Counters:
         @param group: C{shop} in C{shop:orders}; without colons and dots, which separate it from the name.
         @param name: C{orders} in C{shop:orders}.
         @param replace: it replaces one of that name, which goes on counting unseen.
-        @raise ValueError: the name is taken, by whom the message says; or a name is not allowed.
+        @raise ValueError: the name is taken, and the message says by whom; or a name is not allowed.
         """
         counter = Counter(group, name, help)
         self._add(counter, replace)
@@ -72,7 +72,7 @@ class Counters:
     def gauge(self, group: str, name: str, help: str, read: Callable[[], int], replace: bool = False) -> None:
         """Make a gauge; see L{counter} for the parameters, and L{Gauge}.
 
-        @raise ValueError: the name is taken, by whom the message says; or a name is not allowed.
+        @raise ValueError: the name is taken, and the message says by whom; or a name is not allowed.
         """
         self._add(Gauge(group, name, help, read), replace)
 

@@ -418,7 +418,7 @@ class Variables(Mapping[str, Group]):
             swapped, for the changes that it was told of. It refuses a change by a L{VariableError}, or by a
             L{jsonrpcs_tx.rpc.faults.Fault}, which is the answer to a client's request; anything else is a bug.
         @param replace: it replaces a group of that name, see L{remove}.
-        @raise ValueError: a name is not allowed, or is taken; the message says by whom.
+        @raise ValueError: a name is not allowed, or is taken, and the message says by whom.
         """
         group = Group(name, variables, changed)
         if name in self._groups:

@@ -65,6 +65,7 @@ class Connections:
     @ivar accepted: how many there have been.
     @ivar rejected: how many were closed on arrival, because their clients may not call.
     @ivar late: how many were cut off because their clients did not take a reply in time.
+    @ivar now: the time by the clock.
     @ivar changed: called when there may be room for another.
     @ivar departures: watches the connections whose commands are in progress.
     @ivar unread: the connections whose clients have not taken their replies.
@@ -80,6 +81,7 @@ class Connections:
         self.rejected = 0
         self.late: int = 0
         self.changed: Callable[[], None] | None = None
+        self.now: Callable[[], float] = clock.seconds
         self.departures: Departures = Departures(clock)
         self.unread: UnreadReplies = UnreadReplies(clock)
 

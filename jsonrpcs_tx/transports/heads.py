@@ -21,6 +21,8 @@ _SINGLETONS: Final = (b"Authorization", b"Origin")
 others might heed the other one.
 """
 
+_BLANKS: Final = (b" ", b"\t")
+_ONE_LINE: Final = "allowed: header lines NAME: VALUE, one line each, no control characters"
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)([!-~]*)", re.IGNORECASE)
 
 
@@ -46,14 +48,24 @@ def host_name(value: bytes) -> str | None:
     return None if match is None else match[1].decode().lower().strip("[]").removesuffix(".")
 
 
+def check_fold(line: bytes) -> None:
+    """Check that a line of a head does not go on with the one before it (obs-fold in RFC 9112): programs disagree on
+    what such a head says.
+
+    @raise BadHead: it does.
+    """
+    if line[:1] in _BLANKS:
+        raise BadHead(http.BAD_REQUEST, _ONE_LINE)
+
+
 def check_field(line: bytes) -> None:
     """Check a header line by itself.
 
-    @param line: the line; folded ones have been joined, as RFC 9112 has it.
+    @param line: the line.
     @raise BadHead: the line is not NAME: VALUE, or it gives the length of the body in a way that is not allowed.
     """
     if _FIELD.fullmatch(line) is None:
-        raise BadHead(http.BAD_REQUEST, "allowed: header lines NAME: VALUE, one line each, no control characters")
+        raise BadHead(http.BAD_REQUEST, _ONE_LINE)
     if line[0] in b"CcTt":
         name, _, value = line.lower().partition(b":")
         if name == b"content-length":

@@ -14,6 +14,7 @@ Where users are needed, those are answered here whose password was right and sti
 import time
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -50,6 +51,8 @@ class DirectChannel(Channel):
     @ivar _held: the beginning of a request, or data that is held for later.
     @ivar _full: reading is paused, since so much is held.
     @ivar _continued: the client has been told to send the body of the request that is held.
+    @ivar _answered_at: when the last request was answered here, by the clock of the connections. The time-out is not
+        restarted then: that would take longer than to look here when its timer has run down.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
     @ivar _passing: the same, of those for nodes that were found last.
@@ -62,6 +65,7 @@ class DirectChannel(Channel):
     _held = b""
     _full = False
     _continued = False
+    _answered_at = -inf
     _later: Deferred[Reply] | None = None
     _lost = False
     _origin: Origin | None = None
@@ -192,6 +196,10 @@ class DirectChannel(Channel):
             self.site.connections.departures.watch(self)
             take(reply, self._respond_late)
 
+    def _time_left(self) -> float:
+        whole: float = self.timeOut or 0.0
+        return whole - (self.site.connections.now() - self._answered_at)
+
     def forget_caller(self) -> None:
         self._origin = None
 
@@ -201,6 +209,7 @@ class DirectChannel(Channel):
     def _respond(self, reply: Reply) -> None:
         self._handlingRequest = self._arrives = False
         self.site.connections.used(self)
+        self._answered_at = self.used_at
         self._send(self.site.response(reply))
         if self._waitingForTransport:
             self.site.connections.unread.add(self)

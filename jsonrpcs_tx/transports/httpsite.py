@@ -226,11 +226,8 @@ class Channel(http.HTTPChannel):
             self.setTimeout(ABORT_TIME)
 
     def _time_left(self) -> float:
-        """Seconds that a connection may still be idle: its use does not restart the time-out, which would take longer
-        than to look here when that is over.
-        """
-        whole: float = self.timeOut or 0.0
-        return whole - self.site.connections.unused_for(self)
+        """Seconds that an idle connection still has when the timer of its time-out has run down."""
+        return 0.0
 
     def dataReceived(self, data: bytes) -> None:
         if not self._over:
@@ -266,6 +263,10 @@ class Channel(http.HTTPChannel):
         elif is_behind:
             self._go_on_soon()
         self._end()
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._passes(heads.check_fold, line):
+            super().lineReceived(line)
 
     def headerReceived(self, line: bytes) -> bool:
         try:

@@ -2,7 +2,7 @@
 
 The reactor takes some 2 µs for every descriptor that is ready, most of it to set up its log context. So the connections
 of a TCP port have an epoll of their own, which is a single descriptor to the reactor. The reactor still does delayed
-writes and closing, and everything on ports other than Twisted's own TCP ports.
+writes, closing after them, and everything on ports other than Twisted's own TCP ports.
 """
 
 import select
@@ -47,9 +47,23 @@ class Turns:
 
     @ivar end: when the current turn ends at the latest, in seconds of C{time.monotonic}. It is different for each turn,
         so it also identifies the turn. 0.0: nothing is being read.
+    @ivar closing: the connections that are closed when the current turn has ended.
     """
 
     end: float = 0.0
+
+    def __init__(self) -> None:
+        self.closing: list[_Connection] = []
+
+    def finish(self) -> None:
+        """End the current turn."""
+        self.end = 0.0
+        closing, self.closing = self.closing, []
+        for connection in closing:
+            try:
+                connection.close()
+            except Exception:
+                _log.failure("{peer}: an error while the connection was closed", peer=connection.getPeer())
 
 
 class ReadGroup(abstract.FileDescriptor):
@@ -99,7 +113,7 @@ class ReadGroup(abstract.FileDescriptor):
         try:
             self._read_all()
         finally:
-            self.turns.end = 0.0
+            self.turns.finish()
 
     def _read_all(self) -> None:
         ready = self._epoll.poll(0, MAX_READY)
@@ -168,7 +182,7 @@ class ReadGroup(abstract.FileDescriptor):
                 self._failed(connection)
             else:
                 if ended is not None:
-                    self._end(connection, Failure(ended))
+                    self._end(connection, _DONE if isinstance(ended, ConnectionDone) else Failure(ended))
 
     def _failed(self, connection: "_Connection") -> None:
         """Close a connection whose protocol has raised an exception, as the reactor does."""
@@ -178,7 +192,7 @@ class ReadGroup(abstract.FileDescriptor):
 
     def _end(self, connection: "_Connection", reason: Failure) -> None:
         connection.stopReading()
-        if reason.check(ConnectionDone):
+        if reason is _DONE:
             connection.readConnectionLost(reason)
         else:
             connection.stopWriting()
@@ -201,10 +215,12 @@ class _Connection(tcp.Server):
 
     @ivar is_new: it was not read yet.
     @ivar is_aborted: what has come over it is not to be answered any more.
+    @ivar _writes: the reactor tells it when it can write.
     """
 
     is_new = True
     is_aborted = False
+    _writes = False
 
     def __init__(self, group: ReadGroup, *arguments: Any) -> None:
         self._group = group
@@ -216,6 +232,14 @@ class _Connection(tcp.Server):
     def stopReading(self) -> None:
         self._group.remove(self)
 
+    def startWriting(self) -> None:
+        self._writes = True
+        super().startWriting()
+
+    def stopWriting(self) -> None:
+        self._writes = False
+        super().stopWriting()
+
     def abortConnection(self) -> None:
         self.is_aborted = True
         super().abortConnection()
@@ -224,15 +248,19 @@ class _Connection(tcp.Server):
         """Close the connection when all is written. If that is so, the reactor is not asked first whether one can
         write.
         """
-        if not self.connected or self.disconnecting or self.producer or self._is_unsent():
+        produces = self.producer is not None and (self.producerPaused or not self.streamingProducer)
+        if not self.connected or self.disconnecting or produces or self._writes or self._is_unsent():
             super().loseConnection(*arguments)
             return
         self.disconnecting = True
         self.stopReading()
-        reactor: Any = self.reactor
-        reactor.callLater(0, self._close)
+        if self._group.turns.end:
+            self._group.turns.closing.append(self)
+        else:
+            reactor: Any = self.reactor
+            reactor.callLater(0, self.close)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Close the connection; but if something was written after it was to be closed, when that is sent."""
         if self._is_unsent():
             self.startWriting()

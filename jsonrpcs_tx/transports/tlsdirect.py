@@ -10,7 +10,10 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import tcp
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
+from twisted.python.failure import Failure
 
 from jsonrpcs_tx.transports.tlsrecords import HEADER, MAX_PLAIN, MAX_RECORD, decrypt, encrypt
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
@@ -110,6 +113,15 @@ class DirectTlsTransport(TlsTransport):
                     return
         except SSL.WantReadError:
             pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection has ended. If that was without C{close_notify}, OpenSSL, which has given all that has come,
+        needs not be asked for more: it would give an error, of which Twisted makes this reason.
+        """
+        if self._handshakeDone and not self._lostTLSConnection and not self._tlsConnection.get_shutdown():
+            self._lostTLSConnection = True
+            self._reason = self._reason or Failure(CONNECTION_LOST)
+        super().connectionLost(reason)
 
     def _follow(self, data: bytes) -> None:
         """Keep track of where records end."""

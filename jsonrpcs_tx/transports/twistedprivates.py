@@ -60,6 +60,7 @@ TLS_DIRECT: Final[Names] = {
         "_appSendBuffer",
         "_flushSendBIO",
         "_lostTLSConnection",
+        "_reason",
         "_write",
     ),
     "twisted.protocols.tls.BufferingTLSTransport": ("_aggregator",),

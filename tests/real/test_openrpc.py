@@ -3,13 +3,14 @@
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from jsonrpcs_tx import catalogue
-from tests.support import REPOSITORY, Server, environment, http_call
+from tests.support import PATIENCE, REPOSITORY, Server, environment, http_call
 from tests.support.kamailio import Kamailio
 from tests.support.openrpc import methods_of
 from tests.support.pages import blocks
@@ -103,9 +104,14 @@ def kamailio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kamailio]:
 def test_kamailio(kamailio: Kamailio, tmp_path: Path) -> None:
     """What a gateway says of Kamailio names all commands that it has, and a call as described is answered."""
     with Server(tmp_path, f"--node=k=unix:{kamailio.unix}") as gateway:
-        page = http_call("http", gateway.addresses["http"], b"", "GET", "/openrpc.json?node=k")
-        assert page.status == 200, page.body
-        document = json.loads(page.body)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            page = http_call("http", gateway.addresses["http"], b"", "GET", "/openrpc.json?node=k")
+            assert page.status == 200, page.body
+            document = json.loads(page.body)
+            if document["info"]["version"]:  # the gateway asks for it once the node is up
+                break
+            assert time.monotonic() < deadline
         methods = methods_of(document)
         request = b'{"jsonrpc":"2.0","method":"system.listMethods","id":1}'
         listed = json.loads(gateway.http(request, path="/RPC/k").body)["result"]

@@ -48,6 +48,8 @@ class Node(DatagramProtocol):
             await waiting.addTimeout(PATIENCE, reactor)
 
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        if b'"method":' not in datagram:
+            return  # a late reply to whoever had this port before
         request = json.loads(datagram)
         if request["method"] in ("core.uptime", "core.version"):
             member: bytes | None = b'"result":{"uptime":%d}' % self.uptime

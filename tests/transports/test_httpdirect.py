@@ -348,6 +348,36 @@ def test_idle(stream: bytes) -> None:
         assert connection.transport.disconnecting
 
 
+def test_idle_since_the_last_reply() -> None:
+    """The time-out counts from the last reply, and what else is done with the connection does not prolong it."""
+    for site in (JsonRpcSite, DirectSite):
+        connection = Connection(site)
+        for _ in range(5):
+            connection.feed(post())
+            connection.clock.advance(TIMEOUT - 1)
+            assert not connection.transport.disconnecting
+            connection.channel.site.connections.used(connection.channel)  # as if others needed its place
+        connection.clock.advance(0.9)
+        assert not connection.transport.disconnecting
+        connection.clock.advance(0.2)
+        assert connection.transport.disconnecting
+
+
+def test_idle_after_the_reply_to_a_piece() -> None:
+    """A request that arrives in pieces has the whole time-out, however long the connection was idle before."""
+    for site in (JsonRpcSite, DirectSite):
+        connection = Connection(site).feed(post())
+        connection.clock.advance(TIMEOUT - 1)
+        connection.feed(post()[:-5])
+        connection.clock.advance(TIMEOUT - 1)
+        assert not connection.transport.disconnecting
+        connection.feed(post()[-5:])
+        connection.clock.advance(TIMEOUT - 1)
+        assert not connection.transport.disconnecting
+        connection.clock.advance(2)
+        assert connection.transport.disconnecting
+
+
 def test_outside() -> None:
     """A client outside the allowed networks gets 403 on both paths, for each of its requests."""
     general, fast = (Connection(site, host="192.0.2.1").feed(post(), post()) for site in (JsonRpcSite, DirectSite))

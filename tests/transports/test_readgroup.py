@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from twisted.internet import reactor as _reactor
@@ -26,7 +26,7 @@ from zope.interface import implementer
 from jsonrpcs_tx import Settings, makeService
 from jsonrpcs_tx.transports import readgroup
 from jsonrpcs_tx.transports.readgroup import ReadGroup, Turns, group_reads
-from tests.support import ECHO, ECHO_REPLY, Server, http_call
+from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_call
 from tests.support.reactor import until
 
 reactor: Any = _reactor
@@ -53,6 +53,42 @@ class Farewell(Echo):
 
     def writeConnectionLost(self) -> None:
         pass
+
+
+class Producing(Farewell):
+    """The same, with a producer, and it ends when something comes.
+
+    @cvar ended: why connections have ended.
+    """
+
+    ended: ClassVar[list[str]] = []
+    fails = False
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.loseConnection()
+
+    def pauseProducing(self) -> None:
+        pass
+
+    def resumeProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        pass
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended.append(type(reason.value).__name__)
+        if self.fails:
+            raise ZeroDivisionError
+
+
+class Failing(Producing):
+    """The same; and its end fails."""
+
+    fails = True
 
 
 class Flood(Protocol):
@@ -400,6 +436,50 @@ class ReadGroupTests(TestCase):
         server.write(b"goodbye")
         await until(lambda: client.received == b"goodbye")
         await until(lambda: not client.transport.connected)
+
+    async def test_closed_in_the_same_turn(self) -> None:
+        """A connection with nothing left to write is closed as soon as all have been read, also with a producer that
+        is not paused, and if others fail when they are closed.
+        """
+        self.patch(readgroup, "SLICE", PATIENCE)
+        await self.close_three(Producing)
+        await self.close_three(Failing)
+        assert len(self.flushLoggedErrors(ZeroDivisionError)) == 3
+
+    async def close_three(self, protocol: type[Producing]) -> None:
+        protocol.ended.clear()
+        port, group = await self.listen(protocol)
+        clients = [await self.connect(port) for _ in range(3)]
+        await until(lambda: len(group._connections) == 3)
+        group.stopReading()
+        for client in clients:
+            client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == 3)
+        group.doRead()
+        assert protocol.ended == ["ConnectionDone"] * 3
+        group.startReading()
+
+    async def test_left_to_the_reactor(self) -> None:
+        """A connection whose producer is paused, or that the reactor is to write to, is closed by the reactor."""
+        await self.close_one("producerPaused")
+        await self.close_one("_writes")
+
+    async def close_one(self, state: str) -> None:
+        port, group = await self.listen(Producing)
+        client = await self.connect(port)
+        await until(lambda: len(group._connections) == 1)
+        (server,) = group._connections.values()
+        setattr(server, state, True)
+        group.stopReading()
+        client.transport.write(b"x")
+        await until(lambda: len(group._epoll.poll(0)) == 1)
+        group.doRead()
+        assert server.connected
+        assert server in reactor.getWriters()
+        group.startReading()
+        await until(lambda: not server._writes)
+        server.abortConnection()
+        await until(lambda: client.reason is not None)
 
     async def test_other_ports(self) -> None:
         """A port other than TCP is left alone."""

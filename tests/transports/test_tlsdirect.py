@@ -98,12 +98,13 @@ class Wire(StringTransport):
 
 @attrs.frozen
 class Fate:
-    """What became of a connection: what the client got, what it was told by TLS, how the server ended it, and what it
-    has answered.
+    """What became of a connection: what the client got, what it was told by TLS, how the server ended it, why it did
+    for HTTP, and what it has answered.
     """
 
     received: bytes
     error: str
+    reason: str
     closed: bool
     aborted: bool
     counters: dict[str, int]
@@ -127,6 +128,7 @@ class Pair:
         self.server.makeConnection(self.wire)
         channel: Any = self.server.wrappedProtocol
         channel.callLater = self._plain.clock.callLater
+        self._channel = channel
         self.client = SSL.Connection(client_context(version))
         self.client.set_connect_state()
         self.received = b""
@@ -194,9 +196,11 @@ class Pair:
         """What has become of it; then the client leaves."""
         counters = {f"{c.group}:{c.name}": c.read() for c in self._plain.dispatcher.counters.select("all")}
         closed, aborted = self.wire.disconnecting, self.wire.disconnected
-        self.server.connectionLost(Failure(ConnectionDone()))
+        with patch.object(self._channel, "connectionLost", wraps=self._channel.connectionLost) as lost:
+            self.server.connectionLost(Failure(ConnectionDone()))
+        (reason,) = lost.call_args.args
         received = re.sub(rb"Date: [^\r]*", b"Date: now", self.received)
-        return Fate(received, self._error, closed, aborted, counters)
+        return Fate(received, self._error, repr(reason.value), closed, aborted, counters)
 
 
 def damaged(data: bytes) -> bytes:
@@ -260,12 +264,13 @@ def fate(way: str, version: str, steps: list[str], places: list[int]) -> Fate:
 
 def check(version: str, steps: list[str], places: list[int]) -> Fate:
     """A connection must end the same on all paths. If it ends with an error, the general path may not have sent the
-    last replies, since it sends none before the reactor's next turn.
+    last replies, since it sends none before the reactor's next turn; and on the direct path the reason is that the
+    connection is lost.
     """
     general, *direct = (fate(way, version, steps, places) for way in WAYS)
     if general.error:
         assert direct[0].received.startswith(general.received)
-        general = attrs.evolve(general, received=direct[0].received)
+        general = attrs.evolve(general, received=direct[0].received, reason=direct[0].reason)
     assert direct == [general, general]
     return general
 
