@@ -206,6 +206,7 @@ def _answer_all(connection: Connection, arrive: Any) -> int:
     while answered < len(later):
         if not later[answered].called:
             later[answered].callback(f"answer {answered}")
+            connection.turn()
         answered += 1
         arrive()
     return answered

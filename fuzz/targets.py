@@ -257,6 +257,7 @@ def _course(connection: Connection, pieces: list[bytes]) -> list[Any]:
     while answered < len(later):  # an answer may let the next request in
         if not later[answered].called:
             later[answered].callback("now")
+            connection.turn()
         answered += 1
         course.append(connection.fate())
     connection.channel.connectionLost(ConnectionError())

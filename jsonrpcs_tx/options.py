@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, chdir
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 from twisted.application.service import IService
@@ -14,7 +14,6 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, global
 from twisted.python import usage
 from zope.interface import provider
 
-from jsonrpcs_tx import compose
 from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config import modparams
@@ -24,15 +23,16 @@ from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
 from jsonrpcs_tx.config.toml import read_toml, show_settings
 from jsonrpcs_tx.config.usage import example
 from jsonrpcs_tx.config.usage import usage as grouped_usage
-from jsonrpcs_tx.daemonservice import DaemonService, tell_whole_refusals
 from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
 from jsonrpcs_tx.logs.twistdfiles import TwistdFiles
 from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
-from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.memory import give_back_large_blocks, loading
 from twisted import __version__ as twisted_version
+
+if TYPE_CHECKING:
+    from jsonrpcs_tx.service import JsonRpcService
 
 _FLAGS: Final = frozenset(field.option for field in fields() if field.kind.flag)
 """The options that need no value."""
@@ -238,7 +238,7 @@ def _print_warning(event: LogEvent) -> None:
         sys.stderr.write(f"jsonrpcs: warning: {formatEvent(event)}\n")
 
 
-def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Problems) -> None:
+def _check_in_place(options: usage.Options, server: "JsonRpcService", problems: Problems) -> None:
     """Check what the start checks, in the directory that twistd would change to first.
 
     @param problems: takes what is wrong.
@@ -253,12 +253,14 @@ def _check_in_place(options: usage.Options, server: JsonRpcService, problems: Pr
             server.check(problems)
 
 
-def make_server(options: Options, problems: Problems) -> JsonRpcService:
+def make_server(options: Options, problems: Problems) -> "JsonRpcService":
     """The server of C{twistd jsonrpcs}. Modules of commands are also looked for in the working directory; other files
     are looked for in the directory to which twistd changes at the start.
 
     @param problems: takes what is wrong.
     """
+    from jsonrpcs_tx import compose  # which takes most of the time of a start: --help does without it
+
     settings, twistd = options.settings, options.parent
     if settings.commands and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
@@ -279,6 +281,8 @@ def makeService(options: Options) -> IService:
     try:
         options.files.check(FIRST)
         with loading():
+            from jsonrpcs_tx.daemonservice import DaemonService, tell_whole_refusals
+
             server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:
             _check_in_place(options, server, FIRST)  # while errors still go to the terminal

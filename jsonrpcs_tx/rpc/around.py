@@ -18,13 +18,16 @@ Around: TypeAlias = Callable[[Call, Proceed], Any]
 
 
 class Arounds:
-    """The functions around every call, nested: the one that was added first is the outermost."""
+    """The functions around every call, nested: the one that was added first is the outermost.
+
+    @ivar functions: each with whether it is an C{async def}.
+    """
 
     def __init__(self) -> None:
-        self._functions: tuple[tuple[Around, bool], ...] = ()
+        self.functions: tuple[tuple[Around, bool], ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self._functions)
+        return bool(self.functions)
 
     def add(self, function: Around) -> None:
         """Put a function around every call, inside those already added.
@@ -34,19 +37,19 @@ class Arounds:
         """
         if not callable(function):
             raise TypeError(f"around {function!r:.100}: allowed is a function that takes a call and proceed")
-        if any(function == other for other, _ in self._functions):
+        if any(function == other for other, _ in self.functions):
             raise ValueError(f"around {function!r:.100}: it is already around every call; allowed is once")
-        self._functions = (*self._functions, (function, _is_coroutine_function(function)))
+        self.functions = (*self.functions, (function, _is_coroutine_function(function)))
 
     def remove(self, function: Around) -> None:
         """Remove a function, for calls that begin from now on.
 
         @raise ValueError: it is not there.
         """
-        left = tuple(pair for pair in self._functions if pair[0] != function)
-        if len(left) == len(self._functions):
+        left = tuple(pair for pair in self.functions if pair[0] != function)
+        if len(left) == len(self.functions):
             raise ValueError(f"around {function!r:.100}: it is not around any call")
-        self._functions = left
+        self.functions = left
 
     def run(self, call: Call, command: Proceed) -> Any:
         """Run a command with the functions around it.
@@ -55,7 +58,7 @@ class Arounds:
         @return: what the outermost function returns.
         """
         proceed: Proceed = command
-        for function, waits in reversed(self._functions):
+        for function, waits in reversed(self.functions):
             proceed = partial(function, call, (_Awaited if waits else _Once)(call, proceed))
         return proceed()
 

@@ -1,7 +1,7 @@
 """One call of a command: who calls, what, and its deadline; and the call that is in progress."""
 
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, ParamSpec, TypeVar
 
 from msgspec import UNSET
@@ -134,6 +134,13 @@ class Call:
 
     def __repr__(self) -> str:
         return f"<Call {self.method!r:.100} of {self.caller}>"
+
+
+def context_of(call: Call) -> Context:
+    """A copy of the current context in which a call is the current one."""
+    context = copy_context()
+    context.run(CURRENT.set, call)
+    return context
 
 
 def run_in(call: Call | None, function: Callable[_P, _T], *arguments: _P.args, **keywords: _P.kwargs) -> _T:

@@ -8,7 +8,7 @@ from asyncio.tasks import _enter_task, _leave_task  # for those who make tasks o
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeGuard, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -35,6 +35,13 @@ def begin(coroutine: Coroutine[Any, Any, _T]) -> Deferred[_T]:
     return Deferred.fromCoroutine(coroutine) if loop is None else _TaskDriver(coroutine, loop).outcome
 
 
+def is_deferred(value: object) -> TypeGuard[Deferred[Any]]:
+    """Whether a value is a Deferred. isinstance costs three times as much, and asks the value for its class, which may
+    raise.
+    """
+    return Deferred in type(value).__mro__
+
+
 def needs_asyncio(error: BaseException | None) -> bool:
     """Whether an error says that asyncio was awaited where its loop does not run."""
     return isinstance(error, RuntimeError) and str(error) in _NO_LOOP and _get_running_loop() is None
@@ -49,17 +56,20 @@ class Driver:
 
     _awaited: Deferred[Any] | None
 
-    def drive(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Begin a coroutine. One that returns a Deferred ends when that has fired."""
+    def drive(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> None:
+        """Begin a coroutine. One that returns a Deferred ends when that has fired.
+
+        @param context: what it runs in, here and later.
+        """
         if _get_running_loop() is None:
             self._coroutine = coroutine
-            self._context = copy_context()
+            self._context = context
             self._go_on(None)
         else:
-            self._awaited = begin(wait_for(coroutine))
+            self._awaited = context.run(begin, wait_for(coroutine))
             self._awaited.addBoth(self.ended)
 
-    def cancel(self) -> None:
+    def interrupt(self) -> None:
         """Cancel what the coroutine awaits. It goes on with that error, which it may catch."""
         if self._awaited is not None:
             self._awaited.cancel()
@@ -76,7 +86,6 @@ class Driver:
         sent back to it, as Twisted does.
         """
         self._awaited = None
-        # Not isinstance, which asks a value for its class, and some raise then.
         run, coroutine = self._context.run, self._coroutine
         while True:
             try:
@@ -86,7 +95,7 @@ class Driver:
                     value = run(coroutine.send, value)
             except StopIteration as stop:
                 value = stop.value
-                if not issubclass(type(value), Deferred):
+                if not is_deferred(value):
                     break
                 self._coroutine = coroutine = wait_for(value)
                 value = None
@@ -97,7 +106,11 @@ class Driver:
                 value = Failure(error.with_traceback(trace.tb_next))  # else it would keep itself alive, by this frame
                 del trace
                 break
-            if issubclass(type(value), Deferred):
+            if is_deferred(value):
+                if type(value) is Deferred and not value.called:  # so it does not fire here
+                    self._awaited = value
+                    value.addBoth(self._go_on)
+                    return
                 self._value = _RUNNING
                 value.addBoth(self._fired)
                 if self._value is _RUNNING:

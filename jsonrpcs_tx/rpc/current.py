@@ -13,10 +13,13 @@ from jsonrpcs_tx.rpc.call import CURRENT, Call, run_in
 from jsonrpcs_tx.rpc.coroutines import RESUME
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Request
+from jsonrpcs_tx.rpc.runner import Runner
 
 _ANSWER: Final = Dispatcher.answer.__code__
 _CALL: Final = Dispatcher.call.__code__
-_RUN: Final = run_in.__code__
+_RUN: Final = (run_in.__code__, Runner.run.__code__, Runner.wait_in.__code__)
+"""The functions that run others in the context of a call."""
+
 _RESUME: Final = (defer._inlineCallbacks.__code__, *RESUME)  # noqa: SLF001 # frames tell nothing else
 """The functions that resume a coroutine, in the context in which that began: Twisted's and ours."""
 
@@ -35,7 +38,7 @@ def current_call() -> Call | None:
     for frame in _stack(inspect.currentframe()):
         if frame.f_code in _REACTOR:
             return None
-        if frame.f_code is _RUN or (frame.f_code in _RESUME and call is not None):
+        if frame.f_code in _RUN or (frame.f_code in _RESUME and call is not None):
             break
         if frame.f_code is _ANSWER:
             known = frame.f_locals

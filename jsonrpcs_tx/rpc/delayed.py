@@ -7,15 +7,16 @@ the deadline, and its slot is freed, whatever it does; it is counted as long as 
 from asyncio import Future
 from collections import Counter as Tally
 from collections.abc import Hashable
+from contextvars import Context
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger, report
-from jsonrpcs_tx.rpc.coroutines import Driver, begin, wait_for
+from jsonrpcs_tx.rpc.coroutines import Driver, begin, is_deferred, wait_for
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.pending import Pending
 from jsonrpcs_tx.rpc.shares import Shares
@@ -156,16 +157,11 @@ class _Deadlines:
         self._runs: dict[Run, float] = {}  # by deadline, the next one first
         self._timer: IDelayedCall | None = None
 
-    def add(self, run: "Run") -> float:
-        """Begin the time of a command.
-
-        @return: the time.
-        """
-        now = self._clock.seconds()
-        self._runs[run] = now + self._seconds
+    def add(self, run: "Run", deadline: float) -> None:
+        """Begin to wait for a command until its deadline, which is the time limit away."""
+        self._runs[run] = deadline
         if self._timer is None:
             self._timer = self._clock.callLater(self._seconds, self._look)
-        return now
 
     def discard(self, run: "Run") -> None:
         """End the time of a command."""
@@ -188,40 +184,33 @@ class _Deadlines:
             run.time_is_up(self._seconds)  # which discards it
 
 
-class Run(Driver):
+class Run(Pending, Driver):
     """One run of a command, which is waited for, and then perhaps goes on. What the command has returned begins to run
-    as this is made, in the context of then.
+    as this is made. If that has not L{over} at once, this becomes a Deferred of the result: see L{wait}.
 
     While it is waited for it has a deadline, and holds a slot.
 
     @param result: what the command has returned: a Deferred, a coroutine, anything to await.
     @param command: its name.
+    @param context: what a coroutine runs in.
     @ivar over: it has ended.
     """
 
-    __slots__ = (
-        "_client",
-        "_command",
-        "_commands",
-        "_deadlines",
-        "_outcome",
-        "_overdue",
-        "_pending",
-        "_started",
-        "over",
-    )
+    over: bool = False
+    _deadlines: _Deadlines | None = None  # as long as it is waited for
+    _overdue: IDelayedCall | None = None
+    _cancelled = False
 
-    def __init__(self, commands: DelayedCommands, result: Any, command: str) -> None:
+    def __init__(self, commands: DelayedCommands, result: Any, command: str, context: Context) -> None:
         self._commands = commands
         self._command = command
-        self.over: bool = False
-        self._deadlines: _Deadlines | None = None
-        self._overdue: IDelayedCall | None = None
-        if isinstance(result, Deferred):
+        if type(result) is CoroutineType:
+            self.drive(result, context)
+        elif is_deferred(result):
             self._awaited = result
             result.addBoth(self._has_fired)
         else:
-            self.drive(result if type(result) is CoroutineType else wait_for(result))
+            self.drive(wait_for(result), context)
 
     def outcome(self) -> Any:
         """What it has returned before it was waited for.
@@ -234,20 +223,24 @@ class Run(Driver):
             outcome.raiseException()
         return outcome
 
-    def wait(self, client: Hashable, deadlines: _Deadlines) -> Pending:
+    def wait(self, client: Hashable, seconds: float, deadline: float) -> Self:
         """Take a slot, and wait for the result, up to the deadline. To be asked if it is not L{over}.
 
         @param client: whose slot it is.
-        @param deadlines: those of its time limit.
-        @return: fires with the result, with what the command raises, or at the deadline with L{TimedOut}. Cancelling it
-            cancels the command; then it fires at once with what the command makes of that, or CancelledError.
+        @param seconds: its time limit.
+        @param deadline: when that is over.
+        @return: itself, which fires with the result, with what the command raises, or at the deadline with L{TimedOut}.
+            Cancelling it cancels the command; then it fires at once with what the command makes of that, or
+            CancelledError.
         """
+        Deferred.__init__(self)  # not before: a coroutine that waits for nothing needs none
+        commands = self._commands
         self._client = client
-        self._pending = pending = Pending(self._client_left)
-        self._commands.slots.take(client)
-        self._deadlines = deadlines
-        self._started = deadlines.add(self)
-        return pending
+        self._begun = deadline - seconds
+        commands.slots.take(client)
+        self._deadlines = deadlines = commands.deadlines(seconds)
+        deadlines.add(self, deadline)
+        return self
 
     def _has_fired(self, outcome: Any) -> Any:
         """The Deferred has fired that the command has returned; others may get its result as well."""
@@ -260,9 +253,11 @@ class Run(Driver):
         """Deliver the outcome, if it is still waited for."""
         self.over = True
         if self._deadlines is not None:
-            self._free().deliver(outcome)
+            self._free()
+            self.deliver(outcome)
         elif self._overdue is not None:
-            self._commands.gone_on(self._command, self._commands.clock.seconds() - self._started, self._overdue)
+            seconds = self._commands.clock.seconds() - self._begun
+            self._commands.gone_on(self._command, seconds, self._overdue)
         else:
             self._outcome = outcome
 
@@ -271,34 +266,34 @@ class Run(Driver):
 
         @param seconds: its time limit.
         """
-        pending = self._free()
+        self._free()
         self._commands.timeouts.value += 1
         self._cancel(f"after its time limit of {seconds:g} s")
-        pending.deliver(Failure(TimedOut(seconds)))
+        self.deliver(Failure(TimedOut(seconds)))
 
-    def _client_left(self) -> None:
-        self._cancel("without its client")
-        if self._deadlines is not None:
-            self._free().deliver(Failure(CancelledError()))
+    def cancel(self) -> None:
+        """Cancel the command, see L{wait}. Once it has ended or its time is up, what waits for its result."""
+        if self._deadlines is None:
+            super().cancel()
+        elif not self._cancelled:
+            self._cancelled = True  # else a command could have itself cancelled again, without end
+            self._cancel("without its client")
+            if self._deadlines is not None:
+                self._free()
+                self.deliver(Failure(CancelledError()))
 
     def _cancel(self, why: str) -> None:
         """Cancel the command, and note it if it goes on."""
         try:
-            self.cancel()
+            self.interrupt()
         except BaseException as error:
             report(_log, "command {command} could not be cancelled", error, command=self._command)
         if not self.over:
             self._overdue = self._commands.goes_on(self._command, why)
 
-    def _free(self) -> Pending:
-        """Free the slot: once, when the answer is due.
-
-        @return: the Deferred of whoever waits for the answer.
-        """
+    def _free(self) -> None:
+        """Free the slot: once, when the answer is due."""
         assert self._deadlines is not None  # it is waited for
         self._deadlines.discard(self)
         self._deadlines = None
         self._commands.slots.free(self._client)
-        pending = self._pending
-        del self._pending  # else the two would keep each other alive
-        return pending

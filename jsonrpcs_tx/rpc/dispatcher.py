@@ -1,7 +1,6 @@
 """Finds the command of each request, binds its parameters, runs it and replies: at once, or as a Deferred."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, Final
 
 from msgspec import UNSET, Raw, UnsetType
@@ -23,10 +22,21 @@ from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.callee import Callee
+from jsonrpcs_tx.rpc.coroutines import is_deferred
 from jsonrpcs_tx.rpc.counts import RequestCounts
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, is_delayed
 from jsonrpcs_tx.rpc.elsewhere import Elsewhere
-from jsonrpcs_tx.rpc.envelope import KAMAILIO, Decoded, Dialect, Envelope, Malformed, Request, store_path, values_of
+from jsonrpcs_tx.rpc.envelope import (
+    KAMAILIO,
+    Decoded,
+    Dialect,
+    Envelope,
+    Malformed,
+    Request,
+    params_of,
+    store_path,
+    values_of,
+)
 from jsonrpcs_tx.rpc.errors import Error, error_of
 from jsonrpcs_tx.rpc.failures import Raised, fault_of, raised, told
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
@@ -395,8 +405,8 @@ class Dispatcher:
                 return self._pass_on(command, request, origin, callee)
             else:
                 call = Call(request, origin)
-                result = self._runner.run(command, call, origin, partial(self._arguments, command, request))
-            if not isinstance(result, Deferred):
+                result = self._runner.run(command, call, origin, self._arguments)
+            if not is_deferred(result):
                 call.is_over = True
                 return self._result(result, request, command)
             then(result, self._result_later, call, request, command)
@@ -414,7 +424,7 @@ class Dispatcher:
         caller = origin.peer().caller
         deadline = self._runner.begin_to_pass_on(command, origin)
         pending = Pending()
-        pending.then(self._passed_on_later, command, request, origin, caller)
+        then(pending, self._passed_on_later, command, request, origin, caller)
         asked = callee.ask(request, deadline, origin.client, pending.deliver)
         if not pending.called:
             pending.stop = asked.cancel
@@ -479,8 +489,7 @@ class Dispatcher:
             traffic.replies.value += 1
             return outcome
 
-        bind = partial(command.binding.exactly, values)
-        return maybeDeferred(self._runner.run, command, call, origin, bind).addBoth(over)
+        return maybeDeferred(self._runner.run, command, call, origin, _bind_exactly).addBoth(over)
 
     def forbids(
         self, origin: Origin, method: str, params: list[Any] | dict[str, Any] | UnsetType, by_name: bool = False
@@ -598,6 +607,14 @@ class Dispatcher:
 
     def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
         return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)
+
+
+def _bind_exactly(command: Command, request: Request) -> Iterable[Any]:
+    """Bind params that are Python values.
+
+    @raise Mismatch: they do not fit.
+    """
+    return command.binding.exactly(params_of(request))
 
 
 def _is_forbidden(method: str, caller: Caller) -> str:

@@ -3,22 +3,29 @@ the limits of asynchronous ones.
 """
 
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from functools import partial
-from typing import Any
+from types import CoroutineType
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from twisted.internet.defer import Deferred, DeferredLock, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.rpc.around import Arounds
-from jsonrpcs_tx.rpc.call import Call, run_in
+from jsonrpcs_tx.rpc.call import Call, context_of, run_in
 from jsonrpcs_tx.rpc.delayed import DelayedCommands, Run, abandon, as_deferred, is_delayed
 from jsonrpcs_tx.rpc.deprecations import Deprecations
+from jsonrpcs_tx.rpc.envelope import Request
 from jsonrpcs_tx.rpc.faults import Fault
+from jsonrpcs_tx.rpc.lock import Lock
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
 from jsonrpcs_tx.state.sharing import PendingChange
+
+_Bind: TypeAlias = Callable[[Command, Request], Iterable[Any]]
+"""Gives the arguments of a command, or raises what is wrong with the parameters of a request."""
 
 
 class Runner:
@@ -37,22 +44,28 @@ class Runner:
         self._delayed = delayed
         self._deprecations = Deprecations()
         self._last_runs: WeakKeyDictionary[Command, float] = WeakKeyDictionary()
-        self._locks: WeakValueDictionary[str, DeferredLock] = WeakValueDictionary()  # those that are held
+        self._locks: WeakValueDictionary[str, Lock] = WeakValueDictionary()  # those that are held
 
-    def run(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+    def run(self, command: Command, call: Call, origin: Origin, bind: _Bind) -> Any:
         """Run a command, with the functions around it.
 
-        @param bind: gives the arguments, or raises what is wrong with the parameters.
         @return: the result, or a Deferred of it, see L{wait}.
         @raise Fault: the command may not run now or there, or has raised it.
         """
         if command.asynchronous:
-            self._check_asynchronous(command, origin)
+            if not (origin.asynchronous and self._delayed.have_room(origin.client)):
+                self._check_asynchronous(command, origin)
             if origin.deadline is None:
                 call.deadline = self._clock.seconds() + self._time_limit(command)
         # What is begun here runs in the context of the call; the timer of the time limit does not belong there.
-        result = run_in(call, self._begin_to_run, command, call, origin, bind)
-        return self._wait_for(result, command, call, origin) if type(result) is Run else result
+        context = context_of(call)
+        if command.simple and not self.arounds.functions:
+            result = context.run(command.function, *bind(command, call.request))
+        else:
+            result = context.run(self._begin_to_run, command, call, origin, bind)
+        if type(result) is CoroutineType or is_delayed(result):
+            return self.wait_in(result, command, call, origin, context)
+        return result
 
     def begin_to_pass_on(self, command: Command, origin: Origin) -> float:
         """Check that a command may be passed on to a server that keeps to its time, and take a slot for it, unless it
@@ -76,29 +89,34 @@ class Runner:
         @return: the result, if it has come already, or a Deferred of it.
         @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
-        begun = run_in(call, self._begin_to_wait, result, command, origin)
-        return self._wait_for(begun, command, call, origin) if type(begun) is Run else begun
+        return self.wait_in(result, command, call, origin, context_of(call))
 
-    def _wait_for(self, run: Run, command: Command, call: Call, origin: Origin) -> Any:
+    def wait_in(self, result: Any, command: Command, call: Call, origin: Origin, context: Context) -> Any:
+        """The same in the context of the call; a coroutine begins to run.
+
+        @return: if the call is part of another one, which waits for it: a Deferred.
+        """
+        if not command.asynchronous:
+            context.run(self._check_result, result, command, origin)
+        if origin.deadline is not None:
+            return context.run(as_deferred, result)
+        run = Run(self._delayed, result, command.name, context)
         if run.over:
             return run.outcome()
         seconds = self._time_limit(command)
         if call.deadline is None:
             call.deadline = self._clock.seconds() + seconds
-        return run.wait(origin.client, self._delayed.deadlines(seconds))
+        return run.wait(origin.client, seconds, call.deadline)
 
-    def _begin_to_run(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
-        """Begin a command with the functions around it, and what they have returned; see L{_begin_to_wait}.
+    def _begin_to_run(self, command: Command, call: Call, origin: Origin, bind: _Bind) -> Any:
+        """Begin a command with the functions around it.
 
-        @return: the result, or what L{_begin_to_wait} returns.
+        @return: what they have returned.
         """
-        if self.arounds:
-            result = self._run_around(command, call, origin, bind)
-        else:
-            result = command.function(*bind()) if command.simple else self._begin(command, call, origin, bind)
-        return self._begin_to_wait(result, command, origin) if is_delayed(result) else result
+        run = self._run_around if self.arounds.functions else self._begin
+        return run(command, call, origin, bind)
 
-    def _run_around(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+    def _run_around(self, command: Command, call: Call, origin: Origin, bind: _Bind) -> Any:
         """Run a command with the functions around it.
 
         @return: the result, or a Deferred of it if it has not come yet: so a coroutine around the command that waits
@@ -136,7 +154,7 @@ class Runner:
             outcomes[0].raiseException()
         return outcomes[0]
 
-    def _begin(self, command: Command, call: Call, origin: Origin, bind: Callable[[], Iterable[Any]]) -> Any:
+    def _begin(self, command: Command, call: Call, origin: Origin, bind: _Bind) -> Any:
         """Begin a command: at once, or one whose lock is taken as soon as that is free.
 
         @return: what the command returned, or a Deferred of that.
@@ -148,7 +166,7 @@ class Runner:
         function = command.function
         if command.call_parameter is not None:
             function = command.call_parameter.passing(function, call)
-        arguments = bind()
+        arguments = bind(command, call.request)
         if command.options.lock is None:
             return function(*arguments)
         return self._run_locked(command.options.lock, partial(function, *arguments), call, origin)
@@ -170,7 +188,7 @@ class Runner:
         """Run a function that needs a lock; see L{_begin}."""
         lock = self._locks.get(name)
         if lock is None:
-            lock = self._locks[name] = DeferredLock()
+            lock = self._locks[name] = Lock()
         if lock.locked:
             if origin.asynchronous:
                 return lock.run(partial(run_in, call, maybeDeferred, function))
@@ -186,18 +204,11 @@ class Runner:
 
         return as_deferred(result).addBoth(release)
 
-    def _begin_to_wait(self, result: Any, command: Command, origin: Origin) -> "Run | Deferred[Any]":
-        """Begin to wait for a command's result; a coroutine begins to run.
+    def _begin_inside(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
+        """Begin to wait for a command's result, for a function around it; a coroutine begins to run.
 
-        @return: its run; or a Deferred of the result if the call is part of another one, which waits for it.
         @raise Fault: the command may not answer later over this transport; it has been cancelled.
         """
-        if not command.asynchronous:
-            self._check_result(result, command, origin)
-        return Run(self._delayed, result, command.name) if origin.deadline is None else as_deferred(result)
-
-    def _begin_inside(self, result: Any, command: Command, origin: Origin) -> Deferred[Any]:
-        """The same for a function around the command, which waits for a Deferred."""
         self._check_result(result, command, origin)
         return as_deferred(result)
 

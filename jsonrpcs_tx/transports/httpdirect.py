@@ -220,13 +220,12 @@ class DirectChannel(Channel):
         if self._later is not None:  # the client has not gone
             self._later = None
             self._respond(reply)
-            if not (self._held or self.half_closed or self._over or self._waitingForTransport or self.paused):
-                self._diverted = False  # the ordinary case
-                return
-            if self._full and not self._waitingForTransport:
-                self._full = False
-                self._networkProducer.resumeProducing()
-            self._go_on()
+            if self._held:
+                self._go_on_soon()
+            elif self.half_closed or self._over or self._waitingForTransport or self.paused:
+                self._go_on()
+            else:
+                self._diverted = False  # which is all that is left to do, ordinarily
 
     def pauseProducing(self) -> None:
         """The client does not take what is written: start no further request until it does."""
@@ -243,8 +242,11 @@ class DirectChannel(Channel):
         if not (self._general or self._handlingRequest or self._waitingForTransport or self._over):
             self.paused = self._diverted = False
             held, self._held = self._held, b""
+            full, self._full = self._full, False
             if held:
                 self.dataReceived(held)
+            if full and not (self._full or self._waitingForTransport):
+                self._networkProducer.resumeProducing()
         super()._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -1,6 +1,7 @@
 """The twisted.web site of a server that listens for HTTP or HTTPS: its connections, requests and their limits."""
 
 from collections.abc import Callable, Mapping
+from contextvars import Context, copy_context
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -250,7 +251,8 @@ class Channel(http.HTTPChannel):
         self.site.connections.used(self)
         if self._closing:
             self.persistent = False
-        if self._waitingForTransport and self.persistent:
+        is_behind = any(self._dataBuffer) and not self._busyReceiving
+        if (self._waitingForTransport or is_behind) and self.persistent:
             # HTTPChannel itself would go on to the next request, however much the client leaves unread.
             self.paused: bool = True
         super().requestDone(request)
@@ -258,6 +260,8 @@ class Channel(http.HTTPChannel):
             self.site.connections.unread.add(self)
         if self._waitingForTransport and self.persistent:
             self._networkProducer.pauseProducing()
+        elif is_behind:
+            self._go_on_soon()
         self._end()
 
     def lineReceived(self, line: bytes) -> None:
@@ -333,11 +337,21 @@ class Channel(http.HTTPChannel):
         super().resumeProducing()
         self._go_on()
 
+    def _go_on_soon(self) -> None:
+        """Go on with the requests that have arrived behind one whose reply came later.
+
+        That may have come from a command of another client, which has ended what this one waited for. It goes on first,
+        and the next command runs neither further down its call stack nor in its context.
+        """
+        self.paused = True
+        self.callLater(0, lambda: self._context.run(self._go_on))
+
     def _go_on(self) -> None:
-        """Read what arrived while the client did not take what was written."""
-        if self.paused:
+        """Read what arrived while the client did not take what was written, or waited for a reply."""
+        if self.paused and not self._waitingForTransport:
             self.paused = False
-            self.dataReceived(b"")
+            if self._buffer:
+                Channel.dataReceived(self, b"")
         self._end()
 
     def readConnectionLost(self) -> None:
@@ -358,6 +372,7 @@ class Channel(http.HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
+        self._context: Context = copy_context()
         self.site.connections.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 import msgspec
-from twisted.application.internet import backoffPolicy
 from twisted.internet import error
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.protocol import ProcessProtocol
@@ -242,6 +241,8 @@ class WorkerProcess(ProcessProtocol):
         passed_on: Callable[[PassedOn], None],
         changed: Callable[[], None],
     ) -> None:
+        from twisted.application.internet import backoffPolicy  # slow to import, and only few servers have workers
+
         self.pid: int = 0
         self.ready: bool = False
         self._number = number

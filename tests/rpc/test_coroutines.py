@@ -2,7 +2,7 @@
 
 import types
 from collections.abc import Callable, Coroutine, Generator
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ class Ours(Driver):
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.outcomes: list[Any] = []
-        self.drive(coroutine)
+        self.drive(coroutine, copy_context())
 
     def ended(self, outcome: Any) -> None:
         self.outcomes.append(outcome)
@@ -32,7 +32,7 @@ class Twisted:
         self.outcomes: list[Any] = []
         self._deferred = Deferred.fromCoroutine(coroutine)
         self._deferred.addBoth(self.outcomes.append)
-        self.cancel = self._deferred.cancel
+        self.interrupt = self._deferred.cancel
 
 
 @types.coroutine
@@ -107,7 +107,7 @@ EVENTS: dict[str, Callable[[Any, Deferred[Any]], object]] = {
     "nothing": lambda run, event: None,
     "result": lambda run, event: event.callback("came"),
     "failure": lambda run, event: event.errback(ValueError("x")),
-    "cancellation": lambda run, event: run.cancel(),
+    "cancellation": lambda run, event: run.interrupt(),
 }
 
 
@@ -147,5 +147,5 @@ def test_deferred_returned() -> None:
     event.callback("came")
     assert run.outcomes == ["came"]
     run = Ours(command(Deferred()))
-    run.cancel()
+    run.interrupt()
     assert shown(run.outcomes) == [(CancelledError, "")]

@@ -14,12 +14,13 @@ from twisted.logger import capturedLogs
 
 from jsonrpcs_tx.rpc.delayed import MAX_OVERDUE
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
-from jsonrpcs_tx.rpc.pending import Pending
+from jsonrpcs_tx.rpc.pending import Pending, take
 from jsonrpcs_tx.rpc.registry import Registry, command
 from jsonrpcs_tx.state.counters import Counters
 from tests.support import PATIENCE, Server, http_request
 
 HTTP = Origin("http", asynchronous=True)
+UNIX = "prompt is asynchronous: it needs HTTP or HTTPS"
 
 
 def request(method: str, params: str = "") -> bytes:
@@ -68,13 +69,13 @@ class Served:
         self.counters = Counters()
         self.dispatcher = Dispatcher(Registry(*commands), self.clock, counters=self.counters, **options)
 
-    def start(self, method: str, origin: Origin = HTTP) -> tuple[Any, list[Any]]:
+    def start(self, method: str, origin: Origin = HTTP, params: str = "") -> tuple[Any, list[Any]]:
         """Send a request.
 
         @return: what the dispatcher returns, and what comes of it.
         """
         replies: list[Any] = []
-        reply = self.dispatcher.dispatch(request(method), origin)
+        reply = self.dispatcher.dispatch(request(method, params), origin)
         if isinstance(reply, Deferred):
             reply.addBoth(lambda reply: replies.append(outcome(reply)))
         else:
@@ -157,6 +158,40 @@ def test_lock_is_held_as_long_as_it_runs() -> None:
     stubborn.end()
     assert replies == ["free"]
     assert served.start("locked", Origin("unix"))[1] == ["free"]
+
+
+@pytest.mark.parametrize("method", ["at-once", "prompt"])
+def test_lock_that_many_wait_for(method: str) -> None:
+    """However many wait for a lock, all get it in their turn, also those who leave meanwhile; then it is free."""
+    order: list[str] = []
+    wait: Deferred[None] = Deferred()
+
+    @command("first", lock="x")
+    async def first() -> str:
+        await wait
+        return "done"
+
+    @command("at-once", lock="x")
+    def at_once(name: str) -> str:
+        order.append(name)
+        return name
+
+    @command("prompt", lock="x")
+    async def prompt(name: str) -> str:
+        order.append(name)
+        return name
+
+    served = Served(first, at_once, prompt, async_limit_client=1000)
+    served.start("first")
+    waiting = [served.start(method, params=f'"{number}"') for number in range(999)]
+    assert served.gauges() == (1000, 0)
+    waiting[500][0].cancel()
+    wait.callback(None)
+    names = [str(number) for number in range(999) if number != 500]
+    assert order == names
+    assert [replies for _, replies in waiting if replies != [(500, "Command Cancelled")]] == [[name] for name in names]
+    assert (served.gauges(), served.clock.getDelayedCalls()) == ((0, 0), [])
+    assert served.start(method, Origin("unix"), '"again"')[1] == (["again"] if method == "at-once" else [(500, UNIX)])
 
 
 def test_share_of_a_client() -> None:
@@ -374,7 +409,7 @@ def test_answer_that_is_not_taken() -> None:
         for function in (fail, lambda reply: told.append(reply.code), fail, lambda reply: told.append(reply.code)):
             reply = dispatcher.dispatch(request("wait"), HTTP)
             assert isinstance(reply, Pending)
-            reply.take(function)
+            take(reply, function)
         clock.advance(2)
     assert told == [504, 504]
     assert len([event for event in logged if "could not be sent" in event["log_format"]]) == 2

@@ -29,7 +29,7 @@ def test_taken() -> None:
     pending, taken = Pending(lambda: None), list[Any]()
     pending.addCallback(taken.append)
     then(pending, str)
-    pending.take(taken.append)
+    take(pending, taken.append)
     pending.deliver(1)
     pending.cancel()
     assert taken == ["1"]

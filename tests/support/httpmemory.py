@@ -144,6 +144,7 @@ class Connection:
     @param users: the file of users, see L{users}; C{"default"}: L{users_path}; empty: users are not asked for.
     @param certificate: a name in the client's certificate; empty: it comes without TLS.
     @param nodes: whether it has the nodes C{n} and C{m}, which are the group C{g}.
+    @param commands: its own; default: those of L{Commands} alone.
     @param options: options of the resource.
     """
 
@@ -156,10 +157,11 @@ class Connection:
         users: str = "",
         certificate: str = "",
         nodes: bool = False,
+        commands: Commands | None = None,
         **options: Any,
     ) -> None:
         self.clock = Clock()
-        self.commands = Commands()
+        self.commands = Commands() if commands is None else commands
         self.access = AccessControl([read_rule(rule)] if rule else [])
         self.dispatcher = Dispatcher(Registry(self.commands), self.clock, dialect=DIALECTS[dialect], access=self.access)
         if users:
@@ -191,8 +193,15 @@ class Connection:
                 self.channel.dataReceived(piece)
         return self
 
+    def turn(self) -> "Connection":
+        """Let turns of the reactor pass, until nothing more is due."""
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
+        return self
+
     def fate(self) -> tuple[bytes, bool, bool, dict[str, int]]:
-        """What was written, how the connection ended, and what was counted."""
+        """What was written, how the connection ended, and what was counted, when nothing more is due."""
+        self.turn()
         written = re.sub(rb"Date: [^\r]*", b"Date: now", self.transport.value())
         counters = {f"{c.group}:{c.name}": c.read() for c in self.dispatcher.counters.select("all")}
         ended = self.transport.disconnecting, getattr(self.transport, "disconnected", False)

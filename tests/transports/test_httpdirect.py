@@ -3,6 +3,8 @@
 import base64
 import itertools
 from collections.abc import Iterator
+from contextvars import ContextVar
+from functools import partial
 from math import inf
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx import slices
+from jsonrpcs_tx import command, slices
 from jsonrpcs_tx.transports.hosts import Hosts
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
@@ -18,7 +20,7 @@ from jsonrpcs_tx.transports.proxies import Proxies
 from tests.support import ECHO
 from tests.support.examples import examples
 from tests.support.httpheads import REFUSED, SERVED
-from tests.support.httpmemory import MAX_BODY, PAGE, TIMEOUT, Connection
+from tests.support.httpmemory import MAX_BODY, PAGE, TIMEOUT, Commands, Connection
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -264,7 +266,7 @@ def test_asynchronous(behind: bytes, later: bytes) -> None:
         connection = Connection(site, nodes=True).feed(post(), later, behind)
         before = connection.fate()
         connection.commands.later[0].callback("now")
-        connection.feed(rest)
+        connection.turn().feed(rest)
         fates.append((before, connection.fate(), len(connection.commands.later)))
     assert fates[0] == fates[1]
 
@@ -305,7 +307,7 @@ LATERS = {
 @pytest.mark.slow
 @example(steps=["later", "ordinary", "pause", "answer"], places=[], options={})
 @given(
-    st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "half-close", "pause", "resume", "cut"]), max_size=10),
+    st.lists(st.sampled_from([*STEPS, *LATERS, "answer", "turn", "half-close", "pause", "resume", "cut"]), max_size=10),
     st.lists(st.integers(0, 400), max_size=5),
     st.sampled_from([{}, *RESOURCES[-10:]]),
 )
@@ -315,6 +317,14 @@ def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) 
     fates = []
     for site in (JsonRpcSite, DirectSite):
         connection = Connection(site, **options)
+        channel = connection.channel
+        events = {
+            "turn": connection.turn,
+            "half-close": channel.readConnectionLost,
+            "pause": channel.pauseProducing,
+            "resume": channel.resumeProducing,
+            "cut": partial(connection.feed, post()[:40]),
+        }
         for step in steps:
             waiting = [later for later in connection.commands.later if not later.called]
             data = LATERS.get(step) or STEPS.get(step)
@@ -323,16 +333,10 @@ def test_any_life(steps: list[str], places: list[int], options: dict[str, Any]) 
                 connection.feed(*(data[start:end] for start, end in itertools.pairwise(bounds)))
             elif step == "answer" and waiting:
                 waiting[0].callback("now")
-            elif connection.transport.disconnecting:
-                pass  # the transport tells it nothing any more
-            elif step == "half-close":
-                connection.channel.readConnectionLost()
-            elif step == "pause":
-                connection.channel.pauseProducing()
-            elif step == "resume":
-                connection.channel.resumeProducing()
-            elif step == "cut":
-                connection.feed(post()[:40])
+            elif (
+                step in events and not connection.transport.disconnecting
+            ):  # else it tells the channel nothing any more
+                events[step]()
         fate = connection.fate()
         begun = len(connection.commands.later)
         connection.channel.connectionLost(ConnectionError())
@@ -423,6 +427,70 @@ def test_direct_path_is_taken(options: dict[str, Any], request_: bytes) -> None:
             connection.feed(post(method=other))
 
 
+SEEN: ContextVar[int] = ContextVar("SEEN", default=0)
+
+
+class Relay(Commands):
+    """Commands that end each other: what waits goes on within the command that ends it."""
+
+    @command("relay.go")
+    async def go(self) -> int:
+        """Ends the wait of the next client, in a context of its own."""
+        seen = SEEN.get()
+        SEEN.set(1)
+        if self.later:
+            self.later.pop(0).callback("now")
+        return seen
+
+
+RELAY = post(LATER_DOCUMENT.replace(b"test.later", b"relay.go"))
+
+
+@pytest.mark.parametrize("site", [JsonRpcSite, DirectSite])
+@pytest.mark.parametrize("later", [LATER, AWAITED])
+def test_clients_that_end_the_wait_of_each_other(site: type[JsonRpcSite], later: bytes) -> None:
+    """However many clients wait for one another, all are answered, and no command sees the context of another's."""
+    relay = Relay()
+    connections = [Connection(site, commands=relay).feed(later, RELAY, RELAY) for _ in range(200)]
+    relay.later.pop(0).callback("now")
+    for connection in connections:
+        connection.turn()
+    for connection in connections:
+        assert connection.transport.value().count(b'"result":"now"') == 1
+        assert connection.transport.value().count(b'"result":0') == 2
+
+
+@pytest.mark.parametrize("site", [JsonRpcSite, DirectSite])
+@pytest.mark.parametrize("first", ["ordinary", "wrong path", "GET", "fault"])
+def test_behind_what_is_not_taken(site: type[JsonRpcSite], first: str) -> None:
+    """A request behind one whose reply the client does not take is answered as soon as it does."""
+    connection = Connection(site)
+    write = connection.transport.write
+
+    def full(data: bytes) -> None:
+        connection.transport.write = write  # type: ignore[method-assign] # as it was
+        write(data)
+        connection.channel.pauseProducing()
+
+    connection.transport.write = full  # type: ignore[method-assign] # for one reply
+    connection.feed(REQUESTS[first] + post())
+    assert connection.transport.value().count(b"HTTP/1.1") == 1
+    connection.channel.resumeProducing()
+    assert connection.transport.value().count(b"HTTP/1.1") == 2
+
+
+@pytest.mark.parametrize("amount", [1, 40])
+def test_much_behind_a_later_reply(amount: int) -> None:
+    """However much has arrived behind a command, and in the turn in which it is answered, all of it is answered, and
+    reading goes on.
+    """
+    connection = Connection(DirectSite).feed(LATER, post() * 100 * amount)
+    connection.commands.later[0].callback("now")
+    connection.feed(post() * 100 * amount).turn()
+    assert connection.transport.value().count(b" 200 OK") == 1 + 200 * amount
+    assert connection.transport.producerState == "producing"
+
+
 def test_command_between_pipelined_requests() -> None:
     """What is read behind a command that answers later waits for it, in order."""
     connection = Connection(DirectSite).feed(post() + LATER + post() + LATER + post())
@@ -432,3 +500,4 @@ def test_command_between_pipelined_requests() -> None:
         assert len(waiting) == (answered < 5)
         if waiting:
             waiting[0].callback("now")
+            connection.turn()
