@@ -40,11 +40,6 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """The suites of TLS 1.2: those with forward secrecy and authenticated encryption, for any kind of key. All suites of
 TLS 1.3 are of that kind."""
 
-TLS13_CIPHERS: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-"""The suites of TLS 1.3 in the order of the server's preference. OpenSSL's own order begins with the second one, whose
-hash makes a handshake take a tenth more of OpenSSL's time.
-"""
-
 _PEM_CERTIFICATE_END = "-----END CERTIFICATE-----"
 
 
@@ -71,8 +66,6 @@ class CurrentContext:
         options = context_factory(self._settings, self._user)
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
-        if hasattr(context, "set_tls13_ciphersuites"):  # pyOpenSSL 25.2 and up
-            context.set_tls13_ciphersuites(TLS13_CIPHERS)
         assert options.certificate is not None  # context_factory sets it
         self.names: list[str] = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
         self._context = context

@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import json
-import os
 import select
 import socket
 import ssl
@@ -17,7 +16,6 @@ from typing import Any
 import attrs
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
-from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutput
@@ -246,21 +244,6 @@ class VersionTests(TlsCase):
                 assert (await self.ask(context)).reply == ECHO_REPLY
             else:
                 assert "HANDSHAKE_FAILURE" in await self.refusal(context)
-
-    @pytest.mark.slow
-    async def test_suites_of_tls_1_3(self) -> None:
-        """With TLS 1.3, the suite with the cheapest hash comes first, in whichever order the client has them; one that
-        has only others gets one of these.
-        """
-        names = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
-        self.serve()
-        (listener,) = self.service.listeners()
-        for offered, chosen in ((names[::-1], names[0]), (names[1:], names[1]), (names[2:], names[2])):
-            client = "exec openssl s_client -tls1_3 -brief -ciphersuites $1 -connect 127.0.0.1:$2 </dev/null"
-            arguments = ("-c", client, "sh", ":".join(offered), str(listener.port))
-            printed = await getProcessOutput("/bin/sh", arguments, os.environ, errortoo=True)
-            if hasattr(SSL.Context, "set_tls13_ciphersuites") or len(offered) < len(names):
-                assert f"Ciphersuite: {chosen}\n" in printed.decode()
 
 
 def ask_together(port: int, context: ssl.SSLContext, request: bytes, end: bytes) -> bytes:
