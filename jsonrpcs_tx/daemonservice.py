@@ -134,7 +134,8 @@ def _status(server: JsonRpcService) -> str:
 
 def _take_signals(server: JsonRpcService, notify: NotifyService) -> None:
     """Have the server open its files again at SIGUSR1, as logrotate asks for, and at SIGHUP also read files again. A
-    signal that comes before the reactor runs is handled once it does.
+    signal that comes before the reactor runs is handled once it does; so is SIGTERM, which the reactor takes from then
+    on, and which would otherwise end the process with its sockets and its pid file left.
     """
 
     def reopen(number: int, frame: FrameType | None) -> None:
@@ -147,8 +148,12 @@ def _take_signals(server: JsonRpcService, notify: NotifyService) -> None:
         server.reopens.run()
         server.reloads.run()
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.reactor.callFromThread(server.reactor.stop)
+
     signal.signal(signal.SIGUSR1, reopen)
     signal.signal(signal.SIGHUP, reload)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def _open_log(log: DaemonLog, server: JsonRpcService) -> ILogObserver:

@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import fail, succeed
 from twisted.internet.protocol import Factory, Protocol
 
-from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Id, Seals, encode
 from jsonrpcs_tx.redis import client as client_module
@@ -39,12 +39,23 @@ class Attacks(FleetCase):
         """Wait until nodes are together, and have a change made by all."""
         await until(lambda: all(fleet_of(node).core.together for node in nodes))
         for number, node in enumerate(nodes):
-            await node.call("htable.sets", "ban", f"of {number}", "w")
+            await self.surely_set(node, f"of {number}")
         await self.together(*nodes)
         for node in nodes:
             assert node.tables["ban"].get("k") == "v"
             assert all(node.tables["ban"].get(f"of {number}") == "w" for number in range(len(nodes)))
         self.assert_equal_contents(*nodes)
+
+    async def surely_set(self, node: JsonRpcService, key: str) -> None:
+        """Set an item, again if it may have got lost with the stream."""
+        while True:
+            try:
+                await node.call("htable.sets", "ban", key, "w")
+            except Fault as fault:
+                if fault.code != 504:
+                    raise
+            else:
+                return
 
     async def test_thousands_of_entries_of_no_version(self) -> None:
         """Entries that nobody has signed do not pass for those of a later version, which would prevent snapshots."""

@@ -351,3 +351,20 @@ def test_workers_and_signals(tmp_path: Path) -> None:
                 assert server.call(transport, ECHO) == ECHO_REPLY
         assert listed.read_text() == workers
         assert len(workers.split()) == 2 * len(UNIX_AND_UDP)
+
+
+@pytest.mark.slow
+def test_stop_at_start(tmp_path: Path) -> None:
+    """SIGTERM that comes while the server starts stops it as at any other time: nothing of it is left."""
+    for _ in range(5):
+        command = [twistd(), "-n", "jsonrpcs", "--transport=0", "--dgram-socket=rpc.sock", "--fifo-name=rpc.fifo"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
+            assert process.stdout is not None
+            while "listening on" not in process.stdout.readline():
+                pass
+            process.terminate()
+            said = process.stdout.read()
+        assert process.returncode == 0, said
+        assert list(tmp_path.iterdir()) == []
