@@ -218,8 +218,8 @@ class _Connection(tcp.Server):
     @ivar _writes: the reactor tells it when it can write.
     """
 
-    is_new = True
-    is_aborted = False
+    is_new: bool = True
+    is_aborted: bool = False
     _writes = False
 
     def __init__(self, group: ReadGroup, *arguments: Any) -> None:

@@ -98,4 +98,6 @@ def fastest() -> tuple[Decrypt, Encrypt]:
     return by_openssl() if available(NAMES) else by_pyopenssl()
 
 
+decrypt: Decrypt
+encrypt: Encrypt
 decrypt, encrypt = fastest()
