@@ -148,12 +148,9 @@ def _take_signals(server: JsonRpcService, notify: NotifyService) -> None:
         server.reopens.run()
         server.reloads.run()
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        server.reactor.callFromThread(server.reactor.stop)
-
     signal.signal(signal.SIGUSR1, reopen)
     signal.signal(signal.SIGHUP, reload)
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, server.reactor.sigTerm)
 
 
 def _open_log(log: DaemonLog, server: JsonRpcService) -> ILogObserver:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import threading
@@ -278,8 +279,14 @@ def test_terminated_under_load(directory: Path, options: tuple[str, ...]) -> Non
     """What was answered before and while SIGTERM stops the server is found, though many calls come at once."""
     with Server(directory, "--htable=a=>size=4", "--audit=audit.log", *options) as server:
         answered: list[str] = []
-        with datagram_client(server.addresses["unix"]) as client:
-            client.settimeout(PATIENCE)
+        with datagram_client(server.addresses["unix"]) as client, open(os.pidfd_open(server.process.pid)) as ended:
+
+            def receive() -> bytes:
+                ready, _, _ = select.select([client.fileno(), ended.fileno()], [], [], PATIENCE)
+                if client.fileno() not in ready:
+                    raise ConnectionResetError
+                return client.recv(65536)
+
             with suppress(OSError):  # it is gone
                 for number in range(300):
                     client.send(set_item(f"item {number}"))
@@ -287,7 +294,7 @@ def test_terminated_under_load(directory: Path, options: tuple[str, ...]) -> Non
                         server.process.terminate()
                     if number % 20 == 19:
                         for _ in range(20):
-                            answered.append(json.loads(client.recv(65536))["id"])
+                            answered.append(json.loads(receive())["id"])
         assert server.process.wait(PATIENCE) == -signal.SIGTERM
     written = Counter(entry["id"] for entry in entries(directory) if entry["outcome"] == "result")
     assert {*answered} <= written.keys()

@@ -366,5 +366,5 @@ def test_stop_at_start(tmp_path: Path) -> None:
                 pass
             process.terminate()
             said = process.stdout.read()
-        assert process.returncode == 0, said
+        assert process.returncode == -signal.SIGTERM, said
         assert list(tmp_path.iterdir()) == []
