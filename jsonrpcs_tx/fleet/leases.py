@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import deferLater
 
 from jsonrpcs_tx.fleet.fleet import Fleet
@@ -55,6 +55,18 @@ class Leases:
         self._renew = fleet.redis.script("renew", _RENEW)
         self._release = fleet.redis.script("release", _RELEASE)
         self._fence = fleet.keys.prefix + "fence"
+        self._keeping: set[Deferred[None]] = set()
+        self._is_closed = False
+
+    def open(self) -> None:
+        """Renew leases from now on."""
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Renew no lease any more: this node stops, and those that are not given back end by themselves."""
+        self._is_closed = True
+        for keeping in list(self._keeping):
+            keeping.cancel()
 
     def soon(self) -> float:
         """By when Redis must have answered, in the reactor's seconds."""
@@ -90,7 +102,11 @@ class Leases:
 
         @return: fires with None, never with a failure.
         """
-        return Deferred.fromCoroutine(self._keep(lease, owner)).addErrback(lambda failure: None)
+        if self._is_closed:
+            return succeed(None)
+        keeping = Deferred.fromCoroutine(self._keep(lease, owner)).addErrback(lambda failure: None)
+        self._keeping.add(keeping)
+        return keeping.addCallback(lambda _: self._keeping.discard(keeping))
 
     async def _keep(self, lease: str, owner: str) -> None:
         while True:

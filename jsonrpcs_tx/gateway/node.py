@@ -133,7 +133,13 @@ class Node:
             return fail(NotReachable(self.name, method, self.watch.reason))
         if self.peers is ALONE:
             return self._client.forward(method, params, seconds, client)
-        return self.peers.send(self, method, params, seconds, client, partial(self._client.forward, client=client))
+        return self.peers.send(self, method, params, seconds, client, partial(self._forward, client=client))
+
+    def _forward(self, method: str, params: bytes, seconds: float, client: Hashable) -> Deferred[Answer]:
+        """Send a change whose turn has come, unless the node was closed while it waited for other gateways."""
+        if self._is_closed:
+            return fail(NotReachable(self.name, method, "the gateway has closed it"))
+        return self._client.forward(method, params, seconds, client)
 
     def _is_sent(self, asked: Deferred[Any]) -> bool:
         """Whether anything of a call may have been sent: with other gateways, that cannot be told."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import leases, restoring
 from tests.support.fleets import GatewaysCase, fleet_of
 from tests.support.reactor import until
@@ -204,6 +204,19 @@ class Restoring(GatewaysCase):
         self.redis.command("HSET", "{fleet}:stood", "k", "1")
         self.restart(20)
         await until(lambda: self.table == {"192.0.2.1": "of a", "192.0.2.3": "of b"})
+
+    async def test_stopped_before_its_turn(self) -> None:
+        """A gateway that stops while a change waits for its turn among all gateways does not send it."""
+        a, b = await self.before_it()
+        turn: Deferred[list[int]] = Deferred()
+        self.patch(_restoring(a)._leases, "acquire", lambda *_: turn)
+        call = a.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.9", "late")
+        await a.stopService()
+        turn.callback([1, 7])
+        with pytest.raises(Fault):
+            await call
+        await b.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.9", "of b")
+        assert self.made == [("htable.sets", "192.0.2.9", "of b")]
 
     async def test_remembered_late(self) -> None:
         """What a gateway remembers while another one is at it is set as well."""
