@@ -271,5 +271,5 @@ class Restoring(GatewaysCase):
 
 def _restoring(gateway: JsonRpcService) -> restoring.Restoring:
     joined: Any = fleet_of(gateway).joined
-    found: restoring.Restoring = joined.__self__
+    found: restoring.Restoring = joined.__self__._restoring
     return found

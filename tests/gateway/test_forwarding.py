@@ -255,6 +255,7 @@ class OneNode(GatewayCase):
         batch = b"[%b]" % b",".join(request(f"{kind}.slow", f"[{n}]") for n in range(25) for kind in "abcd")
         client = await self.connect()
         client.write(http_request(batch, headers["ann"], path="/RPC/a"))
+        await until(lambda: self.gateway.nodes["a"].under_way == 100)
         for method in ("core.echo", "a.quick"):
             client = await self.connect()
             client.write(http_request(request(method), headers["bob"], path="/RPC/a"))
