@@ -58,7 +58,7 @@ class Gateways(Peers):
         self._reactor = reactor
         self._leases = Leases(fleet, reactor)
         self._restoring = Restoring(fleet, wanted, self._leases, reactor)
-        fleet.joined = self._joined
+        fleet.joined = self._restoring.joined
         fleet.leaving = self._leave
 
     def send(
@@ -84,10 +84,6 @@ class Gateways(Peers):
         when, number, failed = self._restoring.outcome(node.name)
         text = None if when is None else utc(when)
         return {"wanted": self._wanted.count(node.name), "set_again": text, "set": number, "not_set": failed}
-
-    def _joined(self) -> None:
-        self._leases.open()
-        self._restoring.joined()
 
     def _leave(self) -> None:
         self._restoring.close()

@@ -56,15 +56,9 @@ class Leases:
         self._release = fleet.redis.script("release", _RELEASE)
         self._fence = fleet.keys.prefix + "fence"
         self._keeping: set[Deferred[None]] = set()
-        self._is_closed = False
-
-    def open(self) -> None:
-        """Renew leases from now on."""
-        self._is_closed = False
 
     def close(self) -> None:
         """Renew no lease any more: this node stops, and those that are not given back end by themselves."""
-        self._is_closed = True
         for keeping in list(self._keeping):
             keeping.cancel()
 
@@ -102,7 +96,7 @@ class Leases:
 
         @return: fires with None, never with a failure.
         """
-        if self._is_closed:
+        if not self._fleet.running:
             return succeed(None)
         keeping = Deferred.fromCoroutine(self._keep(lease, owner)).addErrback(lambda failure: None)
         self._keeping.add(keeping)

@@ -60,7 +60,6 @@ class Restoring:
         self._started: dict[str, tuple[Node, float]] = {}
         self._checking: dict[str, Deferred[Any]] = {}
         self._unchecked: set[str] = set()
-        self._is_closed = False
         self._outcomes: dict[str, tuple[float, int, int]] = {}
 
     def came(self, node: Node) -> None:
@@ -74,14 +73,12 @@ class Restoring:
 
     def joined(self) -> None:
         """The fleet is together: check what could not be checked."""
-        self._is_closed = False
         unchecked, self._unchecked = self._unchecked, set()
         for name in unchecked:
             self._begin(name)
 
     def close(self) -> None:
-        """Check nothing any more until the fleet is together again."""
-        self._is_closed = True
+        """Check nothing any more: this node stops."""
         for checking in list(self._checking.values()):
             checking.cancel()
 
@@ -96,9 +93,6 @@ class Restoring:
         return self._wanted.of(name).get(again.key) == again.call
 
     def _begin(self, name: str) -> None:
-        if self._is_closed:
-            self._unchecked.add(name)
-            return
         if name in self._checking:
             return  # which takes notice of what has changed
         checking = self._checking[name] = Deferred.fromCoroutine(self._check(name))
@@ -118,7 +112,7 @@ class Restoring:
             node, started = self._started[name]
             if not node.watch.running or node.watch.state == DOWN:
                 return
-            if not self._fleet.core.together:
+            if not (self._fleet.running and self._fleet.core.together):
                 self._unchecked.add(name)
                 return
             stands = False

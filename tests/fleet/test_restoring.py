@@ -59,6 +59,12 @@ class Restoring(GatewaysCase):
         self.table.clear()
         self.kamailio.uptime = uptime
 
+    async def begin_to_set(self) -> None:
+        """Start the server again, and wait for the first call, which is not answered until L{go_on}."""
+        self.holds = True
+        self.restart()
+        await until(lambda: len(self.made) == 1)
+
     def go_on(self) -> None:
         """Answer what was held back, and everything from now on."""
         self.holds = False
@@ -120,9 +126,7 @@ class Restoring(GatewaysCase):
     async def test_dies_in_the_middle(self) -> None:
         """A server that is gone in the middle, and comes back as another process, gets everything."""
         a, b = await self.before_it()
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         self.kamailio.silent = True
         await until(lambda: self.shown(a)["state"] == self.shown(b)["state"] == "down")
         self.restart(0)
@@ -133,9 +137,7 @@ class Restoring(GatewaysCase):
     async def test_started_again_in_the_middle(self) -> None:
         """What was set before the server was started once more is set again, though no call has failed."""
         a, b = await self.before_it()
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
         self.restart(0)
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 2)
@@ -172,9 +174,7 @@ class Restoring(GatewaysCase):
         """A gateway that has lost its lease in the middle leaves that of another one alone."""
         a, b = await self.before_it()
         self.patch(leases, "LEASE", 0.3)
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         self.redis.command("SET", LEASE, "another:1", "PX", 60_000)
         self.go_on()
         await until(lambda: self.stood() > 1)
@@ -185,9 +185,7 @@ class Restoring(GatewaysCase):
     async def test_changed_meanwhile(self) -> None:
         """What clients change or remove in the middle, through any gateway, is what stands and is wanted in the end."""
         a, b = await self.before_it()
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
         changes: list[Deferred[Any]] = [
             a.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.1", "of a"),
@@ -221,9 +219,7 @@ class Restoring(GatewaysCase):
     async def test_remembered_late(self) -> None:
         """What a gateway remembers while another one is at it is set as well."""
         a, b = await self.before_it()
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         call = ["htable.sets", '["ban","192.0.2.9","late"]', None]
         key = "htable\0ban\x00192.0.2.9\0value\0"
         fleet_of(b).submit("wanted", "want", ["k", "htable", 0, [[key, call]]])
@@ -234,9 +230,7 @@ class Restoring(GatewaysCase):
     async def test_redis_gone_meanwhile(self) -> None:
         """A gateway that loses Redis in the middle, with all that was there, checks again when it is back."""
         a, b = await self.before_it()
-        self.holds = True
-        self.restart()
-        await until(lambda: len(self.made) == 1)
+        await self.begin_to_set()
         self.redis.kill()
         await until(lambda: not fleet_of(a).core.together and not fleet_of(b).core.together)
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
@@ -271,5 +265,5 @@ class Restoring(GatewaysCase):
 
 def _restoring(gateway: JsonRpcService) -> restoring.Restoring:
     joined: Any = fleet_of(gateway).joined
-    found: restoring.Restoring = joined.__self__._restoring
+    found: restoring.Restoring = joined.__self__
     return found

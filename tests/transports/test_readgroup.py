@@ -267,12 +267,14 @@ class ReadGroupTests(TestCase):
             group.doRead()
             assert len(read) == count
 
-    async def test_time(self) -> None:
-        """When the time of a turn is over, the connections that are left have the next ones."""
+    def pass_time(self) -> tuple[list[bytes], Callable[[bytes], None]]:
+        """Let the time of a turn be over with the first piece of data that is read.
+
+        @return: what was read, and the function to read with.
+        """
         now = 0.0
         self.patch(readgroup, "TURN", 1)
         self.patch(readgroup, "monotonic", lambda: now)
-        port, group = await self.listen(Echo)
         read: list[bytes] = []
 
         def take(data: bytes) -> None:
@@ -280,6 +282,12 @@ class ReadGroupTests(TestCase):
             read.append(data)
             now += 1
 
+        return read, take
+
+    async def test_time(self) -> None:
+        """When the time of a turn is over, the connections that are left have the next ones."""
+        read, take = self.pass_time()
+        port, group = await self.listen(Echo)
         await self.make_ready(port, group, 3, take)
         for count in (1, 2, 3):
             group.doRead()
@@ -320,18 +328,9 @@ class ReadGroupTests(TestCase):
 
     async def test_time_ahead(self) -> None:
         """When the time of a turn is over, only so many connections are read as have been received together."""
-        now = 0.0
         self.patch(readgroup, "AHEAD", 2)
-        self.patch(readgroup, "TURN", 1)
-        self.patch(readgroup, "monotonic", lambda: now)
+        read, take = self.pass_time()
         port, group = await self.listen(Echo)
-        read: list[bytes] = []
-
-        def take(data: bytes) -> None:
-            nonlocal now
-            read.append(data)
-            now += 1
-
         for _, server in await self.make_old(port, group, 5):
             self.patch(server.protocol, "dataReceived", take)
         for count in (2, 4, 5):
