@@ -23,12 +23,12 @@ from zope.interface import implementer
 
 from fuzz.common import CUT
 from jsonrpcs_tx import Dispatcher, Registry
-from jsonrpcs_tx.transports import link as lines
+from jsonrpcs_tx.datagrams import link as lines
+from jsonrpcs_tx.datagrams.workers import PassedOn, WorkerProcess
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.waiting import WaitingReply
-from jsonrpcs_tx.transports.workers import PassedOn, WorkerProcess
 from jsonrpcs_tx.worker import Relay
 from tests.support import unverified
 from tests.support.httpmemory import Commands, Connection

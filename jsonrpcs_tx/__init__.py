@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.state.tables import StorageError
     from jsonrpcs_tx.state.variables import UnknownVariable, Variable, VariableError
     from jsonrpcs_tx.transports.base import Listener, Transport
-    from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+    from jsonrpcs_tx.web.httpresource import JsonRpcResource
 
 __all__ = [
     "JSONRPC2",
@@ -79,7 +79,7 @@ _HOMES = {
     "Fault": "rpc.faults",
     "InvalidParams": "rpc.faults",
     "JSONRPC2": "rpc.envelope",
-    "JsonRpcResource": "transports.httpresource",
+    "JsonRpcResource": "web.httpresource",
     "JsonRpcService": "service",
     "JsonRpcsError": "errors",
     "KAMAILIO": "rpc.envelope",

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from twisted.application.service import Service
 
-from jsonrpcs_tx import transports as _transports
 from jsonrpcs_tx.access.doubts import doubts
 from jsonrpcs_tx.access.usersfile import UsersFile
+from jsonrpcs_tx.config.problems import FIRST, AllProblems, Problems
+from jsonrpcs_tx.config.rights import obstacles, owned_by
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed, SettingError, StartError
 from jsonrpcs_tx.families import load_families, load_module
-from jsonrpcs_tx.interfaces import Checker, Reactor
+from jsonrpcs_tx.files.owners import UnknownOwner, User, rights_of, user_to_become
 from jsonrpcs_tx.log import set_debug
-from jsonrpcs_tx.owners import UnknownOwner, User, rights_of, user_to_become
-from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS
-from jsonrpcs_tx.rights import obstacles, owned_by
+from jsonrpcs_tx.reactor.interfaces import Checker, Reactor
 from jsonrpcs_tx.rpc.registry import declares_stateless
 from jsonrpcs_tx.service import JsonRpcService
 from jsonrpcs_tx.state.gauges import add_gauges
@@ -307,7 +306,7 @@ def _add_transports(service: JsonRpcService, problems: Problems) -> None:
     modules = dict.fromkeys(one.module for one in PROTOCOLS.values() if one.module and settings.enables(one.bit))
     for name in modules:
         with problems.noted():
-            for transport in import_module(f"{_transports.__name__}.{name}").make_transports(parts):
+            for transport in import_module(f"jsonrpcs_tx.{name}").make_transports(parts):
                 transport.setServiceParent(service)
 
 

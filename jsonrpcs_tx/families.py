@@ -24,8 +24,8 @@ from jsonrpcs_tx.commands.shm import Shm
 from jsonrpcs_tx.commands.stats import Stats
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.commands.tls import Tls
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import SettingError
-from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.service import JsonRpcService
 
 ENTRY_POINTS: Final = "jsonrpcs_tx.commands"

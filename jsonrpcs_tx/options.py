@@ -18,6 +18,7 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.config import modparams
 from jsonrpcs_tx.config.kinds import BOOLEANS
+from jsonrpcs_tx.config.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.config.settings import Field, Settings, fields
 from jsonrpcs_tx.config.sources import OPTION, Given, Sources, add_value
 from jsonrpcs_tx.config.toml import read_toml, show_settings
@@ -27,7 +28,6 @@ from jsonrpcs_tx.errors import JsonRpcsError, StartError, UnknownSetting
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
 from jsonrpcs_tx.logs.twistdfiles import TwistdFiles
-from jsonrpcs_tx.problems import FIRST, AllProblems, Problems
 from jsonrpcs_tx.state.memory import give_back_large_blocks, loading
 from twisted import __version__ as twisted_version
 
@@ -281,7 +281,7 @@ def makeService(options: Options) -> IService:
     try:
         options.files.check(FIRST)
         with loading():
-            from jsonrpcs_tx.daemonservice import DaemonService, tell_whole_refusals
+            from jsonrpcs_tx.daemon.service import DaemonService, tell_whole_refusals
 
             server = make_server(options, FIRST)
         if options.parent is not None and options.parent["chroot"] is None:

@@ -21,7 +21,7 @@ class Protocol:
     """One transport.
 
     @ivar name: as rules, the log and the groups of counters have it.
-    @ivar module: the one in C{transports/} whose C{make_transports} makes its services from
+    @ivar module: the one of the package whose C{make_transports} makes its services from
         L{jsonrpcs_tx.transports.parts.Parts}; empty: there are none.
     @ivar bit: its value in the setting C{transport}; 0: it cannot be turned off.
     @ivar facts: what it may know of a caller: some of L{FACTS}.
@@ -39,12 +39,12 @@ class Protocol:
 
 _TABLE: Final = (
     Protocol("exec"),
-    Protocol("unix", "datagram", bit=4, facts=("uid", "gid"), stores=True, connectionless=True),
-    Protocol("udp", "datagram", bit=4, facts=("address",), stores=True, connectionless=True),
-    Protocol("fifo", "fifo", bit=2, stores=True, connectionless=True),
-    Protocol("http", "http", bit=1, facts=("address", "user", "uid", "gid")),  # uid and gid on a Unix socket
-    Protocol("https", "https", bit=1, facts=("address", "user", "tls", "uid", "gid")),
-    Protocol("tcp", "tcp", bit=8, facts=("address",), stores=True),
+    Protocol("unix", "datagrams.datagram", bit=4, facts=("uid", "gid"), stores=True, connectionless=True),
+    Protocol("udp", "datagrams.datagram", bit=4, facts=("address",), stores=True, connectionless=True),
+    Protocol("fifo", "transports.fifo", bit=2, stores=True, connectionless=True),
+    Protocol("http", "transports.http", bit=1, facts=("address", "user", "uid", "gid")),  # uid and gid on a Unix socket
+    Protocol("https", "transports.https", bit=1, facts=("address", "user", "tls", "uid", "gid")),
+    Protocol("tcp", "transports.tcp", bit=8, facts=("address",), stores=True),
 )
 
 PROTOCOLS: Final[Mapping[str, Protocol]] = MappingProxyType({protocol.name: protocol for protocol in _TABLE})

@@ -20,18 +20,19 @@ from jsonrpcs_tx.access.authentication import Authenticator
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rulefile import read_rule_file
 from jsonrpcs_tx.access.rules import Rule, read_rule
-from jsonrpcs_tx.compatibility import COMPATIBILITIES, Compatibility
+from jsonrpcs_tx.catalogue.compatibility import COMPATIBILITIES, Compatibility
+from jsonrpcs_tx.config.problems import FIRST, Problems
+from jsonrpcs_tx.config.reloads import Reloads
 from jsonrpcs_tx.config.settings import Settings, fields
+from jsonrpcs_tx.datagrams import workers
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
-from jsonrpcs_tx.health import Health
-from jsonrpcs_tx.interfaces import Checker
+from jsonrpcs_tx.files.owners import User, rights_of
 from jsonrpcs_tx.log import make_logger, set_debug
 from jsonrpcs_tx.openrpc.discovery import Discovery
 from jsonrpcs_tx.openrpc.resource import OpenRpcResource
-from jsonrpcs_tx.owners import User, rights_of
-from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol, with_own
-from jsonrpcs_tx.reloads import Reloads
+from jsonrpcs_tx.reactor.interfaces import Checker
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc import envelope
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.audit import AuditingDispatcher
@@ -40,22 +41,21 @@ from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Reply
 from jsonrpcs_tx.rpc.measuring import MeasuringAuditingDispatcher, MeasuringDispatcher
 from jsonrpcs_tx.rpc.registry import Registry
 from jsonrpcs_tx.rpc.replystore import ReplyStore
-from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.state.destinations import PROBING, DestinationSets
+from jsonrpcs_tx.state.health import Health
 from jsonrpcs_tx.state.shared import SharedVariables, read_definition
 from jsonrpcs_tx.state.tables import Tables
 from jsonrpcs_tx.state.tablestore import TableStoreService
 from jsonrpcs_tx.state.variables import Variables
-from jsonrpcs_tx.transports import workers
 from jsonrpcs_tx.transports.base import Listener, Transport
 from jsonrpcs_tx.transports.connections import CLOSE_TIME
-from jsonrpcs_tx.transports.healthresource import HealthResource
-from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.httpresource import MountableResource
-from jsonrpcs_tx.transports.pageresource import Page
-from jsonrpcs_tx.transports.proxies import Proxies
 from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.web.healthresource import HealthResource
+from jsonrpcs_tx.web.hosts import Hosts
+from jsonrpcs_tx.web.httpresource import MountableResource
+from jsonrpcs_tx.web.pageresource import Page
+from jsonrpcs_tx.web.proxies import Proxies
 
 _log = make_logger(__name__)
 

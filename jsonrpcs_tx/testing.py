@@ -14,7 +14,7 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.client.core import read_reply, request
 from jsonrpcs_tx.compose import makeService
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.rpc.dispatcher import Reply
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin, Peer

@@ -1,7 +1,7 @@
 """A worker process: one of several that read a datagram socket, which the main process has bound.
 
 It runs commands that are declared free of state, and passes every other request on to the main process, which answers
-it from the same socket. It ends when the main process does. Started by L{jsonrpcs_tx.transports.workers}.
+it from the same socket. It ends when the main process does. Started by L{jsonrpcs_tx.datagrams.workers}.
 """
 
 import gc
@@ -19,6 +19,13 @@ from twisted.logger import globalLogBeginner
 from jsonrpcs_tx import compose
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.config import settings
+from jsonrpcs_tx.datagrams.datagramreader import DatagramReader
+from jsonrpcs_tx.datagrams.datagramreplies import DatagramReplies
+from jsonrpcs_tx.datagrams.link import MAX_MESSAGE, Link
+from jsonrpcs_tx.datagrams.replysocket import reply_socket
+from jsonrpcs_tx.datagrams.responder import Responder
+from jsonrpcs_tx.datagrams.sharedcounts import SharedCounts
+from jsonrpcs_tx.datagrams.workers import COUNTS_FD, LINK_FD, READY, SOCKET_FD, STOP_TIME, encode_reply, encode_request
 from jsonrpcs_tx.log import set_debug
 from jsonrpcs_tx.logs.entries import Entry
 from jsonrpcs_tx.logs.observer import Observer
@@ -26,14 +33,7 @@ from jsonrpcs_tx.logs.relay import pass_on
 from jsonrpcs_tx.protocols import with_own
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.state.memory import give_back_large_blocks
-from jsonrpcs_tx.transports.datagramreader import DatagramReader
-from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
-from jsonrpcs_tx.transports.link import MAX_MESSAGE, Link
-from jsonrpcs_tx.transports.replysocket import reply_socket
-from jsonrpcs_tx.transports.responder import Responder
-from jsonrpcs_tx.transports.sharedcounts import SharedCounts
 from jsonrpcs_tx.transports.waiting import WaitingReply
-from jsonrpcs_tx.transports.workers import COUNTS_FD, LINK_FD, READY, SOCKET_FD, STOP_TIME, encode_reply, encode_request
 from jsonrpcs_tx.watchdog import Watchdog
 
 reactor: Any = _reactor

@@ -24,7 +24,7 @@ _TESTS = Path(__file__).parent
 _ALL_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
 
 LONGEST = (
-    *("gateway/test_strength.py", "transports/test_workers.py", "console/browser/test_panels.py"),
+    *("gateway/test_strength.py", "datagrams/test_workers.py", "console/browser/test_panels.py"),
     *("real/test_conformance.py", "logs/test_daemon.py", "real/test_programs.py", "console/browser/test_access.py"),
     *("transports/test_httpdirect.py", "test_systemd.py", "real/test_kamtools.py", "config/test_kamailiocfg.py"),
     *("console/browser/test_commands.py", "real/test_howtos.py", "real/test_gateway.py", "test_imports.py"),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from twisted.logger import capturedLogs
 
-from jsonrpcs_tx.health import MAX_REASONS, Health
+from jsonrpcs_tx.state.health import MAX_REASONS, Health
 from tests.support import DATA, ECHO, ECHO_REPLY, PATIENCE, HttpReply, Server, http_call, http_connection
 from tests.support.programs import need
 from tests.support.users import write

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
+from jsonrpcs_tx.config.rights import obstacles, owned_by
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.owners import UnknownOwner, User, user_to_become
-from jsonrpcs_tx.rights import obstacles, owned_by
+from jsonrpcs_tx.files.owners import UnknownOwner, User, user_to_become
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_call, run_twistd
 from tests.support.files import public_directory
 from tests.support.users import write

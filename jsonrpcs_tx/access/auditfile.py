@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any, Final
 
 from jsonrpcs_tx.access.auditentries import Entry, Note, as_lines
-from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.files.appendfile import AppendFile
+from jsonrpcs_tx.files.safefiles import open_to_append
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.safefiles import open_to_append
 
 _log = make_logger(__name__)
 

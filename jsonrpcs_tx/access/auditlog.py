@@ -10,11 +10,11 @@ from twisted.application.service import Service
 
 from jsonrpcs_tx.access.auditentries import Entry, Note, fields, now
 from jsonrpcs_tx.access.auditfile import AuditFile
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.errors import NotAllowed, StartError
-from jsonrpcs_tx.journal import SOCKET, Journal
+from jsonrpcs_tx.files.safefiles import check_to_append, weak_place
 from jsonrpcs_tx.log import Throttle, make_logger
-from jsonrpcs_tx.problems import Problems
-from jsonrpcs_tx.safefiles import check_to_append, weak_place
+from jsonrpcs_tx.logs.journal import SOCKET, Journal
 from jsonrpcs_tx.state.counters import Counters
 
 _log = make_logger(__name__)

@@ -1,13 +1,13 @@
-"""Rules from a file: one on each line, see L{jsonrpcs_tx.linefiles}."""
+"""Rules from a file: one on each line, see L{jsonrpcs_tx.files.linefiles}."""
 
 from collections.abc import Mapping
 
 import attrs
 
 from jsonrpcs_tx.access.rules import Rule, read_rule
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import SettingError, StartError
-from jsonrpcs_tx.linefiles import read_lines
-from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.files.linefiles import read_lines
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
 
 

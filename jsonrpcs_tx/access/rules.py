@@ -40,7 +40,6 @@ from typing import Final
 
 import attrs
 
-from jsonrpcs_tx import owners
 from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.calls import CallPattern, Parameters, check_characters, check_comment, read_calls, split
 from jsonrpcs_tx.access.patterns import matches
@@ -48,6 +47,7 @@ from jsonrpcs_tx.access.roles import ROLES
 from jsonrpcs_tx.addresses import Network, is_in
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.errors import SettingError
+from jsonrpcs_tx.files import owners
 from jsonrpcs_tx.protocols import FACTS, PROTOCOLS, Protocol, knowing
 
 FORM: Final = (

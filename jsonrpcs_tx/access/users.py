@@ -9,8 +9,8 @@ hashes:
 """
 
 from jsonrpcs_tx.access.passwords import ALLOWED, Hash, read_hash
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import NotAllowed
-from jsonrpcs_tx.problems import FIRST, Problems
 
 
 def read_users(lines: bytes, problems: Problems = FIRST) -> dict[bytes, Hash]:

@@ -23,10 +23,10 @@ from jsonrpcs_tx.access.guessing import Gate, Pass, TooManyPasswords, network_of
 from jsonrpcs_tx.access.limits import Recent, TurnLost, Turns
 from jsonrpcs_tx.access.passwords import Hash, read_hash
 from jsonrpcs_tx.access.users import read_users
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.files.safefiles import open_regular, weak_place
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import FIRST, Problems
-from jsonrpcs_tx.safefiles import open_regular, weak_place
 
 _log = make_logger(__name__)
 

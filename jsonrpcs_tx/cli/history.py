@@ -8,7 +8,7 @@ from prompt_toolkit.history import History
 
 from jsonrpcs_tx.cli.terminal import complain
 from jsonrpcs_tx.errors import NotAllowed
-from jsonrpcs_tx.safefiles import open_regular
+from jsonrpcs_tx.files.safefiles import open_regular
 
 MAX_SIZE = 1_048_576
 """Bytes of the largest file. If it is larger, the first half is removed."""

@@ -5,7 +5,7 @@ import stat
 
 from jsonrpcs_tx.cli.exits import UsageError
 from jsonrpcs_tx.errors import NotAllowed
-from jsonrpcs_tx.safefiles import open_regular, weak_place
+from jsonrpcs_tx.files.safefiles import open_regular, weak_place
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:

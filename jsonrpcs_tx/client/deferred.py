@@ -20,7 +20,7 @@ from jsonrpcs_tx.client.replies import AnyReply
 from jsonrpcs_tx.client.routes import SMALL, asking, carried, only_reads
 from jsonrpcs_tx.client.targets import Target, parse_target
 from jsonrpcs_tx.client.underway import Call, DeferredCall, Detour, Link
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.rpc.faults import Fault
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.compatibility import Compatibility
+from jsonrpcs_tx.catalogue.compatibility import Compatibility
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams
 from jsonrpcs_tx.rpc.registry import command

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 import twisted
 from jsonrpcs_tx._version import __version__
-from jsonrpcs_tx.compatibility import Compatibility
+from jsonrpcs_tx.catalogue.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import Text
 from jsonrpcs_tx.rpc.faults import Fault, InvalidParams

@@ -83,7 +83,7 @@ class DestinationView:
     """Shows destinations.
 
     @param detailed: whether to show more members, as Kamailio does since version 6; see
-        L{jsonrpcs_tx.compatibility.Compatibility.destination_details}.
+        L{jsonrpcs_tx.catalogue.compatibility.Compatibility.destination_details}.
     @param latency: whether to show how long destinations take to answer probes.
     @param started: when the server was made, in seconds since 1970: a part of the identifiers.
     """

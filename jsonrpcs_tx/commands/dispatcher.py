@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IReactorTime
 
+from jsonrpcs_tx.catalogue.compatibility import Compatibility
 from jsonrpcs_tx.commands.destinationview import DestinationView, overload_of
-from jsonrpcs_tx.compatibility import Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.errors import Error

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from jsonrpcs_tx.health import METHOD
 from jsonrpcs_tx.rpc.binding import MISSING, Text
 from jsonrpcs_tx.rpc.registry import command
+from jsonrpcs_tx.state.health import METHOD
 
 
 class JsonRpc:
     """
-    @param report: gives the health, see L{jsonrpcs_tx.health.Health.report}.
+    @param report: gives the health, see L{jsonrpcs_tx.state.health.Health.report}.
     """
 
     def __init__(self, report: Callable[[], dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from jsonrpcs_tx.compatibility import COMPATIBILITIES
+from jsonrpcs_tx.catalogue.compatibility import COMPATIBILITIES
 from jsonrpcs_tx.errors import without_passwords
 
 DIALECTS: Final = ("kamailio", "jsonrpc2")

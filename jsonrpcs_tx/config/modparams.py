@@ -8,10 +8,10 @@ import attrs
 
 from jsonrpcs_tx.config import kamailiocfg
 from jsonrpcs_tx.config.kamailiocfg import CORE, Parameter
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import OWN_MODULE, Settings, fields
 from jsonrpcs_tx.config.sources import Given, Place, Sources, add_value
 from jsonrpcs_tx.errors import ConfigError
-from jsonrpcs_tx.problems import FIRST, Problems
 
 _PLAIN: Final = Settings()
 

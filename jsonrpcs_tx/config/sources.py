@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.config.settings import Settings, fields, from_values, listening
 from jsonrpcs_tx.errors import JsonRpcsError, SettingError, StartError
-from jsonrpcs_tx.problems import Problems
 
 
 @attrs.frozen

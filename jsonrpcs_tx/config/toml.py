@@ -9,10 +9,10 @@ from typing import Any, Final
 import attrs
 
 from jsonrpcs_tx.config import kinds
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import Field, Settings, fields, grouped
 from jsonrpcs_tx.config.sources import Given, Place, Sources
 from jsonrpcs_tx.errors import ConfigError
-from jsonrpcs_tx.problems import FIRST, Problems
 
 _TOKEN: Final = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}'

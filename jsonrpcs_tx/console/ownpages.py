@@ -4,8 +4,8 @@ from typing import Final
 
 from twisted.web.http_headers import Headers
 
-from jsonrpcs_tx.transports.hosts import Hosts
-from jsonrpcs_tx.transports.pages import Pages
+from jsonrpcs_tx.web.hosts import Hosts
+from jsonrpcs_tx.web.pages import Pages
 
 _SAME: Final = [b"same-origin"]
 _DIRECT: Final = [b"none"]

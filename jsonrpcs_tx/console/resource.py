@@ -11,9 +11,9 @@ from jsonrpcs_tx.console.assetfiles import PAGE, Asset
 from jsonrpcs_tx.console.signing import SessionPage
 from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors, is_foreign_scheme
 from jsonrpcs_tx.openrpc.resource import OpenRpcResource
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import Page, refuses_method
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.pageresource import Page, refuses_method
+from jsonrpcs_tx.web.refusals import refuse
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

@@ -14,9 +14,9 @@ from jsonrpcs_tx.console.sessions import SIGNED_OUT
 from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors, is_private
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import respond
-from jsonrpcs_tx.transports.refusals import refuse, refuse_caller
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.pageresource import respond
+from jsonrpcs_tx.web.refusals import refuse, refuse_caller
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.gateway.gateway import Gateway  # only few servers are gateways

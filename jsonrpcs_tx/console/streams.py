@@ -17,8 +17,8 @@ from jsonrpcs_tx.console.panels import Panel, names
 from jsonrpcs_tx.console.visitors import Visitor, Visitors
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.metrics.lag import ReactorLag
-from jsonrpcs_tx.slices import Slices
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.reactor.slices import Slices
+from jsonrpcs_tx.web.refusals import refuse
 
 _log = make_logger(__name__)
 

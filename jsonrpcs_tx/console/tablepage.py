@@ -14,13 +14,13 @@ from twisted.web import http, server
 from jsonrpcs_tx.console.visitors import JSON, Visitor, Visitors
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.printable import printable
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.shares import Shares
-from jsonrpcs_tx.slices import Slices
 from jsonrpcs_tx.state.tables import Item, Table, Tables
-from jsonrpcs_tx.transports.httpresource import is_connected
-from jsonrpcs_tx.transports.pageresource import respond
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.web.httpresource import is_connected
+from jsonrpcs_tx.web.pageresource import respond
+from jsonrpcs_tx.web.refusals import refuse
 
 _log = make_logger(__name__)
 

@@ -13,9 +13,9 @@ from jsonrpcs_tx.console.cookies import read_token
 from jsonrpcs_tx.console.ownpages import AnyLink, OwnPages
 from jsonrpcs_tx.console.sessions import NO_RIGHTS, Session, Sessions
 from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource, is_connected
-from jsonrpcs_tx.transports.pageresource import respond
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.web.httpresource import JsonRpcResource, is_connected
+from jsonrpcs_tx.web.pageresource import respond
+from jsonrpcs_tx.web.refusals import refuse
 
 JSON: Final = b"application/json"
 

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx._version import __version__
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
@@ -21,7 +22,6 @@ from jsonrpcs_tx.fleet.replica import Found
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.redis.client import Redis
 from jsonrpcs_tx.redis.connection import MAX_BYTES
 from jsonrpcs_tx.redis.errors import RedisError, RedisFailure

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
+from jsonrpcs_tx.files.secretfiles import read_secret
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.gateway.definitions import check_name, read_definition
-from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.redis.locations import RedisLocation
-from jsonrpcs_tx.secretfiles import read_secret
 from jsonrpcs_tx.state.sharing import Shareable
 
 MIN_SECRET: Final = 16

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from jsonrpcs_tx.gateway.answers import Answer
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.reactor.interfaces import Reactor
 
 MAX_SIZE: Final = 1 << 20
 """Bytes of the cached answers of one node."""

@@ -18,6 +18,7 @@ from jsonrpcs_tx.catalogue import READ
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import BAD_GATEWAY
 from jsonrpcs_tx.gateway.node import Node
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.callee import Cancellable
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
@@ -26,7 +27,6 @@ from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.registry import Command, command, commands_of
 from jsonrpcs_tx.rpc.replies import SOME, Reply
-from jsonrpcs_tx.slices import Slices
 
 MAX_METHOD: Final = 200
 """Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""

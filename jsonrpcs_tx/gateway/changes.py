@@ -15,8 +15,8 @@ from jsonrpcs_tx.gateway.lanes import Lane, Run, size_of
 from jsonrpcs_tx.gateway.refusals import Refusals
 from jsonrpcs_tx.gateway.room import Room
 from jsonrpcs_tx.gateway.waiters import Outcome, Waiter
-from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.reactor.interfaces import Reactor
 
 Send: TypeAlias = Callable[[str, bytes, float, Hashable], Deferred[Answer]]
 IsSent: TypeAlias = Callable[[Deferred[Answer]], bool]

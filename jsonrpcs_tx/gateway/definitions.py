@@ -10,8 +10,8 @@ import attrs
 from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.client.targets import Target, TargetError, parse_target
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.files.secretfiles import read_secret
 from jsonrpcs_tx.gateway.queries import MAX_SECONDS, read_seconds
-from jsonrpcs_tx.secretfiles import read_secret
 
 ALLOWED: Final = "NAME=TARGET with options, such as edge1=udp:10.0.0.7:8090 group=edge timeout=2; see docs/gateway.md"
 """The syntax of a node, for messages."""

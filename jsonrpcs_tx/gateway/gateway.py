@@ -9,6 +9,7 @@ import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.gateway.callees import Many, One
@@ -20,7 +21,7 @@ from jsonrpcs_tx.gateway.peers import ALONE, Peers
 from jsonrpcs_tx.gateway.queries import read_query
 from jsonrpcs_tx.gateway.watch import DOWN
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import FIRST, Problems
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.call import Call
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.envelope import Request
@@ -28,7 +29,6 @@ from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import Reply
-from jsonrpcs_tx.slices import Slices
 
 _log = make_logger(__name__)
 

@@ -1,11 +1,11 @@
-"""Reads nodes from a file: one on each line, see L{jsonrpcs_tx.linefiles}."""
+"""Reads nodes from a file: one on each line, see L{jsonrpcs_tx.files.linefiles}."""
 
 from collections.abc import Callable
 
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.files.linefiles import read_lines
 from jsonrpcs_tx.gateway.definitions import ALLOWED, Definition, read_definition
-from jsonrpcs_tx.linefiles import read_lines
-from jsonrpcs_tx.problems import FIRST, Problems
 
 
 def read_node_file(

@@ -12,7 +12,7 @@ from jsonrpcs_tx.gateway.cache import Cache
 from jsonrpcs_tx.gateway.refusals import Refusals
 from jsonrpcs_tx.gateway.room import Room
 from jsonrpcs_tx.gateway.waiters import Waiter, told
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.rpc.callee import Cancellable
 
 

@@ -13,7 +13,7 @@ from jsonrpcs_tx.gateway.reads import Reads
 from jsonrpcs_tx.gateway.refusals import CLOSED, Refusals
 from jsonrpcs_tx.gateway.room import MAX_BYTES, MAX_CALLS, Room
 from jsonrpcs_tx.gateway.waiters import told
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.rpc.callee import Cancellable
 
 

@@ -9,16 +9,16 @@ from typing import Any, Final, TypeAlias
 from twisted.logger import ILogObserver, LogLevel
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.appendfile import AppendFile
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
-from jsonrpcs_tx.journal import SOCKET as JOURNAL
-from jsonrpcs_tx.journal import Journal
+from jsonrpcs_tx.files.appendfile import AppendFile
+from jsonrpcs_tx.files.safefiles import check_links, open_log
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs import syslog
 from jsonrpcs_tx.logs.entries import Entry
 from jsonrpcs_tx.logs.formats import journal_fields, json_line, syslog_lines, text_line
+from jsonrpcs_tx.logs.journal import SOCKET as JOURNAL
+from jsonrpcs_tx.logs.journal import Journal
 from jsonrpcs_tx.logs.observer import Observer
-from jsonrpcs_tx.safefiles import check_links, open_log
 
 _log = make_logger(__name__)
 

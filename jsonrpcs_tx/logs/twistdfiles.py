@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import attrs
 
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.files.owners import User
+from jsonrpcs_tx.files.safefiles import check_links
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.logs.daemon import DaemonLog
-from jsonrpcs_tx.owners import User
-from jsonrpcs_tx.problems import Problems
-from jsonrpcs_tx.safefiles import check_links
 
 _log = make_logger(__name__)
 

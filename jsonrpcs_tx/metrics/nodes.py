@@ -17,8 +17,8 @@ from jsonrpcs_tx.gateway.watch import UP
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.metrics.exposition import COUNTER, GAUGE, INFO, UNKNOWN, Family, Names, Sample, labels
 from jsonrpcs_tx.metrics.names import SOURCES, Fact
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.faults import Fault
-from jsonrpcs_tx.slices import Slices
 
 _log = make_logger(__name__)
 

@@ -13,11 +13,11 @@ from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.metrics.exposition import OPENMETRICS, TEXT, Family, Format
 from jsonrpcs_tx.metrics.scrapes import Scrapes
 from jsonrpcs_tx.printable import printable
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.slices import Slices
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import PageResource, respond
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.pageresource import PageResource, respond
+from jsonrpcs_tx.web.refusals import refuse
 
 _log = make_logger(__name__)
 

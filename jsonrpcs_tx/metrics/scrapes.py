@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.metrics.exposition import Family, Format, render
-from jsonrpcs_tx.slices import Slices
+from jsonrpcs_tx.reactor.slices import Slices
 
 FRESH: Final = 1.0
 """Seconds for which a result is given again, so that many scrapers cost no more than one."""

@@ -10,12 +10,12 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.access.control import NO_NODES
 from jsonrpcs_tx.openrpc.document import write
 from jsonrpcs_tx.openrpc.methods import Method, of_command, of_kamailio
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.registry import Command
-from jsonrpcs_tx.slices import Slices
 
 if TYPE_CHECKING:
     from jsonrpcs_tx.gateway.listing import Listing  # only few servers are gateways

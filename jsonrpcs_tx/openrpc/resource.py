@@ -6,14 +6,14 @@ from urllib.parse import quote
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
+from jsonrpcs_tx.access.peers import ip_address
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.openrpc.discovery import METHOD, Discovery
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.origin import Origin
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import PageResource, respond
-from jsonrpcs_tx.transports.peers import ip_address
-from jsonrpcs_tx.transports.refusals import refuse
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.pageresource import PageResource, respond
+from jsonrpcs_tx.web.refusals import refuse
 
 _log = make_logger(__name__)
 

@@ -9,8 +9,8 @@ from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.interfaces import Reactor
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.redis.connection import Connection
 from jsonrpcs_tx.redis.errors import RedisAway, RedisError, RedisFailure
 from jsonrpcs_tx.redis.greeting import connect, greet

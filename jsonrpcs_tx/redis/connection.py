@@ -15,8 +15,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.atonce import send_at_once
 from jsonrpcs_tx.client import deferredtls
+from jsonrpcs_tx.reactor.atonce import send_at_once
 from jsonrpcs_tx.redis.errors import RedisAway, RedisBusy, RedisError, RedisTimeout
 from jsonrpcs_tx.redis.resp import NotRedis, Reply, ReplyReader, Word, encode
 

@@ -11,7 +11,7 @@ from jsonrpcs_tx.catalogue import nearest
 from jsonrpcs_tx.client import deferredtls
 from jsonrpcs_tx.client.targets import MAX_UNIX_PATH
 from jsonrpcs_tx.errors import NotAllowed
-from jsonrpcs_tx.secretfiles import read_secret
+from jsonrpcs_tx.files.secretfiles import read_secret
 
 ALLOWED: Final = (
     "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://... for TLS, redis+unix:/PATH, "

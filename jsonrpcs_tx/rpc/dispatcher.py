@@ -13,10 +13,10 @@ from jsonrpcs_tx.access.caller import Caller
 from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.refusallog import RefusalLog
 from jsonrpcs_tx.addresses import is_loopback
-from jsonrpcs_tx.compatibility import V6_1, Compatibility
-from jsonrpcs_tx.interfaces import Reactor
+from jsonrpcs_tx.catalogue.compatibility import V6_1, Compatibility
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.protocols import CONNECTIONLESS, PROTOCOLS
+from jsonrpcs_tx.reactor.interfaces import Reactor
 from jsonrpcs_tx.rpc.around import Around
 from jsonrpcs_tx.rpc.batches import Batch, Batches
 from jsonrpcs_tx.rpc.binding import Binding

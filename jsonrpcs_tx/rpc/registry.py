@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred
 from jsonrpcs_tx.access.roles import FOR_ADMIN, UNKNOWN, catalogued_effect
 from jsonrpcs_tx.access.secrets import Concealment
 from jsonrpcs_tx.catalogue import CHANGE, DANGER, READ
-from jsonrpcs_tx.places import place_outside
 from jsonrpcs_tx.rpc.binding import JSON_NAMES, MISSING, Binding, Parameter, Text, hints_of, place_of
 from jsonrpcs_tx.rpc.callparameter import CallParameter, call_parameter
 from jsonrpcs_tx.rpc.errors import Error, error_of, with_data
@@ -21,6 +20,7 @@ from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.likeness import likeness_of
 from jsonrpcs_tx.rpc.results import check_result, check_result_with_bytes
 from jsonrpcs_tx.rpc.structures import holds_bytes
+from jsonrpcs_tx.state.places import place_outside
 
 _TRUSTED: Final = frozenset(f"jsonrpcs_tx.commands.{family}" for family in ("core", "jsonrpc", "system"))
 """Modules with commands that return nothing but what they have made themselves, or what came as JSON."""

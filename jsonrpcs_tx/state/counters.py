@@ -4,7 +4,7 @@ from collections.abc import Callable, Container
 
 import attrs
 
-from jsonrpcs_tx.places import place_outside
+from jsonrpcs_tx.state.places import place_outside
 
 
 @attrs.define(eq=False)

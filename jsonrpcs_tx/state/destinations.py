@@ -20,9 +20,9 @@ import attrs
 import msgspec
 from twisted.internet.defer import Deferred
 
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.errors import JsonRpcsError, NotAllowed
-from jsonrpcs_tx.problems import FIRST, Problems
-from jsonrpcs_tx.safefiles import open_regular
+from jsonrpcs_tx.files.safefiles import open_regular
 from jsonrpcs_tx.state.latency import Latency
 from jsonrpcs_tx.state.sharing import Shareable, after
 from jsonrpcs_tx.state.strings import hash_words, words_of

@@ -15,10 +15,10 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.files.safefiles import weak_place
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import Problems
-from jsonrpcs_tx.safefiles import weak_place
 from jsonrpcs_tx.state.tables import Contents, Row, StorageError, Table, Tables
 
 _log = make_logger(__name__)

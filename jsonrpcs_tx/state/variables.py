@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.places import place_outside
+from jsonrpcs_tx.state.places import place_outside
 from jsonrpcs_tx.state.sharing import Shareable
 from jsonrpcs_tx.state.strings import is_utf8
 

@@ -3,8 +3,8 @@
 import attrs
 from twisted.application.service import Service
 
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports.files import OwnFile
 
 

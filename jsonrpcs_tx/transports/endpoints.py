@@ -16,7 +16,7 @@ from twisted.internet.protocol import Factory
 
 from jsonrpcs_tx.addresses import is_address
 from jsonrpcs_tx.config.kinds import PASSED, passed_name
-from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.transports.inherited import HERE
 from jsonrpcs_tx.transports.unixstreams import UnixFiles
 

@@ -18,12 +18,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx import owners
 from jsonrpcs_tx.config.kinds import passed_name
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.files import owners
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.envelope import reply_name
 from jsonrpcs_tx.state.counters import Counter

@@ -14,10 +14,10 @@ from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx import owners
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.errors import StartError
+from jsonrpcs_tx.files import owners
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import Problems
 from jsonrpcs_tx.transports.filewatch import FileWatch
 
 _log = make_logger(__name__)

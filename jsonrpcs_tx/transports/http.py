@@ -8,8 +8,8 @@ from jsonrpcs_tx.transports import unixstreams
 from jsonrpcs_tx.transports.files import Ownership
 from jsonrpcs_tx.transports.httppaths import http_path
 from jsonrpcs_tx.transports.parts import Parts
-from jsonrpcs_tx.transports.refusals import FOREIGN_NETWORK, closing_response
 from jsonrpcs_tx.transports.stream import StreamService
+from jsonrpcs_tx.web.refusals import FOREIGN_NETWORK, closing_response
 
 
 def make_transports(parts: Parts) -> Iterator[StreamService]:

@@ -1,6 +1,6 @@
 """The direct path of HTTP: an ordinary request is answered straight from the channel, without twisted.web's parser.
 
-It takes requests for this server or a node behind it that are ordinary (L{jsonrpcs_tx.transports.ordinary}) and have
+It takes requests for this server or a node behind it that are ordinary (L{jsonrpcs_tx.web.ordinary}) and have
 arrived whole, one after the other. While a command is in progress, whatever arrives behind it is held.
 
 Everything else goes unchanged to twisted.web's parser and the resource (C{httpsite.py}, C{httpresource.py}), and so
@@ -22,17 +22,17 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http, server
 
-from jsonrpcs_tx.atonce import send_at_once
+from jsonrpcs_tx.access.peers import ip_address
+from jsonrpcs_tx.reactor.atonce import send_at_once
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.pending import take
 from jsonrpcs_tx.rpc.replies import SOME
-from jsonrpcs_tx.transports.httpresource import status
 from jsonrpcs_tx.transports.httpsite import Channel, JsonRpcSite
 from jsonrpcs_tx.transports.knownheads import KnownHead, OpenHeads, UsersHeads
-from jsonrpcs_tx.transports.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
-from jsonrpcs_tx.transports.peers import ip_address
-from jsonrpcs_tx.transports.proxies import FORWARDING
+from jsonrpcs_tx.web.httpresource import status
+from jsonrpcs_tx.web.ordinary import CHUNKED, OWN, Place, read_chunks, read_head
+from jsonrpcs_tx.web.proxies import FORWARDING
 
 MAX_HELD: Final = 65_536
 """Bytes of an unfinished request that are kept here; a larger request goes to twisted.web from the start."""

@@ -3,11 +3,11 @@
 import attrs
 
 from jsonrpcs_tx.transports.httpdirect import DirectSite
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import HTTP, HTTP_DIRECT, TLS_DIRECT, available, require
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
 
 
 @attrs.frozen

@@ -6,9 +6,9 @@ from typing import Any
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.owners import User
-from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.files.owners import User
 from jsonrpcs_tx.transports import tls, twistedprivates
 from jsonrpcs_tx.transports.http import reactor_for
 from jsonrpcs_tx.transports.httppaths import HttpPath, http_path

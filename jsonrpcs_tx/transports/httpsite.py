@@ -12,19 +12,18 @@ from twisted.web import http, resource, server
 from zope.interface import implementer, implementer_only
 
 from jsonrpcs_tx.access.caller import Caller
+from jsonrpcs_tx.access.peers import UNKNOWN_ADDRESS, Credentials, ip_address
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.origin import Peer
-from jsonrpcs_tx.transports import heads
 from jsonrpcs_tx.transports.connections import Connections
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.ordinary import Place
-from jsonrpcs_tx.transports.pageresource import Page
-from jsonrpcs_tx.transports.peers import Credentials, ip_address
-from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN
 from jsonrpcs_tx.transports.readgroup import Turns
-from jsonrpcs_tx.transports.refusals import closing_response, log_refusal, refuse
 from jsonrpcs_tx.transports.unread import has_news
+from jsonrpcs_tx.web import heads
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.ordinary import Place
+from jsonrpcs_tx.web.pageresource import Page
+from jsonrpcs_tx.web.refusals import closing_response, log_refusal, refuse
 
 _log = make_logger(__name__)
 
@@ -429,7 +428,7 @@ class JsonRpcSite(server.Site):
         """Whether a connection from an address is accepted. A proxy that asks for itself gets the result of the health
         check, and may otherwise call only if C{http_allow} allows it.
         """
-        if address is UNKNOWN and self._tells_health:
+        if address is UNKNOWN_ADDRESS and self._tells_health:
             return True
         peer = ip_address(address)
         return peer is None or bool(self.jsonrpc.allows(peer)) or self.jsonrpc.proxies.trusts(peer)

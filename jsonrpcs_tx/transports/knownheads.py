@@ -18,8 +18,8 @@ import attrs
 
 from jsonrpcs_tx.access.authentication import user_of
 from jsonrpcs_tx.access.usersfile import UsersFile, Verified
-from jsonrpcs_tx.transports.ordinary import MAX_HEAD, OWN, Head, Place, basic_credentials
 from jsonrpcs_tx.transports.readgroup import Turns
+from jsonrpcs_tx.web.ordinary import MAX_HEAD, OWN, Head, Place, basic_credentials
 
 MAX_HEADS: Final = 1024
 """The most heads in the cache."""

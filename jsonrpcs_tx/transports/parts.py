@@ -6,10 +6,10 @@ from typing import Any
 import attrs
 
 from jsonrpcs_tx.config.settings import Settings
-from jsonrpcs_tx.owners import User
+from jsonrpcs_tx.files.owners import User
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
-from jsonrpcs_tx.transports.pageresource import Page
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
+from jsonrpcs_tx.web.pageresource import Page
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 Twisted's own wrapper tells the protocol of a new connection the proxy's address, closes a connection with
 C{PROXY UNKNOWN}, and takes the proxy's address where the header has none. Here the connection begins once the header
-has arrived, and a client without an IP address is L{UNKNOWN}.
+has arrived, and a client without an IP address is L{UNKNOWN_ADDRESS}.
 """
 
 import ipaddress
@@ -16,16 +16,13 @@ from twisted.protocols.policies import ProtocolWrapper, TimeoutMixin, WrappingFa
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from jsonrpcs_tx.access.peers import UNKNOWN_ADDRESS
 from jsonrpcs_tx.log import make_logger
 
 _log = make_logger(__name__)
 
 PREFIX: Final = "haproxy:"
 """What an endpoint string starts with if its connections begin with a header."""
-
-UNKNOWN: Final = IPv4Address("TCP", "0.0.0.0", 0)
-"""Stands for the address of a client where the proxy does not give it. No client has it, so it is never local, and
-C{http_allow} and rules can name it."""
 
 _MAX_LINE: Final = 107
 _LINE = re.compile(rb"PROXY (?:(UNKNOWN)(?: .*)?|(TCP4|TCP6) ([0-9a-fA-F:.]+) [0-9a-fA-F:.]+ ([0-9]{1,5}) [0-9]{1,5})")
@@ -66,7 +63,7 @@ def _read_line(data: bytes) -> tuple[IAddress, bytes] | None:
         raise ValueError
     unknown, family, source, port = match.groups()
     if unknown:
-        return UNKNOWN, rest
+        return UNKNOWN_ADDRESS, rest
     return _address(4 if family == b"TCP4" else 6, source.decode(), int(port)), rest
 
 
@@ -84,16 +81,16 @@ def _read_binary(data: bytes) -> tuple[IAddress, bytes] | None:
     if command not in (_LOCAL, _PROXY):
         raise ValueError
     if command == _LOCAL:
-        return UNKNOWN, data[end:]
+        return UNKNOWN_ADDRESS, data[end:]
     if family > _UNIX or protocol > 2:
         raise ValueError
     if _UNSPECIFIED in (family, protocol):
-        return UNKNOWN, data[end:]
+        return UNKNOWN_ADDRESS, data[end:]
     addresses = data[_BINARY_START:end]
     if len(addresses) < _MIN_SIZES[family]:
         raise ValueError
     if family == _UNIX:
-        return UNKNOWN, data[end:]
+        return UNKNOWN_ADDRESS, data[end:]
     size = 4 if family == 1 else 16
     source = ipaddress.ip_address(addresses[:size])
     return _address(source.version, str(source), int.from_bytes(addresses[2 * size : 2 * size + 2], "big")), data[end:]

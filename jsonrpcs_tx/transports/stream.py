@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import StartError
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.problems import FIRST, Problems
 from jsonrpcs_tx.transports import endpoints, proxyprotocol
 from jsonrpcs_tx.transports.accepting import Acceptor, Gate
 from jsonrpcs_tx.transports.base import Listener, Transport

@@ -5,7 +5,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -22,12 +22,13 @@ from twisted.internet.ssl import (
 )
 from zope.interface import implementer
 
+from jsonrpcs_tx.access.peers import alternative_names
+from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, StartError
+from jsonrpcs_tx.files.owners import User
+from jsonrpcs_tx.files.safefiles import open_regular
 from jsonrpcs_tx.log import make_logger
-from jsonrpcs_tx.owners import User
-from jsonrpcs_tx.problems import FIRST, Problems
-from jsonrpcs_tx.safefiles import open_regular
 
 _log = make_logger(__name__)
 
@@ -67,7 +68,7 @@ class CurrentContext:
         context = options.getContext()
         context.set_alpn_select_callback(_choose_protocol)
         assert options.certificate is not None  # context_factory sets it
-        self.names: list[str] = _alternative_names(options.certificate.to_cryptography(), x509.DNSName)
+        self.names: list[str] = alternative_names(options.certificate.to_cryptography(), x509.DNSName)
         self._context = context
 
     def getContext(self) -> SSL.Context:
@@ -208,30 +209,6 @@ def _private_key(setting: str, path: str) -> crypto.PKey:
         return crypto.load_privatekey(crypto.FILETYPE_PEM, text.encode(), passphrase=b"")
     except (crypto.Error, ValueError, TypeError):
         raise StartError(setting, path, "no private key", "an unencrypted key in PEM") from None
-
-
-def client_names(transport: Any) -> tuple[str, ...]:
-    """The names in a client's verified certificate: its common name, DNS names and mail addresses.
-
-    @param transport: the connection's.
-    @return: empty without TLS, or without a certificate.
-    """
-    certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
-    if certificate is None:
-        return ()
-    decoded = certificate.to_cryptography()
-    names = [str(name.value) for name in decoded.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    names += _alternative_names(decoded, x509.DNSName, x509.RFC822Name)
-    return tuple(dict.fromkeys(names))
-
-
-def _alternative_names(certificate: x509.Certificate, *kinds: type[x509.DNSName | x509.RFC822Name]) -> list[str]:
-    """The alternative names of these kinds in a certificate."""
-    try:
-        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [name for kind in kinds for name in alternative.get_values_for_type(kind)]
 
 
 def _not_made(path: str, reason: str | None) -> StartError:

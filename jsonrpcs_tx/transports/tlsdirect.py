@@ -14,7 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.atonce import send_at_once
+from jsonrpcs_tx.reactor.atonce import send_at_once
 from jsonrpcs_tx.transports.tlsrecords import HEADER, MAX_PLAIN, MAX_RECORD, decrypt, encrypt
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import tls_creator

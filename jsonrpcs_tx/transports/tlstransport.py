@@ -10,7 +10,7 @@ from twisted.protocols.tls import BufferingTLSTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jsonrpcs_tx.transports.peers import credentials
+from jsonrpcs_tx.access.peers import credentials
 
 _REASONS: Final = {
     "peer did not return a certificate": "no client certificate",

@@ -12,7 +12,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.problems import Problems
+from jsonrpcs_tx.config.problems import Problems
 from jsonrpcs_tx.transports.files import Ownership, OwnFile, bind_unix, check_unix
 from jsonrpcs_tx.transports.twistedprivates import reserve_descriptor
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from jsonrpcs_tx.journal import SOCKET
+from jsonrpcs_tx.logs.journal import SOCKET
 from tests.support import (
     PATIENCE,
     UNIX_AND_UDP,

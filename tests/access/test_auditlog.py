@@ -17,8 +17,8 @@ from twisted.logger import LogEvent, formatEvent
 from jsonrpcs_tx.access import auditlog
 from jsonrpcs_tx.access.auditentries import Entry, Note, _Clock, as_lines, fields, now
 from jsonrpcs_tx.access.auditlog import AuditLog
+from jsonrpcs_tx.config.problems import FIRST
 from jsonrpcs_tx.errors import StartError
-from jsonrpcs_tx.problems import FIRST
 from jsonrpcs_tx.state.counters import Counters
 from tests.support.files import ordinary_user
 from tests.support.journal import FakeJournal

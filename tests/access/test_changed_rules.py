@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx import SettingError, Settings, StartError, command, makeService
 from jsonrpcs_tx.access.rulefile import read_rule_file
-from jsonrpcs_tx.linefiles import MAX_SIZE
+from jsonrpcs_tx.files.linefiles import MAX_SIZE
 from jsonrpcs_tx.transports.base import Listener, Transport
 from tests.support import PATIENCE, Server, datagram_client, http_connection
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx.catalogue.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.commands.cfg import Cfg
-from jsonrpcs_tx.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.rpc.registry import Registry

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.task import Clock
 
+from jsonrpcs_tx.catalogue.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.commands.dispatcher import DispatcherCommands
-from jsonrpcs_tx.compatibility import V5_6, V6_1, Compatibility
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.rpc.dispatcher import Dispatcher, Origin, Reply
 from jsonrpcs_tx.rpc.registry import Registry

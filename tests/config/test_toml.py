@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from jsonrpcs_tx import ConfigError, SettingError
 from jsonrpcs_tx.config import kinds
+from jsonrpcs_tx.config.problems import FIRST, AllProblems
 from jsonrpcs_tx.config.settings import Field, fields, from_values
 from jsonrpcs_tx.config.sources import OPTION, Given, Sources
 from jsonrpcs_tx.config.toml import read_toml, show_settings, write_value
-from jsonrpcs_tx.problems import FIRST, AllProblems
 
 
 def read(directory: Path, text: str) -> dict[str, Given]:

@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.gateway import callees
 from jsonrpcs_tx.gateway.callees import Many
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.envelope import Envelope, Request
 from jsonrpcs_tx.rpc.origin import Origin
 from jsonrpcs_tx.rpc.replies import Reply
-from jsonrpcs_tx.slices import Slices
 
 MEGABYTE = 1 << 20
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from jsonrpcs_tx.client.targets import parse_target
+from jsonrpcs_tx.config.problems import AllProblems
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError, without_passwords
 from jsonrpcs_tx.gateway.definitions import MAX_NODES, Definition, Names, read_definition
 from jsonrpcs_tx.gateway.nodefile import read_node_file
-from jsonrpcs_tx.problems import AllProblems
 
 
 def absolute(path: str) -> str:

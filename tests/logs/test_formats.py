@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import LogLevel
 
-from jsonrpcs_tx.journal import encode
 from jsonrpcs_tx.logs.entries import LEVELS, Entry, Place, entry_of
 from jsonrpcs_tx.logs.formats import MAX_SYSLOG, PRIORITIES, journal_fields, json_line, syslog_lines, text_line
+from jsonrpcs_tx.logs.journal import encode
 from jsonrpcs_tx.printable import printable
 from tests.support.journal import fields_of
 

@@ -17,8 +17,8 @@ from jsonrpcs_tx.metrics.lag import ReactorLag
 from jsonrpcs_tx.metrics.resource import preferred
 from jsonrpcs_tx.metrics.scrapes import FRESH, Scrapes
 from jsonrpcs_tx.metrics.server import ServerMetrics
+from jsonrpcs_tx.reactor.slices import SLICE, Slices
 from jsonrpcs_tx.rpc.measures import BITS
-from jsonrpcs_tx.slices import SLICE, Slices
 from jsonrpcs_tx.state.destinations import Destination
 
 

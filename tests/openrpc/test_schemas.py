@@ -19,7 +19,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx import JSONRPC2, KAMAILIO, MISSING, Call, Dispatcher, Fault, Registry, Text, command
 from jsonrpcs_tx.openrpc.discovery import Discovery
-from jsonrpcs_tx.slices import Slices
+from jsonrpcs_tx.reactor.slices import Slices
 from tests.support.openrpc import fits, methods_of
 
 

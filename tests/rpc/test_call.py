@@ -14,10 +14,10 @@ from jsonrpcs_tx.access.control import AccessControl
 from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.commands.system import System
 from jsonrpcs_tx.openrpc.discovery import Discovery
+from jsonrpcs_tx.reactor.slices import Slices
 from jsonrpcs_tx.rpc.batches import SLICE
 from jsonrpcs_tx.rpc.envelope import DIALECTS, JSONRPC2, Dialect
 from jsonrpcs_tx.rpc.origin import Peer
-from jsonrpcs_tx.slices import Slices
 
 
 class Served:

@@ -250,7 +250,8 @@ def test_lost_reader() -> None:
 
 READERS = """
 from jsonrpcs_tx import command
-from jsonrpcs_tx.transports import datagrambatch, datagramreader, fifo
+from jsonrpcs_tx.datagrams import datagrambatch, datagramreader
+from jsonrpcs_tx.transports import fifo
 
 class Breaker:
     def __init__(self, service):

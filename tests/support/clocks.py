@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from jsonrpcs_tx.transports import sendroom, waiting
+from jsonrpcs_tx.datagrams import sendroom
+from jsonrpcs_tx.transports import waiting
 
 
 @contextmanager

@@ -15,15 +15,15 @@ from twisted.internet.testing import MemoryReactorClock
 from jsonrpcs_tx import Call, Dispatcher, Fault, Registry, command
 from jsonrpcs_tx.access.auditlog import AuditLog
 from jsonrpcs_tx.access.control import AccessControl
+from jsonrpcs_tx.access.peers import UCRED
 from jsonrpcs_tx.access.rules import read_rule
+from jsonrpcs_tx.datagrams.datagramreader import DatagramReader
+from jsonrpcs_tx.datagrams.datagramreplies import DatagramReplies
+from jsonrpcs_tx.datagrams.replysocket import reply_socket
+from jsonrpcs_tx.datagrams.responder import Responder
 from jsonrpcs_tx.rpc.audit import AuditingDispatcher
 from jsonrpcs_tx.rpc.envelope import DIALECTS
 from jsonrpcs_tx.state.counters import Counters
-from jsonrpcs_tx.transports.datagramreader import DatagramReader
-from jsonrpcs_tx.transports.datagramreplies import DatagramReplies
-from jsonrpcs_tx.transports.peers import UCRED
-from jsonrpcs_tx.transports.replysocket import reply_socket
-from jsonrpcs_tx.transports.responder import Responder
 from tests.support.clocks import steady
 
 OTHER = 4321

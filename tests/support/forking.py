@@ -26,7 +26,7 @@ from typing import IO, Final
 
 _MODULES: Final = (
     *("twisted.scripts.twistd", "twisted.scripts._twistd_unix", "twisted.internet.epollreactor", "twisted.web.server"),
-    *("jsonrpcs_tx.options", "jsonrpcs_tx.compose", "jsonrpcs_tx.daemonservice"),
+    *("jsonrpcs_tx.options", "jsonrpcs_tx.compose", "jsonrpcs_tx.daemon.service"),
 )
 _PACKAGES: Final = ("jsonrpcs_tx.commands", "jsonrpcs_tx.transports", "twisted.plugins")
 """All modules in them are imported."""

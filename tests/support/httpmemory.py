@@ -27,11 +27,11 @@ from jsonrpcs_tx.client.underway import Call, Detour
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.gateway import Gateway
-from jsonrpcs_tx.health import Health
 from jsonrpcs_tx.rpc.envelope import DIALECTS
-from jsonrpcs_tx.transports.healthresource import HealthResource
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
+from jsonrpcs_tx.state.health import Health
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
+from jsonrpcs_tx.web.healthresource import HealthResource
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
 from tests.support.tls import make_identity
 from tests.support.users import write
 

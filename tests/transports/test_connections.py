@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from twisted.internet.threads import deferToThread
 
-from jsonrpcs_tx.transports.proxyprotocol import UNKNOWN, InvalidProxyHeader, read_header
+from jsonrpcs_tx.access.peers import UNKNOWN_ADDRESS
+from jsonrpcs_tx.transports.proxyprotocol import InvalidProxyHeader, read_header
 from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server, http_request
 from tests.support.documents import request as document
 from tests.support.http import HttpCase
@@ -28,13 +29,13 @@ def v2(command: int, family: int, body: bytes) -> bytes:
 HEADERS = {
     b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n": "192.0.2.1",
     b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n": "2001:db8::1",
-    b"PROXY UNKNOWN\r\n": UNKNOWN.host,
-    b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n": UNKNOWN.host,
+    b"PROXY UNKNOWN\r\n": UNKNOWN_ADDRESS.host,
+    b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n": UNKNOWN_ADDRESS.host,
     v2(1, 0x11, b"\xc0\0\2\1\xc0\0\2\2\0\1\0\2"): "192.0.2.1",
     v2(1, 0x11, b"\xc0\0\2\1\xc0\0\2\2\0\1\0\2" + b"\4\0\1x"): "192.0.2.1",
-    v2(0, 0, b""): UNKNOWN.host,
-    v2(1, 0, b""): UNKNOWN.host,
-    v2(1, 0x31, b"/a".ljust(108, b"\0") + b"/b".ljust(108, b"\0")): UNKNOWN.host,
+    v2(0, 0, b""): UNKNOWN_ADDRESS.host,
+    v2(1, 0, b""): UNKNOWN_ADDRESS.host,
+    v2(1, 0x31, b"/a".ljust(108, b"\0") + b"/b".ljust(108, b"\0")): UNKNOWN_ADDRESS.host,
 }
 
 

@@ -14,8 +14,9 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import formatEvent
 
 from jsonrpcs_tx.access.passwords import make_hash
-from jsonrpcs_tx.transports import hosts, tls
-from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx.transports import tls
+from jsonrpcs_tx.web import hosts
+from jsonrpcs_tx.web.hosts import Hosts
 from tests.support import ECHO, ECHO_REPLY, http_request
 from tests.support.documents import request as document
 from tests.support.http import Client, HttpCase, Response, repeat_everywhere

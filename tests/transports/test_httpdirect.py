@@ -12,11 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jsonrpcs_tx import command, slices
-from jsonrpcs_tx.transports.hosts import Hosts
+from jsonrpcs_tx import command
+from jsonrpcs_tx.reactor import slices
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
-from jsonrpcs_tx.transports.proxies import Proxies
+from jsonrpcs_tx.web.hosts import Hosts
+from jsonrpcs_tx.web.proxies import Proxies
 from tests.support import ECHO
 from tests.support.examples import examples
 from tests.support.httpheads import REFUSED, SERVED

@@ -17,8 +17,8 @@ from jsonrpcs_tx.access.rules import read_rule
 from jsonrpcs_tx.access.usersfile import KNOWN_SECONDS, MAX_VERIFIED, VERIFIED_SECONDS, UsersFile
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.knownheads import MAX_HEADS, OpenHeads, UsersHeads
-from jsonrpcs_tx.transports.ordinary import CHUNKED, MAX_CHUNKS, MAX_HEAD, Head, read_chunks
 from jsonrpcs_tx.transports.readgroup import Turns
+from jsonrpcs_tx.web.ordinary import CHUNKED, MAX_CHUNKS, MAX_HEAD, Head, read_chunks
 from tests.support import ECHO
 from tests.support.httpmemory import Connection, users
 from tests.support.users import cheap, write

@@ -20,10 +20,10 @@ from jsonrpcs_tx.state.counters import Counters
 from jsonrpcs_tx.transports import tlsrecords, twistedprivates
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.httppaths import HttpPath, http_path
-from jsonrpcs_tx.transports.httpresource import JsonRpcResource
 from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
+from jsonrpcs_tx.web.httpresource import JsonRpcResource
 from tests.support import REPOSITORY
 from tests.support.httpmemory import users, users_path
 

@@ -1,0 +1,1 @@
+"""Unix datagrams and UDP, and the worker processes that may read them."""

@@ -1,0 +1,1 @@
+"""Files that others could swap, read or lose."""

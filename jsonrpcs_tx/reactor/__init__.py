@@ -1,0 +1,1 @@
+"""What is built on Twisted's reactor, whatever the server does."""

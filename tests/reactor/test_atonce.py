@@ -1,0 +1,98 @@
+"""Data that is sent without another turn of the reactor."""
+
+import contextlib
+import socket
+from typing import Any
+
+import pytest
+from twisted.internet import reactor as twisted_reactor
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from jsonrpcs_tx.reactor.atonce import send_at_once
+from tests.support.reactor import until
+
+pytestmark = pytest.mark.slow
+
+reactor: Any = twisted_reactor
+
+
+class Ending(Protocol):
+    """Notes that it has ended."""
+
+    ended = False
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended = True
+
+
+class AtOnce(TestCase):
+    """One end is Twisted's, the other a socket."""
+
+    def setUp(self) -> None:
+        ours, self.other = socket.socketpair()
+        self.other.setblocking(False)
+        self.protocol = Ending()
+        factory = Factory.forProtocol(lambda: self.protocol)
+        factory.noisy = False
+        reactor.adoptStreamConnection(ours.fileno(), socket.AF_UNIX, factory)
+        self.transport: Any = self.protocol.transport
+        ours.close()
+        self.addCleanup(self.other.close)
+
+    async def end(self) -> None:
+        """Close the connection."""
+        self.transport.abortConnection()
+        await until(lambda: self.protocol.ended)
+
+    async def test_now(self) -> None:
+        """It is there before the function returns, in the order of the calls."""
+        send_at_once(self.transport, b"a")
+        send_at_once(self.transport, b"b")
+        assert self.other.recv(10) == b"ab"
+        await self.end()
+
+    async def test_behind_what_waits(self) -> None:
+        """It never overtakes what was written before."""
+        self.transport.write(b"a")
+        send_at_once(self.transport, b"b")
+        received = bytearray()
+        await until(lambda: _receive(self.other, received) == 2)
+        assert received == b"ab"
+        await self.end()
+
+    async def test_more_than_fits(self) -> None:
+        """What does not fit into the socket follows when there is room, and so does what is sent behind it."""
+        data = bytes(range(256)) * 20_000
+        send_at_once(self.transport, data)
+        send_at_once(self.transport, b"end")
+        received = bytearray()
+        await until(lambda: _receive(self.other, received) == len(data) + 3)
+        assert received == data + b"end"
+        await self.end()
+
+    async def test_broken(self) -> None:
+        """A connection that the other end has closed ends as any other, without an error for the sender."""
+        self.other.close()
+        send_at_once(self.transport, b"a")
+        await until(lambda: self.protocol.ended)
+        send_at_once(self.transport, b"b")
+
+    async def test_other_transports(self) -> None:
+        """What is no socket gets it by its own way."""
+        transport = StringTransport()
+        send_at_once(transport, b"a")
+        assert transport.value() == b"a"
+        await self.end()
+
+
+def _receive(end: socket.socket, received: bytearray) -> int:
+    """Take what has come.
+
+    @return: how many bytes have come in all.
+    """
+    with contextlib.suppress(BlockingIOError):
+        received += end.recv(1 << 20)
+    return len(received)
