@@ -108,7 +108,7 @@ def _text(node: ast.expr) -> str:
 def test_server_gateway_and_fleet() -> None:
     """The errors of the server, of gateways and of fleets are those that the code makes outside of commands."""
     modules = [PACKAGE / "openrpc" / "discovery.py"]
-    for wing in ("rpc", "transports", "gateway", "fleet"):
+    for wing in ("rpc", "transports", "datagrams", "web", "gateway", "fleet"):
         modules += sorted(PACKAGE.joinpath(wing).glob("*.py"))
     made = {
         error
@@ -127,7 +127,11 @@ def test_http_statuses() -> None:
     """Each HTTP status with which a request is refused has its row."""
     shown = {int(status) for status, _ in table("HTTP without JSON-RPC")}
     made: set[int] = set()
-    for module in (*PACKAGE.joinpath("transports").glob("*.py"), PACKAGE / "access" / "authentication.py"):
+    for module in (
+        *PACKAGE.glob("transports/*.py"),
+        *PACKAGE.glob("web/*.py"),
+        PACKAGE / "access" / "authentication.py",
+    ):
         text = module.read_text()
         made |= {int(code) for code in re.findall(r"Refused\((\d+)", text)}
         made |= {code for name in re.findall(r"\bhttp\.([A-Z_]+)\b", text) if (code := _status(name)) >= 400}

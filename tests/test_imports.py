@@ -54,9 +54,8 @@ def beneath(names: set[str], *tops: str) -> set[str]:
 def test_options_without_server(tmp_path: Path) -> None:
     """C{twistd jsonrpcs --help}, and what else ends before there is a server, imports none."""
     names = imported("import jsonrpcs_tx.options", tmp_path)
-    server = [
-        f"jsonrpcs_tx.{name}" for name in ("compose", "service", "commands", "transports", "rpc", "daemonservice")
-    ]
+    wings = ("compose", "daemon", "service", "commands", "datagrams", "transports", "web", "rpc")
+    server = [f"jsonrpcs_tx.{name}" for name in wings]
     assert not beneath(names, *server, "OpenSSL", "twisted.web", "twisted.internet.reactor")
 
 

@@ -9,7 +9,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
-from jsonrpcs_tx import compose, transports
+from jsonrpcs_tx import compose
 from jsonrpcs_tx.compose import makeService
 from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.protocols import PROTOCOLS, Protocol
@@ -84,7 +84,7 @@ def test_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row of the table, and the module that it names, are all that a further transport takes besides its setting."""
     own = types.ModuleType("own")
     own.make_transports = lambda parts: [Own()]  # type: ignore[attr-defined] # a module has any name
-    monkeypatch.setitem(sys.modules, f"{transports.__name__}.own", own)
+    monkeypatch.setitem(sys.modules, "jsonrpcs_tx.own", own)
     monkeypatch.setattr(compose, "PROTOCOLS", {**PROTOCOLS, "own": Protocol("own", "own", bit=1)})
     wanted = Settings(transport=1, run_dir=str(tmp_path))
     made = makeService(wanted, MemoryReactorClock()).transports()

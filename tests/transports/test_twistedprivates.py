@@ -24,11 +24,11 @@ from jsonrpcs_tx.transports.httpsite import JsonRpcSite
 from jsonrpcs_tx.transports.tlsdirect import DirectTlsTransport
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.web.httpresource import JsonRpcResource
-from tests.support import REPOSITORY
 from tests.support.httpmemory import users, users_path
+from tests.support.modules import PACKAGE
 
-TRANSPORTS = sorted((REPOSITORY / "jsonrpcs_tx" / "transports").glob("*.py"))
-USERS = [path for path in (*TRANSPORTS, REPOSITORY / "jsonrpcs_tx" / "watchdog.py") if path.stem != "twistedprivates"]
+TRANSPORTS = [path for wing in ("datagrams", "transports", "web") for path in sorted((PACKAGE / wing).glob("*.py"))]
+USERS = [path for path in (*TRANSPORTS, PACKAGE / "watchdog.py") if path.stem != "twistedprivates"]
 ALL = (*twistedprivates.ALL, tlsrecords.NAMES)
 LISTED = {
     (class_name, attribute) for names in ALL for class_name, attributes in names.items() for attribute in attributes
@@ -83,7 +83,7 @@ def of_twisted(owner: type) -> bool:
 def classes() -> Iterator[type]:
     """The classes of the transports that inherit from Twisted's."""
     for path in TRANSPORTS:
-        module = importlib.import_module(f"jsonrpcs_tx.transports.{path.stem}".removesuffix(".__init__"))
+        module = importlib.import_module(f"jsonrpcs_tx.{path.parent.name}.{path.stem}".removesuffix(".__init__"))
         for _, owner in inspect.getmembers(module, inspect.isclass):
             if owner.__module__ == module.__name__ and any(map(of_twisted, owner.__mro__)):
                 yield owner
