@@ -136,7 +136,7 @@ def fill_up(path: str) -> None:
 def test_disk_that_fills_up(tmp_path: Path) -> None:
     """A line that the disk has room for in part only is taken back; shorter ones and those after it are whole."""
     path = tmp_path / "a.log"
-    code = f"from tests.test_appendfile import fill_up; fill_up({str(path)!r})"
+    code = f"from tests.files.test_appendfile import fill_up; fill_up({str(path)!r})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(errno.EFBIG), str(errno.EFBIG)]
     assert path.read_bytes() == b"12345\n123\nagain\n"
