@@ -98,7 +98,9 @@ def test_frozen_while_it_is_asked_for_types() -> None:
     [
         ("unix:/nowhere/x", "No such file or directory; start the server, or check its path"),
         ("fifo:/nowhere/x", "No such file or directory; start the server, or check its path"),
-        ("unix:/dev/null", "Connection refused; start the server: nobody listens there"),
+        ("unix:/dev/null", "Connection refused; use the path of the server's socket: this is another file"),
+        ("unix:/", "Connection refused; use the path of the server's socket: this is another file"),
+        ("fifo:/etc/hostname", "it is not a FIFO; use the path of the server's FIFO: this is another file"),
         ("udp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
         ("tcp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
         ("http://127.0.0.1:1/RPC", "Connection refused; start the server: nobody listens there"),
@@ -109,6 +111,22 @@ def test_not_reachable(target: str, message: str) -> None:
     """Where nobody is, that is said."""
     done = jsonrpcs("--to", target, "a.b")
     assert (done.code, done.out, done.err) == (3, "", f"jsonrpcs: {target}: a.b: {message}\n")
+
+
+def test_wrong_kind_of_file(server: Server) -> None:
+    """Who takes the socket for the FIFO is told so, not that nobody is there."""
+    unix, fifo = server.addresses["unix"], server.addresses["fifo"]
+    assert jsonrpcs("--to", f"fifo:{unix}", "a.b").err.endswith(f"; it is a socket: use unix:{unix}\n")
+    assert jsonrpcs("--to", f"unix:{fifo}", "a.b").err.endswith(f"; it is a FIFO: use fifo:{fifo}\n")
+
+
+def test_wrong_scheme(server: Server) -> None:
+    """Who mixes up http: and https: is told what to try."""
+    http, https = (target_text("http", server.addresses[name]) for name in ("http", "https"))
+    done = jsonrpcs("--to", https, "a.b")
+    assert (done.code, done.err.endswith("look at the server's log, or try https:\n")) == (1, True)
+    done = jsonrpcs("--to", http.replace("http:", "https:"), "a.b", "--timeout", "0.5")
+    assert (done.code, done.err.endswith("; the server may be busy, or does not speak TLS there\n")) == (4, True)
 
 
 def test_untrusted_certificate(server: Server) -> None:
