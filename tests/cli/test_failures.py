@@ -140,6 +140,13 @@ def test_untrusted_certificate(server: Server) -> None:
     ("words", "message"),
     [
         ([], "a method or a sub-command is missing; see jsonrpcs --help"),
+        ([""], "call: METHOD is empty; usage: jsonrpcs call "),
+        (["check", ""], "check: METHOD is empty; usage: jsonrpcs check "),
+        (["--to", "", "a.b"], "'': neither a target nor a profile; allowed: unix:PATH, "),
+        (
+            ["--to", "unix:/x", "--user", "ann", "a.b"],
+            "target 'unix:/x': it does not take user; allowed: user with http and https",
+        ),
         (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),
