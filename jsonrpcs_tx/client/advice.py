@@ -45,6 +45,10 @@ def not_reachable(target: Target, method: str, error: OSError) -> NotReachable:
     """The error of a call that could not be sent, made from the system's."""
     number = error.errno or 0
     reason = error.strerror or (os.strerror(number) if number else str(error))
+    if error.filename not in (None, target.path):
+        return NotReachable(
+            target.url, method, reason, "set reply_dir to a directory where you and the server may write"
+        )
     advice = _other_kind(target) or _OPENING.get(number)
     if advice is None:  # the errors of getaddrinfo are below 0
         advice = "check that the server runs there" if number >= 0 else f"check the name {target.host}"

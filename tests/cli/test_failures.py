@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_wrong_kind_of_file(server: Server) -> None:
     unix, fifo = server.addresses["unix"], server.addresses["fifo"]
     assert jsonrpcs("--to", f"fifo:{unix}", "a.b").err.endswith(f"; it is a socket: use unix:{unix}\n")
     assert jsonrpcs("--to", f"unix:{fifo}", "a.b").err.endswith(f"; it is a FIFO: use fifo:{fifo}\n")
+
+
+def test_no_reply_dir(server: Server, tmp_path: Path) -> None:
+    """Where there is no directory for replies, the server is not blamed."""
+    advice = "set reply_dir to a directory where you and the server may write"
+    for scheme, name in (("unix", "socket"), ("fifo", "FIFO")):
+        place = f"{scheme}:{server.addresses[scheme]}"
+        done = jsonrpcs("--to", place, "--reply-dir", str(tmp_path / "none"), "a.b")
+        why = f"no reply {name} in reply_dir {tmp_path}/none: No such file or directory"
+        assert (done.code, done.err) == (3, f"jsonrpcs: {place}: a.b: {why}; {advice}\n")
 
 
 def test_wrong_scheme(server: Server) -> None:
