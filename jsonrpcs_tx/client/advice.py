@@ -34,7 +34,7 @@ _SILENCE = {
     "fifo": "check that reply_dir is the server's fifo_reply_dir; Kamailio drops requests of more than 8190 bytes",
     "tcp": "the server may be busy with another client",
     "http": "the server may be busy",
-    "https": "the server may be busy, or does not speak TLS there",
+    "https": "the server may be busy",
 }
 
 _LONGEST = 120
