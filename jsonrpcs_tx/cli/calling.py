@@ -25,6 +25,9 @@ _BAD_PARAMETERS = ("invalid parameters", "invalid params")
 _GATEWAY_SCHEMES = ("http", "https")
 """Over which a gateway calls nodes."""
 
+_DATAGRAMS = ("unix", "udp")
+"""Over which replies may be too large."""
+
 _MOST_SHOWN = 5
 """Nodes whose faults a message has at most."""
 
@@ -179,6 +182,22 @@ class Caller:
                 told = None  # Kamailio does not know them, and rules may allow the method alone
             self._signatures[method] = list(filter(_is_signature, told)) if isinstance(told, list) else []
         return self._signatures[method]
+
+    def description(self, method: str) -> "dict[str, object]":
+        """How the server describes a method, as OpenRPC has it; empty: it does not tell. Over datagrams it is not
+        asked, since it describes all of its methods at once.
+        """
+        if self.server.target.scheme in _DATAGRAMS:
+            return {}
+        try:
+            told = self._outcome("rpc.discover", (), min(HINT_SECONDS, self.server.timeout))
+        except (Fault, ClientError):
+            return {}
+        methods = told.get("methods") if isinstance(told, dict) else None
+        for one in methods if isinstance(methods, list) else ():
+            if isinstance(one, dict) and one.get("name") == method:
+                return one
+        return {}
 
     def _outcome(self, method: str, params: "Params", timeout: float) -> object:
         if isinstance(params, dict):
