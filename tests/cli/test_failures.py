@@ -168,7 +168,7 @@ def test_untrusted_certificate(server: Server) -> None:
         (["--to", "http://x:1", "--password-file", "/x", "a.b"], "--password-file: a password without a user; allowed"),
         (
             ["--to", "http://b:c@x:1", "--user", "ann", "a.b"],
-            "http://x:1/RPC: the password of ann cannot be asked for; allowed: ",
+            "http://x:1: the password of ann cannot be asked for; allowed: ",
         ),
         (["batch", "/nowhere/x"], "/nowhere/x: No such file or directory; allowed: a file that can be read, or -"),
         (["batch", "/"], "/: Is a directory; allowed: a file that can be read, or -"),
