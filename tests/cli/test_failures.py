@@ -156,6 +156,10 @@ def test_untrusted_certificate(server: Server) -> None:
             "target 'unix:/x': it does not take user; allowed: user with http and https",
         ),
         (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
+        (
+            ["--to", "htps://ann:geheim@x/y", "a.b"],
+            "htps://ann:***@x/y: neither a target nor a profile; allowed: unix:PATH, ",
+        ),
         (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),
         (
