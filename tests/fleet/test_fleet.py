@@ -211,7 +211,7 @@ class WithoutRedis(FleetCase):
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         fleet_of(a).redis.stop()
-        fleet_of(a).core.went("it is cut off")
+        fleet_of(a).core.disconnected("it is cut off")
         await a.call("htable.sets", "ban", "k", "a")
         await a.call("htable.sets", "ban", "mine", "a")
         await b.call("htable.sets", "ban", "k", "b")
