@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
 from jsonrpcs_tx.state.destinations import Destination
@@ -211,7 +211,7 @@ class WithoutRedis(FleetCase):
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         fleet_of(a).redis.stop()
-        fleet_of(a).core.went("it is cut off")
+        fleet_of(a).core.disconnected("it is cut off")
         await a.call("htable.sets", "ban", "k", "a")
         await a.call("htable.sets", "ban", "mine", "a")
         await b.call("htable.sets", "ban", "k", "b")
@@ -324,6 +324,8 @@ class Presence(FleetCase):
                 ("a", ["edge"], True),
                 ("b", ["edge"], False),
             ]
+            with pytest.raises(Fault, match="404 Node Not Found: c"):
+                await a.call("fleet.nodes", "c")
             assert [one["name"] for one in await a.call("gateway.nodes")] == ["a", "b"]
             result = await a.call("fleet.call", "edge", "core.echo", "x")
             assert result == {"a": {"result": ["x"]}, "b": {"result": ["x"]}}

@@ -559,8 +559,9 @@ class Commands(GatewayCase):
         assert (response.status, response.reason) == (488, b"no")
         response = await self.post("/RPC", request("gateway.call", '["*","x"]'))
         assert (response.status, len(response.result)) == (207, 3)
-        with pytest.raises(Fault, match="404 Node Not Found"):
+        with pytest.raises(Fault, match=r"404 Node Not Found: x$") as failure:
             await self.call("gateway.call", "x", "x")
+        assert failure.value.data == {"nodes": ["a", "b", "c"], "groups": ["g"]}
 
     async def test_call_is_asynchronous(self) -> None:
         """Over a transport without later replies it is refused, and nothing goes on."""
@@ -605,8 +606,9 @@ class Commands(GatewayCase):
         }
         assert [one["name"] for one in (b, c)] == ["b", "c"]
         assert await self.call("gateway.nodes", "b") == [b]
-        with pytest.raises(Fault, match="404 Node Not Found"):
-            await self.call("gateway.nodes", "x")
+        for method in ("gateway.nodes", "gateway.remove"):
+            with pytest.raises(Fault, match=r"404 Node Not Found: x$"):
+                await self.call(method, "x")
         assert [one.read() for one in self.service.counters.group("gateway")] == [0, 3]
 
     async def test_add_and_remove(self) -> None:
