@@ -150,7 +150,7 @@ def made(
         if arguments.user is not None or arguments.password_file is not None:
             from jsonrpcs_tx.cli import passwords
 
-            place = str(parse_target(text))  # without a password
+            place = str(parse_target(text, user=arguments.user))  # without a password
             given.update(passwords.given(place, arguments.user, arguments.password_file))
         target = parse_target(text, **{**options, **given})
     except TargetError as error:
