@@ -307,7 +307,7 @@ def test_log_in_a_closed_directory(directory: Path) -> None:
 
 
 def test_pid_file_in_a_closed_directory(directory: Path) -> None:
-    """A file with the process id that the user cannot remove is no reason not to start, but the log says so."""
+    """A pid file that the user cannot remove does not prevent the start, but the log says so."""
     pid = directory.parent / "server.pid"
     with start(directory, twistd=("--uid", "nobody", "--pidfile", str(pid))) as server:
         server.wait_for_log(f"{pid} cannot be removed at the stop: {USER}".replace("(", r"\(").replace(")", r"\)"))
