@@ -84,11 +84,13 @@ class Configuration:
         found = self.profiles.get(name)
         if found is None:
             from jsonrpcs_tx.client.targets import ALLOWED
+            from jsonrpcs_tx.errors import without_passwords
 
             place = f"{origin}: " if origin else ""
+            shown = without_passwords(name)
             raise UsageError(
-                f"{place}{name or repr(name)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
-                f"{self._meant(name)}"
+                f"{place}{shown or repr(shown)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
+                f"{self._meant(shown)}"
             )
         return found
 

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
 from jsonrpcs_tx.state.destinations import Destination
@@ -324,6 +324,8 @@ class Presence(FleetCase):
                 ("a", ["edge"], True),
                 ("b", ["edge"], False),
             ]
+            with pytest.raises(Fault, match="404 Node Not Found: c"):
+                await a.call("fleet.nodes", "c")
             assert [one["name"] for one in await a.call("gateway.nodes")] == ["a", "b"]
             result = await a.call("fleet.call", "edge", "core.echo", "x")
             assert result == {"a": {"result": ["x"]}, "b": {"result": ["x"]}}
