@@ -75,11 +75,11 @@ def with_own(own: Mapping[str, Sequence[str]], known: Mapping[str, Protocol] = P
             raise ValueError(f"transport {name}: there is one of that name already")
         if not isinstance(name, str) or not _OWN_NAME.fullmatch(name) or name in _RESERVED:
             raise ValueError(
-                f"transport {name!r:.50}: allowed are 1 to 32 letters, digits, '-' and '_' after a first letter, "
+                f"transport {name!r:.50}: must be a letter, then up to 31 letters, digits, '-' and '_', "
                 f"but not {', '.join(_RESERVED)}"
             )
         if isinstance(facts, str) or not all(fact in FACTS for fact in facts):
-            raise ValueError(f"transport {name}: facts {facts!r:.100}; allowed is a list of {', '.join(FACTS)}")
+            raise ValueError(f"transport {name}: facts {facts!r:.100}; allowed: a list of {', '.join(FACTS)}")
     return MappingProxyType({**known, **{name: Protocol(name, facts=tuple(facts)) for name, facts in own.items()}})
 
 

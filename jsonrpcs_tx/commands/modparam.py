@@ -72,7 +72,7 @@ class Modparam:
         try:
             self._change(**{name: value})
         except SettingError as error:
-            raise InvalidParams(f"{name}: allowed is {error.allowed}") from None
+            raise InvalidParams(f"{name}: {value!r:.60} is not allowed; allowed: {error.allowed}") from None
         return "Ok. Parameter set to new value."
 
     def _value(self, field: Field) -> int | str:

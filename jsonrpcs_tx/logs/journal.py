@@ -72,8 +72,8 @@ def encode(fields: Mapping[str, str | bytes]) -> bytes:
     parts: list[bytes] = []
     for name, value in fields.items():
         if not _NAME.fullmatch(name):
-            allowed = "capital letters, digits and _, beginning with a letter, up to 64"
-            raise ValueError(f"journal field {name!r:.100}: allowed are {allowed}")
+            wanted = "up to 64 capital letters, digits and _, beginning with a letter"
+            raise ValueError(f"journal field {name!r:.100}: must be {wanted}")
         data = value.encode(errors="backslashreplace") if isinstance(value, str) else value
         if b"\n" in data:
             parts += (name.encode(), b"\n", len(data).to_bytes(8, "little"), data, b"\n")
@@ -81,5 +81,5 @@ def encode(fields: Mapping[str, str | bytes]) -> bytes:
             parts += (name.encode(), b"=", data, b"\n")
     entry = b"".join(parts)
     if len(entry) > MAX_ENTRY:
-        raise ValueError(f"journal entry of {len(entry):,} bytes: allowed are {MAX_ENTRY:,}")
+        raise ValueError(f"journal entry of {len(entry):,} bytes: at most {MAX_ENTRY:,} are allowed")
     return entry

@@ -36,9 +36,9 @@ class Arounds:
         @raise ValueError: it is there already.
         """
         if not callable(function):
-            raise TypeError(f"around {function!r:.100}: allowed is a function that takes a call and proceed")
+            raise TypeError(f"around {function!r:.100}: must be a function that takes a call and proceed")
         if any(function == other for other, _ in self.functions):
-            raise ValueError(f"around {function!r:.100}: it is already around every call; allowed is once")
+            raise ValueError(f"around {function!r:.100} is already around every call; allowed: once")
         self.functions = (*self.functions, (function, _is_coroutine_function(function)))
 
     def remove(self, function: Around) -> None:
@@ -48,7 +48,7 @@ class Arounds:
         """
         left = tuple(pair for pair in self.functions if pair[0] != function)
         if len(left) == len(self.functions):
-            raise ValueError(f"around {function!r:.100}: it is not around any call")
+            raise ValueError(f"around {function!r:.100} is not around any call")
         self.functions = left
 
     def run(self, call: Call, command: Proceed) -> Any:
@@ -83,7 +83,7 @@ class _Once:
         @raise RuntimeError: it was called before, or the call has been answered.
         """
         if self._used:
-            raise RuntimeError(f"proceed() of {self._call.method} was called twice; allowed is once for a call")
+            raise RuntimeError(f"proceed() of {self._call.method} was called twice; allowed: once per call")
         if self._call.is_over:
             raise RuntimeError(f"proceed() of {self._call.method} was called when the call had been answered")
         self._used = True

@@ -34,7 +34,7 @@ MAX_WAITING_OF_CLIENT: Final = 16
 MAX_REPLY: Final = 16 * 1024 * 1024
 """Bytes that all replies to a batch may have together."""
 
-_TOO_LARGE: Final = Error(500, f"Batch Reply Too Large: allowed are {MAX_REPLY} bytes")
+_TOO_LARGE: Final = Error(500, f"Batch Reply Too Large: at most {MAX_REPLY} bytes are allowed")
 _NOT_RUN: Final = Error(500, f"Not Run: the replies before this one take all {MAX_REPLY} bytes that are allowed")
 _CANCELLED: Final = Error(500, "Command Cancelled")
 

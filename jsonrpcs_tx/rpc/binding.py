@@ -206,7 +206,7 @@ class Binding:
             else:
                 stars = "**" if parameter.kind is parameter.VAR_KEYWORD else "*, "
                 raise TypeError(
-                    f"parameter {stars}{parameter.name}: no client could give it; allowed are positional parameters"
+                    f"parameter {stars}{parameter.name}: no client could give it; allowed: positional parameters"
                 )
         self._required = sum(parameter.required for parameter in self.parameters)
         self._most = len(self.parameters)
@@ -368,7 +368,7 @@ def _parameter(name: str, hints: Mapping[str, Any], default: object = inspect.Pa
         try:
             structure = Structure(Union[tuple(reading.members)])  # noqa: UP007 # they are not known here
         except TypeError as error:
-            raise TypeError(f"parameter {name}: annotation {hint!r}: {error}; allowed are {ALLOWED}") from None
+            raise TypeError(f"parameter {name}: annotation {hint!r}: {error}; allowed: {ALLOWED}") from None
     required = default is inspect.Parameter.empty
     return Parameter(name, frozenset(reading.kinds), reading.number_too, required, default, hint, structure)
 

@@ -60,7 +60,7 @@ def call_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> Ca
     parameter = found[0]
     if len(found) > 1:
         names = " and ".join(one.name for one in found)
-        raise TypeError(f"parameters {names}: allowed is one that is annotated with Call")
+        raise TypeError(f"parameters {names}: only one may be annotated with Call")
     if parameter.kind is parameter.KEYWORD_ONLY:
         return CallParameter(parameter.name, None)
     if parameter.kind not in _POSITIONAL:

@@ -167,7 +167,9 @@ class Dispatcher:
         """
         if transport not in self.access.transports:
             names = ", ".join(self.access.transports)
-            raise ValueError(f"transport {transport!r:.50}: allowed are {names}, and what add_transport has added")
+            raise ValueError(
+                f"transport {transport!r:.50} is not known; allowed: {names}, and those that add_transport adds"
+            )
         user, address = facts.get("user"), facts.get("address")
         client: Hashable = connection  # of those on this machine, who all have the same address
         if user:

@@ -334,11 +334,11 @@ class Envelope:
         bad = partial(bad, id=None if id is UNSET else id)
         version, method, params = value.get("jsonrpc"), value.get("method"), value.get("params", UNSET)
         if type(version) is not str or version != "2.0":
-            return bad(reason='member jsonrpc: allowed is "2.0"')
+            return bad(reason='member jsonrpc: must be "2.0"')
         if type(method) is not str:
-            return bad(reason=f"member method: a string, not {_json_type(method)}")
+            return bad(reason=f"member method: must be a string, not {_json_type(method)}")
         if params is not UNSET and type(params) not in (list, dict):
-            return bad(reason=f"member params: an array or object, not {_json_type(params)}")
+            return bad(reason=f"member params: must be an array or object, not {_json_type(params)}")
         if params is not UNSET:
             _make_floats(params)
         return Request("2.0", method, params, id, reply_name, value.get("store_path", UNSET))

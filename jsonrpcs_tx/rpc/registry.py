@@ -106,14 +106,14 @@ def command(
     """
     if not isinstance(name, str) or not name or not all("!" <= char <= "~" for char in name):
         if callable(name):
-            raise TypeError(f"{place_of(name)}: @command without a name; allowed is @command(NAME)")
+            raise TypeError(f"{place_of(name)}: @command without a name; allowed: @command(NAME)")
         place = place_outside(__name__)
-        raise ValueError(f"command name {name!r:.100}: {place}: allowed is printable ASCII without blanks")
+        raise ValueError(f"command name {name!r:.100}: {place}: must be printable ASCII without blanks")
 
     def decorate(function: _F) -> _F:
         try:
             if not callable(function) and not isinstance(function, classmethod | staticmethod):
-                raise TypeError(f"a {type(function).__name__} is not a command; allowed is a function or a method")
+                raise TypeError(f"a {type(function).__name__} is not a command; allowed: a function or a method")
             options = CommandOptions(
                 name,
                 _usage_of(usage),
@@ -138,7 +138,7 @@ def command(
 
 def _check_options(options: CommandOptions) -> None:
     """@raise TypeError: one is not of its type, or out of range."""
-    for name, allowed, fits in (
+    for name, wanted, fits in (
         ("interval", "a number of seconds, 0 or more", _is_number(options.interval) and options.interval >= 0),
         ("lock", "a string", options.lock is None or isinstance(options.lock, str)),
         (
@@ -151,12 +151,12 @@ def _check_options(options: CommandOptions) -> None:
         ("exec_delta", "True or False", isinstance(options.exec_delta, bool)),
         (
             "deprecated",
-            "what to do instead, as a string",
+            "a string that says what to do instead",
             options.deprecated is None or (isinstance(options.deprecated, str) and options.deprecated != ""),
         ),
     ):
         if not fits:
-            raise TypeError(f"{name}: allowed is {allowed}, not {getattr(options, name)!r:.60}")
+            raise TypeError(f"{name}: must be {wanted}, not {getattr(options, name)!r:.60}")
 
 
 def _names(secret: object) -> tuple[str, ...] | None:
@@ -165,30 +165,30 @@ def _names(secret: object) -> tuple[str, ...] | None:
         return None
     if isinstance(secret, list | tuple) and all(isinstance(name, str) for name in secret):
         return tuple(secret)
-    raise TypeError(f"secret: allowed are names of parameters in a tuple, not {secret!r:.60}")
+    raise TypeError(f"secret: must be a tuple of parameter names, not {secret!r:.60}")
 
 
 def _usage_of(usage: object) -> Error | None:
     """@raise TypeError: it is not a valid fault."""
-    return None if usage is None else _error("usage: allowed is a Fault with a code and a text", usage)
+    return None if usage is None else _error("usage: must be a Fault with a code and a text", usage)
 
 
 def _faults(faults: object) -> tuple[Error, ...]:
     """@raise TypeError: one is not a valid fault."""
-    allowed = "faults: allowed are Faults with a code and a text in a tuple"
+    wanted = "faults: must be a tuple of Faults, each with a code and a text"
     if not isinstance(faults, list | tuple):
-        raise TypeError(f"{allowed}, not {faults!r:.60}")
-    return tuple(_error(allowed, fault) for fault in faults)
+        raise TypeError(f"{wanted}, not {faults!r:.60}")
+    return tuple(_error(wanted, fault) for fault in faults)
 
 
-def _error(allowed: str, fault: object) -> Error:
+def _error(wanted: str, fault: object) -> Error:
     """@raise TypeError: it is not a valid fault."""
     if isinstance(fault, Error):
         return fault
     if isinstance(fault, Fault):
         with suppress(Exception):  # of a subclass, anything
             return with_data(error_of(fault), fault.data)
-    raise TypeError(f"{allowed}, not {fault!r:.60}")
+    raise TypeError(f"{wanted}, not {fault!r:.60}")
 
 
 def _is_limited(options: CommandOptions) -> bool:
@@ -437,7 +437,7 @@ def _declared(holders: Iterable[object]) -> dict[str, tuple[CommandOptions, ...]
         if isinstance(value, property | cached_property):
             function = value.fget if isinstance(value, property) else value.func
             for option in _options(function):
-                reason = "a property is not a command; allowed is a function or a method"
+                reason = "a property is not a command; allowed: a function or a method"
                 raise TypeError(f"command {option.name}: {place_of(function)}: {reason}")
     return {name: _options(value) for holder in holders for name, value in vars(holder).items() if _options(value)}
 
@@ -470,8 +470,8 @@ def _functions_of(source: object) -> list[tuple[Any, CommandOptions]]:
     """
     if inspect.isclass(source):
         names = [option.name for options in _declared(source.__mro__).values() for option in options]
-        holds = f"holds {', '.join(names)}; " if names else ""
-        raise TypeError(f"{place_of(source)} is a class: {holds}allowed is an instance of it, {source.__name__}(...)")
+        holds = f" that holds {', '.join(names)}" if names else ""
+        raise TypeError(f"{place_of(source)} is a class{holds}; allowed: an instance of it, {source.__name__}(...)")
     if _options(source):
         functions: list[tuple[Any, tuple[CommandOptions, ...]]] = [(source, _options(source))]
     else:

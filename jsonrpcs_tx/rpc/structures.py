@@ -123,9 +123,9 @@ class Structure:
             depth += 1
             count += len(level)
             if depth > MAX_DEPTH and self._unbounded:
-                raise ValueError(f": nested too deeply; allowed are {MAX_DEPTH} levels")
+                raise ValueError(f": nested too deeply; allowed: up to {MAX_DEPTH} levels")
             if count > MAX_HASHED and self._hashes:
-                raise ValueError(f": too many values; allowed are {MAX_HASHED:,}")
+                raise ValueError(f": too many values; allowed: up to {MAX_HASHED:,}")
 
 
 def to_text(value: Any) -> str:

@@ -94,7 +94,7 @@ class Counters:
     def _add(self, counter: Counter | Gauge, replace: bool) -> None:
         for name in (counter.group, counter.name):
             if not name or not name.isprintable() or set(name) & set(":. "):
-                raise ValueError(f"counter {name!r}: allowed is a name without blanks, ':' and '.'")
+                raise ValueError(f"counter {name!r}: must be printable text without blanks, ':' and '.'")
         key = counter.group, counter.name
         if key in self._places and not replace:
             raise ValueError(f"counter {counter.group}:{counter.name}: registered before by {self._places[key]}")

@@ -37,6 +37,6 @@ def _variable(field: Field, settings: Callable[[], Settings], change: Callable[.
         try:
             change(**{field.name: value})
         except SettingError as error:
-            raise VariableError(f"{field.name}: allowed is {error.allowed}, not {value!r:.60}") from None
+            raise VariableError(f"{field.name}: {value!r:.60} is not allowed; allowed: {error.allowed}") from None
 
     return Variable(field.name, get(), field.help, get=get, set=put)

@@ -91,9 +91,9 @@ def read_definition(text: str) -> tuple[str, int | str]:
 
 def _checked(name: str, value: int | str) -> int | str:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"shared variable {name}: allowed is an integer or a string, not {value!r:.60}")
+        raise ValueError(f"shared variable {name}: must be an integer or a string, not {value!r:.60}")
     if isinstance(value, str) and len(value) > MOST_LENGTH:
-        raise ValueError(f"shared variable {name}: allowed are {MOST_LENGTH} characters, not {len(value)}")
+        raise ValueError(f"shared variable {name}: at most {MOST_LENGTH} characters are allowed, not {len(value)}")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError(f"shared variable {name}: allowed are integers of 64 bits, not {value!r:.60}")
+        raise ValueError(f"shared variable {name}: must be an integer of 64 bits, not {value!r:.60}")
     return value

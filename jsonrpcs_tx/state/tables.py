@@ -565,26 +565,26 @@ def _checked(row: Sequence[Any]) -> Row:
     _check_key(key)
     _check_value(value)
     if expires is not None and not isinstance(expires, int | float):
-        raise ValueError(f"key {key!r:.40}: expiry {expires!r:.40}; allowed is a number of seconds since 1970")
+        raise ValueError(f"key {key!r:.40}: expiry {expires!r:.40}: must be a number of seconds since 1970")
     return key, value, expires
 
 
 def _check_key(key: str) -> None:
     if not isinstance(key, str) or not is_utf8(key):
-        raise ValueError(f"key {key!r:.40}: allowed is text that UTF-8 can write")
+        raise ValueError(f"key {key!r:.40}: must be text that UTF-8 can write")
 
 
 def _check_value(value: Value) -> None:
     if isinstance(value, str):
         if not is_utf8(value):
-            raise ValueError(f"value {value!r:.40}: allowed is text that UTF-8 can write")
+            raise ValueError(f"value {value!r:.40}: must be text that UTF-8 can write")
     elif type(value) is not int or not LEAST <= value <= MOST:
-        raise ValueError(f"value {value!r:.40}: allowed is text, or an integer from {LEAST} to {MOST}")
+        raise ValueError(f"value {value!r:.40}: must be text, or an integer from {LEAST} to {MOST}")
 
 
 def _check_seconds(seconds: float) -> None:
     if not seconds <= MOST_SECONDS:
-        raise ValueError(f"expiry {seconds!r:.40}: allowed is up to {MOST_SECONDS} seconds; 0 or less for never")
+        raise ValueError(f"expiry {seconds!r:.40}: must be at most {MOST_SECONDS} seconds; 0 or less for never")
 
 
 def _hash(key: str) -> int:

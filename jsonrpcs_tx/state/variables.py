@@ -124,7 +124,7 @@ class Variable:
         else:
             fits = type(value) in (int, self.kind) and self.least <= value <= self.most
         if not fits or (self.allowed and value not in self.allowed):
-            raise VariableError(f"{self.name}: allowed is {self.wanted}, not {value!r:.60}")
+            raise VariableError(f"{self.name}: must be {self.wanted}, not {value!r:.60}")
         return self.kind(value)
 
     @property
@@ -246,7 +246,7 @@ class Group(Values, Shareable):
             variable = where.variable(name)
             own = value is None or value is UNSET
             if own and id is None:
-                raise VariableError(f"{name}: allowed is {variable.wanted}, not None")
+                raise VariableError(f"{name}: must be {variable.wanted}, not None")
             stored = UNSET if own else variable.check(value)
             changes.append((where, name, stored))
             shared.append([id, name, None if own else stored])
@@ -288,16 +288,16 @@ class Group(Values, Shareable):
         @raise VariableError: the number is not allowed, or there are L{MOST_INSTANCES} others.
         """
         if not 0 <= id <= MOST_ID:
-            raise VariableError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+            raise VariableError(f"instance {id!r:.60} of group {self.name}: the number must be from 0 to {MOST_ID}")
         if len(self.instances) >= MOST_INSTANCES and id not in self.instances:
-            raise VariableError(f"instance {id} of group {self.name}: allowed are {MOST_INSTANCES} instances")
+            raise VariableError(f"instance {id} of group {self.name}: at most {MOST_INSTANCES} instances are allowed")
         return self.instances.setdefault(id, Instance(self, id))
 
     def make_instance(self, id: int) -> Deferred[None] | None:
         """Make an instance unless it exists; see L{add_instance}."""
         if self.share is not None:
             if not 0 <= id <= MOST_ID:
-                raise VariableError(f"instance {id!r:.60} of group {self.name}: allowed is 0 to {MOST_ID}")
+                raise VariableError(f"instance {id!r:.60} of group {self.name}: the number must be from 0 to {MOST_ID}")
             return self.share.submit("make_instance", id)
         self.add_instance(id)
         return None
@@ -487,7 +487,9 @@ class Variables(Mapping[str, Group]):
 
     def _delay(self, group: str, id: int | None, name: str, value: _Stored) -> None:
         if len(self._delayed) >= MOST_DELAYED and (group, id, name) not in self._delayed:
-            raise VariableError(f"{name}: allowed are {MOST_DELAYED} delayed changes; commit or drop some first")
+            raise VariableError(
+                f"{name}: at most {MOST_DELAYED} delayed changes are allowed; commit or drop some first"
+            )
         self._delayed[group, id, name] = value
 
     def commit(self) -> Deferred[None] | None:
@@ -503,7 +505,9 @@ class Variables(Mapping[str, Group]):
         names = {group for group, _, _ in delayed}
         shared = [name for name in names if self[name].share is not None]
         if shared and len(names) > 1:
-            raise VariableError(f"group {shared[0]} is shared: allowed are changes of no other group with it")
+            raise VariableError(
+                f"group {shared[0]} is shared: its changes must be committed without those of other groups"
+            )
         self._delayed = {}
         try:
             if shared:
@@ -576,4 +580,4 @@ def _undo(name: str, step: Callable[..., object], *arguments: object) -> None:
 
 def _check_name(name: str) -> None:
     if not name or not name.isprintable() or set(name) & set(" :[]"):
-        raise ValueError(f"name {name!r:.60}: allowed is one without blanks, ':', '[' and ']'")
+        raise ValueError(f"name {name!r:.60}: must be printable text without blanks, ':', '[' and ']'")

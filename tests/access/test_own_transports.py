@@ -71,7 +71,9 @@ def test_refused_rules(rule: str, says: str) -> None:
 
 def test_unknown_names() -> None:
     """The origin of a transport that nobody has added is refused, with the names that there are."""
-    with pytest.raises(ValueError, match=r"transport 'chta': allowed are exec, .*, chat, bus, and what add_transport"):
+    with pytest.raises(
+        ValueError, match=r"transport 'chta' is not known; allowed: exec, .*, chat, bus, and those that add_transport"
+    ):
         service().dispatcher.origin("chta")
     with pytest.raises(ValueError, match="transport 'chat'"):
         service(transports=None).dispatcher.origin("chat")
@@ -82,16 +84,16 @@ def test_unknown_names() -> None:
     [
         ("udp", [], "transport udp: there is one of that name already"),
         ("chat", [], "transport chat: there is one of that name already"),
-        ("any", [], "transport 'any': allowed are 1 to 32 letters"),
+        ("any", [], "transport 'any': must be a letter, then up to 31 letters"),
         ("allow", [], "but not allow, any, deny"),
         ("", [], "transport ''"),
         ("192.0.2.1", [], "transport '192.0.2.1'"),
         ("user=ann", [], "transport 'user=ann'"),
         ("two words", [], "transport 'two words'"),
         ("caf\u00e9", [], "transport 'caf\u00e9'"),
-        ("a" * 33, [], "1 to 32 letters"),
-        ("irc", ["name"], r"transport irc: facts \['name'\]; allowed is a list of address, user, tls, uid, gid"),
-        ("irc", "user", "transport irc: facts 'user'; allowed is a list"),
+        ("a" * 33, [], "up to 31 letters"),
+        ("irc", ["name"], r"transport irc: facts \['name'\]; allowed: a list of address, user, tls, uid, gid"),
+        ("irc", "user", "transport irc: facts 'user'; allowed: a list"),
     ],
 )
 def test_refused_transports(name: str, facts: Sequence[str], says: str) -> None:

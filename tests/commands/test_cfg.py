@@ -234,13 +234,13 @@ def test_out_of_range(call: Call, method: str) -> None:
     """A number out of range is refused with the reference's text, and what is allowed; nothing is cut off."""
     code, text = call(method, "foo", "bar", 3_000_000_000)
     assert code == 400
-    assert text == "Failed to set the variable: bar: allowed is an integer from -100 to 100, not 3000000000"
+    assert text == "Failed to set the variable: bar: must be an integer from -100 to 100, not 3000000000"
     assert (call("get", "foo", "bar"), call("diff")) == (10, {})
 
 
 def test_spelled_number_out_of_range(call: Call) -> None:
     """So is one that text spells."""
-    assert call("sets", "foo", "bar", "101")[1].startswith("Failed to set the variable: bar: allowed is an integer")
+    assert call("sets", "foo", "bar", "101")[1].startswith("Failed to set the variable: bar: must be an integer")
 
 
 @pytest.mark.parametrize("digits", [25, 4300, 5000])
@@ -388,7 +388,7 @@ def test_most_instances(call: Call, service: Service) -> None:
     assert call("add_group_inst", "foo[0]") == {}
     code, text = call("add_group_inst", f"foo[{MOST_INSTANCES}]")
     assert code == 400
-    assert text.endswith("instance 1000 of group foo: allowed are 1000 instances")
+    assert text.endswith("instance 1000 of group foo: at most 1000 instances are allowed")
     assert len(service.foo.instances) == MOST_INSTANCES
 
 
@@ -401,7 +401,7 @@ def test_most_delayed_changes(call: Call, service: Service, monkeypatch: pytest.
     for request in (("set_delayed", "foo", "ratio", 1), ("del_delayed", "foo[1]", "bar")):
         code, text = call(*request)
         assert code == 400
-        assert text.endswith("allowed are 2 delayed changes; commit or drop some first")
+        assert text.endswith("at most 2 delayed changes are allowed; commit or drop some first")
     assert call("commit") == {}
     assert (service.foo["bar"], service.foo["title"], service.foo["ratio"]) == (2, "new", 0.5)
 

@@ -218,10 +218,10 @@ def test_no_table(call: Call, method: str, params: list[Any], text: str) -> None
 @pytest.mark.parametrize(
     ("method", "params", "text"),
     [
-        ("seti", [2**63], "value 9223372036854775808: allowed is text, or an integer from "),
-        ("setxi", [-(2**63) - 1, 0], "value -9223372036854775809: allowed is text, or an integer from "),
-        ("setxs", ["v", 2**31], "expiry 2147483648: allowed is up to 2147483647 seconds"),
-        ("setex", [2**31], "expiry 2147483648: allowed is up to 2147483647 seconds"),
+        ("seti", [2**63], "value 9223372036854775808: must be text, or an integer from "),
+        ("setxi", [-(2**63) - 1, 0], "value -9223372036854775809: must be text, or an integer from "),
+        ("setxs", ["v", 2**31], "expiry 2147483648: must be at most 2147483647 seconds"),
+        ("setex", [2**31], "expiry 2147483648: must be at most 2147483647 seconds"),
     ],
 )
 def test_out_of_range(call: Call, method: str, params: list[Any], text: str) -> None:

@@ -51,7 +51,12 @@ def test_get_and_set() -> None:
         ("gets", ["jsonrpcs", "transport"], 488, "Parameter Is Not A String"),
         ("setn", ["jsonrpcs", "dialect", 1], 488, "Parameter Is Not A Number"),
         ("setn", ["jsonrpcs", "transport", 1], 488, "Parameter Cannot Be Changed At Run Time"),
-        ("setn", ["jsonrpcs", "async_limit", -1], 500, "Invalid Parameters: async_limit: allowed is 1 to 100000"),
+        (
+            "setn",
+            ["jsonrpcs", "async_limit", -1],
+            500,
+            "Invalid Parameters: async_limit: -1 is not allowed; allowed: 1 to 100000",
+        ),
         ("setn", ["jsonrpcs", "async_limit", "x"], 500, "Invalid Parameters"),
     ],
 )

@@ -83,7 +83,7 @@ def test_program() -> None:
     assert (shared["a"], len(shared), list(shared)) == (0, 1, ["a"])
     with pytest.raises(ValueError, match="shared variable a: there is one"):
         shared.define("a", 1)
-    with pytest.raises(ValueError, match="allowed is an integer or a string"):
+    with pytest.raises(ValueError, match="must be an integer or a string"):
         shared.define("b", True)
     with pytest.raises(KeyError):
         shared.set("b", 1)

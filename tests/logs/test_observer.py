@@ -155,7 +155,7 @@ def test_entry_that_is_refused(disk: Disk) -> None:
     """An entry that the journal refuses for what is in it counts as lost."""
 
     def refuse(entry: Entry) -> None:
-        raise ValueError("journal entry of 99,999,999 bytes: allowed are 16,777,216")
+        raise ValueError("journal entry of 99,999,999 bytes: at most 16,777,216 are allowed")
 
     lost = log.lost()
     with observed(Observer(refuse)):

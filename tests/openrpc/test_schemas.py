@@ -314,5 +314,5 @@ def test_deprecated() -> None:
 @pytest.mark.parametrize("faults", [Fault(1, "a"), "a", [1], [None]])
 def test_faults_refused(faults: Any) -> None:
     """Anything but faults is refused when the command is decorated."""
-    with pytest.raises(TypeError, match="faults: allowed are Faults with a code and a text in a tuple, not"):
+    with pytest.raises(TypeError, match="faults: must be a tuple of Faults, each with a code and a text, not"):
         command("test.own", faults=faults)(lambda: None)

@@ -98,7 +98,7 @@ LATER: dict[tuple[str, str], tuple[int, str]] = {
     ("errors", '{"jsonrpc":"2.0","method":"core.kill","params":["x"],"id":1}'): BAD_PARAMETERS,
     ("cfg", '{"jsonrpc":"2.0","method":"cfg.reset","params":["core","debug"],"id":1}'): DONE,
     ("cfg", '{"jsonrpc":"2.0","method":"cfg.seti","params":["core","debug",99999],"id":1}'): fault(
-        400, "Failed to set the variable: debug: allowed is an integer from -5 to 9, not 99999"
+        400, "Failed to set the variable: debug: must be an integer from -5 to 9, not 99999"
     ),
 }
 """The HTTP status and the reply of steps that were recorded of 6.1 only, and are nonsense, or left out, there."""

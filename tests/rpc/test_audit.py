@@ -386,9 +386,9 @@ def test_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"changes": 1}, "changes: allowed is True or False"),
-        ({"secret": "password"}, "secret: allowed are names of parameters in a tuple"),
-        ({"secret": (1,)}, "secret: allowed are names of parameters in a tuple"),
+        ({"changes": 1}, "changes: must be True or False"),
+        ({"secret": "password"}, "secret: must be a tuple of parameter names"),
+        ({"secret": (1,)}, "secret: must be a tuple of parameter names"),
     ],
 )
 def test_bad_options(options: dict[str, Any], says: str) -> None:

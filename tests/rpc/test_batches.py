@@ -175,7 +175,7 @@ def test_size_of_the_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     _, replies = slow.send(("big", 500), ("big", 600), ("big", 1))
     first, second, third = results(replies[0])
     assert first == "x" * 500
-    assert second["message"].startswith("Batch Reply Too Large: allowed are ")
+    assert second["message"].startswith("Batch Reply Too Large: at most ")
     assert third["message"].startswith("Not Run: ")
     assert slow.ran == [500, 600]
 

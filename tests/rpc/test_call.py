@@ -138,9 +138,7 @@ def test_parameter_refused() -> None:
     @command("many")
     def many(*a: Call) -> None: ...
 
-    with pytest.raises(
-        TypeError, match=r"command two: .*: parameters a and b: allowed is one that is annotated with Call"
-    ):
+    with pytest.raises(TypeError, match=r"command two: .*: parameters a and b: only one may be annotated with Call"):
         Registry(two)
     with pytest.raises(TypeError, match=r"command many: .*: parameter \*a: Call is allowed for a single parameter"):
         Registry(many)

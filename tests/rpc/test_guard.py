@@ -204,7 +204,7 @@ def test_options(option: str, value: object) -> None:
         with pytest.raises(BaseException):  # noqa: B017, PT011 # what it raises itself
             command("a.b", usage=value)(method)
         return
-    with pytest.raises(TypeError, match=rf"command a\.b: .*method \(.*test_guard\.py:\d+\): {option}: allowed is "):
+    with pytest.raises(TypeError, match=rf"command a\.b: .*method \(.*test_guard\.py:\d+\): {option}: must be "):
         command("a.b", **{option: value})(method)  # type: ignore[arg-type] # wrong on purpose
 
 

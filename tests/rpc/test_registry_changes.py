@@ -332,5 +332,5 @@ def test_deprecations_have_bounded_memory() -> None:
 @pytest.mark.parametrize("wrong", ["", 1, True, b"x"])
 def test_deprecated_is_a_text(wrong: Any) -> None:
     """What is not a text is refused."""
-    with pytest.raises(TypeError, match=r"command a\.b: .*: deprecated: allowed is "):
+    with pytest.raises(TypeError, match=r"command a\.b: .*: deprecated: must be a string"):
         command("a.b", deprecated=wrong)(lambda: None)

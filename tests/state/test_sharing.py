@@ -70,7 +70,7 @@ def test_table() -> None:
     assert share.changes == [("replace", [["stored", "v", None]]), ("flush",)]
     share.make()
     assert ban.size == 0
-    with pytest.raises(ValueError, match="allowed is text"):
+    with pytest.raises(ValueError, match="must be text"):
         ban.set("k", "\ud800")
     assert share.changes == []
 
@@ -138,7 +138,7 @@ def test_variables() -> None:
         shop.set("limit", 101)
     variables.set_delayed("shop", None, "limit", 40)
     variables.set_delayed("other", None, "x", 2)
-    with pytest.raises(VariableError, match="allowed are changes of no other group"):
+    with pytest.raises(VariableError, match="must be committed without those of other groups"):
         variables.commit()
     variables.rollback()
     variables.set_delayed("shop", 3, "limit", 50)

@@ -144,7 +144,7 @@ def test_bad_value(tables: Tables, key: Any, value: Any, expires: float) -> None
     """What a table cannot hold is refused, and the item that is there stays."""
     table = tables.define("a")
     table.set("k", "old")
-    with pytest.raises(ValueError, match="allowed is"):
+    with pytest.raises(ValueError, match="must be"):
         table.set(key, value, expires)
     assert [(item.key, item.value) for item in table.items()] == [("k", "old")]
 
@@ -264,7 +264,7 @@ def test_bad_row(tables: Tables, row: Any) -> None:
     """A row that cannot be an item is refused, and the table stays as it is."""
     table = tables.define("a")
     table.set("k", "old")
-    with pytest.raises(ValueError, match="allowed is"):
+    with pytest.raises(ValueError, match="must be"):
         table.restore(table.read([("good", 1, None), row]))
     assert table.rows() == [("k", "old", None)]
 

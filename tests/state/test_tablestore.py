@@ -243,7 +243,7 @@ def test_row_that_is_not_an_item(path: Path, row: str) -> None:
         connection.execute(f"INSERT INTO item VALUES {row}")
         connection.commit()
     run = Program(path)
-    with pytest.raises(StartError, match=r"htable_db: .*table a not read: .*allowed is"):
+    with pytest.raises(StartError, match=r"htable_db: .*table a not read: .*must be"):
         run.service.startService()
     run.service.stopService()
     with closing(sqlite3.connect(path)) as connection:

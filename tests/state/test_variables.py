@@ -69,7 +69,7 @@ def test_check(variable: Variable, good: list[Any], bad: list[Any]) -> None:
         group.set("v", value)
         assert group["v"] == value
     for value in bad:
-        with pytest.raises(VariableError, match=r"^v: allowed is "):
+        with pytest.raises(VariableError, match=r"^v: must be "):
             group.set("v", value)
         assert group["v"] == good[-1]
 
@@ -77,10 +77,10 @@ def test_check(variable: Variable, good: list[Any], bad: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "text"),
     [
-        (Variable("v", 5, least=1, most=9), 10, "v: allowed is an integer from 1 to 9, not 10"),
-        (Variable("v", 0.5, least=0, most=1), 2, "v: allowed is a number from 0 to 1, not 2"),
-        (Variable("v", "a", allowed=("a", "b")), "c", "v: allowed is 'a' or 'b', not 'c'"),
-        (Variable("v", "a"), 5, "v: allowed is a string that UTF-8 can write, not 5"),
+        (Variable("v", 5, least=1, most=9), 10, "v: must be an integer from 1 to 9, not 10"),
+        (Variable("v", 0.5, least=0, most=1), 2, "v: must be a number from 0 to 1, not 2"),
+        (Variable("v", "a", allowed=("a", "b")), "c", "v: must be 'a' or 'b', not 'c'"),
+        (Variable("v", "a"), 5, "v: must be a string that UTF-8 can write, not 5"),
     ],
 )
 def test_error_text(variable: Variable, value: Any, text: str) -> None:
@@ -112,7 +112,7 @@ def test_whole_float() -> None:
 )
 def test_bad_variable(arguments: dict[str, Any]) -> None:
     """A variable with a default that it does not take, half a binding, or no name cannot be made."""
-    with pytest.raises(ValueError, match=r"allowed|default|get and set"):
+    with pytest.raises(ValueError, match=r"must be|default|get and set"):
         Variable(**{"name": "v", **arguments})
 
 
@@ -125,7 +125,7 @@ def test_names_are_taken_once() -> None:
     with pytest.raises(ValueError, match="two variables v"):
         variables.add("h", [Variable("v", 1), Variable("v", 2)])
     for name in ("", "a b", "a:b", "a[1]"):
-        with pytest.raises(ValueError, match="allowed is one without"):
+        with pytest.raises(ValueError, match="must be printable text without"):
             variables.add(name, [])
     assert dict(variables) == {"g": first}
 
@@ -363,7 +363,7 @@ def test_instance_of_what_lives_elsewhere() -> None:
 @pytest.mark.parametrize("id", [-1, MOST_ID + 1])
 def test_instance_number(program: Program, id: int) -> None:
     """An instance has a number of 32 bits."""
-    with pytest.raises(ValueError, match="allowed is 0 to 4294967295"):
+    with pytest.raises(ValueError, match="the number must be from 0 to 4294967295"):
         program.group.add_instance(id)
     assert program.group.instances == {}
 
