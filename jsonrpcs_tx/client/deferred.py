@@ -70,7 +70,7 @@ class Client:
             the names. L{batch} takes a mapping with any names.)
         @return: fires with the result, in which numbers are exact: a C{Decimal} where a float would not be. Fails with
             L{Fault} if the server answered with a fault, with L{ClientError} if there is no reply. Cancelling it drops
-            the reply, and calls what waits for its turn off; a command that runs goes on.
+            the reply, and calls off a call that waits for its turn; a command that runs goes on.
         """
         if params and named:
             reason = "parameters are given by position and by name"
@@ -237,7 +237,7 @@ def _run(steps: "Steps[Any]", do: Callable[[Any], Deferred[Any]]) -> Any:
 
 
 def _all(waiting: list[Deferred[Any]]) -> Deferred[list[Any]]:
-    """What all of them fire with. None of them fails, except that it is cancelled."""
+    """What all of them fire with. None of them fails unless it is cancelled."""
     return DeferredList(waiting, consumeErrors=True).addCallback(lambda found: [value for _, value in found])
 
 
@@ -277,8 +277,8 @@ def connect(
     @param reads: says of a method whether it changes nothing, so that it may be run twice.
     @param reactor: default: Twisted's.
     @param read: reads the replies to what is forwarded, in place of L{jsonrpcs_tx.client.core.read_reply}.
-    @param patience: seconds that a call forwarded for a client stays under way without anybody who waits, see L{Link}.
-    @raise TargetError: the text is no target.
+    @param patience: seconds that a call forwarded for a client stays under way if nobody waits for it, see L{Link}.
+    @raise TargetError: the text is not a target.
     """
     if reactor is None:
         from twisted.internet import reactor

@@ -137,7 +137,7 @@ class DatagramLink(Link):
             self.reactor.removeWriter(self)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor has seen an error of the socket, such as that nobody is there."""
+        """The reactor has seen an error of the socket: nobody is there, for example."""
         if self._socket is not None:
             self._lost(self._socket.error())
             self._continue()
@@ -150,7 +150,7 @@ class DatagramLink(Link):
                 self.finish(call, reply.outcome)
 
     def _answer_only(self, error: Any, reason: object) -> None:
-        """What has come answers no call in particular: if one only is under way, it is for that, else it is dropped."""
+        """What has come answers no call in particular: it is for the only call under way, or else dropped."""
         if len(self.calls) == 1:
             (call,) = self.calls.values()
             self.finish(call, error(self.target, call.method, reason))
@@ -170,7 +170,7 @@ class DatagramLink(Link):
         return True
 
     def _refused(self, call: Call, error: Exception) -> bool:
-        """Deal with what is raised for a call that has not been sent.
+        """Handle the error of a call that has not been sent.
 
         @return: as L{_try} does.
         """
@@ -186,9 +186,9 @@ class DatagramLink(Link):
         return True
 
     def _lost(self, error: OSError, unsent: Call | None = None) -> None:
-        """The server is gone: those who have asked it get no reply.
+        """The server is gone: the calls that were sent to it get no reply.
 
-        @param unsent: has not, like those that wait to be sent.
+        @param unsent: a call that was not sent, as those that wait were not.
         """
         self._close()
         waiting = {unsent, *self._unsent}

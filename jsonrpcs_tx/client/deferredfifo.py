@@ -116,9 +116,9 @@ class FifoLink(Link):
         self._writer.write(call.id, document)
 
     def _server_gone(self, but: Call | None = None) -> None:
-        """Those who have asked the server that read the FIFO get no reply.
+        """The calls that were sent to the server that read the FIFO get no reply.
 
-        @param but: has not asked it.
+        @param but: a call that was not sent to it.
         """
         self._forget_server()
         for call in list(self.calls.values()):

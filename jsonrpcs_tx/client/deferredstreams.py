@@ -136,7 +136,7 @@ class _Asking(Protocol):
         self.link.connections.add(self)
 
     def finish(self, outcome: object) -> None:
-        """Say what came of the call, if there is one."""
+        """Report the outcome of the call, if there is one."""
         call, self.call = self.call, None
         if call is not None:
             self.link.answered(call, outcome)
@@ -149,7 +149,7 @@ class _Asking(Protocol):
 
 
 class _Plain(_Asking):
-    """A request and its reply, without anything around."""
+    """A request and its reply, with nothing around them."""
 
     def ask(self, call: Call) -> None:
         """Send a call, and nothing after it."""

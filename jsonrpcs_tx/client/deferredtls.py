@@ -40,7 +40,7 @@ def options(target: TlsTarget) -> IOpenSSLClientConnectionCreator:
     """What a target asks of TLS: who signs the server's certificate, which has to be for the name or the IP address
     of the target, and the client's own certificate.
 
-    @raise OSError: a file cannot be read, or has not what it should have.
+    @raise OSError: a file cannot be read, or does not contain what it should.
     """
     trust = platformTrust()
     if target.tls_ca is not None:

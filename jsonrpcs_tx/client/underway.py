@@ -89,7 +89,7 @@ class DeferredCall(Call, Deferred[Any]):
 
 
 class _Left(Call):
-    """In the place of a call that the server is at work on, and that nobody waits for any more."""
+    """Takes the place of a call that the server may still be running, and that nobody waits for any more."""
 
     __slots__ = ()
 
@@ -141,7 +141,7 @@ class Link:
     what waits, the clients take turns.
 
     A subclass sends a call in C{transmit}, forgets one in C{forget}, has another one in its place in C{replace}, and
-    says what came of it to L{finish}; or, where many replies come at once, to L{note_answer} and then to L{tell}.
+    reports its outcome to L{finish}; or, where many replies come at once, to L{note_answer} and then to L{tell}.
 
     @param target: where to.
     @param reactor: that it runs in.
@@ -149,7 +149,7 @@ class Link:
     @param limit: calls that are under way at a time.
     @ivar calls: those under way, by their ids.
     @ivar patience: seconds that a call which was made for a client stays under way, from when it was made, even if
-        nobody waits for it any more, unless the server answers: it is at work on it.
+        nobody waits for it any more, unless the server answers: it may still be running it.
     @ivar read: reads a reply, see L{jsonrpcs_tx.client.replies.read_reply}.
     """
 
@@ -193,7 +193,7 @@ class Link:
             self._queue.append(client, call)
 
     def finish(self, call: Call, outcome: object) -> None:
-        """Say what came of a call that is under way, unless it is over already.
+        """Report the outcome of a call that is under way, unless it is over already.
 
         @param outcome: the result, the L{Fault}, the outcomes of an array, or the L{ClientError}.
         """
@@ -214,9 +214,8 @@ class Link:
         self._answers[call.id] = call, outcome
 
     def tell(self) -> None:
-        """Send what there is room for, then say what came of the calls that L{note_answer} has noted: one step for all
-        of them before the next, so that the code for either stays in the processor's caches, and the server is at work
-        meanwhile.
+        """Send what there is room for, then report the outcomes that L{note_answer} has noted: one step for all of them
+        before the next, so that the code for either stays in the processor's caches, and the server works meanwhile.
         """
         self._send_next()
         answers = self._answers
@@ -248,7 +247,7 @@ class Link:
         self.reactor.callLater(0, self.finish, call, error)
 
     def outcome(self, call: Call, document: bytes) -> object:
-        """What a call is answered with by a document that can be for no other call."""
+        """The outcome of a call, from a document that can be for no other call."""
         try:
             if call.array is not None:
                 return call.array.outcomes(document)
@@ -260,7 +259,7 @@ class Link:
         return advice.wrong_reply(self.target, call.method, "the reply is to another request")
 
     def is_sent(self, call: Call) -> bool:
-        """Whether anything of a call may have been sent, and it is not over."""
+        """Whether a call is not over, and any part of it may have been sent."""
         return call.id in self.calls or call.id in self._answers
 
     def drop(self, call: Call) -> None:
@@ -276,9 +275,9 @@ class Link:
             self._send_next()
 
     def settle(self, before: float = inf) -> None:
-        """End the calls that nobody waits for any more: the server is not at work on them.
+        """End the calls that nobody waits for any more: the server is not running them.
 
-        @param before: those that were made before this time.
+        @param before: end only those that were made before this time.
         """
         for call in [call for call in self.calls.values() if call.is_left and call.deadline - call.seconds < before]:
             self.forget(call)
@@ -337,9 +336,9 @@ class Link:
                 del self._shares[client]
 
     def _leave(self, call: Call) -> bool:
-        """Have a call stay under way that nobody waits for any more, if that is due.
+        """Keep a call under way that nobody waits for any more, if its client and C{patience} ask for that.
 
-        @return: whether it is.
+        @return: whether it stays.
         """
         if call.client is None or not self.is_sent(call):
             return False

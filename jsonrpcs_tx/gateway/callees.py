@@ -32,7 +32,7 @@ MAX_METHOD: Final = 200
 """Characters of the longest method name that is passed on. The longest of Kamailio's is not half as long."""
 
 NOT_PASSED_ON: Final = frozenset(("gateway.call", "fleet.call", "fleet.counters"))
-"""Methods that no node is asked for: what they call, and on which server, no rule of this server's would see."""
+"""Methods that are never passed on: this server's rules would not see what they call, and on which server."""
 
 MAX_METHODS: Final = 4096
 """Number of methods that are remembered."""
@@ -43,7 +43,7 @@ single nodes time out before the call that made them.
 """
 
 MAX_OUTCOMES: Final = 16 * 1024 * 1024
-"""Bytes that the results of many nodes may have together; what goes beyond is dropped when it comes."""
+"""Bytes that the results of many nodes may have together; any further result is dropped when it comes."""
 
 MAX_NAMED: Final = 10
 """Nodes that are named where several are meant."""
@@ -114,7 +114,7 @@ class One:
         if type(outcome) is Answer:
             try:
                 reply = self._reply(outcome, request)
-            except BaseException as error:  # which is nobody else's, such as the reactor's
+            except BaseException as error:  # nobody else would handle it; the reactor would not
                 reply = error
         answered(reply)
 

@@ -26,7 +26,7 @@ PATIENCE: Final = 30.0
 
 HOLD: Final = 300.0
 """Seconds for which a change whose answer is overdue still keeps others of its module waiting, unless the node answers
-it late, or is seen to be done with it: the node may be at work on it. A reload from a large database takes minutes.
+it late, or is seen to be done with it: it may still be running it. A reload from a large database takes minutes.
 """
 
 _log = make_logger(__name__)
@@ -188,16 +188,16 @@ class Changes:
             self._end(lane, run, answer)
 
     def _failed(self, lane: Lane, run: Run, failure: Failure) -> None:
-        self._untimed(run, "is no longer waited for to answer")
+        self._untimed(run, "is given no more time to answer")
         has_run = run.error is not None or not failure.check(NotReachable, BadRequest, CancelledError)
         if has_run:
             self._intervals.ran(run.kind, run.method, run.sent, self._clock.seconds())
         self._end(lane, run, run.error or failure.value)
 
     def _untimed(self, run: Run, what: str) -> None:
-        """Whether the answer to a run is overdue is of no interest any more.
+        """The wait for the answer to a run is over. If the answer was overdue, log how the wait has ended.
 
-        @param what: what has happened, if it was overdue.
+        @param what: how the wait has ended, as the log says it.
         """
         if self._is_overdue(run):
             _log.info(

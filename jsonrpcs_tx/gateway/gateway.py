@@ -42,10 +42,10 @@ MAX_PLACES: Final = 1024
 """Number of names with queries that are remembered."""
 
 MAX_CHECKS: Final = 10
-"""Checks a second of all nodes that were found by themselves, so that many do not spend their time on each other."""
+"""Checks per second of all nodes found automatically, so that many nodes do not spend their time on each other."""
 
 MAX_LISTED: Final = 100
-"""Names that are told where one is not known, or where nodes have been read again."""
+"""Names that are listed when one is not known, or when nodes have been read again."""
 
 
 class Gateway(Service):
@@ -131,10 +131,10 @@ class Gateway(Service):
         return definition.name
 
     def find(self, texts: Iterable[str]) -> None:
-        """Replace the nodes that were found by themselves.
+        """Replace the nodes that were found automatically.
 
-        @param texts: each as L{add} takes it. Those that are no nodes, or whose names are taken, are left out, and the
-            log says so.
+        @param texts: each as L{add} takes it. Those that are not nodes, or whose names are taken, are left out, and
+            the log says so.
         """
         found: list[Definition] = []
         names = Names([*self._written, *self._added])
@@ -162,7 +162,7 @@ class Gateway(Service):
         self._make_nodes()
 
     def join(self, peers: Peers) -> None:
-        """Act together with other gateways, for the nodes that are not themselves found."""
+        """Act together with other gateways, for the nodes that were not found automatically."""
         self.peers = peers
         for node in self.nodes.values():
             if node.definition not in self._found:
@@ -215,10 +215,10 @@ class Gateway(Service):
     def call_here_and_there(
         self, call: Call, but: str, method: str, params: Sequence[object]
     ) -> tuple[Deferred[Reply], Deferred[Reply] | None]:
-        """Call a command of this server and of the nodes that were found by themselves, as part of a call to this
+        """Call a command of this server and of the nodes that were found automatically, as part of a call to this
         server.
 
-        @param but: the name under which this server was found itself.
+        @param but: the name under which this server itself was found.
         @return: fires with the whole reply of this server; and with that of the nodes together, as of L{call}. None:
             there are no nodes.
         """

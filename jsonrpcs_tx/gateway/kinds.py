@@ -26,7 +26,7 @@ class Kind:
     delta: bool
 
     def __init__(self, method: str) -> None:
-        """@param method: Its name."""
+        """@param method: its name."""
         entry = find(method) if len(method) <= MAX_NAME else None
         if entry is None:
             self.reads = self.interval = self.delta = False

@@ -51,7 +51,7 @@ class Node:
         self._reactor = reactor
         patience = definition.timeout or PATIENCE
         self._client = connect(definition.target, reactor=reactor, read=read_answer, patience=patience)
-        # A way of its own, since a node is not down because many calls of it are under way.
+        # A client of its own: a node is not down because many calls of it are in progress.
         self._watching = connect(definition.target, reactor=reactor, read=read_answer)
         self._turns = Turns(
             reactor,
@@ -169,8 +169,10 @@ class Node:
         self._client.settle()
 
     def _answers(self, asked: float) -> None:
-        """The node has answered a check that it was sent at a time. What came before over a way that has one process is
-        done: certainly with Kamailio, while other servers may have several processes, of which one may be at work.
+        """The node has answered a check. Where one process answers one call after the other, it is done with all that
+        was sent before: certainly if it is Kamailio. Another server may have further processes that are still busy.
+
+        @param asked: when the check was sent.
         """
         if self._in_order:
             self._client.settle(asked)

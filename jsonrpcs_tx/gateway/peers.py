@@ -25,7 +25,7 @@ class Peers:
         return send(method, params, seconds)
 
     def came(self, node: Any) -> None:
-        """A node runs that did not, or it is another process than before."""
+        """A node that was down runs again, or is a different process than before."""
 
     def told(self, node: Any) -> dict[str, Any]:
         """What is told of a node beyond what this gateway knows by itself."""
@@ -33,4 +33,4 @@ class Peers:
 
 
 ALONE = Peers()
-"""There are none."""
+"""There are no other gateways."""

@@ -19,7 +19,7 @@ class Waiter(Generic[T]):
     @param of: what it waits for.
     @param seconds: seconds until C{deadline}.
     @param left: called if C{waiting} is cancelled.
-    @param client: who it is, for what limits clients; None: nobody in particular.
+    @param client: anything that tells the client from others, for limits; None: nobody in particular.
     @ivar waiting: fires with the L{Answer}.
     @ivar timer: the delayed call that ends the wait at the deadline; None if no timer is set.
     """

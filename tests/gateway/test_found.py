@@ -1,4 +1,4 @@
-"""Nodes that were found by themselves are checked less often the more there are."""
+"""Nodes that were found automatically are checked less often the more there are."""
 
 from collections import Counter
 

@@ -650,6 +650,6 @@ def test_overdue_change_is_held_for_a_while() -> None:
             else:
                 assert node.sent[0].seconds == 105
                 node.sent[0].waiting.errback(TimedOut("node", "my.change", "no reply"))
-            assert "is no longer waited for to answer my.change" in log[-1]
+            assert "is given no more time to answer my.change" in log[-1]
         assert node.methods == ["my.change", "my.other"]
         node.sent[1].answer()
