@@ -356,7 +356,7 @@ class BatchReader(DatagramReader):
         return self._peers(slots.senders[slots.client_slices[self._current]])
 
     def _make_peer(self, sender: bytes) -> Peer:
-        """Who has sent it, of whom the kernel says this."""
+        """Who has sent the datagram, from what the kernel says of its sender."""
         pid, uid, gid = UCRED.unpack(sender) if self._is_unix else (None, None, None)
         address = None if self._is_unix else self._slots.peer(self._current)
         return datagram_peer(self._responder.protocol, address, uid, gid, pid)

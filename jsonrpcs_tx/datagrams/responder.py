@@ -65,7 +65,7 @@ class Responder:
         return self._known(peer[0] if isinstance(peer, tuple) else None, uid, gid)
 
     def admitted(self, find_peer: Callable[[], Peer]) -> Origin | None:
-        """Decide by the rules, of which there are some, on the sender of a document.
+        """Decide on the sender of a document by the rules. There must be rules.
 
         @param find_peer: tells who has sent the document that is being dispatched, now and later.
         @return: the origin of the sender's documents; None if it may call nothing.

@@ -343,7 +343,9 @@ class WorkerProcess(ProcessProtocol):
         try:
             passed_on = decode_passed_on(message)
         except ValueError as error:
-            _log.error("worker {worker} passed on what is not a request: {error}", worker=self._number, error=error)
+            _log.error(
+                "worker {worker} passed on something that is not a request: {error}", worker=self._number, error=error
+            )
             return
         self._passed_on(passed_on)
 

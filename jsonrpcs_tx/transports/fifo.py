@@ -69,7 +69,7 @@ _REPLY_FLAGS: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Flags with which a reply FIFO is opened."""
 
 MAX_PIPE_SIZE: Final = 1_048_576
-"""Bytes that a FIFO's queue can be made to hold, unless the machine is set otherwise."""
+"""Bytes that a FIFO's queue can be made to hold, unless the machine is configured otherwise."""
 
 MAX_BYTES: Final = 67_108_864
 """Bytes of replies that may wait for their readers in total. One FIFO may take up half of what the others leave."""

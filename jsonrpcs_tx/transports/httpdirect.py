@@ -7,7 +7,7 @@ Everything else goes unchanged to twisted.web's parser and the resource (C{https
 does what follows on the connection until that request is answered. A request is ordinary only if twisted.web would read
 it in the same way, and the reply has the same bytes, so that clients cannot tell the two paths apart.
 
-Where users are needed, those are answered here whose password was right and still counts
+Where users are needed, only those whose password was right and is still valid are answered here
 (L{jsonrpcs_tx.transports.knownheads}). Passwords are checked, and clients refused, on the general path alone.
 """
 
@@ -55,7 +55,7 @@ class DirectChannel(Channel):
         restarted then: that would take longer than to look here when its timer has run down.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
-    @ivar _passing: the same, of those for nodes that were found last.
+    @ivar _passing: the same, for the node that was last asked for.
     """
 
     site: "DirectSite"

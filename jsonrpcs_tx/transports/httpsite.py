@@ -339,8 +339,8 @@ class Channel(http.HTTPChannel):
     def _go_on_soon(self) -> None:
         """Go on with the requests that have arrived behind one whose reply came later.
 
-        That may have come from a command of another client, which has ended what this one waited for. It goes on first,
-        and the next command runs neither further down its call stack nor in its context.
+        A command of another client may have ended what that one waited for. It goes on first, and the next command
+        runs neither further down its call stack nor in its context.
         """
         self.paused = True
         self.callLater(0, lambda: self._context.run(self._go_on))

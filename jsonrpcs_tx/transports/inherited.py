@@ -46,11 +46,11 @@ class Passed:
             self._find(setting, name)
 
     def socket(self, setting: str, name: str, kind: socket.SocketKind) -> socket.socket:
-        """A socket of its own for the caller to close, which stands for the one that was passed.
+        """A duplicate of the socket that was passed, for the caller to close.
 
         @param setting: that has the name, for messages.
         @param kind: C{SOCK_STREAM} or C{SOCK_DGRAM}.
-        @raise StartError: none with the name was passed, or it is something else.
+        @raise StartError: nothing of this name was passed, or it is something else.
         """
         fd = os.dup(self._find(setting, name))
         try:
@@ -65,10 +65,10 @@ class Passed:
         raise self._error(setting, name, "is a socket of another kind", _KINDS[kind])
 
     def fifo(self, setting: str, name: str) -> int:
-        """A non-blocking descriptor, for the caller to close, of the FIFO that was passed.
+        """A duplicate of the descriptor of the FIFO that was passed, non-blocking, for the caller to close.
 
         @param setting: that has the name, for messages.
-        @raise StartError: none with the name was passed, or it is something else.
+        @raise StartError: nothing of this name was passed, or it is something else.
         """
         fd = os.dup(self._find(setting, name))
         both = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR

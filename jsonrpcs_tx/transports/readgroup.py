@@ -69,8 +69,8 @@ class Turns:
 class ReadGroup(abstract.FileDescriptor):
     """Reads the connections that are ready.
 
-    Those go first that were read before. The first data of a new connection may be a TLS handshake, which takes a
-    hundred times as long as a request, and others come in crowds, as do those that close: these get a slice of each
+    Connections that were read before go first. The first data of a new one may be a TLS handshake, which takes a
+    hundred times as long as a request; new ones come in crowds, and so do those that close. Both get a slice of each
     turn.
 
     @param name: the name of the transport, for the log.

@@ -97,8 +97,8 @@ class DirectTlsTransport(TlsTransport):
             pass
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection has ended. If that was without C{close_notify}, OpenSSL, which has given all that has come,
-        needs not be asked for more: it would give an error, of which Twisted makes this reason.
+        """The connection has ended. If that was without C{close_notify}, OpenSSL has given all that has come, and is
+        not asked for more: it would give an error, which Twisted would turn into this reason.
         """
         if self._handshakeDone and not self._lostTLSConnection and not self._tlsConnection.get_shutdown():
             self._lostTLSConnection = True
