@@ -90,9 +90,9 @@ class Note(msgspec.Struct, omit_defaults=True):
 
 
 class _Clock:
-    """Formats the current time, once for each millisecond, of which most have the text of their second in common.
+    """Formats the current time, once for each millisecond; those of one second share most of the text.
 
-    @ivar until: when the millisecond ends whose time was formatted last, by C{perf_counter_ns}.
+    @ivar until: when the millisecond that was formatted last ends, by C{perf_counter_ns}.
     """
 
     def __init__(self) -> None:

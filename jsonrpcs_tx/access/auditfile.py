@@ -116,7 +116,7 @@ class AuditFile:
     def reopen(self) -> str:
         """Open the path again; see L{AppendFile.reopen}.
 
-        @return: what came of it, for the log.
+        @return: the outcome, for the log.
         @raise OSError, NotAllowed: it cannot be opened; lines go to the former file.
         """
         self.flush()
@@ -181,7 +181,7 @@ class _Behind:
     def reopen(self) -> bool:
         """Have the file opened again, after the lines so far.
 
-        @return: False if none waits: then the caller must do it itself.
+        @return: False if no line waits: then the caller must do it itself.
         """
         with self._lock:
             self._reopens = self._thread is not None

@@ -46,10 +46,10 @@ class _Sink(Protocol):
         """
 
     def flush(self) -> None:
-        """Write the entries that wait; those that are lost are told of."""
+        """Write the entries that wait, and report those that are lost."""
 
     def reopen(self) -> str:
-        """@return: what came of it, for the log."""
+        """@return: the outcome, for the log."""
 
     def close(self) -> None: ...
 
@@ -114,7 +114,7 @@ class AuditLog(Service):
     def reopen(self) -> str:
         """Open the file again, after logrotate has renamed it.
 
-        @return: what came of it, for the log.
+        @return: the outcome, for the log.
         @raise OSError, NotAllowed: it cannot be opened; lines go to the former file.
         """
         return "it is not open" if self._sink is None else self._sink.reopen()
@@ -177,7 +177,7 @@ class AuditLog(Service):
     def write_now(self, entry: Entry) -> None:
         """Write an entry without which the call must not be run.
 
-        @raise OSError: it is not written. No line is lost thereby, since the call is refused.
+        @raise OSError: it is not written. It does not count as lost, since the call is refused.
         """
         if self._sink is None:
             raise OSError("the audit log is not open")

@@ -50,7 +50,7 @@ class Authenticator:
     def __init__(self, checker: Any, clock: IReactorTime, counters: Counters) -> None:
         self._checker = checker
         self._clock = clock
-        # Of a checker that a program has made, or changed, nobody knows for how long its word counts.
+        # Nobody knows how long the answer of any other checker, even of a subclass, stays valid.
         self.users_file: UsersFile | None = checker if type(checker) is UsersFile else None
         self._failures = counters.counter("jsonrpc", "auth_failures", "requests over HTTP(S) with a wrong password")
         self._limited = counters.counter(

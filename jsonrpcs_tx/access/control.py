@@ -60,7 +60,7 @@ class _ByParameters(NamedTuple):
         return allowed and not any(one.deny(params, method) for one in self.deny)
 
     def allows_some(self) -> bool:
-        """Whether there may be parameters with which the call is allowed: none of those that are denied are all."""
+        """Whether there may be parameters with which the call is allowed: no denied pattern fits all values."""
         return not any(all(pattern.is_any for pattern in one.values) for one in self.deny)
 
 

@@ -152,7 +152,7 @@ class UsersFile:
         return None if known is None else known.text
 
     def _accepts(self, users: Mapping[bytes, Hash], digest: bytes) -> bool:
-        """Whether a password is accepted that was right: the users are the same, and it was hashed not long ago.
+        """Whether a password that was right is still accepted: the users are the same, and it was hashed not long ago.
 
         @param users: those that were in the file when it was recalled.
         @param digest: of the user's line, the name and the password.

@@ -21,7 +21,7 @@ _NULL: Final = msgspec.Raw(b"null")
 class _Of(msgspec.Struct):
     """What a server, or one of many, has answered.
 
-    @ivar result: null, of which nobody makes counters: a fault.
+    @ivar result: null for a fault; no counters are ever null.
     """
 
     result: msgspec.Raw = _NULL

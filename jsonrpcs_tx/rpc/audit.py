@@ -304,7 +304,7 @@ def _id(id: Any) -> Any:
 
 
 def _draft(request: Request, command: Command | None) -> Raw | bytes | UnsetType:
-    """The parameters of a request without secrets, or a draft of that: now, since who has got them may change them."""
+    """The parameters of a request without secrets, or a draft of that: now, since the command may change them."""
     params = request.params
     draft = command.concealment.draft(params) if type(params) is list and command is not None else None
     return _params(request, command) if draft is None else draft

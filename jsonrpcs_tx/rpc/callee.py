@@ -39,7 +39,7 @@ class Callee(Protocol):
 
         @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
         @param deadline: in seconds of the reactor.
-        @param client: who has a share of what it can do at a time, see L{jsonrpcs_tx.rpc.origin.Origin}.
+        @param client: who shares the limits for one client, see L{jsonrpcs_tx.rpc.origin.Origin}.
         @param answered: called once, perhaps before this returns: with the whole reply, or the
             L{Fault<jsonrpcs_tx.rpc.faults.Fault>} that there is in place of one.
         @return: cancelling it lets go of the answer; then C{answered} is called at once.

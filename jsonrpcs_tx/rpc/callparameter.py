@@ -46,7 +46,7 @@ class CallParameter:
 
 
 def call_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> CallParameter | None:
-    """The parameter of a function that takes the call; None without one.
+    """The parameter of a function that takes the call; None if no parameter does.
 
     @param hints: the annotations of its parameters.
     @raise TypeError: there are two, or it would have to take any number of values.
@@ -65,6 +65,6 @@ def call_parameter(function: Callable[..., Any], hints: Mapping[str, Any]) -> Ca
         return CallParameter(parameter.name, None)
     if parameter.kind not in _POSITIONAL:
         stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
-        raise TypeError(f"parameter {stars}{parameter.name}: Call is allowed for a single parameter")
+        raise TypeError(f"parameter {stars}{parameter.name}: only a single parameter may be annotated with Call")
     place = parameters.index(parameter)
     return CallParameter(parameter.name, place, tuple(one.default for one in parameters[:place]))

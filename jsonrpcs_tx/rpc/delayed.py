@@ -243,7 +243,7 @@ class Run(Pending, Driver):
         return self
 
     def _has_fired(self, outcome: Any) -> Any:
-        """The Deferred has fired that the command has returned; others may get its result as well."""
+        """The Deferred that the command returned has fired; others may get its result as well."""
         if isinstance(outcome, Failure):
             outcome = _Failed(outcome)
         self.ended(outcome.failure if type(outcome) is _Failed else outcome)
@@ -272,7 +272,7 @@ class Run(Pending, Driver):
         self.deliver(Failure(TimedOut(seconds)))
 
     def cancel(self) -> None:
-        """Cancel the command, see L{wait}. Once it has ended or its time is up, what waits for its result."""
+        """Cancel the command, see L{wait}; once it has ended or its time is up, whatever else the result waits for."""
         if self._deadlines is None:
             super().cancel()
         elif not self._cancelled:

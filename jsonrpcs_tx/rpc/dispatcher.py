@@ -447,7 +447,7 @@ class Dispatcher:
         return self._failed(reply, command, request, caller)
 
     def _find(self, method: str, origin: Origin) -> Command | None:
-        """The command of a method, of this server or of whom the document is for."""
+        """The command of a method: this server's own, or that of the servers which the document is for."""
         if origin.callee is None:
             return self._commands.get(method)
         found: Command | None = origin.callee.command(method)

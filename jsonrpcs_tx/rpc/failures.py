@@ -128,7 +128,7 @@ def _of_fault(fault: Fault, command: Command) -> Told:
 
 
 def outcome_of(fault: object) -> str:
-    """How a call has ended that has raised a fault, see L{jsonrpcs_tx.rpc.replies.Reply}."""
+    """How a call that raised a fault has ended, see L{jsonrpcs_tx.rpc.replies.Reply}."""
     if isinstance(fault, NodeFault):
         return NOT_SENT if not fault.sent else TIMED_OUT if fault.code == _GATEWAY_TIMEOUT else NO_ANSWER
     return TIMED_OUT if isinstance(fault, TimedOut) else ""

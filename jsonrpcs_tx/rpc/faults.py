@@ -29,7 +29,7 @@ class Fault(JsonRpcsError):
 
 
 class NodeFault(Fault):
-    """The fault that stands for the answer of a node of a gateway, which has given none.
+    """The fault of a call that a node of a gateway has not answered.
 
     @param sent: the node may have got the call, and run it.
     """

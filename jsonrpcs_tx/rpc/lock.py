@@ -7,7 +7,7 @@ class Lock(DeferredLock):
     """A lock that any number of commands may wait for.
 
     Twisted's own is handed on from within the function that releases it. If those who get it release it at once, each
-    does so further down the call stack, until some hundred commands exhaust that, and the others wait for ever. This
+    does so further down the call stack, until some hundred commands exhaust it, and the others wait for ever. This
     one is handed on in a loop.
     """
 
@@ -17,7 +17,7 @@ class Lock(DeferredLock):
         self._hands_on = False
 
     def release(self) -> None:
-        """Hand the lock on to who has waited longest; free it if nobody has."""
+        """Hand the lock on to the command that has waited longest; free it if no command waits."""
         self._released += 1
         if self._hands_on:
             return

@@ -12,11 +12,11 @@ _log = make_logger(__name__)
 
 
 class Pending(Deferred[Any]):
-    """A Deferred of what a command in progress gives, and of what is made of that.
+    """A Deferred of the outcome of a command in progress, and of what is made of that.
 
-    A callback costs as much as all that is done for an ordinary request besides. So what the server itself does with
-    the outcome are steps (L{then}), which are run before any callback, and who asks for that (L{take}) gets what comes
-    of them in place of the callbacks.
+    A callback costs as much as the rest of an ordinary request. So the server itself handles the outcome in steps
+    (L{then}), which are run before any callback. A function that asks for the outcome (L{take}) gets what the steps
+    return, in place of the callbacks.
 
     @ivar stop: called without arguments if it is cancelled; it has to L{deliver} something. None: nothing can be
         stopped.

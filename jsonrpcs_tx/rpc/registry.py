@@ -504,7 +504,7 @@ class Registry(Mapping[str, Command]):
         """Add the commands of a source; see L{commands_of}.
 
         @param replace: they replace commands of the same names.
-        @raise ValueError: a name is already taken, by whom the message says; then no command is added.
+        @raise ValueError: a name is already taken, and the message says by whom; then no command is added.
         """
         found: dict[str, Command] = {}
         for new in commands_of(source):

@@ -39,7 +39,7 @@ class Share(Protocol):
 
 
 class UnknownOperation(JsonRpcsError):
-    """There is no such change of a thing, or its arguments are others: another version may know it."""
+    """There is no such change of a thing, or it takes other arguments: another version may know it."""
 
 
 class Shareable:

@@ -140,7 +140,7 @@ def test_parameter_refused() -> None:
 
     with pytest.raises(TypeError, match=r"command two: .*: parameters a and b: only one may be annotated with Call"):
         Registry(two)
-    with pytest.raises(TypeError, match=r"command many: .*: parameter \*a: Call is allowed for a single parameter"):
+    with pytest.raises(TypeError, match=r"command many: .*: parameter \*a: only a single parameter may be annotated"):
         Registry(many)
 
 
