@@ -175,6 +175,8 @@ def _shown(value: object) -> str:
         return "an array" if type(value) is list else "a struct"
     if value is None:
         return "null"
+    if type(value) is Decimal:
+        return f"{value!s:.40}"
     try:
         return f"{value!r:.40}"
     except ValueError:  # sys.set_int_max_str_digits

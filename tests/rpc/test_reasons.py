@@ -138,6 +138,15 @@ def test_binding_error(params: object, told: tuple[str, str, str]) -> None:
         assert reply(kick, params, KAMAILIO) == expected
 
 
+def test_number_of_many_digits() -> None:
+    """A number that Python keeps as a Decimal is shown by its first digits, as any other number is."""
+    document = b'{"jsonrpc":"2.0","method":"m","params":["a","b",1%b],"id":1}' % (5000 * b"0")
+    answered = Dispatcher(Registry(kick), Clock(), dialect=JSONRPC2).dispatch(document, Origin("test"))
+    assert isinstance(answered, Reply)
+    data = {"parameter": "times", "reason": "is 1" + 39 * "0", "allowed": "int"}
+    assert json.loads(answered.body)["error"]["data"] == data
+
+
 def test_surplus() -> None:
     """Positional parameters beyond the last one are refused in jsonrpc2, and ignored in kamailio, as it does."""
     assert error(kick, ["a", "b", 1, "c"])["code"] == -32602
