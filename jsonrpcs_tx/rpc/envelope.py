@@ -311,7 +311,7 @@ class Envelope:
             _skip(document)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return self._not_json(document, error)
-        reason = f"more values than allowed: {MAX_VALUES}"
+        reason = f"too many values; allowed: up to {MAX_VALUES}"
         return Malformed(self.dialect.invalid_request, None, reason, reply_name=_find_reply_name(document))
 
     def _batch_size(self, document: bytes, size: int) -> Malformed:
@@ -321,7 +321,7 @@ class Envelope:
     def _examine(self, value: object) -> Request | Malformed:
         """Check that a decoded value is a request (specification, section 4)."""
         if type(value) is not dict:
-            reason = f"a request is an object, not {_json_type(value)}"
+            reason = f"a request must be an object, not {_json_type(value)}"
             return Malformed(self.dialect.invalid_request, None, reason)
         is_reply = "method" not in value and ("result" in value or "error" in value)
         reply_name = value.get("reply_name", UNSET)

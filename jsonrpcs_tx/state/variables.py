@@ -91,9 +91,11 @@ class Variable:
         """@raise ValueError: the name or the default is not allowed, or only one of C{get} and C{set} is given."""
         _check_name(self.name)
         if self.kind not in (int, float, str):
-            raise ValueError(f"variable {self.name}: the default is int, float or str, not {self.default!r:.60}")
+            raise ValueError(
+                f"variable {self.name}: the default must be an int, a float or a str, not {self.default!r:.60}"
+            )
         if (self.get is None) != (self.set is None):
-            raise ValueError(f"variable {self.name}: get and set are given together, or neither")
+            raise ValueError(f"variable {self.name}: get and set must be given together, or neither")
         self.check(self.default)
 
     @classmethod
