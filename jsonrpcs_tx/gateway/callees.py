@@ -114,7 +114,7 @@ class One:
         if type(outcome) is Answer:
             try:
                 reply = self._reply(outcome, request)
-            except BaseException as error:  # nobody else would handle it; the reactor would not
+            except BaseException as error:  # it must not reach whatever has called this, such as the reactor
                 reply = error
         answered(reply)
 

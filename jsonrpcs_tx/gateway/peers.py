@@ -25,7 +25,7 @@ class Peers:
         return send(method, params, seconds)
 
     def came(self, node: Any) -> None:
-        """A node that was down runs again, or is a different process than before."""
+        """A node is seen to run, but was not before, or it is a different process than before."""
 
     def told(self, node: Any) -> dict[str, Any]:
         """What is told of a node beyond what this gateway knows by itself."""

@@ -42,7 +42,7 @@ class Watch:
     @param restarted: called when it is seen to have been restarted.
     @param target: where it is, for the log, without a password.
     @param answered: called when it has answered a check, with the time at which it was asked.
-    @param came: called when it runs again after it was down, or is a different process than before.
+    @param came: called when it is seen to run, but was not before, or when it is a different process than before.
     @param spare: gives the seconds by which the interval may be longer now, since others tell that the node lives. The
         first question waits for up to as long, and the interval grows to that while the node stays down.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.

@@ -55,7 +55,7 @@ class DirectChannel(Channel):
         restarted then: that would take longer than to look here when its timer has run down.
     @ivar _later: fires with the reply to the request in progress.
     @ivar _origin: of the requests of C{_user}; None: it has to be made.
-    @ivar _passing: the same, for the node that was last asked for.
+    @ivar _passing: the same, for the node or nodes that were last asked for.
     """
 
     site: "DirectSite"
