@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import tlsdirect, tlsrecords
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.tls import CurrentContext
@@ -118,6 +119,7 @@ class Pair:
 
     def __init__(self, way: str, version: str) -> None:
         self._plain = Connection(DirectSite)
+        self.commands = self._plain.commands
         transport, functions = WAYS[way]
         self._functions: dict[str, Any] = dict(zip(("decrypt", "encrypt"), functions, strict=True))
         factory = TLSMemoryBIOFactory(server_context(), False, self._plain.channel.site, self._plain.clock)
@@ -350,6 +352,21 @@ def test_short_records() -> None:
         body = pair.received.partition(b'["one"],"id":1}')[2]
         assert body.startswith(b"y" * 27_000 + b"HTTP/1.1 200 OK")
         assert body.endswith(b'["two"],"id":1}')
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_data_behind_the_end(way: str) -> None:
+    """What a client sends behind its C{close_notify}, while it waits for a reply, is not kept in memory."""
+    pair = Pair(way, "TLSv1.3")
+    pair.arrive(pair.sealed(http_request(b'{"jsonrpc":"2.0","method":"test.later","id":1}')) + pair.goodbye())
+    before = memory().real_used
+    pair.arrive(*[record(APPLICATION_DATA, bytes(16_384))] * 2000)
+    assert memory().real_used - before < 10_000_000
+    (later,) = pair.commands.later
+    later.callback("at last")
+    pair.arrive()
+    assert pair.received.endswith(b'"result":"at last","id":1}')
+    assert pair.wire.disconnecting
 
 
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
