@@ -38,6 +38,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 MAX_OVERTAKEN: Final = 100
 """Changes that were overtaken of which is told."""
 
+WAITS_FOR_SNAPSHOT: Final = "it waits for a snapshot"
+
 UNAVAILABLE: Final = 503
 TOO_LARGE: Final = 413
 NOT_CONFIRMED: Final = 504
@@ -153,7 +155,12 @@ class Core:
                 ticket.number = self._number
             replica = self.replica
             entry = Entry(self._node, self.run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
-            fields = encode(entry, self._seals)
+            try:
+                fields = encode(entry, self._seals)
+            except (OverflowError, TypeError, ValueError) as error:  # else whoever waits would never hear of it
+                self._sent[ticket.number] = ticket
+                self.not_added(ticket.number, f"the change cannot be written: {error}")
+                continue
             if len(fields[3]) > MAX_SIZE and ticket is not self._founding:
                 ticket.fail(Fault(TOO_LARGE, f"Change Too Large: allowed are {MAX_SIZE} bytes"))
                 continue
@@ -228,7 +235,7 @@ class Core:
         if verdict == GO_ON and not self.wants_snapshot:
             return
         if verdict == LOST:
-            self._lose(found)
+            self.lose(found)
             return
         if snapshot is not None:
             try:
@@ -240,10 +247,9 @@ class Core:
                 self.wants_snapshot = False
                 return
             if restored and found.first is not None and replica.cursor >= found.first:
-                self._lose(found)
+                self.lose(found)
                 return
-        self.wants_snapshot = True
-        self.reason = "it waits for a snapshot"
+        self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
         replica.detach(found.last if found.first is None else BEGINNING)
 
     def may_go_on(self, found: Found, cursor: Id | None = None) -> bool:
@@ -253,6 +259,16 @@ class Core:
         """
         cursor = self.replica.cursor if cursor is None else cursor
         return judge(cursor, found) == GO_ON or (self.wants_snapshot and not self.replica.attached)
+
+    def lose(self, found: Found) -> None:
+        """Redis has lost what it had. All that it has now is read; what was applied before does not count again."""
+        replica = self.replica
+        self.losses += 1
+        self._lost_at = max(self.mark, replica.cursor)
+        self._lost, self._lost_epoch = True, replica.epoch
+        message = "fleet: Redis has lost what it had: this node has read up to {cursor}, the stream ends at {last}"
+        _log.error(message, cursor=str(replica.cursor), last=str(found.last))
+        replica.cursor = BEGINNING
 
     @property
     def lost_at(self) -> Id | None:
@@ -299,6 +315,10 @@ class Core:
             self.wants_snapshot = False
         if self.wants_snapshot:
             return False
+        if replica.highest and not (replica.attached or self._lost):
+            # Others have gone on since Redis has lost their founding, and know what this node does not.
+            self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
+            return False
         self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
             self._founding = _Ticket(replica.founding(again=self._lost), None)
@@ -315,16 +335,6 @@ class Core:
             self._lost_at = self.replica.cursor
             self._lost, self._lost_epoch = True, max(self.replica.epoch, self.replica.highest)
             _log.error("fleet: there is no snapshot of what was removed from the stream; this node writes what it has")
-
-    def _lose(self, found: Found) -> None:
-        """Redis has lost what it had. All that it has now is read; what was applied before does not count again."""
-        replica = self.replica
-        self.losses += 1
-        self._lost_at = max(self.mark, replica.cursor)
-        self._lost, self._lost_epoch = True, replica.epoch
-        message = "fleet: Redis has lost what it had: this node has read up to {cursor}, the stream ends at {last}"
-        _log.error(message, cursor=str(replica.cursor), last=str(found.last))
-        replica.cursor = BEGINNING
 
     def _confirm(self, entry: Entry, outcome: Outcome) -> None:
         ticket = self._sent.pop(entry.number, None)
