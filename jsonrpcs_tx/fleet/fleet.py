@@ -115,6 +115,7 @@ class Fleet(Service):
     @ivar things: what is shared, by name.
     @ivar cards: the nodes that are there, this one as well, by name.
     @ivar keys: the names of its keys.
+    @ivar seals: sign what stands there.
     @ivar joined: called when this node is together with the others, again and again.
     @ivar leaving: called when it stops.
     @ivar met: called when there are other cards than before.
@@ -139,13 +140,13 @@ class Fleet(Service):
         self.node = node
         self.timeout = timeout
         run = secrets.token_hex(8)
-        self._seals = Seals(secret, name)
+        self.seals: Seals = Seals(secret, name)
         self._time = StreamTime(reactor)
         self._reactor = reactor
         self.things: dict[str, Shareable] = {}
         self._find_things = find_things
         self.keys: Keys = Keys(name)
-        self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
+        self.core: Core = Core(node, run, self.things, self.seals, self._time, offline)
         self.redis: Redis = Redis(reactor, location, when_up=self._came, when_away=self._went)
         self.cards: Mapping[str, Card] = {}
         self.met: Callable[[], object] = bool
@@ -183,7 +184,7 @@ class Fleet(Service):
         super().startService()
         self.things.update(self._find_things(FIRST))
         card = msgspec.structs.replace(self._card, shares=sorted(self.things))
-        self._sealed_card = write_card(card, self._seals)
+        self._sealed_card = write_card(card, self.seals)
         for name, thing in self.things.items():
             follow = getattr(thing, "follow", None)
             if follow is not None:
@@ -508,7 +509,7 @@ class Fleet(Service):
         words = (self.node, self._sealed_card, int(LIVES * self._interval * 1000), str(self.core.mark))
         before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
         if self._announced and before not in (b"", self._announced):
-            other = read_cards([self.node.encode(), before], self._seals).get(self.node)
+            other = read_cards([self.node.encode(), before], self.seals).get(self.node)
             where = "another server" if other is None else f"the one at {other.address or 'an unknown address'}"
             if self.namesake != where:
                 _log.error("fleet: {where} has the name {node} as well", where=where, node=self.node)
@@ -524,7 +525,7 @@ class Fleet(Service):
         now = self._reactor.seconds()
         if roster < self._roster or now - self._all_read >= ALL_CARDS:
             reply = await redis.call("HGETALL", keys.cards, deadline=self._in(REDIS_SECONDS))
-            cards, self._all_read = dict(read_cards(reply, self._seals)), now
+            cards, self._all_read = dict(read_cards(reply, self.seals)), now
         else:
             since = f"({self._roster}"
             names = await redis.call("ZRANGEBYSCORE", keys.changes, since, "+inf", deadline=self._in(REDIS_SECONDS))
@@ -534,7 +535,7 @@ class Fleet(Service):
             there = [word for pair in zip(names, found, strict=True) if pair[1] is not None for word in pair]
             gone = {name.decode(errors="replace") for name in names}
             cards = {name: card for name, card in self.cards.items() if name not in gone}
-            cards |= read_cards(there, self._seals)
+            cards |= read_cards(there, self.seals)
         self._roster = roster
         if cards != self.cards:
             self.cards = {name: cards[name] for name in sorted(cards)}

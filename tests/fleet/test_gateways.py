@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import gatherResults
 
+from jsonrpcs_tx.fleet.entries import Seals
 from tests.support.fleets import GatewaysCase, fleet_of
 from tests.support.reactor import until
 
@@ -47,6 +49,33 @@ class Gateways(GatewaysCase):
         node.answer_late(1, b'"result":"second"')
         assert await gatherResults(waiting) == ["second", "second"]
         assert len(node.requests) == 2
+
+    async def test_forged_answers(self) -> None:
+        """What somebody without the secret leaves as the answer to a reload is not taken for one, nor is one to another
+        reload, or an earlier one.
+        """
+        node, (a, b) = await self.gateways()
+        node.answers = lambda request: b'"result":"true"'
+        assert await a.call("gateway.call", "k", "shop.reload") == "true"
+        await until(self.runs)
+        (run,) = self.runs()
+        signed: Any = self.redis.command("HGET", run, "answer")
+        seals = Seals(b"another secret than theirs", "fleet")
+        forged = seals.wrap("answer", msgspec.msgpack.encode([run, 2**40, b'"a lie"']))
+        other = run.replace("shop.reload", "bar.reload")
+        for number, answer in enumerate((b"x", b"", b'"a lie"', forged, signed), 2):
+            for at in (run, other):
+                self.redis.command("HSET", at, "begun", 2**40, "answer", answer)
+            assert await b.call("gateway.call", "k", "shop.reload") == "true"
+            assert await b.call("gateway.call", "k", "bar.reload") == "true"
+            assert len(node.requests) == 1 + 2 * (number - 1)
+        self.redis.command("HSET", run, "begun", "x")
+        assert await b.call("gateway.call", "k", "shop.reload") == "true"
+
+    def runs(self) -> list[str]:
+        """The keys of what is kept for others."""
+        keys: Any = self.redis.command("KEYS", "{fleet}:run:*")
+        return [key.decode() for key in keys]
 
     async def turns(self) -> None:
         """Let the other gateway ask for the lease at least once."""
