@@ -17,7 +17,7 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import Found
+from jsonrpcs_tx.fleet.replica import Found, is_lost
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
@@ -165,7 +165,8 @@ class Fleet(Service):
         self._reads = {seconds: self._read(seconds) for seconds in (SHORT_BLOCK, BLOCK)}
         self._roster = -1
         self._all_read = -inf
-        self._added = 0
+        self._anchor: Id | None = None  # an entry that has been read some time ago
+        self._added = self._snapshot_age = 0
         self._following: Deferred[None] | None = None
         self._beating: Deferred[None] | None = None
         self._flushing: Any = None
@@ -327,6 +328,7 @@ class Fleet(Service):
 
     def _came(self, run_id: str) -> None:
         self._end_tasks()
+        self._anchor = None
         self._following = self._task(self._follow())
         self._beating = self._task(self._beat())
 
@@ -335,12 +337,18 @@ class Fleet(Service):
         self.lag = None
         self.core.went(f"Redis is away: {reason}")
 
-    def _again(self, reason: str) -> None:
-        """Look at the stream as if the connection was new."""
+    def _again(self, reason: str, lost: Found | None = None) -> None:
+        """Look at the stream as if the connection was new.
+
+        @param lost: what was found in place of what this node has read.
+        """
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
+        self._anchor = None
         self.core.went(reason)
+        if lost is not None:
+            self.core.lose(lost)
         self._following = self._task(self._follow())
 
     def _task(self, coroutine: Any) -> Deferred[None]:
@@ -437,6 +445,7 @@ class Fleet(Service):
             else:
                 await self._ask_for_snapshot()
         if core.at_end():
+            self._anchor = core.replica.cursor
             _log.info("fleet: together with the others, at entry {id}", id=str(core.replica.cursor))
             self.joined()
         self._flush()
@@ -464,19 +473,26 @@ class Fleet(Service):
             self.core.came(found, snapshot)
         await deferLater(self._reactor, 0.2)
 
-    async def _find(self, cursor: Id | None = None) -> Found:
-        """What is known of the stream; tells the time as well."""
+    async def _find(self, cursor: Id | None = None, anchor: Id | None = None) -> Found:
+        """What is known of the stream; tells the time as well.
+
+        @param cursor: the place of the entry that was read last.
+        @param anchor: that of one which was read earlier.
+        """
         cursor = self.core.replica.cursor if cursor is None else cursor
-        reply = await self._look(self.keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
-        seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
+        words = (str(cursor), str(anchor or cursor))
+        reply = await self._look(self.keys.looked_at, *words, deadline=self._in(REDIS_SECONDS))
+        seconds, microseconds, first, last, added, length, at_cursor, at_anchor, snapshot_at, wanted, roster = reply
         ms = int(seconds) * 1000 + int(microseconds) // 1000
         self._time.told(ms)
         try:
-            self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), int(snapshot_at or 0)
+            self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), snapshot_at
+            self._snapshot_age = self._added - int(snapshot_at or 0)
             roster = int(roster)
         except ValueError as error:
             raise RedisError("ERR", f"a key of the fleet has what no node has written: {error}") from None
-        found = Found(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
+        place = Id.read(first) if first else None
+        found = Found(place, Id.read(last), bool(at_cursor), added == length, bool(at_anchor))
         if self.core.together and found.last == cursor:
             self._time.read_until(ms)
         self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
@@ -493,11 +509,14 @@ class Fleet(Service):
                 await self._show_card()
             except RedisError as error:  # its memory is full, for example
                 _log.warn("fleet: this node cannot be announced: {reason}", reason=error)
-            cursor = self.core.replica.cursor
-            found = await self._find(cursor)
-            if self.core.together and not self.core.may_go_on(found, cursor):
+            cursor, anchor = self.core.replica.cursor, self._anchor
+            found = await self._find(cursor, anchor)
+            if self.core.together and anchor is not None and is_lost(anchor, found):
+                self._again("the stream is another one", lost=found)
+            elif self.core.together and not self.core.may_go_on(found, cursor):
                 self._again("the stream has changed")
             elif self.core.together:
+                self._anchor = cursor
                 await self._make_snapshot()
             await deferLater(self._reactor, self._interval * random.uniform(1 - JITTER, 1 + JITTER))
 
@@ -543,15 +562,15 @@ class Fleet(Service):
 
     async def _make_snapshot(self) -> None:
         """Make a snapshot, if it is time for one and no other node does."""
-        if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
+        if not self._wanted and 0 <= self._snapshot_age < SNAPSHOT_EVERY:  # below 0 it is of a stream that is gone
             return
         deadline = self._in(REDIS_SECONDS)
         if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
             return
-        added = self._added
+        added, before = self._added, self._snapshot_at
         snapshot = self.core.replica.snapshot() if self.core.together else None
         if snapshot is not None:
-            await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
+            await self._keep(self.keys.kept, snapshot, added, before, deadline=self._in(REDIS_SECONDS))
             _log.debug("fleet: a snapshot of {size} bytes is kept", size=len(snapshot))
 
     def _in(self, seconds: float) -> float:

@@ -280,12 +280,14 @@ class Found(msgspec.Struct, frozen=True):
     @ivar last: the place of the last entry that was ever added; L{BEGINNING}: there is no stream.
     @ivar at_cursor: whether the entry that was read last is there.
     @ivar whole: whether no entry was ever removed.
+    @ivar at_anchor: whether an entry is there that was read earlier.
     """
 
     first: Id | None
     last: Id
     at_cursor: bool
     whole: bool
+    at_anchor: bool = True
 
 
 GO_ON: Final = "go on"
@@ -309,3 +311,12 @@ def judge(cursor: Id, found: Found) -> str:
     if not found.whole and (found.first is None or cursor < found.first):
         return SNAPSHOT
     return LOST
+
+
+def is_lost(anchor: Id, found: Found) -> bool:
+    """Whether Redis does not have any more what was read, though it has the entry that was read last: that may have
+    been added to another stream since.
+
+    @param anchor: the place of an entry that was read earlier.
+    """
+    return judge(anchor, msgspec.structs.replace(found, at_cursor=found.at_anchor)) == LOST

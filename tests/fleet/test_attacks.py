@@ -112,6 +112,35 @@ class Attacks(FleetCase):
         assert [node.tables["ban"].get("k") for node in (a, b, c)] == [None, None, None]
         self.assert_equal_contents(a, b, c)
 
+    async def test_stream_removed_unnoticed(self) -> None:
+        """When the stream is removed, and a change is the first entry of the next one, nothing is lost: neither where
+        a node comes at once, nor later.
+        """
+        for when in ("at once", "later"):
+            a, b = await self.begin_two()
+            epoch = fleet_of(a).core.replica.epoch
+            self.redis.command("DEL", STREAM)
+            await self.surely_set(a, "of 0")
+            await self.together(a, b)
+            assert fleet_of(a).core.replica.epoch == epoch
+            if when == "later":
+                await until(lambda: fleet_of(a).core.replica.epoch > epoch)  # noqa: B023 # it is awaited
+            (c,) = await self.nodes(self.redis.url, "c")
+            await self.work(a, b, c)
+            await until(lambda: fleet_of(c).core.replica.epoch == fleet_of(b).core.replica.epoch > epoch)  # noqa: B023
+            await self.work(a, b, c)
+            for node in (a, b, c):
+                await node.stopService()
+
+    async def test_snapshot_of_the_future(self) -> None:
+        """Whatever is said to be the age of a snapshot, a node that needs one gets it from the others."""
+        a, b = await self.begin_two()
+        self.redis.command("SET", fleet_of(a).keys.snapshot_at, 10**15)
+        self.redis.command("XTRIM", STREAM, "MAXLEN", 0)
+        (c,) = await self.nodes(self.redis.url, "c")
+        await self.work(a, b, c)
+        assert fleet_of(c).core.replica.epoch == fleet_of(a).core.replica.epoch == 1
+
     async def test_keys_of_other_types(self) -> None:
         """Keys that hold what no node has written keep the nodes apart at most until they are removed."""
         a, b = await self.begin_two()
