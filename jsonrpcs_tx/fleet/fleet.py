@@ -17,7 +17,7 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import Found, is_lost
+from jsonrpcs_tx.fleet.replica import WINDOW, Found, is_lost
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
@@ -167,6 +167,7 @@ class Fleet(Service):
         self._all_read = -inf
         self._anchor: Id | None = None  # an entry that has been read some time ago
         self._added = self._snapshot_age = 0
+        self._ahead = ""
         self._following: Deferred[None] | None = None
         self._beating: Deferred[None] | None = None
         self._flushing: Any = None
@@ -280,6 +281,8 @@ class Fleet(Service):
         found = [] if self.core.together else [f"apart: {self.core.reason}"]
         if self.core.replica.reports.unreadable:
             found.append(f"entries from {self.core.replica.reports.first_unreadable} are of another version")
+        if self._ahead:
+            found.append(self._ahead)
         if self.namesake:
             found.append(f"{self.namesake} has the name {self.node} as well")
         return found
@@ -495,10 +498,26 @@ class Fleet(Service):
         found = Found(place, Id.read(last), bool(at_cursor), added == length, bool(at_anchor))
         if self.core.together and found.last == cursor:
             self._time.read_until(ms)
+        self._check_time(found.last, ms)
         self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
         if roster != self._roster:
             await self._read_cards(roster)
         return found
+
+    def _check_time(self, last: Id, ms: int) -> None:
+        """Tell when new entries cannot count, since they get a time that is too far from the one at which they are
+        made: the clock of Redis was set back, or somebody has added an entry of the future.
+
+        @param last: the last place in the stream; C{ms}: the time of Redis.
+        """
+        before, self._ahead = self._ahead, ""
+        if last.ms - ms > WINDOW:
+            self._ahead = (
+                f"the stream is {(last.ms - ms) // 1000} s ahead of the clock of Redis, so that no change counts; "
+                f"when the key {self.keys.stream} is removed, the nodes write it again"
+            )
+            if not before:
+                _log.error("fleet: {reason}", reason=self._ahead)
 
     # Presence.
 

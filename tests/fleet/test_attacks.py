@@ -1,6 +1,7 @@
 """Somebody who can write to Redis, or answers in its place, and has not got the secret."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -87,15 +88,22 @@ class Attacks(FleetCase):
         await self.work(a, b, c)
 
     async def test_place_in_the_future(self) -> None:
-        """An entry at the last place that there is stops all changes; when the stream is removed, they go on."""
+        """An entry at the last place that there is, or in an hour, stops all changes, which the health tells; when the
+        stream is removed, they go on.
+        """
         a, b = await self.begin_two()
-        self.redis.command("XADD", STREAM, f"{2**64 - 1}-{2**64 - 1}", "e", "x")
-        fault = await self.fault(a, "htable.sets", "ban", "k", "w")
-        assert fault.code in (503, 504)
-        assert await b.call("htable.get", "ban", "k")
-        self.redis.command("DEL", STREAM)
-        await until(lambda: fleet_of(a).core.losses and fleet_of(b).core.losses)
-        await self.work(a, b)
+        for losses, place in enumerate((f"{2**64 - 1}-{2**64 - 1}", f"{int(reactor.seconds() + 3600) * 1000}-0"), 1):
+            self.redis.command("XADD", STREAM, place, "e", "x")
+            fault = await self.fault(a, "htable.sets", "ban", "k", "w")
+            assert fault.code in (503, 504)
+            assert await b.call("htable.get", "ban", "k")
+            await until(fleet_of(a).problems)
+            (problem,) = fleet_of(a).problems()
+            assert re.fullmatch(r"the stream is \d+ s ahead of the clock of Redis, .* key {fleet}:stream .*", problem)
+            self.redis.command("DEL", STREAM)
+            await until(lambda losses=losses: {fleet_of(one).core.losses for one in (a, b)} == {losses})  # type: ignore[misc]
+            await self.work(a, b)
+            await until(lambda: not fleet_of(a).problems())
 
     async def test_sent_again_to_those_who_came_later(self) -> None:
         """An entry of before a loss counts for nobody, though new nodes do not know that it has counted before."""
