@@ -119,6 +119,11 @@ class Core:
         self._lost_epoch = 0
         self._lost_at: Id = BEGINNING
 
+    @property
+    def is_founding(self) -> bool:
+        """Whether it waits for the contents that it has written."""
+        return self._founding is not None
+
     # Changes of this node.
 
     def submit(self, thing: str, operation: str, arguments: list[Any], deadline: float = inf) -> PendingChange[Any]:

@@ -168,6 +168,7 @@ class Fleet(Service):
         self._anchor: Id | None = None  # an entry that has been read some time ago
         self._added = self._snapshot_age = 0
         self._ahead = ""
+        self._founding_since = inf
         self._following: Deferred[None] | None = None
         self._beating: Deferred[None] | None = None
         self._flushing: Any = None
@@ -437,7 +438,11 @@ class Fleet(Service):
         @param since: when this node began to read, in seconds of the reactor.
         """
         core = self.core
-        waited = self._reactor.seconds() - since
+        now = self._reactor.seconds()
+        self._founding_since = min(now, self._founding_since) if core.is_founding else inf
+        if now - self._founding_since > REDIS_SECONDS:
+            raise _Gap  # or it would wait for ever for what was removed
+        waited = now - since
         if core.lost_at is not None:
             await self._let_others_first(waited)
             if waited < HESITATION:

@@ -140,6 +140,27 @@ class Attacks(FleetCase):
             for node in (a, b, c):
                 await node.stopService()
 
+    async def test_founding_removed(self) -> None:
+        """A node whose first contents are removed before it has read them writes them again."""
+        self.redis = self.server()
+        a = self.node(self.redis.url, "a")
+        redis = fleet_of(a).redis
+        lost: list[Any] = []
+        real = redis.call
+
+        def call(*words: Any, deadline: float) -> Any:
+            if words[0] == "XADD" and not lost:
+                lost.append(words)
+                return succeed(b"1-1")
+            return real(*words, deadline=deadline)
+
+        redis.call = call  # type: ignore[method-assign]
+        with mock.patch.multiple(fleet_module, REDIS_SECONDS=0.5, BLOCK=0.2):
+            await self.together(a)
+        assert lost
+        await a.call("htable.sets", "ban", "k", "v")
+        await self.work(a)
+
     async def test_snapshot_of_the_future(self) -> None:
         """Whatever is said to be the age of a snapshot, a node that needs one gets it from the others."""
         a, b = await self.begin_two()
