@@ -1,4 +1,4 @@
-"""However nodes come and go, whatever Redis loses and delivers again: all come to the same contents."""
+"""However nodes come and go, whatever Redis loses and delivers again: all nodes end up with the same contents."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import Found, is_lost
+from jsonrpcs_tx.fleet.replica import StreamState, is_lost
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.destinations import Destination, DestinationSets
@@ -39,13 +39,13 @@ class Stream:
         self.added += 1
         return self.last
 
-    def found(self, cursor: Id, anchor: Id | None = None) -> Found:
+    def state(self, cursor: Id, anchor: Id | None = None) -> StreamState:
         ids = [id for id, _ in self.entries]
         at_anchor = anchor is None or anchor in ids
-        return Found(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids), at_anchor)
+        return StreamState(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids), at_anchor)
 
     def lose(self, number: int) -> None:
-        """Lose the newest entries, as a Redis does that is killed before it has written them."""
+        """Lose the newest entries, as a Redis that is killed before it has written them."""
         for _ in range(min(number, len(self.entries))):
             self.entries.pop()
             self.added -= 1
@@ -80,19 +80,19 @@ class Node:
 
     def connect(self) -> None:
         self.time.told(self.stream.ms)
-        self.core.came(self.stream.found(self.core.replica.cursor), self.stream.snapshot)
+        self.core.connected(self.stream.state(self.core.replica.cursor), self.stream.snapshot)
         self.connected = True
 
     def cut(self) -> None:
         self.connected, self.anchor = False, None
-        self.core.went("the connection was cut")
+        self.core.disconnected("the connection was cut")
 
     def beat(self) -> None:
         """Look after the stream, as a node does every few seconds."""
         core = self.core
         if not self.connected or not core.together:
             return
-        found = self.stream.found(core.replica.cursor, self.anchor)
+        found = self.stream.state(core.replica.cursor, self.anchor)
         lost = self.anchor is not None and is_lost(self.anchor, found)
         if lost or not core.may_go_on(found):
             self.cut()
@@ -121,13 +121,13 @@ class Node:
         return False
 
     def settled(self) -> bool:
-        """Go on until nothing is left to do for this node alone."""
+        """Go on until there is nothing more that this node can do alone."""
         for _ in range(10):
             self.beat()
             if self.core.is_founding and self.core.replica.cursor == self.stream.last:
                 self.cut()  # what it waits for does not come
                 self.connect()
-            if not self.core.may_go_on(self.stream.found(self.core.replica.cursor)):
+            if not self.core.may_go_on(self.stream.state(self.core.replica.cursor)):
                 self.cut()
                 self.connect()
             self.read(10**6)
@@ -334,7 +334,7 @@ class Fleet(RuleBasedStateMachine):
                 node.cut()
                 node.connect()
                 return
-        node.core.found_anew()
+        node.core.start_over()
 
 
 Fleet.TestCase.settings = settings(
