@@ -50,7 +50,12 @@ class TlsTransport(BufferingTLSTransport):
 
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
-        if self._handshakeDone and _has_expired(self._tlsConnection):
+        if self._handshakeDone:
+            self._refuse_expired()
+
+    def _refuse_expired(self) -> None:
+        """Close the connection, whose handshake is complete, if the client's certificate has expired."""
+        if _has_expired(self._tlsConnection):
             self._tell("expired client certificate")
             self.failVerification(Failure(CertificateError("the client's certificate has expired")))
 
