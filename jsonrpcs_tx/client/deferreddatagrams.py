@@ -112,17 +112,22 @@ class DatagramLink(Link):
                 return
             if data is None:
                 self._answer_only(advice.too_large_reply, sock.max_reply)
-                continue
-            try:
-                reply = self.read(data)
-            except NotReply as error:
-                self._answer_only(advice.wrong_reply, error)
-                continue
-            id = reply.id
-            if type(id) is not int:
-                self._nameless(reply)
-            elif id in calls:
-                self.note_answer(calls[id], reply.outcome)
+            else:
+                self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Note whose reply has come."""
+        calls = self.calls
+        try:
+            reply = self.read(data)
+        except NotReply as error:
+            self._answer_only(advice.wrong_reply, error)
+            return
+        id = reply.id
+        if type(id) is not int:
+            self._nameless(reply)
+        elif id in calls:
+            self.note_answer(calls[id], reply.outcome)
 
     def doWrite(self) -> None:
         while self._unsent:

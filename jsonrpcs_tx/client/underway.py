@@ -210,8 +210,15 @@ class Link:
 
         @param outcome: the result or the L{Fault}.
         """
-        self._end(call)
-        self._answers[call.id] = call, outcome
+        id, client = call.id, call.client
+        del self.calls[id]  # as _end, without another call of a function
+        if client is not None:
+            left = self._shares[client] - 1
+            if left:
+                self._shares[client] = left
+            else:
+                del self._shares[client]
+        self._answers[id] = call, outcome
 
     def tell(self) -> None:
         """Send what there is room for, then say what came of the calls that L{note_answer} has noted: one step for all
@@ -314,10 +321,6 @@ class Link:
         """See L{close}."""
         raise NotImplementedError
 
-    def _may_begin(self, client: Hashable) -> bool:
-        """Whether one more call of a client may be under way."""
-        return (0 if client is None else self._shares.get(client, 0)) < self._limit - len(self.calls)
-
     def _enter(self, call: Call) -> None:
         """A call is under way."""
         self.calls[call.id] = call
@@ -361,8 +364,8 @@ class Link:
         """
         calls, shares, limit, queue = self.calls, self._shares, self._limit, self._queue
         found = False
-        while queue and len(calls) < limit:
-            call = queue.take(self._may_begin)
+        while len(calls) < limit:
+            call = queue.take(shares, limit - len(calls))
             if call is None:
                 break
             found = True

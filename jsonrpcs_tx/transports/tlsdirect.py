@@ -6,6 +6,7 @@ alerts, records in pieces, errors and closing are left to Twisted, and so is eve
 give is sent at once as well, but for the tickets that end a handshake of TLS 1.3: they go with what is sent first.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
@@ -14,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
 
-from jsonrpcs_tx.atonce import send_at_once
+from jsonrpcs_tx.atonce import sender
 from jsonrpcs_tx.transports.tlsrecords import HEADER, MAX_PLAIN, MAX_RECORD, decrypt, encrypt
 from jsonrpcs_tx.transports.tlstransport import TlsTransport
 from jsonrpcs_tx.transports.twistedprivates import tls_creator
@@ -34,12 +35,14 @@ class DirectTlsTransport(TlsTransport):
     _due = 0
     _finishes = False
     _tickets = True
+    _send: Callable[[bytes], None]
 
     def makeConnection(self, transport: Any) -> None:
         """Wait for the client to begin.
 
         Twisted would begin a handshake, in vain, and declare the transport's interfaces one by one, and then again.
         """
+        self._send = sender(transport)
         create = tls_creator(self.factory)
         if create is None:
             super().makeConnection(transport)
@@ -73,7 +76,7 @@ class DirectTlsTransport(TlsTransport):
             self.write(data)  # meets the same error, and handles it
             return
         self._tickets = False
-        send_at_once(self.transport, records)
+        self._send(records)
         if len(records) == MAX_RECORD:
             self._flushSendBIO()
 
@@ -90,7 +93,7 @@ class DirectTlsTransport(TlsTransport):
         try:
             while True:
                 data = connection.bio_read(_MAX_FLUSH)
-                send_at_once(self.transport, data)
+                self._send(data)
                 if len(data) < _MAX_FLUSH:
                     return
         except SSL.WantReadError:
