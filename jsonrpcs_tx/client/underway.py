@@ -206,7 +206,7 @@ class Link:
         self._fire(call, outcome)
 
     def note_answer(self, call: Call, outcome: object) -> None:
-        """Note the reply to a call that is under way, for L{tell}.
+        """Note the reply to a call that is under way. There is room for another one then; L{tell} says what came of it.
 
         @param outcome: the result or the L{Fault}.
         """
@@ -221,11 +221,9 @@ class Link:
         self._answers[id] = call, outcome
 
     def tell(self) -> None:
-        """Send what there is room for, then say what came of the calls that L{note_answer} has noted: one step for all
-        of them before the next, so that the code for either stays in the processor's caches, and the server is at work
-        meanwhile.
+        """Say what came of the calls that L{note_answer} has noted, one after the other. What waits is sent before: so
+        the server is at work meanwhile, and the code for each step stays in the processor's caches.
         """
-        self._send_next()
         answers = self._answers
         for id in list(answers):
             found = answers.pop(id, None)
