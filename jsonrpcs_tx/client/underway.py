@@ -210,15 +210,8 @@ class Link:
 
         @param outcome: the result or the L{Fault}.
         """
-        id, client = call.id, call.client
-        del self.calls[id]  # as _end, without another call of a function
-        if client is not None:
-            left = self._shares[client] - 1
-            if left:
-                self._shares[client] = left
-            else:
-                del self._shares[client]
-        self._answers[id] = call, outcome
+        self._end(call)
+        self._answers[call.id] = call, outcome
 
     def tell(self) -> None:
         """Say what came of the calls that L{note_answer} has noted, one after the other. What waits is sent before: so
