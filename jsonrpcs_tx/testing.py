@@ -37,7 +37,8 @@ class TestClient:
     @param transports: those of the program's own, see L{jsonrpcs_tx.makeService}.
     @param settings: of the server that is made, such as C{dialect="jsonrpc2"} and C{rule=["http user=ann allow *"]}.
     @ivar service: the server; it is not started.
-    @ivar clock: tells the time; C{client.clock.advance(5)}.
+    @ivar clock: tells the time; C{client.clock.advance(5)}. For a C{service}, it is the reactor that it was made
+        with, such as a C{Clock}.
     """
 
     __test__ = False  # it is not a test, whatever its name
@@ -54,7 +55,7 @@ class TestClient:
             reactor = Clock() if clock is None else clock
             service = makeService(Settings(**settings), reactor, commands, None, transports, site_authenticates=True)
         elif commands or settings or transports or clock is not None:
-            raise TypeError("a service has its commands and settings; allowed are these, or a service")
+            raise TypeError("a service, and commands or settings; allowed: a service, or what to make one of")
         self.service = service
         self.clock: Any = service.reactor
         self._peer: Peer | None = None
@@ -93,7 +94,7 @@ class TestClient:
         @return: the result, as it comes out of JSON.
         @raise Fault: the command was answered with a fault.
         @raise RuntimeError: it has not answered, and has been cancelled; L{start} waits for it.
-        @raise TypeError, ValueError: JSON cannot express a parameter, or there are parameters by place and by name.
+        @raise TypeError, ValueError: JSON cannot express a parameter, or there are parameters by position and by name.
         """
         return _outcome(self.raw(_document(method, params, named)))
 
@@ -115,7 +116,7 @@ class TestClient:
         answer.addCallback(replies.append)
         if not replies:
             answer.cancel()
-            raise RuntimeError("it is still in progress; start() waits for it, and clock.advance() lets time pass")
+            raise RuntimeError("it is still in progress; start() waits for it, client.clock.advance() lets time pass")
         return replies[0].body
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ class TestClient:
 
 def _document(method: str, params: Sequence[object], named: Mapping[str, object]) -> bytes:
     if params and named:
-        raise TypeError(f"call of {method}: allowed are parameters by place or by name, not both")
+        raise TypeError(f"call of {method}: parameters by position and by name; allowed: one of the two")
     return request(method, named or params, 1)
 
 

@@ -8,6 +8,7 @@ import os
 from functools import cache
 
 from jsonrpcs_tx.cli.exits import UsageError
+from jsonrpcs_tx.cli.userdirs import user_directory
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
@@ -72,22 +73,40 @@ class Configuration:
         self.default_path = ""
         self.run_dirs = ["/run/kamailio"]
         self.kamailio_cfgs = ["/etc/kamailio/kamailio.cfg", "/usr/local/etc/kamailio/kamailio.cfg"]
-        self.paths = _paths()
+        self.paths = (SYSTEM, f"{user_directory('XDG_CONFIG_HOME', '~/.config')}/jsonrpcs/config.toml")
 
     def profile(self, name: str, origin: str = "") -> Profile:
-        """The profile of a name.
+        """The profile with a name.
 
-        @param origin: where the name is from, for messages; empty: the command line.
+        @param origin: where the name comes from, for messages; empty: the command line.
         @raise UsageError: there is no such profile.
         """
         found = self.profiles.get(name)
         if found is None:
             from jsonrpcs_tx.client.targets import ALLOWED
+            from jsonrpcs_tx.errors import without_passwords
 
             place = f"{origin}: " if origin else ""
-            meant = f"; did you mean unix:{name} or fifo:{name}?" if name.startswith("/") else ""
-            raise UsageError(f"{place}{name}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}{meant}")
+            shown = without_passwords(name)
+            raise UsageError(
+                f"{place}{shown or repr(shown)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
+                f"{self._meant(shown)}"
+            )
         return found
+
+    def _meant(self, name: str) -> str:
+        """What somebody may have meant who wrote what is neither a target nor a profile, as the end of a message."""
+        from jsonrpcs_tx.catalogue import nearest
+        from jsonrpcs_tx.client.targets import SCHEMES
+
+        scheme, colon, rest = name.partition(":")
+        if name.startswith("/") or (name and os.path.exists(name)):
+            meant = [f"unix:{name}", f"fifo:{name}"]
+        elif colon:  # unixd: for instance, which is kamcmd's
+            meant = [f"{one}:{rest}" for one in nearest(scheme, SCHEMES, 1)]
+        else:
+            meant = nearest(name, tuple(self.profiles), 1) if self.profiles else []
+        return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
     def add(self, path: str, values: "dict[str, Any]") -> None:
         """Add the values of a file, which override earlier ones.
@@ -122,13 +141,6 @@ def read() -> Configuration:
 
             configuration.add(path, read_toml(path))
     return configuration
-
-
-def _paths() -> tuple[str, ...]:
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(home):  # the specification says that others are ignored
-        home = os.path.expanduser("~/.config")
-    return (SYSTEM, f"{home}/jsonrpcs/config.toml")
 
 
 def _checked(place: str, values: "dict[str, Any]", kinds: "dict[str, _Kind]") -> "dict[str, Any]":

@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> int:
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("prompt_toolkit"):
             raise
-        raise UsageError("shell: prompt-toolkit is missing; pip install 'jsonrpcs-tx[shell]'") from None
+        raise UsageError(f"shell: prompt-toolkit is missing; {sys.executable} -m pip install prompt-toolkit") from None
     shell = Shell(arguments)
     prompt = Prompt(shell.complete)
     while not shell.is_over:
@@ -196,17 +196,15 @@ class Shell:
 
 def _authority(text: str) -> str:
     """The scheme, host and port of a target over HTTP or HTTPS; empty: it is another, or the name of a profile."""
-    if not text.startswith(("http:", "https:")):
-        return ""
     try:
-        target = parse_target(text)
+        return where.authority(parse_target(text))
     except TargetError:
         return ""
-    return "" if target.alternatives else f"{target.scheme}://{target.authority}"
 
 
 def _words(line: str) -> list[str]:
-    """The words of a line; a question mark at the start or the end asks for help.
+    """The words of a line, without the name of the program, which lines from elsewhere begin with; a question mark at
+    the start or the end asks for help.
 
     @raise UsageError: a quote is open.
     """
@@ -214,6 +212,8 @@ def _words(line: str) -> list[str]:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{str(error).lower()}; allowed: words as in a shell") from None
+    if words[:1] == [PROGRAM]:
+        del words[0]
     if words and words[0].startswith("?"):
         words = ["help", words[0][1:], *words[1:]]
     elif words and words[-1] == "?":

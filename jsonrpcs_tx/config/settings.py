@@ -457,18 +457,18 @@ class Settings:
     metrics: str = _setting(
         "",
         kinds.PAGE_PATH,
-        "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
+        "URL path, such as /metrics, at which HTTP and HTTPS have metrics for Prometheus, if rules allow the "
         "method metrics; empty: disabled, and nothing is measured",
     )
     metrics_interval: float = _setting(
-        15.0, kinds.SECONDS, "seconds between two collections of what each node of a gateway tells, for metrics"
+        15.0, kinds.SECONDS, "seconds between two rounds of questions to each node of a gateway, for metrics"
     )
     node: Sequence[str] = _setting(
         (),
         kinds.several(kinds.NODE),
         "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
         "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
-        "docs/gateway.md",
+        "docs/gateway.md; for nodes that change while it runs, see node_file",
     )
     node_file: StrPath = _setting(
         "",

@@ -20,7 +20,7 @@ MAX_NAME: Final = 64
 """Characters of the name of a node or a group."""
 
 MAX_NODES: Final = 10_000
-"""Nodes that there may be, from settings and calls together: each is asked every few seconds whether it runs."""
+"""Nodes that there may be, from settings, calls and the fleet together."""
 
 _COMMENT: Final = "a comment on a line of its own"
 

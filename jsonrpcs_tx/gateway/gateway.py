@@ -1,6 +1,6 @@
 """All nodes of a server, and which of them a name stands for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from os.path import abspath
 from typing import Any, Final
@@ -40,6 +40,9 @@ NODES: Final = "gateway.nodes"
 
 MAX_PLACES: Final = 1024
 """Number of names with queries that are remembered."""
+
+MAX_CHECKS: Final = 10
+"""Checks a second of all nodes that were found by themselves, so that many do not spend their time on each other."""
 
 MAX_LISTED: Final = 100
 """Names that are told where one is not known, or where nodes have been read again."""
@@ -206,8 +209,7 @@ class Gateway(Service):
         try:
             callee = self.callee(place)
         except KeyError:
-            error = self._unknown(place, call.origin.fixed())
-            raise Fault(error.code, error.text) from None
+            raise Fault(404, f"Node Not Found: {place[:100]}", self._listed(call.origin.fixed())) from None
         return self._answer(call, callee, method, params)
 
     def call_here_and_there(
@@ -311,16 +313,10 @@ class Gateway(Service):
     def _make_nodes(self) -> None:
         """Make the nodes that are defined in the settings or were added. Unchanged nodes stay."""
         former, self.nodes = self.nodes, {}
-        for definition in (*self._written, *self._added, *self._found):
-            node = former.get(definition.name)
-            if node is not None and node.definition == definition:
-                del former[definition.name]
-            else:
-                peers = ALONE if definition in self._found else self.peers
-                node = Node(definition, self._reactor, self._settings.node_interval, peers)
-                if self.running:
-                    node.watch.start()
-            self.nodes[definition.name] = node
+        for definition in (*self._written, *self._added):
+            self._make_node(definition, former, self.peers, lambda: 0.0)
+        for definition in self._found:
+            self._make_node(definition, former, ALONE, self._spare)
         self._groups = {}
         for node in self.nodes.values():
             for group in node.definition.groups:
@@ -330,14 +326,36 @@ class Gateway(Service):
             self._retiring.add(node)
             node.retire().addCallback(self._retired, node)
 
+    def _make_node(
+        self, definition: Definition, former: dict[str, Node], peers: Peers, spare: Callable[[], float]
+    ) -> None:
+        """Make a node, or take it from the former ones if it is unchanged."""
+        node = former.get(definition.name)
+        if node is not None and node.definition == definition:
+            del former[definition.name]
+        else:
+            node = Node(definition, self._reactor, self._settings.node_interval, peers, spare)
+            if self.running:
+                node.watch.start()
+        self.nodes[definition.name] = node
+
+    def _spare(self) -> float:
+        """Seconds by which the interval between two checks of a node that was found is longer than the setting: it is
+        announced as long as it lives, and a call of it that fails has it checked at once.
+        """
+        return max(0.0, len(self._found) / MAX_CHECKS - self._settings.node_interval)
+
     def _retired(self, _: object, node: Node) -> None:
         self._retiring.discard(node)
 
     def _unknown(self, place: str, origin: Origin) -> Error:
-        error = Error(404, f"Node Not Found: {place[:100]}")
+        return with_data(Error(404, f"Node Not Found: {place[:100]}"), self._listed(origin))
+
+    def _listed(self, origin: Origin) -> dict[str, list[str]] | None:
+        """The names that there are, for those who may call L{NODES}; None: they may not."""
         if self._dispatcher.forbids(origin, NODES, []):
-            return error
-        return with_data(error, {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]})
+            return None
+        return {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]}
 
     def _find(self, place: str, query: str) -> One | Many:
         asked = read_query(query)

@@ -30,12 +30,20 @@ class Node:
     @param reactor: the reactor to use.
     @param interval: seconds between two checks of whether it runs.
     @param peers: the other gateways before it.
+    @param spare: gives the seconds by which the interval may be longer; see L{Watch}.
     @ivar names: its own name, and those of its groups.
     @ivar watch: knows its state.
     @ivar under_way: number of calls in progress.
     """
 
-    def __init__(self, definition: Definition, reactor: Any, interval: float, peers: Peers = ALONE) -> None:
+    def __init__(
+        self,
+        definition: Definition,
+        reactor: Any,
+        interval: float,
+        peers: Peers = ALONE,
+        spare: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self.definition = definition
         self.name: str = definition.name
         self.names: frozenset[str] = frozenset((definition.name, *definition.groups))
@@ -58,7 +66,7 @@ class Node:
         self._in_order = len(definition.target.each) == 1 and definition.target.scheme in _IN_ORDER
         self.peers: Peers = peers
         self.watch: Watch = Watch(
-            self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._answers, self._came
+            self.name, self._ask, reactor, interval, refuse, self._restarted, target, self._answers, self._came, spare
         )
         self._retired: Deferred[None] | None = None
         self._is_closed = False

@@ -43,6 +43,8 @@ class Watch:
     @param target: where it is, for the log, without a password.
     @param answered: called when it has answered a check, with the time at which it was asked.
     @param came: called when it is seen to run after it did not, or is another process than before.
+    @param spare: gives the seconds by which the interval may be longer now, since others tell that the node lives. The
+        first question waits for up to as long, and the interval grows to that while the node stays down.
     @ivar state: L{UNKNOWN}, L{UP} or L{DOWN}.
     @ivar heard: whether it has answered a call since the last check began: then it runs, even if the check times out.
     @ivar since: when the state began, in seconds since 1970.
@@ -65,6 +67,7 @@ class Watch:
         target: str = "",
         answered: Callable[[float], None] = lambda asked: None,
         came: Callable[[], None] = lambda: None,
+        spare: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.name = name
         self.state: str = UNKNOWN
@@ -86,13 +89,19 @@ class Watch:
         self._target = target
         self._tell_answered = answered
         self._came = came
+        self._spare = spare
+        self._pause = interval  # while it is down
         self._asked = 0.0
         self._answered_at = 0.0
 
     def start(self) -> None:
         """Start asking."""
         self.running = True
-        self._look()
+        spare = self._spare()
+        if spare:
+            self._next = self._clock.callLater(random.uniform(0, spare), self._look)
+        else:
+            self._look()
 
     def stop(self) -> None:
         """Stop asking."""
@@ -111,6 +120,8 @@ class Watch:
             return
         if isinstance(error, NotReachable):
             self._set(DOWN, error.reason)
+            if self._next is not None and self._next.getTime() > self._clock.seconds() + self._interval:
+                self._next.reset(self._interval)
         elif self._asking is None:
             self._look()
 
@@ -126,8 +137,11 @@ class Watch:
     def _wait(self, _: object) -> None:
         self._asking = None
         if self.running:
-            seconds = self._interval * random.uniform(1 - JITTER, 1 + JITTER)
-            self._next = self._clock.callLater(seconds, self._look)
+            seconds = self._interval + self._spare()
+            if self.state == DOWN:
+                seconds = min(seconds, self._pause)
+                self._pause = 2 * seconds
+            self._next = self._clock.callLater(seconds * random.uniform(1 - JITTER, 1 + JITTER), self._look)
 
     def _answered(self, answer: Answer) -> Deferred[None] | None:
         """Any answer shows that the node runs, even a fault."""
@@ -177,6 +191,7 @@ class Watch:
                 message = "node {name} is down: {reason} (at {target})"
                 _log.warn(message, name=self.name, reason=reason, target=self._target)
                 self._went_down(f"it is down: {reason}")
+                self._pause = self._interval
             else:
                 _log.info("node {name} is up", name=self.name)
             self.since = time.time()

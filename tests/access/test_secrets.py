@@ -37,7 +37,7 @@ def test_names_of_secrets(name: str) -> None:
     "name", ["name", "value", "table", "monkey", "keyword", "spin", "author", "address", "passenger"]
 )
 def test_other_names(name: str) -> None:
-    """A name that only begins or ends like one is none."""
+    """A name that only begins or ends like that of a secret is not one."""
     assert not is_secret(name)
 
 
@@ -118,6 +118,7 @@ CONCEALMENTS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(CONCEALMENTS), PARAMS), max_size=4))
 def test_drafts(calls: list[tuple[Concealment, Any]]) -> None:
     """The parameters of many calls that are searched at once are shown as those of each call by itself."""
@@ -128,6 +129,7 @@ def test_drafts(calls: list[tuple[Concealment, Any]]) -> None:
             assert (concealment.shown_draft(draft) if tells else draft) == concealment.shown(params)
 
 
+@pytest.mark.slow
 @given(st.lists(JSON_VALUES) | st.dictionaries(st.text(), JSON_VALUES))
 def test_any_parameters(params: Any) -> None:
     """Whatever the parameters are, they are shown as JSON of bounded size, and the secret is not in it."""

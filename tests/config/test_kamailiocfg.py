@@ -72,7 +72,7 @@ def test_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_by_module(tmp_path: Path) -> None:
-    """Parameters come by module, with file and line; modules that are loaded are there without any, too."""
+    """Parameters are by module, with file and line; modules that are loaded are there even without parameters."""
     (tmp_path / "more.cfg").write_text('\n\nmodparam("tm|jsonrpcs", "fr", 5)\n')
     text = (
         'loadmodule "tm.so"\nloadmodule "sl.so"\nloadmodule "jsonrpcs.so"\n'
@@ -190,7 +190,7 @@ def test_where_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file that is not there, or is none, is named; what is included may not be something that never ends."""
+    """A file that does not exist, or is not a regular file, is named; what is included may not be endless."""
     for path in (tmp_path / "none", tmp_path, tmp_path / "kamailio.cfg" / "x", Path("a\0b")):
         with pytest.raises(KamailioCfgError, match=r"a readable kamailio\.cfg"):
             kamailiocfg.read(path)
@@ -292,6 +292,7 @@ def test_many_lines(tmp_path: Path, line: str) -> None:
     assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.slow
 def test_includes_without_end(tmp_path: Path) -> None:
     """Files that include each other end with an error, however many there are at each level."""
     for level in range(8):
@@ -303,6 +304,7 @@ def test_includes_without_end(tmp_path: Path) -> None:
     assert read(tmp_path, text) == []
 
 
+@pytest.mark.slow
 def test_too_much_text(tmp_path: Path) -> None:
     """What is read in all is limited; a sparse file is not taken for a short one."""
     with (tmp_path / "huge.cfg").open("wb") as file:
@@ -363,6 +365,7 @@ TOKENS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(TOKENS | st.text(max_size=3), max_size=60).map("".join), st.sampled_from(["5.6.3", "6.1.4"]))
 @examples(400)
 def test_any_text(tmp_path_factory: pytest.TempPathFactory, text: str, version: str) -> None:

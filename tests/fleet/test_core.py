@@ -21,18 +21,18 @@ from jsonrpcs_tx.fleet.entries import (
     decode,
     encode,
 )
-from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, Found, judge
+from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import MARGIN, StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.tables import Table, Tables
 
 MS = 1_700_000_000_000
 SEALS = Seals(b"the secret of the fleet", "fleet")
-EMPTY = Found(None, BEGINNING, at_cursor=False, whole=True)
+EMPTY = StreamState(None, BEGINNING, at_cursor=False, whole=True)
 
 
 class Lone:
-    """A node that is the whole fleet: what it sends comes back."""
+    """A node that is the whole fleet: it reads what it sends."""
 
     def __init__(self, offline: str = REFUSE) -> None:
         self.clock = Clock()
@@ -54,13 +54,13 @@ class Lone:
         return self.core.take(id, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     def turn(self) -> None:
-        """Send, and have that come back."""
+        """Send, and read that."""
         for _, fields in list(self.core.to_send()):
             self.take(fields)
 
     def join(self) -> None:
         """Be together."""
-        self.core.came(EMPTY, None)
+        self.core.connected(EMPTY, None)
         self.core.at_end()
         self.turn()
         assert self.core.at_end()
@@ -76,22 +76,22 @@ def fault_of(pending: Any) -> Fault:
 
 
 @pytest.mark.parametrize(
-    ("cursor", "found", "verdict"),
+    ("cursor", "stream", "verdict"),
     [
         (BEGINNING, EMPTY, GO_ON),
-        (BEGINNING, Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
-        (Id(5, 0), Found(Id(5, 0), Id(9, 0), at_cursor=True, whole=True), GO_ON),
-        (Id(9, 0), Found(None, Id(9, 0), at_cursor=False, whole=False), GO_ON),
+        (BEGINNING, StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+        (Id(5, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=True, whole=True), GO_ON),
+        (Id(9, 0), StreamState(None, Id(9, 0), at_cursor=False, whole=False), GO_ON),
         (Id(9, 0), EMPTY, LOST),
-        (Id(9, 1), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(7, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+        (Id(9, 1), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(7, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
     ],
 )
-def test_judge(cursor: Id, found: Found, verdict: str) -> None:
-    """What a node has to do that comes back."""
-    assert judge(cursor, found) == verdict
+def test_judge(cursor: Id, stream: StreamState, verdict: str) -> None:
+    """What a node that comes back has to do."""
+    assert judge(cursor, stream) == verdict
 
 
 def test_changes_wait_for_their_place() -> None:
@@ -117,7 +117,7 @@ def test_withdrawn() -> None:
 
 
 def test_late() -> None:
-    """At its deadline a change that was sent is told to be uncertain; it still counts when it comes."""
+    """At its deadline, a change that was sent is reported as uncertain; it still counts when it comes."""
     node = Lone()
     node.join()
     done = node.table.set("k", "v")
@@ -131,7 +131,7 @@ def test_late() -> None:
 
 
 def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many changes may wait, and the next ones are refused."""
+    """A limited number of changes may wait; further ones are refused."""
     monkeypatch.setattr(core_module, "MAX_WAITING", 3)
     node = Lone(QUEUE)
     for number in range(3):
@@ -168,7 +168,7 @@ def test_expiry_is_by_the_stream() -> None:
 
 
 def test_entries_that_do_not_count() -> None:
-    """Entries that are doubled, old, forged, or of another version do nothing, and are told of."""
+    """Entries that are doubled, old, forged, or of another version do nothing, and are reported."""
     node = Lone()
     node.join()
     fields = encode(Entry("b", "other", 1, MS, 1, [Change("htable:ban", "set", ["k", "v", 0])]), SEALS)
@@ -209,7 +209,7 @@ def test_seals() -> None:
 
 @given(st.binary(max_size=200), st.text(max_size=9), st.binary(max_size=300))
 def test_seals_are_hmacs(secret: bytes, fleet: str, data: bytes) -> None:
-    """What signs is HMAC-SHA256, with a key that an HMAC of the secret makes."""
+    """The signature is an HMAC-SHA256, whose key is an HMAC with the secret."""
     key = hmac.digest(secret, b"\0".join((b"jsonrpcs_tx fleet", fleet.encode(), b"card")), "sha256")
     assert Seals(secret, fleet).seal("card", data) == hmac.digest(key, data, "sha256")
 
@@ -224,7 +224,7 @@ def test_ids() -> None:
 
 
 def test_odd_arguments() -> None:
-    """A signed entry with arguments of wrong types changes nothing, and is told of."""
+    """A signed entry with arguments of wrong types changes nothing, and is reported."""
     node = Lone()
     node.join()
     odd: list[list[Any]] = [["k"], [1, "v", 0], ["k", [], 0], ["k", "v", "x"], [None, None, None], ["k", 2**64 - 1, 0]]
@@ -238,24 +238,24 @@ def test_odd_arguments() -> None:
 
 
 def test_queued_while_reading() -> None:
-    """What is queued while the stream is read is made once: it is neither part of a founding nor beneath entries."""
+    """Changes that are queued while the stream is read are made once: not in a founding, nor before entries."""
     node = Lone(QUEUE)
-    node.core.came(EMPTY, None)
+    node.core.connected(EMPTY, None)
     assert node.table.set("a", 1) is not None
     assert node.table.get("a") == 1
     assert not node.core.at_end()
     founding = [fields for _, fields in node.core.to_send()]
     assert node.table.get("a") is None
-    node.core.went("the connection was cut")
-    node.core.came(EMPTY, None)
+    node.core.disconnected("the connection was cut")
+    node.core.connected(EMPTY, None)
     node.table.set("b", 1)
     for fields in founding:
         node.take(fields)
     assert node.table.size == 0
     assert node.core.at_end()
-    node.core.went("the connection was cut")
+    node.core.disconnected("the connection was cut")
     assert (node.table.get("a"), node.table.get("b")) == (1, 1)
-    node.core.came(Found(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
+    node.core.connected(StreamState(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
     assert node.table.size == 0
     assert node.core.at_end()
     node.turn()

@@ -40,7 +40,7 @@ class Listing(GatewayCase):
         return document
 
     async def told(self, node: str) -> Any:
-        """The methods of the document, each of which is checked."""
+        """The methods of the document. Each of them is checked."""
         return methods_of(await self.document(node))
 
     async def test_methods(self) -> None:
@@ -129,6 +129,7 @@ class Listing(GatewayCase):
         assert [method["name"] for method in (await self.document("a"))["methods"]] == sorted(names)
 
 
+@pytest.mark.slow
 def test_whole_catalogue() -> None:
     """Every command of the catalogue can be described."""
     methods = [json.loads(of_kamailio(name).json) for name in sorted(catalogue.methods())]

@@ -43,7 +43,7 @@ class PageCase(HttpCase):
         return document
 
     async def told(self, *headers: str) -> set[str]:
-        """What a client is told of: methods, each of which is checked."""
+        """The methods that a client sees. Each of them is checked."""
         return set(methods_of(await self.document(*headers)))
 
 
@@ -140,6 +140,7 @@ class Page(PageCase):
         self.service.registry.remove("own.count")
         assert await self.told() == before
 
+    @pytest.mark.slow
     async def test_many_commands(self) -> None:
         """With very many commands, others are answered while the document is written."""
         self.serve()

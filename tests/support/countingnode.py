@@ -1,9 +1,9 @@
-"""A node that notes what it runs: C{python -m tests.support.countingnode SCHEME PLACE RUNS}.
+"""A node that writes down what it runs: C{python -m tests.support.countingnode SCHEME PLACE RUNS}.
 
 Whatever the method, a call has the parameters C{[id, seconds, how]}: it takes so many seconds, and then answers with
 its id, or with what C{how} says: C{garbage}, C{large} (200 kB), C{cut} (half a reply), C{other} (a reply to another
 call).
-In the file RUNS it notes C{begin METHOD ID} and C{end METHOD ID}, each when it is so, and its own start.
+In the file RUNS it writes C{begin METHOD ID} and C{end METHOD ID} at that moment, and its own start.
 """
 
 import json
@@ -18,13 +18,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support import PATIENCE, REPOSITORY
+from tests.support import REPOSITORY
+from tests.support.waiting import wait_until
 
 LARGE = 200_000
 """Bytes of a large result."""
 
 FIRST_UPTIME = 1000
-"""Seconds that the first process says it has run for, so that each later one has run for less."""
+"""Seconds for which the first process says it has run, so that each later one has run for less."""
 
 
 class CountingNode:
@@ -98,10 +99,7 @@ class CountingNode:
 
     def wait(self, what: str, count: int) -> None:
         """Wait until so much has begun, or ended."""
-        deadline = time.monotonic() + PATIENCE
-        while len(self.noted(what)) < count:
-            assert time.monotonic() < deadline, self._runs.read_text()
-            time.sleep(0.01)
+        wait_until(lambda: len(self.noted(what)) >= count, self._runs.read_text, pause=0.01)
 
 
 class _Runner:
