@@ -621,7 +621,7 @@ class Dispatcher:
 
 class _Passage(Pending):
     """The reply to a request that another server answers. The first step, and the last one where it is the only request
-    of its document, are the same for all, so they are not added one by one.
+    of its document, are the same for all, so they are not added one by one. Others are added while it is dispatched.
 
     @ivar first: makes the reply of the outcome and this.
     @ivar last: finishes it, see L{Dispatcher._finish_later}.
