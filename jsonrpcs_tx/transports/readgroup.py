@@ -16,6 +16,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
+from jsonrpcs_tx.atonce import SendsAtOnce
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.transports.persistentreader import TURN
 
@@ -210,7 +211,7 @@ class ReadGroup(abstract.FileDescriptor):
         self._epoll.close()
 
 
-class _Connection(tcp.Server):
+class _Connection(SendsAtOnce, tcp.Server):
     """A connection that a group reads.
 
     @ivar is_new: it was not read yet.

@@ -7,6 +7,7 @@ while another waits. What they give is sent at once as well, but for the tickets
 go with what is sent first.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from OpenSSL import SSL
@@ -15,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, providedBy
 
-from jsonrpcs_tx.atonce import send_at_once
+from jsonrpcs_tx.atonce import sender
 from jsonrpcs_tx.transports.tlsrecords import (
     HEADER,
     MAX_PLAIN,
@@ -47,12 +48,14 @@ class DirectTlsTransport(TlsTransport):
     _due = 0
     _finishes = False
     _tickets = True
+    _send: Callable[[bytes], None]
 
     def makeConnection(self, transport: Any) -> None:
         """Wait for the client to begin.
 
-        Twisted would begin a handshake, in vain, and declare the interfaces of the transport each time anew.
+        Twisted would begin a handshake, in vain, and declare the interfaces of each transport again.
         """
+        self._send = sender(transport)
         create = tls_creator(self.factory)
         if create is None:
             super().makeConnection(transport)
@@ -117,7 +120,7 @@ class DirectTlsTransport(TlsTransport):
             self.write(data)  # meets the same error, and handles it
             return
         self._tickets = False
-        send_at_once(self.transport, records)
+        self._send(records)
         if len(records) == MAX_RECORD:
             self._flushSendBIO()
 
@@ -132,7 +135,7 @@ class DirectTlsTransport(TlsTransport):
         if complete and connection.get_protocol_version() >= SSL.TLS1_3_VERSION:
             return
         while data := collect(connection):
-            send_at_once(self.transport, data)
+            self._send(data)
             if len(data) < MAX_RECORD:
                 return
 
