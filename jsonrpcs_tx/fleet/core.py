@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.fleet.entries import BEGINNING, MAX_SIZE, Change, Entry, Forged, Id, Seals, UnknownVersion, encode
-from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, Found, Outcome, Replica, judge
+from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, ContentsTooLarge, Found, Outcome, Replica, judge
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.faults import Fault
@@ -37,6 +37,9 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 MAX_OVERTAKEN: Final = 100
 """Changes that were overtaken of which is told."""
+
+FOUND_AGAIN: Final = 30.0
+"""Seconds after which a founding that was too large is tried again."""
 
 UNAVAILABLE: Final = 503
 TOO_LARGE: Final = 413
@@ -113,6 +116,7 @@ class Core:
         self._before: dict[str, Any] = {}  # the contents of things before the queued changes
         self._touched: set[tuple[str, str | None]] = set()
         self._founding: _Ticket | None = None
+        self._founds_from = -inf  # in the time of the stream
         self._lost = False
         self._lost_epoch = 0
         self._lost_at: Id = BEGINNING
@@ -154,8 +158,15 @@ class Core:
             replica = self.replica
             entry = Entry(self._node, self.run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
             fields = encode(entry, self._seals)
-            if len(fields[3]) > MAX_SIZE and ticket is not self._founding:
-                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: allowed are {MAX_SIZE} bytes"))
+            size = len(fields[3])
+            if ticket is self._founding:
+                try:
+                    replica.check_size(size)
+                except ContentsTooLarge as error:
+                    self._cannot_found(str(error))
+                    continue
+            elif size > MAX_SIZE:
+                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: it has {size} bytes; allowed: {MAX_SIZE}"))
                 continue
             self._sent[ticket.number] = ticket
             yield ticket.number, fields
@@ -168,6 +179,12 @@ class Core:
             self.reason = f"its contents cannot be written: {reason}"
         if ticket is not None:
             ticket.fail(Fault(UNAVAILABLE, f"Fleet Unavailable: {reason}"))
+
+    def _cannot_found(self, reason: str) -> None:
+        self._founding = None
+        self._founds_from = self._time.seconds() + FOUND_AGAIN
+        self.reason = f"its contents cannot be written: {reason}"
+        _log.error("fleet: this node stays apart, since {reason}", reason=self.reason)
 
     def expire(self, now: float) -> float:
         """Tell those whose time is over that it is. What has been sent may still be made.
@@ -262,7 +279,9 @@ class Core:
     @property
     def mark(self) -> Id:
         """How much this node knows."""
-        return self._lost_at if self._lost else self.replica.cursor
+        if self._lost:
+            return self._lost_at
+        return self.replica.cursor if self.replica.attached else BEGINNING
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
         """Apply the next entry of the stream, and tell whoever waits for it."""
@@ -301,6 +320,8 @@ class Core:
             return False
         self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
+            if self._time.seconds() < self._founds_from:
+                return False
             self._founding = _Ticket(replica.founding(again=self._lost), None)
             self._new.append(self._founding)
             return False

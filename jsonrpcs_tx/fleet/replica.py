@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.fleet.entries import (
     BEGINNING,
     Change,
@@ -25,6 +26,7 @@ from jsonrpcs_tx.fleet.entries import (
 )
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.redis.connection import MAX_BYTES
 from jsonrpcs_tx.state.sharing import Shareable, UnknownOperation
 
 _log = make_logger(__name__)
@@ -41,8 +43,12 @@ WINDOW: Final = 600_000
 MAX_SENDERS: Final = 1024
 """Runs of nodes that are remembered beyond those that are recent."""
 
-MAX_SNAPSHOT: Final = 64 * 1024 * 1024
-"""Bytes of the largest snapshot."""
+MAX_CONTENTS: Final = MAX_BYTES - 64 * 1024
+"""Bytes that all contents may have in a snapshot or a founding, each of which is one command of Redis."""
+
+
+class ContentsTooLarge(JsonRpcsError):
+    """What is shared has more than L{MAX_CONTENTS} bytes."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -165,7 +171,10 @@ class Replica:
         return [Change(FLEET, EPOCH, [epoch]), *(self._found(name) for name in self.things)]
 
     def snapshot(self) -> bytes | None:
-        """All that a node must know to go on after the entry that was read last; None: this node cannot tell."""
+        """All that a node must know to go on after the entry that was read last; None: this node cannot tell.
+
+        @raise ContentsTooLarge: a snapshot may not have as much.
+        """
         if not self.attached or self.reports.unreadable or not self.founded <= self.things.keys():
             return None
         contents = {name: self.things[name].contents() for name in self.founded}
@@ -173,10 +182,21 @@ class Replica:
             (self.cursor.ms, self.cursor.number), self.epoch, sorted(self.founded), self._senders, contents
         )
         data = msgspec.msgpack.encode(found)
-        if len(data) > MAX_SNAPSHOT:
-            _log.error("fleet: a snapshot of {size} bytes is too large", size=len(data))
-            return None
+        self.check_size(len(data))
         return self._seals.wrap("snapshot", data)
+
+    def check_size(self, size: int) -> None:
+        """
+        @param size: bytes of a snapshot or a founding.
+        @raise ContentsTooLarge: it may not have as many. The message says what has the most.
+        """
+        if size <= MAX_CONTENTS:
+            return
+        sizes = {name: len(msgspec.msgpack.encode(thing.contents())) for name, thing in self.things.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ContentsTooLarge(
+            f"what is shared has {size} bytes, {sizes[largest]} of them in {largest}; allowed: {MAX_CONTENTS}"
+        )
 
     def restore(self, data: bytes) -> bool:
         """Become what a snapshot says, if that is further than what has been read.
