@@ -560,6 +560,10 @@ class Fleet(Service):
         if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
             self._no_snapshot = ""  # somebody has made one
             return
+        replica = self.core.replica
+        if replica.untold:  # another node may be able to
+            self._no_snapshot = replica.untold if self._wanted else ""
+            return
         if self._reactor.seconds() < self._snapshots_from:
             return
         deadline = self._in(REDIS_SECONDS)
@@ -567,7 +571,7 @@ class Fleet(Service):
             if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
                 return
             added = self._added
-            snapshot = self.core.replica.snapshot() if self.core.together else None
+            snapshot = replica.snapshot() if self.core.together else None
             if snapshot is not None:
                 await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
                 _log.debug("fleet: a snapshot of {size} bytes is kept", size=len(snapshot))

@@ -170,12 +170,23 @@ class Replica:
         epoch = max(self.epoch, self.highest) + 1
         return [Change(FLEET, EPOCH, [epoch]), *(self._found(name) for name in self.things)]
 
+    @property
+    def untold(self) -> str:
+        """Why this node cannot make a snapshot, in words; empty: it can."""
+        if not self.attached:
+            return "this node does not know the contents yet"
+        if self.reports.unreadable:
+            return f"this node cannot read entries from {self.reports.first_unreadable}"
+        unshared = sorted(self.founded - self.things.keys())
+        return f"this node does not share {', '.join(unshared)}" if unshared else ""
+
     def snapshot(self) -> bytes | None:
-        """All that a node must know to go on after the entry that was read last; None: this node cannot tell.
+        """All that a node must know to go on after the entry that was read last; None: this node cannot tell, see
+        L{untold}.
 
         @raise ContentsTooLarge: a snapshot may not have as much.
         """
-        if not self.attached or self.reports.unreadable or not self.founded <= self.things.keys():
+        if self.untold:
             return None
         contents = {name: self.things[name].contents() for name in self.founded}
         found = _Snapshot(

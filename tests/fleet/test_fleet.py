@@ -142,6 +142,29 @@ class Sharing(FleetCase):
             assert b.tables["ban"].size == 1001
             await until(lambda: not fleet_of(a).problems())
 
+    async def test_shares_too_little(self) -> None:
+        """A node that does not share all makes no snapshots, and says so where one is needed, until another has made
+        one.
+        """
+        server = self.server()
+        with mock.patch.multiple(fleet_module, INTERVAL=0.1, SNAPSHOT_PATIENCE=0.2):
+            (a,) = await self.nodes(server.url, "a")
+            for number in range(1000):
+                a.tables["ban"].set(f"k{number}", number)
+            (b,) = await self.nodes(server.url, "b", fleet_share=["htable:ban"])
+            assert fleet_of(b).problems() == []
+            server.command("XTRIM", "{fleet}:stream", "MAXLEN", "10")
+            await a.stopService()
+            c = self.node(server.url, "c")
+            await until(lambda: bool(fleet_of(b).problems()))
+            (problem,) = fleet_of(b).problems()
+            assert problem == "no snapshot can be made: this node does not share cfg:shop, dispatcher, shv"
+            a.startService()
+            await self.together(a, b, c)
+            self.assert_equal_contents(a, c)
+            assert b.tables["ban"].size == 1000
+            await until(lambda: not fleet_of(b).problems())
+
     async def test_nobody_knows(self) -> None:
         """A node that needs a snapshot, and is there alone, begins with what it has after a while."""
         server = self.server()
