@@ -171,11 +171,11 @@ def toml(text: bytes) -> None:
 
 
 def _values_of(given: dict[str, Given] | None) -> dict[str, Any]:
-    """The values in a file; each has a place in it."""
+    """The values in a file; each has a source in it."""
     assert given is not None  # the first error is raised
     for one in given.values():
-        assert all(place.line > 0 for place in one.places)
-        assert len(one.places) == (len(one.value) or 1 if type(one.value) is list else 1)
+        assert all(source.line > 0 for source in one.sources)
+        assert len(one.sources) == (len(one.value) or 1 if type(one.value) is list else 1)
     return {name: one.value for name, one in given.items()}
 
 

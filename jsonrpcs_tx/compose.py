@@ -269,10 +269,10 @@ def _add_fleet(service: JsonRpcService, gateway: "Gateway | None", problems: Pro
     if problems is not FIRST:
         fleet.check(problems)  # the start does so itself: a program may add tables and groups until then
     gateway.join(Gateways(fleet, wanted, service.settings.fleet_wanted, service.reactor))
-    fleet.met = lambda: gateway.find(fleet.as_nodes())
+    fleet.cards_changed = lambda: gateway.find(fleet.as_nodes())
     service.add_family("fleet", FleetCommands(fleet, gateway))
     service.health.add("fleet", fleet.problems, fatal=False)
-    fleet.count_in(service.counters)
+    fleet.add_gauges(service.counters)
 
 
 def _doubt_rules(

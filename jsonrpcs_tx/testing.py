@@ -37,7 +37,8 @@ class TestClient:
     @param transports: those of the program's own, see L{jsonrpcs_tx.makeService}.
     @param settings: of the server that is made, such as C{dialect="jsonrpc2"} and C{rule=["http user=ann allow *"]}.
     @ivar service: the server; it is not started.
-    @ivar clock: tells the time; C{client.clock.advance(5)}.
+    @ivar clock: tells the time; C{client.clock.advance(5)}. For a C{service}, it is the reactor that it was made
+        with, such as a C{Clock}.
     """
 
     __test__ = False  # it is not a test, whatever its name
@@ -115,7 +116,7 @@ class TestClient:
         answer.addCallback(replies.append)
         if not replies:
             answer.cancel()
-            raise RuntimeError("it is still in progress; start() waits for it, and clock.advance() lets time pass")
+            raise RuntimeError("it is still in progress; start() waits for it, client.clock.advance() lets time pass")
         return replies[0].body
 
     def close(self) -> None:

@@ -9,8 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from jsonrpcs_tx.health import MAX_REASONS, Health
 from tests.support import DATA, ECHO, ECHO_REPLY, PATIENCE, HttpReply, Server, http_call, http_connection
 from tests.support.programs import need
 from tests.support.users import write
+from tests.support.waiting import wait_until
 
 PASS = {"status": "pass"}
 FAIL = {"status": "fail"}
@@ -76,13 +76,6 @@ def report(server: Server, transport: str = "http", **headers: str) -> Any:
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["cache-control"] == "no-store"
     return told
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def raw(address: Any, request: bytes) -> bytes:
@@ -272,7 +265,7 @@ def test_workers(tmp_path: Path) -> None:
         watcher.join()
         (reason, *_) = next(one["reasons"] for one in seen if one["status"] == "fail")
         assert "worker processes do not run" in reason
-        wait_until(lambda: bool(report(server)["checks"]["workers"] == PASS))
+        wait_until(lambda: report(server)["checks"]["workers"] == PASS)
 
 
 @pytest.mark.slow
@@ -283,11 +276,11 @@ def test_disk(tmp_path: Path) -> None:
         other.execute("CREATE TRIGGER full BEFORE INSERT ON item BEGIN SELECT raise(ABORT, 'disk full'); END")
         other.commit()
         server.call("unix", b'{"jsonrpc":"2.0","method":"htable.seti","params":["a","k",1],"id":1}')
-        wait_until(lambda: bool(report(server)["status"] == "fail"))
+        wait_until(lambda: report(server)["status"] == "fail")
         assert report(server)["checks"]["disk"]["reasons"] == ["htable_db: table a not stored: disk full"]
         other.execute("DROP TRIGGER full")
         other.commit()
-        wait_until(lambda: bool(report(server)["status"] == "pass"))
+        wait_until(lambda: report(server)["status"] == "pass")
 
 
 @pytest.mark.slow

@@ -185,6 +185,9 @@ class AccessControl:
         return catalogued_effect(method) if nodes else self._effect_of(method)
 
     def _find_rights(self, caller: Caller, nodes: frozenset[str]) -> _Rights:
+        """Put together what the rules say of a caller. Callers on this machine may call everything by default; a rule
+        that allows anybody anything over a transport ends that there, which closes the transport to all others.
+        """
         rules = [rule for rule in self.rules if rule.fits(caller)]
         allowing = [rule for rule in rules if rule.is_about(nodes, denies=False)]
         denying = [rule for rule in rules if rule.is_about(nodes, denies=True)]

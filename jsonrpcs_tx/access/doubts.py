@@ -66,7 +66,10 @@ def _conditions(rule: Rule, users: Collection[str] | None, nodes: Collection[str
                 what = "user" if condition == "user" else "node or group"
                 near = catalogue.nearest(pattern, tuple(names), 1) if names else []
                 meant = f"; did you mean {near[0]}?" if near else ""
-                listed = ", ".join(sorted(names)[:_MAX_NAMES]) if names and what != "user" else f"the name of a {what}"
+                if what == "user":
+                    listed = "the name of a user"
+                else:
+                    listed = ", ".join(sorted(names)[:_MAX_NAMES]) or "nodes in node or node_file first"
                 yield f"{written}: there is no such {what}{meant}", listed
 
 

@@ -25,8 +25,14 @@ _BAD_PARAMETERS = ("invalid parameters", "invalid params")
 _GATEWAY_SCHEMES = ("http", "https")
 """Over which a gateway calls nodes."""
 
+_DATAGRAMS = ("unix", "udp")
+"""Over which replies may be too large."""
+
 _MOST_SHOWN = 5
 """Nodes whose faults a message has at most."""
+
+_LONGEST_DATA = 200
+"""Characters of a fault's data that a message has at most."""
 
 HINT_SECONDS = 1.0
 """How long a server may take to list its methods after an unknown name."""
@@ -87,9 +93,11 @@ class Caller:
                 params = self._typed(method, words) if words else ()
             return self._checked(method, self._outcome(method, params, max(deadline - monotonic(), 0.001)))
         except Fault as fault:
-            raise CallError(fault, f"{self.server.name}: {method}: {fault}{self._advice(method, fault)}") from None
+            message = f"{self.server.name}: {method}: {fault}{_data(fault)}{self._advice(method, fault)}"
+            raise CallError(fault, message) from None
         except ClientError as error:
-            raise CallError(error, str(error)) from None
+            profile = "" if self.server.name == str(self.server.target) else f"{self.server.name}: "
+            raise CallError(error, f"{profile}{error}") from None
 
     def call_any(self, method: str, words: "Sequence[str]" = ()) -> object:
         """Call a method whose result is the same on all nodes of a gateway: one result is enough.
@@ -133,12 +141,16 @@ class Caller:
         return f"; see jsonrpcs help {method}" if text in _BAD_PARAMETERS else ""
 
     def suggestion(self, method: str) -> str:
-        """Similar names if a server has no such method, as the end of a message; empty: no name is similar. A name
-        without a dot may be a sub-command.
+        """What may help if a server has no such method, as the end of a message: the module of Kamailio's that it has
+        not loaded, or similar names; empty: nothing is known. A name without a dot may be a sub-command.
         """
-        from jsonrpcs_tx.catalogue import nearest
+        from jsonrpcs_tx.catalogue import find, nearest
 
-        near = nearest(method, tuple(self._methods()))
+        listed, entry = self._methods(), find(method)
+        family = f"{method.partition('.')[0]}."
+        if entry is not None and listed and not any(name.startswith(family) for name in listed):
+            return f"; it is in Kamailio's module {' or '.join(entry.modules)}, which is not loaded there"
+        near = nearest(method, tuple(listed))
         if "." not in method:
             near = [f"jsonrpcs {name}" for name in nearest(method, tuple(one.name for one in SUBCOMMANDS), 1)] + near
         return f"; did you mean {_either(near)}?" if near else ""
@@ -171,6 +183,22 @@ class Caller:
             self._signatures[method] = list(filter(_is_signature, told)) if isinstance(told, list) else []
         return self._signatures[method]
 
+    def description(self, method: str) -> "dict[str, object]":
+        """How the server describes a method, as OpenRPC has it; empty: it does not tell. Over datagrams it is not
+        asked, since it describes all of its methods at once.
+        """
+        if self.server.target.scheme in _DATAGRAMS:
+            return {}
+        try:
+            told = self._outcome("rpc.discover", (), min(HINT_SECONDS, self.server.timeout))
+        except (Fault, ClientError):
+            return {}
+        methods = told.get("methods") if isinstance(told, dict) else None
+        for one in methods if isinstance(methods, list) else ():
+            if isinstance(one, dict) and one.get("name") == method:
+                return one
+        return {}
+
     def _outcome(self, method: str, params: "Params", timeout: float) -> object:
         if isinstance(params, dict):
             outcome = self._client.batch([(method, params)], timeout)[0]
@@ -178,6 +206,19 @@ class Caller:
                 raise outcome
             return outcome
         return self._client.call(method, *params, timeout=timeout)
+
+
+def _data(fault: Fault) -> str:
+    """What a fault says to programs, as a part of a message; empty: nothing."""
+    if fault.data is None:
+        return ""
+    from jsonrpcs_tx.client.documents import write
+
+    try:
+        written = write(fault.data)
+    except ValueError:  # it is nested too deeply
+        return ""
+    return f": {written if len(written) <= _LONGEST_DATA else written[:_LONGEST_DATA] + '...'}"
 
 
 def given_params(arguments: "Arguments") -> "Params | None":

@@ -143,7 +143,9 @@ def _targets() -> list[Word]:
     except UsageError:
         return words
     profiles = [Word(name, "profile") for name in settings.profiles if name.isprintable()]
-    found = [Word(place.target, place.origin) for place in discovery.places(settings) if place.target.isprintable()]
+    found = [
+        Word(server.target, server.origin) for server in discovery.servers(settings) if server.target.isprintable()
+    ]
     return [*profiles, *found, *words]
 
 

@@ -85,9 +85,25 @@ class Configuration:
             from jsonrpcs_tx.client.targets import ALLOWED
 
             place = f"{origin}: " if origin else ""
-            meant = f"; did you mean unix:{name} or fifo:{name}?" if name.startswith("/") else ""
-            raise UsageError(f"{place}{name}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}{meant}")
+            raise UsageError(
+                f"{place}{name or repr(name)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
+                f"{self._meant(name)}"
+            )
         return found
+
+    def _meant(self, name: str) -> str:
+        """What somebody may have meant who wrote what is neither a target nor a profile, as the end of a message."""
+        from jsonrpcs_tx.catalogue import nearest
+        from jsonrpcs_tx.client.targets import SCHEMES
+
+        scheme, colon, rest = name.partition(":")
+        if name.startswith("/") or (name and os.path.exists(name)):
+            meant = [f"unix:{name}", f"fifo:{name}"]
+        elif colon:  # unixd: for instance, which is kamcmd's
+            meant = [f"{one}:{rest}" for one in nearest(scheme, SCHEMES, 1)]
+        else:
+            meant = nearest(name, tuple(self.profiles), 1) if self.profiles else []
+        return f"; did you mean {' or '.join(meant)}?" if meant else ""
 
     def add(self, path: str, values: "dict[str, Any]") -> None:
         """Add the values of a file, which override earlier ones.

@@ -22,7 +22,7 @@ KAMAILIO_RUN_DIR = "/var/run/kamailio"
 _IP = re.compile("(udp|tcp)[46]?:")
 
 
-class Place:
+class FoundServer:
     """A server that was found.
 
     @ivar target: all ways to it, as text.
@@ -38,19 +38,19 @@ class Place:
         self.options = options
 
 
-def places(configuration: "Configuration") -> list[Place]:
+def servers(configuration: "Configuration") -> list[FoundServer]:
     """All servers that are found, each once."""
-    found: list[Place] = []
+    found: list[FoundServer] = []
     seen: set[str] = set()
-    for place in (*_named_by_kamailio(configuration), *_usual(configuration)):
-        ways = set(place.target.split(","))
+    for server in (*_named_by_kamailio(configuration), *_usual(configuration)):
+        ways = set(server.target.split(","))
         if seen.isdisjoint(ways):
-            found.append(place)
+            found.append(server)
         seen |= ways
     return found
 
 
-def first_places(configuration: "Configuration") -> list[Place]:
+def first_servers(configuration: "Configuration") -> list[FoundServer]:
     """The servers at the usual places, or if there are none, those that a kamailio.cfg names. Reading that takes longer
     than a call.
     """
@@ -62,14 +62,14 @@ def looked_at(configuration: "Configuration") -> list[str]:
     return [*configuration.run_dirs, *configuration.kamailio_cfgs]
 
 
-def _usual(configuration: "Configuration") -> "Iterator[Place]":
+def _usual(configuration: "Configuration") -> "Iterator[FoundServer]":
     for directory in configuration.run_dirs:
         ways = _existing([f"{directory}/{SOCKET}"], [f"{directory}/{FIFO}"])
         if ways:
-            yield Place(ways, directory, {})
+            yield FoundServer(ways, directory, {})
 
 
-def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
+def _named_by_kamailio(configuration: "Configuration") -> "Iterator[FoundServer]":
     for path in configuration.kamailio_cfgs:
         if not os.path.exists(path):
             continue
@@ -82,7 +82,7 @@ def _named_by_kamailio(configuration: "Configuration") -> "Iterator[Place]":
         reply_dirs = values.get("fifo_reply_dir", []) if ways else []
         ways += [_IP.sub(r"\1:", value).replace(":0.0.0.0:", ":127.0.0.1:") for value in over_ip]
         if ways:
-            yield Place(ways, path, {"reply_dir": reply_dirs[-1]} if reply_dirs else {})
+            yield FoundServer(ways, path, {"reply_dir": reply_dirs[-1]} if reply_dirs else {})
 
 
 def _existing(sockets: list[str], fifos: list[str]) -> list[str]:

@@ -90,8 +90,21 @@ def _of_server(name: str, arguments: "Arguments") -> list[str]:
                 raise CallError(error.error, message) from None
             raise
         signatures = caller.signatures(name)
+        takes_some = any(len(signature) > 1 for signature in signatures)
+        described = caller.description(name) if takes_some and find(name) is None else {}
     lines = [f"{meant.name} says:", *(f"  {printable(line)}" for line in str(text).split("\n"))]
+    parameters = described.get("params")
+    if isinstance(parameters, list):
+        lines.append(f"  {printable(' '.join((name, *map(_named, parameters))))}")
     for signature in signatures:
-        result, *parameters = map(printable, signature)
-        lines.append(f"  ({', '.join(parameters)}) gives {result}")
+        result, *types = map(printable, signature)
+        lines.append(f"  ({', '.join(types)}) gives {result}")
     return lines
+
+
+def _named(parameter: object) -> str:
+    """A parameter of OpenRPC by its name, as those of the catalogue are written."""
+    if not isinstance(parameter, dict):
+        return "?"
+    name = f"{parameter.get('name')}{'...' if parameter.get('x-variadic') else ''}"
+    return name if parameter.get("required") else f"[{name}]"

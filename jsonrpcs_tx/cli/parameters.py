@@ -30,14 +30,17 @@ _ALLOWED = {
 """The types in signatures, and what they mean."""
 
 _CATALOGUE = {
-    "int": {"int"},
-    "uint": {"int"},
+    "int": {"int", "int32"},
+    "uint": {"int", "uint32"},
     "float": {"double"},
     "str": {"string"},
     "any": {"string"},  # a server reads it as a number if it wants one
-    "int/str": {"double", "string"},
+    "int/str": {"double", "string", "int32"},
 }
-"""The types of the catalogue as types of signatures."""
+"""The types of the catalogue as types of signatures, with those of L{_RANGES}."""
+
+_RANGES = {"int32": range(-(2**31), 2**31), "uint32": range(-(2**31), 2**32)}
+"""The whole numbers that Kamailio can read for its commands. It reads all others as some number of 32 bits."""
 
 _PREFIXES = {"s": {"string"}, "i": {"int"}, "f": {"double"}, "json": set(_ALLOWED) - {"string"}}
 _UNKNOWN = {"double", "string"}
@@ -119,21 +122,41 @@ def _value(place: str, word: str, types: "Types") -> object:
             return word
     if "string" in types:
         is_number = not types.isdisjoint(("double", "int")) and _NUMBER.fullmatch(word)
-        return decode(word.encode()) if is_number else word
+        return _fitting(place, decode(word.encode()), types) if is_number else word
     try:
         value = decode(_LEADING_ZEROS.sub("", word).encode(errors="surrogateescape"))
     except NotJson:
         pass
     else:
         if prefix == "json" or not types.isdisjoint(_types_of(value)):
-            return value
+            return _fitting(place, value, types)
     allowed = (
         "JSON"
         if prefix == "json" and colon
         else " or ".join(meaning for kind, meaning in _ALLOWED.items() if kind in types)
     )
-    shown = word if len(word) <= _LONGEST else f"{word[:_LONGEST]}..."
+    shown = _shown(word)
     raise UsageError(f"{place}: {shown!r} is not allowed; allowed: {allowed}, or s:{shown} for text")
+
+
+def _fitting(place: str, value: object, types: "Types") -> object:
+    """A value that Kamailio can read.
+
+    @raise UsageError: it is a whole number that Kamailio would take for another one.
+    """
+    for kind, numbers in _RANGES.items():
+        if kind in types and type(value) is int and value not in numbers:
+            shown = _shown(str(value))
+            allowed = f"{numbers.start} to {numbers.stop - 1}, or i:{shown} for other servers than Kamailio"
+            raise UsageError(
+                f"{place}: {shown} is not allowed, since Kamailio takes it for another; allowed: {allowed}"
+            )
+    return value
+
+
+def _shown(word: str) -> str:
+    """A word for a message."""
+    return word if len(word) <= _LONGEST else f"{word[:_LONGEST]}..."
 
 
 def _types_of(value: object) -> "Types":

@@ -161,6 +161,9 @@ def _check(subcommand: SubCommand, words: list[str], given: list[Option]) -> Non
     needed = [argument.name for argument in subcommand.arguments if not argument.optional]
     if len(words) < len(needed):
         raise UsageError(f"{subcommand.name}: {needed[len(words)]} is missing; usage: {subcommand.usage}")
+    for name, word in zip(needed, words, strict=False):
+        if not word:
+            raise UsageError(f"{subcommand.name}: {name} is empty; usage: {subcommand.usage}")
     most = len(subcommand.arguments)
     if len(words) > most and not any(argument.several for argument in subcommand.arguments):
         raise UsageError(f"{subcommand.name}: unexpected word {words[most]!r}; usage: {subcommand.usage}")

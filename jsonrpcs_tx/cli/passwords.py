@@ -94,7 +94,8 @@ def _asked(server: str, user: str) -> str:
 
     if not sys.stdin.isatty():
         raise UsageError(
-            f"{server}: the password of {user} cannot be asked for; allowed: a terminal, or a file with it"
+            f"{server}: the password of {user} cannot be asked for; allowed: a terminal, or a file with it, such as "
+            "--password-file FILE"
         )
     try:
         return getpass(f"Password of {user} for {server}: ")

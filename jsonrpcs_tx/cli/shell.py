@@ -206,7 +206,8 @@ def _authority(text: str) -> str:
 
 
 def _words(line: str) -> list[str]:
-    """The words of a line; a question mark at the start or the end asks for help.
+    """The words of a line, without the name of the program, which lines from elsewhere begin with; a question mark at
+    the start or the end asks for help.
 
     @raise UsageError: a quote is open.
     """
@@ -214,6 +215,8 @@ def _words(line: str) -> list[str]:
         words = shlex.split(line)
     except ValueError as error:
         raise UsageError(f"{str(error).lower()}; allowed: words as in a shell") from None
+    if words[:1] == [PROGRAM]:
+        del words[0]
     if words and words[0].startswith("?"):
         words = ["help", words[0][1:], *words[1:]]
     elif words and words[-1] == "?":

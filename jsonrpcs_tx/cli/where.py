@@ -109,8 +109,8 @@ def known(arguments: "Arguments") -> list[Server]:
     if text and text not in settings.profiles:
         listed.append(named(text, arguments, VARIABLE))
     urls = {one.url for server in listed for one in server.target.each}
-    for place in discovery.places(settings):
-        found = made(place.target, place.target, arguments, place.options, place.origin)
+    for server in discovery.servers(settings):
+        found = made(server.target, server.target, arguments, server.options, server.origin)
         if urls.isdisjoint(one.url for one in found.target.each):
             listed.append(found)
     return listed
@@ -150,7 +150,7 @@ def made(
         if arguments.user is not None or arguments.password_file is not None:
             from jsonrpcs_tx.cli import passwords
 
-            place = str(parse_target(text))  # without a password
+            place = str(parse_target(text, user=arguments.user))  # without a password
             given.update(passwords.given(place, arguments.user, arguments.password_file))
         target = parse_target(text, **{**options, **given})
     except TargetError as error:
@@ -185,12 +185,12 @@ def _found(arguments: "Arguments") -> Server:
     from jsonrpcs_tx.cli import configuration, discovery
 
     settings = configuration.read()
-    places = discovery.first_places(settings)
-    if not places:
+    servers = discovery.first_servers(settings)
+    if not servers:
         looked = ", ".join(discovery.looked_at(settings))
         raise NothingFound(f"no server was found in {looked}; say where it is: --to TARGET, or {VARIABLE}")
-    if len(places) > 1:
-        listed = ", ".join(place.target for place in places)
+    if len(servers) > 1:
+        listed = ", ".join(server.target for server in servers)
         raise UsageError(f"several servers were found: {listed}; say which one: --to TARGET, or --all")
-    place = places[0]
-    return made(place.target, place.target, arguments, place.options, place.origin)
+    (server,) = servers
+    return made(server.target, server.target, arguments, server.options, server.origin)

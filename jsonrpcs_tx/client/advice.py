@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import stat
 
 from jsonrpcs_tx.client.core import NotReply
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, NotReachable, Refused, TimedOut
@@ -24,6 +25,9 @@ _OPENING = {
     errno.ENAMETOOLONG: "",
 }
 
+_KINDS = {stat.S_IFSOCK: "unix", stat.S_IFIFO: "fifo"}
+"""What is at the path of a target, by the type of the file."""
+
 _SILENCE = {
     "unix": "the server may be busy, or unable to send so large a reply: try fifo: or http:",
     "udp": "the datagram may be lost, or the reply too large for one: try http:",
@@ -39,8 +43,32 @@ _LONGEST = 120
 
 def not_reachable(target: Target, method: str, error: OSError) -> NotReachable:
     """The error of a call that could not be sent, made from the system's."""
-    reason = error.strerror or (os.strerror(error.errno) if error.errno else str(error))
-    return NotReachable(target.url, method, reason, _OPENING.get(error.errno or 0, "check that the server runs there"))
+    number = error.errno or 0
+    reason = error.strerror or (os.strerror(number) if number else str(error))
+    if error.filename not in (None, target.path):
+        return NotReachable(
+            target.url, method, reason, "set reply_dir to a directory where you and the server may write"
+        )
+    advice = _other_kind(target) or _OPENING.get(number)
+    if advice is None:  # the errors of getaddrinfo are below 0
+        advice = "check that the server runs there" if number >= 0 else f"check the name {target.host}"
+    return NotReachable(target.url, method, reason, advice)
+
+
+def _other_kind(target: Target) -> str:
+    """What to do if something else than the target says is at its path; empty: nothing else is, as far as is known."""
+    if target.scheme not in _KINDS.values():
+        return ""
+    try:
+        found = _KINDS.get(stat.S_IFMT(os.stat(target.path).st_mode))
+    except (OSError, ValueError):
+        return ""
+    if found == target.scheme:
+        return ""
+    wanted = "socket" if target.scheme == "unix" else "FIFO"
+    if found is None:
+        return f"use the path of the server's {wanted}: this is another file"
+    return f"it is a {'FIFO' if found == 'fifo' else 'socket'}: use {found}:{target.path}"
 
 
 def timed_out(target: Target, method: str, seconds: float) -> TimedOut:
@@ -51,7 +79,8 @@ def timed_out(target: Target, method: str, seconds: float) -> TimedOut:
 def cut_off(target: Target, method: str) -> BadReply:
     """The error of a call whose connection was closed before the reply was complete."""
     reason = "the connection was closed before the reply was whole"
-    return BadReply(target.url, method, reason, "the command may have been run: look at the server's log")
+    advice = "the command may have been run: look at the server's log"
+    return BadReply(target.url, method, reason, f"{advice}, or try https:" if target.scheme == "http" else advice)
 
 
 def too_large_reply(target: Target, method: str, limit: int) -> BadReply:
@@ -94,6 +123,8 @@ def judged(target: Target, method: str, outcome: object) -> object:
 def untrusted(target: Target, method: str, reason: object) -> ClientError:
     """The error of a call whose TLS handshake failed, mostly because the server's certificate is not trusted."""
     advice = "set tls_ca to the server's CA, and use a name in its certificate"
+    if "wrong version number" in str(reason).lower():  # what answers does not speak TLS
+        advice = "try http:"
     return NotReachable(target.url, method, f"TLS: {printable(str(reason))}", advice)
 
 
@@ -133,7 +164,11 @@ def reply_in(target: Target, method: str, response: "Response") -> bytes:
     words = printable(body[: 4 * _LONGEST].decode("latin-1"))
     if status == 403:
         raise Refused(target.url, method, f"{says}: {words}", "ask the server's owner for access")
-    raise BadReply(target.url, method, f"{says}: {words}" if words else says, "check the path of its JSON-RPC")
+    if words.startswith(f"{status} "):  # as this server's own pages do
+        says = f"status {words}"
+    elif words:
+        says = f"{says}: {words}"
+    raise BadReply(target.url, method, says, "check the path of its JSON-RPC")
 
 
 def printable(text: str) -> str:

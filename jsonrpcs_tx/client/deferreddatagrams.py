@@ -98,9 +98,13 @@ class DatagramLink(Link):
         for _ in range(AT_ONCE):
             if sock is None or sock is not self._socket:
                 return
+            if not calls and not self._send_next():
+                return  # there is nothing that could have come, so the system is not asked
             try:
                 data = sock.receive()
             except BlockingIOError:
+                if self._send_next():
+                    continue  # a server on the same processor has answered already
                 return
             except OSError as error:
                 self._lost(error)
@@ -119,8 +123,6 @@ class DatagramLink(Link):
                 self._nameless(reply)
             elif id in calls:
                 self.note_answer(calls[id], reply.outcome)
-                if not calls:
-                    return  # there is nothing that could have come, so the system is not asked
 
     def doWrite(self) -> None:
         while self._unsent:

@@ -3,13 +3,14 @@
 import contextlib
 import os
 import select
+from socket import EAI_NONAME
 from typing import Any
 
 from OpenSSL.SSL import Error
 from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionDone, DNSLookupError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -108,6 +109,8 @@ class StreamLink(Link):
         if self._connecting.pop(call.id, None) is not None:
             number = getattr(failure.value, "osError", None)
             words = os.strerror(number) if number else failure.getErrorMessage()
+            if failure.check(DNSLookupError):
+                number = EAI_NONAME
             self.finish(call, advice.not_reachable(self.target, call.method, OSError(number or 0, words)))
 
     def _endpoint(self) -> Any:

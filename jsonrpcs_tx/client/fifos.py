@@ -54,7 +54,7 @@ class ReplyFifo:
     @param target: a target C{fifo:}, which names the directory.
     @ivar name: the name for the request: without a dot or a slash.
     @ivar fd: open for non-blocking reads.
-    @raise OSError: it cannot be made.
+    @raise OSError: it cannot be made; then C{filename} is the directory.
     """
 
     def __init__(self, target: Target) -> None:
@@ -67,7 +67,8 @@ class ReplyFifo:
         try:
             os.mkfifo(self._path, 0o600)
         except OSError as error:
-            raise OSError(error.errno, f"no reply FIFO in reply_dir {directory}: {error.strerror}") from None
+            why = f"no reply FIFO in reply_dir {directory}: {error.strerror}"
+            raise OSError(error.errno, why, directory) from None
         try:
             os.chmod(self._path, 0o622)
             self.open()

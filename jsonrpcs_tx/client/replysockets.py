@@ -14,7 +14,7 @@ class ReplySocket:
     @param directory: where to make a private directory for the socket; None: the socket has an abstract name if the
         server can reply to one, otherwise a private directory beside the server's socket or in C{/tmp}.
     @ivar socket: the socket, bound and connected.
-    @raise OSError: the socket cannot be made, or there is no such server.
+    @raise OSError: the socket cannot be made, and C{filename} is the directory; or there is no such server.
     """
 
     def __init__(self, path: str, directory: str | None = None) -> None:
@@ -46,7 +46,11 @@ class ReplySocket:
         if directory is None:
             directory = beside if os.access(beside or ".", os.W_OK | os.X_OK) else "/tmp"
         private = os.path.join(os.path.abspath(directory), f"jsonrpcs{os.urandom(8).hex()}")
-        os.mkdir(private, 0o700)
+        try:
+            os.mkdir(private, 0o700)
+        except OSError as error:
+            why = f"no reply socket in reply_dir {directory}: {error.strerror}"
+            raise OSError(error.errno, why, directory) from None
         self._directory = private
         self.socket.bind(f"{private}/reply")
         os.chmod(f"{private}/reply", stat.S_IRUSR | stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)

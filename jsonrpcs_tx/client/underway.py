@@ -202,24 +202,23 @@ class Link:
             return
         call = found  # another one may have been put in its place
         self._end(call)
-        if self._queue:
-            self._send_next()
+        self._send_next()
         self._fire(call, outcome)
 
     def note_answer(self, call: Call, outcome: object) -> None:
-        """Note the reply to a call that is under way. The next one is sent, and L{tell} says what came of this one.
+        """Note the reply to a call that is under way, for L{tell}.
 
         @param outcome: the result or the L{Fault}.
         """
         self._end(call)
         self._answers[call.id] = call, outcome
-        if self._queue:
-            self._send_next()
 
     def tell(self) -> None:
-        """Say what came of the calls that L{note_answer} has noted, one after the other: so the code for either step
-        stays in the processor's caches.
+        """Send what there is room for, then say what came of the calls that L{note_answer} has noted: one step for all
+        of them before the next, so that the code for either stays in the processor's caches, and the server is at work
+        meanwhile.
         """
+        self._send_next()
         answers = self._answers
         for id in list(answers):
             found = answers.pop(id, None)
@@ -355,17 +354,24 @@ class Link:
             self._set_timer(until)
         return True
 
-    def _send_next(self) -> None:
-        calls, shares = self.calls, self._shares
-        while len(calls) < self._limit:
-            call = self._queue.take(self._may_begin)
+    def _send_next(self) -> bool:
+        """Send what waits, as far as there is room.
+
+        @return: whether anything was.
+        """
+        calls, shares, limit, queue = self.calls, self._shares, self._limit, self._queue
+        found = False
+        while queue and len(calls) < limit:
+            call = queue.take(self._may_begin)
             if call is None:
-                return
+                break
+            found = True
             calls[call.id] = call
             client = call.client
             if client is not None:
                 shares[client] = shares.get(client, 0) + 1
             self.transmit(call)
+        return found
 
     def _set_timer(self, at: float) -> None:
         if self._timer is not None:

@@ -47,7 +47,7 @@ class FleetCommands:
         """Lists the nodes that are there, all or one: where each is called, its groups, version and start."""
         cards = self._fleet.cards
         if name and name not in cards:
-            raise Fault(404, "Node Not Found")
+            raise Fault(404, f"Node Not Found: {name[:100]}")
         return [
             {
                 "name": card.name,

@@ -33,7 +33,7 @@ class GatewayCommands:
         """Lists the nodes, all or one: where each is, whether it is up, and since when."""
         nodes = self._gateway.nodes
         if name and name not in nodes:
-            raise Fault(404, "Node Not Found")
+            raise Fault(404, f"Node Not Found: {name[:100]}")
         return [described(node) for node in ([nodes[name]] if name else nodes.values())]
 
     @command("gateway.add")
@@ -51,7 +51,7 @@ class GatewayCommands:
         try:
             self._gateway.remove(name)
         except KeyError:
-            raise Fault(404, "Node Not Found") from None
+            raise Fault(404, f"Node Not Found: {name[:100]}") from None
         return f"Ok. Node {name} removed."
 
     @command(

@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from jsonrpcs_tx.config.kamailiolexer import DIRECTIVE, MOST_TEXT, SIGN, STRING, VARIABLE, WORD, Lexer, Place, Token
+from jsonrpcs_tx.config.kamailiolexer import DIRECTIVE, MOST_TEXT, SIGN, STRING, VARIABLE, WORD, Lexer, Location, Token
 from jsonrpcs_tx.config.kamailiowords import KEYWORDS, NUMBERS
 from jsonrpcs_tx.config.preprocessor import Preprocessor, Refused
 from jsonrpcs_tx.errors import ConfigError
@@ -175,8 +175,8 @@ class _Reader:
         self._ended = False
         self._loaded: dict[str, None] = {}
         self._found: dict[str, list[Parameter]] = {}
-        self._place = Place("", 0)
-        self._before: Place | None = None
+        self._location = Location("", 0)
+        self._before: Location | None = None
         try:
             self.preprocessor = Preprocessor(read_version(version), environment)
             for name, value in _defines(defines):
@@ -204,11 +204,11 @@ class _Reader:
         except OSError as error:
             self._note(KamailioCfgError(str(error.strerror), _READABLE, self._path))
         except Refused as refused:
-            self._refuse(refused, self._lexer.place)
+            self._refuse(refused, self._lexer.location)
         return self._found
 
-    def _refuse(self, refused: Refused, place: Place) -> None:
-        self._note(KamailioCfgError(refused.reason, refused.allowed, place.path or self._path, place.line))
+    def _refuse(self, refused: Refused, location: Location) -> None:
+        self._note(KamailioCfgError(refused.reason, refused.allowed, location.path or self._path, location.line))
 
     def _read(self) -> None:
         if "\0" in self._path:
@@ -223,7 +223,7 @@ class _Reader:
                 if blocks < 0:
                     raise Refused("} without {", "one for each {")
             elif kind == DIRECTIVE or text in self._beginnings:
-                self._place = self._lexer.place
+                self._location = self._lexer.location
                 self._try_statement(kind, text, blocks)
         if self._ended:
             return
@@ -240,7 +240,7 @@ class _Reader:
             self._lexer.reading = True
             self._statement(kind, text)
         except Refused as refused:
-            self._refuse(refused, self._lexer.place)
+            self._refuse(refused, self._lexer.location)
         finally:
             self._lexer.reading = False
 
@@ -318,7 +318,7 @@ class _Reader:
         if not name:
             raise Refused(f"{statement}: {text!r} names no module", _FORMS[statement])
         if self._before is not None:
-            reason = f"modparam before a module is loaded, as one is at {self._place}"
+            reason = f"modparam before a module is loaded, as one is at {self._location}"
             self._note(KamailioCfgError(reason, "loadmodule first", self._before.path, self._before.line))
             self._before = None
         if name in self._loaded:
@@ -339,7 +339,7 @@ class _Reader:
             modules = self.preprocessor.with_variables(modules)
             name = self.preprocessor.with_variables(name)
         if not self._loaded and self._before is None:
-            self._before = self._place
+            self._before = self._location
         for module in self._matching(modules):
             self._add(module, name, value)
 
@@ -360,7 +360,7 @@ class _Reader:
 
     def _add(self, module: str, name: str, value: int | str) -> None:
         value = _decoded(value) if isinstance(value, str) else value
-        parameter = Parameter(_decoded(module), _decoded(name), value, self._place.path, self._place.line)
+        parameter = Parameter(_decoded(module), _decoded(name), value, self._location.path, self._location.line)
         self._found.setdefault(parameter.module, []).append(parameter)
 
 

@@ -89,8 +89,8 @@ Open = Callable[[str], bytes]
 """Reads a file; raises OSError, or Refused for one that is not to be read."""
 
 
-class Place:
-    """Where something stands.
+class Location:
+    """A line of a file.
 
     @ivar path: of the file, as it was opened.
     @ivar line: its number, counted from 1.
@@ -216,21 +216,21 @@ class Lexer:
         self._expansions_left = MOST_EXPANSIONS
         self._expanded_left = MOST_EXPANDED
         self._start = 0
-        self._last = Place("", 1)
+        self._last = Location("", 1)
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """Where the last token begins; at the end, the end of the file."""
         if not self._sources:
             return self._last
         source = self._sources[-1]
-        return Place(source.path, source.line(self._start))
+        return Location(source.path, source.line(self._start))
 
     def tokens(self, path: str) -> Iterator[Token]:
         """The tokens of a file; each must be used before the next one is asked for.
 
         @raise OSError: it cannot be read.
-        @raise Refused: something cannot be evaluated, or is not allowed, at C{place}.
+        @raise Refused: something cannot be evaluated, or is not allowed, at C{location}.
         """
         self._add_source(path, self._open(path))
         while self._sources:
@@ -238,7 +238,7 @@ class Lexer:
             self._start = source.position
             if source.position >= len(source.text):
                 if not source.resume():
-                    self._last = self.place
+                    self._last = self.location
                     self._sources.pop()
             elif self._preprocessor.skipping:
                 self._skip(source)

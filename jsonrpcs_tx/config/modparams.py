@@ -9,7 +9,7 @@ import attrs
 from jsonrpcs_tx.config import kamailiocfg
 from jsonrpcs_tx.config.kamailiocfg import CORE, Parameter
 from jsonrpcs_tx.config.settings import OWN_MODULE, Settings, fields
-from jsonrpcs_tx.config.sources import Given, Place, Sources, add_value
+from jsonrpcs_tx.config.sources import Given, Source, Sources, add_value
 from jsonrpcs_tx.errors import ConfigError
 from jsonrpcs_tx.problems import FIRST, Problems
 
@@ -86,7 +86,7 @@ class Taken:
     """What a kamailio.cfg says about settings.
 
     @ivar path: the file.
-    @ivar given: the values by the names of settings, with their places. They include names that are not settings, if a
+    @ivar given: the values by the names of settings, with their sources. They include names that are not settings, if a
         line for jsonrpcs has one.
     @ivar unknown: unknown parameters, of modules that may have got them after Kamailio 5.6.
     """
@@ -151,7 +151,7 @@ def read_modparams(
         elif _is_setting(module, name):
             if types is not None and (module, name) not in _ONE_BY_ONE:
                 given.pop(name, None)
-            add_value(given, name, parameter.value, Place("modparam", parameter.path, parameter.line), _several(name))
+            add_value(given, name, parameter.value, Source("modparam", parameter.path, parameter.line), _several(name))
         elif types is None and module != OWN_MODULE and not every_name_known:
             unknown.append(parameter)
         elif types is None:

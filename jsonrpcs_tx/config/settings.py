@@ -468,7 +468,7 @@ class Settings:
         kinds.several(kinds.NODE),
         "server behind this one, which is then its gateway, NAME=TARGET with options, such as "
         "edge1=unix:/run/kamailio/kamailio_rpc.sock group=edge timeout=2; may be given more than once; see "
-        "docs/gateway.md",
+        "docs/gateway.md; for nodes that change while it runs, see node_file",
     )
     node_file: StrPath = _setting(
         "",

@@ -1,4 +1,4 @@
-"""Where the values of settings come from: which place takes precedence, and where a mistake was made."""
+"""Where the values of settings come from: which source takes precedence, and where a mistake was made."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ from jsonrpcs_tx.problems import Problems
 
 
 @attrs.frozen
-class Place:
+class Source:
     """Where a value was given.
 
     @ivar how: C{option}, C{config} or C{modparam}.
@@ -29,7 +29,7 @@ class Place:
         return f"{self.file}:{self.line}" if self.file else self.how
 
 
-OPTION: Final = Place("option")
+OPTION: Final = Source("option")
 
 
 @attrs.frozen
@@ -37,51 +37,51 @@ class Given:
     """The value of a setting as it was given.
 
     @ivar value: what was given; a list, if the setting may be given more than once.
-    @ivar places: where; one place for each value of a list, or one for all.
+    @ivar sources: where; one for each value of a list, or one for all.
     """
 
     value: Any
-    places: tuple[Place, ...]
+    sources: tuple[Source, ...]
 
-    def and_also(self, value: object, place: Place) -> "Given":
+    def and_also(self, value: object, source: Source) -> "Given":
         """The same with one more value."""
-        return Given([*self.value, value], (*self.places, place))
+        return Given([*self.value, value], (*self.sources, source))
 
-    def place_of(self, value: object) -> Place:
+    def source_of(self, value: object) -> Source:
         """Where a value was given.
 
         @param value: one of a list, as it was given, or as it was converted if it is a path.
         """
-        if isinstance(self.value, list) and len(self.value) == len(self.places):
+        if isinstance(self.value, list) and len(self.value) == len(self.sources):
             for same in (lambda one: one is value, lambda one: one == value, lambda one: _leads_to(one, value)):
-                for one, place in zip(self.value, self.places, strict=True):
+                for one, source in zip(self.value, self.sources, strict=True):
                     if same(one):
-                        return place
-        return self.places[0]
+                        return source
+        return self.sources[0]
 
 
 def _leads_to(path: object, absolute: object) -> bool:
     return bool(path) and str(absolute).endswith(f"{os.sep}{str(path).removeprefix('./')}")
 
 
-def add_value(values: dict[str, Given], name: str, value: object, place: Place, several: bool) -> None:
+def add_value(values: dict[str, Given], name: str, value: object, source: Source, several: bool) -> None:
     """Add one more value that has a line or an option of its own.
 
     @param values: what was given before; this is changed.
     @param several: whether the setting may be given more than once; if not, the last value counts.
     """
     if not several:
-        values[name] = Given(value, (place,))
+        values[name] = Given(value, (source,))
     elif name in values:
-        values[name] = values[name].and_also(value, place)
+        values[name] = values[name].and_also(value, source)
     else:
-        values[name] = Given([value], (place,))
+        values[name] = Given([value], (source,))
 
 
 class Sources:
     """The values of settings by name, as they were given.
 
-    @param layers: what was given in each place, by name; a later one takes precedence.
+    @param layers: what was given in each of them, by name; a later one takes precedence.
     """
 
     def __init__(self, *layers: Mapping[str, Given]) -> None:
@@ -108,23 +108,23 @@ class Sources:
                 values = _without(values, error)
 
     def explain(self, error: JsonRpcsError) -> str:
-        """What is wrong, with the place: the file and line, or where else the value was given."""
+        """What is wrong, with its source: the file and line, or where else the value was given."""
         if error.file is not None:
             line = "" if error.line is None else f":{error.line}"
             return f"{error.file}{line}: {error.explanation}"
-        place = self._place_of(error)
-        return str(error) if place is None or not place.file else f"{place}: {error}"
+        source = self._source_of(error)
+        return str(error) if source is None or not source.file else f"{source}: {error}"
 
     def in_order(self, errors: Iterable[JsonRpcsError]) -> list[JsonRpcsError]:
         """Errors by their lines, file after file; the files in the order in which their first errors were found."""
         files: dict[str, list[tuple[int, JsonRpcsError]]] = {}
         for error in errors:
-            place = self._place_of(error) or OPTION
-            file, line = (place.file, place.line) if error.file is None else (error.file, error.line or 0)
+            source = self._source_of(error) or OPTION
+            file, line = (source.file, source.line) if error.file is None else (error.file, error.line or 0)
             files.setdefault(file, []).append((line, error))
         return [error for found in files.values() for _, error in sorted(found, key=itemgetter(0))]
 
-    def _place_of(self, error: JsonRpcsError) -> Place | None:
+    def _source_of(self, error: JsonRpcsError) -> Source | None:
         names: Iterator[str] = iter(())
         if isinstance(error, SettingError):
             # A missing address is reported where its transport was asked for.
@@ -132,7 +132,7 @@ class Sources:
         elif isinstance(error, StartError):
             names = iter(error.setting.split(", "))
         given = next((self.given[name] for name in names if name in self.given), None)
-        return None if given is None else given.place_of(getattr(error, "value", None))
+        return None if given is None else given.source_of(getattr(error, "value", None))
 
 
 _STAND_INS: Final = {"dgram_socket": ("udp:127.0.0.1:0",), "tcp_socket": "tcp:127.0.0.1:0"}

@@ -10,7 +10,7 @@ import attrs
 
 from jsonrpcs_tx.config import kinds
 from jsonrpcs_tx.config.settings import Field, Settings, fields, grouped
-from jsonrpcs_tx.config.sources import Given, Place, Sources
+from jsonrpcs_tx.config.sources import Given, Source, Sources
 from jsonrpcs_tx.errors import ConfigError
 from jsonrpcs_tx.problems import FIRST, Problems
 
@@ -68,7 +68,9 @@ def _given(values: dict[str, Any], text: str, path: str, problems: Problems) -> 
             reason = f"{one.name}: {value} is a decimal number, 0o{value:o} in octal"
             problems.note(ConfigError(reason, meant, path, one.line))
         elif one.name not in found:
-            found[one.name] = Given(value, tuple(Place("config", path, line) for line in one.value_lines or [one.line]))
+            found[one.name] = Given(
+                value, tuple(Source("config", path, line) for line in one.value_lines or [one.line])
+            )
     return found
 
 
@@ -173,23 +175,23 @@ def _show(field: Field, value: Any, sources: Sources) -> str:
     value = field.kind.public(value)
     given = sources.given.get(field.name)
     if given is not None:
-        places = list(dict.fromkeys(map(_origin, given.places)))
+        origins = list(dict.fromkeys(map(_origin, given.sources)))
     else:
-        places = ["default" if value == field.daemon else "follows from others"]
+        origins = ["default" if value == field.daemon else "follows from others"]
     try:
-        if given is not None and field.kind.several and len(value) == len(given.places) > 1:
-            several = zip(value, given.places, strict=True)
-            values = [f"    {write_value(one, field.kind)},  # {_origin(place)}" for one, place in several]
+        if given is not None and field.kind.several and len(value) == len(given.sources) > 1:
+            several = zip(value, given.sources, strict=True)
+            values = [f"    {write_value(one, field.kind)},  # {_origin(source)}" for one, source in several]
             return "\n".join([f"{field.name} = [", *values, "]"])
-        return f"{field.name} = {write_value(value, field.kind)}  # {', '.join(places)}"
+        return f"{field.name} = {write_value(value, field.kind)}  # {', '.join(origins)}"
     except UnicodeEncodeError:
         allowed = "text in UTF-8, which is all that TOML can express"
         raise ConfigError(f"{field.name}: {value!r} cannot be shown", allowed) from None
 
 
-def _origin(place: Place) -> str:
+def _origin(source: Source) -> str:
     """Where a value was given, on one line."""
-    shown = f"{place.how} {place}" if place.how == "modparam" else str(place)
+    shown = f"{source.how} {source}" if source.how == "modparam" else str(source)
     return shown.encode(errors="backslashreplace").decode().translate(_CONTROLS)
 
 

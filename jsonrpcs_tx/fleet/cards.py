@@ -12,7 +12,7 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 MAX_CARDS: Final = 10_000
-"""Cards that were checked, and are remembered."""
+"""Checked cards that are remembered."""
 
 
 class Card(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Card(msgspec.Struct, frozen=True):
 
     @ivar name: its name.
     @ivar run: identifies this run of it.
-    @ivar address: where the others call it, see L{jsonrpcs_tx.client}; empty: they cannot.
+    @ivar address: where the others call it, see L{jsonrpcs_tx.client.targets}; empty: they cannot.
     @ivar groups: the groups that it is in.
     @ivar version: of jsonrpcs_tx.
     @ivar started: in seconds since 1970.
@@ -38,9 +38,7 @@ class Card(msgspec.Struct, frozen=True):
 
 @lru_cache(MAX_CARDS)
 def _read(seals: Seals, data: bytes) -> Card:
-    """
-    @raise Forged, UnknownVersion, MsgspecError: it is not a card.
-    """
+    """@raise Forged, UnknownVersion, MsgspecError: it is not a card."""
     return msgspec.json.decode(seals.unwrap("card", data), type=Card)
 
 
@@ -52,14 +50,15 @@ def write_card(card: Card, seals: Seals) -> bytes:
 def read_cards(reply: Any, seals: Seals) -> Mapping[str, Card]:
     """The cards of the nodes by name.
 
-    @param reply: names and cards in turn. Those that are not signed for their name are left out, and logged.
+    @param reply: names and cards in turn, as HGETALL gives them. Cards that are not signed, or are of another name,
+        are left out, and logged.
     """
     found: dict[str, Card] = {}
     for name, data in sorted(zip(reply[::2], reply[1::2], strict=True)):
         try:
             card = _read(seals, data)
             if card.name.encode() != name:
-                raise Forged(f"it is of {card.name!r:.60}")
+                raise Forged(f"it is the card of {card.name!r:.60}")
         except (Forged, UnknownVersion, msgspec.MsgspecError) as error:
             _log.warn("fleet: the card of {name!r:.60} is ignored: {reason}", name=name, reason=error)
         else:

@@ -1,10 +1,10 @@
-"""One node of a fleet, without I/O: what it sends, what it makes of what it reads, and how it does without Redis.
+"""One node of a fleet, without I/O: what it sends, what it does with what it reads, and how it manages without Redis.
 
-A node is I{together} with the others while it is connected and has read the stream to its end. Only then do its changes
-go to the stream. They are made here when they come back in it.
+A node is I{together} with the others while it is connected and has read the stream to its end. Only then does it add
+its changes to the stream. It makes them when it reads them there.
 
-A node that is I{apart} refuses changes, or makes them here only and queues them. Before it reads on, it takes back what
-it has queued; then it sends it, except for what others have changed in the meantime.
+A node that is I{apart} refuses changes, or makes them on itself only and queues them. When it can read on, it first
+undoes what it has queued. Once it is together again, it sends that, except for what others have changed meanwhile.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.fleet.entries import BEGINNING, MAX_SIZE, Change, Entry, Forged, Id, Seals, UnknownVersion, encode
-from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, ContentsTooLarge, Found, Outcome, Replica, judge
+from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, ContentsTooLarge, Outcome, Replica, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.faults import Fault
@@ -30,13 +30,13 @@ REFUSE: Final = "refuse"
 QUEUE: Final = "queue"
 
 MAX_WAITING: Final = 10_000
-"""Changes that wait: to be sent, for their place in the stream, or in the queue."""
+"""Changes that may wait: to be sent, for their place in the stream, or in the queue."""
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Bytes that the arguments of the queued changes may have together."""
 
 MAX_OVERTAKEN: Final = 100
-"""Changes that were overtaken of which is told."""
+"""Overtaken changes that are remembered, the last ones."""
 
 FOUND_AGAIN: Final = 30.0
 """Seconds after which a founding that was too large is tried again."""
@@ -52,8 +52,8 @@ class _Ticket:
 
     @ivar changes: what is sent, in one entry.
     @ivar pending: whoever waits for it; None: nobody does.
-    @ivar deadline: until when, in seconds of whatever clock the caller has.
-    @ivar number: of its entry; 0: it has none yet.
+    @ivar deadline: when the waiting ends, in seconds of the clock of whoever submitted it.
+    @ivar number: of its entry; 0: it has not been sent yet.
     """
 
     changes: list[Change]
@@ -78,13 +78,15 @@ class Core:
     @param node: its name.
     @param run: identifies this run of it.
     @param things: what it shares, by name.
-    @param offline: L{REFUSE} or L{QUEUE}.
+    @param seals: signs entries, and checks them.
+    @param time: the time of the stream.
+    @param offline: what becomes of changes while the node is apart: L{REFUSE} or L{QUEUE}.
     @ivar run: what identifies this run of it.
     @ivar replica: its copy of what is shared.
     @ivar together: whether its changes go to the stream.
-    @ivar reason: why not, for messages.
+    @ivar reason: why not, in words; empty: they do.
     @ivar wants_snapshot: it cannot go on without a snapshot.
-    @ivar losses: how often Redis had lost what it had.
+    @ivar losses: how often Redis was found to have lost entries.
     @ivar overtaken: the last queued changes that were not sent, since others had changed the same.
     """
 
@@ -113,7 +115,7 @@ class Core:
         self._sent: dict[int, _Ticket] = {}
         self._queued: list[_Ticket] = []
         self._queued_bytes = 0
-        self._before: dict[str, Any] = {}  # the contents of things before the queued changes
+        self._before: dict[str, Any] = {}  # contents, by name, before the queued changes
         self._touched: set[tuple[str, str | None]] = set()
         self._founding: _Ticket | None = None
         self._founds_from = -inf  # in the time of the stream
@@ -126,12 +128,13 @@ class Core:
     def submit(self, thing: str, operation: str, arguments: list[Any], deadline: float = inf) -> PendingChange[Any]:
         """Have a change made by all; see L{Share.submit<jsonrpcs_tx.state.sharing.Share.submit>}.
 
-        @param deadline: until when somebody waits for it, for L{expire}; never earlier than that of the change before.
+        @param thing: the name of what is changed.
+        @param deadline: how long somebody waits for it, for L{expire}; not earlier than that of the change before.
         """
         pending: PendingChange[Any] = PendingChange(lambda _: self._withdraw(ticket))
         ticket = _Ticket([Change(thing, operation, arguments)], pending, deadline)
         if self.waiting >= MAX_WAITING:
-            ticket.fail(Fault(UNAVAILABLE, f"Too Many Changes Wait: {MAX_WAITING} are allowed"))
+            ticket.fail(Fault(UNAVAILABLE, f"Too Many Changes Wait: at most {MAX_WAITING} may"))
         elif self.together:
             self._new.append(ticket)
         else:
@@ -145,11 +148,11 @@ class Core:
 
     @property
     def queued(self) -> int:
-        """How many changes were made here only, so far."""
+        """How many changes have been made on this node only, so far."""
         return len(self._queued)
 
     def to_send(self) -> Iterator[tuple[int, list[bytes]]]:
-        """The entries that are to be added to the stream now, in this order: the number and the fields of each."""
+        """The entries to add to the stream now, in this order: the number and the fields of each."""
         while self._new:
             ticket = self._new.popleft()
             if not ticket.number:
@@ -172,7 +175,11 @@ class Core:
             yield ticket.number, fields
 
     def not_added(self, number: int, reason: str) -> None:
-        """Redis has refused an entry."""
+        """Redis has refused an entry, so its changes are made nowhere.
+
+        @param number: of the entry.
+        @param reason: why, in words.
+        """
         ticket = self._sent.pop(number, None)
         if ticket is not None and ticket is self._founding:
             self._founding = None
@@ -187,8 +194,9 @@ class Core:
         _log.error("fleet: this node stays apart, since {reason}", reason=self.reason)
 
     def expire(self, now: float) -> float:
-        """Tell those whose time is over that it is. What has been sent may still be made.
+        """Fail the changes that have waited until their deadlines. One that was sent may still be made.
 
+        @param now: in seconds of the clock of the deadlines.
         @return: the next deadline; infinite if nobody waits.
         """
         late: list[_Ticket] = []
@@ -204,7 +212,7 @@ class Core:
         return following
 
     def _late(self, tickets: Iterable[_Ticket], now: float, late: list[_Ticket]) -> float:
-        """Add those that are late to a list.
+        """Add the tickets that are late to a list.
 
         @return: the next deadline.
         """
@@ -218,8 +226,11 @@ class Core:
 
     # What comes from Redis.
 
-    def went(self, reason: str) -> None:
-        """The connection is gone."""
+    def disconnected(self, reason: str) -> None:
+        """There is no connection any more, or none that can be used.
+
+        @param reason: why, in words.
+        """
         self.together, self.reason = False, reason
         self._founding = None
         unsent, self._new = self._new, deque()
@@ -232,20 +243,21 @@ class Core:
         for ticket in unsent:
             self._apart(ticket)
 
-    def came(self, found: Found, snapshot: bytes | None) -> None:
+    def connected(self, stream: StreamState, snapshot: bytes | None) -> None:
         """There is a connection, and the stream is about to be read on from C{replica.cursor}, which this may change.
 
+        @param stream: what the stream is like now.
         @param snapshot: the one in Redis, if any.
         """
         replica = self.replica
         self.together, self.reason = False, "it is reading what has happened"
         self._take_back()
         self._touched.clear()
-        verdict = judge(replica.cursor, found)
+        verdict = judge(replica.cursor, stream)
         if verdict == GO_ON and not self.wants_snapshot:
             return
         if verdict == LOST:
-            self._lose(found)
+            self._lose(stream)
             return
         if snapshot is not None:
             try:
@@ -253,23 +265,24 @@ class Core:
             except (Forged, UnknownVersion, ValueError, KeyError, TypeError) as error:
                 _log.error("fleet: the snapshot cannot be used: {reason}", reason=error)
                 restored = False
-            if restored and judge(replica.cursor, found) == GO_ON:
+            if restored and judge(replica.cursor, stream) == GO_ON:
                 self.wants_snapshot = False
                 return
-            if restored and found.first is not None and replica.cursor >= found.first:
-                self._lose(found)
+            if restored and stream.first is not None and replica.cursor >= stream.first:
+                self._lose(stream)
                 return
         self.wants_snapshot = True
         self.reason = "it waits for a snapshot"
-        replica.detach(found.last if found.first is None else BEGINNING)
+        replica.detach(stream.last if stream.first is None else BEGINNING)
 
-    def may_go_on(self, found: Found, cursor: Id | None = None) -> bool:
-        """Whether all that follows what was read last is in the stream; otherwise L{came} is to be called.
+    def may_go_on(self, stream: StreamState, cursor: Id | None = None) -> bool:
+        """Whether all that follows what was read last is in the stream; otherwise L{connected} is to be called.
 
-        @param cursor: what had been read when the stream was looked at; default: what has been read now.
+        @param stream: what the stream is like.
+        @param cursor: what had been read when it was like that; default: what has been read now.
         """
         cursor = self.replica.cursor if cursor is None else cursor
-        return judge(cursor, found) == GO_ON or (self.wants_snapshot and not self.replica.attached)
+        return judge(cursor, stream) == GO_ON or (self.wants_snapshot and not self.replica.attached)
 
     @property
     def lost_at(self) -> Id | None:
@@ -278,14 +291,18 @@ class Core:
 
     @property
     def mark(self) -> Id:
-        """How much this node knows."""
+        """How far this node knows the contents, be it of a stream that Redis has lost."""
         if self._lost:
             return self._lost_at
         return self.replica.cursor if self.replica.attached else BEGINNING
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
-        """Apply the next entry of the stream, and tell whoever waits for it."""
-        if self._before:  # changes were queued since there is a connection again
+        """Apply the next entry of the stream, and give the result to whoever waits for it.
+
+        @param id: its place in the stream.
+        @param fields: as L{encode} has made them.
+        """
+        if self._before:  # queued after the connection was there again, before the stream was read to its end
             self._take_back()
         replica = self.replica
         epoch = replica.epoch
@@ -294,7 +311,7 @@ class Core:
         if entry is None:
             return outcome
         if replica.epoch != epoch and entry.run != self.run and epoch and self._lost:
-            message = "fleet: node {node} has written what Redis had lost again; what it did not know is lost"
+            message = "fleet: node {node} has restored what Redis had lost; what that node did not have is lost"
             _log.error(message, node=entry.node)
         if entry.run == self.run:
             self._confirm(entry, outcome)
@@ -303,7 +320,7 @@ class Core:
         return outcome
 
     def at_end(self) -> bool:
-        """The stream has been read to its end, or at least as far as it went when there was a connection again.
+        """The stream has been read to its end, or at least to where it ended when the connection was made.
 
         @return: whether the node is together with the others now. If not, there may be something to send.
         """
@@ -311,7 +328,7 @@ class Core:
         if self.together:
             return True
         if self._founding is not None:
-            return False  # it waits for that
+            return False  # until that comes back
         if self._lost and replica.epoch > self._lost_epoch:
             self._lost = False
         if self.wants_snapshot and replica.attached:
@@ -329,22 +346,22 @@ class Core:
         self._send_queued()
         return True
 
-    def found_anew(self) -> None:
-        """No snapshot comes: begin with what this node has."""
+    def start_over(self) -> None:
+        """No snapshot comes: found the fleet again with what this node has."""
         if self.wants_snapshot:
             self.wants_snapshot = False
             self._lost_at = self.replica.cursor
             self._lost, self._lost_epoch = True, max(self.replica.epoch, self.replica.highest)
             _log.error("fleet: there is no snapshot of what was removed from the stream; this node writes what it has")
 
-    def _lose(self, found: Found) -> None:
-        """Redis has lost what it had. All that it has now is read; what was applied before does not count again."""
+    def _lose(self, stream: StreamState) -> None:
+        """Redis has lost entries: read the stream from its beginning. What was applied before does not count again."""
         replica = self.replica
         self.losses += 1
         self._lost_at = max(self.mark, replica.cursor)
         self._lost, self._lost_epoch = True, replica.epoch
-        message = "fleet: Redis has lost what it had: this node has read up to {cursor}, the stream ends at {last}"
-        _log.error(message, cursor=str(replica.cursor), last=str(found.last))
+        message = "fleet: Redis has lost entries: this node has read up to {cursor}, the stream ends at {last}"
+        _log.error(message, cursor=str(replica.cursor), last=str(stream.last))
         replica.cursor = BEGINNING
 
     def _confirm(self, entry: Entry, outcome: Outcome) -> None:
@@ -355,7 +372,7 @@ class Core:
             self._queued = [one for one in self._queued if one.number != entry.number]
             return
         if not outcome.counts or len(outcome.results) != len(ticket.changes):
-            ticket.fail(Fault(UNAVAILABLE, "Fleet Unavailable: the change came at the wrong time, and was not made"))
+            ticket.fail(Fault(UNAVAILABLE, "Fleet Unavailable: the change came too late, and was not made"))
             return
         result = outcome.results[-1]
         if isinstance(result, BaseException):
@@ -373,7 +390,7 @@ class Core:
         change = ticket.changes[0]
         thing = self.replica.things.get(change.thing)
         if thing is None or change.operation in (EPOCH, FOUND):
-            return  # a founding, which is made again when it is needed
+            return  # a founding; it is repeated if it is still needed
         size = len(msgspec.msgpack.encode(change.arguments))
         if self._queued_bytes + size > MAX_BYTES:
             ticket.fail(Fault(UNAVAILABLE, f"Fleet Unavailable: {MAX_BYTES} bytes of changes are queued"))
@@ -390,7 +407,7 @@ class Core:
         ticket.succeed(result)
 
     def _take_back(self) -> None:
-        """Undo the queued changes here, so that the entries of the stream meet what they met on the other nodes."""
+        """Undo the queued changes, so that entries of the stream apply to the same contents as on other nodes."""
         before, self._before = self._before, {}
         for name, contents in before.items():
             self.replica.things[name].apply("replace", [contents])
@@ -411,13 +428,14 @@ class Core:
             if of_thing and (part is None or part in of_thing or None in of_thing):
                 shown = f"{change.thing} {change.operation} {change.arguments!r:.200}"
                 self.overtaken.append(shown)
-                _log.warn("fleet: a queued change was overtaken by others, and is dropped: {change}", change=shown)
+                message = "fleet: a queued change is dropped, since others have changed the same: {change}"
+                _log.warn(message, change=shown)
             else:
                 self._new.append(ticket)
         self._touched.clear()
 
     def _withdraw(self, ticket: _Ticket) -> None:
-        """Whoever made a change no longer waits for it. What has not been sent never is."""
+        """Nobody waits for a change any more. If it has not been sent yet, it never is."""
         if ticket in self._new:
             self._new.remove(ticket)
         ticket.fail(CancelledError())

@@ -1,7 +1,7 @@
 """What stands in the stream of a fleet: entries, each signed by its sender.
 
-Whoever can write to Redis alone cannot make one: it carries an HMAC with a key that only the nodes have. Nor can an old
-one be made to count again: it is numbered by its sender, and says when it was made.
+Somebody who can only write to Redis cannot make an entry: it carries an HMAC with a key that only the nodes have. Nor
+can an old entry be made to count again: its sender has numbered it, and it says when it was made.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import msgspec
 from jsonrpcs_tx.errors import JsonRpcsError
 
 VERSION: Final = 1
-"""The version of what is written here."""
+"""The version of entries, snapshots and cards."""
 
 MAX_SIZE: Final = 8 * 1024 * 1024
 """Bytes of the largest entry."""
@@ -29,7 +29,7 @@ _MAX_ID: Final = 41
 class Id(NamedTuple):
     """The place of an entry in the stream.
 
-    @ivar ms: when Redis has added it, in milliseconds since 1970.
+    @ivar ms: when Redis added it, in milliseconds since 1970.
     @ivar number: counts those of the same millisecond.
     """
 
@@ -41,7 +41,7 @@ class Id(NamedTuple):
 
     @classmethod
     def read(cls, text: bytes) -> "Id":
-        """@raise ValueError: it is not one."""
+        """@raise ValueError: the text is not an id."""
         ms, _, number = text.partition(b"-")
         if not (ms.isdigit() and number.isdigit() and len(text) <= _MAX_ID):
             raise ValueError(f"{text!r:.60} is not the id of an entry")
@@ -55,8 +55,10 @@ BEGINNING: Final = Id(0, 0)
 class Change(msgspec.Struct, array_like=True, frozen=True):
     """A change of something that is shared.
 
-    @ivar thing: its name, C{htable:ban} for instance; empty: the fleet itself.
-    @ivar operation: see L{Shareable<jsonrpcs_tx.state.sharing.Shareable>}.
+    @ivar thing: the name of what is changed, such as C{htable:ban}; empty: the fleet itself.
+    @ivar operation: one of L{Shareable.OPERATIONS<jsonrpcs_tx.state.sharing.Shareable.OPERATIONS>}, or of
+        L{jsonrpcs_tx.fleet.replica}.
+    @ivar arguments: of the operation.
     """
 
     thing: str
@@ -71,8 +73,8 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     @ivar run: identifies this run of it.
     @ivar number: counts its entries, from 1.
     @ivar at: when it was made, in milliseconds of the stream's time.
-    @ivar epoch: which founding of the fleet its sender knew last.
-    @ivar changes: what it changes, all at once.
+    @ivar epoch: the last epoch that its sender knew.
+    @ivar changes: made all at once.
     """
 
     node: str
@@ -84,16 +86,18 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Forged(JsonRpcsError):
-    """It does not carry the right HMAC, or is not what it has to be."""
+    """Something in Redis does not carry the right HMAC, or is not what it must be."""
 
 
 class UnknownVersion(JsonRpcsError):
-    """It is of a version that is not known here."""
+    """Something in Redis is of a version that this release cannot read."""
 
 
 class _Hmac:
-    """HMAC-SHA256 (RFC 2104) with one key, whose two blocks are hashed once for all: that takes a third of the time of
-    C{hmac.digest}.
+    """HMAC-SHA256 (RFC 2104) with one key, whose two blocks are hashed once and for all. This takes a third of the time
+    of C{hmac.digest}.
+
+    @param key: of any length.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -102,7 +106,7 @@ class _Hmac:
         self._outer = sha256(block.translate(_OUTER))
 
     def digest(self, data: bytes) -> bytes:
-        """The HMAC of something."""
+        """The HMAC of some data."""
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(data)
         outer.update(inner.digest())
@@ -116,10 +120,10 @@ _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 @attrs.frozen
 class Seals:
-    """Signs what a fleet keeps in Redis, and checks that.
+    """Signs what a fleet keeps in Redis, and checks what it finds there.
 
     @ivar secret: of the fleet, shared by its nodes alone.
-    @ivar fleet: the name of the fleet: what is signed for one counts in no other with the same secret.
+    @ivar fleet: the name of the fleet. What is signed for one fleet does not count in another with the same secret.
     """
 
     secret: bytes = attrs.field(repr=False)
@@ -127,9 +131,9 @@ class Seals:
     _keyed: dict[str, _Hmac] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def seal(self, purpose: str, data: bytes) -> bytes:
-        """The HMAC of something.
+        """The HMAC of some data.
 
-        @param purpose: what it is for; it counts for nothing else.
+        @param purpose: what the data is for; the HMAC counts for nothing else.
         """
         keyed = self._keyed.get(purpose)
         if keyed is None:
@@ -138,17 +142,20 @@ class Seals:
         return keyed.digest(data)
 
     def check(self, purpose: str, data: bytes, seal: bytes) -> None:
-        """@raise Forged: it is not the HMAC."""
+        """@raise Forged: C{seal} is not the HMAC of the data."""
         if not compare_digest(self.seal(purpose, data), seal):
             raise Forged("the HMAC is wrong")
 
     def wrap(self, purpose: str, data: bytes) -> bytes:
-        """Something with its version and its HMAC before it."""
+        """Data with its HMAC and version before it, for L{unwrap}.
+
+        @param purpose: see L{seal}.
+        """
         versioned = _VERSION + b" " + data
         return self.seal(purpose, versioned) + versioned
 
     def unwrap(self, purpose: str, data: bytes) -> bytes:
-        """What L{wrap} has wrapped.
+        """The data that L{wrap} has wrapped.
 
         @raise Forged: it was not wrapped with the same secret for the same purpose.
         @raise UnknownVersion: it is of another version.
@@ -156,7 +163,7 @@ class Seals:
         self.check(purpose, data[32:], data[:32])
         version, _, content = data[32:].partition(b" ")
         if version != _VERSION:
-            raise UnknownVersion(f"version {version!r:.20}")
+            raise UnknownVersion(f"it is of version {version!r:.20}, not {VERSION}")
         return content
 
 
@@ -173,14 +180,15 @@ def encode(entry: Entry, seals: Seals) -> list[bytes]:
 def decode(fields: Mapping[bytes, bytes], seals: Seals) -> Entry:
     """Read an entry. All versions are signed in the same way.
 
-    @raise UnknownVersion: it is of a version that is not known here.
-    @raise Forged: it is not signed, or is no entry.
+    @param fields: as Redis gives them, by name.
+    @raise UnknownVersion: it is of another version.
+    @raise Forged: it is not signed, or not an entry.
     """
     version, body = fields.get(b"v", b""), fields.get(b"e", b"")
     seals.check("entry", version + b" " + body, fields.get(b"m", b""))
     if version != _VERSION:
-        raise UnknownVersion(f"version {version!r:.20}")
+        raise UnknownVersion(f"it is of version {version!r:.20}, not {VERSION}")
     try:
         return _decode(body)
     except msgspec.MsgspecError as error:
-        raise Forged(f"it is no entry: {error}") from None
+        raise Forged(f"it is not an entry: {error}") from None

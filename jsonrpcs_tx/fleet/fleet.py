@@ -1,4 +1,4 @@
-"""A node of a fleet: keeps to Redis what L{Core} decides."""
+"""A node of a fleet: it does in Redis what L{Core} decides."""
 
 import random
 import secrets
@@ -17,7 +17,7 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import ContentsTooLarge, Found
+from jsonrpcs_tx.fleet.replica import ContentsTooLarge, StreamState
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
@@ -33,19 +33,19 @@ from jsonrpcs_tx.state.sharing import PendingChange, Shareable
 _log = make_logger(__name__)
 
 MAX_ENTRIES: Final = 100_000
-"""Entries that the stream keeps, about."""
+"""Entries that the stream keeps, approximately."""
 
 SNAPSHOT_EVERY: Final = 20_000
-"""Entries after which somebody makes a snapshot."""
+"""Entries after which one of the nodes makes a snapshot."""
 
 INTERVAL: Final = 2.0
 """Seconds between two announcements of a node."""
 
-MOST_INTERVAL: Final = 10.0
+MAX_INTERVAL: Final = 10.0
 """The same with many nodes: a hundredth of a second for each, up to this."""
 
-LIVES: Final = 3
-"""How many intervals an announcement lasts."""
+LIFETIME: Final = 3
+"""Intervals that an announcement lasts."""
 
 JITTER: Final = 0.1
 """The fraction by which the interval varies."""
@@ -53,10 +53,10 @@ JITTER: Final = 0.1
 ALL_CARDS: Final = 60.0
 """Seconds after which all cards are read again, not just those that have changed."""
 
-AT_ONCE: Final = 500
+READ_COUNT: Final = 500
 """Entries that are read with one call. If fewer come, none can have been removed before they were read."""
 
-PIECE: Final = MAX_BYTES
+READ_BYTES: Final = MAX_BYTES
 """Bytes that are read with one call. No node can send an entry with more."""
 
 BLOCK: Final = 2.0
@@ -66,20 +66,19 @@ SHORT_BLOCK: Final = 0.2
 """The same while this node waits for what others do."""
 
 REDIS_SECONDS: Final = 5.0
-"""Seconds that Redis may take for what no command waits for."""
+"""Seconds that Redis may take to answer when no command waits for it."""
 
 HESITATION: Final = 1.0
-"""Seconds that a node waits for others which know more, before it writes what Redis has lost."""
+"""Seconds that a node waits for others that have read more, before it restores what Redis has lost."""
 
-MOST_HESITATION: Final = 6.0
-"""The same, if one of the others does know more."""
+MAX_HESITATION: Final = 6.0
+"""The same if one of the others has read more."""
 
 SNAPSHOT_PATIENCE: Final = 10.0
 """Seconds to wait for a snapshot by another node, if none is there that could make one."""
 
 SNAPSHOT_AGAIN: Final = 30.0
 """Seconds after which a snapshot that could not be made is tried again."""
-
 
 CATCHING_UP: Final = 0.005
 """Seconds between two looks at whether this node has caught up."""
@@ -107,8 +106,8 @@ class Fleet(Service):
     @param name: of the fleet.
     @param node: of this node.
     @param secret: of the fleet.
-    @param find_things: gives what is shared, by name, when it starts. It hands what is not there to the problems.
-    @param offline: C{refuse} or C{queue}; see L{Core}.
+    @param find_things: called when it starts; returns what is shared, by name, and notes what does not exist.
+    @param offline: L{REFUSE<jsonrpcs_tx.fleet.core.REFUSE>} or L{QUEUE<jsonrpcs_tx.fleet.core.QUEUE>}.
     @param timeout: seconds that a change may wait for its place in the stream.
     @param address: where the others call this node; empty: they cannot.
     @param groups: those that this node is in.
@@ -116,13 +115,14 @@ class Fleet(Service):
     @ivar core: what it decides.
     @ivar redis: the client.
     @ivar things: what is shared, by name.
-    @ivar cards: the nodes that are there, this one as well, by name.
-    @ivar keys: the names of its keys.
-    @ivar joined: called when this node is together with the others, again and again.
+    @ivar cards: the cards of the nodes that are there, including this one, by name.
+    @ivar keys: the names of its keys in Redis.
+    @ivar joined: called each time this node comes together with the others.
     @ivar leaving: called when it stops.
-    @ivar met: called when there are other cards than before.
-    @ivar lag: seconds by which what was read is older than the last entry; None: there is no connection.
-    @ivar namesake: says which other server has announced itself under the same name; empty: none has.
+    @ivar cards_changed: called when C{cards} has changed.
+    @ivar lag: seconds by which the last entry that was read is older than the last one in the stream; None: there is no
+        connection.
+    @ivar namesake: which other server has announced itself under the same name, in words; empty: no server has.
     """
 
     def __init__(
@@ -149,11 +149,11 @@ class Fleet(Service):
         self._find_things = find_things
         self.keys: Keys = Keys(name)
         self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
-        self.redis: Redis = Redis(reactor, location, when_up=self._came, when_away=self._went)
+        self.redis: Redis = Redis(reactor, location, when_up=self._connected, when_away=self._disconnected)
         self.cards: Mapping[str, Card] = {}
-        self.met: Callable[[], object] = bool
-        self.joined: Callable[[], object] = bool
-        self.leaving: Callable[[], object] = bool
+        self.cards_changed: Callable[[], object] = _nothing
+        self.joined: Callable[[], object] = _nothing
+        self.leaving: Callable[[], object] = _nothing
         self.lag: float | None = None
         self.namesake: str = ""
         self._card = Card(node, run, address, groups, __version__, int(time.time()), [])
@@ -180,7 +180,7 @@ class Fleet(Service):
     def check(self, problems: Problems) -> None:
         """Check what the start checks.
 
-        @param problems: takes what is to be shared, but is not there.
+        @param problems: takes what is to be shared, but does not exist.
         """
         self._find_things(problems)
 
@@ -204,7 +204,7 @@ class Fleet(Service):
                 await self._leave(self.keys.announced, self.node, self._sealed_card, deadline=self._in(1.0))
             except RedisFailure as error:
                 _log.debug("fleet: {reason}", reason=error)
-        self.core.went("this server is stopping")
+        self.core.disconnected("this server is stopping")
         for timer in (self._flushing, self._expiring, self._restarting):
             if timer is not None and timer.active():
                 timer.cancel()
@@ -231,16 +231,16 @@ class Fleet(Service):
         return self._time.ms
 
     async def catch_up(self) -> None:
-        """Wait until all that stands in the stream by now has been made here, but no longer than a change waits.
+        """Wait until the changes that are in the stream now have been made here, but no longer than a change may wait.
 
-        @raise RedisFailure: Redis does not tell what stands there.
+        @raise RedisFailure: Redis does not say what is in the stream.
         """
         end = self._in(self.timeout)
         last = await self.redis.call("XREVRANGE", self.keys.stream, "+", "-", "COUNT", 1, deadline=end)
         while last and self.core.replica.cursor < Id.read(last[0][0]) and self._reactor.seconds() < end:
             await deferLater(self._reactor, CATCHING_UP)
 
-    # What is told of it.
+    # What it reports.
 
     def as_nodes(self) -> list[str]:
         """The nodes that can be called, as L{Gateway.find<jsonrpcs_tx.gateway.gateway.Gateway.find>} takes them."""
@@ -251,7 +251,7 @@ class Fleet(Service):
         ]
 
     def status(self) -> dict[str, Any]:
-        """How this node is with the others, in values for JSON."""
+        """The state of this node, in values for JSON: the result of C{fleet.status}."""
         core, redis = self.core, self.redis
         reports = core.replica.reports
         return {
@@ -279,7 +279,7 @@ class Fleet(Service):
         }
 
     def problems(self) -> list[str]:
-        """What is wrong, for the health."""
+        """What is wrong, in words, for the health."""
         found = [] if self.core.together else [f"apart: {self.core.reason}"]
         if self.core.replica.reports.unreadable:
             found.append(f"entries from {self.core.replica.reports.first_unreadable} are of another version")
@@ -289,13 +289,16 @@ class Fleet(Service):
             found.append(f"{self.namesake} has the name {self.node} as well")
         return found
 
-    def count_in(self, counters: Counters) -> None:
-        """Have the server tell of it by C{stats.*} and its metrics."""
+    def add_gauges(self, counters: Counters) -> None:
+        """Add what it reports by C{stats.*} and in the metrics.
+
+        @param counters: of the server.
+        """
         for name, help, read in (
             ("together", "whether this node is together with the others, 1 or 0", lambda: int(self.core.together)),
             ("nodes", "nodes of the fleet that are there", lambda: len(self.cards)),
-            ("queued", "changes that were made on this node only, so far", lambda: self.core.queued),
-            ("losses", "times that Redis had lost what it had", lambda: self.core.losses),
+            ("queued", "changes that have been made on this node only, so far", lambda: self.core.queued),
+            ("losses", "times that Redis had lost entries", lambda: self.core.losses),
             ("forged", "entries with a wrong signature", lambda: self.core.replica.reports.forged),
             ("unreadable", "entries of another version", lambda: self.core.replica.reports.unreadable),
         ):
@@ -304,7 +307,7 @@ class Fleet(Service):
     # Changes on their way to Redis.
 
     def _flush(self) -> None:
-        """Send what is to be sent."""
+        """Add the new entries to the stream."""
         self._flushing = None
         for number, fields in self.core.to_send():
             words: list[Word] = ["XADD", self.keys.stream, "MAXLEN", "~", MAX_ENTRIES, "*", *fields]
@@ -331,22 +334,22 @@ class Fleet(Service):
 
     # The connection.
 
-    def _came(self, run_id: str) -> None:
+    def _connected(self, run_id: str) -> None:
         self._end_tasks()
         self._following = self._task(self._follow())
         self._beating = self._task(self._beat())
 
-    def _went(self, reason: str) -> None:
+    def _disconnected(self, reason: str) -> None:
         self._end_tasks()
         self.lag = None
-        self.core.went(f"Redis is away: {reason}")
+        self.core.disconnected(f"Redis is away: {reason}")
 
-    def _again(self, reason: str) -> None:
-        """Look at the stream as if the connection was new."""
+    def _follow_again(self, reason: str) -> None:
+        """Begin to follow the stream as over a new connection."""
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
-        self.core.went(reason)
+        self.core.disconnected(reason)
         self._following = self._task(self._follow())
 
     def _task(self, coroutine: Any) -> Deferred[None]:
@@ -368,8 +371,8 @@ class Fleet(Service):
     def _restart(self) -> None:
         self._restarting = None
         if self.redis.up and self.running:
-            self.core.went("Redis did not answer as it should")
-            self._came("")
+            self.core.disconnected("Redis did not answer as it should")
+            self._connected("")
 
     def _end_tasks(self) -> None:
         tasks = (self._following, self._beating)
@@ -383,17 +386,17 @@ class Fleet(Service):
 
         @param seconds: how long to wait for an entry.
         """
-        return encode_words(("XREAD", "COUNT", AT_ONCE, "BLOCK", int(seconds * 1000), "STREAMS", self.keys.stream))
+        return encode_words(("XREAD", "COUNT", READ_COUNT, "BLOCK", int(seconds * 1000), "STREAMS", self.keys.stream))
 
     async def _follow(self) -> None:
         """Read the stream for as long as there is a connection."""
         core, redis = self.core, self.redis
-        found = await self._find()
+        stream = await self._stream_state()
         snapshot = None
-        if not core.may_go_on(found):
+        if not core.may_go_on(stream):
             snapshot = await redis.call("GET", self.keys.snapshot, deadline=self._in(REDIS_SECONDS))
-            found = await self._find()
-        core.came(found, snapshot)
+            stream = await self._stream_state()
+        core.connected(stream, snapshot)
         since = self._reactor.seconds()
         await self._catch_up()
         if not core.together:
@@ -404,25 +407,25 @@ class Fleet(Service):
             before = core.replica.cursor
             reply = await redis.blocking(read, str(before), deadline=self._in(BLOCK + REDIS_SECONDS))
             entries = reply[0][1] if reply else ()
-            if len(entries) == AT_ONCE and not core.may_go_on(await self._find(before), before):
+            if len(entries) == READ_COUNT and not core.may_go_on(await self._stream_state(before), before):
                 raise _Gap
             self._take(entries)
-            if len(entries) < AT_ONCE and not core.together:
+            if len(entries) < READ_COUNT and not core.together:
                 await self._at_end(since)
 
     async def _catch_up(self) -> None:
-        """Read what is there, in pieces that are not too large, whoever may have written it."""
+        """Read to the end, in pieces of limited size: anybody may have written the entries."""
         core, more = self.core, 1
         while more:
             before = core.replica.cursor
-            words = (str(before), AT_ONCE, PIECE)
+            words = (str(before), READ_COUNT, READ_BYTES)
             more, entries = await self._read_some((self.keys.stream,), *words, deadline=self._in(REDIS_SECONDS))
-            if more and not core.may_go_on(await self._find(before), before):
+            if more and not core.may_go_on(await self._stream_state(before), before):
                 raise _Gap
             self._take(entries)
 
     def _take(self, entries: Iterable[list[Any]]) -> None:
-        """Make what entries say."""
+        """Apply entries."""
         for id, fields in entries:
             self.core.take(Id.read(id), dict(zip(fields[::2], fields[1::2], strict=True)))
 
@@ -439,7 +442,7 @@ class Fleet(Service):
                 return
         if core.wants_snapshot:
             if waited > SNAPSHOT_PATIENCE and not await self._somebody_knows():
-                core.found_anew()
+                core.start_over()
             else:
                 await self._ask_for_snapshot()
         if core.at_end():
@@ -456,9 +459,12 @@ class Fleet(Service):
         return any(mark is not None and _mark(mark) > BEGINNING for mark in marks)
 
     async def _let_others_first(self, waited: float) -> None:
-        """Give a node that had read more time to write what Redis has lost."""
+        """Give a node that has read more the time to restore what Redis has lost.
+
+        @param waited: seconds since this node began to read.
+        """
         mark = self.core.mark
-        while waited < MOST_HESITATION:
+        while waited < MAX_HESITATION:
             marks = await self.redis.call("HGETALL", self.keys.marks, deadline=self._in(REDIS_SECONDS))
             if waited >= HESITATION and all(_mark(one) <= mark for one in marks[1::2]):
                 return
@@ -472,14 +478,14 @@ class Fleet(Service):
     async def _ask_for_snapshot(self) -> None:
         deadline = self._in(REDIS_SECONDS)
         await self.redis.call("SET", self.keys.wanted, self.node, "PX", 10_000, deadline=deadline)
-        found = await self._find()
+        stream = await self._stream_state()
         snapshot = await self.redis.call("GET", self.keys.snapshot, deadline=deadline)
         if snapshot is not None:
-            self.core.came(found, snapshot)
+            self.core.connected(stream, snapshot)
         await deferLater(self._reactor, 0.2)
 
-    async def _find(self, cursor: Id | None = None) -> Found:
-        """What is known of the stream; tells the time as well."""
+    async def _stream_state(self, cursor: Id | None = None) -> StreamState:
+        """Ask Redis for the state of the stream, the time, and whether cards have changed."""
         cursor = self.core.replica.cursor if cursor is None else cursor
         reply = await self._look(self.keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
         seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
@@ -490,13 +496,13 @@ class Fleet(Service):
             roster = int(roster)
         except ValueError as error:
             raise RedisError("ERR", f"a key of the fleet has what no node has written: {error}") from None
-        found = Found(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
-        if self.core.together and found.last == cursor:
+        stream = StreamState(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
+        if self.core.together and stream.last == cursor:
             self._time.read_until(ms)
-        self.lag = max(0.0, (found.last.ms - cursor.ms) / 1000) if found.last > cursor else 0.0
+        self.lag = max(0.0, (stream.last.ms - cursor.ms) / 1000) if stream.last > cursor else 0.0
         if roster != self._roster:
             await self._read_cards(roster)
-        return found
+        return stream
 
     # Presence.
 
@@ -508,19 +514,19 @@ class Fleet(Service):
             except RedisError as error:  # its memory is full, for example
                 _log.warn("fleet: this node cannot be announced: {reason}", reason=error)
             cursor = self.core.replica.cursor
-            found = await self._find(cursor)
-            if self.core.together and not self.core.may_go_on(found, cursor):
-                self._again("the stream has changed")
+            stream = await self._stream_state(cursor)
+            if self.core.together and not self.core.may_go_on(stream, cursor):
+                self._follow_again("the stream has changed")
             elif self.core.together:
                 await self._make_snapshot()
             await deferLater(self._reactor, self._interval * random.uniform(1 - JITTER, 1 + JITTER))
 
     @property
     def _interval(self) -> float:
-        return max(INTERVAL, min(MOST_INTERVAL, len(self.cards) / 100))
+        return max(INTERVAL, min(MAX_INTERVAL, len(self.cards) / 100))
 
     async def _show_card(self) -> None:
-        words = (self.node, self._sealed_card, int(LIVES * self._interval * 1000), str(self.core.mark))
+        words = (self.node, self._sealed_card, int(LIFETIME * self._interval * 1000), str(self.core.mark))
         before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
         if self._announced and before not in (b"", self._announced):
             other = read_cards([self.node.encode(), before], self._seals).get(self.node)
@@ -533,7 +539,7 @@ class Fleet(Service):
     async def _read_cards(self, roster: int) -> None:
         """Read the cards that have changed.
 
-        @param roster: what the count of the roster is now.
+        @param roster: the count of the roster now.
         """
         redis, keys = self.redis, self.keys
         now = self._reactor.seconds()
@@ -553,10 +559,10 @@ class Fleet(Service):
         self._roster = roster
         if cards != self.cards:
             self.cards = {name: cards[name] for name in sorted(cards)}
-            self.met()
+            self.cards_changed()
 
     async def _make_snapshot(self) -> None:
-        """Make a snapshot, if it is time for one and no other node does."""
+        """Make a snapshot if one is due, and no other node makes it."""
         if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
             self._no_snapshot = ""  # somebody has made one
             return
@@ -574,7 +580,7 @@ class Fleet(Service):
             snapshot = replica.snapshot() if self.core.together else None
             if snapshot is not None:
                 await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
-                _log.debug("fleet: a snapshot of {size} bytes is kept", size=len(snapshot))
+                _log.debug("fleet: wrote a snapshot of {size} bytes", size=len(snapshot))
             self._no_snapshot = ""
         except (ContentsTooLarge, RedisFailure) as error:  # whoever needs one waits
             self._no_snapshot = str(error)
@@ -585,8 +591,12 @@ class Fleet(Service):
         return float(self._reactor.seconds()) + seconds
 
 
+def _nothing() -> None:
+    """What is called unless somebody has set another function."""
+
+
 def _mark(text: bytes) -> Id:
-    """How far a node says that it has read. Anybody may have written it: what is none is taken for nothing."""
+    """How far a node says that it has read. Anybody may have written it; an invalid id counts as nothing read."""
     try:
         return Id.read(text)
     except ValueError:

@@ -1,7 +1,7 @@
 """The gateways of a fleet before the same servers: their changes take turns, and what they have set is set again.
 
-A gateway that changes something on a node holds the lease for that module of it, which ends by itself a few seconds
-after the gateway. Each lease has a higher number than all before it, by which what is wanted of the node is ordered.
+A gateway that changes a module of a node holds the lease for that. If the gateway dies, the lease ends by itself a few
+seconds later. Each lease has a higher number than all before it. These numbers order what is wanted of the node.
 """
 
 from collections.abc import Collection, Hashable
@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from jsonrpcs_tx.fleet.fleet import Fleet
-from jsonrpcs_tx.fleet.leases import Leases
-from jsonrpcs_tx.fleet.restoring import Again, Overtaken, Restoring
+from jsonrpcs_tx.fleet.leases import NOT_SHARED, Leases
+from jsonrpcs_tx.fleet.restoring import Overtaken, Restoring, RestoringCall
 from jsonrpcs_tx.fleet.wanted import Wanted, effects
 from jsonrpcs_tx.gateway.answers import Answer
 from jsonrpcs_tx.gateway.faults import not_asked
@@ -30,7 +30,7 @@ from jsonrpcs_tx.rpc.faults import Fault
 _log = make_logger(__name__)
 
 MAX_PAUSE: Final = 0.1
-"""Seconds between two tries to get a lease."""
+"""Seconds at most between two attempts to get a lease."""
 
 MAX_SHARED: Final = 100_000
 """Bytes of the largest answer that is shared."""
@@ -46,8 +46,8 @@ class Gateways(Peers):
     """The other gateways of a fleet.
 
     @param fleet: the node of the fleet that this gateway is.
-    @param wanted: what is wanted of the servers behind.
-    @param names: what of it is remembered, see L{effects}.
+    @param wanted: what is wanted of the servers behind the gateways.
+    @param names: what is remembered, see L{effects}.
     @param reactor: the reactor to use.
     """
 
@@ -64,21 +64,21 @@ class Gateways(Peers):
     def send(
         self, node: Node, method: str, params: bytes, seconds: float, client: Hashable, send: Send
     ) -> Deferred[Answer]:
-        """Send a change when this gateway has the lease. While the fleet is apart, only this gateway's own changes take
-        turns.
-        """
+        """Send a change when this gateway has the lease. While it is apart, only its own changes take turns."""
         kind = kind_of(method)
         if not self._fleet.core.together:
             return send(method, params, seconds)
         return Deferred.fromCoroutine(self._take_turn(node, kind, method, params, seconds, client, send))
 
     def came(self, node: Node) -> None:
-        """Set again what is wanted, unless it is known to stand."""
+        """Set again what is wanted, unless that is known to be in place."""
         if self._names:
             self._restoring.came(node)
 
     def told(self, node: Node) -> dict[str, Any]:
-        """How many settings are wanted of a node, when they were last set again, and how many could not be."""
+        """How many settings are wanted of a node, when they were last set again, how many were set, and how many could
+        not be.
+        """
         if not self._names:
             return {}
         when, number, failed = self._restoring.outcome(node.name)
@@ -107,10 +107,10 @@ class Gateways(Peers):
         keeping = self._leases.keep(lease, owner)
         answer = remembered = None
         try:
-            if isinstance(client, Again):
+            if isinstance(client, RestoringCall):
                 await self._check_wanted(node, client)
             answer = await send(method, params, self._left(end))
-            if answer.result is not None and not isinstance(client, Again):
+            if answer.result is not None and not isinstance(client, RestoringCall):
                 remembered = self._remember(node, kind, method, params, got)
         finally:
             kept = b""
@@ -119,20 +119,20 @@ class Gateways(Peers):
             give_back = partial(self._give_back, keeping, lease, owner, run, got, kept)
             if remembered is None:
                 give_back()
-            else:  # whoever sets it again must know of it first
+            else:  # the next gateway must know what is wanted before it has the lease
                 remembered.addBoth(give_back)
         return answer
 
     def _left(self, end: float) -> float:
-        """The seconds until the end of a call."""
+        """The seconds that are left until the end of a call; above 0."""
         return max(0.001, end - float(self._reactor.seconds()))
 
     async def _get_lease(self, node: Node, kind: Kind, lease: str, run: str, end: float) -> int | bytes:
-        """The number of the lease; or the answer to the same reload that another gateway has made since.
+        """The number of the lease; or the answer to the same reload, if another gateway has made it since.
 
-        @raise Fault: another gateway has it for longer than the call may take.
+        @raise Fault: another gateway holds the lease for longer than the call may take.
         """
-        asked = await self._leases.last_number() if kind.shared else 2**53
+        asked = await self._leases.last_number() if kind.shared else NOT_SHARED
         pause = 0.002
         while True:
             state, value = await self._leases.acquire(lease, run, asked)
@@ -143,16 +143,16 @@ class Gateways(Peers):
             await deferLater(self._reactor, pause)
             pause = min(2 * pause, MAX_PAUSE)
 
-    async def _check_wanted(self, node: Node, again: Again) -> None:
+    async def _check_wanted(self, node: Node, call: RestoringCall) -> None:
         """Check that what is to be set again is still wanted, now that nobody else can change it.
 
-        @raise Overtaken: it is not.
+        @raise Overtaken: it is not wanted any more.
         """
         try:
             await self._fleet.catch_up()
         except RedisFailure as error:
             _log.debug("fleet: {reason}", reason=error)
-        if not self._restoring.still_wanted(node.name, again):
+        if not self._restoring.still_wanted(node.name, call):
             raise Overtaken
 
     def _give_back(
@@ -164,7 +164,8 @@ class Gateways(Peers):
     def _remember(self, node: Node, kind: Kind, method: str, params: bytes, fence: int) -> "Deferred[Any] | None":
         """Remember what a call has set.
 
-        @return: fires when all who read the stream up to now know it; None: there is nothing to wait for.
+        @param fence: the number of the lease.
+        @return: fires when it is in the stream, and remembered here; None: there is nothing to wait for.
         """
         found = effects(method, params, self._fleet.now_ms(), self._names)
         if not found:

@@ -1,4 +1,4 @@
-"""Leases in Redis: who holds one is alone in doing something, for as long as he renews it."""
+"""Leases in Redis: the only one to do something is the node that holds its lease, for as long as it renews it."""
 
 from typing import Any, Final
 
@@ -12,10 +12,13 @@ from jsonrpcs_tx.redis.errors import RedisFailure
 _log = make_logger(__name__)
 
 LEASE: Final = 5.0
-"""Seconds for which a lease lasts unless it is renewed."""
+"""Seconds that a lease lasts unless it is renewed."""
 
 SHARED: Final = 10.0
-"""Seconds for which the answer to a reload is kept for those who have asked before it began."""
+"""Seconds for which the answer to a reload is kept for those who asked before it began."""
+
+NOT_SHARED: Final = 2**53
+"""In place of the number of a lease: no lease has one as high, so no answer is shared."""
 
 _ACQUIRE: Final = """
 local lease, fence, run = KEYS[1], KEYS[2], KEYS[3]
@@ -46,6 +49,7 @@ class Leases:
     """Gets, renews and gives back leases.
 
     @param fleet: the node that holds them.
+    @param reactor: the reactor to use.
     """
 
     def __init__(self, fleet: Fleet, reactor: Any) -> None:
@@ -58,42 +62,45 @@ class Leases:
         self._keeping: set[Deferred[None]] = set()
 
     def close(self) -> None:
-        """Renew no lease any more: this node stops, and those that are not given back end by themselves."""
+        """Renew no leases any more, since this node stops. Those that are not given back end by themselves."""
         for keeping in list(self._keeping):
             keeping.cancel()
 
-    def soon(self) -> float:
-        """By when Redis must have answered, in the reactor's seconds."""
+    def deadline(self) -> float:
+        """The deadline of a call that is made now, in the reactor's seconds."""
         return float(self._reactor.seconds()) + self._fleet.timeout
 
     def owner(self, number: int) -> str:
-        """What a lease says while this node has it.
+        """The value of a lease that this node holds.
 
         @param number: of the lease.
         """
         return f"{self._fleet.core.run}:{number}"
 
     async def last_number(self) -> int:
-        """The number of the last lease that anybody got.
+        """The number of the newest lease that any node has got.
 
-        @raise RedisFailure: Redis has not told.
+        @raise RedisFailure: Redis has not answered.
         """
-        return int(await self._fleet.redis.call("GET", self._fence, deadline=self.soon()) or 0)
+        return int(await self._fleet.redis.call("GET", self._fence, deadline=self.deadline()) or 0)
 
-    def acquire(self, lease: str, run: str = "", asked: int = 2**53) -> Deferred[tuple[int, Any]]:
+    def acquire(self, lease: str, run: str = "", asked: int = NOT_SHARED) -> Deferred[tuple[int, Any]]:
         """Try to get a lease.
 
+        @param lease: its key.
         @param run: the key of the answer to share, see L{release}.
-        @param asked: the number of the last lease when the answer was asked for: the one to a later run does.
-        @return: fires with 0 and the milliseconds for which another node has it, with 1 and its number, or with 2 and
-            the answer to a later run. Fails with L{RedisFailure}.
+        @param asked: the newest lease when the answer was asked for, by its number: the answer of any later one will
+            do.
+        @return: fires with 0 and the milliseconds for which another node still has it, with 1 and its number, or with 2
+            and the answer of a later lease. Fails with L{RedisFailure}.
         """
         words = (self._fleet.core.run, int(LEASE * 1000), asked)
-        return self._acquire((lease, self._fence, run or lease + ":run"), *words, deadline=self.soon())
+        return self._acquire((lease, self._fence, run or lease + ":run"), *words, deadline=self.deadline())
 
     def keep(self, lease: str, owner: str) -> Deferred[None]:
-        """Renew a lease until this is cancelled, or it is lost.
+        """Renew a lease until the Deferred is cancelled, or the lease is lost.
 
+        @param owner: see L{owner}.
         @return: fires with None, never with a failure.
         """
         if not self._fleet.running:
@@ -106,9 +113,9 @@ class Leases:
         while True:
             await deferLater(self._reactor, LEASE / 3)
             try:
-                kept = await self._renew((lease,), owner, int(LEASE * 1000), deadline=self.soon())
+                kept = await self._renew((lease,), owner, int(LEASE * 1000), deadline=self.deadline())
             except RedisFailure:
-                continue  # it may last until Redis answers again
+                continue  # the lease may last until Redis answers again
             if not kept:
                 _log.warn("fleet: the lease {lease} was lost while a change was made", lease=lease)
                 return
@@ -116,9 +123,11 @@ class Leases:
     def release(self, lease: str, owner: str, run: str = "", number: int = 0, answer: bytes = b"") -> None:
         """Give a lease back, if this node still has it.
 
-        @param run: the key under which others find the answer; C{number}: of the lease; C{answer}: empty: there is
-            nothing to share.
+        @param owner: see L{owner}.
+        @param run: the key under which others find the answer.
+        @param number: of the lease.
+        @param answer: what others may share; empty: nothing.
         """
         words = (owner, answer, number, int(SHARED * 1000))
-        given = self._release((lease, run or lease + ":run"), *words, deadline=self.soon())
+        given = self._release((lease, run or lease + ":run"), *words, deadline=self.deadline())
         given.addErrback(lambda failure: failure.trap(RedisFailure) and None)

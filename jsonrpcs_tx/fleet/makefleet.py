@@ -1,4 +1,4 @@
-"""Settings in, the node of a fleet out."""
+"""Makes the node of a fleet from the settings."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from jsonrpcs_tx.secretfiles import read_secret
 from jsonrpcs_tx.state.sharing import Shareable
 
 MIN_SECRET: Final = 16
-"""Characters that a secret has at least."""
+"""Characters of the shortest secret."""
 
 
 def make_fleet(
@@ -28,9 +28,11 @@ def make_fleet(
 ) -> Fleet:
     """Make the node that the settings describe.
 
-    @param single: what can be shared, by the name that C{fleet_share} has for it.
-    @param tables: the hash tables, by name; C{groups}: the groups of variables.
-    @return: it; what is shared it looks for when it starts, since programs add theirs until then.
+    @param single: what can be shared apart from tables and groups, by its name in C{fleet_share}.
+    @param tables: the hash tables, by name.
+    @param groups: the groups of variables, by name.
+    @param reactor: the reactor to use.
+    @return: the node. It looks for what is shared when it starts, since programs may add tables and groups until then.
     @raise SettingError: a setting is not allowed, or a file that it names cannot be used.
     """
 
@@ -40,7 +42,7 @@ def make_fleet(
     try:
         location = RedisLocation.parse(settings.fleet, absolute)
     except NotAllowed as error:
-        raise SettingError("fleet", settings.fleet, f"{error.allowed} ({error.reason})") from None
+        raise _setting_error("fleet", settings.fleet, error) from None
     node = settings.fleet_node or socket.gethostname()
     try:
         check_name(node, "fleet_node")
@@ -51,7 +53,7 @@ def make_fleet(
         try:
             read_definition(text, None)
         except NotAllowed as error:
-            raise SettingError("fleet_address", settings.fleet_address, f"{error.allowed} ({error.reason})") from None
+            raise _setting_error("fleet_address", settings.fleet_address, error) from None
     return Fleet(
         location,
         settings.fleet_name or "fleet",
@@ -66,6 +68,10 @@ def make_fleet(
     )
 
 
+def _setting_error(name: str, value: str, error: NotAllowed) -> SettingError:
+    return SettingError(name, value, f"{error.allowed} ({error.reason})")
+
+
 def _secret(settings: Settings, absolute: Any) -> bytes:
     name = str(settings.fleet_secret)
     allowed = f"a file with a secret of {MIN_SECRET} characters or more in its first line, for no other user to read"
@@ -74,7 +80,7 @@ def _secret(settings: Settings, absolute: Any) -> bytes:
     try:
         secret = read_secret(absolute(name), "fleet_secret", "secret")
     except NotAllowed as error:
-        raise SettingError("fleet_secret", name, f"{error.allowed} ({error.reason})") from None
+        raise _setting_error("fleet_secret", name, error) from None
     if len(secret) < MIN_SECRET:
         raise SettingError("fleet_secret", name, allowed)
     return secret.encode(errors="surrogateescape")
@@ -89,10 +95,10 @@ def _things(
 ) -> dict[str, Shareable]:
     """What is shared, by name.
 
-    @param problems: takes the tables and groups that are not there.
+    @param problems: takes the tables and groups that do not exist.
     """
     found: dict[str, Shareable] = {}
-    for name in (*settings.fleet_share, "wanted"):  # whoever makes a snapshot must know all
+    for name in (*settings.fleet_share, "wanted"):  # a node that makes snapshots must have all
         kind, _, of = name.partition(":")
         there = {"htable": tables, "cfg": groups}.get(kind)
         if there is None:

@@ -1,10 +1,10 @@
 """One node's copy of what a fleet shares: applies the entries of the stream, one after the other. It does no I/O.
 
-What follows from an entry depends on nothing but the entries before it, so all nodes come to the same.
+What an entry does depends only on the entries before it, so all nodes end up with the same contents.
 
-The contents of a fleet are founded: the first node that finds an empty stream writes its own contents there, and if
-Redis has lost what it had, a node that still knows it does so again. Each founding begins an epoch; of several of one
-epoch the first counts.
+A fleet is founded by the first node that finds an empty stream: it writes its own contents there. If Redis has lost
+data, a node that still has it founds the fleet again. Each founding begins an epoch. If several nodes found the same
+epoch, the first counts.
 """
 
 from collections.abc import Mapping
@@ -32,16 +32,19 @@ from jsonrpcs_tx.state.sharing import Shareable, UnknownOperation
 _log = make_logger(__name__)
 
 FLEET: Final = ""
-"""The name of the fleet itself among the things that changes are about."""
+"""The name that stands for the fleet itself in L{Change.thing<jsonrpcs_tx.fleet.entries.Change>}."""
 
 EPOCH: Final = "epoch"
+"""The operation that begins an epoch; its argument is the number of the epoch."""
+
 FOUND: Final = "found"
+"""The operation that gives its first contents in an epoch to something that is shared."""
 
 WINDOW: Final = 600_000
-"""Milliseconds between the making of an entry and its place in the stream; one that is further off does not count."""
+"""Milliseconds that may lie between the times at which an entry was made and added; otherwise it does not count."""
 
 MAX_SENDERS: Final = 1024
-"""Runs of nodes that are remembered beyond those that are recent."""
+"""Runs of nodes that are remembered; more only if all are recent."""
 
 MAX_CONTENTS: Final = MAX_BYTES - 64 * 1024
 """Bytes that all contents may have in a snapshot or a founding, each of which is one command of Redis."""
@@ -52,9 +55,9 @@ class ContentsTooLarge(JsonRpcsError):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What has become of an entry.
+    """What an entry did.
 
-    @ivar entry: it; None: it could not be read.
+    @ivar entry: the entry; None: it could not be read.
     @ivar results: what each of its changes returned, or the exception that it raised.
     @ivar counts: whether it was applied at all.
     """
@@ -71,7 +74,7 @@ class Reports:
     @ivar forged: entries with a wrong HMAC.
     @ivar unreadable: entries of an unknown version, or with an unknown operation. They are still in the stream.
     @ivar first_unreadable: the place of the first of these.
-    @ivar stale: entries that came too late, or were sent again by somebody long after, or in another epoch.
+    @ivar stale: entries that came too late, were sent again by somebody long after, or are of an earlier epoch.
     @ivar doubled: entries that came twice.
     @ivar failed: changes that raised an error, on this node at least.
     """
@@ -98,10 +101,12 @@ class Replica:
     """A copy of what is shared.
 
     @param things: what this node shares, by name.
+    @param seals: checks entries and snapshots, and signs snapshots.
+    @param time: is set to the time of each entry while it is applied.
     @ivar cursor: the place of the last entry that was read.
-    @ivar epoch: the last founding; 0: there was none.
+    @ivar epoch: the number of the last founding; 0: the fleet was never founded, as far as is known.
     @ivar highest: the highest epoch that any entry has named.
-    @ivar founded: the names of what has contents in this epoch, shared here or not.
+    @ivar founded: the names of what has contents in this epoch, whether it is shared here or not.
     @ivar attached: whether all entries since the founding have been applied, so that changes may be.
     @ivar reports: what was noticed.
     """
@@ -151,7 +156,7 @@ class Replica:
         if entry.epoch > self.highest:
             self.highest = entry.epoch
         founds = bool(entry.changes) and entry.changes[0].thing == FLEET
-        if entry.epoch < self.epoch and not founds:  # who came later does not know whether it has counted before
+        if entry.epoch < self.epoch and not founds:  # nodes that joined later cannot know whether it counted
             self.reports.stale += 1
             return Outcome(entry)
         self._time.be_at(id.ms)
@@ -163,7 +168,7 @@ class Replica:
     def founding(self, again: bool = False) -> list[Change]:
         """The changes that give contents to what has none.
 
-        @param again: to all, in a new epoch, since Redis has lost what it had.
+        @param again: whether to give them to everything, in a new epoch, since Redis has lost data.
         """
         if self.epoch and not again and self.attached:
             return [self._found(name) for name in self.unfounded]
@@ -181,7 +186,7 @@ class Replica:
         return f"this node does not share {', '.join(unshared)}" if unshared else ""
 
     def snapshot(self) -> bytes | None:
-        """All that a node must know to go on after the entry that was read last; None: this node cannot tell, see
+        """All that a node needs to go on after the entry that was read last; None: this node lacks some of it, see
         L{untold}.
 
         @raise ContentsTooLarge: a snapshot may not have as much.
@@ -189,10 +194,8 @@ class Replica:
         if self.untold:
             return None
         contents = {name: self.things[name].contents() for name in self.founded}
-        found = _Snapshot(
-            (self.cursor.ms, self.cursor.number), self.epoch, sorted(self.founded), self._senders, contents
-        )
-        data = msgspec.msgpack.encode(found)
+        cursor = self.cursor.ms, self.cursor.number
+        data = msgspec.msgpack.encode(_Snapshot(cursor, self.epoch, sorted(self.founded), self._senders, contents))
         self.check_size(len(data))
         return self._seals.wrap("snapshot", data)
 
@@ -210,31 +213,31 @@ class Replica:
         )
 
     def restore(self, data: bytes) -> bool:
-        """Become what a snapshot says, if that is further than what has been read.
+        """Replace everything by a snapshot, if that is newer than what has been read.
 
-        @return: whether it is.
-        @raise Forged: it is not signed, or no snapshot.
+        @return: whether it is newer.
+        @raise Forged: it is not signed, or not a snapshot.
         @raise UnknownVersion: it is of another version.
         """
         try:
-            found = msgspec.msgpack.decode(self._seals.unwrap("snapshot", data), type=_Snapshot)
+            snapshot = msgspec.msgpack.decode(self._seals.unwrap("snapshot", data), type=_Snapshot)
         except msgspec.MsgspecError as error:
-            raise Forged(f"it is no snapshot: {error}") from None
-        id = Id(*found.id)
+            raise Forged(f"it is not a snapshot: {error}") from None
+        id = Id(*snapshot.id)
         if self.attached and id <= self.cursor:
             return False
-        for name, contents in found.contents.items():
+        for name, contents in snapshot.contents.items():
             if name in self.things:
                 self.things[name].apply("replace", [contents])
-        self.cursor, self.epoch, self.founded = id, found.epoch, set(found.founded)
-        self.highest = max(self.highest, found.epoch)
-        self._senders = dict(found.senders)
+        self.cursor, self.epoch, self.founded = id, snapshot.epoch, set(snapshot.founded)
+        self.highest = max(self.highest, snapshot.epoch)
+        self._senders = dict(snapshot.senders)
         self.attached = True
         self.reports.unreadable, self.reports.first_unreadable = 0, ""
         return True
 
     def detach(self, cursor: Id) -> None:
-        """Go on reading elsewhere, without applying changes until a founding or a snapshot says what they change."""
+        """Read on from another place. Changes are not applied until a founding or a snapshot says what they change."""
         self.cursor = cursor
         self.attached = False
 
@@ -292,11 +295,11 @@ class Replica:
         self.reports.unreadable += 1
         if not self.reports.first_unreadable:
             self.reports.first_unreadable = str(id)
-        message = "fleet: entry {id} is left alone: {reason}; another version of jsonrpcs_tx may know it"
+        message = "fleet: entry {id} cannot be read: {reason}; another version of jsonrpcs_tx may be able to"
         _log.warn(message, id=str(id), reason=error)
 
     def _forget_senders(self, now: int) -> None:
-        """Forget runs of long ago, the entries of which would be too old to count again."""
+        """Forget runs whose entries are too old to count again."""
         while len(self._senders) > MAX_SENDERS:
             run, (_, ms) = next(iter(self._senders.items()))
             if now - ms <= 2 * WINDOW:
@@ -304,8 +307,8 @@ class Replica:
             del self._senders[run]
 
 
-class Found(msgspec.Struct, frozen=True):
-    """What is known of the stream in Redis.
+class StreamState(msgspec.Struct, frozen=True):
+    """The stream, as Redis describes it.
 
     @ivar first: the place of its first entry; None: it has no entries.
     @ivar last: the place of the last entry that was ever added; L{BEGINNING}: there is no stream.
@@ -326,17 +329,17 @@ SNAPSHOT: Final = "snapshot"
 """Entries since the cursor have been removed, so a snapshot is needed."""
 
 LOST: Final = "lost"
-"""Redis does not have what it had."""
+"""Redis has lost entries that this node has read."""
 
 
-def judge(cursor: Id, found: Found) -> str:
-    """What a node has to do that has read as far as a cursor: L{GO_ON}, L{SNAPSHOT} or L{LOST}."""
-    if found.last < cursor:
+def judge(cursor: Id, stream: StreamState) -> str:
+    """What a node must do if it has read as far as a cursor: L{GO_ON}, L{SNAPSHOT} or L{LOST}."""
+    if stream.last < cursor:
         return LOST
-    if found.at_cursor or found.last == cursor:
+    if stream.at_cursor or stream.last == cursor:
         return GO_ON
     if cursor == BEGINNING:
-        return GO_ON if found.whole else SNAPSHOT
-    if not found.whole and (found.first is None or cursor < found.first):
+        return GO_ON if stream.whole else SNAPSHOT
+    if not stream.whole and (stream.first is None or cursor < stream.first):
         return SNAPSHOT
     return LOST

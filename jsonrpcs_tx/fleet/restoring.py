@@ -1,4 +1,4 @@
-"""Sets again what is wanted of a server behind gateways after that was started: one of the gateways does."""
+"""When a server behind the gateways has been started, one of them sets again what is wanted of it."""
 
 import time
 from typing import Any, Final
@@ -19,14 +19,14 @@ from jsonrpcs_tx.rpc.faults import Fault
 _log = make_logger(__name__)
 
 SECONDS: Final = 10.0
-"""Seconds that each call may take that sets something again."""
+"""Seconds that each call that sets something again may take."""
 
 PAUSE: Final = 1.0
 MAX_PAUSE: Final = 30.0
-"""Seconds until a gateway looks again, at first and in the end, whether everything stands."""
+"""Seconds until a gateway checks again whether everything is in place: the first pause, and the longest."""
 
 SETTLE: Final = 0.1
-"""Seconds after the last call in which a change by others may still come."""
+"""Seconds to wait after the last call for changes by others."""
 
 
 class Overtaken(Exception):
@@ -34,10 +34,11 @@ class Overtaken(Exception):
 
 
 @attrs.frozen
-class Again:
-    """The client of calls that set something again.
+class RestoringCall:
+    """A call that sets something again. It stands in for the client, which other calls have.
 
-    @ivar key: of what is wanted; C{call}: what it was when the call was made.
+    @ivar key: what is set, see L{Effect<jsonrpcs_tx.fleet.wanted.Effect>}.
+    @ivar call: what was wanted when the call was made.
     """
 
     key: str
@@ -49,6 +50,8 @@ class Restoring:
 
     @param fleet: the node of the fleet that this gateway is.
     @param wanted: what is wanted.
+    @param leases: those of this gateway.
+    @param reactor: the reactor to use.
     """
 
     def __init__(self, fleet: Fleet, wanted: Wanted, leases: Leases, reactor: Any) -> None:
@@ -56,18 +59,18 @@ class Restoring:
         self._wanted = wanted
         self._leases = leases
         self._reactor = reactor
-        self._stood = fleet.keys.prefix + "stood"  # when all that is wanted of each node was last known to stand there
+        self._stood = fleet.keys.prefix + "stood"  # when everything was last in place on each node
         self._started: dict[str, tuple[Node, float]] = {}
         self._checking: dict[str, Deferred[Any]] = {}
         self._unchecked: set[str] = set()
         self._outcomes: dict[str, tuple[float, int, int]] = {}
 
     def came(self, node: Node) -> None:
-        """A node runs that did not, or it is another process than before."""
+        """A node has come up, or was restarted."""
         uptime = node.watch.uptime
         if uptime is None:
             return
-        # Uptimes are cut to seconds, so this is up to one late: at worst, what stands is set once more.
+        # An uptime is cut to whole seconds, so this may be up to one second late: at worst, all is set once more.
         self._started[node.name] = node, self._fleet.now_ms() / 1000 - uptime
         self._begin(node.name)
 
@@ -78,23 +81,24 @@ class Restoring:
             self._begin(name)
 
     def close(self) -> None:
-        """Check nothing any more: this node stops."""
+        """Check nothing any more, since this node stops."""
         for checking in list(self._checking.values()):
             checking.cancel()
 
     def outcome(self, name: str) -> tuple[float | None, int, int]:
-        """When all that is wanted of a node was last set again, in seconds since 1970, how many calls that took, and
-        how many more the node has refused.
+        """What became of the last time that everything was set again on a node.
+
+        @return: when that was, in seconds since 1970, or None; how many calls succeeded; how many the node refused.
         """
         return self._outcomes.get(name, (None, 0, 0))
 
-    def still_wanted(self, name: str, again: Again) -> bool:
-        """Whether what a call sets again is wanted, as far as this gateway has read."""
-        return self._wanted.of(name).get(again.key) == again.call
+    def still_wanted(self, name: str, call: RestoringCall) -> bool:
+        """Whether what a call sets again is still wanted of a node, as far as this gateway has read."""
+        return self._wanted.of(name).get(call.key) == call.call
 
     def _begin(self, name: str) -> None:
         if name in self._checking:
-            return  # which takes notice of what has changed
+            return  # that check notices the change
         checking = self._checking[name] = Deferred.fromCoroutine(self._check(name))
         checking.addErrback(self._failed, name).addBoth(self._ended, name)
 
@@ -106,7 +110,7 @@ class Restoring:
         self._checking.pop(name, None)
 
     async def _check(self, name: str) -> None:
-        """Try until everything stands, or the node or the fleet is away, which both come again."""
+        """Try until everything is in place. Stop if the node or Redis is away: a check begins when they are back."""
         pause = PAUSE
         while True:
             node, started = self._started[name]
@@ -115,26 +119,26 @@ class Restoring:
             if not (self._fleet.running and self._fleet.core.together):
                 self._unchecked.add(name)
                 return
-            stands = False
+            in_place = False
             try:
-                stands = await self._restore(node, started)
+                in_place = await self._restore(node, started)
             except RedisFailure as error:
                 _log.warn("fleet: node {node} is checked later: {reason}", node=name, reason=error)
-            if not stands:
+            if not in_place:
                 await deferLater(self._reactor, pause)
                 pause = min(2 * pause, MAX_PAUSE)
             elif self._started[name] == (node, started):
                 return
 
     async def _restore(self, node: Node, started: float) -> bool:
-        """Set again what is wanted of a node, if no other gateway does.
+        """Set again what is wanted of a node, unless another gateway does.
 
-        @param started: when the node was, in seconds of the stream's time.
-        @return: whether everything stands there.
-        @raise RedisFailure: Redis does not tell.
+        @param started: when the node was started, in seconds of the stream's time.
+        @return: whether everything is in place there.
+        @raise RedisFailure: Redis does not answer.
         """
         redis, leases = self._fleet.redis, self._leases
-        if await self._stands(node, started):
+        if await self._in_place(node, started):
             return True
         lease = f"{self._fleet.keys.prefix}restore:{node.name}"
         got, number = await leases.acquire(lease)
@@ -143,26 +147,26 @@ class Restoring:
         owner = leases.owner(number)
         keeping = leases.keep(lease, owner)
         try:
-            if await self._stands(node, started):
+            if await self._in_place(node, started):
                 return True  # another gateway has just done it
-            # A node that is started again from now on does not have everything.
+            # If the node is restarted from now on, it will not have everything.
             begun = f"{self._fleet.now_ms() / 1000:.3f}"
             if not await self._set_again(node):
                 return False
-            await redis.call("HSET", self._stood, node.name, begun, deadline=leases.soon())
+            await redis.call("HSET", self._stood, node.name, begun, deadline=leases.deadline())
             return True
         finally:
             keeping.cancel()
             leases.release(lease, owner)
 
-    async def _stands(self, node: Node, started: float) -> bool:
-        known = await self._fleet.redis.call("HGET", self._stood, node.name, deadline=self._leases.soon())
+    async def _in_place(self, node: Node, started: float) -> bool:
+        known = await self._fleet.redis.call("HGET", self._stood, node.name, deadline=self._leases.deadline())
         return known is not None and float(known) >= started
 
     async def _set_again(self, node: Node) -> bool:
-        """Set everything again, and what changes meanwhile.
+        """Set everything again, including what changes meanwhile.
 
-        @return: whether the node has answered all calls, perhaps with faults.
+        @return: whether the node has answered all calls, be it with faults.
         """
         set_so_far: dict[str, Call] = {}
         number = failed = 0
@@ -174,9 +178,9 @@ class Restoring:
                     if call is not None:
                         set_so_far[key] = call
                     if call is None or again is None:
-                        continue  # it was removed in the meantime, or has expired
+                        continue  # it has been removed meanwhile, or has expired
                     try:
-                        answer = await node.call(again.method, again.params.encode(), SECONDS, Again(key, call))
+                        answer = await node.call(again.method, again.params.encode(), SECONDS, RestoringCall(key, call))
                     except Overtaken:
                         continue
                     number += answer.fault is None
@@ -187,7 +191,9 @@ class Restoring:
                         _log.warn(message, method=again.method, params=shown, node=node.name, fault=answer.fault)
                 await deferLater(self._reactor, SETTLE)
         except Fault as fault:
-            _log.warn("fleet: node {node}: what is wanted was not set again yet: {fault}", node=node.name, fault=fault)
+            _log.warn(
+                "fleet: node {node}: what is wanted has not been set again yet: {fault}", node=node.name, fault=fault
+            )
             return False
         if number or failed:
             self._outcomes[node.name] = time.time(), number, failed

@@ -20,8 +20,8 @@ for i = 1, ARGV[2] do
 end
 return {1, given}
 """
-"""Reads what stands behind a cursor, up to a number of entries and of bytes. An entry that no node can have written,
-since it is larger, or has more than 50 fields, is given without its fields. Tells whether there may be more.
+"""Reads what follows a cursor, up to a number of entries and of bytes. An entry that is larger, or has more than 50
+fields, cannot be by a node, and is returned without its fields. Returns whether there may be more, and the entries.
 
 KEYS: the stream. ARGV: a cursor, the number, and the bytes.
 """
@@ -43,9 +43,9 @@ end
 return {now[1], now[2], first, last, added, length, at_cursor,
   redis.call('GET', snapshot_at) or '', redis.call('EXISTS', wanted), redis.call('GET', roster) or '0'}
 """
-"""Tells the time and what is known of the stream.
+"""Returns the time, and the state of the stream, of the snapshot and of the roster.
 
-KEYS: the stream, the count of the snapshot, the wish for one, the count of the roster. ARGV: a cursor.
+KEYS: the stream, the count of the snapshot, the request for one, the count of the roster. ARGV: a cursor.
 """
 
 ANNOUNCE: Final = """
@@ -72,10 +72,10 @@ for _, name in ipairs(changed) do redis.call('ZADD', changes, redis.call('INCR',
 if #changed > 0 then redis.call('ZREMRANGEBYRANK', changes, 0, -10001) end
 return {before or '', redis.call('GET', roster) or '0'}
 """
-"""Announces a node, and forgets those whose time is over.
+"""Announces a node, and removes those whose announcements have expired. Returns the card before, and the count of the
+roster.
 
-KEYS: the nodes by the end of their time, their cards, how far each has read, the count of the roster, and the names by
-what that was at their last change. ARGV: the name, the card, milliseconds, and how far it has read.
+KEYS: L{Keys.announced}. ARGV: the name, the card, the milliseconds until it expires, and how far the node has read.
 """
 
 LEAVE: Final = """
@@ -87,7 +87,9 @@ if redis.call('HGET', KEYS[2], ARGV[1]) == ARGV[2] then
 end
 return 1
 """
-"""Takes the card of a node back. KEYS as for L{ANNOUNCE}; ARGV: the name and the card."""
+"""Withdraws the announcement of a node, if the card is still its own. KEYS as for L{ANNOUNCE}; ARGV: the name and the
+card.
+"""
 
 KEEP: Final = """
 local before = redis.call('GET', KEYS[2])
@@ -97,9 +99,9 @@ redis.call('SET', KEYS[2], ARGV[2])
 redis.call('DEL', KEYS[3])
 return 1
 """
-"""Keeps a snapshot unless there is a newer one.
+"""Stores a snapshot unless there is a newer one.
 
-KEYS: the snapshot, its count, the wish for one. ARGV: the snapshot, and how many entries had been added when it was
+KEYS: the snapshot, its count, the request for one. ARGV: the snapshot, and how many entries had been added when it was
 made.
 """
 
@@ -107,14 +109,17 @@ made.
 class Keys:
     """The names of the keys of a fleet.
 
+    @ivar prefix: of all of them.
     @ivar stream: the entries.
-    @ivar snapshot: the newest snapshot; C{snapshot_at}: how many entries had been added when it was made.
+    @ivar snapshot: the newest snapshot.
+    @ivar snapshot_at: its count: how many entries had been added when it was made.
     @ivar wanted: exists while a node needs a snapshot.
-    @ivar lock: held by the node that makes one.
-    @ivar nodes: the nodes by the end of their time; C{cards}: what they say of themselves; C{marks}: how far each has
-        read.
-    @ivar roster: counts the changes of the nodes and their cards; C{changes}: the names by what that was at their last
-        change.
+    @ivar lock: held by the node that makes a snapshot.
+    @ivar nodes: the names of the nodes, each scored by the time at which its announcement expires.
+    @ivar cards: the cards of the nodes, by name.
+    @ivar marks: how far each node has read, by name.
+    @ivar roster: counts the changes of cards.
+    @ivar changes: the names of the nodes, each scored by the count of the roster at its last change.
     """
 
     def __init__(self, fleet: str) -> None:

@@ -3,14 +3,14 @@
 from typing import Any, Final
 
 MARGIN: Final = 60.0
-"""Seconds by which the clock of Redis may go back, as with another Redis after a failover."""
+"""Seconds by which the clock of Redis may go back, for example to that of another Redis after a failover."""
 
 
 class StreamTime:
-    """Tells the time of the stream: while an entry is applied, the time at which Redis added it; otherwise the time of
-    Redis as far as it is known.
+    """The time of the stream: while an entry is applied, the time at which Redis added it; otherwise the time of
+    Redis, as well as it is known.
 
-    @param clock: tells the time of this machine.
+    @param clock: has the time of this machine.
     """
 
     def __init__(self, clock: Any) -> None:
@@ -25,21 +25,24 @@ class StreamTime:
 
     @property
     def ms(self) -> int:
-        """The same in milliseconds."""
+        """Milliseconds since 1970."""
         return int(self.seconds() * 1000)
 
     def told(self, ms: int) -> None:
-        """Redis has just said what time it is."""
+        """Redis has just said that it is this time, in milliseconds since 1970."""
         self._ahead = ms / 1000 - float(self._clock.seconds())
 
     def read_until(self, ms: int) -> None:
-        """All entries that Redis had added by then have been applied."""
+        """All entries that Redis had added by this time have been applied.
+
+        @param ms: in milliseconds since 1970.
+        """
         self._certain = max(self._certain, ms / 1000)
 
     def lasting(self) -> float:
-        """A time before which nothing can change any more."""
+        """The time, in seconds since 1970, up to which everything is final: no entry of an earlier time can follow."""
         return self._certain - MARGIN
 
     def be_at(self, ms: int | None) -> None:
-        """Be at the time of an entry while that is applied; None: it has been."""
+        """Stay at the time of an entry, in milliseconds since 1970, while it is applied; None: go on."""
         self._moment = None if ms is None else ms / 1000

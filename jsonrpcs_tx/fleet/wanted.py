@@ -1,4 +1,4 @@
-"""What servers behind the gateways of a fleet are wanted to be: what was set on them, and is set again after a restart.
+"""What is wanted of the servers behind the gateways of a fleet: what was set there, and is set again after a restart.
 
 It does no I/O.
 """
@@ -11,10 +11,10 @@ import msgspec
 from jsonrpcs_tx.state.sharing import Shareable
 
 MAX_WANTED: Final = 10_000
-"""Settings that are remembered, of all nodes together."""
+"""Settings that are remembered, for all nodes together."""
 
 _END: Final = "\0"
-"""Ends each part of a key. No part holds one."""
+"""Ends each part of a key. No part contains it."""
 
 _HTABLE_SETS: Final = ("htable.sets", "htable.seti", "htable.setxs", "htable.setxi")
 
@@ -22,6 +22,7 @@ _HTABLE_SETS: Final = ("htable.sets", "htable.seti", "htable.setxs", "htable.set
 class Call(msgspec.Struct, array_like=True, frozen=True):
     """A call that sets something again.
 
+    @ivar method: the command.
     @ivar params: JSON, an array.
     @ivar until: when what it sets expires, in milliseconds of the stream's time; None: never.
     """
@@ -31,7 +32,7 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
     until: int | None = None
 
     def at(self, ms: int) -> "Call | None":
-        """The call as it is to be made now: an item gets the time that it has left; None: it has expired.
+        """The call to make now: an item gets the time that it has left; None: it has expired.
 
         @param ms: now, in milliseconds of the stream's time.
         """
@@ -47,8 +48,8 @@ class Call(msgspec.Struct, array_like=True, frozen=True):
 class Effect(msgspec.Struct, array_like=True, frozen=True):
     """What a call changes of what is wanted.
 
-    @ivar key: of what it sets; what was remembered under it, or below it, is forgotten.
-    @ivar call: sets it again; None: nothing does.
+    @ivar key: what is set. What was remembered under this key, or one that begins with it, is forgotten.
+    @ivar call: sets it again; None: it is not set any more.
     """
 
     key: str
@@ -58,7 +59,7 @@ class Effect(msgspec.Struct, array_like=True, frozen=True):
 def effects(method: str, params: bytes, ms: int, names: Collection[str]) -> list[Effect]:
     """What a call that has succeeded changes of what is wanted.
 
-    @param params: JSON, an array or an object; empty: there are none.
+    @param params: JSON, an array or an object; empty: it has no parameters.
     @param ms: when it was made, in milliseconds of the stream's time.
     @param names: what is remembered: C{dispatcher}, C{htable:NAME} and C{cfg:GROUP}.
     """
@@ -140,9 +141,9 @@ def _of_variables(method: str, values: Sequence[Any], words: Sequence[str]) -> l
 
 
 class Wanted(Shareable):
-    """What is remembered, by node; the gateways of a fleet share it.
+    """What is remembered for each node. The gateways of a fleet share it.
 
-    @ivar dropped: settings that were not remembered, since there are too many.
+    @ivar dropped: settings that were not remembered, since there were too many.
     """
 
     OPERATIONS: ClassVar[dict[str, int]] = {"want": 4, "replace": 1}
@@ -155,10 +156,11 @@ class Wanted(Shareable):
     def want(self, node: str, module: str, fence: int, changes: list[Any]) -> Any:
         """Remember what a call has set.
 
-        @param module: of the server, whose changes take turns.
-        @param fence: the number of the turn, which is higher for later turns; 0: there was none.
+        @param node: the name of the node.
+        @param module: the module that was changed. Its changes take turns.
+        @param fence: the number of the turn, which is higher for later turns; 0: there was no turn.
         @param changes: the effects, see L{effects}.
-        @return: whether it counts: none of a later turn was remembered before.
+        @return: whether it counts, because nothing of a later turn was remembered before.
         """
         if self.share is not None:
             return self.share.submit("want", node, module, fence, changes)
@@ -180,11 +182,11 @@ class Wanted(Shareable):
         return True
 
     def of(self, node: str) -> Mapping[str, Call]:
-        """The calls that set everything again on a node, by what they set, in the order in which it was set."""
+        """The calls that set everything again on a node, by key, in the order in which they were made."""
         return self._nodes.get(node, {})
 
     def count(self, node: str | None = None) -> int:
-        """How many settings are remembered, of one node or of all."""
+        """How many settings are remembered, for one node or for all."""
         return sum(map(len, self._nodes.values())) if node is None else len(self._nodes.get(node, ()))
 
     def contents(self) -> dict[str, Any]:
@@ -196,7 +198,7 @@ class Wanted(Shareable):
         return {"nodes": nodes, "fences": dict(self._fences)}
 
     def replace(self, contents: dict[str, Any]) -> None:
-        """Remember what L{contents} has returned instead."""
+        """Replace all that is remembered by what L{contents} has returned."""
         self._nodes = {
             node: {key: msgspec.convert(call, Call) for key, call in kept} for node, kept in contents["nodes"].items()
         }

@@ -15,7 +15,7 @@ class Answer(msgspec.Struct, gc=False):
 
     @ivar id: as the node gave it back; None: null, or it gave none.
     @ivar result: its JSON, as the node has written it; None: there is an error.
-    @ivar error: the JSON of the error object, likewise; None: there is a result.
+    @ivar error: the JSON of the error object, as it came; None: there is a result.
     @ivar fault: what the error says; None: there is a result.
     """
 

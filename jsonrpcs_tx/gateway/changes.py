@@ -36,7 +36,7 @@ class Changes:
     """The changes of one node, by module.
 
     @param send: see L{Turns<jsonrpcs_tx.gateway.turns.Turns>}.
-    @param is_sent: likewise.
+    @param is_sent: see there as well.
     @param name: of the node, for the log.
     @param patience: see L{PATIENCE}.
     @param hold: see L{HOLD}.

@@ -209,8 +209,7 @@ class Gateway(Service):
         try:
             callee = self.callee(place)
         except KeyError:
-            error = self._unknown(place, call.origin.fixed())
-            raise Fault(error.code, error.text) from None
+            raise Fault(404, f"Node Not Found: {place[:100]}", self._listed(call.origin.fixed())) from None
         return self._answer(call, callee, method, params)
 
     def call_here_and_there(
@@ -350,10 +349,13 @@ class Gateway(Service):
         self._retiring.discard(node)
 
     def _unknown(self, place: str, origin: Origin) -> Error:
-        error = Error(404, f"Node Not Found: {place[:100]}")
+        return with_data(Error(404, f"Node Not Found: {place[:100]}"), self._listed(origin))
+
+    def _listed(self, origin: Origin) -> dict[str, list[str]] | None:
+        """The names that there are, for those who may call L{NODES}; None: they may not."""
         if self._dispatcher.forbids(origin, NODES, []):
-            return error
-        return with_data(error, {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]})
+            return None
+        return {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]}
 
     def _find(self, place: str, query: str) -> One | Many:
         asked = read_query(query)

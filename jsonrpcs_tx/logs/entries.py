@@ -40,7 +40,7 @@ _UNHANDLED: Final = "Unhandled error in Deferred:"
 
 
 @attrs.frozen
-class Place:
+class CodeLocation:
     """Where in the source an error was raised."""
 
     file: str
@@ -58,7 +58,7 @@ class Entry:
     @ivar message: one line; of programs and Twisted also more.
     @ivar fields: what the message says as values, by name: numbers, texts and None.
     @ivar traceback: of an error, in lines; empty without one.
-    @ivar place: of an error.
+    @ivar location: where an error was raised; None: it is not an error.
     """
 
     seconds: float
@@ -67,7 +67,7 @@ class Entry:
     message: str
     fields: Mapping[str, Any] = attrs.field(factory=dict)
     traceback: str = ""
-    place: Place | None = None
+    location: CodeLocation | None = None
 
     @property
     def tag(self) -> str:
@@ -104,11 +104,11 @@ def entry_of(event: LogEvent) -> Entry | None:
     if message == _UNHANDLED:
         return None
     failure = event.get("log_failure", event.get("failure"))
-    traceback, place = "", None
+    traceback, location = "", None
     if isinstance(failure, Failure):
         if "log_failure" not in event:  # of twisted.python.log.err, whose text has the traceback in it
             message = str(event.get("why") or "Unhandled Error")
-        traceback, place = _traceback(failure), _place(failure)
+        traceback, location = _traceback(failure), _location(failure)
         if not message:
             message = traceback.rpartition("\n")[2]
             if event.get("log_namespace") == "twisted.internet.defer":
@@ -125,7 +125,7 @@ def entry_of(event: LogEvent) -> Entry | None:
         message=printable_lines(message),
         fields=_fields(event),
         traceback=traceback,
-        place=place,
+        location=location,
     )
 
 
@@ -156,8 +156,8 @@ def _traceback(failure: Failure) -> str:
         return f"(a traceback of {failure.type!r:.200} that cannot be shown)"
 
 
-def _place(failure: Failure) -> Place | None:
+def _location(failure: Failure) -> CodeLocation | None:
     if not failure.frames:
         return None
     function, file, line = failure.frames[-1][:3]
-    return Place(printable(file), line, printable(function))
+    return CodeLocation(printable(file), line, printable(function))

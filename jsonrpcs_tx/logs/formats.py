@@ -68,9 +68,9 @@ def journal_fields(entry: Entry, identifier: str) -> dict[str, str]:
         "SYSLOG_IDENTIFIER": identifier,
         "JSONRPCS_MODULE": entry.module,
     }
-    if entry.place is not None:
-        place = entry.place
-        fields |= {"CODE_FILE": place.file, "CODE_LINE": str(place.line), "CODE_FUNC": place.function}
+    if entry.location is not None:
+        location = entry.location
+        fields |= {"CODE_FILE": location.file, "CODE_LINE": str(location.line), "CODE_FUNC": location.function}
     return fields
 
 

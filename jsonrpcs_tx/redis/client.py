@@ -1,4 +1,4 @@
-"""The client of one Redis: it keeps connections, and says whether Redis is there."""
+"""A client of one Redis: it keeps connections to it, and tells when it can be used."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +25,10 @@ CONNECT_SECONDS: Final = 5.0
 
 MIN_DELAY: Final = 0.1
 MAX_DELAY: Final = 5.0
-"""Seconds between attempts to connect, in the beginning and in the end; up to half of them less, by chance."""
+"""Seconds between attempts to connect: the first and the longest delay, each shortened at random by up to a half."""
 
 SENTINEL_SECONDS: Final = 3.0
-"""Seconds between questions to the Sentinels whether the master is still the one that we use."""
+"""Seconds after which the Sentinels are asked again which server is the master."""
 
 
 class Script:
@@ -69,16 +69,15 @@ class Redis:
     not at all, and are made again when they break. No call is repeated by itself.
 
     @param reactor: of Twisted, which connects.
-    @param when_up: called when Redis can be used, with its C{run_id}: another one than before says that it was started
-        again, or is another one, so that data may be missing.
-    @param when_away: called with the reason, in words, when Redis, which was up, can no longer be used.
+    @param when_up: called with the C{run_id} of Redis when it can be used. If that is not the one of the last time,
+        Redis was restarted or replaced, and data may be missing.
+    @param when_away: called with the reason, in words, when Redis can no longer be used.
 
     @ivar location: where Redis is.
     @ivar up: whether it can be used.
-    @ivar since: since when that is so, in the reactor's seconds.
     @ivar reason: why it cannot be used, in words; empty: it can.
-    @ivar run_id: of the Redis that is or was last there; None: none yet.
-    @ivar info: what that told by INFO when it came, by name: C{redis_version}, C{aof_enabled}, C{maxmemory_policy},
+    @ivar run_id: of the last Redis that could be used; None: it never could.
+    @ivar info: its reply to INFO, by name: C{redis_version}, C{aof_enabled}, C{maxmemory_policy},
         C{master_replid} ...
     """
 
@@ -96,7 +95,6 @@ class Redis:
         self.run_id: str | None = None
         self.info: Mapping[str, str] = {}
         self._reactor: Any = reactor
-        self.since: float = self._reactor.seconds()
         self._when_up = when_up
         self._when_away = when_away
         self._sentinels = Sentinels(reactor, location) if location.master else None
@@ -125,7 +123,7 @@ class Redis:
         self._runs += 1
         closed = gatherResults([connection.closed() for connection in self._connections])
         if self.up:
-            self.up, self.since = False, self._reactor.seconds()
+            self.up = False
         self._calling = self._blocking = None
         self.reason = "it has been stopped"
         self._break(self.reason)
@@ -151,8 +149,8 @@ class Redis:
         return self._calling.call(words, deadline)
 
     def blocking(self, *words: Word, deadline: float) -> Deferred[Any]:
-        """As L{call}, over the other connection, for commands that wait in Redis, such as C{XREAD BLOCK}. What is sent
-        behind one that waits waits as well.
+        """As L{call}, over the other connection, for commands that wait in Redis, such as C{XREAD BLOCK}. Commands that
+        follow one wait until it is done.
 
         @param deadline: must be later than the end of the waiting in Redis.
         """
@@ -161,7 +159,7 @@ class Redis:
         return self._blocking.call(words, deadline)
 
     def script(self, name: str, lua: str) -> Script:
-        """A script that can be called.
+        """Make a script that can be called.
 
         @param name: for messages.
         @param lua: its text.
@@ -169,9 +167,9 @@ class Redis:
         return Script(self, name, lua)
 
     async def _run(self, run: int) -> None:
-        """Connect, again and again, until it is stopped.
+        """Connect again and again, until it is stopped.
 
-        @param run: the number of this run. The next one may have begun before this one finds that it is at its end.
+        @param run: the number of this run. The next run may have begun before this one notices that it is over.
         """
         while True:
             reason = ""
@@ -213,14 +211,14 @@ class Redis:
             raise RedisAway(await self._lost)
         calling, blocking = self._connections
         if infos[0]["run_id"] != infos[1]["run_id"]:
-            raise RedisAway("there are different ones at its address")
+            raise RedisAway("different servers answer at its address")
         self._calling, self._blocking = calling, blocking
         calling.keep_alive()
         self._set_up(infos[0])
         return address
 
     async def _stay(self, address: Address) -> None:
-        """Wait until the connections are lost; leave the master when the Sentinels have another one."""
+        """Wait until the connections are lost; give them up when the Sentinels name another master."""
         watching: Deferred[Any] | None = None
         if self._sentinels is not None:
             watching = Deferred.fromCoroutine(self._watch(self._sentinels, address))
@@ -232,9 +230,9 @@ class Redis:
                 watching.cancel()
 
     async def _watch(self, sentinels: Sentinels, address: Address) -> str:
-        """Ask the Sentinels until they have another master.
+        """Ask the Sentinels until they name another master.
 
-        @return: what they say, in words.
+        @return: which one, in words.
         """
         while True:
             await deferLater(self._reactor, SENTINEL_SECONDS)
@@ -247,7 +245,7 @@ class Redis:
                     return f"the master is no longer {address} but {master}"
 
     def _break(self, reason: str) -> None:
-        """One of the connections is lost: without the other one."""
+        """One of the connections is lost: give up both."""
         connections, self._connections = self._connections, []
         if not connections:
             return
@@ -261,8 +259,8 @@ class Redis:
     def _set_up(self, info: Mapping[str, str]) -> None:
         former, self.run_id = self.run_id, info["run_id"]
         self.info = info
-        self.up, self.reason, self.since = True, "", self._reactor.seconds()
-        another = "" if former in (None, self.run_id) else ", another one than before"
+        self.up, self.reason = True, ""
+        another = "" if former in (None, self.run_id) else ", restarted or replaced"
         _log.info(
             "{location} is up: Redis {version}{another}",
             location=str(self.location),
@@ -275,8 +273,6 @@ class Redis:
         was_up, former = self.up, self.reason
         self._calling = self._blocking = None
         self.up, self.reason = False, reason
-        if was_up:
-            self.since = self._reactor.seconds()
         if reason != former:
             _log.warn("{location} is away: {reason}", location=str(self.location), reason=reason)
         if was_up:
@@ -286,7 +282,7 @@ class Redis:
         try:
             function(value)
         except Exception:
-            _log.failure("what is called when Redis is up or away has failed")
+            _log.failure("a callback of the client of Redis has failed")
 
 
 def _note(failure: Failure) -> None:

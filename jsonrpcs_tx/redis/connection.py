@@ -1,4 +1,4 @@
-"""A connection to Redis: calls one after the other without waiting for replies, each with a deadline."""
+"""A connection to Redis: calls are sent without waiting for earlier replies, and each has a deadline."""
 
 import os
 from collections import deque
@@ -27,16 +27,16 @@ MAX_BYTES: Final = 16 << 20
 """Bytes of the commands that may wait for their replies."""
 
 PATIENCE: Final = 1.0
-"""Seconds without a reply before which a late call is no reason to give up the connection."""
+"""Seconds without any reply after which a late call means that Redis hangs."""
 
 HEARTBEAT: Final = 3.0
-"""Seconds between looks at a connection that is kept alive."""
+"""Seconds between two checks of a connection that is kept alive."""
 
 _PAUSE: Final = 0.01
-"""Seconds at the least between looks at all calls for those that are late."""
+"""Seconds at least between two searches for late calls."""
 
 _DEMOTED: Final = ("READONLY", "UNBLOCKED")
-"""Errors of a server that is no longer the master."""
+"""Error codes of a server that is no longer the master."""
 
 _PING: Final = encode(["PING"])
 
@@ -46,8 +46,9 @@ class _Call:
     """A command that has been written.
 
     @ivar waiting: fires with the reply; None: nobody waits for it any more.
-    @ivar sent: when, in the reactor's seconds.
-    @ivar replies: how many replies had come by then.
+    @ivar deadline: in the reactor's seconds.
+    @ivar sent: when it was written, in the reactor's seconds.
+    @ivar replies: how many replies had arrived by then.
     @ivar size: bytes of the command.
     """
 
@@ -88,10 +89,9 @@ class Connection(Protocol):
 
         @param deadline: in the reactor's seconds.
         @return: fires with the reply, or fails with L{RedisError}; with L{RedisAway} when the connection is lost, with
-            L{RedisTimeout} at the deadline, with L{RedisBusy} if too much waits already. To cancel it ends the waiting;
-            Redis runs the command all the same.
-        @raise TypeError: C{words} cannot be sent.
-        @raise UnicodeEncodeError: the same.
+            L{RedisTimeout} at the deadline, with L{RedisBusy} if too much waits already. Cancelling it ends the wait,
+            but Redis runs the command all the same.
+        @raise TypeError, UnicodeEncodeError: as L{encode}.
         """
         data = encode(words)
         if self._reason is not None:
@@ -110,8 +110,8 @@ class Connection(Protocol):
         return waiting
 
     def keep_alive(self) -> None:
-        """From now on send a PING when nothing has come for L{HEARTBEAT} seconds, and give the connection up when it
-        stays silent.
+        """From now on send a PING when nothing has arrived for L{HEARTBEAT} seconds, and give the connection up if no
+        reply comes.
         """
         self._heartbeat = self._reactor.callLater(HEARTBEAT, self._beat)
 
@@ -143,7 +143,7 @@ class Connection(Protocol):
         return self._closed
 
     def connectionMade(self) -> None:
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)  # a Unix socket has none
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)  # a Unix socket does not have it
         if set_no_delay is not None:
             set_no_delay(True)
         if isinstance(self.transport, unix.Client):  # not by recvmsg, since no descriptors come with replies
@@ -154,18 +154,18 @@ class Connection(Protocol):
         try:
             replies = self._reader.feed(data)
         except NotRedis as error:
-            self.give_up(f"what it sends is not Redis's protocol: {error}")
+            self.give_up(f"it does not speak Redis's protocol: {error}")
             return
         for reply in replies:
             self._replies += 1
             if self._calls:
                 self._answer(self._calls.popleft(), reply)
             else:
-                self.give_up(f"it has sent what nobody asked for{_text(reply)}")
+                self.give_up(f"it has sent a reply that nobody waits for{_text(reply)}")
                 return
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.give_up(words(reason))
+        self.give_up(reason_of(reason))
         if self._closed is not None:
             self._closed.callback(None)
 
@@ -197,7 +197,7 @@ class Connection(Protocol):
             self._timer.reset(due - now)
 
     def _look(self) -> None:
-        """Fail the calls that are late. If Redis has answered nothing since one of them, it hangs."""
+        """Fail the calls that are late. If Redis has sent no reply since one of them was written, it hangs."""
         self._timer = None
         now = self._reactor.seconds()
         waiting = [call for call in self._calls if call.waiting is not None]
@@ -228,8 +228,8 @@ class Connection(Protocol):
             self._silent = True
 
 
-def words(failure: Failure) -> str:
-    """Why a connection is lost, or cannot be made."""
+def reason_of(failure: Failure) -> str:
+    """Why a connection was lost, or cannot be made, in words."""
     error: Any = failure.value
     if isinstance(error, ConnectionDone):
         return "it has closed the connection"
@@ -246,5 +246,5 @@ def words(failure: Failure) -> str:
 
 
 def _text(reply: Reply) -> str:
-    """What an unexpected reply says, if it is an error: C{: ERR max number of clients reached}, for example."""
+    """The text of an unexpected reply if it is an error, such as C{: ERR max number of clients reached}; else empty."""
     return f": {reply.reason}" if isinstance(reply, RedisError) else ""

@@ -22,7 +22,7 @@ class RedisFailure(JsonRpcsError):
 class RedisError(RedisFailure):
     """Redis has answered with an error. It has not run the command, or not all of a script.
 
-    @param code: the first word of the error if that is in capitals, as C{OOM}, C{READONLY} or C{NOPERM}; otherwise
+    @param code: the first word of the error if that is in capitals, such as C{OOM}, C{READONLY} or C{NOPERM}; otherwise
         C{ERR}.
     @param text: the rest of it, up to 200 printable characters.
     """
@@ -38,7 +38,8 @@ class RedisError(RedisFailure):
 
     @classmethod
     def read(cls, line: bytes) -> "RedisError":
-        """
+        """Read an error.
+
         @param line: the error as Redis has sent it, without its type byte.
         """
         text = printable(line[: 2 * _MAX_TEXT].decode(errors="replace"))[:_MAX_TEXT]
@@ -78,7 +79,7 @@ class RedisTimeout(RedisFailure):
 
 
 class RedisBusy(RedisFailure):
-    """Too much waits for Redis; the command has not been sent.
+    """Too many calls, or too many bytes, wait for Redis. The command has not been sent.
 
     @param reason: what is too much, in words.
     """

@@ -1,4 +1,4 @@
-"""The beginning of a connection to Redis: to connect, to log in, to find out what is there."""
+"""The beginning of a connection to Redis: it connects, logs in, and finds out what kind of server this is."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from jsonrpcs_tx.client import deferredtls
 from jsonrpcs_tx.client.deferredstreams import tcp_endpoint
-from jsonrpcs_tx.redis.connection import Connection, words
+from jsonrpcs_tx.redis.connection import Connection, reason_of
 from jsonrpcs_tx.redis.errors import RedisAway, RedisError
 from jsonrpcs_tx.redis.locations import Address, Login, RedisLocation
 
@@ -22,8 +22,9 @@ NAME: Final = "jsonrpcs_tx"
 async def connect(
     reactor: Any, location: RedisLocation, address: Address, lost: Callable[[str], object], deadline: float
 ) -> Connection:
-    """
-    @param address: one of the location's, or the one that its Sentinels tell.
+    """Connect to a server, without logging in.
+
+    @param address: one of the location's, or the one that its Sentinels name.
     @param lost: see L{Connection}.
     @param deadline: in the reactor's seconds.
     @raise RedisAway: there is no connection by then.
@@ -40,7 +41,7 @@ async def connect(
             raise CancelledError from None
         raise RedisAway(f"{address}: no connection in time") from None
     except Exception:
-        raise RedisAway(f"{address}: {words(Failure())}") from None
+        raise RedisAway(f"{address}: {reason_of(Failure())}") from None
     finally:
         if late.active():
             late.cancel()
@@ -48,8 +49,10 @@ async def connect(
 
 
 async def log_in(connection: Connection, login: Login, deadline: float) -> None:
-    """
-    @raise RedisAway: the server does not take us.
+    """Log in, if there is a password.
+
+    @param deadline: in the reactor's seconds.
+    @raise RedisAway: the server refuses the login.
     @raise RedisFailure: the server has not answered.
     """
     if login.password is not None:
@@ -59,14 +62,16 @@ async def log_in(connection: Connection, login: Login, deadline: float) -> None:
         except RedisError as error:
             if error.code == "WRONGPASS":
                 raise RedisAway("the user or the password is wrong, or the user is disabled") from None
-            raise RedisAway(f"AUTH: {error.code}") from None  # the text may have the password
+            raise RedisAway(f"AUTH: {error.code}") from None  # the text may contain the password
 
 
 async def greet(connection: Connection, location: RedisLocation, deadline: float) -> Mapping[str, str]:
-    """Log in, choose the database, and see what is there.
+    """Log in, choose the database, and check the server.
 
-    @return: what INFO says, by name.
-    @raise RedisAway: this cannot be used: it is a replica, is loading its data, or does not let us do what we must.
+    @param deadline: in the reactor's seconds.
+    @return: the reply to INFO, by name.
+    @raise RedisAway: the server cannot be used: it is a replica, is loading its data, or refuses a
+        command.
     @raise RedisFailure: the server has not answered.
     """
     await log_in(connection, location.login, deadline)
@@ -84,14 +89,14 @@ async def greet(connection: Connection, location: RedisLocation, deadline: float
     if info.get("role") != "master":
         raise RedisAway(f"it is a replica of {info.get('master_host')}:{info.get('master_port')}, not a master")
     if not info.get("run_id"):
-        raise RedisAway("INFO does not tell its run_id")
+        raise RedisAway("its reply to INFO has no run_id")
     return info
 
 
 def _fields(reply: object) -> dict[str, str]:
-    """@raise RedisAway: it is no reply to INFO."""
+    """@raise RedisAway: it is not a reply to INFO."""
     if not isinstance(reply, bytes):
-        raise RedisAway("what it answers to INFO is no text")
+        raise RedisAway("its reply to INFO is not text")
     lines = reply.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
 

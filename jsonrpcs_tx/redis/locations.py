@@ -15,7 +15,7 @@ from jsonrpcs_tx.secretfiles import read_secret
 
 ALLOWED: Final = (
     "redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://... for TLS, redis+unix:/PATH, "
-    "redis+sentinel://HOST[:PORT],.../MASTER or rediss+sentinel://...; behind it options, such as ?password_file=/PATH"
+    "redis+sentinel://HOST[:PORT],.../MASTER or rediss+sentinel://...; then options, such as ?password_file=/PATH"
 )
 """The syntax, for messages."""
 
@@ -59,10 +59,10 @@ class Address:
 
 @attrs.frozen
 class Login:
-    """What a server is told of who we are.
+    """How to log in to a server.
 
     @ivar user: empty: the default user.
-    @ivar password: None: nothing is told.
+    @ivar password: None: there is no login.
     """
 
     user: str = ""
@@ -71,7 +71,7 @@ class Login:
 
 @attrs.frozen
 class Tls:
-    """How a server is reached over TLS.
+    """The files for TLS.
 
     @ivar ca: path of a PEM file with the CAs that are trusted instead of the system's.
     @ivar certificate: path of a PEM file with the client's certificate.
@@ -120,14 +120,14 @@ class RedisLocation:
         C{private_key} (files in PEM) for TLS.
 
         @param path: makes a relative path of a file or a socket absolute.
-        @raise NotAllowed: it is not the location of a Redis, or a file that it names cannot be used. The message shows
-            no password.
+        @raise NotAllowed: it is not the location of a Redis, or a file that it names cannot be used. The message does
+            not show the password.
         """
         scheme, colon, rest = text.partition(":")
         if not colon or scheme not in _OPTIONS:
-            raise NotAllowed("no scheme of Redis", ALLOWED)
+            raise NotAllowed("it does not begin with a scheme of Redis", ALLOWED)
         if "\0" in text or "#" in text:
-            raise NotAllowed("it has a # or a null byte", "%23 for a # in a password")
+            raise NotAllowed("it contains a # or a null byte", "%23 for a # in a password")
         rest, _, query = rest.partition("?")
         options = _options(scheme, query, path)
         if scheme == "redis+unix":
@@ -154,7 +154,7 @@ class RedisLocation:
         return location
 
     def tls_target(self, address: Address) -> "TlsAddress":
-        """An address with what TLS needs to know."""
+        """An address together with the files for TLS."""
         tls = self.tls or Tls()
         return TlsAddress(address.host, tls.ca, tls.certificate, tls.private_key)
 
@@ -183,7 +183,7 @@ def _options(scheme: str, query: str, path: Callable[[str], str]) -> dict[str, s
     for part in query.split("&") if query else ():
         option, _, value = part.partition("=")
         value = unquote(value, errors="surrogateescape")
-        if option not in taken:  # it is not shown: it may be a part of a password
+        if option not in taken:  # which is not shown: it may be part of a password
             near = nearest(option[:40], taken, 1)
             meant = f"; did you mean {near[0]}=?" if near else ""
             raise NotAllowed(f"{scheme} has no such option{meant}", f"{'=, '.join(taken)}=")
@@ -227,7 +227,7 @@ def _address(text: str, default: int) -> Address:
 def _unix(text: str, path: Callable[[str], str]) -> Address:
     name = unquote(text.removeprefix("//"), errors="surrogateescape")
     if not name or (text.startswith("//") and not name.startswith("/")):
-        raise NotAllowed("the path is missing, or behind // not absolute", "redis+unix:PATH or redis+unix:///PATH")
+        raise NotAllowed("the path is missing, or relative after //", "redis+unix:PATH or redis+unix:///PATH")
     name = path(name)
     if len(name.encode(errors="surrogateescape")) > MAX_UNIX_PATH:
         raise NotAllowed("the path is too long", f"{MAX_UNIX_PATH} bytes, for a Unix socket")

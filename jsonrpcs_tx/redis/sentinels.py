@@ -7,11 +7,11 @@ from jsonrpcs_tx.redis.greeting import connect, log_in
 from jsonrpcs_tx.redis.locations import Address, RedisLocation
 
 SECONDS: Final = 1.0
-"""Seconds that a Sentinel has for its answer, before the next one is asked."""
+"""Seconds after which the next Sentinel is asked."""
 
 
 class Sentinels:
-    """The Sentinels of a location. Those that do not answer are asked last the next time."""
+    """The Sentinels of a location. One that does not answer is asked last the next time."""
 
     def __init__(self, reactor: Any, location: RedisLocation) -> None:
         self._reactor = reactor
@@ -19,9 +19,9 @@ class Sentinels:
         self._addresses = list(location.addresses)
 
     async def master(self) -> Address:
-        """Ask one after the other.
+        """Ask one Sentinel after the other.
 
-        @return: where the first that knows it says that the master is.
+        @return: where the master is, by the first Sentinel that knows it.
         @raise RedisAway: no Sentinel knows it.
         """
         reasons: list[str] = []
@@ -47,7 +47,7 @@ class Sentinels:
         finally:
             connection.give_up("the Sentinel has been asked")
         if reply is None:
-            raise RedisAway(f"it knows no master {name}")
+            raise RedisAway(f"it does not know a master {name}")
         return _address(reply)
 
 
@@ -59,4 +59,4 @@ def _address(reply: object) -> Address:
             name = host.decode("ascii", "replace")
             if name.isprintable() and name.isascii() and 0 < len(name) < 256:
                 return Address(name, int(port))
-    raise RedisAway("its answer is no address")
+    raise RedisAway("its answer is not an address")

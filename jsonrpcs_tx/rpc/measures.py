@@ -68,7 +68,7 @@ def new_row() -> Row:
 def record(row: Row, begun: int, ended: int) -> None:
     """Count a call that was timed, and those for which it stands; decide which is timed next.
 
-    @param begun: when it began, in nanoseconds of some clock; C{ended} likewise.
+    @param begun: when it began, in nanoseconds of some clock, as C{ended} is.
     """
     taken, weight = ended - begun, row[WEIGHT] or 1
     row[taken.bit_length()] += weight

@@ -52,7 +52,8 @@ class Framer:
     given up, or that ends with a line, is searched for the start of another request. No byte is handed out twice, and
     it makes no difference where the stream is cut.
 
-    @param limit: the most bytes of a document; no more than that of a longer one is handed out.
+    @param limit: the most bytes of a document, as C{fifo_max_request} in the settings says; no more of a longer one is
+        handed out.
     @ivar limit: may be set at any time.
     """
 

@@ -57,6 +57,12 @@ def test_doubtful(line: str, says: str) -> None:
     assert says in one
 
 
+def test_no_nodes() -> None:
+    """Where there are no nodes, rules for them say how to have some."""
+    (one,) = doubts([read_rule("https node=* allow *")], OWN.get)
+    assert str(one).endswith(": node=*: there is no such node or group; allowed: nodes in node or node_file first")
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -118,6 +118,7 @@ CONCEALMENTS = [
 ]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(CONCEALMENTS), PARAMS), max_size=4))
 def test_drafts(calls: list[tuple[Concealment, Any]]) -> None:
     """The parameters of many calls that are searched at once are shown as those of each call by itself."""
@@ -128,6 +129,7 @@ def test_drafts(calls: list[tuple[Concealment, Any]]) -> None:
             assert (concealment.shown_draft(draft) if tells else draft) == concealment.shown(params)
 
 
+@pytest.mark.slow
 @given(st.lists(JSON_VALUES) | st.dictionaries(st.text(), JSON_VALUES))
 def test_any_parameters(params: Any) -> None:
     """Whatever the parameters are, they are shown as JSON of bounded size, and the secret is not in it."""

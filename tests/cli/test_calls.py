@@ -46,6 +46,37 @@ def test_real(kamailio: Kamailio, transport: str) -> None:
     assert leftovers(Path("/tmp"), Path(kamailio.unix).parent) == before
 
 
+def test_module_not_loaded(server: Server, kamailio: Kamailio) -> None:
+    """A method of a module that the server has not loaded is not taken for a mistyped one."""
+    for place in (server.addresses["unix"], kamailio.unix):
+        for words in (["dlg.list"], ["help", "dlg.list"]):
+            done = jsonrpcs("--to", f"unix:{place}", *words)
+            assert done.err.endswith("; it is in Kamailio's module dialog, which is not loaded there\n")
+
+
+def test_data_of_a_fault(strict: Server) -> None:
+    """What a fault says to programs is told as well."""
+    done = jsonrpcs("--to", f"unix:{strict.addresses['unix']}", "--params", '["x"]', "shop.echo")
+    data = '{"parameter":"number","reason":"is missing","allowed":"int"}'
+    assert done.code == 1
+    assert done.err.endswith(f": shop.echo: -32602 Invalid params: {data}; see jsonrpcs help shop.echo\n")
+    many = "[" + ",".join(["10"] * 100) + "]"
+    assert told(many) == f"9 x: {many[:200]}..."
+    assert told('"\x9b"') == r'9 x: "\x9b"'
+    for depth in range(940, 1000, 4):  # some can be read, but not written in the place where that is
+        assert "\n" not in told("[" * depth + "]" * depth)
+
+
+def told(data: str) -> str:
+    """What the program tells of a fault with data."""
+    hostile = Hostile(f'{{"jsonrpc":"2.0","error":{{"code":9,"message":"x","data":{data}}},"id":1}}'.encode())
+    done = jsonrpcs("--to", f"tcp:127.0.0.1:{hostile.port}", "a.b")
+    hostile.close()
+    start, end = f"jsonrpcs: tcp:127.0.0.1:{hostile.port}: a.b: ", "\n"
+    assert (done.code, done.err[: len(start)], done.err[-1]) == (1, start, end)
+    return done.err[len(start) : -1]
+
+
 def test_types_from_the_server(strict: Server) -> None:
     """Where the catalogue does not know a method, its server tells the types."""
     to = ["--to", f"unix:{strict.addresses['unix']}", "--json"]

@@ -59,7 +59,12 @@ def test_profile(home: Home, server: Server) -> None:
     assert home.run("--to", "here", "core.version").out.startswith("jsonrpcs_tx ")
     assert home.run("core.version", JSONRPCS_TO="here").code == 0
     done = home.run("--to", "nowhere", "core.version")
-    assert (done.code, done.err.startswith("jsonrpcs: unix:/nowhere/x: core.version: No such file")) == (3, True)
+    assert (done.code, done.err[:63]) == (3, "jsonrpcs: nowhere: unix:/nowhere/x: core.version: No such file ")
+    assert home.run("--to", "nowere", "core.version").err.endswith("; did you mean nowhere?\n")
+    assert home.run("--to", "unixd:/run/x", "core.version").err.endswith("; did you mean unix:/run/x?\n")
+    (home.directory / "x.sock").touch()
+    done = jsonrpcs("--to", "x.sock", "core.version", directory=home.directory)
+    assert done.err.endswith("; did you mean unix:x.sock or fifo:x.sock?\n")
     done = home.run("core.version", JSONRPCS_TO="other")
     assert (done.code, done.err[:47]) == (2, "jsonrpcs: JSONRPCS_TO: other: neither a target ")
     home.write(f'default = "other"\n[profiles.here]\ntarget = "{to}"\n[profiles.nowhere]\ntarget = "unix:/nowhere/x"\n')

@@ -3,6 +3,7 @@
 import itertools
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -98,7 +99,9 @@ def test_frozen_while_it_is_asked_for_types() -> None:
     [
         ("unix:/nowhere/x", "No such file or directory; start the server, or check its path"),
         ("fifo:/nowhere/x", "No such file or directory; start the server, or check its path"),
-        ("unix:/dev/null", "Connection refused; start the server: nobody listens there"),
+        ("unix:/dev/null", "Connection refused; use the path of the server's socket: this is another file"),
+        ("unix:/", "Connection refused; use the path of the server's socket: this is another file"),
+        ("fifo:/etc/hostname", "it is not a FIFO; use the path of the server's FIFO: this is another file"),
         ("udp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
         ("tcp:127.0.0.1:1", "Connection refused; start the server: nobody listens there"),
         ("http://127.0.0.1:1/RPC", "Connection refused; start the server: nobody listens there"),
@@ -109,6 +112,29 @@ def test_not_reachable(target: str, message: str) -> None:
     """Where nobody is, that is said."""
     done = jsonrpcs("--to", target, "a.b")
     assert (done.code, done.out, done.err) == (3, "", f"jsonrpcs: {target}: a.b: {message}\n")
+
+
+def test_wrong_kind_of_file(server: Server) -> None:
+    """Who takes the socket for the FIFO is told so, not that nobody is there."""
+    unix, fifo = server.addresses["unix"], server.addresses["fifo"]
+    assert jsonrpcs("--to", f"fifo:{unix}", "a.b").err.endswith(f"; it is a socket: use unix:{unix}\n")
+    assert jsonrpcs("--to", f"unix:{fifo}", "a.b").err.endswith(f"; it is a FIFO: use fifo:{fifo}\n")
+
+
+def test_no_reply_dir(server: Server, tmp_path: Path) -> None:
+    """Where there is no directory for replies, the server is not blamed."""
+    advice = "set reply_dir to a directory where you and the server may write"
+    for scheme, name in (("unix", "socket"), ("fifo", "FIFO")):
+        place = f"{scheme}:{server.addresses[scheme]}"
+        done = jsonrpcs("--to", place, "--reply-dir", str(tmp_path / "none"), "a.b")
+        why = f"no reply {name} in reply_dir {tmp_path}/none: No such file or directory"
+        assert (done.code, done.err) == (3, f"jsonrpcs: {place}: a.b: {why}; {advice}\n")
+
+
+def test_wrong_scheme(server: Server) -> None:
+    """Who takes HTTPS for HTTP is told what to try."""
+    done = jsonrpcs("--to", target_text("http", server.addresses["https"]), "a.b")
+    assert (done.code, done.err.endswith("look at the server's log, or try https:\n")) == (1, True)
 
 
 def test_untrusted_certificate(server: Server) -> None:
@@ -122,6 +148,13 @@ def test_untrusted_certificate(server: Server) -> None:
     ("words", "message"),
     [
         ([], "a method or a sub-command is missing; see jsonrpcs --help"),
+        ([""], "call: METHOD is empty; usage: jsonrpcs call "),
+        (["check", ""], "check: METHOD is empty; usage: jsonrpcs check "),
+        (["--to", "", "a.b"], "'': neither a target nor a profile; allowed: unix:PATH, "),
+        (
+            ["--to", "unix:/x", "--user", "ann", "a.b"],
+            "target 'unix:/x': it does not take user; allowed: user with http and https",
+        ),
         (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),

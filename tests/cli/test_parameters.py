@@ -1,5 +1,6 @@
 """The words of a command line as parameters."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -30,6 +31,28 @@ def test_catalogue() -> None:
     assert values("pv.shvSet", "x", "int", "5") == ["x", "int", 5]
     assert values("pv.shvSet", "x", "str", "5") == ["x", "str", "5"]
     assert values("core.uptime", "5", "x") == [5, "x"]  # more than it takes: the server says so
+
+
+def test_beyond_32_bits() -> None:
+    """What Kamailio would take for another number is refused, unless the number has a prefix."""
+    for number in ("-2147483648", "2147483647"):
+        assert values("htable.seti", "a", "b", number) == ["a", "b", int(number)]
+        assert values("pv.shvSet", "x", "int", number) == ["x", "int", int(number)]
+    assert values("presence.refreshWatchers", "u", "e", "4294967295")[2] == 4294967295
+    with pytest.raises(UsageError, match="allowed: -2147483648 to 4294967295, or i:4294967296 for"):
+        values("presence.refreshWatchers", "u", "e", "4294967296")
+    for number in ("-2147483649", "2147483648", "9" * 60):
+        shown = number if len(number) < 40 else "9" * 40 + "..."
+        message = re.escape(
+            f": parameter 3: {shown} is not allowed, since Kamailio takes it for another; allowed: "
+            f"-2147483648 to 2147483647, or i:{shown} for other servers than Kamailio"
+        )
+        for method, *words in (("htable.seti", "a", "b"), ("pv.shvSet", "x", "int")):
+            with pytest.raises(UsageError, match=f"^{method}{message}$"):
+                values(method, *words, number)
+            assert values(method, *words, f"i:{number}")[2] == int(number)
+            assert values(method, *words, f"json:{number}")[2] == int(number)
+    assert values("htable.sets", "a", "b", "9" * 60) == ["a", "b", "9" * 60]
 
 
 def test_signatures() -> None:

@@ -10,6 +10,7 @@ from jsonrpcs_tx.cli.several import MOST, at_once
 from tests.support import PATIENCE
 
 
+@pytest.mark.slow
 def test_order() -> None:
     """Outcomes are in the order of the servers, more of which there may be than threads; no thread waits for ever."""
     servers: list[Any] = [*range(MOST + 36)]

@@ -69,6 +69,7 @@ def test_calls(tmp_path: Path, target: str) -> None:
     with Shell(tmp_path, target) as shell:
         shell.shows("jsonrpc.echo 'a b' 5", "a b", "5")
         shell.shows("jsonrpc.echo a 5 --json", re.escape('["a",5]'))
+        shell.shows("jsonrpcs jsonrpc.echo 'a b' 5", "a b", "5")
         shell.shows("core.uptme", re.escape(jsonrpcs("--to", target, "core.uptme").err.rstrip()))
         shell.shows("core.uptime --jsno", "jsonrpcs: --jsno: no such option; did you mean --json.*")
         shell.shows("jsonrpc.echo 'a", "jsonrpcs: no closing quotation; allowed: words as in a shell")

@@ -3,11 +3,14 @@
 import json
 import re
 import subprocess
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, unquote
 
 import pytest
 
-from tests.support import PATIENCE, Server
+from tests.support import PATIENCE, Server, target_text
 from tests.support.cli import command, jsonrpcs, plain_environment
 from tests.support.kamailio import Kamailio
 
@@ -41,6 +44,9 @@ def test_help_of_a_method(strict: Server, kamailio: Kamailio) -> None:
     assert "  VALUE: a whole number\n  It changes something.\n" in out
     out = jsonrpcs(*ours, "shop.echo").out
     assert "  Returns what it gets.\n  (string, int) gives array\n" in out
+    url = target_text("http", strict.addresses["http"])
+    out = jsonrpcs("--to", url, "help", "shop.echo").out
+    assert "  Returns what it gets.\n  shop.echo text number [flag] [rest...]\n  (string, int) gives array\n" in out
     theirs = jsonrpcs("--to", f"unix:{kamailio.unix}", "help", "core.psx")
     assert theirs.out.endswith("says:\n  Returns the detailed description of running processes.\n")
     done = jsonrpcs(*ours, "shop.ecko")
@@ -48,6 +54,49 @@ def test_help_of_a_method(strict: Server, kamailio: Kamailio) -> None:
     done = jsonrpcs("--to", "unix:/nowhere/x", "help", "core.uptime")
     assert (done.code, done.out.startswith("core.uptime\n"), "No such file" in done.err) == (0, True, True)
     assert jsonrpcs("--to", "unix:/nowhere/x", "help", "shop.echo").code == 3
+
+
+class Described(BaseHTTPRequestHandler):
+    """A server that describes its method with parameters from its path."""
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        method = {"name": "a.b", "params": json.loads(unquote(self.path[1:]))}
+        results = {
+            "system.methodHelp": "Helps.",
+            "system.methodSignature": [["int", "string"]],
+            "rpc.discover": {"methods": [None, method]},
+        }
+        body = json.dumps({"jsonrpc": "2.0", "result": results[request["method"]], "id": request["id"]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # as the class it extends names it
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("params", "shown"),
+    [
+        ("[]", "  a.b\n"),
+        ('[{"name":"x","required":true},{"name":"y","required":false}]', "  a.b x [y]\n"),
+        ("5", ""),
+        ("[5,null]", "  a.b ? ?\n"),
+        ('[{"name":"\\u009b","required":[1],"x-variadic":"x"}]', "  a.b \\x9b...\n"),
+    ],
+)
+def test_described(params: str, shown: str) -> None:
+    """The names of parameters are those of the server's description; one that is nonsense harms nobody."""
+    server = HTTPServer(("127.0.0.1", 0), Described)
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}/{quote(params)}"
+    done = jsonrpcs("--to", url, "help", "a.b")
+    server.shutdown()
+    server.server_close()
+    assert (done.code, done.err) == (0, "")
+    assert done.out.partition("\n")[2] == f"  Helps.\n{shown}  (string) gives int\n"
 
 
 def test_check(server: Server) -> None:

@@ -100,8 +100,9 @@ def test_name(server: Server, scheme: str) -> None:
     port = server.addresses[{"udp:": "udp4", "tcp:": "tcp", "http://": "http"}[scheme]][1]
     with Client(f"{scheme}localhost:{port}") as client:
         assert client.call("jsonrpc.echo", "x") == ["x"]
-    with Client(f"{scheme}no.such.invalid:{port}") as client, pytest.raises((NotReachable, TimedOut)):
+    with Client(f"{scheme}no.such.invalid:{port}") as client, pytest.raises((NotReachable, TimedOut)) as raised:
         client.call("jsonrpc.echo", "x", timeout=1)
+    assert raised.type is TimedOut or raised.value.advice == "check the name no.such.invalid"
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -202,8 +202,9 @@ class Servers(Case):
             client = self.client(f"{scheme}localhost:{port}")
             assert await gatherResults([client.call("jsonrpc.echo", "x") for _ in range(3)]) == [["x"]] * 3
             client = self.client(f"{scheme}no.such.invalid:{port}", timeout=1)
-            with pytest.raises((NotReachable, TimedOut)):
+            with pytest.raises((NotReachable, TimedOut)) as raised:
                 await client.call("jsonrpc.echo", "x")
+            assert raised.type is TimedOut or raised.value.advice == "check the name no.such.invalid"
 
     async def test_alternatives(self) -> None:
         """Where nobody takes a request, the next target gets it; also one by one after an array."""

@@ -169,7 +169,7 @@ class Both(TestCase):
     async def test_no_tls(self) -> None:
         """A server that does not speak TLS is not asked."""
         await self.check(
-            lambda port: f"https://127.0.0.1:{port}/", http(), NotReachable, "a.b: TLS: wrong version number"
+            lambda port: f"https://127.0.0.1:{port}/", http(), NotReachable, "a.b: TLS: wrong version number; try http:"
         )
 
     async def test_good(self) -> None:

@@ -292,6 +292,7 @@ def test_many_lines(tmp_path: Path, line: str) -> None:
     assert time.process_time() - began < SECONDS
 
 
+@pytest.mark.slow
 def test_includes_without_end(tmp_path: Path) -> None:
     """Files that include each other end with an error, however many there are at each level."""
     for level in range(8):
@@ -303,6 +304,7 @@ def test_includes_without_end(tmp_path: Path) -> None:
     assert read(tmp_path, text) == []
 
 
+@pytest.mark.slow
 def test_too_much_text(tmp_path: Path) -> None:
     """What is read in all is limited; a sparse file is not taken for a short one."""
     with (tmp_path / "huge.cfg").open("wb") as file:
@@ -363,6 +365,7 @@ TOKENS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(TOKENS | st.text(max_size=3), max_size=60).map("".join), st.sampled_from(["5.6.3", "6.1.4"]))
 @examples(400)
 def test_any_text(tmp_path_factory: pytest.TempPathFactory, text: str, version: str) -> None:

@@ -95,10 +95,10 @@ def test_places(tmp_path: Path) -> None:
         'modparam("jsonrpcs", "transport", 4)',
     )
     given = read_modparams(path).given
-    places = {name: [(Path(place.file).name, place.line) for place in one.places] for name, one in given.items()}
-    assert places == {"transport": [("kamailio.cfg", 8)], "htable": [("kamailio.cfg", 6), ("more.cfg", 2)]}
+    sources = {name: [(Path(source.file).name, source.line) for source in one.sources] for name, one in given.items()}
+    assert sources == {"transport": [("kamailio.cfg", 8)], "htable": [("kamailio.cfg", 6), ("more.cfg", 2)]}
     assert {name: one.value for name, one in given.items()} == {"transport": 4, "htable": ["a=>size=4;", "b=>size=4;"]}
-    assert {place.how for one in given.values() for place in one.places} == {"modparam"}
+    assert {source.how for one in given.values() for source in one.sources} == {"modparam"}
 
 
 def test_last_value(tmp_path: Path) -> None:

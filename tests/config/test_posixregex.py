@@ -133,6 +133,7 @@ def test_not_supported(pattern: str, reason: str) -> None:
 PARTS = ["a", "b", ".", "(", ")", "|", "*", "+", "?", "[ab]", "[^a]", "{1,2}", "ab", "\\b", "x*"]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([*PARTS, "^", "$"]), max_size=8).map("".join),
     st.text("aabx\n", max_size=7),
@@ -151,6 +152,7 @@ def test_any_pattern_by_lines(pattern: str, text: str, flags: int) -> None:
     assert (found and found[0]) == (expected and expected[0])
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(PARTS), max_size=8).map("".join), st.text("aabxA", max_size=7))
 @examples(1000)
 def test_any_pattern_for_a_name(pattern: str, text: str) -> None:

@@ -25,9 +25,9 @@ def read(directory: Path, text: str) -> dict[str, Given]:
     return values
 
 
-def places(directory: Path, text: str) -> dict[str, list[int]]:
+def lines_of(directory: Path, text: str) -> dict[str, list[int]]:
     """The lines of each value of a document."""
-    return {name: [place.line for place in given.places] for name, given in read(directory, text).items()}
+    return {name: [source.line for source in given.sources] for name, given in read(directory, text).items()}
 
 
 def test_lines(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ six = 6
 a = 1
 [[third]]
 '''
-    assert places(tmp_path, text) == {
+    assert lines_of(tmp_path, text) == {
         "one": [3],
         "two": [4],
         "four": [7, 7, 9, 9, 10, 11, 12],
@@ -79,7 +79,7 @@ a = 1
 
 def test_line_ends(tmp_path: Path) -> None:
     """Lines count the same with carriage returns, and without an end of the last one."""
-    assert places(tmp_path, 'a = 1\r\n\r\nb = [\r\n"x",\r\n"y"]') == {"a": [1], "b": [4, 5]}
+    assert lines_of(tmp_path, 'a = 1\r\n\r\nb = [\r\n"x",\r\n"y"]') == {"a": [1], "b": [4, 5]}
 
 
 VALUES = st.recursive(
@@ -110,7 +110,7 @@ def test_any_document(tmp_path_factory: pytest.TempPathFactory, values: dict[str
         lines[name] = lines.get(name) or [begins]
         text += "\n"
     assert tomllib.loads(text) == values
-    assert places(tmp_path_factory.getbasetemp(), text) == lines
+    assert lines_of(tmp_path_factory.getbasetemp(), text) == lines
 
 
 def test_syntax_errors(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
@@ -374,6 +375,7 @@ class Ends(StreamCase):
         (session,) = self.sessions._sessions.values()
         assert session.followers == []
 
+    @pytest.mark.slow
     async def test_half_closed(self) -> None:
         """A client that closes its sending side gets further events, and nothing else between them."""
         self.serve()
@@ -430,6 +432,7 @@ class Ends(StreamCase):
                 await events._read()
                 events.comments += events._data.count(b":\n\n")
 
+    @pytest.mark.slow
     async def test_slow_reader(self) -> None:
         """A client that does not read is sent nothing, until it reads: then the newest state."""
         self.serve()
@@ -444,13 +447,15 @@ class Ends(StreamCase):
         flags = "i"
         while rounds < 20:
             if paused_at is None or stream._paused_at != paused_at:  # until the system's buffers take no more
-                paused_at, waiting, rounds = stream._paused_at, self.unsent(channel), 0
+                paused_at, rounds = stream._paused_at, 0
             rounds += 1
             flags = {"i": "a", "a": "i"}[flags]
             for id in range(30):
                 await self.set_state(flags, id)
             await deferLater(reactor, 0.03)
-        assert self.unsent(channel) <= waiting * 1.01  # TLS adds to what waits when it is encrypted
+            if rounds == 1:  # TLS has encrypted by now what it was given in the turn of the pause
+                waiting = self.unsent(channel)
+        assert self.unsent(channel) == waiting
         await self.set_state("d", 7)
         events.read_on()
         while True:
@@ -459,6 +464,7 @@ class Ends(StreamCase):
                 break
         assert stream._paused_at is None
 
+    @pytest.mark.slow
     async def test_no_reader(self) -> None:
         """A client that never reads is cut off."""
         with patch.object(streams, "MAX_UNREAD", 0.2):

@@ -93,6 +93,7 @@ class TablePage(ConsoleCase):
         rest = await self.page(f"name=t&limit=100&after={page['next']}")
         assert [row["key"] for row in rest["rows"]] == ["k5", "k7", "k8", "k9", "k1"]
 
+    @pytest.mark.slow
     async def test_large(self) -> None:
         """A large table is searched while others are answered."""
         self.serve()
@@ -131,6 +132,7 @@ class TablePage(ConsoleCase):
         assert looking.received == b""
         assert json.loads((await looking.response()).body)["rows"] == []
 
+    @pytest.mark.slow
     async def test_too_many_at_once(self) -> None:
         """Requests hold memory while they are in progress, so one may not have many; others may still have theirs."""
         self.serve()
@@ -149,6 +151,7 @@ class TablePage(ConsoleCase):
         await until(lambda: self.shares.taken == 0)
         assert len((await self.page("name=t&limit=1"))["rows"]) == 1
 
+    @pytest.mark.slow
     async def test_too_many_of_all(self) -> None:
         """All together may not have many either."""
         self.patch(tablepage, "MAX_IN_PROGRESS", 1)

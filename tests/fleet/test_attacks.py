@@ -135,7 +135,7 @@ class Attacks(FleetCase):
         """Marks of anybody do not keep nodes from writing again what Redis has lost."""
         a, b = await self.begin_two()
         self.redis.command("HSET", fleet_of(a).keys.marks, "x", "no place", "y", f"{2**64 - 1}-0", "a", "\0")
-        with mock.patch.multiple(fleet_module, HESITATION=0.1, MOST_HESITATION=0.5):
+        with mock.patch.multiple(fleet_module, HESITATION=0.1, MAX_HESITATION=0.5):
             self.redis.command("DEL", STREAM)
             await self.work(a, b)
 
@@ -154,7 +154,7 @@ class Attacks(FleetCase):
         redis.call = redis.blocking = reply  # type: ignore[method-assign]
         with mock.patch.object(fleet_module, "INTERVAL", 0.05):
             for _ in range(3):
-                fleet_of(a)._again("the test has begun")
+                fleet_of(a)._follow_again("the test has begun")
                 assert await a.call("htable.get", "ban", "k")
                 following: Any = fleet_of(a)._following
                 await until(lambda following=following: following.called)  # type: ignore[misc]
@@ -193,7 +193,7 @@ class Attacks(FleetCase):
         location, asked = self.serve_sentinel(itertools.cycle(server.port for server in servers))
         with (
             mock.patch.object(client_module, "SENTINEL_SECONDS", 0.3),
-            mock.patch.multiple(fleet_module, HESITATION=0.1, MOST_HESITATION=0.5),
+            mock.patch.multiple(fleet_module, HESITATION=0.1, MAX_HESITATION=0.5),
         ):
             a, b = self.node(location, "a"), self.node(location, "b")
             await until(lambda: fleet_of(a).core.together or fleet_of(b).core.together)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import Found
+from jsonrpcs_tx.fleet.replica import StreamState
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.destinations import Destination, DestinationSets
@@ -39,9 +39,9 @@ class Stream:
         self.added += 1
         return self.last
 
-    def found(self, cursor: Id) -> Found:
+    def state(self, cursor: Id) -> StreamState:
         ids = [id for id, _ in self.entries]
-        return Found(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids))
+        return StreamState(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids))
 
     def lose(self, number: int) -> None:
         """Lose the newest entries, as a Redis does that is killed before it has written them."""
@@ -78,12 +78,12 @@ class Node:
 
     def connect(self) -> None:
         self.time.told(self.stream.ms)
-        self.core.came(self.stream.found(self.core.replica.cursor), self.stream.snapshot)
+        self.core.connected(self.stream.state(self.core.replica.cursor), self.stream.snapshot)
         self.connected = True
 
     def cut(self) -> None:
         self.connected = False
-        self.core.went("the connection was cut")
+        self.core.disconnected("the connection was cut")
 
     def send(self, lost: bool = False) -> None:
         for _, fields in self.core.to_send():
@@ -106,7 +106,7 @@ class Node:
     def settled(self) -> bool:
         """Go on until nothing is left to do for this node alone."""
         for _ in range(10):
-            if not self.core.may_go_on(self.stream.found(self.core.replica.cursor)):
+            if not self.core.may_go_on(self.stream.state(self.core.replica.cursor)):
                 self.cut()
                 self.connect()
             self.read(10**6)
@@ -299,7 +299,7 @@ class Fleet(RuleBasedStateMachine):
                 node.cut()
                 node.connect()
                 return
-        node.core.found_anew()
+        node.core.start_over()
 
 
 Fleet.TestCase.settings = settings(

@@ -23,14 +23,14 @@ from jsonrpcs_tx.fleet.entries import (
     decode,
     encode,
 )
-from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, ContentsTooLarge, Found, judge
+from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, ContentsTooLarge, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import MARGIN, StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.tables import Table, Tables
 
 MS = 1_700_000_000_000
 SEALS = Seals(b"the secret of the fleet", "fleet")
-EMPTY = Found(None, BEGINNING, at_cursor=False, whole=True)
+EMPTY = StreamState(None, BEGINNING, at_cursor=False, whole=True)
 
 
 class Lone:
@@ -62,7 +62,7 @@ class Lone:
 
     def join(self) -> None:
         """Be together."""
-        self.core.came(EMPTY, None)
+        self.core.connected(EMPTY, None)
         self.core.at_end()
         self.turn()
         assert self.core.at_end()
@@ -78,22 +78,22 @@ def fault_of(pending: Any) -> Fault:
 
 
 @pytest.mark.parametrize(
-    ("cursor", "found", "verdict"),
+    ("cursor", "stream", "verdict"),
     [
         (BEGINNING, EMPTY, GO_ON),
-        (BEGINNING, Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
-        (Id(5, 0), Found(Id(5, 0), Id(9, 0), at_cursor=True, whole=True), GO_ON),
-        (Id(9, 0), Found(None, Id(9, 0), at_cursor=False, whole=False), GO_ON),
+        (BEGINNING, StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+        (Id(5, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=True, whole=True), GO_ON),
+        (Id(9, 0), StreamState(None, Id(9, 0), at_cursor=False, whole=False), GO_ON),
         (Id(9, 0), EMPTY, LOST),
-        (Id(9, 1), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(7, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
-        (Id(4, 0), Found(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
+        (Id(9, 1), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(7, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=True), LOST),
+        (Id(4, 0), StreamState(Id(5, 0), Id(9, 0), at_cursor=False, whole=False), SNAPSHOT),
     ],
 )
-def test_judge(cursor: Id, found: Found, verdict: str) -> None:
-    """What a node has to do that comes back."""
-    assert judge(cursor, found) == verdict
+def test_judge(cursor: Id, stream: StreamState, verdict: str) -> None:
+    """What a node that comes back has to do."""
+    assert judge(cursor, stream) == verdict
 
 
 def test_changes_wait_for_their_place() -> None:
@@ -232,7 +232,7 @@ def test_too_large_to_found(monkeypatch: pytest.MonkeyPatch) -> None:
     node.table.share = None
     node.table.set("k", "x" * 1000)
     node.table.share = node
-    node.core.came(EMPTY, None)
+    node.core.connected(EMPTY, None)
     for _ in range(2):
         assert not node.core.at_end()
         assert not list(node.core.to_send())
@@ -296,22 +296,22 @@ def test_odd_arguments() -> None:
 def test_queued_while_reading() -> None:
     """What is queued while the stream is read is made once: it is neither part of a founding nor beneath entries."""
     node = Lone(QUEUE)
-    node.core.came(EMPTY, None)
+    node.core.connected(EMPTY, None)
     assert node.table.set("a", 1) is not None
     assert node.table.get("a") == 1
     assert not node.core.at_end()
     founding = [fields for _, fields in node.core.to_send()]
     assert node.table.get("a") is None
-    node.core.went("the connection was cut")
-    node.core.came(EMPTY, None)
+    node.core.disconnected("the connection was cut")
+    node.core.connected(EMPTY, None)
     node.table.set("b", 1)
     for fields in founding:
         node.take(fields)
     assert node.table.size == 0
     assert node.core.at_end()
-    node.core.went("the connection was cut")
+    node.core.disconnected("the connection was cut")
     assert (node.table.get("a"), node.table.get("b")) == (1, 1)
-    node.core.came(Found(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
+    node.core.connected(StreamState(None, node.core.replica.cursor, at_cursor=True, whole=True), None)
     assert node.table.size == 0
     assert node.core.at_end()
     node.turn()

@@ -122,7 +122,7 @@ class Sharing(FleetCase):
         with (
             mock.patch.multiple(fleet_module, INTERVAL=0.1, SNAPSHOT_PATIENCE=0.2, HESITATION=0.1, SNAPSHOT_AGAIN=0.1),
             mock.patch.object(Fleet, "_somebody_knows", lambda fleet: asked(fleet)),
-            mock.patch.object(Fleet, "_again", side_effect=AssertionError("it was apart for a moment")),
+            mock.patch.object(Fleet, "_follow_again", side_effect=AssertionError("it was apart for a moment")),
         ):
             (a,) = await self.nodes(server.url, "a")
             for number in range(1000):
@@ -279,7 +279,7 @@ class WithoutRedis(FleetCase):
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         fleet_of(a).redis.stop()
-        fleet_of(a).core.went("it is cut off")
+        fleet_of(a).core.disconnected("it is cut off")
         await a.call("htable.sets", "ban", "k", "a")
         await a.call("htable.sets", "ban", "mine", "a")
         await b.call("htable.sets", "ban", "k", "b")

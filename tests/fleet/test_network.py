@@ -90,7 +90,7 @@ class Network(FleetCase):
             replica.thaw()
             await until(lambda: fleet_of(a).core.losses and fleet_of(b).core.losses)
             await self.together(a, b)
-        assert any("fleet: Redis has lost what it had: this node has read up to" in line for line in lines)
+        assert any("fleet: Redis has lost entries: this node has read up to" in line for line in lines)
         for node in (a, b):
             status = await node.call("fleet.status")
             assert (status["losses"], status["epoch"], status["redis"]) == (1, 2, "up")

@@ -17,6 +17,7 @@ from bench.hostile import Target
 from jsonrpcs_tx.gateway import cache, room
 from tests.support import PATIENCE
 from tests.support.kamailio import Kamailio
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -148,9 +149,6 @@ def test_chaos(tmp_path: Path, calls: int) -> None:
         assert steps["abuses_nodes"] > 0
         growth = max(sample.memory for sample in samples) - before.memory
         assert growth < MOST_GROWTH + OF_NODES, [sample.memory for sample in samples]
-        deadline = time.monotonic() + PATIENCE
-        while Usage.of(pid).descriptors > before.descriptors + 100:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: Usage.of(pid).descriptors <= before.descriptors + 100)
         listed = json.loads(gateway.http(b'{"jsonrpc":"2.0","method":"gateway.nodes","id":1}').body)["result"]
         assert [node["state"] for node in listed] == ["up"] * 3

@@ -129,6 +129,7 @@ class Listing(GatewayCase):
         assert [method["name"] for method in (await self.document("a"))["methods"]] == sorted(names)
 
 
+@pytest.mark.slow
 def test_whole_catalogue() -> None:
     """Every command of the catalogue can be described."""
     methods = [json.loads(of_kamailio(name).json) for name in sorted(catalogue.methods())]

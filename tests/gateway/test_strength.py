@@ -21,6 +21,7 @@ import pytest
 from tests.support import PATIENCE, HttpReply, Server, http_connection
 from tests.support.countingnode import LARGE, CountingNode
 from tests.support.kamailio import Kamailio
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -339,10 +340,7 @@ def test_one_reload_for_all(tmp_path: Path) -> None:
             kamailio.signal(signal.SIGSTOP)
             try:
                 asked = [pool.submit(client, number) for number in range(50)]
-                deadline = time.monotonic() + PATIENCE
-                while ask(gateway, "/RPC", request("gateway.nodes", "n")).result[0]["under_way"] < 1000:
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
+                wait_until(lambda: ask(gateway, "/RPC", request("gateway.nodes", "n")).result[0]["under_way"] >= 1000)
             finally:
                 kamailio.signal(signal.SIGCONT)
             check_reloads([call.result() for call in asked])
@@ -366,10 +364,12 @@ def check_runs(kamailio: Kamailio) -> int:
 
     @return: how many there were.
     """
-    deadline = time.monotonic() + PATIENCE
-    while (noted := re.findall(r"reload (begins|ends)", kamailio.log))[-1] == "begins":  # it is noted after the answer
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+
+    def noted_in_full() -> list[str] | None:
+        noted: list[str] = re.findall(r"reload (begins|ends)", kamailio.log)
+        return noted if noted[-1] == "ends" else None  # which is noted after the answer
+
+    noted = wait_until(noted_in_full)
     assert noted == ["begins", "ends"] * (len(noted) // 2)
     return len(noted) // 2
 

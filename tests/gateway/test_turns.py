@@ -305,6 +305,7 @@ def test_cancelled_share() -> None:
     assert len(node.sent) == 2
 
 
+@pytest.mark.slow
 def test_failures_go_on() -> None:
     """After a change that fails, the next one is sent; also if sending raises, or fails at once, many times."""
 
@@ -500,6 +501,7 @@ def test_fault_type() -> None:
     assert found.code == 504
 
 
+@pytest.mark.slow
 def test_what_waits_for_room_is_called_off() -> None:
     """A change whose turn has come, but for which the node has no room, is never sent once its callers have left."""
     node = Node()

@@ -103,9 +103,9 @@ def test_failure(events: list[LogEvent]) -> None:
     assert entry.traceback.startswith("Traceback (most recent call last):\n")
     assert all(line.isprintable() for line in entry.text.split("\n"))
     assert [line for line in entry.traceback.split("\n") if "forged" in line] == entry.traceback.split("\n")[-1:]
-    assert entry.place is not None
-    assert entry.place.file == __file__
-    assert entry.place.function == "test_failure"
+    assert entry.location is not None
+    assert entry.location.file == __file__
+    assert entry.location.function == "test_failure"
 
 
 def test_legacy(events: list[LogEvent]) -> None:

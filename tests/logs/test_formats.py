@@ -10,14 +10,20 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 
 from jsonrpcs_tx.journal import encode
-from jsonrpcs_tx.logs.entries import LEVELS, Entry, Place, entry_of
+from jsonrpcs_tx.logs.entries import LEVELS, CodeLocation, Entry, entry_of
 from jsonrpcs_tx.logs.formats import MAX_SYSLOG, PRIORITIES, journal_fields, json_line, syslog_lines, text_line
 from jsonrpcs_tx.printable import printable
 from tests.support.journal import fields_of
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\nbuiltins.ValueError: x'
 FAILED = Entry(
-    0.25, LogLevel.critical, "a.b", "command c failed", {"method": "c", "peer": None}, TRACEBACK, Place("x.py", 1, "f")
+    0.25,
+    LogLevel.critical,
+    "a.b",
+    "command c failed",
+    {"method": "c", "peer": None},
+    TRACEBACK,
+    CodeLocation("x.py", 1, "f"),
 )
 
 

@@ -1,6 +1,5 @@
 """The metrics of nodes: the real Kamailio behind a server."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from tests.support import PATIENCE, HttpReply, Server, http_call
+from tests.support import HttpReply, Server, http_call
 from tests.support.kamailio import Kamailio
 from tests.support.users import authorization, write
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def gateway(kamailio: Kamailio, tmp_path_factory: pytest.TempPathFactory) -> Ite
     nodes = (f"--node=edge1=unix:{kamailio.unix}", f"--node=edge2=unix:{kamailio.unix}", "--node=gone=unix:/none")
     options = ("--metrics=/a/metrics", "--metrics-interval=0.5", "--http-users=users", "--node-interval=0.2")
     with Server(directory, *options, *rules, *nodes) as server:
-        until(server, lambda found: any("kamailio_pkg_stats_used" in one for one in found))
+        scrape_until(server, lambda found: any("kamailio_pkg_stats_used" in one for one in found))
         yield server
 
 
@@ -71,12 +71,13 @@ def samples(reply: HttpReply) -> dict[tuple[str, str], list[Any]]:
     return found
 
 
-def until(server: Server, fits: Callable[[list[str]], bool], path: str = "/a/metrics") -> None:
+def scrape_until(server: Server, fits: Callable[[list[str]], bool], path: str = "/a/metrics") -> None:
     """Scrape until the names of the series fit."""
-    end = time.monotonic() + PATIENCE
-    while not fits([name for name, _ in samples(get(server, path))]):
-        assert time.monotonic() < end, get(server, path).body.decode()
-        time.sleep(0.2)  # there is no event to wait for: a scraper asks now and then
+    wait_until(
+        lambda: fits([name for name, _ in samples(get(server, path))]),
+        lambda: get(server, path).body.decode(),
+        pause=0.2,
+    )
 
 
 @pytest.mark.parametrize("accept", ["text/plain", OPEN])
@@ -127,7 +128,7 @@ def test_calls_on_nodes(gateway: Server) -> None:
         document = b'{"jsonrpc":"2.0","method":"%b","id":1}' % method.encode()
         headers = {"Authorization": authorization("all")}
         http_call("https", gateway.addresses["https"], document, path="/RPC/edge2", headers=headers)
-    until(gateway, lambda found: "jsonrpcs_node_call_duration_seconds_count" in found)
+    scrape_until(gateway, lambda found: "jsonrpcs_node_call_duration_seconds_count" in found)
     found = samples(get(gateway, "/a/metrics"))
     assert found["jsonrpcs_node_call_duration_seconds_count", "edge2"][0].value == 2
     assert found["jsonrpcs_node_call_faults_total", "edge2"][0].value == 1
@@ -147,9 +148,9 @@ def test_goes_away_and_comes_back(tmp_path: Path) -> None:
             *("--rule=https user=all allow metrics", "--rule=https user=all node=* allow metrics"),
         ) as server,
     ):
-        until(server, lambda found: "kamailio_core_shmmem_used" in found, "/metrics")
+        scrape_until(server, lambda found: "kamailio_core_shmmem_used" in found, "/metrics")
         kamailio.stop()
-        until(server, lambda found: "kamailio_core_shmmem_used" not in found, "/metrics")
+        scrape_until(server, lambda found: "kamailio_core_shmmem_used" not in found, "/metrics")
         assert samples(get(server, "/metrics"))["kamailio_up", "edge"][0].value == 0
         kamailio.start()
-        until(server, lambda found: "kamailio_core_shmmem_used" in found, "/metrics")
+        scrape_until(server, lambda found: "kamailio_core_shmmem_used" in found, "/metrics")

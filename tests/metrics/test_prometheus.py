@@ -17,6 +17,7 @@ from tests.support.kamailio import Kamailio
 from tests.support.ports import free_port
 from tests.support.programs import need
 from tests.support.users import authorization, write
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -96,11 +97,7 @@ class Prometheus:
 
     def wait_for(self, expression: str) -> list[dict[str, Any]]:
         """The result of a query, once there is one."""
-        end = time.monotonic() + PATIENCE
-        while not (found := self.query(expression)):
-            assert time.monotonic() < end, f"{expression} has no result"
-            time.sleep(0.2)  # it scrapes when it likes
-        return found
+        return wait_until(lambda: self.query(expression), f"{expression} has no result", pause=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -140,6 +140,7 @@ class Page(PageCase):
         self.service.registry.remove("own.count")
         assert await self.told() == before
 
+    @pytest.mark.slow
     async def test_many_commands(self) -> None:
         """With very many commands, others are answered while the document is written."""
         self.serve()

@@ -7,10 +7,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from twisted.internet import reactor
@@ -24,6 +22,7 @@ from tests.support.kamailio import Kamailio
 from tests.support.pages import blocks
 from tests.support.ports import free_port
 from tests.support.redisserver import RedisServer
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -31,21 +30,12 @@ PAGE = REPOSITORY / "docs" / "fleet.md"
 DAEMONS = ("node1", "node2", "node3", "gateway1", "gateway2")
 
 
-def until(condition: Callable[[], Any]) -> Any:
-    """Wait until a condition holds; return what it gives."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.05)
-    return found
-
-
 def end(directory: Path) -> None:
     """Stop the daemons."""
     pids = [int((directory / f"{name}.pid").read_text()) for name in DAEMONS if (directory / f"{name}.pid").exists()]
     for pid in pids:
         os.kill(pid, signal.SIGTERM)
-    until(lambda: not any((directory / f"{name}.pid").exists() for name in DAEMONS))
+    wait_until(lambda: not any((directory / f"{name}.pid").exists() for name in DAEMONS))
 
 
 @pytest.fixture
@@ -134,14 +124,14 @@ def _lose_kamailio(kamailio: Kamailio) -> None:
     kamailio._process.wait()
     kamailio.start()
     with Client(f"unix:{kamailio.unix}") as client:
-        until(lambda: '"IP"' in json.dumps(client.call("dispatcher.list")))
+        wait_until(lambda: '"IP"' in json.dumps(client.call("dispatcher.list")))
 
 
 def _lose_redis(directory: Path, redis: RedisServer, port: int) -> None:
     """It is killed, which costs nothing but changes of what is shared."""
     redis.kill()
     with _node(directory, "node1") as client:
-        until(lambda: not client.call("fleet.status")["together"])
+        wait_until(lambda: not client.call("fleet.status")["together"])
         assert client.call("htable.get", "ban", "192.0.2.1")["item"]["value"] == "1"
         with pytest.raises(Fault, match="503 Fleet Unavailable: Redis is away"):
             client.call("htable.sets", "ban", "k", "v")
@@ -149,11 +139,11 @@ def _lose_redis(directory: Path, redis: RedisServer, port: int) -> None:
         assert client.call("dispatcher.set_state", "ap", 1, "sip:127.0.0.1:5080")
     redis.start()
     with _node(directory, "node1") as client:
-        until(lambda: client.call("fleet.status")["together"])
+        wait_until(lambda: client.call("fleet.status")["together"])
         assert client.call("htable.sets", "ban", "k", "v")
         assert client.call("fleet.status")["losses"] == 0
     with _node(directory, "node2") as client:
-        until(lambda: '"k"' in json.dumps(client.call("htable.dump", "ban")))
+        wait_until(lambda: '"k"' in json.dumps(client.call("htable.dump", "ban")))
 
 
 def _wait_until_together(directory: Path, ports: tuple[int, int]) -> None:
@@ -175,7 +165,7 @@ def _wait_until_together(directory: Path, ports: tuple[int, int]) -> None:
             return False
         return states == ["up"] * 10
 
-    until(together)
+    wait_until(together)
 
 
 def test_page_lists_commands(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import os
 import re
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from tests.support.files import public_directory
 from tests.support.pages import Block, Shell, blocks
 from tests.support.ports import free_port
 from tests.support.programs import need
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -96,9 +96,9 @@ def test_migration() -> None:
                 printed = re.sub(r'"id": \d+$', '"id": 1', printed, flags=re.MULTILINE)  # a process id
                 assert printed.endswith(block.printed), (block.text, printed)
                 if "kamailio -f" in block.text or block.text.endswith("--compatibility 5.6\n"):
-                    until(lambda: answers(directory / "kamailio_rpc.sock"))
+                    wait_until(lambda: answers(directory / "kamailio_rpc.sock"))
                 if "kill $(cat kamailio.pid)" in block.text:
-                    until(lambda: not (directory / "kamailio.pid").exists())
+                    wait_until(lambda: not (directory / "kamailio.pid").exists())
 
 
 def test_tutorial(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_tutorial(tmp_path: Path) -> None:
                 printed = terminal.run(block.text).replace(f":{port}", ":8080")
                 check(block, re.sub(r"passed in [\d.]+s", "passed in 0.12s", printed))
                 if "twistd -y" in block.text:
-                    until(lambda: listens(port))
+                    wait_until(lambda: listens(port))
                 if "kill " in block.text:
-                    until(lambda: not (tmp_path / "twistd.pid").exists())
+                    wait_until(lambda: not (tmp_path / "twistd.pid").exists())
 
 
 def listens(port: int) -> bool:
@@ -134,14 +134,6 @@ def answers(path: Path) -> bool:
     except ClientError:
         return False
     return True
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -167,8 +167,8 @@ class Running:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
             try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:  # it may miss the signal while it starts
+                self._process.wait(1)
+            except subprocess.TimeoutExpired:  # it may miss the signal while it starts, or hang at the end
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
 

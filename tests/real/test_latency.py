@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.support import PATIENCE, Server
+from tests.support import Server
 from tests.support.kamailio import Kamailio
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -96,10 +97,7 @@ def test_same_members(tmp_path: Path) -> None:
             latencies = [one["LATENCY"] for one in listed(side, "short")]
             return bool(latencies[0]["MAX"] and latencies[1]["MAX"] and latencies[2]["TIMEOUT"])
 
-        deadline = time.monotonic() + PATIENCE
-        while not (measured(kamailio) and measured(ours)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: measured(kamailio) and measured(ours), pause=0.1)
         for how in ("", "short", "full"):
             theirs, mine = listed(kamailio, how), listed(ours, how)
             assert [list(one) for one in theirs] == [list(one) for one in mine]

@@ -18,9 +18,8 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +30,7 @@ from jsonrpcs_tx.client.targets import parse_target
 from tests.support import PATIENCE, REPOSITORY, environment, run_twistd
 from tests.support.files import STRANGER, public_directory
 from tests.support.programs import need
+from tests.support.waiting import wait_until
 
 T = TypeVar("T")
 
@@ -88,17 +88,6 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
-
-
-def until(look: Callable[[], T | None], what: str) -> T:
-    """Wait until something is there: the first result that is true."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        found = look()
-        if found:
-            return found
-        assert time.monotonic() < end, f"no {what}"
-        time.sleep(0.01)
 
 
 class Site:
@@ -224,7 +213,7 @@ class Site:
         def look() -> str | None:
             return next((line for line in self.lines(self.log)[after:] if re.search(pattern, line)), None)
 
-        return until(look, f"line {pattern!r} in the log")
+        return wait_until(look, f"no line {pattern!r} in the log")
 
     def entries(self) -> list[dict[str, Any]]:
         """The entries of the audit log."""
@@ -310,7 +299,7 @@ class Load:
     def wait_for_more(self, calls: int = 30) -> None:
         """Wait until some more calls were answered."""
         before = len(self.numbers)
-        until(lambda: len(self.numbers) >= before + calls or self.errors, "answer")
+        wait_until(lambda: len(self.numbers) >= before + calls or self.errors, "no answer")
         assert self.errors == []
 
     def stop(self) -> None:
@@ -421,13 +410,15 @@ def fill_the_disk(site: Site) -> None:
         client.call("htable.sets", "day", "large", "x" * 100_000)
         for number in range(2000):
             assert client.call("day.note", -1) == -1, number
-        until(lambda: site.health()[1]["checks"]["disk"]["status"] == "fail", "failing disk")  # at the next interval
+        wait_until(
+            lambda: site.health()[1]["checks"]["disk"]["status"] == "fail", "no failing disk"
+        )  # at the next interval
         assert site.health()[0] == 503
         lost = client.call("stats.fetchn", "lost")
         assert min(int(lost["log.lost"]), int(lost["audit.lost"])) > 500, lost
         filler.unlink()
         assert client.call("day.note", -2) == -2
-    until(lambda: site.health()[0] == 200, "good health")
+    wait_until(lambda: site.health()[0] == 200, "no good health")
     assert site.is_stored("large")
     said = site.wait_for_log(r"([\d,]+) lines of the log are lost here: No space left on device")
     notes = [entry for entry in site.entries() if "note" in entry]
@@ -444,7 +435,7 @@ def kill_and_start_again(site: Site, running: Running) -> Running:
         client.call("htable.seti", "day", "stored", 77)
         client.call("htable.store", "day")
         client.call("htable.seti", "day", "by_interval", 78)
-        until(lambda: site.is_stored("by_interval"), "stored item")
+        wait_until(lambda: site.is_stored("by_interval"), "no stored item")
         before = len(site.lines(site.log))
         running.signal(signal.SIGKILL)
         running.wait()

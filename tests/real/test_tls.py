@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 import attrs
 import pytest
 
-from tests.support import PATIENCE, Server, unverified
+from tests.support import Server, unverified
 from tests.support.kamailio import Kamailio
 from tests.support.likeness import is_like
 from tests.support.ports import free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -72,13 +72,12 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
 
 def listed(side: Side, state: str) -> dict[str, Any]:
     """The one connection, once it has a state."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found: list[dict[str, Any]] = side.call("tls.list")
-        if len(found) == 1 and found[0]["state"] == state:
-            return found[0]
-        assert time.monotonic() < deadline, found
-        time.sleep(0.01)
+
+    def found() -> dict[str, Any] | None:
+        connections: list[dict[str, Any]] = side.call("tls.list")
+        return connections[0] if len(connections) == 1 and connections[0]["state"] == state else None
+
+    return wait_until(found, lambda: side.call("tls.list"))
 
 
 OWN = ("id", "timeout", "src_port", "dst_port", "ct_wq_size")

@@ -14,7 +14,7 @@ class Calls(RedisCase):
     """Calls over a Unix socket and over TCP."""
 
     async def test_replies(self) -> None:
-        """Each type of reply comes back as what it is."""
+        """Each type of reply is returned as its type in Python."""
         server = self.server()
         for location in (server.url, server.tcp_url):
             client = await self.connect(location)
@@ -47,7 +47,7 @@ class Calls(RedisCase):
         assert await client.do("LRANGE", "list", 0, -1) == [b"%d" % n for n in range(1000)]
 
     async def test_words(self) -> None:
-        """Words are bytes, text and integers; bytes in text that are not UTF-8 come as they were."""
+        """Words are bytes, text and integers; bytes in text that are not UTF-8 arrive unchanged."""
         client = await self.connect(self.server().url)
         await client.do("RPUSH", "l", "é", "\udcff", -12, b"")
         assert await client.do("LRANGE", "l", 0, -1) == ["é".encode(), b"\xff", b"-12", b""]
@@ -78,7 +78,7 @@ class Calls(RedisCase):
             await add(["n"], "x", deadline=deadline)
 
     async def test_away(self) -> None:
-        """Without a connection calls fail at once, and say why."""
+        """Without a connection, calls fail at once, and say why."""
         server = self.server()
         client = await self.connect(server.url)
         server.kill()

@@ -61,7 +61,7 @@ class OneConnection(SynchronousTestCase):
         assert self.successResultOf(second) == b"B"
 
     def test_deadline(self) -> None:
-        """A call that is late fails at its deadline alone; its reply goes to nobody."""
+        """Only the call that is late fails at its deadline; its reply is dropped."""
         late, patient = self.call("PING", seconds=0.5), self.call("PING", seconds=10)
         self.clock.advance(0.4)
         self.assertNoResult(late)
@@ -100,7 +100,7 @@ class OneConnection(SynchronousTestCase):
         assert self.clock.getDelayedCalls() == []
 
     def test_slow_but_alive(self) -> None:
-        """A Redis that answers other calls in the meantime is kept."""
+        """The connection to a Redis that answers other calls in the meantime is kept."""
         self.call("PING", seconds=10)
         late = self.call("PING", seconds=2)
         self.clock.advance(1)
@@ -110,7 +110,7 @@ class OneConnection(SynchronousTestCase):
         assert self.reasons == []
 
     def test_trickle(self) -> None:
-        """A server that sends a byte now and then, and never a reply, is given up."""
+        """A server that sends a byte now and then, but never a reply, is given up."""
         self.connection.keep_alive()
         late = self.call("PING", seconds=5)
         for _ in range(10):
@@ -121,7 +121,7 @@ class OneConnection(SynchronousTestCase):
         assert self.reasons == ["it has not answered in time"]
 
     def test_cancel(self) -> None:
-        """A call that is cancelled waits no more; its reply goes to nobody."""
+        """A call that is cancelled no longer waits; its reply is dropped."""
         dropped, kept = self.call("PING"), self.call("PING")
         dropped.cancel()
         self.failureResultOf(dropped, CancelledError)
@@ -182,24 +182,24 @@ class OneConnection(SynchronousTestCase):
     def test_unasked(self) -> None:
         """A reply to nothing ends the connection, and is quoted if it is an error."""
         self.connection.dataReceived(b"-ERR max number of clients reached\r\n")
-        assert self.reasons == ["it has sent what nobody asked for: ERR max number of clients reached"]
+        assert self.reasons == ["it has sent a reply that nobody waits for: ERR max number of clients reached"]
 
     def test_more_than_asked(self) -> None:
-        """What was asked for is delivered, whatever comes behind it."""
+        """Replies that were asked for are delivered, whatever follows them."""
         asked = self.call("PING")
         self.connection.dataReceived(b"+A\r\n+B\r\n+C\r\n")
         assert self.successResultOf(asked) == b"A"
-        assert self.reasons == ["it has sent what nobody asked for"]
+        assert self.reasons == ["it has sent a reply that nobody waits for"]
 
     def test_not_redis(self) -> None:
-        """What is not Redis's protocol ends the connection."""
+        """Data that is not Redis's protocol ends the connection."""
         asked = self.call("PING")
         self.connection.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         self.failureResultOf(asked, RedisAway)
-        assert self.reasons == ["what it sends is not Redis's protocol: a reply begins with b'H'"]
+        assert self.reasons == ["it does not speak Redis's protocol: a reply begins with b'H'"]
 
     def test_demoted(self) -> None:
-        """A master that has become a replica is left; the call that shows it fails with its reply."""
+        """A master that has become a replica is given up; the call that shows it fails with its reply."""
         asked, other = self.call("SET", "a", 1), self.call("SET", "a", 1)
         self.connection.dataReceived(b"-READONLY You can't write against a read only replica.\r\n")
         assert self.failureResultOf(asked).value.code == "READONLY"
@@ -207,7 +207,7 @@ class OneConnection(SynchronousTestCase):
         assert self.reasons == ["it has become a replica"]
 
     def test_heartbeat(self) -> None:
-        """An idle connection is tried by a PING, and kept while there are answers."""
+        """An idle connection is tested by a PING, and kept while replies arrive."""
         self.connection.keep_alive()
         for _ in range(5):
             self.clock.advance(HEARTBEAT)

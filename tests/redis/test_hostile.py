@@ -1,4 +1,4 @@
-"""Servers that are no Redis, or a broken one, or wish us ill."""
+"""Servers that are not Redis, or are broken, or hostile."""
 
 import itertools
 import resource
@@ -72,15 +72,15 @@ class Hostile(RedisCase):
         return client.reason
 
     async def test_greetings(self) -> None:
-        """Whatever answers in place of Redis, the client says what is wrong."""
+        """Whatever answers in place of Redis, the client says what is wrong with it."""
         for answer, reason in (
-            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "what it sends is not Redis's protocol: a reply begins with b'H'"),
-            (b"\x15\x03\x01\x00\x02\x02\x16\r\n", "not Redis's protocol"),
-            (b":1\r\n", "what it answers to INFO is no text"),
-            (b"*0\r\n", "what it answers to INFO is no text"),
+            (b"HTTP/1.1 400 Bad Request\r\n\r\n", "it does not speak Redis's protocol: a reply begins with b'H'"),
+            (b"\x15\x03\x01\x00\x02\x02\x16\r\n", "not speak Redis's protocol"),
+            (b":1\r\n", "its reply to INFO is not text"),
+            (b"*0\r\n", "its reply to INFO is not text"),
             (bulk(b""), "it is loading its data"),
             (bulk(b"\xff\xfe:\r\n:::\r\nloading:0"), "it is a replica of None:None, not a master"),
-            (bulk(INFO % b""), "INFO does not tell its run_id"),
+            (bulk(INFO % b""), "its reply to INFO has no run_id"),
             (bulk(INFO.replace(b"standalone", b"sentinel")), "it is a Sentinel; allowed: redis+sentinel://"),
             (bulk(INFO.replace(b"loading:0", b"loading:1")), "it is loading its data"),
             (b"-ERR \x1b[2J\n\xff\r\n", "ERR \\x1b[2J\\n\ufffd"),
@@ -89,9 +89,9 @@ class Hostile(RedisCase):
             assert reason in await self.reason(self.serve(lambda data, answer=answer: answer))  # type: ignore[misc]
 
     async def test_unasked(self) -> None:
-        """A server that speaks first is left."""
+        """A server that speaks first is given up."""
         location = self.serve(lambda data: b"", b"220 mail.example.org ESMTP\r\n")
-        assert "not Redis's protocol: a reply begins with b'2'" in await self.reason(location)
+        assert "not speak Redis's protocol: a reply begins with b'2'" in await self.reason(location)
         location = self.serve(lambda data: b"", b"-ERR max number of clients reached\r\n")
         assert "max number of clients reached" in await self.reason(location)
 
@@ -102,7 +102,7 @@ class Hostile(RedisCase):
         assert time.monotonic() - began < 30
 
     async def test_replies(self) -> None:
-        """What would take memory or time is refused at once; the calls fail, and the reactor goes on."""
+        """Replies that would take much memory or time are refused at once; the calls fail, and the reactor goes on."""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for answer in (
             b"*2147483647\r\n" * 3,
@@ -130,10 +130,10 @@ class Hostile(RedisCase):
     async def test_different_ones(self) -> None:
         """Two servers behind one address, as a load balancer has them, are not taken for one Redis."""
         location = self.like_redis(lambda data: b"", b"a", b"b")
-        assert await self.reason(location) == "there are different ones at its address"
+        assert await self.reason(location) == "different servers answer at its address"
 
     async def test_comes_and_goes(self) -> None:
-        """A server that greets and then breaks each connection is not asked without pause."""
+        """A server that greets and then breaks each connection is not connected to without a pause."""
         location = self.like_redis(lambda data: b"?")
         client: Client = await self.connect(location)
         began = time.monotonic()
@@ -145,6 +145,6 @@ class Hostile(RedisCase):
         assert client._delay > 1
 
     async def test_password_in_errors(self) -> None:
-        """A server that repeats a password in its error, as old ones do, does not bring it into the log."""
+        """A server that repeats a password in its error, as old ones do, does not get it into the log."""
         location = self.serve(lambda data: b"-ERR unknown command 'AUTH', with args beginning with: 'secret'\r\n")
         assert await self.reason(location.replace("//", "//u:secret@")) == "AUTH: ERR"

@@ -56,7 +56,7 @@ def test_any_cuts(replies: list[Any], status: bool, data: st.DataObject) -> None
 
 @given(st.lists(REPLIES, max_size=8), st.booleans(), st.integers(1, 50))
 def test_pieces(replies: list[Any], status: bool, size: int) -> None:
-    """The same in pieces of one size, of which each may have the end of one reply and the beginning of the next."""
+    """The same in pieces of one size, each of which may have the end of one reply and the beginning of the next."""
     document = b"".join(written(reply, status) for reply in replies)
     reader = ReplyReader()
     found = [one for at in range(0, len(document), size) for one in reader.feed(document[at : at + size])]
@@ -67,7 +67,7 @@ def test_pieces(replies: list[Any], status: bool, size: int) -> None:
     st.lists(st.binary(max_size=30) | st.sampled_from([b"$5\r\n", b"*3\r\n", b":1\r\n", b"+", b"-1\r\n", b"$-1\r\n"]))
 )
 def test_garbage(pieces: list[bytes]) -> None:
-    """Whatever comes, the reader finds replies or says that these are none."""
+    """Whatever arrives, the reader finds replies, or says that it is not RESP."""
     reader = ReplyReader(1000, 100)
     try:
         for piece in pieces:
@@ -83,29 +83,29 @@ def test_garbage(pieces: list[bytes]) -> None:
         (b"?", "a reply begins with b'\\?'"),
         (b"%1\r\n", "a reply begins with b'%'"),
         (b"\r\n", "a reply begins with b'\\\\r'"),
-        (b"$x\r\n", "there is no number"),
-        (b"*\r\n", "there is no number"),
-        (b":1.5\r\n", "there is no number"),
-        (b"$-2\r\n", "a negative length"),
-        (b"*-2\r\n", "a negative length"),
+        (b"$x\r\n", "a number is missing or invalid"),
+        (b"*\r\n", "a number is missing or invalid"),
+        (b":1.5\r\n", "a number is missing or invalid"),
+        (b"$-2\r\n", "a length is negative"),
+        (b"*-2\r\n", "a length is negative"),
         (b"$3\r\nabcd\r\n", "longer than announced"),
         (b"$100000000000\r\n", "more than 67108864 bytes"),
         (b"*2\r\n$40000000\r\n" + b"x" * 40000000 + b"\r\n$40000000\r\n", "more than 67108864 bytes"),
         (b"*2147483647\r\n", "more than 1000000 elements"),
         (b"*600000\r\n*600000\r\n", "more than 1000000 elements"),
-        (b"*1\r\n" * (MAX_DEPTH + 1), "more than 32 arrays within each other"),
+        (b"*1\r\n" * (MAX_DEPTH + 1), "more than 32 levels of arrays"),
         (b"+" + b"x" * (MAX_LINE + 1), "a line has more than 65536 bytes"),
-        (b"$" + b"1" * 5000 + b"\r\n", "there is no number"),
+        (b"$" + b"1" * 5000 + b"\r\n", "a number is missing or invalid"),
     ],
 )
 def test_not_redis(data: bytes, reason: str) -> None:
-    """What no Redis sends, or is too large, is refused at once, and says why."""
+    """Data that no Redis sends, and data that is too large, is refused at once, with the reason."""
     with pytest.raises(NotRedis, match=reason):
         ReplyReader().feed(data)
 
 
 def test_limits_are_for_each_reply() -> None:
-    """What earlier replies had does not count."""
+    """The sizes of earlier replies do not count."""
     reader = ReplyReader(100, 10)
     for _ in range(10):
         assert reader.feed(b"*8\r\n" + b":1\r\n" * 8) == [[1] * 8]
@@ -113,7 +113,7 @@ def test_limits_are_for_each_reply() -> None:
 
 
 def test_arrays_may_be_as_deep_as_allowed() -> None:
-    """The deepest array comes."""
+    """An array of the greatest depth is read."""
     (reply,) = ReplyReader().feed(b"*1\r\n" * MAX_DEPTH + b":1\r\n")
     for _ in range(MAX_DEPTH):
         (reply,) = reply  # type: ignore[misc]
@@ -121,7 +121,7 @@ def test_arrays_may_be_as_deep_as_allowed() -> None:
 
 
 def test_announcements_take_no_memory() -> None:
-    """An array takes room when its elements come, a bulk string when its bytes come."""
+    """An array takes memory when its elements arrive, a bulk string when its bytes do."""
     tracemalloc.start()
     try:
         reader = ReplyReader()
@@ -162,7 +162,7 @@ def test_commands(words: list[bytes | str | int]) -> None:
 
 
 def test_text_that_is_not_utf8() -> None:
-    """Lone surrogates that stand for no byte cannot be sent."""
+    """Lone surrogates that do not stand for a byte cannot be sent."""
     with pytest.raises(UnicodeEncodeError):
         encode(["\ud800"])
 

@@ -29,7 +29,7 @@ class Passwords(RedisCase):
         return next(line for line in lines if "is away: " in line).partition("is away: ")[2]
 
     async def test_password(self) -> None:
-        """The right password lets a client in. A wrong one, or none, does not, and the client says so."""
+        """The right password lets a client in. With a wrong one, or without one, the client stays out, and says so."""
         server = self.server(requirepass="secret")
         at = f"127.0.0.1:{server.port}"
         client = await self.connect(f"redis://:secret@{at}")
@@ -40,12 +40,12 @@ class Passwords(RedisCase):
         assert await self.refused(server.url) == "NOAUTH Authentication required."
 
     async def test_password_that_nobody_asked_for(self) -> None:
-        """A Redis without a password takes any of the default user, as of no other."""
+        """A Redis without a password takes any password of the default user, and of no other user."""
         server = self.server()
         assert await self.refused(f"redis://:secret@127.0.0.1:{server.port}") == "AUTH: ERR"
 
     async def test_rights(self) -> None:
-        """A user gets NOPERM for what the rights do not allow, and stays connected; without INFO there is no use."""
+        """A user gets NOPERM for what is not allowed, and stays connected; without INFO, Redis cannot be used."""
         users = "fleet on >secret ~fleet:* +info +ping +get +set +eval +evalsha"
         server = self.server(user=f"{users}\nuser blind on >secret ~* +@all -info")
         at = f"127.0.0.1:{server.port}"
@@ -61,7 +61,7 @@ class Passwords(RedisCase):
         assert "'info'" in refused
 
     async def test_database(self) -> None:
-        """The database of the location is used; one that Redis does not have is told."""
+        """The database of the location is used; if Redis does not have it, the client says so."""
         server = self.server(databases="4")
         client = await self.connect(f"{server.tcp_url}/3")
         await client.do("SET", "k", "v")
@@ -144,10 +144,10 @@ class Tls(RedisCase):
         assert "certificate required" in reason or "handshake" in reason
 
     async def test_one_end_without_tls(self) -> None:
-        """A client with TLS and a server without, or the other way round, find no way, and say why."""
+        """If only the client or only the server has TLS, they do not connect, and the client says why."""
         server = self.server("plain")
         _, reason = await self.reason(f"rediss://localhost:{server.port}?ca={self.ca_file}")
         assert reason == "it has not answered in time"  # it waits for the end of a line
         secure = self.secure()
         _, reason = await self.reason(f"redis://localhost:{secure.port}")
-        assert "the connection" in reason or "not Redis's protocol" in reason
+        assert "the connection" in reason or "not speak Redis's protocol" in reason

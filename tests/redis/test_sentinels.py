@@ -18,7 +18,7 @@ class Sentinels(RedisCase):
     timeout = 240.0
 
     async def begin(self) -> None:
-        """Start them all, and wait until a failover is possible."""
+        """Start all of them, and wait until a failover is possible."""
         self.master = self.server("a")
         self.replica = self.server("b", replicaof=f"127.0.0.1 {self.master.port}")
         self.sentinels = [self.sentinel(str(number), 2) for number in range(3)]
@@ -91,18 +91,19 @@ class Sentinels(RedisCase):
         assert client.went == []
 
     async def test_none_knows_it(self) -> None:
-        """If no Sentinel knows the master, the reasons of all are told."""
+        """If no Sentinel knows the master, the reasons of all are given."""
         self.master = self.server("a")
         one = self.sentinel("s", 1)
         port = free_port()
         client = self.start(f"redis+sentinel://127.0.0.1:{port},127.0.0.1:{one.port}/other")
         await until(lambda: "Sentinel" in client.reason)
         assert client.reason == (
-            f"Sentinel 127.0.0.1:{port}: Connection refused; Sentinel 127.0.0.1:{one.port}: it knows no master other"
+            f"Sentinel 127.0.0.1:{port}: Connection refused; "
+            f"Sentinel 127.0.0.1:{one.port}: it does not know a master other"
         )
 
     async def test_no_sentinel(self) -> None:
-        """What is no Sentinel is told apart, and a Sentinel is not used as Redis."""
+        """A server that is not a Sentinel is recognized, and a Sentinel is not used as Redis."""
         self.master = self.server("a")
         client = self.start(f"redis+sentinel://127.0.0.1:{self.master.port}/mymaster")
         await until(lambda: "Sentinel" in client.reason)

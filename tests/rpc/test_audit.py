@@ -319,6 +319,7 @@ def test_functions_around(served: Served) -> None:
     assert served.entered("code", "text") == [(503, "Closed")]
 
 
+@pytest.mark.slow
 def test_hostile_requests(served: Served) -> None:
     """What a client sends makes a line neither long nor more than one, whatever it is."""
     hostile = "\n\x00\x7f\x9b\u202e\u2028\ud800" * 10_000

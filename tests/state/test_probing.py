@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredQueue, fail, succeed
 from twisted.internet.error import CannotListenError, DNSLookupError
@@ -113,6 +114,7 @@ class ProberTests(LoopbackCase):
         self.peer.answer(request, addr, "200 OK")
         assert await answered == 503
 
+    @pytest.mark.slow
     async def test_lost_request(self) -> None:
         """A request that gets lost is sent again, the same."""
         answered = self.probe()

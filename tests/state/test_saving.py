@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import ECHO, ECHO_REPLY, PATIENCE, Server
+from tests.support import ECHO, ECHO_REPLY, Server
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -22,13 +23,6 @@ def command(server: Server, method: str, *params: object) -> Any:
     """The result of a command."""
     document = json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1})
     return json.loads(server.call("unix", document.encode()))["result"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def stored(path: Path) -> int:

@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from tests.support import PATIENCE, REPOSITORY
+from tests.support import REPOSITORY
+from tests.support.waiting import wait_until
 
 LARGE = 200_000
 """Bytes of a large result."""
@@ -98,10 +99,7 @@ class CountingNode:
 
     def wait(self, what: str, count: int) -> None:
         """Wait until so much has begun, or ended."""
-        deadline = time.monotonic() + PATIENCE
-        while len(self.noted(what)) < count:
-            assert time.monotonic() < deadline, self._runs.read_text()
-            time.sleep(0.01)
+        wait_until(lambda: len(self.noted(what)) >= count, self._runs.read_text, pause=0.01)
 
 
 class _Runner:

@@ -57,6 +57,7 @@ class Kamailio:
             "tcp_children=1",
             "auto_aliases=no",
             "tcp_accept_no_cl=yes",
+            "exit_timeout=1",  # one of its processes hangs at the end now and then, and it waits a minute by default
             *core,
             f"listen=tcp:127.0.0.1:{self.http[1]}",
             f'mpath="{glob.glob(_MODULES)[0]}/"',

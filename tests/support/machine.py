@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.support import PATIENCE, REPOSITORY, environment
 from tests.support.programs import need
+from tests.support.waiting import wait_for_text
 
 _ROOT = "root"
 _START = f"""
@@ -122,14 +122,7 @@ class Machine:
 
         @param after: how many characters at the beginning to skip.
         """
-        path = self.path(name)
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            found = path.read_text()[after:] if path.exists() else ""
-            if text in found:
-                return found
-            assert time.monotonic() < deadline, f"no {text!r} in {name}:\n{found}"
-            time.sleep(0.02)
+        return wait_for_text(self.path(name), text, after)
 
     def stop(self, pid_file: str) -> None:
         """End a daemon of it, and wait until it has ended."""

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -13,6 +12,7 @@ from typing import Self
 import attrs
 
 from tests.support import PATIENCE, environment
+from tests.support.waiting import wait_for_text, wait_until
 
 
 @attrs.frozen
@@ -59,9 +59,7 @@ class Shell:
         pid_file = self.directory / "twistd.pid"
         if pid_file.exists():
             os.kill(int(pid_file.read_text()), signal.SIGTERM)
-            deadline = time.monotonic() + PATIENCE
-            while pid_file.exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
+            wait_until(lambda: not pid_file.exists(), "the daemon does not end")
 
     def run(self, text: str) -> str:
         """What commands print, their errors included; the last one must succeed, as must all before it."""
@@ -88,11 +86,4 @@ class Shell:
 
     def logged(self, text: str) -> str:
         """The log of the daemon, once a text is in it."""
-        deadline = time.monotonic() + PATIENCE
-        log = ""
-        while time.monotonic() < deadline:
-            log = self.log.read_text() if self.log.exists() else ""
-            if text in log:
-                return log
-            time.sleep(0.05)
-        raise AssertionError(f"no {text!r} in the log:\n{log}")
+        return wait_for_text(self.log, text)

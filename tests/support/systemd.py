@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support import PATIENCE, environment, twistd
+from tests.support.waiting import wait_until
 
 _FIRST = 3
 """The first descriptor that is passed (sd_listen_fds(3))."""
@@ -122,10 +123,8 @@ class Manager:
 
         @return: when it was made, in seconds since 1970.
         """
-        path, end = self.directory / name, time.monotonic() + PATIENCE
-        while not path.exists():
-            assert time.monotonic() < end, f"{path} is not made"
-            time.sleep(0.01)
+        path = self.directory / name
+        wait_until(path.exists, f"{path} is not made", pause=0.01)
         return path.stat().st_ctime
 
     def _hear(self) -> None:

@@ -10,6 +10,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet import abstract, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, deferLater
@@ -721,6 +722,7 @@ class WaitingTests(FifoCase):
         wanted = "".join(json.dumps(one, separators=(",", ":")) for one in expected)
         assert data.decode() == wanted
 
+    @pytest.mark.slow
     async def test_bytes_of_one(self) -> None:
         """A reader that stalls has half of the bytes at the most; its oldest replies are dropped, counted and logged,
         and others get theirs.

@@ -367,6 +367,7 @@ class ConnectionTests(HttpCase):
             client.write(b"POST /RPC HTTP/1.1\r\nHost: localhost\r\n%b\r\n\r\n%b" % (headers, ECHO))
             assert (await client.end()).startswith(b"HTTP/1.1 400 "), headers
 
+    @pytest.mark.slow
     async def test_idle(self) -> None:
         """A connection that is idle longer than http_timeout is closed, be it before, within or after a request."""
         self.serve(http_timeout=0.1)
@@ -545,6 +546,7 @@ class AbuseTests(HttpCase):
         (stream,) = [one for one in self.service.streams() if one.connections.accepted]
         assert (stream.connections.accepted, stream.connections.rejected) == (2, 20)
 
+    @pytest.mark.slow
     async def test_never_read(self) -> None:
         """A client that does not take its reply in time is cut off, be it the last on its connection or not."""
         self.serve(http_timeout=0.3)

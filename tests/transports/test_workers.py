@@ -23,6 +23,7 @@ from jsonrpcs_tx.transports.datagram import make_transports
 from jsonrpcs_tx.transports.parts import Parts
 from tests.support import PATIENCE, Server, datagram_client
 from tests.support.logs import warnings
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -135,14 +136,6 @@ class Client:
 def workers_of(client: Client) -> list[int]:
     """The process ids of the workers, as core.psx gives them."""
     return [process["PID"] for process in client.call("core.psx") if process["DSC"] == "JSONRPCS DATAGRAM"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does, and nothing tells of."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.01)
 
 
 def exists(pid: int) -> bool:
