@@ -470,14 +470,14 @@ class JsonRpcService(MultiService):
         """Call a command from within the program, whether the server runs or not. Rules for C{exec} hold.
 
         @param method: its name.
-        @param params: its parameters by place: Python values, each converted as if it had come in JSON.
+        @param params: its parameters by position: Python values, each converted as if it had come in JSON.
         @param named: its parameters by name, in every dialect, in place of C{params}.
         @return: fires with what the command returns. It fails with a L{jsonrpcs_tx.Fault}: the one that the command
             raised, or one with the code and text that clients are told, and why. Cancelling it cancels the command.
-        @raise TypeError: there are parameters by place and by name.
+        @raise TypeError: there are parameters by position and by name.
         """
         if params and named:
-            raise TypeError(f"call of {method}: allowed are parameters by place or by name, not both")
+            raise TypeError(f"call of {method}: parameters by position and by name; allowed: one of the two")
         return self.dispatcher.call(method, named or params, self._call_origin)
 
     def transports(self) -> list[Transport]:

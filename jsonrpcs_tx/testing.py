@@ -55,7 +55,7 @@ class TestClient:
             reactor = Clock() if clock is None else clock
             service = makeService(Settings(**settings), reactor, commands, None, transports, site_authenticates=True)
         elif commands or settings or transports or clock is not None:
-            raise TypeError("a service has its commands and settings; allowed are these, or a service")
+            raise TypeError("a service, and commands or settings; allowed: a service, or what to make one of")
         self.service = service
         self.clock: Any = service.reactor
         self._peer: Peer | None = None
@@ -94,7 +94,7 @@ class TestClient:
         @return: the result, as it comes out of JSON.
         @raise Fault: the command was answered with a fault.
         @raise RuntimeError: it has not answered, and has been cancelled; L{start} waits for it.
-        @raise TypeError, ValueError: JSON cannot express a parameter, or there are parameters by place and by name.
+        @raise TypeError, ValueError: JSON cannot express a parameter, or there are parameters by position and by name.
         """
         return _outcome(self.raw(_document(method, params, named)))
 
@@ -163,7 +163,7 @@ class TestClient:
 
 def _document(method: str, params: Sequence[object], named: Mapping[str, object]) -> bytes:
     if params and named:
-        raise TypeError(f"call of {method}: allowed are parameters by place or by name, not both")
+        raise TypeError(f"call of {method}: parameters by position and by name; allowed: one of the two")
     return request(method, named or params, 1)
 
 

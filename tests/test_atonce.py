@@ -81,7 +81,7 @@ class AtOnce(TestCase):
         send_at_once(self.transport, b"b")
 
     async def test_other_transports(self) -> None:
-        """What is no socket gets it by its own way."""
+        """A transport without a socket is written to in its own way."""
         transport = StringTransport()
         send_at_once(transport, b"a")
         assert transport.value() == b"a"

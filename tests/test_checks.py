@@ -19,7 +19,7 @@ def test_own_warnings_are_errors(module: str) -> None:
     ["twisted.web.http", "tests.test_checks", "/src/jsonrpcs_tx/tests/transports/test_http", f"{REPOSITORY}/tests/x"],
 )
 def test_warnings_of_others(module: str) -> None:
-    """A warning about other code is none of the package's; even if its checkout is called jsonrpcs_tx."""
+    """A warning about other code is not one of the package's, even if its checkout is called jsonrpcs_tx."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.warn_explicit("old", DeprecationWarning, "module.py", 1, module)
     assert len(caught) == 1

@@ -135,6 +135,6 @@ def test_http_statuses() -> None:
 
 
 def _status(name: str) -> int:
-    """The HTTP status that twisted.web.http has by a name; 0: it is none."""
+    """The HTTP status that twisted.web.http has under a name; 0: it is not a status."""
     value = getattr(http, name)
     return value if isinstance(value, int) else 0

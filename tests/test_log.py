@@ -195,7 +195,7 @@ class TestThrottle:
         assert [formatEvent(event) for event in events[-2:]] == ["line 98", "line 99 (and 1,234 more)"]
 
     def test_limit_of_all(self) -> None:
-        """All kinds together may have a limit, too."""
+        """All kinds together may have a limit as well."""
         throttle = Throttle(self.clock, of_all=TokenBuckets(BURST + 2, 1, self.clock))
         assert sum(throttle.take(key, number) is not None for number in range(BURST) for key in "abc") == BURST + 2
         self.now += 1

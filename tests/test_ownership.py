@@ -128,7 +128,7 @@ def test_files(directory: Path) -> None:
             assert server.call(transport, ECHO) == ECHO_REPLY
         assert owners(directory, *MADE) == dict.fromkeys(MADE, ("nobody", "nogroup"))
         server.stop()
-        assert not [line for line in server.log if "stays behind" in line or "No permission" in line]
+        assert not [line for line in server.log if "cannot be removed" in line or "No permission" in line]
     assert not [name for name in REMOVED if os.path.lexists(directory / name)]
 
 
@@ -307,10 +307,10 @@ def test_log_in_a_closed_directory(directory: Path) -> None:
 
 
 def test_pid_file_in_a_closed_directory(directory: Path) -> None:
-    """A file with the process id that the user cannot remove is no reason not to start, but the log says so."""
+    """A pid file that the user cannot remove does not prevent the start, but the log says so."""
     pid = directory.parent / "server.pid"
     with start(directory, twistd=("--uid", "nobody", "--pidfile", str(pid))) as server:
-        server.wait_for_log(f"{pid} stays behind at the stop: {USER}".replace("(", r"\(").replace(")", r"\)"))
+        server.wait_for_log(f"{pid} cannot be removed at the stop: {USER}".replace("(", r"\(").replace(")", r"\)"))
 
 
 def test_links_in_the_place_of_the_log(directory: Path) -> None:

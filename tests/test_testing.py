@@ -85,12 +85,12 @@ def test_what_goes_through_json() -> None:
     assert client.call("echo", Decimal("1.5")) == 1.5
     with pytest.raises(TypeError):
         client.call("echo", object())
-    with pytest.raises(TypeError, match="call of echo: allowed are parameters by place or by name, not both"):
+    with pytest.raises(TypeError, match="call of echo: parameters by position and by name; allowed: one of the two"):
         client.call("echo", 1, value=1)
 
 
 def test_callers() -> None:
-    """It calls as the program itself, or as somebody of whom everything may be known; rules hold."""
+    """It calls as the program itself, or as a caller with all facts that rules may ask for; rules apply."""
     client = TestClient(Shop(), rule=["http user=ann allow *", "any deny shop.price"])
     assert client.call("shop.who") == ["exec", None, None, True]
     ann = client.called_by("http", address="192.0.2.1", user="ann", port=4711)
@@ -151,7 +151,7 @@ def test_a_service() -> None:
     client = TestClient(service=service)
     assert client.call("shop.price", "apple") == 0.5
     assert client.clock is service.reactor
-    with pytest.raises(TypeError, match="allowed are these, or a service"):
+    with pytest.raises(TypeError, match="allowed: a service, or what to make one of"):
         TestClient(Shop(), service=service)
 
 

@@ -141,8 +141,8 @@ def _outcome(caller: Caller, call: Call) -> object:
 
 
 def _print(call: Call, outcome: object, error: "CallError | UsageError | None") -> None:
-    told = {"line": call.line, **({"method": call.method} if call.method else {}), **call.ids}
-    sys.stdout.write(json_line({**told, **as_json(outcome, error)}))
+    known = {"line": call.line, **({"method": call.method} if call.method else {}), **call.ids}
+    sys.stdout.write(json_line({**known, **as_json(outcome, error)}))
     sys.stdout.flush()
 
 

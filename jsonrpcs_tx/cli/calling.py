@@ -23,7 +23,7 @@ _BAD_PARAMETERS = ("invalid parameters", "invalid params")
 """Their faults for parameters that do not say which parameter is wrong, in lower case."""
 
 _GATEWAY_SCHEMES = ("http", "https")
-"""Over which a gateway calls nodes."""
+"""The schemes of URLs at which there may be a gateway."""
 
 _DATAGRAMS = ("unix", "udp")
 """Over which replies may be too large."""
@@ -41,16 +41,16 @@ HINT_SECONDS = 1.0
 class NodesFailed(CallError):
     """A gateway has called several nodes, and not all of them have a result.
 
-    @param place: who was called, and what.
+    @param call: the server and the method, for the message.
     @param result: the outcomes of all nodes.
     @param faults: those of the nodes that have failed, by node.
     @ivar some: whether some node has a result.
     """
 
-    def __init__(self, place: str, result: "dict[str, dict[str, object]]", faults: dict[str, Fault]) -> None:
+    def __init__(self, call: str, result: "dict[str, dict[str, object]]", faults: dict[str, Fault]) -> None:
         shown = "; ".join(f"{node}: {fault}" for node, fault in [*faults.items()][:_MOST_SHOWN])
         more = f"; and {len(faults) - _MOST_SHOWN} more" if len(faults) > _MOST_SHOWN else ""
-        message = f"{place}: {len(faults)} of {len(result)} nodes failed: {shown}{more}"
+        message = f"{call}: {len(faults)} of {len(result)} nodes failed: {shown}{more}"
         super().__init__(next(iter(faults.values())), message)
         self.result = result
         self.some: bool = len(faults) < len(result)
@@ -59,8 +59,8 @@ class NodesFailed(CallError):
 class Caller:
     """Calls the methods of a server.
 
+    @param server: the server.
     @param keeps_bytes: whether to keep the bytes of replies in L{reply}.
-    @ivar server: the server.
     @ivar reply: the bytes of the last reply; empty if there is none, or they are not kept.
     """
 

@@ -36,9 +36,9 @@ class Changes:
         self.rounds += 1
         if self.rounds == 1:
             return ((path, shown(value), "") for path, value in now.items())
-        told = [(path, shown(value), _change(before, path, value, passed)) for path, value in now.items()]
-        told += [(path, shown(value), GONE) for path, value in before.items() if path not in now]
-        return iter(told)
+        rows = [(path, shown(value), _change(before, path, value, passed)) for path, value in now.items()]
+        rows += [(path, shown(value), GONE) for path, value in before.items() if path not in now]
+        return iter(rows)
 
 
 def shown(value: object) -> str:
@@ -64,7 +64,7 @@ def _change(before: dict[str, object], path: str, value: object, passed: float) 
         difference = numbers[1] - numbers[0]
         if passed <= 0:
             return f"{difference:+}"
-        rate = Decimal(f"{Decimal(difference) / Decimal(passed):.3g}")  # three digits that count
+        rate = Decimal(f"{Decimal(difference) / Decimal(passed):.3g}")  # three significant digits
         return f"{difference:+}  {rate:+{'f' if abs(rate) < _LARGE else ''}}/s"
     return f"was {shown(old)}"
 

@@ -8,6 +8,7 @@ import os
 from functools import cache
 
 from jsonrpcs_tx.cli.exits import UsageError
+from jsonrpcs_tx.cli.userdirs import user_directory
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
@@ -72,22 +73,24 @@ class Configuration:
         self.default_path = ""
         self.run_dirs = ["/run/kamailio"]
         self.kamailio_cfgs = ["/etc/kamailio/kamailio.cfg", "/usr/local/etc/kamailio/kamailio.cfg"]
-        self.paths = _paths()
+        self.paths = (SYSTEM, f"{user_directory('XDG_CONFIG_HOME', '~/.config')}/jsonrpcs/config.toml")
 
     def profile(self, name: str, origin: str = "") -> Profile:
-        """The profile of a name.
+        """The profile with a name.
 
-        @param origin: where the name is from, for messages; empty: the command line.
+        @param origin: where the name comes from, for messages; empty: the command line.
         @raise UsageError: there is no such profile.
         """
         found = self.profiles.get(name)
         if found is None:
             from jsonrpcs_tx.client.targets import ALLOWED
+            from jsonrpcs_tx.errors import without_passwords
 
             place = f"{origin}: " if origin else ""
+            shown = without_passwords(name)
             raise UsageError(
-                f"{place}{name or repr(name)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
-                f"{self._meant(name)}"
+                f"{place}{shown or repr(shown)}: neither a target nor a profile; allowed: {self._names()}{ALLOWED}"
+                f"{self._meant(shown)}"
             )
         return found
 
@@ -138,13 +141,6 @@ def read() -> Configuration:
 
             configuration.add(path, read_toml(path))
     return configuration
-
-
-def _paths() -> tuple[str, ...]:
-    home = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(home):  # the specification says that others are ignored
-        home = os.path.expanduser("~/.config")
-    return (SYSTEM, f"{home}/jsonrpcs/config.toml")
 
 
 def _checked(place: str, values: "dict[str, Any]", kinds: "dict[str, _Kind]") -> "dict[str, Any]":

@@ -25,7 +25,7 @@ _IP = re.compile("(udp|tcp)[46]?:")
 class FoundServer:
     """A server that was found.
 
-    @ivar target: all ways to it, as text.
+    @ivar target: all its addresses, as text.
     @ivar options: the options of the target.
     @ivar origin: where it was found, for messages.
     """

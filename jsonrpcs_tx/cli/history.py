@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from prompt_toolkit.history import History
 
 from jsonrpcs_tx.cli.terminal import complain
+from jsonrpcs_tx.cli.userdirs import user_directory
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.safefiles import open_regular
 
@@ -86,7 +87,4 @@ class HistoryFile(History):
 
 def usual_path() -> str:
     """The path of the file: in C{$XDG_STATE_HOME}, or in C{~/.local/state}."""
-    home = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(home):  # the specification says that others are ignored
-        home = os.path.expanduser("~/.local/state")
-    return f"{home}/jsonrpcs/history"
+    return f"{user_directory('XDG_STATE_HOME', '~/.local/state')}/jsonrpcs/history"

@@ -6,6 +6,7 @@ import re
 from hashlib import sha256
 from time import time
 
+from jsonrpcs_tx.cli.userdirs import user_directory
 from jsonrpcs_tx.errors import NotAllowed
 from jsonrpcs_tx.safefiles import open_regular, weak_place
 
@@ -36,7 +37,7 @@ class ListCache:
     """
 
     def __init__(self, target: "Target") -> None:
-        self._directory = _directory()
+        self._directory = f"{user_directory('XDG_CACHE_HOME', '~/.cache')}/jsonrpcs/lists"
         key = "\n".join(f"{one} {one.user} {one.tls_certificate}" for one in target.each)
         self._start = sha256(key.encode(errors="surrogateescape")).hexdigest()[:32]
 
@@ -85,13 +86,6 @@ class ListCache:
         for name in os.listdir(self._directory):
             if _NAME.fullmatch(name):
                 os.unlink(f"{self._directory}/{name}")
-
-
-def _directory() -> str:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):  # the specification says that others are ignored
-        home = os.path.expanduser("~/.cache")
-    return f"{home}/jsonrpcs/lists"
 
 
 def _is_list(kept: object) -> bool:

@@ -11,7 +11,7 @@ from jsonrpcs_tx.cli.exits import DONE, CallError
 from jsonrpcs_tx.cli.where import server
 
 DISCOVER = "rpc.discover"
-"""The method that describes those which its caller may call (OpenRPC)."""
+"""The method that describes the methods that its caller may call (OpenRPC)."""
 
 TYPE_CHECKING = False  # typing's own takes 2 ms to import
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def run(arguments: "Arguments") -> int:
-    """Print the names of the methods; for people, with what each does if the catalogue has it or the server tells, and
-    which of them the caller may call if that is not all, and the server tells.
+    """Print the names of the methods; for people, with what each does if the catalogue or the server knows, and
+    whether the caller may call it if some are forbidden and the server says so.
     """
     write = output.writer(arguments)
     with Caller(server(arguments), arguments.raw) as caller:
@@ -48,8 +48,8 @@ def described(
 ) -> dict[str, str]:
     """A method with what it does.
 
-    @param summaries: what the server says of its methods, for those that the catalogue does not have.
-    @param allowed: the methods that the caller may call, which is shown as well; None: all, or they are not known.
+    @param summaries: what the server's methods do, for those that the catalogue does not have.
+    @param allowed: the methods that the caller may call, to be shown as well; None: all, or they are not known.
     """
     entry = find(name)
     does = summaries.get(name, "") if entry is None else entry.help
@@ -59,14 +59,14 @@ def described(
 
 
 def _summaries(caller: Caller, names: "list[Any]") -> dict[str, str]:
-    """The methods that the caller may call, each with what it does; empty if the server does not tell. C{rpc.discover}
-    describes those only.
+    """The methods that the caller may call, each with what it does; empty if the server does not say. C{rpc.discover}
+    describes only those.
     """
     if DISCOVER not in names:
         return {}
     try:
         document = caller.call_any(DISCOVER)
-    except CallError:  # it is not for this caller either, or too large for this transport
+    except CallError:  # it is forbidden as well, or too large for this transport
         return {}
     methods = document.get("methods") if isinstance(document, dict) else None
     return {

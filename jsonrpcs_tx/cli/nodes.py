@@ -1,4 +1,4 @@
-"""What a gateway answers where it has called several nodes: an object with the outcome of each, by its name."""
+"""The result of a call of several nodes by a gateway: an object with the outcome of each node, by its name."""
 
 from jsonrpcs_tx.client.core import NotReply, fault_of
 from jsonrpcs_tx.rpc.faults import Fault
@@ -16,14 +16,14 @@ def are_outcomes(result: object) -> "TypeGuard[Outcomes]":
 
 
 def faults(result: object) -> dict[str, Fault]:
-    """The faults among the outcomes of nodes, by node; empty: there are none, or the result is another."""
+    """The faults among the outcomes of nodes, by node; empty: there are no faults, or it is another kind of result."""
     if not are_outcomes(result):
         return {}
     return {node: fault for node, outcome in result.items() if (fault := _fault(outcome)) is not None}
 
 
 def any_result(result: object) -> object:
-    """The result of the first node that has one, where a result is the outcomes of nodes; else the result itself."""
+    """The result of the first node that has one, if a result is the outcomes of nodes; otherwise the result itself."""
     if not are_outcomes(result):
         return result
     return next((outcome["result"] for outcome in result.values() if "result" in outcome), None)

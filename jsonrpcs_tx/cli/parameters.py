@@ -34,7 +34,7 @@ _CATALOGUE = {
     "uint": {"int", "uint32"},
     "float": {"double"},
     "str": {"string"},
-    "any": {"string"},  # a server reads it as a number if it wants one
+    "any": {"string"},  # a server that expects a number reads it as one
     "int/str": {"double", "string", "int32"},
 }
 """The types of the catalogue as types of signatures, with those of L{_RANGES}."""

@@ -89,7 +89,7 @@ def at_once(do: "Callable[[Server], T]", servers: "list[Server]") -> "list[T]":
             try:
                 place, server = waiting.popleft()
             except IndexError:
-                return  # not asked before: another thread may take the last one in between
+                return  # not checked first, since another thread may take the last one in between
             try:
                 done[place] = do(server)
             except Exception as error:
@@ -125,8 +125,8 @@ def _show(outcome: Outcome, arguments: "Arguments", write: "Writer") -> None:
 
 
 def as_json(result: object, error: JsonRpcsError | None) -> dict[str, object]:
-    """A result or an error as members of a line of JSON. What is no fault has no code; the faults of nodes are among
-    their outcomes, which are the result.
+    """A result or an error as members of a line of JSON. An error that is not a fault has no code; the faults of nodes
+    are among their outcomes, which are the result.
     """
     if error is None or isinstance(error, NodesFailed):
         return {"result": result if error is None else error.result}

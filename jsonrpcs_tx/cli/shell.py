@@ -38,7 +38,7 @@ def run(arguments: Arguments) -> int:
     except ModuleNotFoundError as error:
         if not str(error.name).startswith("prompt_toolkit"):
             raise
-        raise UsageError("shell: prompt-toolkit is missing; pip install 'jsonrpcs-tx[shell]'") from None
+        raise UsageError(f"shell: prompt-toolkit is missing; {sys.executable} -m pip install prompt-toolkit") from None
     shell = Shell(arguments)
     prompt = Prompt(shell.complete)
     while not shell.is_over:
@@ -196,13 +196,10 @@ class Shell:
 
 def _authority(text: str) -> str:
     """The scheme, host and port of a target over HTTP or HTTPS; empty: it is another, or the name of a profile."""
-    if not text.startswith(("http:", "https:")):
-        return ""
     try:
-        target = parse_target(text)
+        return where.authority(parse_target(text))
     except TargetError:
         return ""
-    return "" if target.alternatives else f"{target.scheme}://{target.authority}"
 
 
 def _words(line: str) -> list[str]:

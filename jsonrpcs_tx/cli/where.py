@@ -150,12 +150,21 @@ def made(
         if arguments.user is not None or arguments.password_file is not None:
             from jsonrpcs_tx.cli import passwords
 
-            place = str(parse_target(text, user=arguments.user))  # without a password
+            asked = parse_target(text, user=arguments.user)
+            place = authority(asked) or str(asked)  # without a password
             given.update(passwords.given(place, arguments.user, arguments.password_file))
         target = parse_target(text, **{**options, **given})
     except TargetError as error:
         raise UsageError(str(error)) from None
     return Server(name, target, arguments.timeout or timeout or TIMEOUT, origin)
+
+
+def authority(target: Target) -> str:
+    """The scheme, host and port of a server over HTTP or HTTPS, which has the same users at each path; empty: it is
+    another server, or there are several targets.
+    """
+    has_users = target.scheme in ("http", "https") and not target.alternatives
+    return f"{target.scheme}://{target.authority}" if has_users else ""
 
 
 def _of_profile(name: str, arguments: "Arguments", origin: str = "") -> Server:

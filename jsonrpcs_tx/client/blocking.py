@@ -83,7 +83,7 @@ class Client:
         @raise ClientError: there is no reply; the subclasses say why.
         """
         if params and named:
-            raise BadRequest(self.target, method, "parameters are given by place and by name", "use one of them")
+            raise BadRequest(self.target, method, "parameters are given by position and by name", "use one of them")
         outcome = self._call(method, named or params, self._limit(timeout))
         if isinstance(outcome, Fault | ClientError):
             raise outcome

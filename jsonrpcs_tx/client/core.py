@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Params: TypeAlias = Sequence[object] | Mapping[str, object]
-    """Parameters by place or by name."""
+    """Parameters by position or by name."""
 
 ENVELOPE_ERRORS = (-32700, -32600)
 """Codes of faults that refuse a whole document, so may come without the id of a request. Nothing in it was run."""

@@ -64,7 +64,7 @@ class Client:
     def call(self, method: str, *params: object, timeout: float | None = None, **named: object) -> Deferred[Any]:
         """Call a command.
 
-        @param params: its parameters by place.
+        @param params: its parameters by position.
         @param timeout: seconds that the call may take; None: the client's.
         @param named: its parameters by name, in place of C{params}. (Kamailio takes them in their order, and ignores
             the names. L{batch} takes a mapping with any names.)
@@ -73,7 +73,7 @@ class Client:
             the reply, and calls what waits for its turn off; a command that runs goes on.
         """
         if params and named:
-            reason = "parameters are given by place and by name"
+            reason = "parameters are given by position and by name"
             raise BadRequest(self.target, method, reason, "use one of them")
         limit = self.timeout if timeout is None else timeout
         if self._only is None:

@@ -457,11 +457,11 @@ class Settings:
     metrics: str = _setting(
         "",
         kinds.PAGE_PATH,
-        "URL path, such as /metrics, at which HTTP and HTTPS tell Prometheus what the server does, if rules allow the "
+        "URL path, such as /metrics, at which HTTP and HTTPS have metrics for Prometheus, if rules allow the "
         "method metrics; empty: disabled, and nothing is measured",
     )
     metrics_interval: float = _setting(
-        15.0, kinds.SECONDS, "seconds between two collections of what each node of a gateway tells, for metrics"
+        15.0, kinds.SECONDS, "seconds between two rounds of questions to each node of a gateway, for metrics"
     )
     node: Sequence[str] = _setting(
         (),

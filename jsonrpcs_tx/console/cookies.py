@@ -26,7 +26,7 @@ def cookie_name(headers: Headers) -> str:
 
 
 def read_token(headers: Headers) -> str | None:
-    """The token that a request has; None if it has none, or several: then somebody else has set one of them."""
+    """The token in a request; None without one, or with several, since somebody else has set one of them."""
     name = cookie_name(headers)
     found = []
     for header in headers.getRawHeaders(b"Cookie", []):

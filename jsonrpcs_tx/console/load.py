@@ -1,4 +1,4 @@
-"""What the panel C{load} shows: requests, how long they take, connections, memory. It reads what metrics read."""
+"""What the panel C{load} shows: requests, how long they take, connections, memory; from the sources of the metrics."""
 
 import os
 from collections import deque
@@ -10,20 +10,18 @@ import msgspec
 
 from jsonrpcs_tx.metrics.lag import ReactorLag
 from jsonrpcs_tx.metrics.processes import usage
+from jsonrpcs_tx.metrics.server import OTHER
 from jsonrpcs_tx.rpc.measures import BITS, FAILED, SUM, TELLING, Row, settle
 from jsonrpcs_tx.service import JsonRpcService
 
 MAX_METHODS: Final = 50
-"""The methods that are shown: those that are called most."""
+"""Methods that are shown, those that are called most."""
 
 WINDOW: Final = 60.0
-"""Seconds for which means and percentiles are told."""
+"""Seconds that means and percentiles cover."""
 
 STEP: Final = 10.0
-"""Seconds between two of the states that the present one is compared with."""
-
-OTHER: Final = "other"
-"""The method of all calls of methods that are not measured by themselves."""
+"""Seconds between two of the former states, with one of which the current state is compared."""
 
 _Rows = dict[str, tuple[int, ...]]
 
@@ -45,7 +43,7 @@ class Load:
         """The load now, as JSON."""
         service = self._service
         counters = service.counters
-        errors = counters.get("core", "err_requests")  # which also adds what workers have counted and measured
+        errors = counters.get("core", "err_requests")  # this also adds what workers have counted and measured
         delayed = counters.get("jsonrpc", "async_in_flight")
         used, measures = usage(os.getpid()), service.dispatcher.measures
         told: dict[str, Any] = {
@@ -72,9 +70,9 @@ class Load:
 
 
 class Window:
-    """The rows of durations, as they are now and as they were up to L{WINDOW} ago.
+    """The rows of durations, now and up to L{WINDOW} ago.
 
-    @param seconds: tells the time.
+    @param seconds: the clock.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -82,23 +80,23 @@ class Window:
         self._before: deque[tuple[float, _Rows]] = deque()
 
     def add(self, rows: Mapping[str, Row]) -> dict[str, tuple[Any, ...]]:
-        """Look at rows, see L{jsonrpcs_tx.rpc.measures}.
+        """Add the current rows, see L{jsonrpcs_tx.rpc.measures}.
 
-        @return: of each its calls; and the mean, the median and the 99th percentile of the last L{WINDOW}, in
-            microseconds, None if there were no calls.
+        @return: for each row the number of calls, and the mean, the median and the 99th percentile of the last
+            L{WINDOW}, in microseconds; None if there were no calls.
         """
         now = self._seconds()
         current = {name: tuple(row[:TELLING]) for name, row in rows.items()}
         while self._before and not now - WINDOW <= self._before[0][0] <= now:
             self._before.popleft()
-        former = self._before[0][1] if self._before else current  # at first, nobody knows what came when
+        former = self._before[0][1] if self._before else current  # at first, it is not known when the calls came
         if not self._before or now - self._before[-1][0] >= STEP:
             self._before.append((now, current))
         return {name: (sum(row[:BITS]), *_times(row, former.get(name))) for name, row in current.items()}
 
 
 def _times(row: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[float | None, float | None, float | None]:
-    """Mean, median and 99th percentile in microseconds of what was measured since."""
+    """Mean, median and 99th percentile, in microseconds, of what has been measured since a former state."""
     counts: Iterable[int] = row[:BITS]
     total = row[SUM]
     if before is not None:
@@ -112,8 +110,10 @@ def _times(row: tuple[int, ...], before: tuple[int, ...] | None) -> tuple[float 
 
 
 def percentile(counts: list[int], rank: float) -> float:
-    """The duration, in microseconds, that as many calls as the rank do not exceed, supposing that those of a bucket are
-    spread evenly between its bounds.
+    """The duration of a rank, in microseconds, if the calls in a bucket are spread evenly between its bounds.
+
+    @param counts: the calls in each bucket, see L{jsonrpcs_tx.rpc.measures}.
+    @param rank: how many calls take no longer.
     """
     below = 0
     for bits, count in enumerate(counts):

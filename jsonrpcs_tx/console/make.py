@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def make_console(service: JsonRpcService, gateway: "Gateway | None") -> ConsoleResource:
-    """Make the console of a server, which adds nothing to it that costs anything while nobody looks.
+    """Make the console of a server. It costs nothing while nobody looks at it.
 
     @param gateway: has the nodes; None: there are no nodes.
     """

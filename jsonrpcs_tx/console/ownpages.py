@@ -1,4 +1,4 @@
-"""Which web pages may use the console: its own alone."""
+"""Which web pages may use the console: only its own."""
 
 from typing import Final
 
@@ -25,7 +25,7 @@ class OwnPages(Pages):
 
 
 class AnyLink(Pages):
-    """For what says nothing of the server: a link on any page may lead there."""
+    """For files that reveal nothing about the server: links on any page may lead to them."""
 
     def __init__(self, hosts: Hosts) -> None:
         super().__init__((), hosts, credentials=False)

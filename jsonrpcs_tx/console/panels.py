@@ -1,4 +1,4 @@
-"""What the panels show, and to whom: read once for all who look, sent to each where it has changed."""
+"""What the panels show, and to whom. It is read once for all clients, and sent to each where it has changed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.gateway.gateway import Gateway  # only few servers are gateways
 
 FORBIDDEN: Final = b'{"forbidden":true}'
-"""What is told once of a panel that a caller may not see."""
+"""What a client gets, once, for a panel that it may not see."""
 
 OFF: Final = b'{"off":true}'
-"""What is told once of a panel that the server does not have."""
+"""What a client gets, once, for a panel that the server does not have."""
 
 SHARE: Final = 0.05
-"""The share of the time that reading a panel may take: what takes long is read less often."""
+"""The share of the time that reading a panel may take. A panel that takes long is read less often."""
 
-LEAST: Final = 0.01
-"""Seconds for which what was read is told to all who ask."""
+MIN_INTERVAL: Final = 0.01
+"""Seconds at least between two readings of a panel."""
 
 MAX_ENTRIES: Final = 100
-"""Entries of the audit log that are kept."""
+"""Entries of the audit log that are kept for clients that come later."""
 
 Parts: TypeAlias = Mapping[str, bytes]
 """What a panel shows, part by part, as JSON."""
@@ -44,9 +44,9 @@ _TYPES: Final = {int: "integer", float: "double", str: "string"}
 class Panel:
     """Something that clients watch.
 
-    @param dispatcher: knows who may call what.
+    @param dispatcher: decides who may call what.
     @cvar name: by which clients ask for it.
-    @cvar method: the command that shows the same: where it is not loaded, the panel is off.
+    @cvar method: the command that returns the same. If it is not loaded, the panel is off.
     """
 
     name: str
@@ -64,23 +64,23 @@ class Panel:
         return self.method in self._dispatcher.registry
 
     def look(self) -> None:
-        """Read what it shows, unless that was expensive a short while ago."""
+        """Read what it shows, unless it was read too short a time ago for what that cost."""
         begun = perf_counter()
         if begun < self._due or not self.is_there:
             return
         read = self._read()
-        # What is the same stays the same object, so that comparing it costs nothing.
+        # Equal parts stay the same objects, so that comparing them costs nothing.
         parts = {key: part if (old := self._parts.get(key)) != part else old or b"" for key, part in read.items()}
         if parts != self._parts or list(parts) != list(self._parts):
             self._parts = parts
         ended = perf_counter()
-        self._due = ended + max(LEAST, (ended - begun) / SHARE)
+        self._due = ended + max(MIN_INTERVAL, (ended - begun) / SHARE)
 
     def tell(self, origin: Origin, before: Any) -> tuple[bytes | None, Any]:
-        """What a caller is told.
+        """What to send to a caller.
 
-        @param before: what this returned for it the last time; None: it has been told nothing.
-        @return: what is told, as JSON, None if nothing has changed; and what is to be remembered of that.
+        @param before: the second value that this returned for the caller the last time; None: this is the first time.
+        @return: JSON, or None if nothing has changed; and what to remember for the next time.
         """
         if not self.is_there:
             return (None if before is OFF else OFF), OFF
@@ -90,7 +90,7 @@ class Panel:
         former = None if before in (None, OFF, FORBIDDEN) else before
         if former is not None and (former is parts or (former == parts and list(former) == list(parts))):
             return None, former
-        # Many have been told the same before, and are told the same now.
+        # Many callers get the same change of the same parts, so it is written once.
         last_former, last_parts, written = self._last
         if last_former is not former or last_parts is not parts:
             written = self._written(former, parts)
@@ -102,25 +102,25 @@ class Panel:
         raise NotImplementedError
 
     def _visible(self, origin: Origin) -> Parts | None:
-        """What a caller may see of that; None: nothing."""
+        """The parts that a caller may see; None: nothing."""
         return None if self._forbids(origin) else self._parts
 
     def _written(self, before: Parts | None, parts: Parts) -> bytes:
-        """What is told of parts where others, or none, were told before: all of them as an array."""
+        """The change from the parts before (None: nothing was sent yet) as JSON; here all parts, as an array."""
         return b"[%b]" % b",".join(parts.values())
 
     def _forbids(self, origin: Origin, *params: str) -> bool:
         return self._dispatcher.forbids(origin, self.method, list(params))
 
     def _forbids_always(self, origin: Origin) -> bool:
-        """Whether a caller may not call the method, with whichever parameters."""
+        """Whether a caller may not call the method with any parameters."""
         return origin.caller is not None and not self._dispatcher.access.allows_some(origin.caller, self.method)
 
 
 class LoadPanel(Panel):
-    """The load; a new one at each look.
+    """The load; it changes with each reading.
 
-    @param read: reads it.
+    @param read: returns it as JSON.
     """
 
     name = "load"
@@ -153,7 +153,7 @@ class _Set(msgspec.Struct, gc=False):
 
 
 class DestinationsPanel(Panel):
-    """The destinations by set; of sets that have changed, all destinations."""
+    """The destinations by set. A set that has changed is sent with all its destinations."""
 
     name = "destinations"
     method = "dispatcher.list"
@@ -181,7 +181,7 @@ def _shown(one: Destination) -> _Shown:
 
 
 class TablesPanel(Panel):
-    """The hash tables: how many items they have, and whether these have changed."""
+    """The hash tables: how many items they have, and a number that changes with their items."""
 
     name = "tables"
     method = "htable.dump"
@@ -210,7 +210,7 @@ class TablesPanel(Panel):
 
 
 class VariablesPanel(Panel):
-    """The variables with their definitions. Those of instances are not in it."""
+    """The variables with their definitions, without the values of group instances."""
 
     name = "variables"
     method = "cfg.get"
@@ -235,7 +235,7 @@ class VariablesPanel(Panel):
 
 
 def _described(group: Group, variable: Variable) -> dict[str, Any]:
-    """Numbers are texts: JavaScript cannot hold those of 64 bits."""
+    """A variable for JSON. Numbers are strings, since JavaScript cannot hold integers of 64 bits."""
     is_text = variable.kind is str
     return {
         "group": group.name,
@@ -251,7 +251,7 @@ def _described(group: Group, variable: Variable) -> dict[str, Any]:
 
 
 class NodesPanel(Panel):
-    """The nodes that a caller may call; callers who may call the command see all nodes, and where they are.
+    """The nodes that a caller may call. Callers who may call the command see all nodes, and where they are.
 
     @param gateway: has the nodes; None: there are no nodes.
     """
@@ -291,7 +291,7 @@ class NodesPanel(Panel):
 class AuditPanel(Panel):
     """The last entries of the audit log, then each new one.
 
-    @param audit: the log; None: there is none.
+    @param audit: the log; None: there is no log.
     """
 
     name = "audit"
@@ -314,7 +314,7 @@ class AuditPanel(Panel):
         return self._audit is not None
 
     def look(self) -> None:
-        """Nothing to do: the log tells of its entries."""
+        """Nothing to do: the log passes its entries on."""
 
     def tell(self, origin: Origin, before: Any) -> tuple[bytes | None, Any]:
         if not self.is_there or self._forbids(origin):
@@ -329,7 +329,7 @@ class AuditPanel(Panel):
 
 
 def _allowed(parts: Parts, allows: Callable[[str], bool]) -> Parts:
-    """Those of the parts that a caller may see."""
+    """The parts that a caller may see."""
     found = {key: part for key, part in parts.items() if allows(key)}
     return parts if len(found) == len(parts) else found
 

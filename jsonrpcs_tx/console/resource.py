@@ -29,7 +29,7 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Frame-Options": "DENY",
 }
-"""What all answers have."""
+"""The headers that all answers have."""
 
 ASSETS: Final = b"assets"
 SESSION: Final = b"session"
@@ -39,7 +39,7 @@ EVENTS: Final = b"events"
 TABLE: Final = b"table"
 
 _DOCUMENT: Final = b'{"jsonrpc":"2.0","method":"console"}'
-"""What the audit log says of a refused request, which must not show its body: that may hold a password."""
+"""The request that the audit log shows for a refused one, since the body may contain a password."""
 
 _JSON: Final = re.compile(rb"[ \t]*application/json[ \t]*(;.*)?", re.IGNORECASE)
 
@@ -47,8 +47,8 @@ _JSON: Final = re.compile(rb"[ \t]*application/json[ \t]*(;.*)?", re.IGNORECASE)
 class ConsoleResource(Page):
     """Answers at its own path and below.
 
-    The page and its files say nothing of the server: every client within C{http_allow} may have them. All else is for
-    those who have signed in, or for everybody whom rules allow something where the server has no users.
+    The page and its files reveal nothing about the server: every client within C{http_allow} may have them. Everything
+    else is for those who have signed in, or, where the server has no users, for those whom rules allow something.
 
     @param jsonrpc: makes the checks, and answers calls.
     @param assets: the files of the page.
@@ -96,7 +96,7 @@ class ConsoleResource(Page):
         return server.NOT_DONE_YET
 
     def _answer_static(self, request: server.Request, path: list[bytes]) -> None:
-        """Answer with a file of the page, or lead there from the path without a slash at its end."""
+        """Answer with a file of the page, or redirect from the path without a slash at its end."""
         if refuses_method(request):
             return
         if not path:

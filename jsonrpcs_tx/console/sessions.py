@@ -1,4 +1,4 @@
-"""Who is signed in: sessions by their tokens, how long they last, and what ends them. They are in memory only."""
+"""The sessions of signed-in users: tokens, how long they last, and what ends them. They are in memory only."""
 
 import hashlib
 import secrets
@@ -12,10 +12,10 @@ from jsonrpcs_tx.log import make_logger
 _log = make_logger(__name__)
 
 MAX_SESSIONS: Final = 1000
-"""Sessions that there may be; then the one that has not been used for the longest time ends."""
+"""Sessions that there may be. If there are more, the least recently used one ends."""
 
 MAX_OF_USER: Final = 20
-"""Sessions of one user; then that user's oldest one ends."""
+"""Sessions that a user may have. If there are more, the oldest one of that user ends."""
 
 TOKEN_BYTES: Final = 32
 """Random bytes in a token."""
@@ -24,7 +24,7 @@ SIGNED_OUT: Final = "signed out"
 EXPIRED: Final = "expired"
 CHANGED: Final = "the user or the password has changed"
 TOO_MANY: Final = "too many sessions"
-NO_RIGHTS: Final = "rules allow nothing any more"
+NO_RIGHTS: Final = "the rules do not allow anything any more"
 """Why sessions end."""
 
 
@@ -32,7 +32,7 @@ NO_RIGHTS: Final = "rules allow nothing any more"
 class Session:
     """What is known of a browser that has signed in.
 
-    @ivar user: its user, as the checker has named it; None: the checker lets in anybody without a name.
+    @ivar user: its user, as the checker has named it; None: the checker does not name users.
     @ivar line: the user's hashed password when it was checked; None: the checker is not a file of users.
     @ivar digest: of the token.
     @ivar began: when the user signed in, in seconds of the clock.
@@ -53,11 +53,11 @@ class Session:
 class Sessions:
     """The sessions of a server. Of a token only a digest is kept.
 
-    @param seconds: tells the time, by a clock that nobody sets, or sessions would last longer.
+    @param seconds: a monotonic clock, since setting the clock must not prolong sessions.
     @param life: seconds that a session lasts at most.
     @param idle: seconds that it lasts without being used.
-    @param line_of: gives a user's hashed password as it is now, None if there is no such user; see
-        L{jsonrpcs_tx.access.usersfile.UsersFile.line}. None: nobody knows.
+    @param line_of: returns the current hashed password of a user, None if there is no such user; see
+        L{jsonrpcs_tx.access.usersfile.UsersFile.line}. None: it cannot be known.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Sessions:
         return len(self._sessions)
 
     def line(self, user: str) -> str | None:
-        """A user's hashed password as it is now; None if there is no such user, or nobody knows."""
+        """The current hashed password of a user; None if there is no such user, or it cannot be known."""
         return None if self._line_of is None else self._line_of(user)
 
     def begin(self, user: str | None, line: str | None) -> str:
         """Begin the session of a user whose password was right.
 
-        @param line: what L{line} gave before the password was checked, so that it counts if it has changed meanwhile.
+        @param line: what L{line} returned before the password was checked, so that a change in between is noticed.
         @return: the token, which only that user may know.
         """
         mine = [one for one in self._sessions.values() if one.user == user]
@@ -102,7 +102,7 @@ class Sessions:
         return session if session is not None and self.lives(session) else None
 
     def lives(self, session: Session) -> bool:
-        """Whether a session goes on. It ends here if its time is over, or its user or password has changed."""
+        """Whether a session is still valid. It ends here if its time is over, or its user or password has changed."""
         if session.ended:
             return False
         if self.left(session) <= 0:
@@ -131,7 +131,7 @@ class Sessions:
                 try:
                     follower(reason)
                 except Exception:  # the others are told as well
-                    _log.failure("who follows a session was not told that it has ended: {reason}", reason=reason)
+                    _log.failure("a follower of a session has failed when that ended: {reason}", reason=reason)
 
 
 def _digest(token: str) -> bytes:

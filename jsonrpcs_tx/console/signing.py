@@ -1,4 +1,4 @@
-"""The page C{session}: tells who is signed in, signs users in and out."""
+"""The page C{session}: says who is signed in, and signs users in and out."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -49,7 +49,7 @@ class SessionPage:
 
     @param jsonrpc: checks names and passwords.
     @param visitors: finds out who sends requests, and has the sessions.
-    @param settings: gives the settings as they are now.
+    @param settings: returns the current settings.
     @param gateway: has the nodes; None: there are no nodes.
     """
 
@@ -78,7 +78,7 @@ class SessionPage:
             refuse(request, http.NOT_ALLOWED, "allowed: GET, POST to sign in, DELETE to sign out")
 
     def _told(self, visitor: Visitor | None) -> dict[str, Any]:
-        """What the page is told of its user; nothing of the server, unless the user may call something."""
+        """What the page gets to know of its user, and of the server if the user may call something."""
         if visitor is None:
             return {"user": None, "needs": "password", "expires": None}
         sessions, session = self._visitors.sessions, visitor.session
@@ -145,7 +145,8 @@ class SessionPage:
             visitor = Visitor(request, client, session)
             origin = self._visitors.origin(visitor)
             if not self._visitors.may_call(origin):
-                self._visitors.forbid(visitor, SIGN_IN, "the password is right, but rules allow you nothing")
+                told = "the password is right, but the rules do not allow you anything"
+                self._visitors.forbid(visitor, SIGN_IN, told)
                 self._visitors.shut_out(visitor)
                 return
             _log.info("{caller}: signed in to the console", caller=origin)

@@ -1,6 +1,6 @@
-"""Server-Sent Events (HTML Standard, section 9.2): what the panels show, to each browser that looks at them.
+"""Server-Sent Events (HTML Standard, section 9.2): what the panels show, for each browser that looks at them.
 
-A stream holds back nothing: a client that does not read gets the newest state when it reads again.
+Events are not queued: a client that does not read gets the newest state when it reads again.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from twisted.web import http, server
 from zope.interface import implementer
 
 from jsonrpcs_tx.console.panels import Panel, names
+from jsonrpcs_tx.console.sessions import NO_RIGHTS
 from jsonrpcs_tx.console.visitors import Visitor, Visitors
 from jsonrpcs_tx.log import make_logger, report
 from jsonrpcs_tx.metrics.lag import ReactorLag
@@ -26,7 +27,7 @@ INTERVAL: Final = 1.0
 """Seconds between two checks of what has changed."""
 
 HEARTBEAT: Final = 15.0
-"""Seconds without an event after which a comment is sent, so that neither side takes the other for dead."""
+"""Seconds without an event after which a comment is sent, so that the connection is not taken for dead."""
 
 MAX_STREAMS: Final = 100
 """Streams that may be open."""
@@ -37,7 +38,7 @@ MAX_OF_ONE: Final = 20
 MAX_UNREAD: Final = 60.0
 """Seconds after which a client that reads nothing is cut off."""
 
-STOPPING: Final = "the server stops"
+STOPPING: Final = "the server is stopping"
 
 _HEAD: Final = b"retry: 3000\n\n"
 _COMMENT: Final = b":\n\n"
@@ -47,7 +48,11 @@ _COMMENT: Final = b":\n\n"
 class Stream:
     """The events for one browser.
 
-    @ivar source: whose limit it counts for.
+    @param clock: the reactor.
+    @ivar visitor: who gets them.
+    @ivar panels: what is watched.
+    @ivar source: whose limit it counts against.
+    @ivar is_over: whether the client has left, or the response has ended.
     """
 
     def __init__(self, visitor: Visitor, panels: Sequence[Panel], source: Hashable, clock: Any) -> None:
@@ -83,7 +88,11 @@ class Stream:
             self._write(_COMMENT)
 
     def end(self, reason: str, needs: str) -> None:
-        """Say why there are no further events, and end the response."""
+        """Say why there are no further events, and end the response.
+
+        @param reason: in words.
+        @param needs: what the client needs to go on: C{password} or C{nothing}.
+        """
         if not self.is_over:
             self.is_over = True
             self._send("end", msgspec.json.encode({"reason": reason, "needs": needs}))
@@ -95,16 +104,16 @@ class Stream:
         self.end(reason, "password")
 
     def pauseProducing(self) -> None:
-        """The client does not take what is written."""
+        """The client does not read fast enough."""
         if self._paused_at is None:
             self._paused_at = self._clock.seconds()
 
     def resumeProducing(self) -> None:
-        """The client has taken what was written."""
+        """The client has read what was written."""
         self._paused_at = None
 
     def stopProducing(self) -> None:
-        """The client has gone."""
+        """The client has left."""
         self.is_over = True
 
     def _send(self, event: str, data: bytes) -> None:
@@ -117,12 +126,12 @@ class Stream:
 
 
 class Streams:
-    """All streams. While there are any, it looks every second at what has changed.
+    """All streams. While there are any, it checks every second what has changed.
 
     @param panels: what can be looked at.
-    @param visitors: knows who may still look.
-    @param lag: is measured while somebody looks.
-    @param slices: in which clients are told.
+    @param visitors: decides who may still watch.
+    @param lag: is measured while somebody watches.
+    @param slices: runs the work of sending events in slices.
     @param clock: the reactor.
     """
 
@@ -153,7 +162,8 @@ class Streams:
         source = self._visitors.source(visitor)
         if len(self) >= MAX_STREAMS or Counter(one.source for one in self._streams)[source] >= MAX_OF_ONE:
             request.setHeader(b"Retry-After", b"10")
-            refuse(request, http.SERVICE_UNAVAILABLE, f"allowed: {MAX_OF_ONE} streams of one, {MAX_STREAMS} of all")
+            told = f"allowed: {MAX_OF_ONE} streams for each user or address, {MAX_STREAMS} in all"
+            refuse(request, http.SERVICE_UNAVAILABLE, told)
             return
         if request.method == b"HEAD":
             _begin(request)
@@ -187,7 +197,7 @@ class Streams:
             self._rest()
 
     def _rest(self) -> None:
-        """Look at nothing, since nobody does."""
+        """Stop checking, since nobody watches."""
         if self._next is not None:
             self._next.cancel()
             self._next = None
@@ -211,8 +221,8 @@ class Streams:
             stream = next(iter(self._waiting))
             del self._waiting[stream]
             for panel in stream.panels:
-                _surely(panel.look)
-            _surely(partial(self._tell_one, stream))
+                _guarded(panel.look)
+            _guarded(partial(self._tell_one, stream))
             yield
         self._is_telling = False
 
@@ -221,25 +231,25 @@ class Streams:
         visitor = stream.visitor
         session = visitor.session
         if stream.is_over or (session is not None and not self._visitors.sessions.lives(session)):
-            return  # the session's end has ended the stream
+            return  # the end of the session has ended the stream
         origin = self._visitors.origin(visitor)
         if self._visitors.may_call(origin):
             stream.tell(origin)
             return
         self._visitors.shut_out(visitor)
-        stream.end("rules allow nothing any more", "nothing")
+        stream.end(NO_RIGHTS, "nothing")
 
 
 def _begin(request: server.Request) -> None:
     """Begin the response to a request for events."""
     request.setHeader(b"Content-Type", b"text/event-stream")
     request.setHeader(b"Cache-Control", b"no-store")
-    request.setHeader(b"X-Accel-Buffering", b"no")  # nginx would keep events until there are many
+    request.setHeader(b"X-Accel-Buffering", b"no")  # otherwise nginx would buffer events
     request.write(_HEAD)
 
 
-def _surely(task: Callable[[], object]) -> None:
-    """Do something whose failure must not stop the rest."""
+def _guarded(task: Callable[[], object]) -> None:
+    """Do something; if it fails, log that, so that the rest goes on."""
     try:
         task()
     except Exception as error:

@@ -1,6 +1,6 @@
-"""The page C{table}: a part of the items of a hash table, or of those in which a text is found.
+"""The page C{table}: a part of the items of a hash table, or of those that contain a text.
 
-Items are looked through in slices, so that a large table holds up nobody.
+Items are searched in slices, so that a large table does not hold up others.
 """
 
 from collections.abc import Generator
@@ -27,11 +27,11 @@ _log = make_logger(__name__)
 METHOD: Final = "htable.dump"
 """The method that rules must allow with the name of the table."""
 
-USUAL: Final = 200
-"""Items in an answer, if the request does not say."""
+DEFAULT_LIMIT: Final = 200
+"""Items in an answer, unless the request says how many."""
 
-MOST: Final = 1000
-"""Items in an answer at most."""
+MAX_LIMIT: Final = 1000
+"""Items that an answer may have."""
 
 MAX_SIZE: Final = 1_000_000
 """Bytes of keys and values after which an answer has no further items."""
@@ -43,36 +43,38 @@ TURN: Final = 200
 """Items after which a slice may end."""
 
 TURN_SIZE: Final = 100_000
-"""Characters of keys and values after which it may end as well: a value may be long."""
+"""Characters of keys and values after which a slice may end, since a value may be long."""
 
 MAX_IN_PROGRESS: Final = 50
 """Requests that may be in progress: each holds a list of all items, and the part of the answer that it has found."""
 
 MAX_OF_ONE: Final = 12
-"""Those that one user may have, or one address where nobody signs in."""
+"""Requests in progress that a user may have, or an address where nobody signs in."""
 
 
 @attrs.frozen
 class Query:
     """What is asked for.
 
+    @ivar name: of the table.
     @ivar after: the place after which to begin, see L{Table.after}.
-    @ivar search: in lower case.
-    @ivar limit: how many items.
+    @ivar search: the text, in lower case; empty: all items.
+    @ivar limit: how many items at most.
     """
 
     name: str
     after: int = 0
     search: str = ""
-    limit: int = USUAL
+    limit: int = DEFAULT_LIMIT
 
 
 class TablePage:
     """Answers requests for C{table}.
 
-    @param dispatcher: knows who may read a table.
+    @param tables: the tables.
+    @param dispatcher: decides who may read a table.
     @param visitors: finds out where requests come from.
-    @param slices: in which items are looked through.
+    @param slices: runs the search in slices.
     """
 
     def __init__(self, tables: Tables, dispatcher: Dispatcher, visitors: Visitors, slices: Slices) -> None:
@@ -101,7 +103,7 @@ class TablePage:
         source = self._visitors.source(visitor)
         if self._shares.full or self._shares.used_up(source):
             request.setHeader(b"Retry-After", b"1")
-            told = f"allowed: {MAX_OF_ONE} requests of one for tables at the same time, {MAX_IN_PROGRESS} of all"
+            told = f"allowed: {MAX_OF_ONE} requests for tables at once by a user or address, {MAX_IN_PROGRESS} in all"
             refuse(request, http.SERVICE_UNAVAILABLE, told)
             return
         self._shares.take(source)
@@ -143,25 +145,26 @@ class TablePage:
 def read_query(args: dict[bytes, list[bytes]]) -> Query:
     """Read the query of a URL.
 
+    @param args: the values of each parameter.
     @raise ValueError: it is not allowed; the message says what is.
     """
     given = {name.decode("latin-1"): values[-1].decode(errors="replace") for name, values in args.items()}
     if "name" not in given:
-        raise ValueError("which table? allowed: ?name=TABLE, with after, search and limit")
+        raise ValueError("name is missing; allowed: ?name=TABLE, with after, search and limit")
     search = given.get("search", "")
     if len(search) > MAX_SEARCH:
-        raise ValueError(f"search: allowed are up to {MAX_SEARCH} characters")
+        raise ValueError(f"search: {len(search)} characters; allowed: up to {MAX_SEARCH}")
     return Query(
         given["name"],
         _number("after", given.get("after", "0"), 0, 2**53),
         search.lower(),
-        _number("limit", given.get("limit", str(USUAL)), 1, MOST),
+        _number("limit", given.get("limit", str(DEFAULT_LIMIT)), 1, MAX_LIMIT),
     )
 
 
 def _number(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 16 and least <= int(text) <= most):
-        raise ValueError(f"{name}: allowed is {least} to {most}")
+        raise ValueError(f"{name}: {text!r:.60}; allowed: {least} to {most}")
     return int(text)
 
 
@@ -170,14 +173,14 @@ def _has(item: Item, search: str) -> bool:
 
 
 def _row(table: Table, item: Item) -> dict[str, Any]:
-    """An item; its value is a text, since JavaScript cannot hold an integer of 64 bits."""
+    """An item for JSON. Its value is a string, since JavaScript cannot hold integers of 64 bits."""
     kind = "str" if isinstance(item.value, str) else "int"
     return {"key": item.key, "value": str(item.value), "type": kind, "expires": table.expires_at(item)}
 
 
 def _failed(request: server.Request, failure: Any) -> None:
     if failure.check(CancelledError):
-        return  # the client has gone
+        return  # the client has left
     report(_log, "console: a table cannot be read", failure.value)
     if is_connected(request) and not request.finished:
         refuse(request, http.INTERNAL_SERVER_ERROR, "the log says why")

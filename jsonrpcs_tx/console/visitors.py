@@ -1,4 +1,4 @@
-"""Who sends a request to the console: the user of its session, or whoever its connection says where nobody signs in."""
+"""Who sends a request to the console: the user of its session, or the caller of its connection if nobody signs in."""
 
 import ipaddress
 from collections.abc import Hashable
@@ -28,7 +28,7 @@ class Visitor:
 
     @ivar request: the request.
     @ivar client: the address, see L{JsonRpcResource.client}.
-    @ivar session: the session; None: nobody signs in here.
+    @ivar session: the session; None: nobody signs in on this server.
     """
 
     request: server.Request
@@ -57,7 +57,7 @@ class Visitors:
         self._jsonrpc = jsonrpc
 
     def find(self, request: server.Request, client: str | None) -> Visitor | None:
-        """Who sends a request; None: somebody who has to sign in first."""
+        """Who sends a request; None: somebody who must sign in first."""
         if not self._jsonrpc.authenticates:
             return Visitor(request, client, None)
         token = read_token(request.requestHeaders)
@@ -65,13 +65,13 @@ class Visitors:
         return None if session is None else Visitor(request, client, session)
 
     def admit(self, request: server.Request, client: str | None) -> Visitor | None:
-        """Who sends a request; None: it has been answered, since nobody is signed in, or rules allow nothing."""
+        """Who sends a request; None: it has been refused, as nobody is signed in, or rules allow nothing."""
         visitor = self.find(request, client)
         if visitor is None:
             ask_to_sign_in(request)
             return None
         if not self.may_call(self.origin(visitor)):
-            self.forbid(visitor, "console", "rules allow you nothing")
+            self.forbid(visitor, "console", "the rules do not allow you anything")
             self.shut_out(visitor)
             return None
         if visitor.session is not None:
@@ -79,12 +79,12 @@ class Visitors:
         return visitor
 
     def origin(self, visitor: Visitor) -> Origin:
-        """Where what a visitor sends comes from, for the rules as they are now."""
+        """The origin of what a visitor sends, for the rules."""
         request = visitor.request
         return self._jsonrpc.origin(request.channel, lambda: is_connected(request), visitor.client, visitor.user)
 
     def source(self, visitor: Visitor) -> Hashable:
-        """Whose limits count what a visitor asks for: the user's, or the address's where nobody signs in."""
+        """Whose limits apply to a visitor: those of the user, or of the address if nobody signs in."""
         return visitor.user or self.origin(visitor).peer().source
 
     def may_call(self, origin: Origin) -> bool:
@@ -107,12 +107,12 @@ class Visitors:
 
 
 def ask_to_sign_in(request: server.Request) -> None:
-    """Answer a request of somebody who is not signed in, without the header that has browsers ask for a password."""
+    """Answer a request of somebody who is not signed in, without the header that makes browsers ask for a password."""
     respond(request, JSON, _SIGN_IN, http.UNAUTHORIZED)
 
 
 def is_foreign_scheme(request: server.Request) -> bool:
-    """Whether a request over HTTPS comes from a page that was loaded over HTTP, which anybody on the way may have
+    """Whether a request over HTTPS comes from a page that was loaded over HTTP, which anybody on the network may have
     written.
     """
     origin = request.getHeader("origin")
@@ -120,8 +120,8 @@ def is_foreign_scheme(request: server.Request) -> bool:
 
 
 def is_private(request: server.Request, client: str | None) -> bool:
-    """Whether nobody can read on the way what a browser sends: it talks HTTPS, to this server or to a proxy before it,
-    or it is on this machine. A browser says by the origin of its page how it talks.
+    """Whether nobody on the network can read what a browser sends: it uses HTTPS, to this server or to a proxy before
+    it, or it is on this machine. The origin of its page shows which protocol it uses.
     """
     if request.isSecure():
         return True

@@ -64,7 +64,7 @@ class DaemonLog:
     def check(self) -> None:
         """Check that the log has a destination, without opening it.
 
-        @raise StartError: there is nothing.
+        @raise StartError: it has no destination.
         """
         if self.path == "-" and not self._in_foreground:
             allowed = "a file, or -n to stay in the foreground"
@@ -127,4 +127,4 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _log_last_error(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-    _log.failure("the server ends, because of an error in it", Failure(error, kind, traceback), LogLevel.critical)
+    _log.failure("the server ends because of an error in it", Failure(error, kind, traceback), LogLevel.critical)

@@ -21,7 +21,7 @@ LEVELS: Final[Mapping[Any, str]] = {
 """The levels in words: those of syslog, as far as Twisted has them."""
 
 ALIASES: Final[Mapping[str, str]] = {"command": "method"}
-"""Values that are fields under another name, so that there is only one name to search for."""
+"""Other names for some values when they become fields, so that there is only one name to search for."""
 
 _LEGACY: Final = "log_legacy"
 """The namespace of what is logged by C{twisted.python.log}."""
@@ -33,10 +33,10 @@ _DETAILS: Final = re.compile(
 """Messages of Twisted about its ports and itself at level info, which are useful only for debugging it."""
 
 _STALE: Final = re.compile(r"Removing stale pidfile .*")
-"""Messages that twistd wrongly calls errors: a server was killed, and another one starts in its place."""
+"""Messages that twistd wrongly logs as critical: a server was killed, and another one starts in its place."""
 
 _UNHANDLED: Final = "Unhandled error in Deferred:"
-"""What Twisted logs before the failure itself, which is then an event without words."""
+"""What Twisted logs before the failure itself, which is then an event without a message."""
 
 
 @attrs.frozen
@@ -55,8 +55,8 @@ class Entry:
     @ivar seconds: when it was, since 1970.
     @ivar level: one of C{LogLevel}.
     @ivar module: which module has logged it; C{-} if it does not say.
-    @ivar message: one line; of programs and Twisted also more.
-    @ivar fields: what the message says as values, by name: numbers, texts and None.
+    @ivar message: one line; those of programs and Twisted may have several.
+    @ivar fields: the values in the message, by name: numbers, texts and None.
     @ivar traceback: of an error, in lines; empty without one.
     @ivar location: where an error was raised; None: it is not an error.
     """
@@ -81,7 +81,7 @@ class Entry:
 
 
 def level_of(event: LogEvent) -> Any:
-    """The level that an event has in the log, which for some events differs from Twisted's; an event without a level is
+    """The level that an event has in the log. For some events it differs from Twisted's; an event without a level is
     info.
     """
     level = event.get("log_level") or LogLevel.info
@@ -99,7 +99,7 @@ def _is_of_twisted(event: LogEvent) -> bool:
 
 
 def entry_of(event: LogEvent) -> Entry | None:
-    """What an event says; None if it says nothing, or if another event says the same."""
+    """The entry for an event; None if it has no message, or if another event says the same."""
     message = formatEvent(event)
     if message == _UNHANDLED:
         return None
@@ -136,7 +136,7 @@ def _module(event: LogEvent) -> str:
 
 
 def _fields(event: LogEvent) -> Mapping[str, Any]:
-    """The values of an event: of one of this package those that it has prepared, else numbers and texts."""
+    """The values of an event: if it is by this package, those that are prepared in it; otherwise numbers and texts."""
     known = event.get("log_fields")
     if known is None:
         if event.get("log_namespace") == _LEGACY:
@@ -152,7 +152,7 @@ def _fields(event: LogEvent) -> Mapping[str, Any]:
 def _traceback(failure: Failure) -> str:
     try:
         return printable_lines(PrintableFailure(failure).getTraceback())
-    except Exception:  # whatever an exception's own methods do
+    except Exception:  # whatever the methods of an exception raise
         return f"(a traceback of {failure.type!r:.200} that cannot be shown)"
 
 

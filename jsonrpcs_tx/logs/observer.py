@@ -17,8 +17,8 @@ _OUTPUT = ("stdout", "stderr")
 
 @implementer(ILogObserver)
 class Observer:
-    """Writes entries. An entry that cannot be written, as on a full disk, is counted, and when there is room again, the
-    log says how many are missing. Nothing is raised.
+    """Writes entries. Entries that cannot be written, because the disk is full for example, are counted; when there is
+    room again, the log says how many are missing. Nothing is raised.
 
     @param write: writes an entry, or raises OSError.
     """
@@ -31,7 +31,7 @@ class Observer:
 
     def __call__(self, event: LogEvent) -> None:
         """Write an event, unless its level is not logged, or it is one of too many."""
-        of_this_package = "log_fields" in event  # then it has been checked already
+        of_this_package = "log_fields" in event  # if so, its level was checked before
         if not (of_this_package or log.is_logged(level_of(event))):
             return
         entry = entry_of(event)

@@ -1,4 +1,4 @@
-"""What a worker process logs becomes a line of the main process, with its level, module, fields and traceback."""
+"""Logs in the main process what a worker process logs, with level, module, fields and traceback."""
 
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from jsonrpcs_tx.logvalues import printable_lines
 _log = make_logger(__name__)
 
 MAX_LINE: Final = 262_144
-"""Bytes of a line that are waited for; a longer one is taken in parts."""
+"""Bytes of the longest line. A longer one is logged in parts."""
 
 
 class _Line(msgspec.Struct):

@@ -20,8 +20,8 @@ _log = make_logger(__name__)
 class TwistdFiles:
     """The log and the pid file of a process of twistd.
 
-    @ivar pid: the path of the pid file; empty: there is none.
-    @ivar log: the log in place of twistd's; None where C{--logger} makes another, and outside twistd.
+    @ivar pid: the path of the pid file; empty: no pid file.
+    @ivar log: the log in place of twistd's; None: C{--logger} makes another one, or there is no twistd.
     """
 
     pid: str = ""
@@ -45,7 +45,7 @@ class TwistdFiles:
                     _check_writable(option, path)
 
     def check_as(self, user: User, problems: Problems) -> None:
-        """Check that the user that the process becomes can open the log again.
+        """Check that the user as which the process will run can open the log again.
 
         @param problems: takes what is wrong.
         """
@@ -57,7 +57,7 @@ class TwistdFiles:
             problems.note(StartError("twistd --logfile", log, reason, "a file that this user can read and write"))
 
     def hand_over(self, user: User) -> None:
-        """Give what twistd has made as root to the user that the process becomes."""
+        """Give the files that twistd has made as root to the user as which the process will run."""
         for path in filter(None, (self._log_path(), self.pid)):
             with suppress(OSError, NotAllowed):
                 check_links(path)
@@ -65,7 +65,7 @@ class TwistdFiles:
         if os.path.isfile(self.pid):
             reason = user.obstacle_to_removal(self.pid)
             if reason is not None:
-                _log.warn("{path} stays behind at the stop: {reason}", path=self.pid, reason=reason)
+                _log.warn("{path} cannot be removed at the stop: {reason}", path=self.pid, reason=reason)
 
 
 def _check_writable(option: str, path: str) -> None:

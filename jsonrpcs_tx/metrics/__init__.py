@@ -1,1 +1,1 @@
-"""What Prometheus is told of this server."""
+"""The metrics of this server and of its nodes, for Prometheus."""

@@ -1,6 +1,7 @@
 """Families of metrics as bytes, in the text format 0.0.4 of Prometheus and in OpenMetrics 1.0.
 
-Specifications: prometheus.io/docs/instrumenting/exposition_formats, and the OpenMetrics specification of the same name.
+Specifications: U{https://prometheus.io/docs/instrumenting/exposition_formats/} and
+U{https://prometheus.io/docs/specs/om/open_metrics_spec/}.
 """
 
 import re
@@ -18,13 +19,13 @@ HISTOGRAM: Final = "histogram"
 INFO: Final = "info"
 """Facts in labels; the value is 1."""
 UNKNOWN: Final = "unknown"
-"""Nobody says whether it counts."""
+"""It is not known whether it counts."""
 
 MAX_NAME: Final = 200
-"""Characters of a name, beyond which it is cut."""
+"""Characters of the longest name. A longer one is cut."""
 
 MAX_VALUE: Final = 1000
-"""Characters of the value of a label, beyond which it is cut."""
+"""Characters of the longest value of a label. A longer one is cut."""
 
 MAX_SAMPLES: Final = 200
 """Samples in one piece of what L{render} yields."""
@@ -39,7 +40,7 @@ class Sample(NamedTuple):
 
     @ivar value: a number, not a boolean.
     @ivar labels: as L{labels} writes them.
-    @ivar suffix: follows the family's name, such as C{_bucket}; empty for what the type of the family asks for.
+    @ivar suffix: follows the family's name, such as C{_bucket}; empty: the one that the type of the family requires.
     """
 
     value: float
@@ -54,8 +55,8 @@ class Family:
     @ivar name: without a suffix: C{jsonrpcs_requests} for C{jsonrpcs_requests_total}. It ends with the unit.
     @ivar kind: its type, one of L{COUNTER}, L{GAUGE}, L{HISTOGRAM}, L{INFO} and L{UNKNOWN}.
     @ivar help: a sentence.
-    @ivar samples: read once.
-    @ivar unit: C{seconds} or C{bytes}, for example; empty: it is a number of something.
+    @ivar samples: iterated over once.
+    @ivar unit: C{seconds} or C{bytes}, for example; empty: it is a number of things.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Family:
 
 
 class Names:
-    """The names of families, and of their series: no two families may have one in common."""
+    """The names of families, and of their series, which no two families may have in common."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, str] = {}
@@ -74,7 +75,7 @@ class Names:
     def take(self, family: Family) -> bool:
         """Take the names of a family.
 
-        @return: whether they were free; if not, nothing is taken.
+        @return: whether they were free; otherwise nothing is taken.
         """
         name, kinds = family.name, self._kinds
         if name in kinds or any(name + suffix in kinds for suffix in _SUFFIXES[family.kind]):
@@ -112,14 +113,14 @@ OPENMETRICS: Final = Format(b"application/openmetrics-text; version=1.0.0; chars
 
 
 def labels(**values: object) -> str:
-    """Labels in braces. What is not printable in a value is escaped as in Python, so that values stay distinct; what is
-    too long is cut.
+    """Labels in braces. Characters in a value that are not printable are escaped as in Python, so that values stay
+    distinct; a value that is too long is cut.
     """
     return "{" + ",".join(f'{name}="{escape_value(str(value))}"' for name, value in values.items()) + "}"
 
 
 def escape_value(text: str) -> str:
-    """The value of a label as it stands between its quotes."""
+    """The value of a label as it is written between the quotes."""
     return escape(printable(text[:MAX_VALUE]))
 
 
@@ -131,12 +132,12 @@ def escape(text: str) -> str:
 
 
 def metric_name(*parts: str) -> str:
-    """A name made of parts. Characters that names may not have become underscores."""
+    """A name made of parts. Characters that are not allowed in names become underscores."""
     return _FOREIGN.sub("_", "_".join(parts))[:MAX_NAME]
 
 
 def number(value: float) -> str:
-    """A number as both formats write it. Integers beyond 64 bits become what a float can tell of them."""
+    """A number as both formats write it. Integers beyond 64 bits are rounded to floats."""
     if type(value) is int and -_LARGE < value < _LARGE:
         return str(value)
     try:
@@ -151,7 +152,7 @@ def number(value: float) -> str:
 def buckets(counts: Sequence[tuple[float, int]], more: int, total: float, labels: str = "") -> Iterator[Sample]:
     """The samples of one histogram.
 
-    @param counts: the upper bound of each bucket, rising, with the number of values that are in it alone.
+    @param counts: the upper bound of each bucket, in rising order, with the number of values in this bucket alone.
     @param more: the number of values above all bounds.
     @param total: the sum of all values.
     @param labels: those of the histogram.
@@ -169,7 +170,8 @@ def buckets(counts: Sequence[tuple[float, int]], more: int, total: float, labels
 def render(families: Iterable[Family], form: Format) -> Iterator[bytes]:
     """Write families, each with at least one sample, in pieces that take well below a millisecond each.
 
-    @param families: their names differ.
+    @param families: with different names.
+    @param form: L{TEXT} or L{OPENMETRICS}.
     """
     for family in families:
         for piece in _pieces(family.samples):
@@ -186,7 +188,7 @@ class _Piece(NamedTuple):
 
 
 def _pieces(samples: Iterable[Sample]) -> Iterator[_Piece]:
-    """The samples of a family, in lists of up to L{MAX_SAMPLES}; nothing if there are none."""
+    """The samples of a family, in lists of up to L{MAX_SAMPLES}; nothing if it has no samples."""
     collected: list[Sample] = []
     first = True
     for sample in samples:
@@ -200,7 +202,7 @@ def _pieces(samples: Iterable[Sample]) -> Iterator[_Piece]:
 
 _SUFFIX: Final[Mapping[str, str]] = {COUNTER: "_total", INFO: "_info"}
 _TEXT_TYPE: Final[Mapping[str, str]] = {INFO: GAUGE, UNKNOWN: "untyped"}
-"""What the text format calls a type that it does not have."""
+"""The type that the text format has in place of one of OpenMetrics."""
 
 
 def _head(family: Family, form: Format) -> str:

@@ -1,4 +1,4 @@
-"""How late the reactor is: what every client waits for, besides its own command."""
+"""How late the reactor is: the delay for every client, besides the time of its own command."""
 
 from time import perf_counter_ns
 from typing import Any, Final
@@ -12,7 +12,7 @@ INTERVAL: Final = 1.0
 
 
 class ReactorLag(Service):
-    """Measures every second how late a timer runs.
+    """Measures every second by how much a timer is late.
 
     @param reactor: runs the timer.
     @ivar row: the delays, see L{jsonrpcs_tx.rpc.measures}.

@@ -1,8 +1,8 @@
-"""What Kamailio's commands tell, and by which names Prometheus gets it.
+"""What Kamailio's commands report, and the names under which Prometheus gets it.
 
-The names are made as those of florentchauveau/kamailio_exporter: C{kamailio_}, the command, and the field, such as
-C{kamailio_core_shmmem_used}; where both tell the same, they tell it by the same name. Statistics are named as
-Kamailio's own module xhttp_prom names them: C{kamailio_}, the group, and the name.
+The names follow florentchauveau/kamailio_exporter: C{kamailio_}, the command, and the field, such as
+C{kamailio_core_shmmem_used}; where both have the same metric, it has the same name. Statistics are named as by
+Kamailio's own module xhttp_prom: C{kamailio_}, the group, and the name.
 """
 
 import re
@@ -18,7 +18,7 @@ _CODE = re.compile("[0-9x]{3}")
 
 
 class Fact(NamedTuple):
-    """One thing that a node tells.
+    """One number that a node reports.
 
     @ivar name: of the family.
     @ivar kind: its type.
@@ -35,13 +35,14 @@ class Fact(NamedTuple):
 
 
 Reader: TypeAlias = Callable[[str, Any], Iterator[Fact]]
-"""Reads the decoded result of a command, and passes over what is not as it should be."""
+"""Takes the name of a command and its decoded result, and skips what is not as expected."""
 
 
 class Source(NamedTuple):
-    """A command that only tells something.
+    """A command that a node is asked. It changes nothing there.
 
-    @ivar params: JSON; empty: there are none.
+    @ivar read: reads the result.
+    @ivar params: JSON; empty: no parameters.
     """
 
     method: str
@@ -67,11 +68,11 @@ _TM_COUNTERS: Final = (
     *("total", "total_local", "rpl_received", "rpl_generated", "rpl_sent", "created", "freed", "delayed_free"),
 )
 _COUNTERS: Final = {*(("tm.stats", field) for field in _TM_COUNTERS), ("core.uptime", "uptime")}
-"""The fields that only grow; others are read as they are."""
+"""The fields that only grow; others are gauges."""
 
 
 def _by_code(method: str, result: Any) -> Iterator[Fact]:
-    """The numbers of a struct, in which those of SIP replies are by their codes."""
+    """The numbers of a struct, some of which count SIP replies and have their codes as names."""
     if not isinstance(result, dict):
         return
     name = metric_name(PREFIX, method, "codes")
@@ -131,11 +132,11 @@ def _tables(method: str, result: Any) -> Iterator[Fact]:
 
 
 _ONLINE: Final = 4
-"""The bit in the flags of a registration that says that the registrar has accepted it."""
+"""The bit in the flags of a registration that is set when the registrar has accepted it."""
 
 
 def _registrations(method: str, result: Any) -> Iterator[Fact]:
-    """The registrations of uac. Of what they hold, only their names are told: they hold passwords."""
+    """The registrations of uac. Only their names are used, since they contain passwords."""
     for one in _structs(result):
         flags = _number(one.get("flags"))
         if flags is not None:
@@ -174,4 +175,4 @@ SOURCES: Final = (
     Source("pkg.stats", _packages),
     Source("stats.get_statistics", _statistics, b'["all"]'),
 )
-"""All that is asked. Where two tell the same family, the first does."""
+"""All commands that are asked. If two have the same family, the first one counts."""

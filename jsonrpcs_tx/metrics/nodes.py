@@ -1,4 +1,4 @@
-"""What the nodes of a gateway tell: asked in the background, one command after the other, so that scrapes only read."""
+"""The metrics of the nodes of a gateway. The nodes are asked in the background, so that scrapes only read."""
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from time import perf_counter
@@ -23,19 +23,21 @@ from jsonrpcs_tx.slices import Slices
 _log = make_logger(__name__)
 
 PATIENCE: Final = 5.0
-"""Seconds that a node has for each answer."""
+"""Seconds that a node may take for each answer."""
 
 MAX_FACTS: Final = 50_000
-"""Facts that are kept of a node; what comes after them is left out, and the log says so."""
+"""Facts that are kept of a node. Further ones are left out, and the log says so."""
 
 _decode: Final = msgspec.json.Decoder().decode
 
 
 @attrs.define
-class _Told:
-    """A family, as far as one node tells of it.
+class _NodeFamily:
+    """The part of a family that comes from one node.
 
-    @ivar values: by their labels, as the exposition has them between the braces.
+    @ivar kind: its type.
+    @ivar help: a sentence.
+    @ivar values: by their labels, as the exposition writes them between the braces.
     """
 
     kind: str
@@ -46,14 +48,14 @@ class _Told:
 class _Collector:
     """Asks one node.
 
-    @ivar told: the families by name, of the last time that it was asked.
-    @ivar asked: how often it was asked.
-    @ivar failed: how often it did not answer all.
-    @ivar seconds: how long the last time took.
+    @ivar families: of the last round of questions, by name.
+    @ivar asked: how many rounds have begun.
+    @ivar failed: in how many rounds the node did not answer everything.
+    @ivar seconds: how long the last round took.
     """
 
     def __init__(self, node: Node, slices: Slices) -> None:
-        self.told: dict[str, _Told] = {}
+        self.families: dict[str, _NodeFamily] = {}
         self.asked = self.failed = 0
         self.seconds = 0.0
         self._node = node
@@ -63,7 +65,7 @@ class _Collector:
         self._running: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Ask everything once, unless the last time is not over."""
+        """Begin a round of questions, unless one is in progress."""
         if self._running is None and self._node.watch.state == UP:
             self._running = Deferred.fromCoroutine(self._ask_all())
             self._running.addBoth(self._ended)
@@ -77,12 +79,12 @@ class _Collector:
         self._running = None
         if isinstance(outcome, Failure) and not outcome.check(CancelledError):
             error: Any = outcome.value
-            report(_log, "what node {name} tells cannot be read", error, name=self._node.name)
+            report(_log, "the answers of node {name} cannot be read", error, name=self._node.name)
 
     async def _ask_all(self) -> None:
         begun = perf_counter()
         self.asked += 1
-        told: dict[str, _Told] = {}
+        families: dict[str, _NodeFamily] = {}
         try:
             if self._restarts != self._node.watch.restarts or not self._methods:
                 methods = await self._ask(LIST, b"")
@@ -91,10 +93,10 @@ class _Collector:
             for source in SOURCES:
                 if source.method in self._methods:
                     result = await self._ask(source.method, source.params)
-                    await self._slices.run(self._take(source.read(source.method, result), told))
+                    await self._slices.run(self._take(source.read(source.method, result), families))
         except Fault:
-            self.failed += 1  # the log and the health say of the node itself that it is down
-        self.told = told
+            self.failed += 1  # the log and the health report the node itself
+        self.families = families
         self.seconds = perf_counter() - begun
 
     async def _ask(self, method: str, params: bytes) -> Any:
@@ -105,30 +107,32 @@ class _Collector:
         answer = await self._node.call(method, params, PATIENCE)
         return None if answer.result is None else _decode(answer.result)
 
-    def _take(self, facts: Iterator[Fact], told: dict[str, _Told]) -> Generator[None, None, None]:
-        """Keep facts, of which others that tell of the same family come later."""
-        closed = frozenset(told)
-        room = MAX_FACTS - sum(len(one.values) for one in told.values())
+    def _take(self, facts: Iterator[Fact], families: dict[str, _NodeFamily]) -> Generator[None, None, None]:
+        """Add the facts from one command to the families, except to those that another command has begun."""
+        closed = frozenset(families)
+        room = MAX_FACTS - sum(len(one.values) for one in families.values())
         for fact in facts:
             if fact.name in closed or (fact.kind == COUNTER and fact.value < 0):
                 continue
             if room <= 0:
-                message = "node {name} tells too much; all after {most} facts is left out"
+                message = "node {name} reports more than {most} numbers; the rest is left out"
                 _log.warn(message, name=self._node.name, most=MAX_FACTS)
                 return
-            family = told.get(fact.name)
+            family = families.get(fact.name)
             if family is None:
-                family = told[fact.name] = _Told(fact.kind, fact.help)
+                family = families[fact.name] = _NodeFamily(fact.kind, fact.help)
             family.values[labels(**fact.labels)[1:-1] if fact.labels else ""] = fact.value
             room -= 1
             yield
 
 
 class NodeMetrics(Service):
-    """The metrics of the nodes of a gateway. Started, it asks them.
+    """The metrics of the nodes of a gateway. It asks them while it is started.
 
-    @param slices: in which their answers are read.
-    @param interval: seconds between two questions.
+    @param gateway: has the nodes.
+    @param slices: in which the answers are read.
+    @param reactor: the reactor to use.
+    @param interval: seconds between two rounds of questions.
     """
 
     def __init__(self, gateway: Gateway, slices: Slices, reactor: Any, interval: float) -> None:
@@ -152,7 +156,7 @@ class NodeMetrics(Service):
             collector.stop()
 
     def _ask(self) -> None:
-        """Ask all nodes, and again after the interval; one that has just come up, after a second."""
+        """Ask all nodes, and again after the interval; within a second if a node was never asked."""
         nodes = [*self.gateway.nodes.values()]
         for node in self._collectors.keys() - set(nodes):
             self._collectors.pop(node).stop()
@@ -164,16 +168,16 @@ class NodeMetrics(Service):
         self._next = self._reactor.callLater(min(1.0, self._interval) if waiting else self._interval, self._ask)
 
     def families(self, names: Collection[str], label: str = "") -> Iterator[Family]:
-        """What some nodes tell, as far as it is known now. No two families have a name in common.
+        """The metrics of some nodes, as far as they are known now. No two families have a name in common.
 
         @param names: of the nodes.
-        @param label: of each sample, with the name of its node; empty: none.
+        @param label: the label of each sample that has the name of its node; empty: without such a label.
         """
         taken = Names()
         return (family for family in self._families(names, label) if taken.take(family))
 
     def _families(self, names: Collection[str], label: str) -> Iterator[Family]:
-        """The families that are told of nodes first, so that they have their names."""
+        """The families about nodes come first, so that no other family takes their names."""
         nodes = [self.gateway.nodes[name] for name in names if name in self.gateway.nodes]
 
         def of(node: Node, inner: str = "") -> str:
@@ -194,14 +198,14 @@ class NodeMetrics(Service):
             yield Family(name, kind, help, [Sample(getattr(one, read), of(node)) for node, one in collectors], unit)
         restarts = [Sample(node.watch.restarts, of(node)) for node in nodes]
         yield Family("kamailio_restarts", COUNTER, "Times that the node was seen to have been restarted.", restarts)
-        told = [(node, one.told) for node, one in collectors if _is_up(node)]
-        merged: dict[str, _Told] = {}
-        for _, families in told:
+        found = [(node, one.families) for node, one in collectors if _is_up(node)]
+        merged: dict[str, _NodeFamily] = {}
+        for _, families in found:
             merged |= {name: family for name, family in families.items() if name not in merged}
         for name, first in merged.items():
             samples = (
                 Sample(value, of(node, inner))
-                for node, families in told
+                for node, families in found
                 if name in families
                 for inner, value in families[name].values.items()
             )
@@ -209,7 +213,7 @@ class NodeMetrics(Service):
 
 
 def _facts(nodes: Iterable[Node], of: Callable[[Node, str], str]) -> Iterator[Sample]:
-    """What is known of nodes, in labels."""
+    """Facts about nodes, in labels."""
     for node in nodes:
         watch = node.watch
         facts = labels(version=watch.version.strip(), state=watch.state, reason=watch.reason)

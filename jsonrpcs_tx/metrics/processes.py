@@ -16,7 +16,9 @@ _PAGE: Final = resource.getpagesize()
 class Usage:
     """What a process uses.
 
-    @ivar cpu_seconds: of user and system time.
+    @ivar cpu_seconds: user and system time.
+    @ivar virtual_bytes: virtual memory.
+    @ivar resident_bytes: memory in use.
     @ivar started: when it was started, in seconds since 1970.
     """
 
@@ -29,7 +31,7 @@ class Usage:
 def usage(pid: int) -> Usage | None:
     """What a process of the same user uses; None if it has ended."""
     with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+        fields = file.read().rpartition(b")")[2].split()  # the name of the program, before it, may contain anything
         user, system, started = int(fields[11]), int(fields[12]), int(fields[19])
         virtual, resident = int(fields[20]), int(fields[21])
         return Usage((user + system) / _TICKS, virtual, resident * _PAGE, _boot_time() + started / _TICKS)
@@ -38,11 +40,11 @@ def usage(pid: int) -> Usage | None:
 
 def open_descriptors() -> int:
     """How many descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd")) - 1  # one is that of the directory itself
+    return len(os.listdir("/proc/self/fd")) - 1  # one belongs to the directory itself
 
 
 def most_descriptors() -> int:
-    """How many it may have."""
+    """How many descriptors this process may have open."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 

@@ -25,7 +25,7 @@ METHOD: Final = "metrics"
 """The method that rules must allow to those who scrape."""
 
 MAX_SCRAPES: Final = 256
-"""Results that are kept for a moment, by the nodes that are in them."""
+"""Sets of nodes whose results are kept for a moment."""
 
 Nodes: TypeAlias = tuple[str, ...]
 """Names of nodes."""
@@ -35,10 +35,10 @@ _TEXT_RANGES: Final = ("text/plain", "text/*", "*/*")
 
 
 class MetricsResource(PageResource):
-    """Answers scrapes in the format that the Accept header prefers: OpenMetrics, or else the text format.
+    """Answers scrapes in the format that the Accept header prefers: OpenMetrics, or otherwise the text format.
 
-    @param jsonrpc: decides who may scrape: whoever may call the method L{METHOD}. Of the nodes of a gateway, each gets
-        those on which it may.
+    @param jsonrpc: decides who may scrape: whoever may call the method L{METHOD}. Of the nodes of a gateway, a caller
+        gets those on which it may call that.
     @param families: collects the metrics of this server, and of the nodes with these names.
     @param slices: in which they are collected.
     @param clock: the reactor.
@@ -97,13 +97,13 @@ class ProbeResource(PageResource):
             if name:
                 refuse(request, http.NOT_FOUND, f"there is no node {printable(name[:100])}")
             else:
-                refuse(request, http.BAD_REQUEST, "which node? allowed: ?target=NAME")
+                refuse(request, http.BAD_REQUEST, "target is missing; allowed: ?target=NAME")
         else:
             _answer(request, self._scrapes(name))
 
 
 def _target(request: server.Request) -> str:
-    """The name of the node that a request asks for; empty: none."""
+    """The name of the node that a request asks for; empty: it does not name one."""
     values = (request.args or {}).get(b"target", [])
     return values[0].decode(errors="backslashreplace") if len(values) == 1 else ""
 
@@ -131,7 +131,7 @@ def _answer(request: server.Request, scrapes: Scrapes) -> None:
 def preferred(accept: bytes | None) -> Format:
     """The format that an Accept header prefers (RFC 9110, section 12.5.1); the text format where it does not say.
 
-    Versions other than ours are passed over, as are parts that cannot be read.
+    Other versions are skipped, as are parts that cannot be read.
     """
     quality = {"application/openmetrics-text": 0.0, "text": 0.0}
     for part in (accept or b"").decode("latin-1").lower().split(","):

@@ -1,4 +1,4 @@
-"""Answers scrapes: collects in slices, and gives the same to all who ask meanwhile."""
+"""Collects metrics in slices, once for all scrapes that ask meanwhile."""
 
 from collections.abc import Callable, Generator, Iterator
 from io import BytesIO
@@ -12,7 +12,7 @@ from jsonrpcs_tx.metrics.exposition import Family, Format, render
 from jsonrpcs_tx.slices import Slices
 
 FRESH: Final = 1.0
-"""Seconds for which a result is given again, so that many scrapers cost no more than one."""
+"""Seconds for which a result is used again, so that many scrapers cost no more than one."""
 
 
 class Scrapes:

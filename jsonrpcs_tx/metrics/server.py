@@ -1,4 +1,4 @@
-"""What this server tells: its traffic, commands, connections, processes, state, and the counters of programs."""
+"""The metrics of this server: traffic, commands, connections, processes, state, and the counters of programs."""
 
 import os
 from collections import Counter as Tally
@@ -30,11 +30,11 @@ from jsonrpcs_tx.state.destinations import DISABLED, INACTIVE, TRYING
 _log = make_logger(__name__)
 
 OTHER: Final = "other"
-"""The method of all calls of methods that are not measured by themselves."""
+"""The label of all methods that are not measured separately."""
 
 FIRST_BITS: Final = 13
 LAST_BITS: Final = 36
-"""The buckets: their bounds are 2**13 nanoseconds (8 microseconds) and its doubles up to 2**36 (69 seconds)."""
+"""The bounds of the buckets are 2**13 nanoseconds (8 microseconds), and each power of two up to 2**36 (69 seconds)."""
 
 _TRAFFIC: Final = {
     "requests": ("jsonrpcs_requests", "Requests that arrived, each one of a batch counted.", ""),
@@ -62,7 +62,7 @@ _COUNTS: Final = {
     ("audit", "lost"): ("jsonrpcs_audit_lost_lines", "Lines of the audit log that could not be written."),
     ("audit", "held_back"): ("jsonrpcs_audit_held_back_lines", "Refused calls that are not in the audit log."),
 }
-"""The family of each counter that has one of its own, with its help."""
+"""The family of each counter that has a family of its own, with its help."""
 
 _GAUGES: Final = {
     ("jsonrpc", "async_in_flight"): ("jsonrpcs_async_commands", "Asynchronous commands in progress."),
@@ -72,13 +72,13 @@ _GAUGES: Final = {
     ),
 }
 
-_TOLD_OTHERWISE: Final = frozenset(
+_REPORTED_ELSEWHERE: Final = frozenset(
     {("core", "rcv_requests"), ("core", "err_requests"), *(("jsonrpc", kind) for kind in KINDS)}
     | {("shmem", f"{size}_size") for size in ("total", "free", "used", "real_used", "max_used")}
     | {("shmem", "fragments"), ("tcp", "current_opened_connections"), ("tcp", "passive_open"), ("tcp", "local_reject")}
     | {("tcp", "send_timeout"), ("tcp", "sendq_full")}
 )
-"""Statistics whose facts are in families of other names: requests, errors, processes and connections."""
+"""Statistics that are part of other families: requests, errors, processes and connections."""
 
 _CONNECTIONS: Final = (
     ("jsonrpcs_connections", GAUGE, "Connections that are open.", lambda one: one.opened),
@@ -103,13 +103,13 @@ class ServerMetrics:
     """
 
     def __init__(self, service: JsonRpcService, lag: ReactorLag) -> None:
-        assert service.dispatcher.measures is not None  # the setting says so
+        assert service.dispatcher.measures is not None  # by the setting metrics
         self._service = service
         self._measures: Measures = service.dispatcher.measures
         self._lag = lag
 
     def families(self) -> Iterator[Family]:
-        """Collect all families, one after the other, each when it is asked for. No two have a name in common."""
+        """Collect all families, each when it is iterated over. No two have a name in common."""
         counters = self._service.counters.all()  # first, since it adds what workers have counted and measured
         names = Names()
         for family in self._own():
@@ -220,16 +220,16 @@ class ServerMetrics:
     def _remaining(self, counters: Iterable[Counter | Gauge]) -> Iterator[Counter | Gauge]:
         """The counters without a family of their own: those of programs."""
         transports = self._service.dispatcher.all_traffic()
-        told = _TOLD_OTHERWISE | _COUNTS.keys() | _GAUGES.keys()
+        known = _REPORTED_ELSEWHERE | _COUNTS.keys() | _GAUGES.keys()
         for one in counters:
-            if (one.group, one.name) not in told and not (one.group in transports and one.name in _TRAFFIC):
+            if (one.group, one.name) not in known and not (one.group in transports and one.name in _TRAFFIC):
                 yield one
 
 
 def _of_programs(counters: Iterable[Counter | Gauge], names: Names) -> Iterator[Family]:
-    """A family for each counter; for those whose names would be the same as others', one for all.
+    """A family for each counter; one family for all those whose own names are taken.
 
-    @param names: those that other families have.
+    @param names: the names that other families have.
     """
     spare = Family("jsonrpcs_statistic", UNKNOWN, "Statistics whose names alone would not be distinct.", [])
     names.take(spare)
@@ -254,14 +254,14 @@ def _of_programs(counters: Iterable[Counter | Gauge], names: Names) -> Iterator[
 
 
 def _read(one: Counter | Gauge) -> float | None:
-    """The value of a counter; None if it has none that can be told, and then the log says why."""
+    """The value of a counter; None if it is not a number or cannot be read, and then the log says why."""
     try:
         value: object = one.read()
     except Exception as error:
         value = error
     if isinstance(value, int | float):
         return value
-    _log.warn("{group}:{name} is not told to Prometheus: {value!r:.200}", group=one.group, name=one.name, value=value)
+    _log.warn("{group}:{name} is left out of the metrics: {value!r:.200}", group=one.group, name=one.name, value=value)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Which methods a document describes to a caller, and when it is written: at once, or in slices if there are many."""
+"""Which methods a document describes for a caller, and when it is written: at once, or in slices if there are many."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from jsonrpcs_tx.gateway.listing import Listing  # only few servers are gateways
 
 METHOD: Final = "rpc.discover"
-"""The method that gives the document, as OpenRPC calls it."""
+"""The method that returns the document, by its name in OpenRPC."""
 
 TITLE: Final = "jsonrpcs_tx"
 
 AT_ONCE: Final = 1000
-"""Commands up to which a document is written at once. With more, it is written in slices."""
+"""Most commands for which a document is written at once. With more, it is written in slices."""
 
 MAX_KEPT: Final = 16
-"""Documents that are kept for those who ask for the same."""
+"""Documents that are kept for those who ask for the same one."""
 
 MAX_KEPT_SIZE: Final = 1_000_000
 """Bytes of the largest document that is kept."""
 
 
 class Discovery:
-    """Describes to each caller what that caller may call.
+    """Describes for each caller what that caller may call.
 
-    What is said of a command is written once; a command that has changed is another one.
+    The description of a command is written once. A command that has changed is another object.
 
-    @param dispatcher: has the commands, and knows who may call them.
+    @param dispatcher: has the commands, and decides who may call them.
     @param slices: in which long documents are written.
     @ivar listing: asks a node for its methods, see L{jsonrpcs_tx.gateway.gateway.Gateway.listing}; None: there are no
         nodes.
@@ -85,7 +85,7 @@ class Discovery:
     def _of_server(self, names: list[str], origin: Origin, url: str) -> Generator[None, None, bytes]:
         commands: list[Command] = []
         for name in self._allowed(names, origin):
-            command = self._table.get(name)  # it may have been removed meanwhile
+            command = self._table.get(name)  # it may have been removed in the meantime
             if command is not None:
                 commands.append(command)
             yield

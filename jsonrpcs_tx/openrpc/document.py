@@ -39,7 +39,7 @@ def write(title: str, version: str, url: str, methods: Iterable[Method]) -> Gene
 
 
 def _renamed(method: Method, named: dict[str, bytes]) -> bytes:
-    """A method with other names for its schemas, since other schemas have these; adds its own."""
+    """A method whose schemas get other names, since other schemas have theirs; adds these schemas."""
     for number in count(2):
         suffix = f"_{number}"
         if _add(method.named, named, suffix):

@@ -1,4 +1,4 @@
-"""What is known of a command, as a Method Object of OpenRPC: of the server's own, and of those in the catalogue."""
+"""Describes a command as a Method Object of OpenRPC: one of the server's own, or one of a node by the catalogue."""
 
 import inspect
 import json
@@ -15,7 +15,7 @@ from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.registry import Command
 
 EFFECTS: Final[Mapping[str, str]] = {READ: "reads", CHANGE: "changes", DANGER: "dangerous"}
-"""The words for what a command does, by the effects of the catalogue; C{unknown} for others."""
+"""The words for what a command does, by its effect in the catalogue; C{unknown} for commands that are not in it."""
 
 _TYPES: Final[Mapping[str, dict[str, Any]]] = {
     "int": {"type": "integer"},
@@ -38,7 +38,7 @@ _LATE: Final = (
 
 @attrs.frozen(eq=False)
 class Method:
-    """A method, written.
+    """The description of a method, as JSON.
 
     @ivar json: its Method Object.
     @ivar named: the JSON of the schemas that it refers to, by their names.
@@ -51,7 +51,8 @@ class Method:
 def of_command(command: Command, by_name: bool, invalid: Error) -> Method:
     """Describe one of the server's own commands.
 
-    @param by_name: the dialect takes parameters by their names.
+    @param command: the command.
+    @param by_name: whether the dialect takes parameters by their names.
     @param invalid: the dialect's error for parameters that do not fit.
     """
     entry = find(command.name)
@@ -145,7 +146,7 @@ def _value(text: str, kind: str) -> object:
 def _written(method: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(method)
-    except (UnicodeEncodeError, OverflowError):  # a text that UTF-8 cannot write, or a number of more than 64 bits
+    except (UnicodeEncodeError, OverflowError):  # text that UTF-8 cannot encode, or a number of more than 64 bits
         return json.dumps(method, ensure_ascii=False).encode(errors="replace")
 
 

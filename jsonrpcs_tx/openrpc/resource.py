@@ -21,10 +21,10 @@ _TYPE: Final = b"application/json"
 
 
 class OpenRpcResource(PageResource):
-    """Answers GET and HEAD with the document that L{METHOD} gives, for those who may call that; with C{?node=NAME} with
-    that of a node.
+    """Answers GET and HEAD with the document that L{METHOD} returns, for those who may call that; with C{?node=NAME},
+    with the document of a node.
 
-    @param path: where JSON-RPC is on this server.
+    @param path: of JSON-RPC on this server.
     """
 
     def __init__(self, jsonrpc: JsonRpcResource, discovery: Discovery, path: str) -> None:
@@ -48,7 +48,7 @@ class OpenRpcResource(PageResource):
         if isinstance(document, bytes):
             respond(request, _TYPE, document)
             return
-        gone: list[Failure] = []  # that the client has left
+        gone: list[Failure] = []  # not empty if the client has left
 
         def leave(failure: Failure) -> None:
             gone.append(failure)
@@ -75,16 +75,16 @@ class OpenRpcResource(PageResource):
         refuse(request, fault.code if is_status else http.BAD_GATEWAY, fault.text)
 
     def _url(self, request: server.Request, node: str) -> str:
-        """Where what is described can be called; empty if a proxy hides it, or the client does not say."""
+        """Where the methods can be called; empty if a proxy hides it, or the request has no Host."""
         host = request.getHeader("host")
         if host is None or self._jsonrpc.proxies.trusts(ip_address(request.getClientAddress())):
             return ""
-        place = f"/{quote(node, safe='')}" if node else ""
-        return f"{'https' if request.isSecure() else 'http'}://{host}{self._path}{place}"
+        below = f"/{quote(node, safe='')}" if node else ""
+        return f"{'https' if request.isSecure() else 'http'}://{host}{self._path}{below}"
 
 
 def _node(request: server.Request) -> str:
-    """The name of the node whose commands a request asks for; empty: none."""
+    """The name of the node whose commands a request asks for; empty: those of this server."""
     asked: Any = request.args
     return str(asked.get(b"node", [b""])[-1].decode(errors="replace"))
 

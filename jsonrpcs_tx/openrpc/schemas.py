@@ -1,4 +1,4 @@
-"""What annotations say of values, as JSON Schema (draft 7, which OpenRPC prescribes)."""
+"""Annotations as JSON Schema (draft 7, which OpenRPC requires)."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from jsonrpcs_tx.rpc.binding import Parameter
 from jsonrpcs_tx.rpc.structures import TEXTS, to_text
 
 PREFIX: Final = "#/components/schemas/"
-"""What references to named schemas begin with; their names follow."""
+"""The beginning of references to named schemas, before the name."""
 
 _NAMES: Final = {bool: "boolean", float: "number", int: "integer", str: "string", type(None): "null"}
 
@@ -34,14 +34,14 @@ class Schema:
 
 
 OPEN: Final = Schema({})
-"""That of any value."""
+"""The schema of any value."""
 
 ARRAY: Final = Schema({"type": "array", "items": {}})
-"""That of any array. Programs that read schemas expect C{items} even where these may be anything."""
+"""The schema of any array. Programs that read schemas expect C{items} even if these may be anything."""
 
 
 def of_parameter(parameter: Parameter) -> Schema:
-    """The schema of what a parameter takes; of each value, if it takes all further ones.
+    """The schema of what a parameter takes; for a parameter that takes all further values, of each of them.
 
     A parameter also takes True and False as numbers, and whole numbers such as 3.0 as integers. The schema leaves that
     out: it says what clients should send.
@@ -49,7 +49,7 @@ def of_parameter(parameter: Parameter) -> Schema:
     if parameter.structure is None:
         kinds = set(parameter.types) | ({float} if parameter.number_too else set())
         if float in kinds:
-            kinds.discard(int)  # a number may be one
+            kinds.discard(int)  # which is a number as well
         return Schema(any_of([{"type": name} for kind, name in _NAMES.items() if kind in kinds]))
     schema = of_annotation(parameter.structure.annotation)
     if parameter.number_too:
@@ -58,16 +58,16 @@ def of_parameter(parameter: Parameter) -> Schema:
 
 
 def of_annotation(annotation: Any) -> Schema:
-    """The schema of the values that an annotation describes. It is open where msgspec does not know what is described:
-    any value fits.
+    """The schema of the values that an annotation describes. For an annotation that msgspec does not know, any value
+    fits.
     """
     try:
         (body,), named = msgspec.json.schema_components(
             (annotation,), schema_hook=_of_other, ref_template=f"{PREFIX}{{name}}"
         )
         return Schema(_as_draft_7(body), {name: _encode(_as_draft_7(part)) for name, part in named.items()})
-    except Exception:  # whatever a class's own code raises while it is looked at
-        if get_origin(annotation) in (Union, UnionType):  # one that msgspec could not tell apart, but may well write
+    except Exception:  # whatever the code of a class raises when it is inspected
+        if get_origin(annotation) in (Union, UnionType):  # msgspec may write it, but not read it
             parts = [of_annotation(part) for part in get_args(annotation)]
             named = {name: schema for part in parts for name, schema in part.named.items()}
             return Schema(any_of([part.body for part in parts]), named)
@@ -75,7 +75,7 @@ def of_annotation(annotation: Any) -> Schema:
 
 
 def any_of(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The schema of what fits one of several; an open one among them says that everything does."""
+    """The schema of values that fit one of several schemas; if one of these is open, every value does."""
     if {} in parts or not parts:
         return {}
     return parts[0] if len(parts) == 1 else {"anyOf": parts}
@@ -89,7 +89,7 @@ def _of_other(kind: type) -> dict[str, Any]:
 
 
 def _as_draft_7(schema: Any) -> Any:
-    """A schema of msgspec's, with arrays of fixed places as draft 7 has them."""
+    """A schema by msgspec, with tuples as draft 7 has them."""
     if isinstance(schema, list):
         return [_as_draft_7(part) for part in schema]
     if not isinstance(schema, dict):
@@ -101,7 +101,7 @@ def _members(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in schema.items():
         if name in ("default", "enum", "examples", "const"):  # values, not schemas
             yield name, value
-        elif name == "properties":  # by their names, which may be anything
+        elif name == "properties":  # their names may be anything
             yield name, {key: _as_draft_7(part) for key, part in value.items()}
         elif name == "prefixItems":
             yield "items", _as_draft_7(value)

@@ -182,7 +182,7 @@ def formatted(event: LogEvent, log_format: str) -> str:
 
 @pytest.mark.parametrize("log_format", ["text", "json", "syslog", "journald"])
 def test_formats(tmp_path: Path, log_format: str) -> None:
-    """Each refusal has one form of line in each format; what others log is none, even if it has the same words."""
+    """Each refusal has one form of line in each format; a line by others is not one, even with the same words."""
     refusing = "jsonrpcs_tx.access.refusallog"
     events = [
         {"log_namespace": refusing, "message": f"{transport}: {why} from 192.0.2.1{more}"}

@@ -126,7 +126,7 @@ def test_quotes() -> None:
     ],
 )
 def test_bad_rule(text: str, says: str) -> None:
-    """What is no rule is refused with what is allowed, and what could be read in two ways with how to write each."""
+    """An invalid rule is refused with what is allowed; an ambiguous one, with how to write each meaning."""
     with pytest.raises(SettingError, match=re.escape(says)):
         read_rule(f"any {text}")
 

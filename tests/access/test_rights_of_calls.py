@@ -146,7 +146,7 @@ def test_batch(dialect: str) -> None:
 
 
 def test_calls_from_within() -> None:
-    """Rules for the program itself ask for parameters by place and by name."""
+    """Rules for the program itself ask for parameters by position and by name."""
     service = makeService(Settings(rule=["exec allow shop.sell(pear, 2)"]), Clock())
     service.registry.add(Shop())
 

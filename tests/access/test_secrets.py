@@ -37,7 +37,7 @@ def test_names_of_secrets(name: str) -> None:
     "name", ["name", "value", "table", "monkey", "keyword", "spin", "author", "address", "passenger"]
 )
 def test_other_names(name: str) -> None:
-    """A name that only begins or ends like one is none."""
+    """A name that only begins or ends like that of a secret is not one."""
     assert not is_secret(name)
 
 

@@ -120,7 +120,7 @@ def test_handler() -> None:
 
 @pytest.mark.parametrize("nobody", [None, b"", "", ANONYMOUS])
 def test_nobody(nobody: Any) -> None:
-    """No user is none for rules."""
+    """Without a user, rules see no user."""
     site = Site(service(*RULES).jsonrpc_dispatch.for_user(nobody), timeout=None)
     assert ask(site, "shop.who") == (403, 403)
 

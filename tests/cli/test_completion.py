@@ -101,7 +101,7 @@ def test_real_shells(name: str, tmp_path: Path, kamailio: Kamailio) -> None:
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_hostile_server(name: str, tmp_path: Path) -> None:
-    """What a server says is no part of a command, and cannot control the terminal."""
+    """Text by a server does not become part of a command, and cannot control the terminal."""
     names = json.dumps(["evil.$(touch hacked)", "evil2.\x1b[2Jx", "evil3.`touch hacked`"]).encode()
     server = Hostile(http(b'{"jsonrpc":"2.0","result":%b,"id":1}' % names))
     to = f"http://127.0.0.1:{server.port}/RPC"
@@ -148,7 +148,7 @@ def test_cache(tmp_path: Path, server: Server) -> None:
 
 @pytest.mark.parametrize("what", ["{", "[1]", "[" * 100_000, "", "\udc80"])
 def test_bad_cache(tmp_path: Path, server: Server, what: str) -> None:
-    """What is in the cache and is no list is asked for again."""
+    """A file in the cache that is not a list is ignored, and the server is asked."""
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     to = f"unix:{server.addresses['unix']}"
     completed("--to", to, "cnt.li", **cache)

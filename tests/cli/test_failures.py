@@ -156,6 +156,10 @@ def test_untrusted_certificate(server: Server) -> None:
             "target 'unix:/x': it does not take user; allowed: user with http and https",
         ),
         (["--to", "nobody", "a.b"], "nobody: neither a target nor a profile; allowed: unix:PATH, "),
+        (
+            ["--to", "htps://ann:geheim@x/y", "a.b"],
+            "htps://ann:***@x/y: neither a target nor a profile; allowed: unix:PATH, ",
+        ),
         (["--to", "ftp://x/y", "a.b"], "ftp://x/y: neither a target nor a profile; allowed: unix:PATH, "),
         (["--to", "udp:127.0.0.1", "a.b"], "target 'udp:127.0.0.1': the port is missing; allowed: unix:PATH, "),
         (
@@ -168,7 +172,7 @@ def test_untrusted_certificate(server: Server) -> None:
         (["--to", "http://x:1", "--password-file", "/x", "a.b"], "--password-file: a password without a user; allowed"),
         (
             ["--to", "http://b:c@x:1", "--user", "ann", "a.b"],
-            "http://x:1/RPC: the password of ann cannot be asked for; allowed: ",
+            "http://x:1: the password of ann cannot be asked for; allowed: ",
         ),
         (["batch", "/nowhere/x"], "/nowhere/x: No such file or directory; allowed: a file that can be read, or -"),
         (["batch", "/"], "/: Is a directory; allowed: a file that can be read, or -"),

@@ -101,7 +101,7 @@ def test_condition_fails(text: str, failure: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "a<x", "a>", "a<=nan"])
 def test_no_condition(text: str) -> None:
-    """What is no condition is refused."""
+    """A text that is not a condition is refused."""
     with pytest.raises(UsageError, match=r"; allowed: "):
         Condition(text)
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -297,6 +298,25 @@ def test_password(tmp_path: Path, status: bytes, asked: int) -> None:
     server.close()
 
 
+def test_password_at_another_path(tmp_path: Path) -> None:
+    """Another path of the same host and port has the same users: the password is not asked for again."""
+    server = Hostile(http())
+    url = f"http://127.0.0.1:{server.port}"
+    with Opened(tmp_path, f"{url}/RPC/a", "--user", "me") as shell:
+        shell.wait_for(f"^Password of me for {url}:$")
+        shell.type(f"s3cret{ENTER}")
+        shell.ready()
+        shell.enter("core.uptime")
+        shell.type(f"to {url}/RPC/b{ENTER}")
+        shell.prompt, shell.count = f"^{re.escape(url)}/RPC/b>", 0
+        shell.ready()
+        shell.enter("core.uptime")
+        assert len(re.findall("Password of", shell.text)) == 1
+        assert [request[:12] for request in server.requests] == [b"POST /RPC/a ", b"POST /RPC/b "]
+        assert all(b"Authorization: Basic" in request for request in server.requests)
+    server.close()
+
+
 def test_hostile_server(tmp_path: Path) -> None:
     """A server's text moves no cursor and runs nothing, in results, in faults or in what is completed."""
     names = json.dumps(["core.\x1b[2J", "core.$(reboot)", "core.\u202eevil", "core.a b"]).encode()
@@ -345,4 +365,9 @@ def test_without_prompt_toolkit(tmp_path: Path, target: str) -> None:
     environment = plain_environment(PYTHONPATH=str(tmp_path))
     with Screen(command("--to", target), environment) as screen:
         assert screen.end() == 2
-        assert screen.text == "jsonrpcs: shell: prompt-toolkit is missing; pip install 'jsonrpcs-tx[shell]'"
+        said = re.fullmatch(
+            r"jsonrpcs: shell: prompt-toolkit is missing; (.+) -m pip install prompt-toolkit", screen.text
+        )
+        assert said
+        # The script may name its interpreter python3 where the tests run as python.
+        assert Path(said[1]).parent == Path(sys.executable).parent

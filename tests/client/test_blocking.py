@@ -234,7 +234,7 @@ def test_errors_are_of_one_kind() -> None:
         "reason": "No such file or directory",
         "advice": "start the server, or check its path",
     }
-    with pytest.raises(BadRequest, match="by place and by name"):
+    with pytest.raises(BadRequest, match="by position and by name"):
         Client("unix:/nowhere/x").call("core.uptime", 1, a=2)
 
 

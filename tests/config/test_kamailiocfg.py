@@ -72,7 +72,7 @@ def test_refused(tmp_path: Path, name: str) -> None:
 
 
 def test_by_module(tmp_path: Path) -> None:
-    """Parameters come by module, with file and line; modules that are loaded are there without any, too."""
+    """Parameters are by module, with file and line; modules that are loaded are there even without parameters."""
     (tmp_path / "more.cfg").write_text('\n\nmodparam("tm|jsonrpcs", "fr", 5)\n')
     text = (
         'loadmodule "tm.so"\nloadmodule "sl.so"\nloadmodule "jsonrpcs.so"\n'
@@ -190,7 +190,7 @@ def test_where_files_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    """A file that is not there, or is none, is named; what is included may not be something that never ends."""
+    """A file that does not exist, or is not a regular file, is named; what is included may not be endless."""
     for path in (tmp_path / "none", tmp_path, tmp_path / "kamailio.cfg" / "x", Path("a\0b")):
         with pytest.raises(KamailioCfgError, match=r"a readable kamailio\.cfg"):
             kamailiocfg.read(path)

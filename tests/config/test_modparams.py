@@ -48,7 +48,7 @@ def refusal(directory: Path, *lines: str, options: tuple[str, ...] = ()) -> str:
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
-    """Parameters of our modules become settings; those of others, and those that are none here, do not."""
+    """Parameters of our modules become settings; those of other modules, and those without a setting here, do not."""
     found = settings(
         tmp_path,
         "#!define RPC_DIR /run",

@@ -76,7 +76,7 @@ def test_values_that_look_like_options() -> None:
     ],
 )
 def test_misspelt(written: str, meant: str | None, tmp_path: Path) -> None:
-    """A name that is no setting gets the nearest one, wherever it is written, and not all of them."""
+    """For a name that is not a setting, the error has the nearest one, wherever it is written, and not all of them."""
     end = f"did you mean {meant}?" if meant else "allowed: the settings in docs/settings.md"
     values: dict[str, Any] = {written: 1}
     with pytest.raises(SettingError) as caught:
@@ -92,7 +92,7 @@ def test_misspelt(written: str, meant: str | None, tmp_path: Path) -> None:
 
 
 def test_misspelt_options() -> None:
-    """So does an option, one that is no setting as well, before its value is looked at."""
+    """So does the one for an option, even one that is not a setting, before its value is looked at."""
     assert refusal("--dgram-sokcet", "x") == "jsonrpcs: --dgram-sokcet: no such setting; did you mean --dgram-socket?"
     assert refusal("--dgram_socket=x").endswith("did you mean --dgram-socket?")
     assert refusal("--cofnig=x").endswith("did you mean --config?")

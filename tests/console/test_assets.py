@@ -17,7 +17,7 @@ MAX_TOTAL = 150_000
 
 
 def assert_strict(response: Response) -> None:
-    """A response has all that keeps a browser from doing more than the page needs."""
+    """A response has all headers that keep a browser from doing more than the page needs."""
     for name, value in HEADERS.items():
         assert response.headers[name.lower().encode()] == value.encode(), name
     assert b"access-control-allow-origin" not in response.headers
@@ -43,7 +43,7 @@ class Assets(ConsoleCase):
         assert_strict(response)
 
     async def test_each_file(self) -> None:
-        """Each file has its type, and a tag that changes with it; nobody sends it again in vain."""
+        """Each file has its type, and a tag that changes with it, so that it is sent again only if it has changed."""
         for name, asset in read_assets().items():
             if name == b"index.html":
                 continue
@@ -70,7 +70,7 @@ class Assets(ConsoleCase):
         assert (await self.browser().ask("POST", "", body=b"{}")).status == 405
 
     async def test_nothing_else(self) -> None:
-        """No other file can be had, whatever the path is."""
+        """No other file is served, whatever the path is."""
         for path in (
             *(
                 "assets",
@@ -99,7 +99,7 @@ class Assets(ConsoleCase):
             assert_strict(response)
 
     async def test_stranger(self) -> None:
-        """Whoever is outside the allowed networks, or calls the server by another name, gets nothing."""
+        """A client outside the allowed networks, or one that uses another name of the server, gets nothing."""
         self.serve(http_allow=["127.0.0.1"])
         assert (await self.browser(host="evil.example").get("")).status == 403
         client = await self.connect("127.0.0.2")
@@ -135,7 +135,7 @@ repeat_everywhere(globals(), Assets)
     ],
 )
 def test_taken_path(settings: dict[str, Any], name: str) -> None:
-    """The console hides no other page, and JSON-RPC neither."""
+    """The console hides no other page, nor JSON-RPC."""
     with pytest.raises(SettingError, match=f"{name}.*no other page has"):
         makeService(Settings(**settings))
 

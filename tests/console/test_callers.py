@@ -87,7 +87,7 @@ class Certificates(ConsoleCase):
 
 
 class Nodes(ConsoleCase):
-    """Calls on nodes, and what is told of them."""
+    """Calls on nodes, and what callers get to know of these."""
 
     def with_nodes(self, **options: Any) -> None:
         """Start a server with two nodes: two other servers of this kind."""
@@ -118,7 +118,7 @@ class Nodes(ConsoleCase):
         assert "core.echo" in {one["name"] for one in document["methods"]}
 
     async def test_panel(self) -> None:
-        """Who may call the command sees all nodes; others those that they may call, and not where these are."""
+        """A caller of the command sees all nodes; others see those that they may call, but not where they are."""
         rules = [
             "http 127.0.0.1 allow gateway.nodes",
             "http 127.0.0.2 node=edge allow core.*",
@@ -186,7 +186,7 @@ backend b
 
 @pytest.mark.slow
 def test_prefix(proxied: tuple[str, int]) -> None:
-    """Behind a proxy with TLS and a prefix, everything is relative: where the page is, and what the cookie is for."""
+    """Behind a proxy with TLS and a prefix, the place of the page and the path of the cookie are relative."""
     names = {"Host": "pbx.example.com", "Origin": "https://pbx.example.com", "Content-Type": "application/json"}
     moved = http_call("https", proxied, b"", "GET", "/pbx/console", {"Host": "pbx.example.com"})
     assert (moved.status, moved.headers["location"]) == (302, "console/")

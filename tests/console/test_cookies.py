@@ -48,5 +48,5 @@ def test_name(host: str, name: str) -> None:
     ],
 )
 def test_no_token(cookies: tuple[str, ...]) -> None:
-    """Other cookies are no token, and neither are several: one of them is of somebody else's making."""
+    """Other cookies do not count, and neither do several with the name: somebody else has made one of them."""
     assert read_token(headers("rpc.example.com", *cookies)) is None

@@ -25,7 +25,7 @@ def test_percentile(counts: dict[int, int], rank: float, expected: float) -> Non
 
 
 def test_window() -> None:
-    """Calls are counted from the start; how long they take is told of those of the last minute."""
+    """Calls are counted from the start; their times are those of the last minute."""
     clock, row = Clock(), new_row()
     window = Window(clock.seconds)
     for _ in range(10):
@@ -55,7 +55,7 @@ def test_new_method() -> None:
 
 
 def test_pause() -> None:
-    """What came while nobody looked is not told as if it had come just now."""
+    """Calls while nobody watched are not reported as if they had just been made."""
     clock, row = Clock(), new_row()
     window = Window(clock.seconds)
     window.add({"m": row})

@@ -5,7 +5,7 @@ from tests.support.console import CONSOLE, HOST, ConsoleCase
 from tests.support.http import Response, repeat_everywhere
 
 PATHS = ("", "assets/main.js", "session", "openrpc.json", "table?name=t")
-"""What GET and HEAD are answered for at once."""
+"""The paths for which GET and HEAD are answered at once."""
 
 CONDITIONS = ("*", '""', 'W/"x"', '"' * 5000, '"a",' * 3000, "\xff\xfe", ",", ", , *", '"a" "b"', "*" * 5000)
 
@@ -28,7 +28,7 @@ class Requests(ConsoleCase):
         assert (second.status, second.body) == (200, read_assets()[b"dom.js"].body)
 
     async def test_head(self) -> None:
-        """HEAD gets what GET does without a body, and nothing that is taken for the next answer."""
+        """HEAD gets what GET does without a body, and nothing that could be taken for the next answer."""
         for path in PATHS:
             got = await self.browser().get(path)
             head, second = await self.heads("HEAD", path)
@@ -48,7 +48,7 @@ class Requests(ConsoleCase):
             self.assert_good(second)
 
     async def test_conditions(self) -> None:
-        """Whatever a client says that it has, it gets the file or 304, and what comes next is the next answer."""
+        """Whatever version a client says that it has, it gets the file or 304, and the next answer follows."""
         whole = read_assets()[b"main.js"].body
         for condition in CONDITIONS:
             first, second = await self.heads("GET", "assets/main.js", f"If-None-Match: {condition}")
@@ -59,7 +59,7 @@ class Requests(ConsoleCase):
         self.assert_good(second)
 
     async def test_cookies(self) -> None:
-        """However many and long the cookies of others on the host are, the own one counts."""
+        """However many and long the cookies of other servers on the host are, the console finds its own."""
         self.serve(http_users=self.users("ann"))
         browser = self.browser()
         assert (await browser.sign_in("ann")).status == 204
@@ -81,7 +81,7 @@ class Requests(ConsoleCase):
             assert (await browser.session())["user"] is None, cookie[:50]
 
     async def test_headers_of_others(self) -> None:
-        """Nothing of a path, a query or a name becomes a header or a place to go to."""
+        """No part of a path, a query or a name becomes a header or the target of a redirect."""
         for path in ("%0d%0aX-Evil:%201", "%0aX-Evil:1", "%E5%98%8A%E5%98%8DX-Evil:1", "..%5cX-Evil"):
             for target in (
                 f"{CONSOLE}{path}",

@@ -26,7 +26,7 @@ def begun(sessions: Sessions, user: str = "ann") -> tuple[str, Session]:
 
 
 def test_tokens() -> None:
-    """A token has 256 random bits, and nothing that is kept tells what it is."""
+    """A token has 256 random bits, and cannot be found from what is kept."""
     sessions = Sessions(Clock().seconds, 10, 10)
     tokens = {sessions.begin("ann", None) for _ in range(20)}
     assert len(tokens) == 20
@@ -37,7 +37,7 @@ def test_tokens() -> None:
 
 @pytest.mark.parametrize("token", ["", "x", "\0", "é", "\ud800", "A" * 43])
 def test_unknown_token(token: str) -> None:
-    """Nobody has a session by a token that the server has not made."""
+    """A token that the server has not made has no session."""
     sessions = Sessions(Clock().seconds, 10, 10)
     begun(sessions)
     assert sessions.find(token) is None
@@ -98,7 +98,7 @@ def test_changed_while_checked() -> None:
 
 
 def test_end() -> None:
-    """Who follows a session is told once why it ends."""
+    """A follower of a session gets to know once why it ends."""
     sessions = Sessions(Clock().seconds, 10, 10)
     token, session = begun(sessions)
     told: list[str] = []
@@ -113,7 +113,7 @@ def test_end() -> None:
 
 
 def test_follower_that_fails() -> None:
-    """A follower that raises an exception keeps the others from nothing, and is logged."""
+    """A follower that raises an exception is logged, and the others are called."""
     sessions = Sessions(Clock().seconds, 10, 10)
     _, session = begun(sessions)
     told: list[str] = []

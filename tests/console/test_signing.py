@@ -66,7 +66,7 @@ class Signing(SignCase):
         await self.assert_out(browser)
 
     async def test_old_cookie(self) -> None:
-        """A cookie is worth nothing once its user has signed out."""
+        """A cookie is not valid any more once its user has signed out."""
         self.serve()
         browser = await self.signed_in()
         cookie = browser.cookie
@@ -102,7 +102,7 @@ class Signing(SignCase):
         assert (await stranger.ask("POST", "RPC", JSON_TYPE, basic, body=call("core.version"))).status == 401
 
     async def test_wrong(self) -> None:
-        """A wrong password, an unknown name and an empty one are the same, and begin nothing."""
+        """A wrong password, an unknown name and an empty name get the same answer, and no session."""
         self.serve()
         browser = self.browser()
         answers = set()
@@ -115,7 +115,7 @@ class Signing(SignCase):
         await self.assert_out(browser)
 
     async def test_malformed(self) -> None:
-        """What is not a name and a password is refused with what is allowed."""
+        """A request without a name and a password is refused, and the answer says what is allowed."""
         self.serve()
         browser = self.browser()
         for body in (
@@ -144,7 +144,7 @@ class Signing(SignCase):
             assert (response.status, response.headers[b"allow"]) == (405, b"GET, HEAD, POST, DELETE")
 
     async def test_fixation(self) -> None:
-        """A cookie that somebody else has made or planted becomes no session, nor does it stay one."""
+        """A cookie that somebody else has made or planted does not become a session, and does not stay one."""
         self.serve()
         invented = "__Secure-jsonrpcs=" + "A" * 43
         victim = self.browser()
@@ -203,7 +203,7 @@ class Signing(SignCase):
         assert (await browser.session())["user"] == "ann"
 
     async def test_programs(self) -> None:
-        """Programs, which are no web page, say no origin; they need the cookie and the type nevertheless."""
+        """Programs, which are not web pages, send no origin; they need the cookie and the content type all the same."""
         self.serve()
         browser = await self.signed_in(origin="")
         assert (await browser.call("core.echo", 1)).result == ["1"]
@@ -212,7 +212,7 @@ class Signing(SignCase):
         ]
 
     async def test_two_users(self) -> None:
-        """Each browser is its own user's, with that user's rights."""
+        """Each browser has its own user, with that user's rights."""
         rules = ["http user=ann allow *", "http user=bob allow htable.get(t, *) core.echo"]
         self.serve(rule=rules)
         ann, bob = await self.signed_in("ann"), await self.signed_in("bob")
@@ -236,12 +236,12 @@ class Signing(SignCase):
         assert (await second.session())["user"] == "ann"
 
     async def test_no_rights(self) -> None:
-        """Who may call nothing is let in nowhere, though the password is right; who loses all rights is out."""
+        """A user who may call nothing cannot sign in; one who loses all rights is signed out."""
         self.serve(rule=["http user=ann allow core.*"])
         eve = self.browser()
         refused = await eve.sign_in("bob")
         assert (refused.status, b"set-cookie" in refused.headers) == (403, False)
-        assert b"rules allow you nothing" in refused.body
+        assert b"rules do not allow you anything" in refused.body
         await self.assert_out(eve)
         ann = await self.signed_in("ann")
         self.service.change(rule=["http user=bob allow *"])
@@ -276,7 +276,7 @@ class Signing(SignCase):
         await self.assert_out(ann)
 
     async def test_expiry(self) -> None:
-        """A session ends when it was not used for its time; asking who is signed in is no use."""
+        """A session ends when it has not been used for its time; asking who is signed in does not count as use."""
         self.serve(console_idle=100, console_session=250)
         clock = Clock()
         self.sessions._seconds = clock.seconds
@@ -295,7 +295,7 @@ class Signing(SignCase):
         await self.assert_out(ann)
 
     async def test_clock_set_back(self) -> None:
-        """Whoever sets the machine's clock back lengthens no session."""
+        """Setting back the clock of the machine does not prolong sessions."""
         self.serve(console_idle=100)
         ann = await self.signed_in()
         (session,) = self.sessions._sessions.values()
@@ -354,7 +354,7 @@ class Signing(SignCase):
         ] * 5
 
     async def test_client_that_leaves(self) -> None:
-        """Who leaves before the password is checked begins no session."""
+        """A client that leaves before the password is checked gets no session."""
         self.serve()
         browser = self.browser()
         client = await self.connect()
@@ -401,7 +401,7 @@ class PlainHttp(SignCase):
         assert outside.status == 403
 
     async def test_haproxy(self) -> None:
-        """The same behind a proxy that speaks the PROXY protocol, whose clients are seen as they are."""
+        """The same behind a proxy that speaks the PROXY protocol, behind which the addresses of clients are known."""
         self.serve(
             http_listen="haproxy:tcp:0:interface=127.0.0.1",
             http_allow=["192.0.2.0/24"],
@@ -462,7 +462,7 @@ class NoUsers(ConsoleCase):
         assert (await browser.call("core.echo", "x")).result == ["x"]
 
     async def test_rules(self) -> None:
-        """Rules for addresses decide; who may call nothing is told nothing."""
+        """Rules for addresses decide; a caller who may call nothing gets to know nothing."""
         self.serve(rule=["http 127.0.0.1 allow core.*"])
         assert (await self.browser().call("core.echo", "x")).result == ["x"]
         stranger = self.browser(via="127.0.0.2")

@@ -1,4 +1,4 @@
-"""Events over real sockets: what each panel tells to whom, and how a stream ends."""
+"""Events over real sockets: what each panel shows to whom, and how a stream ends."""
 
 import json
 from typing import Any
@@ -25,7 +25,7 @@ HOSTILE = 'a\r\nevent: end\ndata: {"x":1}\n\n\u2028\u2029\0<script>alert(1)</scr
 
 
 class StreamCase(ConsoleCase):
-    """Looks are quick, so that no test waits for a second."""
+    """Changes are looked for often, so that no test waits for a second."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -43,14 +43,14 @@ class StreamCase(ConsoleCase):
         return await self.browser(**how).events(*panels)
 
     async def assert_rests(self) -> None:
-        """Once nobody looks, nothing happens."""
+        """Once nobody watches, nothing happens."""
         await until(lambda: not len(self.streams))
         assert self.streams._next is None
         assert not self.streams._lag.running
 
 
 class Panels(StreamCase):
-    """What panels tell."""
+    """What panels show."""
 
     async def test_load(self) -> None:
         """The load: requests by transport, connections, memory; at every look."""
@@ -181,7 +181,7 @@ class Panels(StreamCase):
         assert entry == json.loads((self.directory / "audit.log").read_text().splitlines()[-1])
 
     async def test_off(self) -> None:
-        """What the server does not have is off, and that is told once."""
+        """A panel that the server does not have is off, and that is sent once."""
         self.serve(load=["system", "core"])
         events = await self.look(*PANELS)
         told = await events.first(PANELS)
@@ -228,7 +228,7 @@ class OwnStats:
 
 
 class Rights(StreamCase):
-    """Who is told what."""
+    """Who sees what."""
 
     async def watch(self, user: str, *panels: str) -> dict[str, Any]:
         browser = self.browser()
@@ -239,7 +239,7 @@ class Rights(StreamCase):
         return found
 
     async def test_rules(self) -> None:
-        """Each user is told what the user may read by commands, and of the rest that it is forbidden."""
+        """Each user sees what the user may read by commands; the rest is forbidden."""
         users = {
             "all": "allow *",
             "load": "allow stats.fetchn",
@@ -280,7 +280,7 @@ class Rights(StreamCase):
                 assert {one["group"] for one in told["variables"]} == {"core"}
 
     async def test_changed_rules(self) -> None:
-        """New rules decide at once about streams that are open."""
+        """New rules take effect on open streams at once."""
         self.serve(http_users=self.users("ann"), rule=["http https user=ann allow htable.* core.*"])
         browser = self.browser()
         await browser.sign_in("ann")
@@ -303,7 +303,7 @@ class Rights(StreamCase):
             "destinations": {"forbidden": True},
         }
         self.service.change(rule=["http https user=bob allow *"])
-        assert (await events.end())["reason"] == "rules allow nothing any more"
+        assert (await events.end())["reason"] == "the rules do not allow anything any more"
         await self.assert_rests()
 
     async def test_no_users(self) -> None:
@@ -314,7 +314,7 @@ class Rights(StreamCase):
         other = await self.look("tables", "destinations", via="127.0.0.2")
         assert (await other.first(["tables"]))["tables"] == {"forbidden": True}
         self.service.change(rule=["http https 127.0.0.2 allow dispatcher.list"])
-        assert (await events.end()) == {"reason": "rules allow nothing any more", "needs": "nothing"}
+        assert (await events.end()) == {"reason": "the rules do not allow anything any more", "needs": "nothing"}
 
 
 class Ends(StreamCase):
@@ -347,7 +347,7 @@ class Ends(StreamCase):
         assert (await events.end())["reason"] == "the user or the password has changed"
 
     async def test_expiry(self) -> None:
-        """Looking is no use of a session: a browser that is left alone is signed out."""
+        """Watching does not count as use of a session: an idle browser is signed out."""
         self.serve(http_users=self.users("ann"), console_idle=0.3)
         events = await (await self.signed_in()).events("load")
         assert await events.end() == {"reason": "expired", "needs": "password"}
@@ -409,14 +409,14 @@ class Ends(StreamCase):
             await self.look("load", via="127.0.0.3")
 
     async def test_head(self) -> None:
-        """HEAD gets the headers, and is no stream: nothing would ever be written to it."""
+        """HEAD gets the headers and no stream, since nothing would ever be written to it."""
         self.serve()
         response = await self.browser().ask("HEAD", "events?panels=load")
         assert (response.status, response.headers[b"content-type"]) == (200, b"text/event-stream")
         assert len(self.streams) == 0
 
     async def test_malformed(self) -> None:
-        """Unknown panels, and none, are refused with the names of those there are."""
+        """A request for unknown panels, or for no panel, is refused with the names of those that exist."""
         for query in ("", "?panels=", "?panels=x", "?panels=load,x", "?panel=load", "?panels=%00"):
             response = await self.browser().get(f"events{query}")
             assert response.status == 400, query
@@ -424,7 +424,7 @@ class Ends(StreamCase):
         assert (await self.browser().ask("POST", "events?panels=load", body=b"{}")).status == 405
 
     async def test_heartbeat(self) -> None:
-        """Where nothing changes, a comment says that the server is there."""
+        """If nothing changes, a comment shows that the server is there."""
         with patch.object(streams, "HEARTBEAT", 0.1):
             events = await self.look("nodes")
             await events.data("nodes")
@@ -501,7 +501,7 @@ class Ends(StreamCase):
         assert "5" in (await events.data("destinations"))["sets"]
 
     async def test_others_go_on(self) -> None:
-        """Requests on other connections are answered while somebody looks."""
+        """Requests on other connections are answered while somebody watches."""
         await self.look(*PANELS)
         client = await self.connect()
         await self.assert_answers(client)

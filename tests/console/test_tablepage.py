@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import DeferredList, ensureDeferred
 
 from jsonrpcs_tx.console import tablepage
-from jsonrpcs_tx.console.tablepage import MAX_OF_ONE, MOST, Query, read_query
+from jsonrpcs_tx.console.tablepage import MAX_LIMIT, MAX_OF_ONE, Query, read_query
 from jsonrpcs_tx.rpc.shares import Shares
 from tests.support.console import ConsoleCase
 from tests.support.http import repeat_everywhere
@@ -66,7 +66,7 @@ class TablePage(ConsoleCase):
             assert await self.everything(f"name=t&limit={limit}") == keys
 
     async def test_search(self) -> None:
-        """A text is found in keys and values, whatever its case."""
+        """A text is found in keys and values; case does not matter."""
         self.serve()
         for key, value in (("Alice", "x"), ("bob", "met ALICE"), ("carl", 4711), ("é", "straße"), ("%&=+ ", "")):
             self.service.tables["t"].set(key, value)
@@ -78,7 +78,7 @@ class TablePage(ConsoleCase):
                 assert await self.everything(f"name=t&search={search}&limit={limit}") == found, search
 
     async def test_changes(self) -> None:
-        """What is removed and added between two parts is left out or comes at the end; nothing comes twice."""
+        """Items that are removed between two parts are left out, new ones come at the end; none comes twice."""
         self.serve()
         table = self.service.tables["t"]
         for number in range(10):
@@ -153,7 +153,7 @@ class TablePage(ConsoleCase):
 
     @pytest.mark.slow
     async def test_too_many_of_all(self) -> None:
-        """All together may not have many either."""
+        """The number of all requests in progress is limited, and not only that of one client."""
         self.patch(tablepage, "MAX_IN_PROGRESS", 1)
         self.serve()
         for number in range(50_000):
@@ -173,7 +173,7 @@ class TablePage(ConsoleCase):
         return page.__self__._shares
 
     async def test_client_that_leaves(self) -> None:
-        """Nothing goes on for a client that has left."""
+        """Nothing is done any more for a client that has left."""
         self.serve()
         for number in range(20_000):
             self.service.tables["t"].set(f"k{number}", 1)
@@ -184,7 +184,7 @@ class TablePage(ConsoleCase):
         assert await self.everything("name=t&search=k19999") == ["k19999"]
 
     async def test_many_at_once(self) -> None:
-        """Several searches at once each find what they look for."""
+        """Several searches at once each find their own items."""
         self.serve()
         for number in range(5_000):
             self.service.tables["t"].set(f"k{number}", number)
@@ -193,7 +193,7 @@ class TablePage(ConsoleCase):
         assert [keys for _, keys in found] == [[f"k499{digit}"] for digit in range(10)]
 
     async def test_rules(self) -> None:
-        """Who may dump a table sees its items; whether there is one, others are not told."""
+        """A caller who may dump a table sees its items; others do not get to know whether it exists."""
         self.serve(rule=["http https 127.0.0.1 allow htable.dump(t) core.echo", "http https 127.0.0.2 role read"])
         assert (await self.page("name=t"))["items"] == 0
         for name in ("secret", "none"):
@@ -232,7 +232,10 @@ repeat_everywhere(globals(), TablePage)
     ("args", "query"),
     [
         ({b"name": [b"t"]}, Query("t")),
-        ({b"name": [b"a", b"t"], b"search": [b"Ab"], b"after": [b"7"], b"limit": [b"1000"]}, Query("t", 7, "ab", MOST)),
+        (
+            {b"name": [b"a", b"t"], b"search": [b"Ab"], b"after": [b"7"], b"limit": [b"1000"]},
+            Query("t", 7, "ab", MAX_LIMIT),
+        ),
         ({b"name": [b""]}, Query("")),
     ],
 )
@@ -243,7 +246,7 @@ def test_query(args: dict[bytes, list[bytes]], query: Query) -> None:
 
 @pytest.mark.parametrize("value", ["", "-1", "+1", "1.0", "1e3", "٣", "0x1", " 1", "1 ", "9" * 5000])
 def test_bad_number(value: str) -> None:
-    """What is no number in digits is refused."""
+    """A number that is not written in digits is refused."""
     for name in (b"after", b"limit"):
         with pytest.raises(ValueError, match="allowed"):
             read_query({b"name": [b"t"], name: [value.encode()]})

@@ -1,4 +1,4 @@
-"""Somebody who can write to Redis, or answers in its place, and has not got the secret."""
+"""Attackers who can write to Redis, or answer in its place, but do not have the secret."""
 
 import itertools
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class Attacks(FleetCase):
     """Two nodes, and what an attacker does to them."""
 
     async def begin_two(self) -> tuple[JsonRpcService, JsonRpcService]:
-        """Nodes that share an item."""
+        """Start two nodes that share an item."""
         self.redis = self.server()
         a, b = await self.nodes(self.redis.url, "a", "b")
         await a.call("htable.sets", "ban", "k", "v")
@@ -47,7 +47,7 @@ class Attacks(FleetCase):
         self.assert_equal_contents(*nodes)
 
     async def surely_set(self, node: JsonRpcService, key: str) -> None:
-        """Set an item, again if it may have got lost with the stream."""
+        """Set an item, again if it may have been lost with the stream."""
         while True:
             try:
                 await node.call("htable.sets", "ban", key, "w")
@@ -72,7 +72,7 @@ class Attacks(FleetCase):
         assert not fleet_of(b).problems()
 
     async def test_huge_entries(self) -> None:
-        """Entries that are larger than any reply may be hold up nobody: neither those who wait, nor who come later."""
+        """Entries that are larger than a reply may be hold up no node, including one that comes later."""
         a, b = await self.begin_two()
         lua = "for i = 1, ARGV[1] do redis.call('XADD', KEYS[1], '*', 'e', string.rep('x', ARGV[2])) end"
         self.redis.command("EVAL", lua, 1, STREAM, 1, 70 << 20)
@@ -98,7 +98,7 @@ class Attacks(FleetCase):
         await self.work(a, b)
 
     async def test_sent_again_to_those_who_came_later(self) -> None:
-        """An entry of before a loss counts for nobody, though new nodes do not know that it has counted before."""
+        """An entry from before a loss does not count again, though new nodes do not know that it has counted before."""
         a, b = await self.begin_two()
         entries: Any = self.redis.command("XRANGE", STREAM, "-", "+")
         await b.call("htable.delete", "ban", "k")
@@ -113,7 +113,7 @@ class Attacks(FleetCase):
         self.assert_equal_contents(a, b, c)
 
     async def test_keys_of_other_types(self) -> None:
-        """Keys that hold what no node has written keep the nodes apart at most until they are removed."""
+        """Keys with values that no node has written keep the nodes apart at most until they are removed."""
         a, b = await self.begin_two()
         keys = fleet_of(a).keys
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
@@ -132,7 +132,7 @@ class Attacks(FleetCase):
         self.flushLoggedErrors()
 
     async def test_marks(self) -> None:
-        """Marks of anybody do not keep nodes from writing again what Redis has lost."""
+        """Forged marks do not keep nodes from writing again what Redis has lost."""
         a, b = await self.begin_two()
         self.redis.command("HSET", fleet_of(a).keys.marks, "x", "no place", "y", f"{2**64 - 1}-0", "a", "\0")
         with mock.patch.multiple(fleet_module, HESITATION=0.1, MAX_HESITATION=0.5):
@@ -140,7 +140,7 @@ class Attacks(FleetCase):
             await self.work(a, b)
 
     async def test_odd_replies(self) -> None:
-        """Whatever comes in place of replies, the node goes on, and is together again when replies are as they were."""
+        """Whatever arrives in place of replies, the node goes on, and is together again when the replies are right."""
         a, b = await self.begin_two()
         redis = fleet_of(a).redis
         odd: list[Any] = [[], [[]], b"", 5, [b"x"], [[b"s", [[b"x", None]]]], [[b"s", [[b"1-1", [b"a"]]]]], 10 * [b"x"]]
@@ -206,7 +206,7 @@ class Attacks(FleetCase):
             await self.work(a, b)
 
     def always(self, port: int) -> Any:
-        """What a Sentinel with one master in mind is for a client."""
+        """The answer of Sentinels that agree on one master."""
 
         async def master() -> Address:
             return Address("127.0.0.1", port)

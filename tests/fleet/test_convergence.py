@@ -1,4 +1,4 @@
-"""However nodes come and go, whatever Redis loses and delivers again: all come to the same contents."""
+"""However nodes come and go, whatever Redis loses and delivers again: all nodes end up with the same contents."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ class Stream:
         return StreamState(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids))
 
     def lose(self, number: int) -> None:
-        """Lose the newest entries, as a Redis does that is killed before it has written them."""
+        """Lose the newest entries, as a Redis that is killed before it has written them."""
         for _ in range(min(number, len(self.entries))):
             self.entries.pop()
             self.added -= 1
@@ -104,7 +104,7 @@ class Node:
         return False
 
     def settled(self) -> bool:
-        """Go on until nothing is left to do for this node alone."""
+        """Go on until there is nothing more that this node can do alone."""
         for _ in range(10):
             if not self.core.may_go_on(self.stream.state(self.core.replica.cursor)):
                 self.cut()

@@ -34,7 +34,7 @@ EMPTY = StreamState(None, BEGINNING, at_cursor=False, whole=True)
 
 
 class Lone:
-    """A node that is the whole fleet: what it sends comes back."""
+    """A node that is the whole fleet: it reads what it sends."""
 
     def __init__(self, offline: str = REFUSE) -> None:
         self.clock = Clock()
@@ -56,7 +56,7 @@ class Lone:
         return self.core.take(id, dict(zip(fields[::2], fields[1::2], strict=True)))
 
     def turn(self) -> None:
-        """Send, and have that come back."""
+        """Send, and read that."""
         for _, fields in list(self.core.to_send()):
             self.take(fields)
 
@@ -119,7 +119,7 @@ def test_withdrawn() -> None:
 
 
 def test_late() -> None:
-    """At its deadline a change that was sent is told to be uncertain; it still counts when it comes."""
+    """At its deadline, a change that was sent is reported as uncertain; it still counts when it comes."""
     node = Lone()
     node.join()
     done = node.table.set("k", "v")
@@ -133,7 +133,7 @@ def test_late() -> None:
 
 
 def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So many changes may wait, and the next ones are refused."""
+    """A limited number of changes may wait; further ones are refused."""
     monkeypatch.setattr(core_module, "MAX_WAITING", 3)
     node = Lone(QUEUE)
     for number in range(3):
@@ -170,7 +170,7 @@ def test_expiry_is_by_the_stream() -> None:
 
 
 def test_entries_that_do_not_count() -> None:
-    """Entries that are doubled, old, forged, or of another version do nothing, and are told of."""
+    """Entries that are doubled, old, forged, or of another version do nothing, and are reported."""
     node = Lone()
     node.join()
     fields = encode(Entry("b", "other", 1, MS, 1, [Change("htable:ban", "set", ["k", "v", 0])]), SEALS)
@@ -211,7 +211,7 @@ def test_seals() -> None:
 
 @given(st.binary(max_size=200), st.text(max_size=9), st.binary(max_size=300))
 def test_seals_are_hmacs(secret: bytes, fleet: str, data: bytes) -> None:
-    """What signs is HMAC-SHA256, with a key that an HMAC of the secret makes."""
+    """The signature is an HMAC-SHA256, whose key is an HMAC with the secret."""
     key = hmac.digest(secret, b"\0".join((b"jsonrpcs_tx fleet", fleet.encode(), b"card")), "sha256")
     assert Seals(secret, fleet).seal("card", data) == hmac.digest(key, data, "sha256")
 
@@ -280,7 +280,7 @@ def test_too_large_change(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_odd_arguments() -> None:
-    """A signed entry with arguments of wrong types changes nothing, and is told of."""
+    """A signed entry with arguments of wrong types changes nothing, and is reported."""
     node = Lone()
     node.join()
     odd: list[list[Any]] = [["k"], [1, "v", 0], ["k", [], 0], ["k", "v", "x"], [None, None, None], ["k", 2**64 - 1, 0]]
@@ -294,7 +294,7 @@ def test_odd_arguments() -> None:
 
 
 def test_queued_while_reading() -> None:
-    """What is queued while the stream is read is made once: it is neither part of a founding nor beneath entries."""
+    """Changes that are queued while the stream is read are made once: not in a founding, nor before entries."""
     node = Lone(QUEUE)
     node.core.connected(EMPTY, None)
     assert node.table.set("a", 1) is not None

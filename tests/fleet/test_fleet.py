@@ -1,4 +1,4 @@
-"""Nodes that share over a real Redis, whatever happens to that."""
+"""Nodes that share over a real Redis, whatever happens to it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from jsonrpcs_tx import JsonRpcService
+from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
 from jsonrpcs_tx.fleet import replica as replica_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 
 class Sharing(FleetCase):
-    """What is shared is the same everywhere."""
+    """What is shared is the same on all nodes."""
 
     async def test_tables(self) -> None:
         """Each change of a table is made on every node, and answered as without a fleet."""
@@ -186,7 +186,7 @@ class Transports(FleetCase):
     tcp: tuple[str, int | None]
 
     async def test_transports(self) -> None:
-        """Datagrams, FIFO and TCP have their reply when the change is made; a call that cannot wait makes none."""
+        """Over datagrams, FIFO and TCP, the reply comes when the change is made; a call that cannot wait is refused."""
         directory = self.directory
         a, b = (
             self.node(
@@ -258,7 +258,7 @@ class WithoutRedis(FleetCase):
         assert (await a.call("fleet.status"))["losses"] == 0
 
     async def test_queued(self) -> None:
-        """With the policy queue a change is made here, and by the others when Redis is back."""
+        """With the policy queue, a change is made on this node, and by the others when Redis is back."""
         server = self.server(appendonly="yes", appendfsync="always")
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         await a.call("htable.sets", "ban", "k", "v")
@@ -275,7 +275,7 @@ class WithoutRedis(FleetCase):
         self.assert_equal_contents(a, b)
 
     async def test_overtaken(self) -> None:
-        """A queued change of what others have changed in the meantime is dropped, and told of."""
+        """A queued change of what others have changed in the meantime is dropped, and reported."""
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b", fleet_offline="queue")
         fleet_of(a).redis.stop()
@@ -291,7 +291,7 @@ class WithoutRedis(FleetCase):
         self.assert_equal_contents(a, b)
 
     async def test_everything_lost(self) -> None:
-        """If Redis has lost all, a node writes it again; that is found and told."""
+        """If Redis has lost everything, that is noticed and reported, and a node writes it again."""
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b")
         await a.call("htable.sets", "ban", "k", "v")
@@ -319,7 +319,7 @@ class WithoutRedis(FleetCase):
         self.assert_equal_contents(a, b)
 
     async def test_frozen(self) -> None:
-        """A command never waits for Redis beyond its time."""
+        """A command never waits for Redis for longer than the time limit."""
         server = self.server()
         a, b = await self.nodes(server.url, "a", "b", fleet_timeout=0.3)
         server.freeze()
@@ -345,7 +345,7 @@ class WithoutRedis(FleetCase):
 
 
 class Signed(FleetCase):
-    """Whoever can write to Redis alone cannot administer the nodes."""
+    """Somebody who can only write to Redis cannot administer the nodes."""
 
     async def test_forged(self) -> None:
         """An entry of somebody without the secret, one that is sent again, and one of another version do nothing."""
@@ -378,7 +378,7 @@ class Presence(FleetCase):
         return self.node(url, name, fleet_address=address, dgram_socket=str(self.directory / name), **settings)
 
     async def test_found(self) -> None:
-        """A node is one of the others' gateway by itself, with its groups, and no more when it has left."""
+        """A node becomes a node of the others' gateways by itself, with its groups, until it leaves."""
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
@@ -392,6 +392,8 @@ class Presence(FleetCase):
                 ("a", ["edge"], True),
                 ("b", ["edge"], False),
             ]
+            with pytest.raises(Fault, match="404 Node Not Found: c"):
+                await a.call("fleet.nodes", "c")
             assert [one["name"] for one in await a.call("gateway.nodes")] == ["a", "b"]
             result = await a.call("fleet.call", "edge", "core.echo", "x")
             assert result == {"a": {"result": ["x"]}, "b": {"result": ["x"]}}
@@ -428,7 +430,7 @@ class Presence(FleetCase):
         assert (await a.call("fleet.counters"))["counters"].keys() > {"shop.orders", "core.rcv_requests"}
 
     async def test_rights_for_counters(self) -> None:
-        """Whoever may not call stats.fetchn on a node does not get its counters."""
+        """A caller who may not call stats.fetchn on a node does not get its counters."""
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             services = [
@@ -468,7 +470,7 @@ class Presence(FleetCase):
         assert (await asked("192.0.2.3"))["error"]["code"] == 403
 
     async def test_same_name(self) -> None:
-        """Two servers with one name are told of."""
+        """Two servers with one name are reported."""
         url = self.server().url
         with mock.patch.object(fleet_module, "INTERVAL", 0.1):
             a, other = self.node(url, "a"), self.node(url, "a")

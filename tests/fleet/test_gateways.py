@@ -33,7 +33,7 @@ class Gateways(GatewaysCase):
         assert await gatherResults([second, other]) == [2, 3]
 
     async def test_reloads(self) -> None:
-        """One reload does for all gateways that ask before it begins, and not for one that asks later."""
+        """One reload is enough for all gateways that ask before it begins, and not for one that asks later."""
         node, (a, b) = await self.gateways()
         node.answers = lambda request: None
         running = a.call("gateway.call", "k", "shop.reload")

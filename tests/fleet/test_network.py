@@ -21,7 +21,7 @@ class Network(FleetCase):
     timeout = 240.0
 
     async def test_cut(self) -> None:
-        """A node that is cut off from Redis refuses changes, and catches up when it is mended; the others go on."""
+        """A node that is cut off from Redis refuses changes, and catches up when it is connected; the others go on."""
         server = self.server()
         proxy = CutProxy(server.port)
         self.addCleanup(proxy.stop)
@@ -74,7 +74,7 @@ class Network(FleetCase):
         self.assert_equal_contents(a, b, c)
 
     async def test_failover_that_loses(self) -> None:
-        """When a replica takes over that has not got what was acknowledged, the nodes find that and say it; one of
+        """When a replica takes over that does not have what was acknowledged, the nodes notice and report it; one of
         them writes it again.
         """
         master, replica, url = await self.pair()
@@ -101,10 +101,10 @@ class Network(FleetCase):
 
 
 class Secure(FleetCase):
-    """Redis asks for TLS and a password, and gives the fleet no more than it needs."""
+    """Redis requires TLS and a password, and gives the fleet no more rights than it needs."""
 
     async def test_tls_and_acl(self) -> None:
-        """A user of an ACL who has the keys of the fleet alone does, over TLS, for all that nodes do."""
+        """A user whose ACL has only the keys of the fleet is enough, over TLS, for all that nodes do."""
         ca = make_identity("ca", is_ca=True)
         own = make_identity("localhost", ca)
         for name, data in (("ca", ca.pem), ("own", own.pem + own.key_pem()), ("password", b"geheim\n")):

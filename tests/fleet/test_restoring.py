@@ -1,4 +1,4 @@
-"""What was set on a server through the gateways of a fleet is set again after it was started, whatever fails."""
+"""What was set on a server through the gateways of a fleet is set again after a restart, whatever fails."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ LEASE = "{fleet}:restore:k"
 
 
 class Restoring(GatewaysCase):
-    """The server is the test's. It keeps a table, and forgets it when it is started again."""
+    """The test is the server. It keeps a table, and forgets it when it is restarted."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -55,7 +55,7 @@ class Restoring(GatewaysCase):
         return b'"result":"ok"'
 
     def restart(self, uptime: int = 50) -> None:
-        """Start the server again; it tells that this was so many seconds ago."""
+        """Restart the server; it says that this was so many seconds ago."""
         self.table.clear()
         self.kamailio.uptime = uptime
 
@@ -72,17 +72,17 @@ class Restoring(GatewaysCase):
             self.kamailio.answer_late(place, member)
         self.held.clear()
 
-    def stood(self) -> float:
-        """When everything was last known to stand there."""
+    def in_place_since(self) -> float:
+        """When everything was last known to be in place there."""
         return float(self.redis.command("HGET", "{fleet}:stood", "k") or 0)  # type: ignore[arg-type] # it is bytes
 
-    async def stands(self, *gateways: JsonRpcService, **table: str) -> None:
-        """Wait until all gateways are content, and check that the server has what is wanted."""
-        await until(lambda: self.stood() > 1 and not self.redis.command("EXISTS", LEASE))
+    async def in_place(self, *gateways: JsonRpcService, **table: str) -> None:
+        """Wait until everything is in place, and check that the server has what is wanted."""
+        await until(lambda: self.in_place_since() > 1 and not self.redis.command("EXISTS", LEASE))
         await until(lambda: self.table == {"192.0.2.1": "1", "192.0.2.2": "1"} | table)
 
     async def test_once(self) -> None:
-        """One of several gateways sets everything again, in the order in which it was set, and tells of it."""
+        """One of several gateways sets everything again, in the order in which it was set, and reports that."""
         a, b, c = await self.before_it("a", "b", "c")
         await b.call("gateway.call", "k", "dispatcher.set_state", "ip", 1, "sip:192.0.2.9")
         await b.call("gateway.call", "k", "htable.sets", "other", "x", "1")  # is not named
@@ -105,7 +105,7 @@ class Restoring(GatewaysCase):
         ]
 
     def checks(self, gateway: JsonRpcService) -> bool:
-        """Whether a gateway is at it."""
+        """Whether a gateway is checking the server, or setting it again."""
         return bool(_restoring(gateway)._checking)
 
     async def test_no_answer_in_the_middle(self) -> None:
@@ -120,7 +120,7 @@ class Restoring(GatewaysCase):
         self.kamailio.answers = answer
         self.restart()
         await until(lambda: len(self.made) >= 4)
-        await self.stands(a, b)
+        await self.in_place(a, b)
         assert sorted((self.shown(one)["set"], self.shown(one)["not_set"]) for one in (a, b)) == [(0, 0), (2, 0)]
 
     async def test_dies_in_the_middle(self) -> None:
@@ -132,20 +132,20 @@ class Restoring(GatewaysCase):
         self.restart(0)
         self.holds, self.kamailio.silent = False, False
         self.held.clear()
-        await self.stands(a, b)
+        await self.in_place(a, b)
 
     async def test_started_again_in_the_middle(self) -> None:
-        """What was set before the server was started once more is set again, though no call has failed."""
+        """Settings from before the server was restarted once more are set again, though no call has failed."""
         a, b = await self.before_it()
         await self.begin_to_set()
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
         self.restart(0)
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 2)
         self.go_on()
-        await self.stands(a, b)
+        await self.in_place(a, b)
 
     async def test_fault(self) -> None:
-        """What the server refuses is told of, and holds up nothing else."""
+        """A setting that the server refuses is reported, and does not hold up the others."""
         a, b = await self.before_it()
 
         def refuse(request: dict[str, Any]) -> bytes | None:
@@ -155,19 +155,19 @@ class Restoring(GatewaysCase):
 
         self.kamailio.answers = refuse
         self.restart()
-        await self.stands(a, b)
+        await self.in_place(a, b)
         await until(lambda: self.shown(a)["not_set"] + self.shown(b)["not_set"] == 1)
         assert self.shown(a)["set"] + self.shown(b)["set"] == 1
         assert len(self.made) == 2
 
     async def test_lease_of_another(self) -> None:
-        """While another gateway is at it, the others wait; if it is gone, one of them does it."""
+        """While one gateway sets everything again, the others wait; if it is gone, one of them does it."""
         a, b = await self.before_it()
         self.redis.command("SET", LEASE, "another:1", "PX", 1000)
         self.restart()
         await until(lambda: not self.redis.command("EXISTS", LEASE) or bool(self.made))
         assert not self.made
-        await self.stands(a, b)
+        await self.in_place(a, b)
         assert len(self.made) == 2
 
     async def test_lease_lost(self) -> None:
@@ -177,13 +177,13 @@ class Restoring(GatewaysCase):
         await self.begin_to_set()
         self.redis.command("SET", LEASE, "another:1", "PX", 60_000)
         self.go_on()
-        await until(lambda: self.stood() > 1)
+        await until(lambda: self.in_place_since() > 1)
         await until(lambda: not self.checks(a) or not self.checks(b))
         assert self.redis.command("GET", LEASE) == b"another:1"
         assert self.table == {"192.0.2.1": "1", "192.0.2.2": "1"}
 
     async def test_changed_meanwhile(self) -> None:
-        """What clients change or remove in the middle, through any gateway, is what stands and is wanted in the end."""
+        """What clients change or remove in the middle, through any gateway, is in place and wanted in the end."""
         a, b = await self.before_it()
         await self.begin_to_set()
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
@@ -195,7 +195,7 @@ class Restoring(GatewaysCase):
         self.go_on()
         for change in changes:
             await change
-        await until(lambda: self.stood() > 1 and not self.redis.command("EXISTS", LEASE))
+        await until(lambda: self.in_place_since() > 1 and not self.redis.command("EXISTS", LEASE))
         assert self.table == {"192.0.2.1": "of a", "192.0.2.3": "of b"}
         await self.together(a, b)
         assert self.shown(a)["wanted"] == self.shown(b)["wanted"] == 2
@@ -217,7 +217,7 @@ class Restoring(GatewaysCase):
         assert self.made == [("htable.sets", "192.0.2.9", "of b")]
 
     async def test_remembered_late(self) -> None:
-        """What a gateway remembers while another one is at it is set as well."""
+        """A setting that one gateway remembers while another one sets everything again is set as well."""
         a, b = await self.before_it()
         await self.begin_to_set()
         call = ["htable.sets", '["ban","192.0.2.9","late"]', None]
@@ -225,7 +225,7 @@ class Restoring(GatewaysCase):
         fleet_of(b).submit("wanted", "want", ["k", "htable", 0, [[key, call]]])
         await until(lambda: self.shown(a)["wanted"] == 3)
         self.go_on()
-        await self.stands(a, b, **{"192.0.2.9": "late"})
+        await self.in_place(a, b, **{"192.0.2.9": "late"})
 
     async def test_redis_gone_meanwhile(self) -> None:
         """A gateway that loses Redis in the middle, with all that was there, checks again when it is back."""
@@ -239,21 +239,21 @@ class Restoring(GatewaysCase):
         self.go_on()
         self.redis.start()
         await self.together(a, b)
-        await self.stands(a, b)
+        await self.in_place(a, b)
 
     async def test_redis_refuses(self) -> None:
-        """A Redis that takes nothing more, and stays connected, holds it up only for as long."""
+        """A Redis that refuses writes, and stays connected, holds it up only as long as it does so."""
         a, b = await self.before_it()
         self.redis.command("CONFIG", "SET", "maxmemory", 1)
         self.restart()
         await until(lambda: self.checks(a) and self.checks(b))
         await until(lambda: self.shown(a)["restarts"] == self.shown(b)["restarts"] == 1)
-        assert self.stood() == 1
+        assert self.in_place_since() == 1
         self.redis.command("CONFIG", "SET", "maxmemory", 0)
-        await self.stands(a, b)
+        await self.in_place(a, b)
 
     async def test_removed_meanwhile(self) -> None:
-        """A server that is taken from the list of nodes is not looked after any more."""
+        """A server that is removed from the list of nodes is not checked any more."""
         (a,) = await self.before_it("a")
         self.redis.command("SET", LEASE, "another:1", "PX", 60_000)
         self.restart()

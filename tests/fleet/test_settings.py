@@ -1,4 +1,4 @@
-"""The settings of a fleet: what is wrong with them is told, without passwords."""
+"""The settings of a fleet: errors say what is wrong with them, without passwords."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def make(secret: str, **settings: Any) -> Any:
     ],
 )
 def test_refused(secret: str, settings: dict[str, str], message: str) -> None:
-    """What cannot be used is refused before anything is opened."""
+    """Settings that cannot be used are refused before anything is opened."""
     with pytest.raises(SettingError, match=message) as raised:
         make(secret, **settings)
     assert "geheim" not in str(raised.value)
@@ -59,7 +59,7 @@ def test_short_secret(tmp_path: Path) -> None:
 
 
 def test_unknown_things(secret: str, tmp_path: Path) -> None:
-    """A start with something shared that does not exist fails, and says what there is."""
+    """A start fails if something to be shared does not exist, and the error says what there is."""
     place = str(tmp_path / "socket")
     service = make(secret, fleet_share=["htable:no"], htable=["ban=>"], dgram_socket=place)
     with pytest.raises(StartError, match="fleet_share: htable:no: there is nothing of that name; allowed: htable:ban"):
@@ -67,7 +67,7 @@ def test_unknown_things(secret: str, tmp_path: Path) -> None:
 
 
 def test_check_of_unknown_things(secret: str, tmp_path: Path) -> None:
-    """A check says of everything shared that does not exist what the start says of the first one."""
+    """A check reports everything to be shared that does not exist; a start, only the first."""
     place = str(tmp_path / "socket")
     shared = ["htable:no", "htable:ban", "cfg:none", "shv"]
     found = check(described(secret, fleet_share=shared, htable=["ban=>"], dgram_socket=place), reactor)

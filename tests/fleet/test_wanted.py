@@ -1,4 +1,4 @@
-"""What is remembered of the calls that set something."""
+"""What is remembered of calls that set something."""
 
 import json
 from typing import Any
@@ -47,7 +47,7 @@ def calls(wanted: Wanted, ms: int = 0) -> list[tuple[Any, ...]]:
     ],
 )
 def test_last_one_counts(first: tuple[Any, ...], then: tuple[Any, ...], kept: list[tuple[Any, ...]]) -> None:
-    """What was set last is wanted; what was removed is not."""
+    """The last setting is wanted; one that was removed is not."""
     wanted = Wanted()
     made(wanted, *first)
     made(wanted, *then)
@@ -76,5 +76,5 @@ def test_fence() -> None:
 
 @pytest.mark.parametrize("params", [b"", b"{", b"3", b'["ban"]', b'["ban","k\\u0000","v"]', b'[["ban"],"k","v"]'])
 def test_odd_params(params: bytes) -> None:
-    """Parameters that fit nothing are not remembered."""
+    """Calls with parameters that do not fit are not remembered."""
     assert effects("htable.sets", params, 0, NAMES) == []

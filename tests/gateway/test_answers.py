@@ -77,6 +77,6 @@ def test_fault() -> None:
     ],
 )
 def test_garbage(document: bytes) -> None:
-    """What is no reply in JSON and UTF-8 is none, whatever a node sends."""
+    """Only JSON in UTF-8 is taken for a reply, whatever a node sends."""
     with pytest.raises(NotReply):
         read_answer(document)

@@ -83,7 +83,7 @@ def test_changed_file_is_another_node(tmp_path: Path) -> None:
     ],
 )
 def test_refused(text: str, reason: str) -> None:
-    """What is no node is refused, with what is wrong and what is allowed."""
+    """An invalid node is refused, with what is wrong and what is allowed."""
     with pytest.raises(NotAllowed, match=reason) as refusal:
         Names().take(read_definition(text, absolute))
     assert "allowed: " in str(refusal.value)

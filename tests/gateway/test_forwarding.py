@@ -72,7 +72,7 @@ class OneNode(GatewayCase):
         assert response.body == b'{"jsonrpc":"2.0","error":%b,"id":1}' % error
 
     async def test_odd_faults(self) -> None:
-        """A fault whose code is no status is 500, and one of an invalid request 400, as from Kamailio itself."""
+        """A fault whose code is not an HTTP status gets 500, that of an invalid request 400, as from Kamailio."""
         for code, status in ((-32600, 400), (-32000, 500), (200, 500), (207, 500), (0, 500), (10**30, 500)):
             self.answer(lambda request, code=code: b'"error":{"code":%d,"message":"m\\r\\nX: y"}' % code)  # type: ignore[misc]
             response = await self.post("/RPC/a", request("x"))
@@ -182,7 +182,7 @@ class OneNode(GatewayCase):
         assert re.fullmatch(r"Node a Timed Out: no reply within 0\.[0-9]+ s", text), text
 
     async def test_garbage(self) -> None:
-        """What is no reply is 502."""
+        """An answer that is not a reply gets 502."""
         await self.connect()
         await self.up()
         for garbage in (b"!garbage", b"!{}", b"!", b"!\xff\xfe"):
@@ -212,7 +212,7 @@ class OneNode(GatewayCase):
         assert json.loads(sent)["method"] == '"},{\u00e9'
 
     async def test_invalid(self) -> None:
-        """What is no request is answered here, and never gets to a node."""
+        """An invalid request is answered here, and never sent to a node."""
         for document, code in ((b"{", -32700), (b"[]", -32600), (b'{"jsonrpc":"2.0","method":"x","params":3}', -32600)):
             assert (await self.post("/RPC/a", document)).error[0] == code
         await self.post("/RPC/a", b'{"jsonrpc":"2.0","method":"x","params":["\xff"],"id":1}')

@@ -234,7 +234,7 @@ def test_run_of_somebody_else() -> None:
 
 
 def test_interval_becomes_longer_and_shorter() -> None:
-    """A node that is started anew with another interval is learned anew."""
+    """After a restart of a node with another interval, the interval is learned again."""
     node = Kamailio(2)
 
     def run(count: int) -> None:
@@ -252,7 +252,7 @@ def test_interval_becomes_longer_and_shorter() -> None:
 
 
 def test_failed_runs_count() -> None:
-    """A reload that fails has been run: the interval begins anew."""
+    """A reload that fails has been run: the interval begins again."""
     node = Node()
     node.call("dispatcher.reload")
     node.sent[0].refuse(500, "Reload Failed")

@@ -40,7 +40,7 @@ class Listing(GatewayCase):
         return document
 
     async def told(self, node: str) -> Any:
-        """The methods of the document, each of which is checked."""
+        """The methods of the document. Each of them is checked."""
         return methods_of(await self.document(node))
 
     async def test_methods(self) -> None:

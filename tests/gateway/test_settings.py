@@ -72,7 +72,7 @@ def test_passwords_are_not_shown(tmp_path: Path) -> None:
 
 
 def test_refused() -> None:
-    """A server with a node that is none does not start."""
+    """A server with an invalid node does not start."""
     with pytest.raises(SettingError, match=r"node: 'a' is not allowed; allowed: NAME=TARGET .*there is no ="):
         makeService(Settings(node=["a"]), reactor)
     with pytest.raises(StartError, match=r"node_file: .*No such file"):
@@ -81,7 +81,7 @@ def test_refused() -> None:
 
 @pytest.mark.slow
 def test_nothing_is_imported_without_nodes() -> None:
-    """A server that is no gateway does not load it, nor the client."""
+    """A server that is not a gateway loads neither it nor the client."""
     program = (
         "import sys; from jsonrpcs_tx import Settings, makeService; from twisted.internet import reactor;"
         "makeService(Settings(load='all'), reactor);"

@@ -52,7 +52,7 @@ class Ended:
 
     @property
     def fault(self) -> str:
-        """The text of the fault; empty: there is none."""
+        """The text of the fault; empty: it is not a fault."""
         if self.reply is None:
             return ""
         document = json.loads(self.reply.body)

@@ -179,7 +179,7 @@ def test_error_that_ends_the_server(tmp_path: Path) -> None:
     done = run_twistd(tmp_path, "-n", "jsonrpcs", "--log-format=json", "--commands=broken:Broken")
     assert done.returncode == 1
     last = json.loads(done.stdout.splitlines()[-1])
-    assert last["message"] == "the server ends, because of an error in it"
+    assert last["message"] == "the server ends because of an error in it"
     assert last["traceback"].endswith("builtins.KeyError: 'key'")
 
 

@@ -58,7 +58,7 @@ def test_pieces() -> None:
     [b"plain", b"{}", b'{"level":"no","module":"m","message":"x","fields":{},"traceback":""}', b"\xff\x00\x1b[2J"],
 )
 def test_other_lines(line: bytes) -> None:
-    """What is no entry is a warning, printable."""
+    """A line that is not an entry becomes a warning, made printable."""
     (event,) = relayed(line + b"\n")
     assert event["log_level"] is LogLevel.warn
     assert formatEvent(event).startswith("worker 3: ")

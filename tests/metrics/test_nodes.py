@@ -100,7 +100,7 @@ def test_all(gateway: Server, accept: str) -> None:
 
 
 def test_probe(gateway: Server) -> None:
-    """The page of one node has its series without the label; where there is none, it says so."""
+    """The page of one node has its series without the label; if there is no such node, it says so."""
     found = samples(get(gateway, "/a/probe?target=edge1"))
     assert not [name for name in EXPORTER if (name, "") not in found]
     assert not [name for name, _ in found if name.startswith("jsonrpcs_")]

@@ -83,7 +83,7 @@ class Prometheus:
         self._log.close()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The result of a query now; empty as long as there is none."""
+        """The result of a query now; empty as long as it has no result."""
         path = "/api/v1/query?" + urlencode({"query": expression})
         try:
             reply = http_call("http", ("127.0.0.1", self.port), b"", "GET", path)

@@ -43,7 +43,7 @@ class PageCase(HttpCase):
         return document
 
     async def told(self, *headers: str) -> set[str]:
-        """What a client is told of: methods, each of which is checked."""
+        """The methods that a client sees. Each of them is checked."""
         return set(methods_of(await self.document(*headers)))
 
 

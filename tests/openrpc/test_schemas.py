@@ -277,7 +277,7 @@ def test_dialects() -> None:
 
 
 def test_defaults_that_are_not_shown() -> None:
-    """What JSON cannot express, and what is secret, is no default that a client is told."""
+    """A default that JSON cannot express, or that is secret, is not in the schema."""
     first, password, odd = methods_of(documented(plain))["plain"]["params"]
     assert not any("default" in parameter["schema"] for parameter in (first, password, odd))
     assert [parameter.get("x-secret") for parameter in (first, password, odd)] == [None, True, None]
@@ -313,6 +313,6 @@ def test_deprecated() -> None:
 
 @pytest.mark.parametrize("faults", [Fault(1, "a"), "a", [1], [None]])
 def test_faults_refused(faults: Any) -> None:
-    """What is no list of faults is refused when the command is decorated."""
+    """Anything but faults is refused when the command is decorated."""
     with pytest.raises(TypeError, match="faults: allowed are Faults with a code and a text in a tuple, not"):
         command("test.own", faults=faults)(lambda: None)

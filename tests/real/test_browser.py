@@ -125,7 +125,7 @@ def test_other_page(calls: Any) -> None:
 
 
 def test_rebound_name(browser: Any, tmp_path: Path) -> None:
-    """A name that leads to the server, and is none of its own, gets its page no reply, though it is of one origin."""
+    """A page under a foreign name that leads to the server gets no reply, though its origin is the same."""
     with Server(tmp_path) as server:
         port = server.addresses["http"][1]
         page = browser.new_page()

@@ -112,7 +112,7 @@ JSONRPC2: dict[tuple[str, int], bytes] = {
         for step in range(5)
     },
 }
-"""The replies of C{dialect} steps in dialect jsonrpc2; an empty one is none."""
+"""The replies of C{dialect} steps in dialect jsonrpc2; an empty one means no reply."""
 
 
 @cache

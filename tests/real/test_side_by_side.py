@@ -93,7 +93,7 @@ DIFFERENCES = (
         lambda request, theirs, ours: any(map(is_inexact, values(request))),
     ),
     Difference(
-        "safer: a destination that is none is a clear error, where the original says Ok and adds nothing",
+        "safer: an invalid destination is a clear error, where the original says Ok and adds nothing",
         lambda request, theirs, ours: (
             request["method"] in ("dispatcher.add", "dispatcher.remove")
             and isinstance(ours, dict)

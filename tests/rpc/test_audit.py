@@ -358,7 +358,7 @@ def test_flood_of_refusals(tmp_path: Path) -> None:
 
 
 def test_turned_away(served: Served) -> None:
-    """What a client has sent that is refused before is entered, each request, or a line for what is none."""
+    """A document that is refused before is entered: each of its requests, or one line if it is not a request."""
     dispatcher = served.service.dispatcher
     one = '{"jsonrpc":"2.0","method":"shop.login","params":["ann","sesame"],"id":1}'
     for document in (one, f"[{one},{one}]", "{", "", "[" + ",".join([one] * 100) + "]", one + " " * 70_000):

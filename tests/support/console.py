@@ -137,7 +137,7 @@ class Browser:
         return await self.ask("POST", "session", JSON_TYPE, *headers, body=body)
 
     async def session(self) -> Any:
-        """What the page is told of its user."""
+        """What the page gets to know of its user."""
         response = await self.get("session")
         assert response.status == 200, response.body
         return json.loads(response.body)
@@ -147,7 +147,7 @@ class Browser:
         return await self.ask("POST", path, JSON_TYPE, body=call(method, *params))
 
     async def events(self, *panels: str) -> Events:
-        """Look at panels."""
+        """Watch panels."""
         client = await self._case.connect(self._via)
         client.write(self.request("GET", f"events?panels={','.join(panels)}"))
         while b"\r\n\r\n" not in client.received:

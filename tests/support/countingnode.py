@@ -1,9 +1,9 @@
-"""A node that notes what it runs: C{python -m tests.support.countingnode SCHEME PLACE RUNS}.
+"""A node that writes down what it runs: C{python -m tests.support.countingnode SCHEME PLACE RUNS}.
 
 Whatever the method, a call has the parameters C{[id, seconds, how]}: it takes so many seconds, and then answers with
 its id, or with what C{how} says: C{garbage}, C{large} (200 kB), C{cut} (half a reply), C{other} (a reply to another
 call).
-In the file RUNS it notes C{begin METHOD ID} and C{end METHOD ID}, each when it is so, and its own start.
+In the file RUNS it writes C{begin METHOD ID} and C{end METHOD ID} at that moment, and its own start.
 """
 
 import json
@@ -25,7 +25,7 @@ LARGE = 200_000
 """Bytes of a large result."""
 
 FIRST_UPTIME = 1000
-"""Seconds that the first process says it has run for, so that each later one has run for less."""
+"""Seconds for which the first process says it has run, so that each later one has run for less."""
 
 
 class CountingNode:

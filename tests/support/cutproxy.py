@@ -11,7 +11,7 @@ reactor: Any = twisted_reactor
 
 
 class CutProxy:
-    """Passes everything on between its clients and a server, until it is told otherwise.
+    """Passes everything on between its clients and a server, until the test says otherwise.
 
     @param port: TCP, on the loopback address: that of the server.
     @ivar port: where it listens itself.
@@ -42,13 +42,13 @@ class CutProxy:
         self._reset(self._ends)
 
     def stall(self) -> None:
-        """Lose all bytes from now on, and tell nobody, as a network without a route does. New connections come about,
-        and bring nothing.
+        """Lose all bytes from now on, silently, as a network without a route. New connections are made, but nothing
+        passes over them.
         """
         self._stalled = True
 
     def delay(self, seconds: float) -> None:
-        """Pass everything on so much later, in each direction."""
+        """Delay everything, in each direction."""
         self._delay = seconds
 
     def mend(self) -> None:

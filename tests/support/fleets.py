@@ -14,7 +14,7 @@ SHARED = ("dispatcher", "htable:ban", "cfg:shop", "shv")
 
 
 class FleetCase(RedisCase):
-    """A case with nodes, which end with the test."""
+    """A case with nodes, which are stopped at its end."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -57,7 +57,7 @@ class FleetCase(RedisCase):
         return services
 
     async def together(self, *services: JsonRpcService) -> None:
-        """Wait until nodes are together and have read the same."""
+        """Wait until nodes are together and have read equally far."""
 
         def are() -> bool:
             cores = [fleet_of(service).core for service in services]
@@ -100,7 +100,7 @@ class GatewaysCase(FleetCase):
         return node, gateways
 
     def shown(self, gateway: JsonRpcService) -> dict[str, Any]:
-        """What a gateway tells of the server."""
+        """What a gateway shows of the server."""
         (shown,) = [one for one in gateway.registry["gateway.nodes"].function() if one["name"] == "k"]
         return shown  # type: ignore[no-any-return]
 

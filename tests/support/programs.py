@@ -6,19 +6,22 @@ import shutil
 import pytest
 
 
-def lacks(program: str) -> bool:
-    """Whether a program is missing, which is an error in CI."""
-    if shutil.which(program):
+def lacks(program: str, package: str = "") -> bool:
+    """Whether a program is missing. In CI, where all are installed, that is a failure.
+
+    @param package: Debian's package that has it; default: that of the same name.
+    """
+    if shutil.which(program) is not None:
         return False
-    assert "CI" not in os.environ, f"{program} is not installed"
+    assert "CI" not in os.environ, _message(program, package)
     return True
 
 
 def need(program: str, package: str) -> None:
-    """Skip the test where a program is missing; on a machine that is made for the tests that is a failure.
+    """Skip the test if a program is missing, see L{lacks}."""
+    if lacks(program, package):
+        pytest.skip(_message(program, package))
 
-    @param package: Debian's package that has it.
-    """
-    if shutil.which(program) is None:
-        assert "CI" not in os.environ, f"{program} is missing: apt-get install {package}"
-        pytest.skip(f"{program} is missing: apt-get install {package}")
+
+def _message(program: str, package: str) -> str:
+    return f"{program} is missing: apt-get install {package or program}"

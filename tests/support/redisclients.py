@@ -21,7 +21,7 @@ reactor: Any = twisted_reactor
 
 
 class Client(Redis):
-    """A client that notes when Redis comes and goes.
+    """A client that records when Redis comes and goes.
 
     @ivar came: the C{run_id} at each time that it was up.
     @ivar went: the reason at each time that it went away.
@@ -51,7 +51,7 @@ class Client(Redis):
 
 
 class RedisCase(TestCase):
-    """A case with servers and clients, which end with the test.
+    """A case with servers and clients, which are stopped at its end.
 
     @ivar directory: with a short path, for Unix sockets.
     """

@@ -72,7 +72,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it, after the first time with what it has kept."""
+        """Start it; again with the data that it has kept."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
         self.process = subprocess.Popen(
@@ -90,7 +90,7 @@ class RedisServer:
             raise AssertionError("redis-server did not start:\n" + "\n".join(self.log))
 
     def stop(self) -> None:
-        """Let it end in an orderly way."""
+        """Stop it in an orderly way."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -103,7 +103,7 @@ class RedisServer:
         self.start()
 
     def freeze(self) -> None:
-        """Let it hang: its sockets take connections and bytes, and nothing answers."""
+        """Have it hang: its sockets accept connections and bytes, and there is no answer."""
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -152,7 +152,7 @@ def _name(option: str) -> str:
 
 
 class Sentinel(RedisServer):
-    """A Sentinel that watches a master called C{mymaster}, and holds it to be away after half a second.
+    """A Sentinel that watches a master called C{mymaster}, and considers it down after half a second.
 
     @param quorum: how many Sentinels must agree on that.
     """

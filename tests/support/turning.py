@@ -121,7 +121,7 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """The only outcome, in words; empty: there is none yet."""
+        """The only outcome, in words; empty: there is no outcome yet."""
         if not self.found:
             return ""
         (found,) = self.found

@@ -90,7 +90,7 @@ def exchange(address: Any, *pieces: bytes) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("header", HEADERS)
 def test_proxy(server: Server, header: bytes) -> None:
-    """The client's address decides who is let in; one that is not known is none that is, not even a local one."""
+    """The client's address decides who is let in; an unknown address is not a known one, not even a local one."""
     status = b"200" if HEADERS[header] == "192.0.2.1" else b"403"
     assert exchange(server.addresses["http"], header + http_request(ECHO))[:12] == b"HTTP/1.1 " + status
     assert exchange(server.addresses["http"], header, http_request(ECHO))[:12] == b"HTTP/1.1 " + status

@@ -124,7 +124,7 @@ def test_replaced(maker: Maker, reactor: Watching, tmp_path: Path) -> None:
 
 
 def test_changed_mode(maker: Maker, reactor: Watching) -> None:
-    """A new mode is no reason to make it again."""
+    """A new mode is not a reason to make it again."""
     maker.path.chmod(0o600)
     reactor.read()
     reactor.advance(LOOK_DELAY)

@@ -134,7 +134,7 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("setting", ["fifo_name", "dgram_socket", "tcp_socket"])
 def test_settings(setting: str) -> None:
-    """The settings take a name, and refuse what is none."""
+    """The settings take a name, and refuse anything else."""
     given: dict[str, Any] = {setting: "systemd:name"}
     settings = Settings(transport=0, **given)
     assert getattr(settings, setting) in ("systemd:name", ("systemd:name",))

@@ -96,7 +96,7 @@ def test_recognized(fifos: Fifos) -> None:
 
 
 def test_another_fifo_in_its_place(fifos: Fifos) -> None:
-    """A client that makes its FIFO anew gets its reply, and is recognized again."""
+    """A client that makes its FIFO again gets its reply, and is recognized again."""
     fifos.recognized()
     for _ in range(3):
         os.unlink(fifos.path / "a")

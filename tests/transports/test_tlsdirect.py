@@ -308,7 +308,7 @@ def test_refused(version: str, way: str) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_many_connections(way: str) -> None:
     """However the pieces of many connections come between each other, each client gets the replies to its own calls,
-    and nothing else; also while others send what is no record of theirs, and are cut off.
+    and nothing else; also while others send invalid records, and are cut off.
     """
     dice = random.Random(1)
     pairs = [Pair(way, dice.choice(list(VERSIONS))) for _ in range(30)]

@@ -113,7 +113,7 @@ class UnixStreamTests(TestCase):
         await self.assert_answers()
 
     async def test_files_of_others_stay(self) -> None:
-        """A file that somebody put in the place of the socket stays at the stop, and a socket that is gone is none."""
+        """A file that somebody put in place of the socket stays at the stop; a socket may be gone by then."""
         service = self.serve()
         self.path.unlink()
         self.path.write_text("somebody else's")

@@ -1,11 +1,11 @@
-// What the console asks the server, apart from the live events.
+// Requests to the server, apart from the live events.
 
 import { isObject, parse, stringify } from "./json.js";
 
 /** The session has ended: a name and a password are needed. */
 export class SignedOut extends Error {}
 
-/** The server said no to something that is no call. */
+/** The server has refused a request that is not a call. */
 export class Refused extends Error {
   constructor(status, text) {
     super(text);
@@ -19,7 +19,7 @@ async function ask(path, options = {}) {
   return response;
 }
 
-/** What a refusal says: the text of an error in JSON, or the first lines of plain text. */
+/** The reason of a refusal: the text of an error in JSON, or the first characters of plain text. */
 async function refusal(response) {
   const text = await response.text();
   try {
@@ -39,12 +39,12 @@ async function read(path) {
   return parse(await response.text());
 }
 
-/** Who is signed in, and what there is. */
+/** Who is signed in, and what the server is. */
 export const session = () => read("session");
 
 /**
  * Sign in.
- * @throws {Refused} with what is wrong.
+ * @throws {Refused} says what is wrong.
  */
 export async function signIn(user, password) {
   const response = await ask("session", {
@@ -63,7 +63,7 @@ export async function signOut() {
 /** The OpenRPC document of this server, or of a node. */
 export const description = (node) => read(`openrpc.json${node ? `?node=${encodeURIComponent(node)}` : ""}`);
 
-/** Some items of a table, and after which place there are more. */
+/** Some items of a table, and the place after which there are more. */
 export const items = (query) => read(`table?${new URLSearchParams(query)}`);
 
 let ids = 0;
@@ -89,7 +89,7 @@ export async function call(target, method, params = []) {
   const raw = await response.text();
   const outcome = { raw, ms: performance.now() - started, status: response.status };
   let reply = null;
-  let message = "The reply is no JSON-RPC document";
+  let message = "The reply is not a JSON-RPC document";
   try {
     reply = parse(raw);
   } catch (error) {

@@ -8,11 +8,11 @@ import { oneLine } from "./reply.js";
 
 const SAMPLED = 3;
 
-/** The words for what a command does, and how sure one must be before it is sent. */
+/** What commands do, in words: from those that are sent at once to those whose name must be typed first. */
 export const EFFECTS = ["reads", "changes", "dangerous"];
 
-/** The address of a command in the panel of commands. */
-export const place = (method, target) => `#/commands/${encodeURIComponent(method)}${target ? `?on=${encodeURIComponent(target)}` : ""}`;
+/** The address of a command in the panel of commands, to be called on a target; of the list if the name is empty. */
+export const commandAddress = (name, target) => `#/commands${name ? `/${encodeURIComponent(name)}` : ""}${target ? `?on=${encodeURIComponent(target)}` : ""}`;
 
 export class App {
   /**
@@ -54,7 +54,7 @@ export class App {
     const nodes = this.members(target);
     const documents = await Promise.allSettled(nodes.map(description));
     const good = documents.filter((one) => one.status === "fulfilled").map((one) => one.value);
-    if (good.length === 0) throw documents[0]?.reason ?? new Error("no node of it is known");
+    if (good.length === 0) throw documents[0]?.reason ?? new Error("none of its nodes is known");
     const methods = new Map();
     for (const one of good) {
       const named = one.components?.schemas ?? {};
@@ -64,7 +64,7 @@ export class App {
     return { methods, url: this.url(good[0], target) };
   }
 
-  /** Whose documents describe a target: itself, or some nodes of a group. */
+  /** The nodes whose documents describe a target: itself, or some nodes of a group. */
   members(target) {
     if (!this.many(target)) return [target];
     const known = this.live.state.nodes ?? [];
@@ -88,10 +88,10 @@ export class App {
     return new URL(this.session.path ?? "/RPC", location.href).href;
   }
 
-  /** Where there are nodes: that a panel shows this server alone, and which command tells the same of them. */
+  /** Where there are nodes: a note that a panel shows this server alone, with the command that returns the same for them. */
   onlyHere(method) {
     if (this.session.nodes.length === 0) return null;
-    return h("p", { class: "count" }, "This server only; for nodes, call ", h("a", { href: place(method, "*") }, method), " on them");
+    return h("p", { class: "count" }, "This server only; for nodes, call ", h("a", { href: commandAddress(method, "*") }, method), " on them");
   }
 
   /** Whether a target stands for many nodes. */
@@ -99,7 +99,7 @@ export class App {
     return target === "*" || this.session.groups.includes(target);
   }
 
-  /** Call a command; the session's end is seen here. */
+  /** Call a command. If the session has ended, `signedOut` is called. */
   async call(target, method, params) {
     try {
       return await call(target, method, params);
@@ -125,8 +125,8 @@ export class App {
   }
 
   /**
-   * Make a change of a panel, which has asked already, and say how it went.
-   * @returns {Promise<string>} what went wrong; empty: nothing.
+   * Make a change for a panel, which has asked already, and say that it is done.
+   * @returns {Promise<string>} what went wrong; empty: nothing did.
    */
   async change(method, params, done) {
     const outcome = await this.call("", method, params);
@@ -143,7 +143,7 @@ const EXPLAINED = {
 };
 
 function parameters(params, method) {
-  const pairs = isObject(params) ? Object.entries(params) : params.map((value, place) => [named(method, place), value]);
+  const pairs = isObject(params) ? Object.entries(params) : params.map((value, position) => [named(method, position), value]);
   if (pairs.length === 0) return h("p", {}, "Without parameters.");
   const secret = (name) => method.params?.some((one) => one.name === name && one["x-secret"]);
   return h("dl", { class: "given" }, pairs.map(([name, value]) => [
@@ -152,4 +152,4 @@ function parameters(params, method) {
   ]));
 }
 
-const named = (method, place) => method.params?.[Math.min(place, method.params.length - 1)]?.name ?? String(place + 1);
+const named = (method, position) => method.params?.[Math.min(position, method.params.length - 1)]?.name ?? String(position + 1);

@@ -1,4 +1,4 @@
-// The panel of the audit log: its last lines, the newest first.
+// The panel of the audit log: its last entries, the newest first.
 
 import { ask } from "./dialog.js";
 import { h, newId, printable, write } from "./dom.js";
@@ -19,7 +19,8 @@ export class Audit {
     this.count = h("p", { class: "count", role: "status" });
     this.table = new VirtualTable("Audit log", "audit", ["Time", "Call", "Outcome", "Caller", "Details"], (index) => this.row(this.rows[index]), (index) => this.rows[index]);
     this.element = h("section", { class: "panel", "aria-labelledby": "audit" },
-      h("header", {}, h("h1", { id: "audit" }, "Audit log"), this.count),
+      h("header", {}, h("h1", { id: "audit" }, "Audit log"), this.count,
+        app.session.nodes.length ? h("p", { class: "count" }, "Only calls that came to this server, for itself or for nodes") : null),
       h("div", { class: "filters" },
         h("div", { class: "field" }, h("label", { for: this.search.id }, "Filter"), this.search),
         h("div", { class: "field check" }, this.bad, h("label", { for: this.bad.id }, "Only refused and failed calls"))),
@@ -43,8 +44,8 @@ export class Audit {
   }
 
   row(one) {
-    const who = [one.user, one.claimed_user && `not ${one.claimed_user}`, one.address, one.uid !== undefined && `uid ${one.uid}`].filter(Boolean);
-    const call = `${one.method ?? one.note ?? "no request"} ${one.params === undefined ? "" : oneLine(one.params)}`;
+    const who = [one.user, one.claimed_user && `claims to be ${one.claimed_user}`, one.address, one.uid !== undefined && `uid ${one.uid}`].filter(Boolean);
+    const call = `${one.method ?? one.note ?? "invalid request"} ${one.params === undefined ? "" : oneLine(one.params)}`;
     return [
       h("div", { role: "cell", class: "when" }, h("time", { datetime: printable(one.time) }, clock(new Date(one.time)))),
       h("div", { role: "cell", class: "main" }, h("code", { title: printable(call) }, printable(call))),

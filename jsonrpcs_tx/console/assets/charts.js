@@ -24,8 +24,8 @@ export function short(value) {
 
 const round = (number) => String(Math.abs(number) >= 100 || number === 0 ? Math.round(number) : Number(number.toPrecision(2)));
 
-/** The end of an axis that is at least so long: 1, 2 or 5 times a power of ten. */
-export function ceiling(value) {
+/** The end of an axis that reaches a value: 1, 2 or 5 times a power of ten. */
+function ceiling(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
   return power * [1, 2, 5, 10].find((step) => step * power >= value * 0.9999);
@@ -35,8 +35,8 @@ export function ceiling(value) {
 export class Chart {
   /**
    * @param {string} title
-   * @param {string} unit of the values, for those who hear the chart.
-   * @param {number} length how many values fit.
+   * @param {string} unit of the values.
+   * @param {number} length how many values fit, one for each second.
    */
   constructor(title, unit, length) {
     this.title = title;
@@ -104,7 +104,7 @@ export class Chart {
     this.label();
   }
 
-  /** Say the values: the newest ones, or those under the pointer. */
+  /** Show the values in the legend: the newest ones, or those under the pointer. */
   label() {
     const at = this.cursor ?? 0;
     const said = this.series.map((one) => [one.name, short(one.values[one.values.length - 1 - at])]);

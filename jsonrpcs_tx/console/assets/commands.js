@@ -1,6 +1,6 @@
 // The panel of commands: the list, the form of one of them, its reply, and the calls of this session.
 
-import { EFFECTS, place } from "./app.js";
+import { commandAddress, EFFECTS } from "./app.js";
 import { h, newId, printable, replace, set, write } from "./dom.js";
 import { Form } from "./form.js";
 import { calls, remember, withoutSecrets } from "./history.js";
@@ -18,7 +18,7 @@ const familyOf = (method) => method.tags?.[0]?.name || "other";
 const effectOf = (method) => method["x-effect"] ?? "unknown";
 const badge = (effect) => h("span", { class: `badge ${effect}` }, effect);
 
-/** What is known of a command that no description has. */
+/** The description of a command that the server does not describe. */
 const undescribed = (name) => ({
   name,
   summary: "",
@@ -73,7 +73,7 @@ export class Commands {
   }
 
   go(name, target) {
-    location.hash = name ? place(name, target) : `#/commands${target ? `?on=${encodeURIComponent(target)}` : ""}`;
+    location.hash = commandAddress(name, target);
   }
 
   /** Show the panel, with a command or without. */
@@ -110,13 +110,13 @@ export class Commands {
     });
     replace(this.family, h("option", { value: "" }, "all"), sorted.map(([family, methods]) => h("option", { value: family }, `${printable(family)} (${methods.length})`)));
     const error = this.found.error;
-    const nothing = error ? this.otherMethod(error) : this.entries.length ? null : h("p", { class: "empty" }, "There is nothing here that you may call.");
+    const nothing = error ? this.otherMethod(error) : this.entries.length ? null : h("p", { class: "empty" }, "There are no commands that you may call.");
     replace(this.links, nothing, this.sections.map((one) => one.element));
     this.filter();
   }
 
   entry(method, family) {
-    const link = h("a", { href: place(method.name, this.target), tabindex: "-1" },
+    const link = h("a", { href: commandAddress(method.name, this.target), tabindex: "-1" },
       h("span", { class: "line" }, h("code", {}, printable(method.name)), badge(effectOf(method))),
       method.summary ? h("span", { class: "summary" }, printable(method.summary)) : null,
     );
@@ -202,7 +202,7 @@ export class Commands {
     this.shownFor = shown;
     if (!name) {
       if (before) this.visible().find((one) => before === `${one.method.name} ${this.target}`)?.link.focus();
-      replace(this.detail, h("h1", {}, "Commands"), h("p", { class: "lead" }, "Choose a command from the list. Each has a form for its parameters. What changes something asks before it is sent."), this.recent());
+      replace(this.detail, h("h1", {}, "Commands"), h("p", { class: "lead" }, "Choose a command from the list. Each has a form for its parameters. Commands that change something ask before they are sent."), this.recent());
       return;
     }
     this.showCommand(this.found.methods.get(name) ?? undescribed(name));
@@ -229,7 +229,7 @@ export class Commands {
     } }, this.form.element, h("div", { class: "actions" }, send, h("span", { class: "space" }), json));
     replace(
       this.detail,
-      h("a", { class: "back", href: `#/commands${this.target ? `?on=${encodeURIComponent(this.target)}` : ""}` }, "All commands"),
+      h("a", { class: "back", href: commandAddress("", this.target) }, "All commands"),
       h("header", {}, heading, badge(effectOf(method)), method.deprecated ? h("span", { class: "badge" }, "deprecated") : null, method["x-asynchronous"] ? h("span", { class: "badge" }, "asynchronous") : null),
       this.found.methods.size && !this.found.methods.has(method.name) ? h("p", { class: "lead" }, "No description has this command; it may not exist, or you may not call it.") : null,
       method.summary ? h("p", { class: "lead" }, printable(method.summary)) : null,
@@ -247,7 +247,7 @@ export class Commands {
 
   faults(method) {
     if (!method.errors?.length) return null;
-    return h("details", { class: "faults" }, h("summary", {}, "Faults that it may answer with"),
+    return h("details", { class: "faults" }, h("summary", {}, "Faults that it may return"),
       h("ul", {}, method.errors.map((one) => h("li", {}, h("code", {}, printable(one.code)), " ", printable(one.message)))));
   }
 
@@ -261,7 +261,7 @@ export class Commands {
     try {
       const outcome = await this.app.call(target, method.name, params).catch(() => null);
       if (outcome === null) {
-        replace(answer); // and it has been said why
+        replace(answer); // the reason has been shown already
         return;
       }
       remember({ time: Date.now(), target, method: method.name, params: withoutSecrets(method, params), code: outcome.fault ? (outcome.fault.code ?? 0) : null, ms: outcome.ms });
@@ -293,7 +293,7 @@ export class Commands {
   recentCall(one) {
     const again = () => {
       this.refill = one.params;
-      const there = place(one.method, one.target);
+      const there = commandAddress(one.method, one.target);
       if (location.hash === there) this.choose(one.method);
       else location.hash = there;
     };

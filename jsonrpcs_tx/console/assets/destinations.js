@@ -1,8 +1,7 @@
-// The panel of destinations: by set, with their states, which a click changes.
+// The panel of destinations: by set, each with its state, which a click changes.
 
-import { confirmed } from "./dialog.js";
-import { h, newId, printable, replace, write } from "./dom.js";
-import { say } from "./dialog.js";
+import { confirmed, say } from "./dialog.js";
+import { h, newId, printable, write } from "./dom.js";
 import { VirtualTable } from "./virtual.js";
 
 const STATES = { A: "active", I: "inactive", D: "disabled", T: "trying" };

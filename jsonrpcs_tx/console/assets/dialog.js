@@ -1,4 +1,4 @@
-// Dialogs, and messages for everybody who looks or listens.
+// Dialogs, and messages that are shown and read aloud.
 
 import { h, newId, printable, replace, set, write } from "./dom.js";
 
@@ -69,7 +69,7 @@ export function confirmedByName(title, content, name) {
 
 let timer = 0;
 
-/** Say something for a few seconds. */
+/** Show a message for a few seconds. */
 export function say(text, bad = false) {
   const status = document.getElementById("status");
   clearTimeout(timer);
@@ -77,7 +77,7 @@ export function say(text, bad = false) {
   timer = setTimeout(() => replace(status), bad ? 12000 : 5000);
 }
 
-/** Put a text into the clipboard; pages without encryption have only the old way. */
+/** Copy a text to the clipboard. Over plain HTTP only the old way works. */
 export async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);

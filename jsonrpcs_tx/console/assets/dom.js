@@ -3,7 +3,7 @@
 /**
  * Make an element.
  * @param {string} name of the tag.
- * @param {object} attributes by name; `on…` are listeners; null and false: not there; true: without a value.
+ * @param {object} attributes by name; `on…` are listeners; null and false: left out; true: without a value.
  * @param {...(Node|string|Array)} children; null and false are left out.
  */
 export function h(name, attributes, ...children) {
@@ -43,6 +43,15 @@ export function replace(element, ...children) {
   element.replaceChildren(...some(children));
 }
 
+/** Have exactly these elements in another, in this order. Those that are there already are moved only if they must be, so that they keep the focus. */
+export function arrange(parent, elements) {
+  const staying = new Set(elements);
+  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
+  elements.forEach((element, at) => {
+    if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
+  });
+}
+
 const some = (children) => children.flat(2).filter((one) => one !== undefined && one !== null && one !== false);
 
 let ids = 0;
@@ -52,7 +61,7 @@ export const newId = () => `n${++ids}`;
 
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\u{34f}\u{115f}\u{1160}\u{3164}\u{ffa0}]/gu;
 
-/** A text with what cannot be seen, or turns the order of others around, as an escape. */
+/** A text with escapes for invisible characters, and for those that reverse the order of others. */
 export function printable(text) {
   return String(text).replace(HIDDEN, (one) => `\\u{${one.codePointAt(0).toString(16)}}`);
 }

@@ -5,7 +5,7 @@ import { hidden, isSecret } from "./history.js";
 import { isObject, parse, stringify } from "./json.js";
 import { read, takes, typed, words } from "./schema.js";
 
-/** What somebody has not given. */
+/** The value of a field that is left out. */
 const NOTHING = Symbol("nothing");
 
 /** A value that somebody types or chooses. */
@@ -58,7 +58,7 @@ class Field {
     return input;
   }
 
-  /** Offer values while somebody types; they are asked for when the field is first used. */
+  /** Offer values while the user types. They are requested when the field gets the focus. */
   offer(input, suggest, examples) {
     const options = (texts) => texts.map((text) => h("option", { value: text }));
     const list = h("datalist", { id: newId() }, options(examples.map(String)));
@@ -76,7 +76,10 @@ class Field {
     set(this.control, "aria-invalid", text ? "true" : null);
   }
 
-  /** @throws {Error} what is there does not fit. */
+  /**
+   * The value.
+   * @throws {Error} what was typed does not fit; the message says what is allowed.
+   */
   read() {
     const text = this.control.value;
     if (this.choices) {
@@ -181,7 +184,7 @@ export class Form {
     return this.area !== null;
   }
 
-  /** Type the parameters as JSON, or in fields again. */
+  /** Switch to parameters as JSON, or back to fields. */
   toggle() {
     if (this.raw) {
       const params = this.read();
@@ -205,7 +208,7 @@ export class Form {
 
   /**
    * The parameters: an array, or an object by name.
-   * @param {boolean} lenient leaves out what is wrong.
+   * @param {boolean} lenient whether to leave out what is wrong.
    * @returns {Array|object|null} null: something is wrong; the form says what.
    */
   read(lenient = false) {
@@ -229,7 +232,7 @@ export class Form {
     return wrong.length ? null : params;
   }
 
-  /** Put the values together: by position, which leaves no gaps, or by name where there is one and names are allowed. */
+  /** Put the values together: by name if one is left out in between and names are allowed, otherwise by position. */
   together(values, rest, wrong, lenient) {
     let last = rest.length ? values.length : values.length - 1;
     while (!rest.length && last >= 0 && values[last] === NOTHING) last -= 1;
@@ -258,7 +261,7 @@ export class Form {
     return null;
   }
 
-  /** Put parameters into the form; what does not fit into fields is shown as JSON. */
+  /** Put parameters into the form; those that do not fit into fields are shown as JSON. */
   fill(params) {
     const values = isObject(params) ? this.byPosition(params) : params;
     const single = this.parts.filter((part) => part.field);

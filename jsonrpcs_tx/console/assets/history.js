@@ -1,4 +1,4 @@
-// The calls of this browser session, without their secrets.
+// The calls of this browser session, without secrets.
 
 import { isObject, parse, stringify } from "./json.js";
 
@@ -12,7 +12,7 @@ const LOOKED_UP = new Set(["dlg", "dlgs", "htable"]);
 const sure = (text) => text.length <= 64 && SURE.test(text);
 
 /** Whether a name says that what it names is secret: `db_password`, `apiKey`. */
-export const isSecretName = (name) =>
+const isSecretName = (name) =>
   name.length > 64 || SURE.test(name) || (name.match(/[A-Z]?[a-z]+|[A-Z]+/g) ?? []).some((one) => WORDS.has(one.toLowerCase()));
 
 /** Whether a parameter is secret, by what the server says of it, or by its name. */

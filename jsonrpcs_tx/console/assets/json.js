@@ -1,6 +1,6 @@
-// JSON that keeps every number as it is written.
+// JSON that keeps the digits of every number.
 
-/** A number that JavaScript's own cannot hold, or would write differently: 9007199254740993, 1.10. */
+/** A number that a JavaScript number cannot hold, or would be written differently: 9007199254740993, 1.10. */
 export class Numeral {
   constructor(text) {
     this.text = text;
@@ -11,7 +11,7 @@ export class Numeral {
   }
 }
 
-/** A number of JSON, given as text: JavaScript's, or a Numeral. */
+/** A number in JSON, given as text: a JavaScript number, or a Numeral. */
 export function number(text) {
   const value = Number(text);
   return String(value) === text ? value : new Numeral(text);
@@ -37,7 +37,7 @@ export function parse(text) {
   try {
     value = SUSPECT.test(text) ? undefined : JSON.parse(text); // which is much faster
   } catch {
-    // the reader says it better
+    // the reader has the better message
   }
   if (value === undefined) return new Reader(text).document();
   limit(value);
@@ -46,7 +46,7 @@ export function parse(text) {
 
 const tooDeep = () => new SyntaxError(`more than ${DEPTH} levels`);
 
-/** Refuse a value with too many levels: who shows it would run out of stack. */
+/** Refuse a value with too many levels: showing it would overflow the stack. */
 function limit(value) {
   let level = [value];
   for (let depth = 0; level.length > 0; depth += 1) {

@@ -1,4 +1,4 @@
-// The newest state of the server, as it comes over one connection.
+// The newest state of the server, received over one connection.
 
 import { session, SignedOut } from "./api.js";
 import { parse } from "./json.js";
@@ -9,14 +9,14 @@ const PATIENCE = 3000;
 const LOAD = 300;
 const AUDIT = 500;
 
-/** Seconds between two loads after which the former ones are too old to be drawn beside the new one. */
+/** Seconds without a load after which the former loads are too old to be drawn together with a new one. */
 const GAP = 10;
 
-/** Milliseconds after which a page that nobody sees lets go of its connection: browsers have six for each server. */
+/** Milliseconds after which a hidden page closes its connection: a browser has only six for each server. */
 const UNSEEN = 10000;
 
 /**
- * @property {object} state by the name of the event; undefined: nothing has come yet; null: it is forbidden.
+ * @property {object} state by the name of the event; undefined: it has not come yet; null: it is forbidden, or off.
  */
 export class Live {
   /**
@@ -41,7 +41,7 @@ export class Live {
     this.listeners.set(name, [...(this.listeners.get(name) ?? []), listener]);
   }
 
-  /** A promise that is kept when the first event of that name has come, or after a few seconds without. */
+  /** A promise that is fulfilled when the first event of that name has come, or after a few seconds without it. */
   first(name) {
     if (name in this.state) return Promise.resolve();
     return new Promise((resolve) => {
@@ -101,7 +101,7 @@ export class Live {
     this.timer = setTimeout(() => this.again(), longest * (500 + Math.random() * 500));
   }
 
-  /** Ask first whether the session is still good: an event source does not tell why it is refused. */
+  /** Open the connection again, if the session is still valid: an event source does not say why it is refused. */
   async again() {
     clearTimeout(this.timer);
     try {
@@ -119,7 +119,7 @@ export class Live {
   }
 }
 
-/** How a new event goes together with what is there; by default it replaces it. */
+/** How a new event is merged with the state; by default it replaces it. */
 const MERGE = {
   load: (before, data) => [...(data.time - before?.at(-1).time < GAP ? before.slice(1 - LOAD) : []), data],
   destinations: (before, data) => {

@@ -1,4 +1,4 @@
-// The panel of the load: requests and their latency by transport and by method.
+// The panel of the load: requests and their latency, by transport and by method.
 
 import { Chart, short } from "./charts.js";
 import { h, printable, write } from "./dom.js";
@@ -77,5 +77,5 @@ function differences(samples, read) {
   });
 }
 
-/** The 99th percentile of calls, mean, median and that, in milliseconds; null where there were no calls. */
+/** The 99th percentile of a row of calls, mean, median and 99th percentile, in milliseconds; null: there were no calls. */
 const milliseconds = (row) => (row?.[3] == null ? null : row[3] / 1000);

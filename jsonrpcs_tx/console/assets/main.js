@@ -1,4 +1,4 @@
-// The page: who is signed in, which panel is shown.
+// The page: who is signed in, and which panel is shown.
 
 import { session, SignedOut, signOut } from "./api.js";
 import { App } from "./app.js";
@@ -33,12 +33,12 @@ function route() {
   try {
     argument = decodeURIComponent(rest.join("/"));
   } catch {
-    // an address that somebody has cut off
+    // the address was cut off
   }
   return { panel, argument, query: new URLSearchParams(query) };
 }
 
-/** The console of somebody who has signed in, or need not. */
+/** The console of somebody who has signed in, or need not sign in. */
 class Console {
   constructor(found) {
     this.session = found;
@@ -75,7 +75,7 @@ class Console {
     this.show();
   }
 
-  /** Show the way to a panel once there is something to see in it. */
+  /** Show the link to a panel once there is something to see in it. */
   offer(name) {
     const item = navigation.querySelector(`[data-panel="${name}"]`);
     const empty = name === "nodes" && this.session.nodes.length === 0;
@@ -93,7 +93,7 @@ class Console {
     document.title = `${[printable(argument), title].filter(Boolean).join(" · ")} · jsonrpcs`;
     if (panel !== "commands" && !this.live.state[panel]) {
       const forbidden = this.live.state[panel] === null;
-      replace(main, h("section", { class: "panel" }, h("h1", {}, title), h("p", { class: "empty" }, forbidden ? "You may not see this." : "Nothing has come yet.")));
+      replace(main, h("section", { class: "panel" }, h("h1", {}, title), h("p", { class: "empty" }, forbidden ? "You may not see this." : "There is no data yet.")));
       return;
     }
     if (element.parentNode !== main) replace(main, element);
@@ -111,7 +111,7 @@ class Console {
     document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close());
   }
 
-  /** The session has ended: ask for the password again, and go on where this was. */
+  /** The session has ended: ask for the password, then go on with this console. */
   end() {
     if (this.live.stopped) return;
     this.close();
@@ -162,7 +162,7 @@ async function enter(why, before) {
   }
   if (found.may && !found.may.call) {
     navigation.hidden = true;
-    replace(main, h("p", { class: "empty" }, "Rules allow you nothing here."));
+    replace(main, h("p", { class: "empty" }, "The rules do not allow you anything here."));
     return;
   }
   const shown = before ?? new Console({ nodes: [], groups: [], ...found });

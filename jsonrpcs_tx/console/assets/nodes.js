@@ -1,9 +1,9 @@
-// The panel of nodes: which are up, and calls of one, of a group, or of all.
+// The panel of nodes: which of them are up, with links to call one, a group, or all.
 
-import { h, printable, replace, write } from "./dom.js";
+import { commandAddress } from "./app.js";
+import { arrange, h, printable, replace, write } from "./dom.js";
 import { stringify } from "./json.js";
 import { moment, span } from "./times.js";
-import { place } from "./variables.js";
 
 export class Nodes {
   constructor(app) {
@@ -12,7 +12,7 @@ export class Nodes {
     this.shown = new Map();
     this.count = h("p", { class: "count", role: "status" });
     this.cards = h("ul", { class: "nodes" });
-    const call = (target, name) => h("li", {}, h("a", { href: `#/commands?on=${encodeURIComponent(target)}` }, printable(name)));
+    const call = (target, name) => h("li", {}, h("a", { href: commandAddress("", target) }, printable(name)));
     this.element = h("section", { class: "panel", "aria-labelledby": "nodes" },
       h("header", {}, h("h1", { id: "nodes" }, "Nodes"), this.count),
       h("nav", { class: "chips", "aria-label": "Call many nodes" }, h("ul", {}, call("*", "Call all nodes"), app.session.groups.map((name) => call(name, `Call ${name}`)))),
@@ -29,19 +29,19 @@ export class Nodes {
     const nodes = this.app.live.state.nodes ?? [];
     const up = nodes.filter((node) => node.state === "up").length;
     write(this.count, nodes.length ? `${up} of ${nodes.length} up` : "There are no nodes");
-    place(this.cards, nodes.map((node) => {
+    arrange(this.cards, nodes.map((node) => {
       if (!this.shown.has(node.name)) this.shown.set(node.name, new Card(node.name));
       return this.shown.get(node.name).draw(node);
     }));
   }
 }
 
-/** The card of a node. Its element and its link stay, so that the focus does. */
+/** The card of a node. Its element and its link are kept, so that the link keeps the focus. */
 class Card {
   constructor(name) {
     this.told = h("div");
     this.element = h("li", { class: "card" }, this.told,
-      h("a", { class: "button", href: `#/commands?on=${encodeURIComponent(name)}` }, "Call", h("span", { class: "unseen" }, ` ${printable(name)}`)));
+      h("a", { class: "button", href: commandAddress("", name) }, "Call", h("span", { class: "unseen" }, ` ${printable(name)}`)));
   }
 
   /** Show what is known of the node. @returns the element. */

@@ -1,4 +1,4 @@
-// A reply: as a table, as a tree, or as the document that came.
+// A reply: as a table, as a tree, or as the document itself.
 
 import { copy } from "./dialog.js";
 import { h, printable, printableLines, replace, set } from "./dom.js";
@@ -14,12 +14,12 @@ const TABLES = 3;
 const nested = (value) => Array.isArray(value) || isObject(value);
 
 /** A value that is neither an array nor an object. */
-export function scalar(value) {
+function scalar(value) {
   const kind = value === null ? "null" : isNumber(value) ? "number" : typeof value;
   return h("span", { class: `value ${kind}` }, kind === "string" ? printable(value) || h("em", {}, "empty text") : String(value));
 }
 
-/** The rows of a table: objects, taken out of wrappers that all of them have, as in `{"DEST": {...}}`. */
+/** The rows of a table: objects, without a wrapper that all of them have, such as `{"DEST": {...}}`; null: it is not a list of objects. */
 function records(value) {
   if (!Array.isArray(value) || value.length === 0 || !value.every(isObject)) return null;
   const [only, ...others] = Object.keys(value[0]);
@@ -33,7 +33,7 @@ function columnsOf(rows) {
   return [...names];
 }
 
-/** Whether a value can be seen as a table. */
+/** Whether a value can be shown as a table. */
 function tabular(value) {
   if (isObject(value)) {
     const members = Object.values(value);
@@ -43,7 +43,7 @@ function tabular(value) {
   return Array.isArray(value) && value.length > 0 && (rows === null ? !value.some(nested) : columnsOf(rows).length <= COLUMNS);
 }
 
-/** Add items step by step: the first ones now, others when somebody asks. */
+/** Add items step by step: the first ones now, others when a button is clicked. */
 function inParts(list, count, make, wrap = (button) => button) {
   let done = 0;
   const more = () => {
@@ -52,7 +52,7 @@ function inParts(list, count, make, wrap = (button) => button) {
     for (; done < until; done += 1) made.push(make(done));
     list.append(...made);
     if (done < count) {
-      const button = h("button", { type: "button", class: "small" }, `Show more: ${count - done} are left`);
+      const button = h("button", { type: "button", class: "small" }, `Show more (${count - done} left)`);
       const holder = wrap(button);
       button.addEventListener("click", () => {
         holder.remove();
@@ -70,7 +70,7 @@ function cell(value, depth) {
   return records(value) && depth < TABLES ? table(value, depth + 1) : tree(value, 0);
 }
 
-/** A value as a table; what is in its cells may be tables again, to some depth. */
+/** A value as a table, whose cells may hold tables, to some depth. */
 function table(value, depth = 1) {
   const rows = records(value);
   const columns = rows && columnsOf(rows);
@@ -87,7 +87,7 @@ function table(value, depth = 1) {
 
 /**
  * A value as a tree whose branches open and close.
- * @param {number} open how many members may be seen at first; 0: the tree itself is closed.
+ * @param {number} open how many members are open at first; 0: the tree itself is closed.
  */
 export function tree(value, open = OPEN) {
   if (!nested(value)) return scalar(value);
@@ -127,7 +127,7 @@ function raw(text) {
 }
 
 /** A fault in full. */
-export function fault({ code, message, data }) {
+function fault({ code, message, data }) {
   return h(
     "div",
     { class: "fault" },
@@ -152,7 +152,7 @@ function sideBySide(result) {
   );
 }
 
-/** What may be wider than the page scrolls by itself, with the keyboard as well. */
+/** Content that may be wider than the page, in an area of its own that scrolls, with the keyboard as well. */
 function scrolling(content, label) {
   return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": printable(label) }, content);
 }

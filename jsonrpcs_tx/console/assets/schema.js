@@ -1,4 +1,4 @@
-// What a JSON Schema says of a parameter, as far as a form can ask for it.
+// What a JSON Schema says of a parameter, as far as a form can use it.
 
 import { isNumber, isObject, Numeral, number, parse, stringify } from "./json.js";
 
@@ -7,7 +7,7 @@ const INTEGER = /^-?(0|[1-9]\d*)$/;
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
 
 /** A schema with its reference followed. */
-export function resolve(schema, named) {
+function resolve(schema, named) {
   const found = schema.$ref?.startsWith(PREFIX) ? named[schema.$ref.slice(PREFIX.length)] : undefined;
   return isObject(found) ? { ...found, ...schema, $ref: undefined } : schema;
 }
@@ -108,7 +108,7 @@ function within(value, schema) {
 }
 
 /** Whether a number is less than another, exactly if both are whole. */
-export function less(one, other) {
+function less(one, other) {
   const [a, b] = [String(one), String(other)];
   return INTEGER.test(a) && INTEGER.test(b) ? BigInt(a) < BigInt(b) : Number(a) < Number(b);
 }
@@ -125,7 +125,7 @@ function json(text, { type }) {
   return value;
 }
 
-/** How a value is typed, and how it is then read. */
+/** The text to type for a value, and how that is then read. */
 export function typed(value, { kind }) {
   if (typeof value === "string") {
     const plain = kind === "string" || (!NUMBER.test(value) && !(kind === "any" && /^\s*[[{]/.test(value)));

@@ -6,7 +6,7 @@ import { request } from "./api.js";
 const PLAIN = /^[\w@%+=:,./-]+$/;
 
 /** A word as sh reads it. */
-export const quote = (word) => (PLAIN.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+const quote = (word) => (PLAIN.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
 
 const MAYBE_OTHER = /^(?:-.*|(?:s|i|f|json):.*|true|false|null|[\d.[{].*|)$/s;
 

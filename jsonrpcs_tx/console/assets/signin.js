@@ -1,12 +1,12 @@
-// The form by which somebody signs in.
+// The form to sign in.
 
 import { signIn } from "./api.js";
 import { h, newId, printable, set, write } from "./dom.js";
 
 /**
- * The form.
- * @param {function()} done is called when somebody has signed in.
- * @param {string} why what to say first; empty: nothing.
+ * Make the form.
+ * @param {function()} done is called when the user has signed in.
+ * @param {string} why what to say above it; empty: nothing.
  */
 export function signInForm(done, why) {
   const user = h("input", { id: newId(), name: "username", autocomplete: "username", autocapitalize: "off", spellcheck: "false", "aria-required": "true" });

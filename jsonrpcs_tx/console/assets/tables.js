@@ -2,18 +2,17 @@
 
 import { items, SignedOut } from "./api.js";
 import { ask, confirmed, say } from "./dialog.js";
-import { h, newId, printable, set, write } from "./dom.js";
+import { arrange, h, newId, printable, set, write } from "./dom.js";
 import { read } from "./schema.js";
 import { moment } from "./times.js";
-import { place } from "./variables.js";
 import { VirtualTable } from "./virtual.js";
 
-/** Items that are read first, the most that are read together, and how near the end more are read. */
+/** Items that are read first, at most with one request, and from the end at which further ones are read. */
 const PAGE = 200;
 const MOST = 1000;
 const NEAR = 400;
 
-/** Milliseconds after the last key before a search begins, and between two readings of a table that changes. */
+/** Milliseconds from the last key to the search, and between two readings of a table that changes. */
 const SOON = 200;
 const AGAIN = 2000;
 
@@ -45,9 +44,12 @@ export class Tables {
   show(name) {
     const first = (this.app.live.state.tables ?? [])[0]?.name;
     const chosen = name || first || "";
-    if (chosen !== this.name) this.search.value = "";
-    if (chosen !== this.name) this.table.resize((this.rows = []).length);
-    if (chosen !== this.name) this.generation = null;
+    if (chosen !== this.name) {
+      this.search.value = "";
+      this.rows = [];
+      this.table.resize(0);
+      this.generation = null;
+    }
     this.name = chosen;
     write(this.heading, chosen ? `Table ${printable(chosen)}` : "Tables");
     this.reload();
@@ -59,7 +61,7 @@ export class Tables {
     const tables = this.app.live.state.tables ?? [];
     if (!this.name && tables.length) return this.show(tables[0].name);
     const known = new Map([...this.tables.querySelectorAll("a")].map((link) => [link.dataset.name, link]));
-    place(this.tables, tables.map(({ name, items: count }) => {
+    arrange(this.tables, tables.map(({ name, items: count }) => {
       const link = known.get(name) ?? h("a", { href: `#/tables/${encodeURIComponent(name)}`, "data-name": name }, h("code", {}, printable(name)), h("span", {}));
       write(link.lastChild, count.toLocaleString("en"));
       set(link, "aria-current", name === this.name ? "page" : null);
@@ -71,7 +73,7 @@ export class Tables {
     else if (now.generation !== this.generation) this.refresh();
   }
 
-  /** What the server says of the table; undefined: there is none of that name, as far as is known. */
+  /** What the server says of the table; undefined: no table of that name is known. */
   known() {
     return (this.app.live.state.tables ?? []).find((one) => one.name === this.name);
   }
@@ -81,13 +83,13 @@ export class Tables {
     this.soon = setTimeout(() => this.reload(), SOON);
   }
 
-  /** Start at the top; what is there stays until the first items have come. */
+  /** Start at the top. What is shown stays until the first items have arrived. */
   reload() {
     this.table.scroller.scrollTop = 0;
     if (this.known()) this.read([], PAGE);
   }
 
-  /** Read again what has been read; it stays until that is done. */
+  /** Read again what has been read. It stays until that is done. */
   again() {
     if (this.known()) this.read([], Math.max(this.rows.length, PAGE));
   }
@@ -106,7 +108,7 @@ export class Tables {
     this.again();
   }
 
-  /** Read items until there are so many, or no more. */
+  /** Read items until there are enough, or no more. */
   async read(rows, count) {
     const query = { name: this.name, search: this.search.value };
     const turn = ++this.turn;
@@ -125,8 +127,8 @@ export class Tables {
       after = found.next;
     } while (after !== null && rows.length < count);
     Object.assign(this, { rows, next: after, generation: found.generation, reading: false });
-    const read = rows.length.toLocaleString("en");
-    write(this.count, query.search ? `${read}${after === null ? "" : " or more"} of ${many(found.items)} have it` : many(found.items));
+    const matches = `${rows.length.toLocaleString("en")} ${after === null ? (rows.length === 1 ? "match" : "matches") : "or more matches"}`;
+    write(this.count, query.search ? `${matches} in ${many(found.items)}` : many(found.items));
     this.table.resize(rows.length);
   }
 
@@ -136,7 +138,7 @@ export class Tables {
     else write(this.count, printable(error.message));
   }
 
-  /** Read on when somebody comes near the end. */
+  /** Read on when the rows near the end are in sight. */
   more(until) {
     if (!this.reading && this.next !== null && until > this.rows.length - NEAR) this.read(this.rows, this.rows.length + MOST);
   }

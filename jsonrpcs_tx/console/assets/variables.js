@@ -1,7 +1,7 @@
-// The panel of variables: what each does, its value and its default; a button changes it.
+// The panel of variables: what each is for, its value and its default; a button changes it.
 
 import { ask } from "./dialog.js";
-import { h, newId, printable, replace, write } from "./dom.js";
+import { arrange, h, newId, printable, write } from "./dom.js";
 import { stringify } from "./json.js";
 import { read } from "./schema.js";
 
@@ -38,10 +38,10 @@ export class Variables {
     const sections = [...groups].map(([group, variables]) => {
       const list = this.kept(used, `group ${group}`, "", () => h("section", { class: "card" }, h("h2", {}, printable(group)), h("ul", { class: "variables" })));
       const rows = variables.map((one) => this.kept(used, `${group}.${one.name}`, stringify(one), () => this.row(one)));
-      place(list.lastChild, rows);
+      arrange(list.lastChild, rows);
       return list;
     });
-    place(this.groups, sections);
+    arrange(this.groups, sections);
     for (const key of this.shown.keys()) if (!used.has(key)) this.shown.delete(key);
     write(this.count, all.length === fitting.length ? `${all.length} variables` : `${fitting.length} of ${all.length} variables`);
   }
@@ -102,13 +102,4 @@ function range({ least, most, allowed }) {
   const [low, high] = [least, most].map((limit) => (limit === null || WIDEST.includes(limit) || Math.abs(Number(limit)) > 9e18 ? null : limit));
   if (low !== null && high !== null) return `${low} to ${high}`;
   return low !== null ? `at least ${low}` : high !== null ? `at most ${high}` : "";
-}
-
-/** Put elements in their order. Those that stay are moved only if their order changes, so that the focus stays. */
-export function place(parent, elements) {
-  const staying = new Set(elements);
-  for (const child of [...parent.children]) if (!staying.has(child)) child.remove();
-  elements.forEach((element, at) => {
-    if (parent.children[at] !== element) parent.insertBefore(element, parent.children[at] ?? null);
-  });
 }

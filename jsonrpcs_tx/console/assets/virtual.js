@@ -1,4 +1,4 @@
-// Long tables: only the rows that can be seen are there.
+// Long tables: only the rows that are in sight are in the page.
 
 import { h, set } from "./dom.js";
 
@@ -39,7 +39,7 @@ export class VirtualTable {
     new ResizeObserver(() => this.draw()).observe(this.scroller);
   }
 
-  /** Say how many rows there are, and draw what differs. */
+  /** Set the number of rows, and draw what has changed. */
   resize(count) {
     this.count = count;
     set(this.element, "aria-rowcount", count + 1);
@@ -84,12 +84,12 @@ export class VirtualTable {
     if (place >= 0) shown.element.querySelectorAll("button")[place]?.focus();
   }
 
-  /** Which button of a row has the focus, that it is not lost when the row is made again. */
+  /** The position of the button of a row that has the focus, so that it can be restored when the row is made again. */
   focused(element) {
     return [...element.querySelectorAll("button")].indexOf(document.activeElement);
   }
 
-  /** Keep the rows in their order, which is that of the Tab key. */
+  /** Insert a row in its order, which is that of the Tab key. */
   insert(index, element) {
     let next = null;
     let nearest = Infinity;

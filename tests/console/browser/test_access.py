@@ -118,7 +118,7 @@ def findings(page: Any) -> list[str]:
 
 
 def test_accessibility_of_panels(console: Console) -> None:
-    """axe-core finds nothing in any panel, in light and in dark."""
+    """axe-core finds no fault in any panel, in light and in dark."""
     for panel in PANELS:
         shown(console, panel)
         assert findings(console.page) == [], panel
@@ -262,7 +262,7 @@ def test_keyboard(console: Console, server: Server) -> None:
 
 
 def test_hostile_strings(console: Console) -> None:
-    """Whatever a server says is text: in names, help, keys, values, faults, nodes; what cannot be seen is escaped."""
+    """Text by a server stays text: names, help, keys, values, faults, nodes; invisible characters are escaped."""
     page = console.page
     assert page.evaluate("document.querySelectorAll('.links a').length") > 100
     page.get_by_role("link", name=NAME).first.wait_for()

@@ -95,7 +95,7 @@ def test_form_of_every_kind(console: Console) -> None:
 
 
 def test_gap(console: Console) -> None:
-    """What is left out before a given parameter must be filled in, unless its default is known."""
+    """A parameter before one that is given must be filled in, unless its default is known."""
     page = console.command("shop.login").page
     console.field("user").fill("ann")
     console.field("api_token").fill("t")
@@ -148,8 +148,8 @@ def test_views(console: Console) -> None:
     console.send().view("Table")
     table = page.get_by_role("region", name="Result as a table")
     assert table.get_by_role("columnheader").all_inner_texts() == ["place", "name"]
-    table.get_by_role("button", name="Show more: 250 are left").click()
-    table.get_by_role("button", name="Show more: 50 are left").click()
+    table.get_by_role("button", name="Show more (250 left)").click()
+    table.get_by_role("button", name="Show more (50 left)").click()
     assert table.locator("tbody tr").count() == 450
     console.view("Tree")
     tree = page.get_by_role("region", name="Result as a tree")
@@ -186,7 +186,7 @@ def test_names_of_javascript(console: Console) -> None:
 
 
 def test_deep_tables(console: Console) -> None:
-    """Tables within tables are drawn to some depth; below that there are branches to open."""
+    """Tables within tables are drawn to some depth; below that, there are branches to open."""
     depth = 20
     table = echo(console, '[{"a":' * depth + '[{"b":1},{"b":2}]' + "}]" * depth)
     table.get_by_text("1 item").first.wait_for()
@@ -203,7 +203,7 @@ def test_fault(console: Console) -> None:
     page.locator(".fault").get_by_text("Gone <b>Away</b>").first.wait_for()
     page.get_by_text(str(BIG)).wait_for()
     assert page.locator(".answer b").count() == 0
-    page.get_by_text("Faults that it may answer with").click()
+    page.get_by_text("Faults that it may return").click()
     page.get_by_text("Invalid Parameters").wait_for()
 
 
@@ -317,7 +317,7 @@ def run(line: str) -> str:
 
 
 def test_exact_json(console: Console) -> None:
-    """The page's own reader of JSON agrees with the browser's, keeps digits, and refuses what is no JSON."""
+    """The page's own parser of JSON agrees with the browser's, keeps digits, and refuses what is not JSON."""
     found = console.page.evaluate("""async () => {
         const { parse, stringify } = await import("./assets/json.js");
         const good = ['[1,2.5,-3e2,true,false,null,"a\\\\n\\\\u0041"]', '{"__proto__":1,"a":{"b":[]}, "c" : {} }',
@@ -348,12 +348,12 @@ def test_exact_json(console: Console) -> None:
 
 
 def test_reply_that_cannot_be_shown(console: Console) -> None:
-    """A reply with too many levels is a fault that says so, and what goes wrong as a reply is shown is said as well."""
+    """A reply with too many levels is shown as a fault that says so, as is an error while a reply is drawn."""
     page = console.command("shop.big").page
     deep = f'{{"jsonrpc":"2.0","result":{"[" * 1200}{"]" * 1200},"id":1}}'
     page.route("**/RPC", lambda route: route.fulfill(body=deep, content_type="application/json"))
     console.send()
-    page.get_by_text("The reply is no JSON-RPC document: more than 1000 levels", exact=True).wait_for()
+    page.get_by_text("The reply is not a JSON-RPC document: more than 1000 levels", exact=True).wait_for()
     page.evaluate("""() => {
         const make = Document.prototype.createElement;
         Document.prototype.createElement = function (name) {

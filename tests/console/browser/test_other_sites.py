@@ -49,7 +49,7 @@ ATTACKS = """async ([url, call, signIn]) => {
     }
     return tried;
 }"""
-"""All that a page can have a browser send to another origin; what of the answers it may see."""
+"""All that a page can have a browser send to another origin, and which answers it may see."""
 
 
 @pytest.fixture(scope="module")

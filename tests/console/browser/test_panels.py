@@ -83,7 +83,7 @@ def test_destination(console: Console, server: Server) -> None:
 
 
 def test_thousand_destinations(console: Console) -> None:
-    """Of 1,000 destinations only what is in sight is in the page, and any of them can be reached."""
+    """Of 1,000 destinations only those in sight are in the page, and any of them can be reached."""
     page = console.panel("Destinations").page
     table = page.get_by_role("table", name="Destinations")
     page.locator(".count", has_text=" active").wait_for()
@@ -122,17 +122,17 @@ def test_table(console: Console, server: Server) -> None:
     call(server, ("htable.sets", ["small", "bob", "from elsewhere"]))
     page.get_by_text("from elsewhere").wait_for()
     page.get_by_label("Search").fill("ELSE")
-    page.get_by_text("1 of 2 items have it").wait_for()
+    page.get_by_text("1 match in 2 items").wait_for()
     page.get_by_text("now a text").wait_for(state="detached")
     console.button("Delete bob").click()
     console.dialog.get_by_text("from elsewhere").wait_for()
     console.button("Delete").click()
-    page.get_by_text("0 of 1 item have it").wait_for()
+    page.get_by_text("0 matches in 1 item").wait_for()
     assert call(server, ("htable.get", ["small", "bob"]))[0]["code"] == 500
 
 
 def test_ten_thousand_items(console: Console) -> None:
-    """Of 10,000 items only what is in sight is in the page; it scrolls to the end without a long pause."""
+    """Of 10,000 items only those in sight are in the page; it scrolls to the end without a long pause."""
     page = console.open("#/tables/large").page
     table = page.get_by_role("table", name="Items")
     page.get_by_text("10,000 items").wait_for()
@@ -154,7 +154,7 @@ def test_ten_thousand_items(console: Console) -> None:
     assert table.get_by_role("row").count() < 60
     page.get_by_label("Search").fill("value 9876")
     table.get_by_text("key9876").wait_for()
-    page.get_by_text("1 of 10,000 items have it").wait_for()
+    page.get_by_text("1 match in 10,000 items").wait_for()
 
 
 def test_variables(console: Console, server: Server) -> None:
@@ -216,7 +216,7 @@ def test_nodes(console: Console) -> None:
 
 
 def test_panels_of_this_server(console: Console) -> None:
-    """Where there are nodes, panels say that they show this server alone, and lead to the command for the nodes."""
+    """Where there are nodes, panels say what they show of them, and lead to the command for the nodes."""
     page = console.page
     for panel, method in (
         ("load", "stats.fetchn"),
@@ -229,10 +229,11 @@ def test_panels_of_this_server(console: Console) -> None:
         hint.get_by_role("link", name=method).click()
         page.wait_for_url(f"**#/commands/{method}?on=*")
         assert page.get_by_label("Call on").input_value() == "*"
+    console.panel("Audit").page.get_by_text("Only calls that came to this server, for itself or for nodes").wait_for()
 
 
 def test_focus_among_nodes(console: Console, server: Server) -> None:
-    """The link of a node keeps the focus while its uptime goes on and other nodes come and go."""
+    """The link of a node keeps the focus while its uptime changes and other nodes come and go."""
     page = console.panel("Nodes").page
     link = page.get_by_role("link", name="Call edge2", exact=True)
     link.focus()
@@ -249,7 +250,7 @@ def test_focus_among_nodes(console: Console, server: Server) -> None:
 
 
 def test_audit(console: Console, server: Server) -> None:
-    """The last lines of the audit log are there, then each new one; secrets are hidden."""
+    """The last entries of the audit log are shown, then each new one; secrets are hidden."""
     call(server, ("shop.login", ["dave", "hunter2"]))
     page = console.panel("Audit").page
     page.get_by_text('shop.login ["dave","(hidden)"]').wait_for()
@@ -267,7 +268,7 @@ def test_audit(console: Console, server: Server) -> None:
 
 
 def test_load(console: Console, server: Server) -> None:
-    """Requests and latency are drawn by transport, and methods are listed; both grow while one looks."""
+    """Requests and latency are drawn by transport, and methods are listed; both grow while the panel is shown."""
     call(server, *(("core.echo", [place]) for place in range(50)))
     page = console.panel("Load").page
     page.get_by_role("img", name="Requests: ").and_(page.locator("[aria-label*=http]")).wait_for()
@@ -301,7 +302,7 @@ def test_away_and_back(page: Any, tmp_path: Path) -> None:
 
 
 def test_hidden_page(console: Console) -> None:
-    """A page that nobody sees lets go of its connection, since browsers have few, and comes back when it is seen."""
+    """A hidden page closes its connection, since browsers have few, and opens it when it is shown again."""
     page = console.page
     page.get_by_text("live", exact=True).wait_for()
     asked: list[str] = []
@@ -320,7 +321,7 @@ def test_hidden_page(console: Console) -> None:
 
 
 def test_one_connection(console: Console) -> None:
-    """All panels share one connection for events, however often one goes from one to another."""
+    """All panels share one connection for events, however often the user goes from one to another."""
     asked: list[str] = []
     console.page.on("request", lambda request: asked.append(request.url) if "/events" in request.url else None)
     for name in ("Load", "Tables", "Nodes", "Commands", "Destinations"):

@@ -1,4 +1,4 @@
-"""Signing in and out in a real browser, the end of sessions, and what rules let people see."""
+"""Signing in and out in a real browser, the end of sessions, and what rules let users see."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_in_and_out(console: Console) -> None:
 
 
 def test_end_of_session(console: Console, server: Server) -> None:
-    """When a session ends, the form is back; afterwards the page is where it was, with what was typed."""
+    """When a session ends, the form is shown; afterwards the page is where it was, with what was typed."""
     page = console.page
     sign_in(console, "ann")
     page.get_by_text("live", exact=True).wait_for()
@@ -110,7 +110,7 @@ def test_end_of_session(console: Console, server: Server) -> None:
 
 
 def test_rules(console: Console) -> None:
-    """Who may call two commands sees two commands, and no panel of what rules forbid."""
+    """A user who may call two commands sees two commands, and no panel that rules forbid."""
     page = console.page
     sign_in(console, "bob")
     page.get_by_text("live", exact=True).wait_for()
@@ -126,7 +126,7 @@ def test_rules(console: Console) -> None:
 
 
 def test_without_descriptions(console: Console) -> None:
-    """Who may call a command, but not list them, calls it by its name."""
+    """A user who may call a command, but not list commands, calls it by its name."""
     page = console.page
     sign_in(console, "eve")
     page.get_by_label("Call a command by its name").fill("core.echo")
@@ -139,18 +139,18 @@ def test_without_descriptions(console: Console) -> None:
 
 
 def test_nothing(console: Console) -> None:
-    """Who may call nothing sees nothing, and is told so."""
+    """A user who may call nothing sees nothing, and the page says so."""
     sign_in(console, "nil")
-    console.page.get_by_text("rules allow you nothing").wait_for()
+    console.page.get_by_text("rules do not allow you anything").wait_for()
     assert console.page.get_by_role("navigation", name="Panels").count() == 0
 
 
 def test_nothing_without_users(page: Any, tmp_path: Path) -> None:
-    """Nor does anybody else whom rules allow nothing, where nobody signs in."""
+    """The same for a caller whom rules allow nothing, where nobody signs in."""
     (tmp_path / "rules").write_text("http deny *\n")
     with Server(tmp_path, "--rule-file=rules", sockets=()) as server:
         page.goto(f"http://127.0.0.1:{server.addresses['http'][1]}/console/")
-        page.get_by_text("Rules allow you nothing here.").wait_for()
+        page.get_by_text("The rules do not allow you anything here.").wait_for()
         assert page.get_by_role("link").all_inner_texts() == ["Skip to the content"]
 
 

@@ -1,4 +1,4 @@
-"""What README.md and docs/console.md have a new user do, done in a real browser; the pictures there are made of it."""
+"""What README.md and docs/console.md tell a new user to do, done in a real browser; the pictures are made of it."""
 
 import json
 import math
