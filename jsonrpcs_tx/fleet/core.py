@@ -41,6 +41,8 @@ MAX_OVERTAKEN: Final = 100
 FOUND_AGAIN: Final = 30.0
 """Seconds after which a founding that was too large is tried again."""
 
+WAITS_FOR_SNAPSHOT: Final = "it waits for a snapshot"
+
 UNAVAILABLE: Final = 503
 TOO_LARGE: Final = 413
 NOT_CONFIRMED: Final = 504
@@ -123,6 +125,11 @@ class Core:
         self._lost_epoch = 0
         self._lost_at: Id = BEGINNING
 
+    @property
+    def is_founding(self) -> bool:
+        """Whether it waits for the contents that it has written."""
+        return self._founding is not None
+
     # Changes of this node.
 
     def submit(self, thing: str, operation: str, arguments: list[Any], deadline: float = inf) -> PendingChange[Any]:
@@ -160,7 +167,12 @@ class Core:
                 ticket.number = self._number
             replica = self.replica
             entry = Entry(self._node, self.run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
-            fields = encode(entry, self._seals)
+            try:
+                fields = encode(entry, self._seals)
+            except (OverflowError, TypeError, ValueError) as error:  # else whoever waits would never hear of it
+                self._sent[ticket.number] = ticket
+                self.not_added(ticket.number, f"the change cannot be written: {error}")
+                continue
             size = len(fields[3])
             if ticket is self._founding:
                 try:
@@ -257,7 +269,7 @@ class Core:
         if verdict == GO_ON and not self.wants_snapshot:
             return
         if verdict == LOST:
-            self._lose(stream)
+            self.lose(stream)
             return
         if snapshot is not None:
             try:
@@ -269,10 +281,9 @@ class Core:
                 self.wants_snapshot = False
                 return
             if restored and stream.first is not None and replica.cursor >= stream.first:
-                self._lose(stream)
+                self.lose(stream)
                 return
-        self.wants_snapshot = True
-        self.reason = "it waits for a snapshot"
+        self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
         replica.detach(stream.last if stream.first is None else BEGINNING)
 
     def may_go_on(self, stream: StreamState, cursor: Id | None = None) -> bool:
@@ -283,6 +294,19 @@ class Core:
         """
         cursor = self.replica.cursor if cursor is None else cursor
         return judge(cursor, stream) == GO_ON or (self.wants_snapshot and not self.replica.attached)
+
+    def lose(self, stream: StreamState) -> None:
+        """Redis has lost entries: read the stream from its beginning. What was applied before does not count again.
+
+        @param stream: what it is like now.
+        """
+        replica = self.replica
+        self.losses += 1
+        self._lost_at = max(self.mark, replica.cursor)
+        self._lost, self._lost_epoch = True, replica.epoch
+        message = "fleet: Redis has lost entries: this node has read up to {cursor}, the stream ends at {last}"
+        _log.error(message, cursor=str(replica.cursor), last=str(stream.last))
+        replica.cursor = BEGINNING
 
     @property
     def lost_at(self) -> Id | None:
@@ -335,6 +359,10 @@ class Core:
             self.wants_snapshot = False
         if self.wants_snapshot:
             return False
+        if replica.highest and not (replica.attached or self._lost):
+            # Others have gone on since Redis has lost their founding, and know what this node does not.
+            self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
+            return False
         self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
             if self._time.seconds() < self._founds_from:
@@ -353,16 +381,6 @@ class Core:
             self._lost_at = self.replica.cursor
             self._lost, self._lost_epoch = True, max(self.replica.epoch, self.replica.highest)
             _log.error("fleet: there is no snapshot of what was removed from the stream; this node writes what it has")
-
-    def _lose(self, stream: StreamState) -> None:
-        """Redis has lost entries: read the stream from its beginning. What was applied before does not count again."""
-        replica = self.replica
-        self.losses += 1
-        self._lost_at = max(self.mark, replica.cursor)
-        self._lost, self._lost_epoch = True, replica.epoch
-        message = "fleet: Redis has lost entries: this node has read up to {cursor}, the stream ends at {last}"
-        _log.error(message, cursor=str(replica.cursor), last=str(stream.last))
-        replica.cursor = BEGINNING
 
     def _confirm(self, entry: Entry, outcome: Outcome) -> None:
         ticket = self._sent.pop(entry.number, None)

@@ -314,12 +314,14 @@ class StreamState(msgspec.Struct, frozen=True):
     @ivar last: the place of the last entry that was ever added; L{BEGINNING}: there is no stream.
     @ivar at_cursor: whether the entry that was read last is there.
     @ivar whole: whether no entry was ever removed.
+    @ivar at_anchor: whether an entry is there that was read earlier.
     """
 
     first: Id | None
     last: Id
     at_cursor: bool
     whole: bool
+    at_anchor: bool = True
 
 
 GO_ON: Final = "go on"
@@ -343,3 +345,12 @@ def judge(cursor: Id, stream: StreamState) -> str:
     if not stream.whole and (stream.first is None or cursor < stream.first):
         return SNAPSHOT
     return LOST
+
+
+def is_lost(anchor: Id, stream: StreamState) -> bool:
+    """Whether Redis does not have any more what was read, though it has the entry that was read last: that may have
+    been added to another stream since.
+
+    @param anchor: the place of an entry that was read earlier.
+    """
+    return judge(anchor, msgspec.structs.replace(stream, at_cursor=stream.at_anchor)) == LOST

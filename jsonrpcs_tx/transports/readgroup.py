@@ -237,8 +237,9 @@ class _Connection(tcp.Server):
         super().startWriting()
 
     def stopWriting(self) -> None:
-        self._writes = False
-        super().stopWriting()
+        if self._writes:
+            self._writes = False
+            super().stopWriting()
 
     def abortConnection(self) -> None:
         self.is_aborted = True

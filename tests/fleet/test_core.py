@@ -293,6 +293,19 @@ def test_odd_arguments() -> None:
     assert node.table.size == 0
 
 
+@pytest.mark.parametrize("value", [2**64, "\ud800", object()])
+def test_what_cannot_be_written(value: Any) -> None:
+    """A change that no entry can hold fails for whoever waits for it, and holds up no other."""
+    node = Lone()
+    node.join()
+    odd, good = node.submit("set", "k", value, 0), node.submit("set", "k", "v", 0)
+    node.turn()
+    assert fault_of(odd).code == 503
+    assert good.called
+    assert node.table.get("k") == "v"
+    assert not node.core.waiting
+
+
 def test_queued_while_reading() -> None:
     """Changes that are queued while the stream is read are made once: not in a founding, nor before entries."""
     node = Lone(QUEUE)
