@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.fleet.entries import BEGINNING, MAX_SIZE, Change, Entry, Forged, Id, Seals, UnknownVersion, encode
-from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, Outcome, Replica, StreamState, judge
+from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, ContentsTooLarge, Outcome, Replica, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.faults import Fault
@@ -37,6 +37,9 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 MAX_OVERTAKEN: Final = 100
 """Overtaken changes that are remembered, the last ones."""
+
+FOUND_AGAIN: Final = 30.0
+"""Seconds after which a founding that was too large is tried again."""
 
 WAITS_FOR_SNAPSHOT: Final = "it waits for a snapshot"
 
@@ -117,6 +120,7 @@ class Core:
         self._before: dict[str, Any] = {}  # contents, by name, before the queued changes
         self._touched: set[tuple[str, str | None]] = set()
         self._founding: _Ticket | None = None
+        self._founds_from = -inf  # in the time of the stream
         self._lost = False
         self._lost_epoch = 0
         self._lost_at: Id = BEGINNING
@@ -169,8 +173,15 @@ class Core:
                 self._sent[ticket.number] = ticket
                 self.not_added(ticket.number, f"the change cannot be written: {error}")
                 continue
-            if len(fields[3]) > MAX_SIZE and ticket is not self._founding:
-                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: at most {MAX_SIZE} bytes are allowed"))
+            size = len(fields[3])
+            if ticket is self._founding:
+                try:
+                    replica.check_size(size)
+                except ContentsTooLarge as error:
+                    self._cannot_found(str(error))
+                    continue
+            elif size > MAX_SIZE:
+                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: it has {size} bytes; allowed: {MAX_SIZE}"))
                 continue
             self._sent[ticket.number] = ticket
             yield ticket.number, fields
@@ -187,6 +198,12 @@ class Core:
             self.reason = f"its contents cannot be written: {reason}"
         if ticket is not None:
             ticket.fail(Fault(UNAVAILABLE, f"Fleet Unavailable: {reason}"))
+
+    def _cannot_found(self, reason: str) -> None:
+        self._founding = None
+        self._founds_from = self._time.seconds() + FOUND_AGAIN
+        self.reason = f"its contents cannot be written: {reason}"
+        _log.error("fleet: this node stays apart, since {reason}", reason=self.reason)
 
     def expire(self, now: float) -> float:
         """Fail the changes that have waited until their deadlines. One that was sent may still be made.
@@ -298,8 +315,10 @@ class Core:
 
     @property
     def mark(self) -> Id:
-        """How far this node has read, be it in a stream that Redis has lost."""
-        return self._lost_at if self._lost else self.replica.cursor
+        """How far this node knows the contents, be it of a stream that Redis has lost."""
+        if self._lost:
+            return self._lost_at
+        return self.replica.cursor if self.replica.attached else BEGINNING
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
         """Apply the next entry of the stream, and give the result to whoever waits for it.
@@ -346,6 +365,8 @@ class Core:
             return False
         self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
+            if self._time.seconds() < self._founds_from:
+                return False
             self._founding = _Ticket(replica.founding(again=self._lost), None)
             self._new.append(self._founding)
             return False

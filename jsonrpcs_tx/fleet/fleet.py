@@ -17,7 +17,7 @@ from jsonrpcs_tx._version import __version__
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import WINDOW, StreamState, is_lost
+from jsonrpcs_tx.fleet.replica import WINDOW, ContentsTooLarge, StreamState, is_lost
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
@@ -75,7 +75,10 @@ MAX_HESITATION: Final = 6.0
 """The same if one of the others has read more."""
 
 SNAPSHOT_PATIENCE: Final = 10.0
-"""Seconds to wait for a snapshot by another node."""
+"""Seconds to wait for a snapshot by another node, if none is there that could make one."""
+
+SNAPSHOT_AGAIN: Final = 30.0
+"""Seconds after which a snapshot that could not be made is tried again."""
 
 CATCHING_UP: Final = 0.005
 """Seconds between two looks at whether this node has caught up."""
@@ -167,6 +170,8 @@ class Fleet(Service):
         self._all_read = -inf
         self._anchor: Id = BEGINNING  # an entry that was read some time ago
         self._added = self._snapshot_age = 0
+        self._no_snapshot = ""  # why none could be made
+        self._snapshots_from = -inf
         self._ahead = ""
         self._founding_since = inf
         self._following: Deferred[None] | None = None
@@ -282,6 +287,8 @@ class Fleet(Service):
         found = [] if self.core.together else [f"apart: {self.core.reason}"]
         if self.core.replica.reports.unreadable:
             found.append(f"entries from {self.core.replica.reports.first_unreadable} are of another version")
+        if self._no_snapshot:
+            found.append(f"no snapshot can be made: {self._no_snapshot}")
         if self._ahead:
             found.append(self._ahead)
         if self.namesake:
@@ -451,7 +458,7 @@ class Fleet(Service):
             if waited < HESITATION:
                 return
         if core.wants_snapshot:
-            if waited > SNAPSHOT_PATIENCE:
+            if waited > SNAPSHOT_PATIENCE and not await self._somebody_knows():
                 core.start_over()
             else:
                 await self._ask_for_snapshot()
@@ -460,6 +467,14 @@ class Fleet(Service):
             _log.info("fleet: together with the others, at entry {id}", id=str(core.replica.cursor))
             self.joined()
         self._flush()
+
+    async def _somebody_knows(self) -> bool:
+        """Whether another node is there that knows the contents. Nobody may write others in their place."""
+        names = [name for name in self.cards if name != self.node]
+        if not names:
+            return False
+        marks = await self.redis.call("HMGET", self.keys.marks, *names, deadline=self._in(REDIS_SECONDS))
+        return any(mark is not None and _mark(mark) > BEGINNING for mark in marks)
 
     async def _let_others_first(self, waited: float) -> None:
         """Give a node that has read more the time to restore what Redis has lost.
@@ -593,15 +608,28 @@ class Fleet(Service):
     async def _make_snapshot(self) -> None:
         """Make a snapshot if one is due, and no other node makes it."""
         if not self._wanted and 0 <= self._snapshot_age < SNAPSHOT_EVERY:  # below 0 it is of a stream that is gone
+            self._no_snapshot = ""  # somebody has made one
+            return
+        replica = self.core.replica
+        if replica.untold:  # another node may be able to
+            self._no_snapshot = replica.untold if self._wanted else ""
+            return
+        if self._reactor.seconds() < self._snapshots_from:
             return
         deadline = self._in(REDIS_SECONDS)
-        if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
-            return
-        added, before = self._added, self._snapshot_at
-        snapshot = self.core.replica.snapshot() if self.core.together else None
-        if snapshot is not None:
-            await self._keep(self.keys.kept, snapshot, added, before, deadline=self._in(REDIS_SECONDS))
-            _log.debug("fleet: wrote a snapshot of {size} bytes", size=len(snapshot))
+        try:
+            if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
+                return
+            added, before = self._added, self._snapshot_at
+            snapshot = replica.snapshot() if self.core.together else None
+            if snapshot is not None:
+                await self._keep(self.keys.kept, snapshot, added, before, deadline=self._in(REDIS_SECONDS))
+                _log.debug("fleet: wrote a snapshot of {size} bytes", size=len(snapshot))
+            self._no_snapshot = ""
+        except (ContentsTooLarge, RedisFailure) as error:  # whoever needs one waits
+            self._no_snapshot = str(error)
+            self._snapshots_from = self._in(SNAPSHOT_AGAIN)
+            _log.error("fleet: no snapshot can be made: {reason}", reason=error)
 
     def _in(self, seconds: float) -> float:
         return float(self._reactor.seconds()) + seconds

@@ -1,6 +1,7 @@
 """One node without I/O."""
 
 import hmac
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet import core as core_module
-from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
+from jsonrpcs_tx.fleet import replica as replica_module
+from jsonrpcs_tx.fleet.core import FOUND_AGAIN, QUEUE, REFUSE, Core
 from jsonrpcs_tx.fleet.entries import (
     BEGINNING,
     Change,
@@ -21,7 +23,7 @@ from jsonrpcs_tx.fleet.entries import (
     decode,
     encode,
 )
-from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, StreamState, judge
+from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, ContentsTooLarge, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import MARGIN, StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.tables import Table, Tables
@@ -221,6 +223,60 @@ def test_ids() -> None:
     for text in (b"", b"-", b"1", b"1-", b"-1", b"1-2-3", b"+1-2", b" 1-2", b"1_0-2", b"\xb2-1", b"1-" + 50 * b"1"):
         with pytest.raises(ValueError, match="is not the id of an entry"):
             Id.read(text)
+
+
+def test_too_large_to_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose contents are too large for Redis says how large they are, and tries again later."""
+    monkeypatch.setattr(replica_module, "MAX_CONTENTS", 1000)
+    node = Lone()
+    node.table.share = None
+    node.table.set("k", "x" * 1000)
+    node.table.share = node
+    node.core.connected(EMPTY, None)
+    for _ in range(2):
+        assert not node.core.at_end()
+        assert not list(node.core.to_send())
+        assert re.fullmatch(
+            r"its contents cannot be written: what is shared has 10\d\d bytes, 10\d\d of them in htable:ban; "
+            "allowed: 1000",
+            node.core.reason,
+        )
+    node.table.share = None
+    node.table.delete("k")
+    node.table.share = node
+    assert not node.core.at_end()
+    assert not list(node.core.to_send())
+    node.clock.advance(FOUND_AGAIN)
+    assert not node.core.at_end()
+    node.turn()
+    assert node.core.at_end()
+
+
+def test_too_large_for_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that would be too large is not made, while changes go on."""
+    node = Lone()
+    node.join()
+    node.table.set("k", "x" * 1000)
+    node.turn()
+    monkeypatch.setattr(replica_module, "MAX_CONTENTS", 1000)
+    with pytest.raises(ContentsTooLarge, match=r"10\d\d of them in htable:ban; allowed: 1000"):
+        node.core.replica.snapshot()
+    node.table.delete("k")
+    node.turn()
+    assert node.core.replica.snapshot() is not None
+
+
+def test_too_large_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that is too large is refused alone, with its size."""
+    monkeypatch.setattr(core_module, "MAX_SIZE", 1000)
+    node = Lone()
+    node.join()
+    large, other = node.table.set("k", "x" * 1000), node.table.set("other", 1)
+    node.turn()
+    assert re.fullmatch(r"413 Change Too Large: it has 10\d\d bytes; allowed: 1000", str(fault_of(large)))
+    assert other is not None
+    assert other.called
+    assert node.table.size == 1
 
 
 def test_odd_arguments() -> None:
