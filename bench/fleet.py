@@ -1,13 +1,18 @@
 """Measures a fleet over a real Redis: how long until all nodes have made a change, and what that costs.
 
 python -m bench.fleet [--processes N] [--nodes N] [--changes N] [--interval SECONDS] [--idle SECONDS]
-    [--calls N] [--restart]
+    [--bare] [--calls N] [--restart]
 
 Each process has its share of the nodes, with the real code of a node down to its two connections. With as many nodes as
 processes, each is a process of its own. What nodes use while nothing is changed is measured first, and taken off.
 
-C{--calls} gives each node a small server on a Unix socket, and adds a gateway, which finds them all by itself and then
-calls all of them at once, over HTTP. C{--restart} kills all nodes at once, and starts them again.
+C{--bare} adds two processes that only read the stream, with and without Twisted: what a change costs at the least under
+the same conditions, see L{bench.fleetbare}. C{--calls} gives each node a small server on a Unix socket, and adds a
+gateway, which finds them all by itself and then calls all of them at once, over HTTP. C{--restart} kills all nodes at
+once, and starts them again.
+
+Where other programs use the same CPUs, they decide how long a change takes. C{chrt -r 1} before the command puts the
+nodes and Redis before them.
 """
 
 import argparse
@@ -29,6 +34,7 @@ from twisted.internet.task import deferLater
 from jsonrpcs_tx import JsonRpcService, Settings, makeService
 from jsonrpcs_tx.client.blocking import Client
 from jsonrpcs_tx.fleet.fleet import Fleet
+from jsonrpcs_tx.fleet.scripts import Keys
 from jsonrpcs_tx.redis.locations import RedisLocation
 from jsonrpcs_tx.state.memory import loading
 from jsonrpcs_tx.state.tables import Table, Tables
@@ -45,6 +51,8 @@ STAGGER = 0.02
 
 GATEWAY = "gateway"
 
+STREAM = Keys("bench").stream
+
 
 def main() -> None:
     """Start everything, and print what was measured."""
@@ -54,6 +62,7 @@ def main() -> None:
     parser.add_argument("--changes", type=int, default=200)
     parser.add_argument("--interval", type=float, default=0.05)
     parser.add_argument("--idle", type=float, default=8)
+    parser.add_argument("--bare", action="store_true")
     parser.add_argument("--calls", type=int, default=0)
     parser.add_argument("--restart", action="store_true")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -90,9 +99,11 @@ def measure(redis: RedisServer, directory: Path, options: argparse.Namespace) ->
     try:
         _until_together(workers)
         print(f"all together after {time.monotonic() - began:.1f} s")
+        bare = _start_bare(redis) if options.bare else {}
+        others.extend(bare.values())
         idle = Usage(redis, workers)
         time.sleep(options.idle)
-        before = Usage(redis, workers)
+        before, bare_before = Usage(redis, workers), {way: _cpu(process.pid) for way, process in bare.items()}
         changing = time.monotonic()
         workers[0].send_signal(signal.SIGUSR1)
         _expect(workers[0], "done")
@@ -109,6 +120,9 @@ def measure(redis: RedisServer, directory: Path, options: argparse.Namespace) ->
             spent = at_last - at_rest - rest * changed
             shown = f"{rest / each * 1e6:.0f} us a second at rest"
             print(f"CPU of {what} for a change: {spent / options.changes / each * 1e6:.0f} us, and {shown}")
+        for way, process in bare.items():
+            used = _cpu(process.pid) - bare_before[way]
+            print(f"CPU of a process that only reads the stream, {way}: {used / options.changes * 1e6:.0f} us")
         print(f"memory of Redis {memory}, {_of_node(results)}")
         if options.calls or options.restart:
             workers = _restart(redis, directory, workers, options, share)
@@ -118,6 +132,18 @@ def measure(redis: RedisServer, directory: Path, options: argparse.Namespace) ->
         for worker in (*workers, *others):
             worker.kill()
             worker.wait(PATIENCE)
+
+
+def _start_bare(redis: RedisServer) -> dict[str, Process]:
+    """Start the processes that only read the stream, and wait until they do."""
+    command = [sys.executable, "-m", "bench.fleetbare"]
+    started = {
+        way: subprocess.Popen([*command, way, redis.path, STREAM], stdout=subprocess.PIPE, text=True)
+        for way in ("loop", "twisted")
+    }
+    for process in started.values():
+        _expect(process, "reading")
+    return started
 
 
 def _restart(

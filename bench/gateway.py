@@ -14,10 +14,12 @@ import select
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,13 +207,44 @@ def both_up(directory: Path) -> Iterator[tuple[dict[str, Target], dict[str, Targ
             yield kamailio, {target.transport: target for target in ours}
 
 
+FLOORS = {"forwarding_loop": "bare loop", "twisted_forwarding": "bare Twisted"}
+"""Programs that pass a call of L{ECHO} on and do nothing else, by their modules: what no gateway can do without."""
+
+
+@contextlib.contextmanager
+def floors(directory: Path, node: Target) -> Iterator[dict[str, dict[str, Target]]]:
+    """The programs in front of a node, by name and transport."""
+    started: list[Process] = []
+    found = {}
+    with _stopping(started):
+        for module, name in FLOORS.items():
+            http, https = free_port(), free_port()
+            argv = [sys.executable, "-m", f"bench.servers.{module}", str(http), str(https), f"{directory}/tls.pem"]
+            ready = partial(_answers_echo, http)
+            process = Process(module, [*argv, node.address], directory, ready)
+            started.append(process)
+            ports = {"http": http, "https": https}
+            found[name] = {scheme: Target(name, scheme, ("127.0.0.1", port), process) for scheme, port in ports.items()}
+        yield found
+
+
+def _answers_echo(port: int) -> bool:
+    try:
+        return b"result" in http_call("http", ("127.0.0.1", port), ECHO).body
+    except OSError:
+        return False
+
+
 def cpu(directory: Path, rounds: int) -> str:
     """The CPU time of a call: Kamailio's own, and that of Kamailio and the gateway together."""
-    with both_up(directory) as (kamailio, gateway):
+    with both_up(directory) as (kamailio, gateway), floors(directory, kamailio["unix"]) as bare_ways:
         both = [kamailio["unix"].process, gateway["http"].process]
         ways = []
         for transport in ("http", "https"):
             url = f"{gateway[transport].url}/k"
+            for name, targets in bare_ways.items():
+                target = targets[transport]
+                ways.append(Way(f"{name}, {transport}", target.url, [both[0], target.process]))
             ways += [
                 Way(f"Kamailio, {transport}", kamailio[transport].url, both[:1]),
                 Way(f"gateway, {transport}", url, both),

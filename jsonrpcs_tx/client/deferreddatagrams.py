@@ -31,6 +31,8 @@ class DatagramLink(Link):
 
     Over UDP, so do calls that are made while replies are read: sent together they wake the server once, which costs as
     much as the rest of a call. Over a Unix socket few are under way, and the server had better begin at once.
+
+    @ivar _held: what is to be sent waits.
     """
 
     _held = False
@@ -57,12 +59,12 @@ class DatagramLink(Link):
                 sock.write(call.document)
                 return
             except OSError as error:
-                is_sent = self._refused(call, sock.refusal(call.method, call.document, error))
+                if self._refused(call, sock.refusal(call.method, call.document, error)):
+                    return
+            self._unsent.appendleft(call)  # before those that have come meanwhile
         else:
-            is_sent = False  # others wait before it
-        if not is_sent:
             self._unsent.append(call)
-            self._continue()
+        self._continue()
 
     def forget(self, call: Call) -> None:
         if call in self._unsent:
@@ -87,9 +89,10 @@ class DatagramLink(Link):
             self.doWrite()
 
     def _read(self) -> None:
-        """Receive what has come, and tell those whose replies it has. Sends what may follow them."""
+        """Receive what has come, send what there is room for then, and tell those whose replies have come."""
         try:
             self._receive()
+            self._send_next()
         finally:
             self.tell()
 
@@ -98,12 +101,12 @@ class DatagramLink(Link):
         for _ in range(AT_ONCE):
             if sock is None or sock is not self._socket:
                 return
-            if not calls and not self._send_next():
+            if not calls and (self._held or not self._send_next()):
                 return  # there is nothing that could have come, so the system is not asked
             try:
                 data = sock.receive()
             except BlockingIOError:
-                if self._send_next():
+                if not self._held and self._send_next():
                     continue  # a server on the same processor has answered already
                 return
             except OSError as error:
@@ -112,17 +115,22 @@ class DatagramLink(Link):
                 return
             if data is None:
                 self._answer_only(advice.too_large_reply, sock.max_reply)
-                continue
-            try:
-                reply = self.read(data)
-            except NotReply as error:
-                self._answer_only(advice.wrong_reply, error)
-                continue
-            id = reply.id
-            if type(id) is not int:
-                self._nameless(reply)
-            elif id in calls:
-                self.note_answer(calls[id], reply.outcome)
+            else:
+                self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        """Note whose reply has come."""
+        calls = self.calls
+        try:
+            reply = self.read(data)
+        except NotReply as error:
+            self._answer_only(advice.wrong_reply, error)
+            return
+        id = reply.id
+        if type(id) is not int:
+            self._nameless(reply)
+        elif id in calls:
+            self.note_answer(calls[id], reply.outcome)
 
     def doWrite(self) -> None:
         while self._unsent:
@@ -177,7 +185,11 @@ class DatagramLink(Link):
         if isinstance(error, BlockingIOError):
             return False
         if isinstance(error, ConnectionError):
-            self._read()  # what the server has said before; of a Unix socket the kernel has dropped it
+            held, self._held = self._held, True  # nothing more is sent to that server
+            try:
+                self._read()  # what the server has said before; of a Unix socket the kernel has dropped it
+            finally:
+                self._held = held
             self._lost(error, call)
             return False
         if isinstance(error, OSError):

@@ -1,11 +1,15 @@
 """A queue in which clients take turns, so that one with many entries does not hold up the others."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from itertools import chain
+from math import inf
+from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
+
+_NOTHING: Final[Mapping[Hashable, int]] = MappingProxyType({})
 
 _AHEAD: Final = object()
 """Stands for the client of what was put back."""
@@ -85,14 +89,15 @@ class FairQueue(Generic[T]):
         """The entry whose turn is next; None: the queue is empty."""
         return next(iter(self), None)
 
-    def take(self, may: Callable[[Hashable], bool] = lambda client: True) -> T | None:
+    def take(self, under_way: Mapping[Hashable, int] = _NOTHING, most: float = inf) -> T | None:
         """Take out the entry whose turn is next. The client's next turn comes after one of each other client.
 
-        @param may: whether a client may have its turn now; one that may not keeps it.
+        @param under_way: how many entries of each client have been taken out and are not done with.
+        @param most: a client that has so many may not have its turn now, and keeps it.
         @return: None: there is no entry of a client that may.
         """
         for client, entries in self._clients.items():
-            if may(client):
+            if under_way.get(client, 0) < most:
                 if not isinstance(entries, OrderedDict):
                     del self._clients[client]
                     return entries

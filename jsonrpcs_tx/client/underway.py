@@ -206,7 +206,7 @@ class Link:
         self._fire(call, outcome)
 
     def note_answer(self, call: Call, outcome: object) -> None:
-        """Note the reply to a call that is under way, for L{tell}.
+        """Note the reply to a call that is under way. There is room for another one then; L{tell} says what came of it.
 
         @param outcome: the result or the L{Fault}.
         """
@@ -214,10 +214,9 @@ class Link:
         self._answers[call.id] = call, outcome
 
     def tell(self) -> None:
-        """Send what there is room for, then report the outcomes that L{note_answer} has noted: one step for all of them
-        before the next, so that the code for either stays in the processor's caches, and the server works meanwhile.
+        """Report the outcomes that L{note_answer} has noted, one after the other. What waits is sent before that, so
+        that the server works meanwhile, and the code for each step stays in the processor's caches.
         """
-        self._send_next()
         answers = self._answers
         for id in list(answers):
             found = answers.pop(id, None)
@@ -313,10 +312,6 @@ class Link:
         """See L{close}."""
         raise NotImplementedError
 
-    def _may_begin(self, client: Hashable) -> bool:
-        """Whether one more call of a client may be under way."""
-        return (0 if client is None else self._shares.get(client, 0)) < self._limit - len(self.calls)
-
     def _enter(self, call: Call) -> None:
         """A call is under way."""
         self.calls[call.id] = call
@@ -360,8 +355,8 @@ class Link:
         """
         calls, shares, limit, queue = self.calls, self._shares, self._limit, self._queue
         found = False
-        while queue and len(calls) < limit:
-            call = queue.take(self._may_begin)
+        while len(calls) < limit:
+            call = queue.take(shares, limit - len(calls))
             if call is None:
                 break
             found = True

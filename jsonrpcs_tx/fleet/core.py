@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.fleet.entries import BEGINNING, MAX_SIZE, Change, Entry, Forged, Id, Seals, UnknownVersion, encode
-from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, Outcome, Replica, StreamState, judge
+from jsonrpcs_tx.fleet.replica import EPOCH, FOUND, GO_ON, LOST, ContentsTooLarge, Outcome, Replica, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
 from jsonrpcs_tx.rpc.faults import Fault
@@ -37,6 +37,11 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 
 MAX_OVERTAKEN: Final = 100
 """Overtaken changes that are remembered, the last ones."""
+
+FOUND_AGAIN: Final = 30.0
+"""Seconds after which a founding that was too large is tried again."""
+
+WAITS_FOR_SNAPSHOT: Final = "it waits for a snapshot"
 
 UNAVAILABLE: Final = 503
 TOO_LARGE: Final = 413
@@ -115,9 +120,15 @@ class Core:
         self._before: dict[str, Any] = {}  # contents, by name, before the queued changes
         self._touched: set[tuple[str, str | None]] = set()
         self._founding: _Ticket | None = None
+        self._founds_from = -inf  # in the time of the stream
         self._lost = False
         self._lost_epoch = 0
         self._lost_at: Id = BEGINNING
+
+    @property
+    def is_founding(self) -> bool:
+        """Whether it waits for the contents that it has written."""
+        return self._founding is not None
 
     # Changes of this node.
 
@@ -156,9 +167,21 @@ class Core:
                 ticket.number = self._number
             replica = self.replica
             entry = Entry(self._node, self.run, ticket.number, self._time.ms, replica.epoch, ticket.changes)
-            fields = encode(entry, self._seals)
-            if len(fields[3]) > MAX_SIZE and ticket is not self._founding:
-                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: at most {MAX_SIZE} bytes are allowed"))
+            try:
+                fields = encode(entry, self._seals)
+            except (OverflowError, TypeError, ValueError) as error:  # else whoever waits would never hear of it
+                self._sent[ticket.number] = ticket
+                self.not_added(ticket.number, f"the change cannot be written: {error}")
+                continue
+            size = len(fields[3])
+            if ticket is self._founding:
+                try:
+                    replica.check_size(size)
+                except ContentsTooLarge as error:
+                    self._cannot_found(str(error))
+                    continue
+            elif size > MAX_SIZE:
+                ticket.fail(Fault(TOO_LARGE, f"Change Too Large: it has {size} bytes; allowed: {MAX_SIZE}"))
                 continue
             self._sent[ticket.number] = ticket
             yield ticket.number, fields
@@ -175,6 +198,12 @@ class Core:
             self.reason = f"its contents cannot be written: {reason}"
         if ticket is not None:
             ticket.fail(Fault(UNAVAILABLE, f"Fleet Unavailable: {reason}"))
+
+    def _cannot_found(self, reason: str) -> None:
+        self._founding = None
+        self._founds_from = self._time.seconds() + FOUND_AGAIN
+        self.reason = f"its contents cannot be written: {reason}"
+        _log.error("fleet: this node stays apart, since {reason}", reason=self.reason)
 
     def expire(self, now: float) -> float:
         """Fail the changes that have waited until their deadlines. One that was sent may still be made.
@@ -240,7 +269,7 @@ class Core:
         if verdict == GO_ON and not self.wants_snapshot:
             return
         if verdict == LOST:
-            self._lose(stream)
+            self.lose(stream)
             return
         if snapshot is not None:
             try:
@@ -252,10 +281,9 @@ class Core:
                 self.wants_snapshot = False
                 return
             if restored and stream.first is not None and replica.cursor >= stream.first:
-                self._lose(stream)
+                self.lose(stream)
                 return
-        self.wants_snapshot = True
-        self.reason = "it waits for a snapshot"
+        self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
         replica.detach(stream.last if stream.first is None else BEGINNING)
 
     def may_go_on(self, stream: StreamState, cursor: Id | None = None) -> bool:
@@ -267,6 +295,19 @@ class Core:
         cursor = self.replica.cursor if cursor is None else cursor
         return judge(cursor, stream) == GO_ON or (self.wants_snapshot and not self.replica.attached)
 
+    def lose(self, stream: StreamState) -> None:
+        """Redis has lost entries: read the stream from its beginning. What was applied before does not count again.
+
+        @param stream: what it is like now.
+        """
+        replica = self.replica
+        self.losses += 1
+        self._lost_at = max(self.mark, replica.cursor)
+        self._lost, self._lost_epoch = True, replica.epoch
+        message = "fleet: Redis has lost entries: this node has read up to {cursor}, the stream ends at {last}"
+        _log.error(message, cursor=str(replica.cursor), last=str(stream.last))
+        replica.cursor = BEGINNING
+
     @property
     def lost_at(self) -> Id | None:
         """What this node had read of a stream that Redis has lost, as long as nobody has written it again."""
@@ -274,8 +315,10 @@ class Core:
 
     @property
     def mark(self) -> Id:
-        """How far this node has read, be it in a stream that Redis has lost."""
-        return self._lost_at if self._lost else self.replica.cursor
+        """How far this node knows the contents, be it of a stream that Redis has lost."""
+        if self._lost:
+            return self._lost_at
+        return self.replica.cursor if self.replica.attached else BEGINNING
 
     def take(self, id: Id, fields: Mapping[bytes, bytes]) -> Outcome:
         """Apply the next entry of the stream, and give the result to whoever waits for it.
@@ -316,8 +359,14 @@ class Core:
             self.wants_snapshot = False
         if self.wants_snapshot:
             return False
+        if replica.highest and not (replica.attached or self._lost):
+            # Others have gone on since Redis has lost their founding, and know what this node does not.
+            self.wants_snapshot, self.reason = True, WAITS_FOR_SNAPSHOT
+            return False
         self._take_back()  # what is queued is sent later
         if self._lost or not replica.attached or replica.unfounded:
+            if self._time.seconds() < self._founds_from:
+                return False
             self._founding = _Ticket(replica.founding(again=self._lost), None)
             self._new.append(self._founding)
             return False
@@ -332,16 +381,6 @@ class Core:
             self._lost_at = self.replica.cursor
             self._lost, self._lost_epoch = True, max(self.replica.epoch, self.replica.highest)
             _log.error("fleet: there is no snapshot of what was removed from the stream; this node writes what it has")
-
-    def _lose(self, stream: StreamState) -> None:
-        """Redis has lost entries: read the stream from its beginning. What was applied before does not count again."""
-        replica = self.replica
-        self.losses += 1
-        self._lost_at = max(self.mark, replica.cursor)
-        self._lost, self._lost_epoch = True, replica.epoch
-        message = "fleet: Redis has lost entries: this node has read up to {cursor}, the stream ends at {last}"
-        _log.error(message, cursor=str(replica.cursor), last=str(stream.last))
-        replica.cursor = BEGINNING
 
     def _confirm(self, entry: Entry, outcome: Outcome) -> None:
         ticket = self._sent.pop(entry.number, None)

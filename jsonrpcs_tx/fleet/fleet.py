@@ -18,7 +18,7 @@ from jsonrpcs_tx.config.problems import FIRST, Problems
 from jsonrpcs_tx.fleet.cards import Card, read_cards, write_card
 from jsonrpcs_tx.fleet.core import Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import StreamState
+from jsonrpcs_tx.fleet.replica import WINDOW, ContentsTooLarge, StreamState, is_lost
 from jsonrpcs_tx.fleet.scripts import ANNOUNCE, KEEP, LEAVE, LOOK, READ, Keys
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
@@ -75,7 +75,10 @@ MAX_HESITATION: Final = 6.0
 """The same if one of the others has read more."""
 
 SNAPSHOT_PATIENCE: Final = 10.0
-"""Seconds to wait for a snapshot by another node."""
+"""Seconds to wait for a snapshot by another node, if none is there that could make one."""
+
+SNAPSHOT_AGAIN: Final = 30.0
+"""Seconds after which a snapshot that could not be made is tried again."""
 
 CATCHING_UP: Final = 0.005
 """Seconds between two looks at whether this node has caught up."""
@@ -114,6 +117,7 @@ class Fleet(Service):
     @ivar things: what is shared, by name.
     @ivar cards: the cards of the nodes that are there, including this one, by name.
     @ivar keys: the names of its keys in Redis.
+    @ivar seals: sign what the fleet keeps there.
     @ivar joined: called each time this node comes together with the others.
     @ivar leaving: called when it stops.
     @ivar cards_changed: called when C{cards} has changed.
@@ -139,13 +143,13 @@ class Fleet(Service):
         self.node = node
         self.timeout = timeout
         run = secrets.token_hex(8)
-        self._seals = Seals(secret, name)
+        self.seals: Seals = Seals(secret, name)
         self._time = StreamTime(reactor)
         self._reactor = reactor
         self.things: dict[str, Shareable] = {}
         self._find_things = find_things
         self.keys: Keys = Keys(name)
-        self.core: Core = Core(node, run, self.things, self._seals, self._time, offline)
+        self.core: Core = Core(node, run, self.things, self.seals, self._time, offline)
         self.redis: Redis = Redis(reactor, location, when_up=self._connected, when_away=self._disconnected)
         self.cards: Mapping[str, Card] = {}
         self.cards_changed: Callable[[], object] = _nothing
@@ -164,7 +168,12 @@ class Fleet(Service):
         self._reads = {seconds: self._read(seconds) for seconds in (SHORT_BLOCK, BLOCK)}
         self._roster = -1
         self._all_read = -inf
-        self._added = 0
+        self._anchor: Id = BEGINNING  # an entry that was read some time ago
+        self._added = self._snapshot_age = 0
+        self._no_snapshot = ""  # why none could be made
+        self._snapshots_from = -inf
+        self._ahead = ""
+        self._founding_since = inf
         self._following: Deferred[None] | None = None
         self._beating: Deferred[None] | None = None
         self._flushing: Any = None
@@ -183,7 +192,7 @@ class Fleet(Service):
         super().startService()
         self.things.update(self._find_things(FIRST))
         card = msgspec.structs.replace(self._card, shares=sorted(self.things))
-        self._sealed_card = write_card(card, self._seals)
+        self._sealed_card = write_card(card, self.seals)
         for name, thing in self.things.items():
             follow = getattr(thing, "follow", None)
             if follow is not None:
@@ -278,6 +287,10 @@ class Fleet(Service):
         found = [] if self.core.together else [f"apart: {self.core.reason}"]
         if self.core.replica.reports.unreadable:
             found.append(f"entries from {self.core.replica.reports.first_unreadable} are of another version")
+        if self._no_snapshot:
+            found.append(f"no snapshot can be made: {self._no_snapshot}")
+        if self._ahead:
+            found.append(self._ahead)
         if self.namesake:
             found.append(f"{self.namesake} has the name {self.node} as well")
         return found
@@ -329,6 +342,7 @@ class Fleet(Service):
 
     def _connected(self, run_id: str) -> None:
         self._end_tasks()
+        self._anchor = BEGINNING
         self._following = self._task(self._follow())
         self._beating = self._task(self._beat())
 
@@ -337,12 +351,18 @@ class Fleet(Service):
         self.lag = None
         self.core.disconnected(f"Redis is away: {reason}")
 
-    def _follow_again(self, reason: str) -> None:
-        """Begin to follow the stream as over a new connection."""
+    def _follow_again(self, reason: str, lost: StreamState | None = None) -> None:
+        """Begin to follow the stream as over a new connection.
+
+        @param lost: the state of the stream that is in place of the one that this node has read.
+        """
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
+        self._anchor = BEGINNING
         self.core.disconnected(reason)
+        if lost is not None:
+            self.core.lose(lost)
         self._following = self._task(self._follow())
 
     def _task(self, coroutine: Any) -> Deferred[None]:
@@ -428,20 +448,33 @@ class Fleet(Service):
         @param since: when this node began to read, in seconds of the reactor.
         """
         core = self.core
-        waited = self._reactor.seconds() - since
+        now = self._reactor.seconds()
+        self._founding_since = min(now, self._founding_since) if core.is_founding else inf
+        if now - self._founding_since > REDIS_SECONDS:
+            raise _Gap  # or it would wait for ever for what was removed
+        waited = now - since
         if core.lost_at is not None:
             await self._let_others_first(waited)
             if waited < HESITATION:
                 return
         if core.wants_snapshot:
-            if waited > SNAPSHOT_PATIENCE:
+            if waited > SNAPSHOT_PATIENCE and not await self._somebody_knows():
                 core.start_over()
             else:
                 await self._ask_for_snapshot()
         if core.at_end():
+            self._anchor = core.replica.cursor
             _log.info("fleet: together with the others, at entry {id}", id=str(core.replica.cursor))
             self.joined()
         self._flush()
+
+    async def _somebody_knows(self) -> bool:
+        """Whether another node is there that knows the contents. Nobody may write others in their place."""
+        names = [name for name in self.cards if name != self.node]
+        if not names:
+            return False
+        marks = await self.redis.call("HMGET", self.keys.marks, *names, deadline=self._in(REDIS_SECONDS))
+        return any(mark is not None and _mark(mark) > BEGINNING for mark in marks)
 
     async def _let_others_first(self, waited: float) -> None:
         """Give a node that has read more the time to restore what Redis has lost.
@@ -469,25 +502,48 @@ class Fleet(Service):
             self.core.connected(stream, snapshot)
         await deferLater(self._reactor, 0.2)
 
-    async def _stream_state(self, cursor: Id | None = None) -> StreamState:
-        """Ask Redis for the state of the stream, the time, and whether cards have changed."""
+    async def _stream_state(self, cursor: Id | None = None, anchor: Id = BEGINNING) -> StreamState:
+        """Ask Redis for the state of the stream, the time, and whether cards have changed.
+
+        @param cursor: the place of the entry that was read last.
+        @param anchor: the place of one that was read earlier, if any.
+        """
         cursor = self.core.replica.cursor if cursor is None else cursor
-        reply = await self._look(self.keys.looked_at, str(cursor), deadline=self._in(REDIS_SECONDS))
-        seconds, microseconds, first, last, added, length, at_cursor, snapshot_at, wanted, roster = reply
+        words = (str(cursor), str(anchor))
+        reply = await self._look(self.keys.looked_at, *words, deadline=self._in(REDIS_SECONDS))
+        seconds, microseconds, first, last, added, length, at_cursor, at_anchor, snapshot_at, wanted, roster = reply
         ms = int(seconds) * 1000 + int(microseconds) // 1000
         self._time.told(ms)
         try:
-            self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), int(snapshot_at or 0)
+            self._added, self._wanted, self._snapshot_at = int(added), bool(wanted), snapshot_at
+            self._snapshot_age = self._added - int(snapshot_at or 0)
             roster = int(roster)
         except ValueError as error:
             raise RedisError("ERR", f"a key of the fleet has what no node has written: {error}") from None
-        stream = StreamState(Id.read(first) if first else None, Id.read(last), bool(at_cursor), added == length)
+        place = Id.read(first) if first else None
+        stream = StreamState(place, Id.read(last), bool(at_cursor), added == length, bool(at_anchor))
         if self.core.together and stream.last == cursor:
             self._time.read_until(ms)
+        self._check_time(stream.last, ms)
         self.lag = max(0.0, (stream.last.ms - cursor.ms) / 1000) if stream.last > cursor else 0.0
         if roster != self._roster:
             await self._read_cards(roster)
         return stream
+
+    def _check_time(self, last: Id, ms: int) -> None:
+        """Tell when new entries cannot count, since they get a time that is too far from the one at which they are
+        made: the clock of Redis was set back, or somebody has added an entry of the future.
+
+        @param last: the last place in the stream; C{ms}: the time of Redis.
+        """
+        before, self._ahead = self._ahead, ""
+        if last.ms - ms > WINDOW:
+            self._ahead = (
+                f"the stream is {(last.ms - ms) // 1000} s ahead of the clock of Redis, so that no change counts; "
+                f"when the key {self.keys.stream} is removed, the nodes write it again"
+            )
+            if not before:
+                _log.error("fleet: {reason}", reason=self._ahead)
 
     # Presence.
 
@@ -498,11 +554,14 @@ class Fleet(Service):
                 await self._show_card()
             except RedisError as error:  # its memory is full, for example
                 _log.warn("fleet: this node cannot be announced: {reason}", reason=error)
-            cursor = self.core.replica.cursor
-            stream = await self._stream_state(cursor)
-            if self.core.together and not self.core.may_go_on(stream, cursor):
+            cursor, anchor = self.core.replica.cursor, self._anchor
+            stream = await self._stream_state(cursor, anchor)
+            if self.core.together and is_lost(anchor, stream):
+                self._follow_again("the stream is another one", lost=stream)
+            elif self.core.together and not self.core.may_go_on(stream, cursor):
                 self._follow_again("the stream has changed")
             elif self.core.together:
+                self._anchor = max(self._anchor, cursor)  # it may have come together meanwhile
                 await self._make_snapshot()
             await deferLater(self._reactor, self._interval * random.uniform(1 - JITTER, 1 + JITTER))
 
@@ -514,7 +573,7 @@ class Fleet(Service):
         words = (self.node, self._sealed_card, int(LIFETIME * self._interval * 1000), str(self.core.mark))
         before, _ = await self._announce(self.keys.announced, *words, deadline=self._in(REDIS_SECONDS))
         if self._announced and before not in (b"", self._announced):
-            other = read_cards([self.node.encode(), before], self._seals).get(self.node)
+            other = read_cards([self.node.encode(), before], self.seals).get(self.node)
             where = "another server" if other is None else f"the one at {other.address or 'an unknown address'}"
             if self.namesake != where:
                 _log.error("fleet: {where} has the name {node} as well", where=where, node=self.node)
@@ -530,7 +589,7 @@ class Fleet(Service):
         now = self._reactor.seconds()
         if roster < self._roster or now - self._all_read >= ALL_CARDS:
             reply = await redis.call("HGETALL", keys.cards, deadline=self._in(REDIS_SECONDS))
-            cards, self._all_read = dict(read_cards(reply, self._seals)), now
+            cards, self._all_read = dict(read_cards(reply, self.seals)), now
         else:
             since = f"({self._roster}"
             names = await redis.call("ZRANGEBYSCORE", keys.changes, since, "+inf", deadline=self._in(REDIS_SECONDS))
@@ -540,7 +599,7 @@ class Fleet(Service):
             there = [word for pair in zip(names, found, strict=True) if pair[1] is not None for word in pair]
             gone = {name.decode(errors="replace") for name in names}
             cards = {name: card for name, card in self.cards.items() if name not in gone}
-            cards |= read_cards(there, self._seals)
+            cards |= read_cards(there, self.seals)
         self._roster = roster
         if cards != self.cards:
             self.cards = {name: cards[name] for name in sorted(cards)}
@@ -548,16 +607,29 @@ class Fleet(Service):
 
     async def _make_snapshot(self) -> None:
         """Make a snapshot if one is due, and no other node makes it."""
-        if not self._wanted and self._added - self._snapshot_at < SNAPSHOT_EVERY:
+        if not self._wanted and 0 <= self._snapshot_age < SNAPSHOT_EVERY:  # below 0 it is of a stream that is gone
+            self._no_snapshot = ""  # somebody has made one
+            return
+        replica = self.core.replica
+        if replica.untold:  # another node may be able to
+            self._no_snapshot = replica.untold if self._wanted else ""
+            return
+        if self._reactor.seconds() < self._snapshots_from:
             return
         deadline = self._in(REDIS_SECONDS)
-        if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
-            return
-        added = self._added
-        snapshot = self.core.replica.snapshot() if self.core.together else None
-        if snapshot is not None:
-            await self._keep(self.keys.kept, snapshot, added, deadline=self._in(REDIS_SECONDS))
-            _log.debug("fleet: wrote a snapshot of {size} bytes", size=len(snapshot))
+        try:
+            if not await self.redis.call("SET", self.keys.lock, self.node, "NX", "PX", 5000, deadline=deadline):
+                return
+            added, before = self._added, self._snapshot_at
+            snapshot = replica.snapshot() if self.core.together else None
+            if snapshot is not None:
+                await self._keep(self.keys.kept, snapshot, added, before, deadline=self._in(REDIS_SECONDS))
+                _log.debug("fleet: wrote a snapshot of {size} bytes", size=len(snapshot))
+            self._no_snapshot = ""
+        except (ContentsTooLarge, RedisFailure) as error:  # whoever needs one waits
+            self._no_snapshot = str(error)
+            self._snapshots_from = self._in(SNAPSHOT_AGAIN)
+            _log.error("fleet: no snapshot can be made: {reason}", reason=error)
 
     def _in(self, seconds: float) -> float:
         return float(self._reactor.seconds()) + seconds

@@ -13,6 +13,7 @@ import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from jsonrpcs_tx.fleet.entries import Forged, UnknownVersion
 from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.fleet.leases import NOT_SHARED, Leases
 from jsonrpcs_tx.fleet.restoring import Overtaken, Restoring, RestoringCall
@@ -35,10 +36,19 @@ MAX_PAUSE: Final = 0.1
 MAX_SHARED: Final = 100_000
 """Bytes of the largest answer that is shared."""
 
+_ANSWER: Final = "answer"
+"""What the HMAC of a shared answer is for."""
 
-class _SharedAnswer(msgspec.Struct):
-    """An answer as it is kept for others."""
 
+class _SharedAnswer(msgspec.Struct, array_like=True):
+    """An answer as it is kept for others, signed.
+
+    @ivar run: the key that it is kept under.
+    @ivar number: of the lease with which the change was made.
+    """
+
+    run: str
+    number: int
     result: bytes
 
 
@@ -56,7 +66,7 @@ class Gateways(Peers):
         self._wanted = wanted
         self._names = names
         self._reactor = reactor
-        self._leases = Leases(fleet, reactor)
+        self._leases = Leases(fleet, lambda: wanted.last, reactor)
         self._restoring = Restoring(fleet, wanted, self._leases, reactor)
         fleet.joined = self._restoring.joined
         fleet.leaving = self._leave
@@ -101,8 +111,8 @@ class Gateways(Peers):
             message = "fleet: a change of {node} takes no turn with other gateways: {reason}"
             _log.warn(message, node=node.name, reason=error)
             return await send(method, params, self._left(end))
-        if isinstance(got, bytes):
-            return Answer(msgspec.msgpack.decode(got, type=_SharedAnswer).result)
+        if isinstance(got, Answer):
+            return got
         owner = self._leases.owner(got)
         keeping = self._leases.keep(lease, owner)
         answer = remembered = None
@@ -115,7 +125,8 @@ class Gateways(Peers):
         finally:
             kept = b""
             if kind.shared and answer is not None and answer.result is not None and len(answer.result) <= MAX_SHARED:
-                kept = msgspec.msgpack.encode(_SharedAnswer(answer.result))
+                shared = msgspec.msgpack.encode(_SharedAnswer(run, got, answer.result))
+                kept = self._fleet.seals.wrap(_ANSWER, shared)
             give_back = partial(self._give_back, keeping, lease, owner, run, got, kept)
             if remembered is None:
                 give_back()
@@ -127,7 +138,7 @@ class Gateways(Peers):
         """The seconds that are left until the end of a call; above 0."""
         return max(0.001, end - float(self._reactor.seconds()))
 
-    async def _get_lease(self, node: Node, kind: Kind, lease: str, run: str, end: float) -> int | bytes:
+    async def _get_lease(self, node: Node, kind: Kind, lease: str, run: str, end: float) -> int | Answer:
         """The number of the lease; or the answer to the same reload, if another gateway has made it since.
 
         @raise Fault: another gateway holds the lease for longer than the call may take.
@@ -136,12 +147,31 @@ class Gateways(Peers):
         pause = 0.002
         while True:
             state, value = await self._leases.acquire(lease, run, asked)
-            if state:
-                return value  # type: ignore[no-any-return] # a number, or an answer
+            if state == 1:
+                return int(value)
+            if state == 2:
+                answer = self._shared(run, asked, value)
+                if answer is not None:
+                    return answer
+                asked = NOT_SHARED
+                continue
             if self._reactor.seconds() + pause >= end:
                 raise not_asked(node.name, "Is Being Changed By Another Gateway")
             await deferLater(self._reactor, pause)
             pause = min(2 * pause, MAX_PAUSE)
+
+    def _shared(self, run: str, asked: int, kept: bytes) -> Answer | None:
+        """The answer that is kept for others; None: none of a gateway, to a run that began later.
+
+        @param run: the key that it is kept under.
+        @param asked: the number of the last lease when the answer was asked for.
+        """
+        try:
+            shared = msgspec.msgpack.decode(self._fleet.seals.unwrap(_ANSWER, kept), type=_SharedAnswer)
+        except (Forged, UnknownVersion, msgspec.MsgspecError) as error:
+            _log.warn("fleet: a shared answer is ignored: {reason}", reason=error)
+            return None
+        return Answer(shared.result) if shared.run == run and shared.number > asked else None
 
     async def _check_wanted(self, node: Node, call: RestoringCall) -> None:
         """Check that what is to be set again is still wanted, now that nobody else can change it.

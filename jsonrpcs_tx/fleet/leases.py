@@ -1,5 +1,6 @@
 """Leases in Redis: the only one to do something is the node that holds its lease, for as long as it renews it."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -23,13 +24,23 @@ NOT_SHARED: Final = 2**53
 _ACQUIRE: Final = """
 local lease, fence, run = KEYS[1], KEYS[2], KEYS[3]
 local done = redis.call('HMGET', run, 'begun', 'answer')
-if done[1] and tonumber(done[1]) > tonumber(ARGV[3]) then return {2, done[2]} end
+if (tonumber(done[1] or '') or 0) > tonumber(ARGV[3]) then return {2, done[2] or ''} end
 local left = redis.call('PTTL', lease)
 if left > 0 then return {0, left} end
-local number = redis.call('INCR', fence)
+local last, known = tonumber(redis.call('GET', fence) or '') or 0, tonumber(ARGV[4])
+if not (last >= known and last < known + 2^32) then last = known end
+local number = string.format('%.0f', last + 1)
+redis.call('SET', fence, number)
 redis.call('SET', lease, ARGV[1] .. ':' .. number, 'PX', ARGV[2])
-return {1, number}
+return {1, tonumber(number)}
 """
+"""Gets a lease. Its number follows the one that the last lease had. If Redis has lost that, or somebody has written
+something else in its place, it follows the highest that the caller knows.
+
+KEYS: the lease, the number of the last one, and the answer to share. ARGV: the caller, milliseconds, the number of the
+last lease when the answer was asked for, and the highest number that the caller knows.
+"""
+
 _RENEW: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -49,12 +60,15 @@ class Leases:
     """Gets, renews and gives back leases.
 
     @param fleet: the node that holds them.
+    @param remembered: tells the highest number of a lease that the fleet remembers.
     @param reactor: the reactor to use.
     """
 
-    def __init__(self, fleet: Fleet, reactor: Any) -> None:
+    def __init__(self, fleet: Fleet, remembered: Callable[[], int], reactor: Any) -> None:
         self._fleet = fleet
+        self._remembered = remembered
         self._reactor = reactor
+        self._highest = 0
         self._acquire = fleet.redis.script("acquire", _ACQUIRE)
         self._renew = fleet.redis.script("renew", _RENEW)
         self._release = fleet.redis.script("release", _RELEASE)
@@ -82,7 +96,15 @@ class Leases:
 
         @raise RedisFailure: Redis has not answered.
         """
-        return int(await self._fleet.redis.call("GET", self._fence, deadline=self.deadline()) or 0)
+        text = await self._fleet.redis.call("GET", self._fence, deadline=self.deadline())
+        try:
+            return max(int(text or 0), self._known())
+        except ValueError:  # whoever has written it
+            return self._known()
+
+    def _known(self) -> int:
+        """The highest number of a lease that this node knows."""
+        return max(self._highest, self._remembered())
 
     def acquire(self, lease: str, run: str = "", asked: int = NOT_SHARED) -> Deferred[tuple[int, Any]]:
         """Try to get a lease.
@@ -92,10 +114,17 @@ class Leases:
         @param asked: the newest lease when the answer was asked for, by its number: the answer of any later one will
             do.
         @return: fires with 0 and the milliseconds for which another node still has it, with 1 and its number, or with 2
-            and the answer of a later lease. Fails with L{RedisFailure}.
+            and what is kept as the answer of a later lease. Fails with L{RedisFailure}.
         """
-        words = (self._fleet.core.run, int(LEASE * 1000), asked)
-        return self._acquire((lease, self._fence, run or lease + ":run"), *words, deadline=self.deadline())
+        words = (self._fleet.core.run, int(LEASE * 1000), asked, self._known())
+        got = self._acquire((lease, self._fence, run or lease + ":run"), *words, deadline=self.deadline())
+        return got.addCallback(self._note)
+
+    def _note(self, got: tuple[int, Any]) -> tuple[int, Any]:
+        state, value = got
+        if state == 1:
+            self._highest = max(self._highest, value)
+        return got
 
     def keep(self, lease: str, owner: str) -> Deferred[None]:
         """Renew a lease until the Deferred is cancelled, or the lease is lost.

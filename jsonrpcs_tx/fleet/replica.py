@@ -13,6 +13,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
+from jsonrpcs_tx.errors import JsonRpcsError
 from jsonrpcs_tx.fleet.entries import (
     BEGINNING,
     Change,
@@ -25,6 +26,7 @@ from jsonrpcs_tx.fleet.entries import (
 )
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.redis.connection import MAX_BYTES
 from jsonrpcs_tx.state.sharing import Shareable, UnknownOperation
 
 _log = make_logger(__name__)
@@ -44,8 +46,12 @@ WINDOW: Final = 600_000
 MAX_SENDERS: Final = 1024
 """Runs of nodes that are remembered; more only if all are recent."""
 
-MAX_SNAPSHOT: Final = 64 * 1024 * 1024
-"""Bytes of the largest snapshot."""
+MAX_CONTENTS: Final = MAX_BYTES - 64 * 1024
+"""Bytes that all contents may have in a snapshot or a founding, each of which is one command of Redis."""
+
+
+class ContentsTooLarge(JsonRpcsError):
+    """What is shared has more than L{MAX_CONTENTS} bytes."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -169,17 +175,42 @@ class Replica:
         epoch = max(self.epoch, self.highest) + 1
         return [Change(FLEET, EPOCH, [epoch]), *(self._found(name) for name in self.things)]
 
+    @property
+    def untold(self) -> str:
+        """Why this node cannot make a snapshot, in words; empty: it can."""
+        if not self.attached:
+            return "this node does not know the contents yet"
+        if self.reports.unreadable:
+            return f"this node cannot read entries from {self.reports.first_unreadable}"
+        unshared = sorted(self.founded - self.things.keys())
+        return f"this node does not share {', '.join(unshared)}" if unshared else ""
+
     def snapshot(self) -> bytes | None:
-        """All that a node needs to go on after the entry that was read last; None: this node lacks some of it."""
-        if not self.attached or self.reports.unreadable or not self.founded <= self.things.keys():
+        """All that a node needs to go on after the entry that was read last; None: this node lacks some of it, see
+        L{untold}.
+
+        @raise ContentsTooLarge: a snapshot may not have as much.
+        """
+        if self.untold:
             return None
         contents = {name: self.things[name].contents() for name in self.founded}
         cursor = self.cursor.ms, self.cursor.number
         data = msgspec.msgpack.encode(_Snapshot(cursor, self.epoch, sorted(self.founded), self._senders, contents))
-        if len(data) > MAX_SNAPSHOT:
-            _log.error("fleet: a snapshot of {size} bytes is too large", size=len(data))
-            return None
+        self.check_size(len(data))
         return self._seals.wrap("snapshot", data)
+
+    def check_size(self, size: int) -> None:
+        """
+        @param size: bytes of a snapshot or a founding.
+        @raise ContentsTooLarge: it may not have as many. The message says what has the most.
+        """
+        if size <= MAX_CONTENTS:
+            return
+        sizes = {name: len(msgspec.msgpack.encode(thing.contents())) for name, thing in self.things.items()}
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ContentsTooLarge(
+            f"what is shared has {size} bytes, {sizes[largest]} of them in {largest}; allowed: {MAX_CONTENTS}"
+        )
 
     def restore(self, data: bytes) -> bool:
         """Replace everything by a snapshot, if that is newer than what has been read.
@@ -283,12 +314,14 @@ class StreamState(msgspec.Struct, frozen=True):
     @ivar last: the place of the last entry that was ever added; L{BEGINNING}: there is no stream.
     @ivar at_cursor: whether the entry that was read last is there.
     @ivar whole: whether no entry was ever removed.
+    @ivar at_anchor: whether an entry is there that was read earlier.
     """
 
     first: Id | None
     last: Id
     at_cursor: bool
     whole: bool
+    at_anchor: bool = True
 
 
 GO_ON: Final = "go on"
@@ -312,3 +345,12 @@ def judge(cursor: Id, stream: StreamState) -> str:
     if not stream.whole and (stream.first is None or cursor < stream.first):
         return SNAPSHOT
     return LOST
+
+
+def is_lost(anchor: Id, stream: StreamState) -> bool:
+    """Whether Redis does not have any more what was read, though it has the entry that was read last: that may have
+    been added to another stream since.
+
+    @param anchor: the place of an entry that was read earlier.
+    """
+    return judge(anchor, msgspec.structs.replace(stream, at_cursor=stream.at_anchor)) == LOST

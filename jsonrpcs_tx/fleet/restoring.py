@@ -153,7 +153,7 @@ class Restoring:
             begun = f"{self._fleet.now_ms() / 1000:.3f}"
             if not await self._set_again(node):
                 return False
-            await redis.call("HSET", self._stood, node.name, begun, deadline=leases.deadline())
+            await redis.call("HSET", self._stood, node.name, self._signed(node.name, begun), deadline=leases.deadline())
             return True
         finally:
             keeping.cancel()
@@ -161,7 +161,12 @@ class Restoring:
 
     async def _in_place(self, node: Node, started: float) -> bool:
         known = await self._fleet.redis.call("HGET", self._stood, node.name, deadline=self._leases.deadline())
-        return known is not None and float(known) >= started
+        begun = "" if known is None else known.decode(errors="replace").partition(" ")[0]
+        return known == self._signed(node.name, begun) and float(begun) >= started
+
+    def _signed(self, name: str, begun: str) -> bytes:
+        """What says in Redis that everything stands on a node: when it was begun to be set, and the HMAC of that."""
+        return f"{begun} {self._fleet.seals.seal('stood', f'{name} {begun}'.encode()).hex()}".encode()
 
     async def _set_again(self, node: Node) -> bool:
         """Set everything again, including what changes meanwhile.

@@ -29,7 +29,7 @@ KEYS: the stream. ARGV: a cursor, the number, and the bytes.
 LOOK: Final = """
 local stream, snapshot_at, wanted, roster = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local now = redis.call('TIME')
-local first, last, added, length, at_cursor = '', '0-0', 0, 0, 0
+local first, last, added, length, at_cursor, at_anchor = '', '0-0', 0, 0, 0, 0
 if redis.call('EXISTS', stream) == 1 then
   local info = redis.call('XINFO', 'STREAM', stream)
   for i = 1, #info, 2 do
@@ -39,13 +39,15 @@ if redis.call('EXISTS', stream) == 1 then
     elseif info[i] == 'first-entry' and info[i + 1] then first = info[i + 1][1] end
   end
   at_cursor = #redis.call('XRANGE', stream, ARGV[1], ARGV[1])
+  at_anchor = #redis.call('XRANGE', stream, ARGV[2], ARGV[2])
 end
-return {now[1], now[2], first, last, added, length, at_cursor,
+return {now[1], now[2], first, last, added, length, at_cursor, at_anchor,
   redis.call('GET', snapshot_at) or '', redis.call('EXISTS', wanted), redis.call('GET', roster) or '0'}
 """
 """Returns the time, and the state of the stream, of the snapshot and of the roster.
 
-KEYS: the stream, the count of the snapshot, the request for one, the count of the roster. ARGV: a cursor.
+KEYS: the stream, the count of the snapshot, the request for one, the count of the roster. ARGV: a cursor, and the place
+of an entry that was read earlier.
 """
 
 ANNOUNCE: Final = """
@@ -92,17 +94,16 @@ card.
 """
 
 KEEP: Final = """
-local before = redis.call('GET', KEYS[2])
-if before and tonumber(before) > tonumber(ARGV[2]) then return 0 end
+if (redis.call('GET', KEYS[2]) or '') ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
 redis.call('SET', KEYS[2], ARGV[2])
 redis.call('DEL', KEYS[3])
 return 1
 """
-"""Stores a snapshot unless there is a newer one.
+"""Stores a snapshot unless another one was stored meanwhile.
 
-KEYS: the snapshot, its count, the request for one. ARGV: the snapshot, and how many entries had been added when it was
-made.
+KEYS: the snapshot, its count, the request for one. ARGV: the snapshot, how many entries had been added when it was
+made, and the count that was found before.
 """
 
 

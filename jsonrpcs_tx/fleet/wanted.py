@@ -16,6 +16,9 @@ MAX_WANTED: Final = 10_000
 _END: Final = "\0"
 """Ends each part of a key. No part contains it."""
 
+_MAX_EXPIRY: Final = 2**31 - 1
+"""Seconds of the longest expiry that Kamailio takes."""
+
 _HTABLE_SETS: Final = ("htable.sets", "htable.seti", "htable.setxs", "htable.setxi")
 
 
@@ -116,14 +119,19 @@ def _of_table(method: str, values: Sequence[Any], words: Sequence[str], ms: int)
     item = ("htable", words[0], words[1])
     if method == "htable.delete":
         return [Effect(_key(*item), None)]
-    if method == "htable.setex" and len(words) == 3 and words[2].isdigit():
+    if method == "htable.setex" and len(words) == 3 and _is_expiry(words[2]):
         until = ms + 1000 * int(words[2]) if int(words[2]) else None
         return [Effect(_key(*item, "expiry"), _call(method, values, until))]
     if method in _HTABLE_SETS and len(words) >= 3:
-        expires = int(words[3]) if len(words) > 3 and words[3].isdigit() else 0
-        call = _call(method, values, ms + 1000 * expires if expires else None)
+        expires = int(words[3]) if len(words) > 3 and _is_expiry(words[3]) else 0
+        call = _call(method, values[:4], ms + 1000 * expires if expires else None)  # further ones mean nothing
         return [Effect(_key(*item), None), Effect(_key(*item, "value"), call)]
     return []
+
+
+def _is_expiry(word: str) -> bool:
+    """Whether a word is a number of seconds as it is written, however the server reads what is none."""
+    return word.isascii() and word.isdigit() and len(word) <= 10 and int(word) <= _MAX_EXPIRY
 
 
 def _of_variables(method: str, values: Sequence[Any], words: Sequence[str]) -> list[Effect]:
@@ -144,12 +152,14 @@ class Wanted(Shareable):
     """What is remembered for each node. The gateways of a fleet share it.
 
     @ivar dropped: settings that were not remembered, since there were too many.
+    @ivar last: the highest number of a turn that is remembered.
     """
 
     OPERATIONS: ClassVar[dict[str, int]] = {"want": 4, "replace": 1}
 
     def __init__(self) -> None:
         self.dropped: int = 0
+        self.last: int = 0
         self._nodes: dict[str, dict[str, Call]] = {}
         self._fences: dict[str, int] = {}
 
@@ -179,6 +189,7 @@ class Wanted(Shareable):
                 kept[effect.key] = effect.call
         if fence:
             self._fences[turn] = fence
+            self.last = max(self.last, fence)
         return True
 
     def of(self, node: str) -> Mapping[str, Call]:
@@ -203,6 +214,7 @@ class Wanted(Shareable):
             node: {key: msgspec.convert(call, Call) for key, call in kept} for node, kept in contents["nodes"].items()
         }
         self._fences = dict(contents["fences"])
+        self.last = max(self._fences.values(), default=0)
 
     def touches(self, operation: str, arguments: Sequence[Any]) -> str | None:
         """The node and the module that a change is about."""

@@ -89,47 +89,35 @@ class One:
     def answer(self, call: Call) -> Deferred[Reply]:
         """Pass a call on; see L{ask}."""
         assert call.deadline is not None
-        asked: Deferred[Reply] = Deferred(lambda _: asking.cancel())
+        asked: Deferred[Any] = Deferred(lambda _: asking.cancel())
         asking = self.ask(call.request, call.deadline, call.origin.client, partial(_fire, asked))
-        return asked
+        return asked.addCallback(self.reply, call.request)
 
     def ask(
-        self,
-        request: Request,
-        deadline: float,
-        client: Hashable,
-        answered: Callable[[Reply | BaseException], None],
+        self, request: Request, deadline: float, client: Hashable, answered: Callable[[Answer | BaseException], None]
     ) -> Cancellable:
         params = request.params
         raw = b"" if params is UNSET else bytes(params)  # type: ignore[arg-type] # it was read to be passed on
         now = self.clock.seconds()
         left = deadline - now
         seconds = min(self.seconds, left - (MARGIN if left > 1 else left * MARGIN))
-        return self.node.ask(request.method, raw, seconds, client, partial(self._tell, request, answered), now)
+        return self.node.ask(request.method, raw, seconds, client, answered, now)
 
-    def _tell(
-        self, request: Request, answered: Callable[[Reply | BaseException], None], outcome: Answer | BaseException
-    ) -> None:
-        reply: Any = outcome
-        if type(outcome) is Answer:
-            try:
-                reply = self._reply(outcome, request)
-            except BaseException as error:  # it must not reach whatever has called this, such as the reactor
-                reply = error
-        answered(reply)
-
-    def _reply(self, answer: Answer, request: Request) -> Reply:
+    def reply(self, answer: Answer, request: Request) -> Reply:
         result = answer.result
         if result is not None:
-            return Reply(Envelope.passed_on(b"result", self._written(result), request.id))
+            written = self._written(result) if self.compact else result
+            return Reply(Envelope.passed_on(b"result", written, request.id))
         fault = answer.fault
         assert fault is not None
         assert answer.error is not None
-        body = Envelope.passed_on(b"error", self._written(answer.error), request.id)
+        error = self._written(answer.error) if self.compact else answer.error
+        body = Envelope.passed_on(b"error", error, request.id)
         return Reply(body, fault.code, fault.text, fault=True, outcome=FAULT)
 
     def _written(self, json: bytes) -> bytes:
-        return msgspec.json.format(json, indent=-1) if self.compact else json
+        """JSON without blanks."""
+        return msgspec.json.format(json, indent=-1)
 
 
 @attrs.frozen(eq=False)
@@ -176,8 +164,11 @@ class Many:
         request: Request,
         deadline: float,
         client: Hashable,
-        answered: Callable[[Reply | BaseException], None],
+        answered: Callable[[Any], None],
     ) -> Cancellable:
+        raise NotImplementedError("many nodes are asked by answer")
+
+    def reply(self, answer: Any, request: Request) -> Reply:
         raise NotImplementedError("many nodes are asked by answer")
 
 

@@ -26,6 +26,9 @@ DOWN: Final = "down"
 PATIENCE: Final = 5.0
 """Seconds within which a node must answer to count as running."""
 
+MAX_UPTIME: Final = 2**32
+"""Seconds of the longest uptime that is believed: no node has run for longer than a century."""
+
 JITTER: Final = 0.1
 """The fraction by which the interval varies, so that not all nodes are asked at the same moment."""
 
@@ -201,11 +204,11 @@ class Watch:
 def _uptime(answer: Answer) -> int | None:
     value = _value(answer)
     found = value.get("uptime") if isinstance(value, dict) else None
-    return found if type(found) is int else None
+    return found if type(found) is int and 0 <= found <= MAX_UPTIME else None
 
 
 def _value(answer: Answer) -> Any:
-    """The result of an answer; None if there is none, or one with a number that no float can be."""
-    with suppress(msgspec.DecodeError):
+    """The result of an answer; None: there is none, or it is too deeply nested or has a number that no float can be."""
+    with suppress(msgspec.DecodeError, RecursionError):
         return None if answer.result is None else _decode(answer.result)
     return None

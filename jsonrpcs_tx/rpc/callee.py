@@ -33,16 +33,22 @@ class Callee(Protocol):
         request: Any,
         deadline: float,
         client: Hashable,
-        answered: Callable[[Reply | BaseException], None],
+        answered: Callable[[Any], None],
     ) -> Cancellable:
         """Pass a request on, if it keeps the time.
 
         @param request: a L{jsonrpcs_tx.rpc.envelope.Request} that was read to be passed on.
         @param deadline: in seconds of the reactor.
         @param client: who shares the limits for one client, see L{jsonrpcs_tx.rpc.origin.Origin}.
-        @param answered: called once, perhaps before this returns: with the whole reply, or the
-            L{Fault<jsonrpcs_tx.rpc.faults.Fault>} that there is in place of one.
+        @param answered: called once, perhaps before this returns: with the answer, of which L{reply} makes the reply;
+            or with the L{Fault<jsonrpcs_tx.rpc.faults.Fault>} or other exception that there is in place of one.
         @return: cancelling it lets go of the answer; then C{answered} is called at once.
+        """
+
+    def reply(self, answer: Any, request: Any) -> Reply:
+        """The whole reply to a request.
+
+        @param answer: what L{ask} has given, no exception.
         """
 
     def origin(self, origin: Any) -> Any:

@@ -93,6 +93,13 @@ class DelayedCommands:
         """Whether a client may start any command; if not, L{check} says whether it may start a certain one."""
         return self.slots.have_room(client) and not self._overdue
 
+    def take_slot(self, client: Hashable) -> bool:
+        """Take a slot for any command of a client, if it may start one.
+
+        @return: whether it may.
+        """
+        return not self._overdue and self.slots.take_if_room(client)
+
     def check(self, command: str, client: Hashable) -> None:
         """@raise Fault: no more may be started, by this client or by anybody."""
         slots = self.slots

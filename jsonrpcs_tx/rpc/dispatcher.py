@@ -267,7 +267,10 @@ class Dispatcher:
                 return self._finish(reply, request, origin, traffic)
         except BaseException as error:
             return self._give_up(error, document, request, origin)
-        then(reply, self._finish_later, document, request, origin, traffic)
+        if type(reply) is _Passage:
+            reply.document, reply.traffic = document, traffic
+        else:
+            then(reply, self._finish_later, document, request, origin, traffic)
         return reply
 
     def _finish(self, reply: Reply, request: Decoded, origin: Origin, traffic: Traffic) -> Reply:
@@ -425,26 +428,33 @@ class Dispatcher:
         """
         caller = origin.peer().caller
         deadline = self._runner.begin_to_pass_on(command, origin)
-        pending = Pending()
-        then(pending, self._passed_on_later, command, request, origin, caller)
-        asked = callee.ask(request, deadline, origin.client, pending.deliver)
-        if not pending.called:
-            pending.stop = asked.cancel
-            return pending
-        reply: Any = pending.result
+        passage = _Passage(self._passed_on_later, self._finish_later, command, request, origin, callee, caller)
+        asked = callee.ask(request, deadline, origin.client, passage.deliver)
+        if not passage.called:
+            passage.stop = asked.cancel
+            return passage
+        reply: Any = passage.result
         if isinstance(reply, Failure):
             reply.raiseException()
-        return reply  # type: ignore[no-any-return] # the step gives one
+        return reply  # type: ignore[no-any-return] # the passage makes one
 
-    def _passed_on_later(
-        self, reply: Reply | BaseException, command: Command, request: Request, origin: Origin, caller: Caller
-    ) -> Reply:
-        if origin.deadline is None:
-            self.delayed.slots.free(origin.client)
-        if type(reply) is Reply:
-            return self._passed_on(reply, request)
-        assert isinstance(reply, BaseException)
-        return self._failed(reply, command, request, caller)
+    def _passed_on_later(self, outcome: Any, passage: "_Passage") -> Reply | Failure:
+        """Make the reply to a request that was passed on.
+
+        @param outcome: the answer of the other server, or the exception that there is in place of one.
+        """
+        request, origin = passage.request, passage.origin
+        try:
+            if origin.deadline is None:
+                self.delayed.slots.free(origin.client)
+            if not isinstance(outcome, BaseException):
+                try:
+                    return self._passed_on(passage.callee.reply(outcome, request), request)
+                except BaseException as error:
+                    outcome = error
+            return self._failed(outcome, passage.command, request, passage.caller)
+        except BaseException:
+            return Failure()
 
     def _find(self, method: str, origin: Origin) -> Command | None:
         """The command of a method: this server's own, or that of the servers which the document is for."""
@@ -609,6 +619,47 @@ class Dispatcher:
 
     def _error_reply(self, error: Error, id: Any = None, outcome: str = "", kind: str = FAULTS) -> Reply:
         return Reply(self._envelope.error(error, id), error.code, error.text, fault=True, outcome=outcome, kind=kind)
+
+
+class _Passage(Pending):
+    """The reply to a request that another server answers. The first step, and the last one where it is the only request
+    of its document, are the same for all, so they are not added one by one. Others are added while it is dispatched.
+
+    @ivar first: makes the reply of the outcome and this.
+    @ivar last: finishes it, see L{Dispatcher._finish_later}.
+    @ivar document: that the request is; None: it is one of a batch.
+    @ivar traffic: the counters of its transport.
+    """
+
+    document: bytes | None = None
+    traffic: Traffic
+
+    def __init__(
+        self,
+        first: Callable[..., Reply | Failure],
+        last: Callable[..., Reply],
+        command: Command,
+        request: Request,
+        origin: Origin,
+        callee: Callee,
+        caller: Caller,
+    ) -> None:
+        Deferred.__init__(self)
+        self.first = first
+        self.last = last
+        self.command = command
+        self.request = request
+        self.origin = origin
+        self.callee = callee
+        self.caller = caller
+
+    def deliver(self, outcome: Any) -> None:
+        reply: Any = self.first(outcome, self)
+        if self.steps:
+            reply = self.follow(reply)
+        if self.document is not None:
+            reply = self.last(reply, self.document, self.request, self.origin, self.traffic)
+        self.give(reply)
 
 
 def _bind_exactly(command: Command, request: Request) -> Iterable[Any]:

@@ -39,7 +39,7 @@ BEGUN: Final = BITS + 5
 WIDTH: Final = BITS + 6
 """The cells of a row."""
 
-ONE_IN: Final = 32
+ONE_IN: Final = 64
 """While calls of a method come fast, one in so many is timed, and stands for all of them: looking at the clock twice
 for each would cost more than the rest of measuring.
 """

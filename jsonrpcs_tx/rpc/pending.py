@@ -37,14 +37,25 @@ class Pending(Deferred[Any]):
 
         @param outcome: what the first step gets: a result, or a Failure or exception.
         """
-        steps, takes = self.steps, self.takes
-        self.stop = self.takes = None  # else these would keep each other alive
-        self.steps = ()
+        self.give(self.follow(outcome) if self.steps else outcome)
+
+    def follow(self, outcome: Any) -> Any:
+        """Take all steps.
+
+        @return: what comes of them.
+        """
+        steps, self.steps = self.steps, ()
         for step, arguments in steps:
             try:
                 outcome = step(outcome, *arguments)
             except BaseException:
                 outcome = Failure()
+        return outcome
+
+    def give(self, outcome: Any) -> None:
+        """Fire with what has come of the steps."""
+        takes = self.takes
+        self.stop = self.takes = None  # else these would keep each other alive
         if takes is None:
             self.callback(outcome)
             return

@@ -75,11 +75,11 @@ class Runner:
         @raise Fault: it may not run now or there.
         """
         delayed, timeout = self._delayed, command.options.timeout
-        if not (origin.asynchronous and origin.deadline is None and delayed.have_room(origin.client)):
+        if not (origin.asynchronous and origin.deadline is None and delayed.take_slot(origin.client)):
             self._check_asynchronous(command, origin)
             if origin.deadline is not None:
                 return origin.deadline
-        delayed.slots.take(origin.client)
+            delayed.slots.take(origin.client)
         return self._clock.seconds() + (delayed.timeout if timeout is None else timeout)
 
     def wait(self, result: Any, command: Command, call: Call, origin: Origin) -> Any:

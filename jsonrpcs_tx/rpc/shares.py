@@ -40,6 +40,20 @@ class Shares:
         if client is not None:
             self._clients[client] = self._clients.get(client, 0) + 1
 
+    def take_if_room(self, client: Hashable) -> bool:
+        """Count one more, if there is room for it.
+
+        @return: whether there was.
+        """
+        clients = self._clients
+        count = clients.get(client, 0)
+        if self.taken >= self.limit or count >= self.client_limit:
+            return False
+        self.taken += 1
+        if client is not None:
+            clients[client] = count + 1
+        return True
+
     def free(self, client: Hashable) -> None:
         """Count one less. A client with no shares left is forgotten."""
         self.taken -= 1

@@ -105,7 +105,8 @@ class Acceptor:
         port, connections = self._port, self._connections
         room = connections.limit - connections.opened
         if room > 0:
-            port.numberAccepts = min(room, MAX_ACCEPTED)  # Twisted takes more and more at once, as long as they come
+            # Twisted takes more at once as long as they come, without a limit, and then one, without looking for more.
+            port.numberAccepts = min(room, MAX_ACCEPTED, port.numberAccepts)
             self._accept()
             return
         if not self._crowded:

@@ -13,7 +13,6 @@ Where users are needed, only those whose password was right and is still valid a
 
 import time
 from collections.abc import Callable
-from functools import partial
 from math import inf
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.web import http, server
 
 from jsonrpcs_tx.access.peers import ip_address
-from jsonrpcs_tx.reactor.atonce import send_at_once
+from jsonrpcs_tx.reactor.atonce import sender
 from jsonrpcs_tx.rpc.dispatcher import Origin, Reply
 from jsonrpcs_tx.rpc.errors import Error
 from jsonrpcs_tx.rpc.pending import take
@@ -75,7 +74,7 @@ class DirectChannel(Channel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._send = getattr(self.transport, "send_at_once", None) or partial(send_at_once, self.transport)
+        self._send = sender(self.transport)
 
     @property
     def idle(self) -> bool:

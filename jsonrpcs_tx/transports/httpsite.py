@@ -366,6 +366,10 @@ class Channel(http.HTTPChannel):
         if self.half_closed and not (self.busy or self.paused or self._busyReceiving or self._over):
             self.loseConnection()
 
+    def isSecure(self) -> bool:
+        """Whether the connection has TLS."""
+        return self.site.scheme == "https"
+
     def forget_caller(self) -> None:
         """Nothing to do: each request finds out who calls."""
 

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
 from jsonrpcs_tx.log import make_logger
+from jsonrpcs_tx.reactor.atonce import SendsAtOnce
 from jsonrpcs_tx.transports.persistentreader import TURN
 
 _log = make_logger(__name__)
@@ -210,7 +211,7 @@ class ReadGroup(abstract.FileDescriptor):
         self._epoll.close()
 
 
-class _Connection(tcp.Server):
+class _Connection(SendsAtOnce, tcp.Server):
     """A connection that a group reads.
 
     @ivar is_new: it was not read yet.
@@ -237,8 +238,9 @@ class _Connection(tcp.Server):
         super().startWriting()
 
     def stopWriting(self) -> None:
-        self._writes = False
-        super().stopWriting()
+        if self._writes:
+            self._writes = False
+            super().stopWriting()
 
     def abortConnection(self) -> None:
         self.is_aborted = True

@@ -27,8 +27,9 @@ class _HalfClosed(Exception):
 class TlsTransport(BufferingTLSTransport):
     """The server's side of TLS over a connection.
 
-    With TLS 1.3, a client may close its sending side (C{close_notify}) and still get the reply to its request. With
-    TLS 1.2, that closes both sides. An end without C{close_notify} ends the connection.
+    With TLS 1.3, a client may close its sending side (C{close_notify}) and still get the reply to its request; what it
+    sends behind that is ignored (RFC 8446, section 6.1). With TLS 1.2, that closes both sides. An end without
+    C{close_notify} ends the connection.
 
     A resumed session brings along the client's certificate. If that has expired in the meantime, the connection is
     refused.
@@ -49,7 +50,12 @@ class TlsTransport(BufferingTLSTransport):
 
     def _checkHandshakeStatus(self) -> None:
         super()._checkHandshakeStatus()
-        if self._handshakeDone and _has_expired(self._tlsConnection):
+        if self._handshakeDone:
+            self._refuse_expired()
+
+    def _refuse_expired(self) -> None:
+        """Close the connection, whose handshake is complete, if the client's certificate has expired."""
+        if _has_expired(self._tlsConnection):
             self._tell("expired client certificate")
             self.failVerification(Failure(CertificateError("the client's certificate has expired")))
 
@@ -71,6 +77,7 @@ class TlsTransport(BufferingTLSTransport):
             super()._flushReceiveBIO()
         except _HalfClosed:
             self._half_closed = True
+            self.dataReceived = _ignore  # type: ignore[method-assign] # OpenSSL would keep it, and never read it
             self.wrappedProtocol.readConnectionLost()  # type: ignore[attr-defined] # it can be half-closed
 
     def _shutdownTLS(self) -> None:
@@ -83,6 +90,10 @@ class TlsTransport(BufferingTLSTransport):
         ):
             raise _HalfClosed
         super()._shutdownTLS()
+
+
+def _ignore(data: bytes) -> None:
+    """Take what a client sends that has closed its sending side."""
 
 
 def _refusal(error: SSL.Error) -> str:

@@ -433,6 +433,30 @@ class Gone(UnixServer):
         assert b"[3]" in document
         assert not select.select([second], [], [], 0)[0]
 
+    async def test_what_has_not_been_sent_goes_to_the_next(self) -> None:
+        """A server answers all calls that are under way, and goes: those that have waited get its successor, in their
+        order, and none is told that it may have been run.
+        """
+        first = self.bind()
+        client = self.client(f"unix:{self.directory}/rpc.sock", timeout=5)
+        link: Any = client._links[0]
+        waiting = 5
+        calls = [client.call("a.b", place) for place in range(link._limit + waiting)]
+        for id in range(1, link._limit + 1):
+            await until(lambda: select.select([first], [], [], 0)[0])
+            _, address = first.recvfrom(1000)
+            first.sendto(b'{"result":"first","id":%d}' % id, address)
+        first.close()
+        (self.directory / "rpc.sock").unlink()
+        second = self.bind()
+        assert [await call for call in calls[:-waiting]] == ["first"] * link._limit
+        for id in range(link._limit + 1, len(calls) + 1):
+            await until(lambda: select.select([second], [], [], 0)[0])
+            document, address = second.recvfrom(1000)
+            assert json.loads(document)["id"] == id
+            second.sendto(b'{"result":"second","id":%d}' % id, address)
+        assert [await call for call in calls[-waiting:]] == ["second"] * waiting
+
 
 class FifoServer(Case):
     """A server at a FIFO, of which a test says when it writes what to a reply FIFO."""

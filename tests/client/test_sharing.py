@@ -177,12 +177,15 @@ def test_shares_in_the_end() -> None:
 
 
 def test_answers_are_told_together() -> None:
-    """An answer makes room for a call that waits at once; its caller is told later, in order."""
+    """Answers make room for calls that wait, which can be sent before the first caller is told, in order."""
     link = FakeLink(2)
     calls = [link.call() for _ in range(4)]
     link.note_answer(calls[0], "a")
     link.note_answer(calls[1], "b")
+    assert not link.calls
+    assert link._send_next()
     assert list(link.calls) == [3, 4]
+    assert not link._send_next()
     assert [call.outcome for call in calls] == [[], [], [], []]
     assert [link.is_sent(call) for call in calls] == [True] * 4  # if its caller asks before it is told
     link.tell()

@@ -1,6 +1,7 @@
 """Attackers who can write to Redis, or answer in its place, but do not have the secret."""
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -52,8 +53,9 @@ class Attacks(FleetCase):
             try:
                 await node.call("htable.sets", "ban", key, "w")
             except Fault as fault:
-                if fault.code != 504:
+                if fault.code not in (503, 504):
                     raise
+                await until(lambda: fleet_of(node).core.together)
             else:
                 return
 
@@ -87,15 +89,22 @@ class Attacks(FleetCase):
         await self.work(a, b, c)
 
     async def test_place_in_the_future(self) -> None:
-        """An entry at the last place that there is stops all changes; when the stream is removed, they go on."""
+        """An entry at the last place that there is, or in an hour, stops all changes, which the health tells; when the
+        stream is removed, they go on.
+        """
         a, b = await self.begin_two()
-        self.redis.command("XADD", STREAM, f"{2**64 - 1}-{2**64 - 1}", "e", "x")
-        fault = await self.fault(a, "htable.sets", "ban", "k", "w")
-        assert fault.code in (503, 504)
-        assert await b.call("htable.get", "ban", "k")
-        self.redis.command("DEL", STREAM)
-        await until(lambda: fleet_of(a).core.losses and fleet_of(b).core.losses)
-        await self.work(a, b)
+        for losses, place in enumerate((f"{2**64 - 1}-{2**64 - 1}", f"{int(reactor.seconds() + 3600) * 1000}-0"), 1):
+            self.redis.command("XADD", STREAM, place, "e", "x")
+            fault = await self.fault(a, "htable.sets", "ban", "k", "w")
+            assert fault.code in (503, 504)
+            assert await b.call("htable.get", "ban", "k")
+            await until(fleet_of(a).problems)
+            (problem,) = fleet_of(a).problems()
+            assert re.fullmatch(r"the stream is \d+ s ahead of the clock of Redis, .* key {fleet}:stream .*", problem)
+            self.redis.command("DEL", STREAM)
+            await until(lambda losses=losses: {fleet_of(one).core.losses for one in (a, b)} == {losses})  # type: ignore[misc]
+            await self.work(a, b)
+            await until(lambda: not fleet_of(a).problems())
 
     async def test_sent_again_to_those_who_came_later(self) -> None:
         """An entry from before a loss does not count again, though new nodes do not know that it has counted before."""
@@ -111,6 +120,55 @@ class Attacks(FleetCase):
         await self.together(a, b, c)
         assert [node.tables["ban"].get("k") for node in (a, b, c)] == [None, None, None]
         self.assert_equal_contents(a, b, c)
+
+    async def test_stream_removed_unnoticed(self) -> None:
+        """When the stream is removed, and a change is the first entry of the next one, nothing is lost: neither where
+        a node comes at once, nor later.
+        """
+        for when in ("at once", "later"):
+            a, b = await self.begin_two()
+            epoch = fleet_of(a).core.replica.epoch
+            self.redis.command("DEL", STREAM)
+            await self.surely_set(a, "of 0")
+            await self.together(a, b)
+            if when == "later":
+                await until(lambda: fleet_of(a).core.replica.epoch > epoch)  # noqa: B023 # it is awaited
+            (c,) = await self.nodes(self.redis.url, "c")
+            await self.work(a, b, c)
+            await until(lambda: fleet_of(c).core.replica.epoch == fleet_of(b).core.replica.epoch > epoch)  # noqa: B023
+            await self.work(a, b, c)
+            for node in (a, b, c):
+                await node.stopService()
+
+    async def test_founding_removed(self) -> None:
+        """A node whose first contents are removed before it has read them writes them again."""
+        self.redis = self.server()
+        a = self.node(self.redis.url, "a")
+        redis = fleet_of(a).redis
+        lost: list[Any] = []
+        real = redis.call
+
+        def call(*words: Any, deadline: float) -> Any:
+            if words[0] == "XADD" and not lost:
+                lost.append(words)
+                return succeed(b"1-1")
+            return real(*words, deadline=deadline)
+
+        redis.call = call  # type: ignore[method-assign]
+        with mock.patch.multiple(fleet_module, REDIS_SECONDS=0.5, BLOCK=0.2):
+            await self.together(a)
+        assert lost
+        await a.call("htable.sets", "ban", "k", "v")
+        await self.work(a)
+
+    async def test_snapshot_of_the_future(self) -> None:
+        """Whatever is said to be the age of a snapshot, a node that needs one gets it from the others."""
+        a, b = await self.begin_two()
+        self.redis.command("SET", fleet_of(a).keys.snapshot_at, 10**15)
+        self.redis.command("XTRIM", STREAM, "MAXLEN", 0)
+        (c,) = await self.nodes(self.redis.url, "c")
+        await self.work(a, b, c)
+        assert fleet_of(c).core.replica.epoch == fleet_of(a).core.replica.epoch == 1
 
     async def test_keys_of_other_types(self) -> None:
         """Keys with values that no node has written keep the nodes apart at most until they are removed."""

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
 from jsonrpcs_tx.fleet.entries import BEGINNING, Id, Seals
-from jsonrpcs_tx.fleet.replica import StreamState
+from jsonrpcs_tx.fleet.replica import StreamState, is_lost
 from jsonrpcs_tx.fleet.streamtime import StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.destinations import Destination, DestinationSets
@@ -39,9 +39,10 @@ class Stream:
         self.added += 1
         return self.last
 
-    def state(self, cursor: Id) -> StreamState:
+    def state(self, cursor: Id, anchor: Id | None = None) -> StreamState:
         ids = [id for id, _ in self.entries]
-        return StreamState(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids))
+        at_anchor = anchor is None or anchor in ids
+        return StreamState(ids[0] if ids else None, self.last, cursor in ids, self.added == len(ids), at_anchor)
 
     def lose(self, number: int) -> None:
         """Lose the newest entries, as a Redis that is killed before it has written them."""
@@ -74,6 +75,7 @@ class Node:
         for thing_name, thing in self.things.items():
             thing.share = _Share(self, thing_name)
         self.connected = False
+        self.anchor: Id | None = None
         self.outcomes: list[Any] = []
 
     def connect(self) -> None:
@@ -82,8 +84,22 @@ class Node:
         self.connected = True
 
     def cut(self) -> None:
-        self.connected = False
+        self.connected, self.anchor = False, None
         self.core.disconnected("the connection was cut")
+
+    def beat(self) -> None:
+        """Look after the stream, as a node does every few seconds."""
+        core = self.core
+        if not self.connected or not core.together:
+            return
+        found = self.stream.state(core.replica.cursor, self.anchor)
+        lost = self.anchor is not None and is_lost(self.anchor, found)
+        if lost or not core.may_go_on(found):
+            self.cut()
+            if lost:
+                core.lose(found)
+            self.connect()
+        self.anchor = core.replica.cursor if core.together else None
 
     def send(self, lost: bool = False) -> None:
         for _, fields in self.core.to_send():
@@ -99,13 +115,18 @@ class Node:
                 self.core.take(id, fields)
         if len(following) <= most:
             self.time.read_until(self.stream.ms)
-            self.core.at_end()
+            if not self.core.together and self.core.at_end():
+                self.anchor = self.core.replica.cursor
             return True
         return False
 
     def settled(self) -> bool:
         """Go on until there is nothing more that this node can do alone."""
         for _ in range(10):
+            self.beat()
+            if self.core.is_founding and self.core.replica.cursor == self.stream.last:
+                self.cut()  # what it waits for does not come
+                self.connect()
             if not self.core.may_go_on(self.stream.state(self.core.replica.cursor)):
                 self.cut()
                 self.connect()
@@ -248,6 +269,19 @@ class Fleet(RuleBasedStateMachine):
         self._restart_redis()
         self.stream.lose_all()
 
+    @rule()
+    def remove_stream(self) -> None:
+        """While nodes are connected, and may go on before they notice."""
+        self.intact = False
+        snapshot = self.stream.snapshot
+        self.stream.lose_all()
+        self.stream.snapshot = snapshot
+        self.stream.ms += 1
+
+    @rule(which=st.integers(0, 9))
+    def beat(self, which: int) -> None:
+        self.nodes[which % len(self.nodes)].beat()
+
     def _restart_redis(self) -> None:
         self.intact = False
         for node in self.nodes:
@@ -268,9 +302,10 @@ class Fleet(RuleBasedStateMachine):
         if not hasattr(self, "nodes"):
             return
         self._converge()
-        joined = Node("late", 0, self.stream, REFUSE, 0.0)
-        self.nodes.append(joined)
+        before = [node.contents() for node in self.nodes]
+        self.nodes.append(Node("late", 0, self.stream, REFUSE, 0.0))
         self._converge()
+        assert [node.contents() for node in self.nodes[:-1]] == before  # nobody who comes later changes anything
 
     def _converge(self) -> None:
         for node in self.nodes:

@@ -1,6 +1,7 @@
 """One node without I/O."""
 
 import hmac
+import re
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from jsonrpcs_tx.fleet import core as core_module
-from jsonrpcs_tx.fleet.core import QUEUE, REFUSE, Core
+from jsonrpcs_tx.fleet import replica as replica_module
+from jsonrpcs_tx.fleet.core import FOUND_AGAIN, QUEUE, REFUSE, Core
 from jsonrpcs_tx.fleet.entries import (
     BEGINNING,
     Change,
@@ -21,7 +23,7 @@ from jsonrpcs_tx.fleet.entries import (
     decode,
     encode,
 )
-from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, StreamState, judge
+from jsonrpcs_tx.fleet.replica import GO_ON, LOST, SNAPSHOT, WINDOW, ContentsTooLarge, StreamState, judge
 from jsonrpcs_tx.fleet.streamtime import MARGIN, StreamTime
 from jsonrpcs_tx.rpc.faults import Fault
 from jsonrpcs_tx.state.tables import Table, Tables
@@ -223,6 +225,60 @@ def test_ids() -> None:
             Id.read(text)
 
 
+def test_too_large_to_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose contents are too large for Redis says how large they are, and tries again later."""
+    monkeypatch.setattr(replica_module, "MAX_CONTENTS", 1000)
+    node = Lone()
+    node.table.share = None
+    node.table.set("k", "x" * 1000)
+    node.table.share = node
+    node.core.connected(EMPTY, None)
+    for _ in range(2):
+        assert not node.core.at_end()
+        assert not list(node.core.to_send())
+        assert re.fullmatch(
+            r"its contents cannot be written: what is shared has 10\d\d bytes, 10\d\d of them in htable:ban; "
+            "allowed: 1000",
+            node.core.reason,
+        )
+    node.table.share = None
+    node.table.delete("k")
+    node.table.share = node
+    assert not node.core.at_end()
+    assert not list(node.core.to_send())
+    node.clock.advance(FOUND_AGAIN)
+    assert not node.core.at_end()
+    node.turn()
+    assert node.core.at_end()
+
+
+def test_too_large_for_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that would be too large is not made, while changes go on."""
+    node = Lone()
+    node.join()
+    node.table.set("k", "x" * 1000)
+    node.turn()
+    monkeypatch.setattr(replica_module, "MAX_CONTENTS", 1000)
+    with pytest.raises(ContentsTooLarge, match=r"10\d\d of them in htable:ban; allowed: 1000"):
+        node.core.replica.snapshot()
+    node.table.delete("k")
+    node.turn()
+    assert node.core.replica.snapshot() is not None
+
+
+def test_too_large_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that is too large is refused alone, with its size."""
+    monkeypatch.setattr(core_module, "MAX_SIZE", 1000)
+    node = Lone()
+    node.join()
+    large, other = node.table.set("k", "x" * 1000), node.table.set("other", 1)
+    node.turn()
+    assert re.fullmatch(r"413 Change Too Large: it has 10\d\d bytes; allowed: 1000", str(fault_of(large)))
+    assert other is not None
+    assert other.called
+    assert node.table.size == 1
+
+
 def test_odd_arguments() -> None:
     """A signed entry with arguments of wrong types changes nothing, and is reported."""
     node = Lone()
@@ -235,6 +291,19 @@ def test_odd_arguments() -> None:
     reports = node.core.replica.reports
     assert reports.unreadable + reports.failed == len(odd) + 4
     assert node.table.size == 0
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800", object()])
+def test_what_cannot_be_written(value: Any) -> None:
+    """A change that no entry can hold fails for whoever waits for it, and holds up no other."""
+    node = Lone()
+    node.join()
+    odd, good = node.submit("set", "k", value, 0), node.submit("set", "k", "v", 0)
+    node.turn()
+    assert fault_of(odd).code == 503
+    assert good.called
+    assert node.table.get("k") == "v"
+    assert not node.core.waiting
 
 
 def test_queued_while_reading() -> None:

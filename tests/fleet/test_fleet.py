@@ -12,7 +12,9 @@ from twisted.internet.threads import deferToThread
 
 from jsonrpcs_tx import Fault, JsonRpcService
 from jsonrpcs_tx.fleet import fleet as fleet_module
+from jsonrpcs_tx.fleet import replica as replica_module
 from jsonrpcs_tx.fleet.entries import Change, Entry, Seals, encode
+from jsonrpcs_tx.fleet.fleet import Fleet
 from jsonrpcs_tx.state.destinations import Destination
 from tests.support import PATIENCE
 from tests.support.fleets import FleetCase, fleet_of
@@ -110,6 +112,72 @@ class Sharing(FleetCase):
             await self.together(a, b)
             assert b.tables["ban"].size == 1000
             self.assert_equal_contents(a, b)
+
+    async def test_no_snapshot(self) -> None:
+        """While no snapshot can be made, a node that needs one waits, and does not write its own contents in place of
+        those that another has. The others go on, and say why there is none.
+        """
+        server = self.server()
+        asked = mock.Mock(side_effect=Fleet._somebody_knows)
+        with (
+            mock.patch.multiple(fleet_module, INTERVAL=0.1, SNAPSHOT_PATIENCE=0.2, HESITATION=0.1, SNAPSHOT_AGAIN=0.1),
+            mock.patch.object(Fleet, "_somebody_knows", lambda fleet: asked(fleet)),
+            mock.patch.object(Fleet, "_follow_again", side_effect=AssertionError("it was apart for a moment")),
+        ):
+            (a,) = await self.nodes(server.url, "a")
+            for number in range(1000):
+                a.tables["ban"].set(f"k{number}", number)
+            await self.together(a)
+            server.command("XTRIM", "{fleet}:stream", "MAXLEN", "10")
+            with mock.patch.object(replica_module, "MAX_CONTENTS", 1000):
+                b = self.node(server.url, "b")
+                await until(lambda: asked.call_count == 3)
+                assert fleet_of(b).core.reason == "it waits for a snapshot"
+                (problem,) = fleet_of(a).problems()
+                assert "no snapshot can be made: what is shared has" in problem
+                await a.call("htable.sets", "ban", "k", "v")
+                assert a.tables["ban"].size == 1001
+            await self.together(a, b)
+            self.assert_equal_contents(a, b)
+            assert b.tables["ban"].size == 1001
+            await until(lambda: not fleet_of(a).problems())
+
+    async def test_shares_too_little(self) -> None:
+        """A node that does not share all makes no snapshots, and says so where one is needed, until another has made
+        one.
+        """
+        server = self.server()
+        with mock.patch.multiple(fleet_module, INTERVAL=0.1, SNAPSHOT_PATIENCE=0.2):
+            (a,) = await self.nodes(server.url, "a")
+            for number in range(1000):
+                a.tables["ban"].set(f"k{number}", number)
+            (b,) = await self.nodes(server.url, "b", fleet_share=["htable:ban"])
+            assert fleet_of(b).problems() == []
+            server.command("XTRIM", "{fleet}:stream", "MAXLEN", "10")
+            await a.stopService()
+            c = self.node(server.url, "c")
+            await until(lambda: bool(fleet_of(b).problems()))
+            (problem,) = fleet_of(b).problems()
+            assert problem == "no snapshot can be made: this node does not share cfg:shop, dispatcher, shv"
+            a.startService()
+            await self.together(a, b, c)
+            self.assert_equal_contents(a, c)
+            assert b.tables["ban"].size == 1000
+            await until(lambda: not fleet_of(b).problems())
+
+    async def test_nobody_knows(self) -> None:
+        """A node that needs a snapshot, and is there alone, begins with what it has after a while."""
+        server = self.server()
+        with mock.patch.multiple(fleet_module, INTERVAL=0.1, SNAPSHOT_PATIENCE=0.2, HESITATION=0.1):
+            (a,) = await self.nodes(server.url, "a")
+            for number in range(1000):
+                a.tables["ban"].set(f"k{number}", number)
+            await self.together(a)
+            server.command("XTRIM", "{fleet}:stream", "MAXLEN", "10")
+            await a.stopService()
+            nodes = await self.nodes(server.url, "b", "c")
+            assert {fleet_of(node).core.replica.epoch for node in nodes} == {2}
+            self.assert_equal_contents(*nodes)
 
 
 class Transports(FleetCase):

@@ -2,10 +2,14 @@
 
 import json
 from typing import Any
+from unittest.mock import patch
 
+import msgspec
 import pytest
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 
+from jsonrpcs_tx.fleet.entries import Seals
+from jsonrpcs_tx.fleet.leases import Leases
 from tests.support.fleets import GatewaysCase, fleet_of
 from tests.support.reactor import until
 
@@ -34,13 +38,20 @@ class Gateways(GatewaysCase):
 
     async def test_reloads(self) -> None:
         """One reload is enough for all gateways that ask before it begins, and not for one that asks later."""
-        node, (a, b) = await self.gateways()
+        node, (a, b, c) = await self.gateways("a", "b", "c")
         node.answers = lambda request: None
-        running = a.call("gateway.call", "k", "shop.reload")
-        await node.received(1)
-        waiting = [gateway.call("gateway.call", "k", "shop.reload") for gateway in (a, b)]
-        await until(lambda: self.redis.command("EXISTS", "{fleet}:lease:k:shop"))
-        await self.turns()
+        asking = []
+
+        def acquire(leases: Leases, *args: Any, **keywords: Any) -> Deferred[tuple[int, Any]]:
+            asking.append(leases)
+            return original(leases, *args, **keywords)
+
+        original = Leases.acquire
+        with patch.object(Leases, "acquire", acquire):
+            running = a.call("gateway.call", "k", "shop.reload")
+            await node.received(1)
+            waiting = [gateway.call("gateway.call", "k", "shop.reload") for gateway in (b, c)]
+            await until(lambda: len(set(asking)) == 3)
         node.answer_late(0, b'"result":"first"')
         assert await running == "first"
         await node.received(2)
@@ -48,15 +59,32 @@ class Gateways(GatewaysCase):
         assert await gatherResults(waiting) == ["second", "second"]
         assert len(node.requests) == 2
 
-    async def turns(self) -> None:
-        """Let the other gateway ask for the lease at least once."""
-        before = self._calls()
-        await until(lambda: self._calls() > before + 1)
+    async def test_forged_answers(self) -> None:
+        """What somebody without the secret leaves as the answer to a reload is not taken for one, nor is one to another
+        reload, or an earlier one.
+        """
+        node, (a, b) = await self.gateways()
+        node.answers = lambda request: b'"result":"true"'
+        assert await a.call("gateway.call", "k", "shop.reload") == "true"
+        await until(self.runs)
+        (run,) = self.runs()
+        signed: Any = self.redis.command("HGET", run, "answer")
+        seals = Seals(b"another secret than theirs", "fleet")
+        forged = seals.wrap("answer", msgspec.msgpack.encode([run, 2**40, b'"a lie"']))
+        other = run.replace("shop.reload", "bar.reload")
+        for number, answer in enumerate((b"x", b"", b'"a lie"', forged, signed), 2):
+            for at in (run, other):
+                self.redis.command("HSET", at, "begun", 2**40, "answer", answer)
+            assert await b.call("gateway.call", "k", "shop.reload") == "true"
+            assert await b.call("gateway.call", "k", "bar.reload") == "true"
+            assert len(node.requests) == 1 + 2 * (number - 1)
+        self.redis.command("HSET", run, "begun", "x")
+        assert await b.call("gateway.call", "k", "shop.reload") == "true"
 
-    def _calls(self) -> int:
-        stats: Any = self.redis.command("INFO", "commandstats")
-        line = next(one for one in stats.decode().splitlines() if one.startswith("cmdstat_evalsha"))
-        return int(line.partition("calls=")[2].partition(",")[0])
+    def runs(self) -> list[str]:
+        """The keys of what is kept for others."""
+        keys: Any = self.redis.command("KEYS", "{fleet}:run:*")
+        return [key.decode() for key in keys]
 
     async def test_without_redis(self) -> None:
         """Without Redis, each gateway goes on by itself."""

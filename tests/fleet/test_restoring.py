@@ -74,7 +74,8 @@ class Restoring(GatewaysCase):
 
     def in_place_since(self) -> float:
         """When everything was last known to be in place there."""
-        return float(self.redis.command("HGET", "{fleet}:stood", "k") or 0)  # type: ignore[arg-type] # it is bytes
+        stood: Any = self.redis.command("HGET", "{fleet}:stood", "k")
+        return float(stood.split()[0]) if stood else 0.0
 
     async def in_place(self, *gateways: JsonRpcService, **table: str) -> None:
         """Wait until everything is in place, and check that the server has what is wanted."""
@@ -251,6 +252,41 @@ class Restoring(GatewaysCase):
         assert self.in_place_since() == 1
         self.redis.command("CONFIG", "SET", "maxmemory", 0)
         await self.in_place(a, b)
+
+    async def check_that_it_counts(self, a: JsonRpcService, b: JsonRpcService, value: str) -> None:
+        """What is set is wanted, however the numbers of leases are."""
+        await a.call("gateway.call", "k", "htable.sets", "ban", "192.0.2.1", value)
+        await self.together(a, b)
+        for gateway in (a, b):
+            wanted = _restoring(gateway)._wanted.of("k")
+            assert value in [json.loads(call.params)[2] for call in wanted.values()]
+
+    async def test_numbers_lost(self) -> None:
+        """When Redis has lost the number of the last lease, later changes count as before."""
+        a, b = await self.before_it()
+        for value in "123":
+            await self.check_that_it_counts(a, b, value)
+        self.redis.command("FLUSHALL")
+        await self.check_that_it_counts(b, a, "4")
+
+    async def test_odd_numbers(self) -> None:
+        """Nor do numbers that somebody else has written keep later changes from counting, or from taking turns."""
+        self.patch(leases, "LEASE", 600.0)  # one that is not given back holds up the next change
+        a, b = await self.before_it()
+        odd: list[str | int] = ["x", "nan", "inf", "1e400", "1.5", "", "9" * 100]
+        odd += [-5, 2**53 - 1, 2**53, 2**63 - 2, 2**63 - 1, 3]
+        for number, value in enumerate(odd):
+            self.redis.command("SET", "{fleet}:fence", value)
+            await self.check_that_it_counts(a, b, f"of {number}")
+
+    async def test_lies_about_what_stands(self) -> None:
+        """Only a gateway can say that everything stands."""
+        a, b = await self.before_it()
+        for number, lie in enumerate(("x", "", f"{2**40}", f"{2**40} {64 * '0'}", "inf", "nan x")):
+            self.redis.command("HSET", "{fleet}:stood", "k", lie)
+            self.restart(50 - number)
+            await until(lambda: len(self.table) == 2)
+            await until(lambda: not (self.checks(a) or self.checks(b)))
 
     async def test_removed_meanwhile(self) -> None:
         """A server that is removed from the list of nodes is not checked any more."""

@@ -62,6 +62,24 @@ def test_expiry() -> None:
     assert calls(wanted, 61_000) == []
 
 
+@pytest.mark.parametrize("expiry", ["\u00b2", "9" * 30, "9" * 5000, 10**30, 2**31, -5, 1.5, True, None, [1], {"a": 1}])
+def test_odd_expiry(expiry: Any) -> None:
+    """Whatever a server may take for an expiry, the call is remembered as it was, and can be shared."""
+    wanted = Wanted()
+    made(wanted, "htable.setxs", "ban", "k", "v", expiry)
+    assert calls(wanted, 10**15) == [("htable.setxs", "ban", "k", "v", expiry)]
+    assert msgspec.msgpack.encode(wanted.contents())
+    made(wanted, "htable.setex", "ban", "l", expiry)
+    assert len(wanted.of("k")) == 1
+
+
+def test_surplus() -> None:
+    """Parameters behind the expiry, which Kamailio ignores, are not taken for it."""
+    wanted = Wanted()
+    made(wanted, "htable.setxs", "ban", "k", "v", 60, 1, ms=1000)
+    assert calls(wanted, 31_000) == [("htable.setxs", "ban", "k", "v", 30)]
+
+
 def test_fence() -> None:
     """What a gateway reports late of an earlier turn does not count."""
     wanted = Wanted()

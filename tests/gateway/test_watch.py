@@ -68,7 +68,8 @@ def test_up_and_asked_again() -> None:
 
 def test_any_answer_is_a_sign_of_life() -> None:
     """A node that does not know core.uptime, or says something odd, is up."""
-    for answer in (Answer(None, b"{}", Fault(500, "Method Not Found")), Answer(b"[]"), Answer(b'{"uptime":1e400}')):
+    odd = (b"[]", b'{"uptime":1e400}', b'{"uptime":1%b}' % (400 * b"0"), b'{"uptime":-1}', 10**5 * b"[" + 10**5 * b"]")
+    for answer in (Answer(None, b"{}", Fault(500, "Method Not Found")), *map(Answer, odd)):
         one = Asked()
         one.watch.start()
         one.answer("core.uptime", answer)

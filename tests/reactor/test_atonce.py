@@ -8,10 +8,11 @@ import pytest
 from twisted.internet import reactor as twisted_reactor
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from jsonrpcs_tx.reactor.atonce import send_at_once
+from jsonrpcs_tx.reactor.atonce import SendsAtOnce, send_at_once, sender
 from tests.support.reactor import until
 
 pytestmark = pytest.mark.slow
@@ -86,6 +87,29 @@ class AtOnce(TestCase):
         send_at_once(transport, b"a")
         assert transport.value() == b"a"
         await self.end()
+
+
+class Socket(SendsAtOnce, StringTransport):
+    """A transport that has the method. It is broken, so that whatever is sent by it would be lost."""
+
+    def send_at_once(self, data: bytes) -> None:
+        raise AssertionError(f"{data!r} has been sent past what is around the socket")
+
+
+def test_sender() -> None:
+    """A transport is sent by its own method, or by the function; one that is wrapped around another, as TLS is, by none
+    of that other one, which would send what is not encrypted.
+    """
+    transport = StringTransport()
+    sender(transport)(b"a")
+    assert transport.value() == b"a"
+    with pytest.raises(AssertionError):
+        sender(Socket())(b"a")
+    inner = Socket()
+    wrapper: Any = ProtocolWrapper(WrappingFactory(Factory.forProtocol(Protocol)), Protocol())
+    wrapper.makeConnection(inner)
+    sender(wrapper)(b"a")
+    assert inner.value() == b"a"  # written, since nothing encrypts here
 
 
 def _receive(end: socket.socket, received: bytearray) -> int:

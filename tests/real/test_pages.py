@@ -130,7 +130,7 @@ def test_metrics(machine: Machine) -> None:
     machine.run("promtool check config prometheus.yml")
     options = "--config.file=prometheus.yml --storage.tsdb.path=data --web.listen-address=127.0.0.1:9090"
     machine.run(f"prometheus {options} > prometheus.log 2>&1 &")
-    query = "curl -s 'http://127.0.0.1:9090/api/v1/query?query=up==1' | jq -r '.data.result[].metric.instance' | sort"
+    query = "curl -sf 'http://127.0.0.1:9090/api/v1/query?query=up==1' | jq -r '.data.result[].metric.instance' | sort"
     found = machine.run(f"until {query} | grep -c . | grep -q 3; do sleep 0.2; done; {query}")
     assert found.split() == ["edge1", "edge2", "sip1.example.com:8443"]
 

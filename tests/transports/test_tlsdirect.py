@@ -3,6 +3,7 @@ sends, the same happens.
 """
 
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ import re
 import ssl
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from jsonrpcs_tx import Settings, makeService
+from jsonrpcs_tx.state.memory import memory
 from jsonrpcs_tx.transports import tlsdirect, tlsrecords
 from jsonrpcs_tx.transports.httpdirect import DirectSite
 from jsonrpcs_tx.transports.tls import CurrentContext
@@ -114,12 +117,15 @@ class Pair:
     """A client and a server in memory, with a connection of TLS.
 
     @param way: of L{WAYS}.
+    @param begins: the handshake is done at once.
     """
 
-    def __init__(self, way: str, version: str) -> None:
+    def __init__(self, way: str, version: str, begins: bool = True) -> None:
         self._plain = Connection(DirectSite)
+        self.commands = self._plain.commands
+        self._plain.channel.site.scheme = "https"
         transport, functions = WAYS[way]
-        self._functions: dict[str, Any] = dict(zip(("decrypt", "encrypt"), functions, strict=True))
+        self._functions: dict[str, Any] = functions._asdict()
         factory = TLSMemoryBIOFactory(server_context(), False, self._plain.channel.site, self._plain.clock)
         factory.protocol = transport
         address = IPv4Address("TCP", "127.0.0.1", 5)
@@ -133,10 +139,11 @@ class Pair:
         self.client.set_connect_state()
         self.received = b""
         self._error = ""
-        for _ in range(4):
-            self.arrive(self._handshake())
+        for _ in range(4 if begins else 0):
+            self.arrive(self.handshake())
 
-    def _handshake(self) -> bytes:
+    def handshake(self) -> bytes:
+        """What the client sends next in the handshake."""
         with contextlib.suppress(SSL.Error):  # among them the one that it waits for the server
             self.client.do_handshake()
         return self.taken()
@@ -162,7 +169,7 @@ class Pair:
             self.client.renegotiate()
         except SSL.Error:
             return b""
-        return self._handshake()
+        return self.handshake()
 
     def goodbye(self) -> bytes:
         """What the client sends when it closes its sending side."""
@@ -257,21 +264,49 @@ def fate(way: str, version: str, steps: list[str], places: list[int]) -> Fate:
     pair = Pair(way, version)
     for step in ["call", *steps]:
         for piece in STEPS[step](pair):
-            bounds = [0, *sorted(place % (len(piece) or 1) for place in places), len(piece)]
-            pair.arrive(*(piece[begin:end] for begin, end in itertools.pairwise(bounds)))
+            pair.arrive(*cut(piece, places))
+    return pair.end()
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """Data in pieces."""
+    bounds = [0, *sorted(place % (len(data) or 1) for place in places), len(data)]
+    return [data[begin:end] for begin, end in itertools.pairwise(bounds)]
+
+
+def begun(way: str, version: str, places: list[int], behind: list[str], wrong: tuple[int, int] | None) -> Fate:
+    """What becomes of a connection whose handshake arrives cut anywhere, with something behind it at once.
+
+    @param behind: the steps of which that consists.
+    @param wrong: which of the client's flights has a wrong byte, and where: in the header, or at the end; None: all
+        are right.
+    """
+    pair = Pair(way, version, begins=False)
+    for number in range(3):
+        flight = bytearray(pair.handshake())
+        if wrong is not None and number == wrong[0] and flight:
+            flight[wrong[1] % len(flight)] ^= 1
+        if number == 1:
+            flight += b"".join(b"".join(STEPS[step](pair)) for step in behind)
+        pair.arrive(*cut(bytes(flight), places))
+    pair.arrive(pair.sealed(echo("last")))
     return pair.end()
 
 
 def check(version: str, steps: list[str], places: list[int]) -> Fate:
-    """A connection must end the same on all paths. If it ends with an error, the general path may not have sent the
-    last replies, since it sends none before the reactor's next turn; and on the direct path the reason is that the
-    connection is lost.
+    """A connection must end the same on all paths."""
+    return same(*(fate(way, version, steps, places) for way in WAYS))
+
+
+def same(general: Fate, *direct: Fate) -> Fate:
+    """What has become of a connection on all paths must be the same. If it ends with an error, the general path may not
+    have sent the last replies, since it sends none before the reactor's next turn; and on the direct path the reason is
+    that the connection is lost.
     """
-    general, *direct = (fate(way, version, steps, places) for way in WAYS)
     if general.error:
         assert direct[0].received.startswith(general.received)
         general = attrs.evolve(general, received=direct[0].received, reason=direct[0].reason)
-    assert direct == [general, general]
+    assert direct == (general, general)
     return general
 
 
@@ -293,6 +328,42 @@ def test_each_step(step: str, version: str) -> None:
 def test_any_connection(version: str, steps: list[str], places: list[int]) -> None:
     """Any of these one after the other, cut anywhere, end the same on all paths."""
     check(version, steps, places)
+
+
+@pytest.mark.parametrize("behind", [[], ["call"], ["call", "two records at once"], ["data in the clear"], ["goodbye"]])
+def test_behind_the_handshake(behind: list[str]) -> None:
+    """What comes with the end of a handshake ends the same on all paths; a call with it is answered."""
+    outcome = same(*(begun(way, "TLSv1.3", [], behind, None) for way in WAYS))
+    assert outcome.received.count(b'["one"]') == behind.count("call") + behind.count("two records at once")
+    assert outcome.received.endswith(b'["last"],"id":1}') == bool(not outcome.error and "goodbye" not in behind)
+
+
+@pytest.mark.slow
+@given(
+    st.sampled_from(list(VERSIONS)),
+    st.lists(st.integers(0, 1000), max_size=4),
+    st.lists(st.sampled_from(["call", "two records at once", "call in two records", "alert in the clear"]), max_size=2),
+    st.none() | st.tuples(st.integers(0, 1), st.integers(-1, 8)),
+)
+@examples(300)
+def test_any_handshake(version: str, places: list[int], behind: list[str], wrong: tuple[int, int] | None) -> None:
+    """A handshake that is cut anywhere, has something behind it or a wrong byte, ends the same on all paths."""
+    same(*(begun(way, version, places, behind, wrong) for way in WAYS))
+
+
+def test_freed_at_once() -> None:
+    """A connection that has ended leaves nothing to the garbage collector, which would find it late."""
+    pair = Pair("OpenSSL", "TLSv1.3")
+    pair.arrive(pair.sealed(echo("one")))
+    server = weakref.ref(pair.server)
+    gc.disable()
+    try:
+        pair.wire.producer = None  # as any transport does that is closed
+        pair.server.connectionLost(Failure(ConnectionDone()))
+        del pair
+        assert server() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -352,24 +423,41 @@ def test_short_records() -> None:
         assert body.endswith(b'["two"],"id":1}')
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_data_behind_the_end(way: str) -> None:
+    """What a client sends behind its C{close_notify}, while it waits for a reply, is not kept in memory."""
+    pair = Pair(way, "TLSv1.3")
+    pair.arrive(pair.sealed(http_request(b'{"jsonrpc":"2.0","method":"test.later","id":1}')) + pair.goodbye())
+    before = memory().real_used
+    pair.arrive(*[record(APPLICATION_DATA, bytes(16_384))] * 2000)
+    assert memory().real_used - before < 10_000_000
+    (later,) = pair.commands.later
+    later.callback("at last")
+    pair.arrive()
+    assert pair.received.endswith(b'"result":"at last","id":1}')
+    assert pair.wire.disconnecting
+
+
 def test_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """A record for which OpenSSL has no memory ends the connection, rather than being skipped."""
     cleared = []
-    calls = dict.fromkeys(("BIO_read", "SSL_read", "SSL_write"))
+    calls = dict.fromkeys(set(tlsrecords.NAMES["OpenSSL.SSL._lib"]) - {"BIO_write", "ERR_clear_error"})
     library = SimpleNamespace(BIO_write=lambda *_: -1, ERR_clear_error=lambda: cleared.append(True), **calls)
     monkeypatch.setattr(OPENSSL, "_lib", library)
-    decrypt, _ = tlsrecords.by_openssl()
-    with pytest.raises(MemoryError):
-        decrypt(Mock(), b"x")
-    assert cleared
+    functions = tlsrecords.by_openssl()
+    for take in (functions.decrypt, functions.shake_hands):
+        cleared.clear()
+        with pytest.raises(MemoryError):
+            take(Mock(), b"x")
+        assert cleared
 
 
 @pytest.mark.parametrize("name", ["_ffi", "_lib"])
 def test_fallback(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Where pyOpenSSL lacks one of its private names, its methods are called."""
-    assert tlsrecords.fastest()[0].__qualname__.startswith("by_openssl")
+    assert tlsrecords.fastest().decrypt.__qualname__.startswith("by_openssl")
     monkeypatch.delattr(SSL, name)
-    assert tlsrecords.fastest()[0].__qualname__.startswith("by_pyopenssl")
+    assert tlsrecords.fastest().decrypt.__qualname__.startswith("by_pyopenssl")
 
 
 def test_errors_are_cleared() -> None:
