@@ -67,6 +67,7 @@ def test_few_are_checked_as_written_ones(monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(least - 1 <= checks[name] <= most + 1 for name in fleet.gateway.nodes), checks
 
 
+@pytest.mark.slow
 def test_many_share_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many that are found are checked at a steady rate, from the first second on; those of the settings as ever."""
     fleet = Fleet(monkeypatch, MANY)
@@ -79,6 +80,7 @@ def test_many_share_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {fleet.state(f"n{one}") for one in range(MANY)} == {UP}
 
 
+@pytest.mark.slow
 def test_grows_and_shrinks_with_the_fleet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those that are there already are checked less often when others come, and again as before when they have gone."""
     fleet = Fleet(monkeypatch, 1)
@@ -91,6 +93,7 @@ def test_grows_and_shrinks_with_the_fleet(monkeypatch: pytest.MonkeyPatch) -> No
     assert fleet.checked(60)["n0"] >= 60 / (INTERVAL + 1) / (1 + JITTER) - 1
 
 
+@pytest.mark.slow
 def test_one_of_many_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that finds nobody makes one of many down. It is then checked soon, and less often the longer it stays so;
     one that is back is soon up.
