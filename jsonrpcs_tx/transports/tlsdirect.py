@@ -49,6 +49,7 @@ class DirectTlsTransport(TlsTransport):
     _finishes = False
     _tickets = True
     _send: Callable[[bytes], None]
+    __provides__: Any
 
     def makeConnection(self, transport: Any) -> None:
         """Wait for the client to begin.

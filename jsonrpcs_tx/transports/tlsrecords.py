@@ -170,4 +170,9 @@ def fastest() -> Functions:
     return by_openssl() if available(NAMES) else by_pyopenssl()
 
 
+shake_hands: Callable[[SSL.Connection, bytes], bool]
+receive: Callable[[SSL.Connection], bytes | None]
+decrypt: Callable[[SSL.Connection, bytes], bytes | None]
+encrypt: Callable[[SSL.Connection, bytes], bytes | None]
+collect: Callable[[SSL.Connection], bytes]
 shake_hands, receive, decrypt, encrypt, collect = fastest()

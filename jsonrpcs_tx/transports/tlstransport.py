@@ -77,7 +77,7 @@ class TlsTransport(BufferingTLSTransport):
             super()._flushReceiveBIO()
         except _HalfClosed:
             self._half_closed = True
-            self.dataReceived = _ignore  # type: ignore[method-assign] # OpenSSL would keep it, and never read it
+            vars(self)["dataReceived"] = _ignore  # OpenSSL would keep it, and never read it
             self.wrappedProtocol.readConnectionLost()  # type: ignore[attr-defined] # it can be half-closed
 
     def _shutdownTLS(self) -> None:
