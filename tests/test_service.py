@@ -412,6 +412,7 @@ class SettingsTests(DirectoryCase):
                 if not isinstance(value, list):
                     assert error.value == value
 
+    @pytest.mark.slow
     def test_bad_options(self) -> None:
         """An option with what it does not take is refused in one line that names it."""
         for name, bad in BAD.items():
@@ -433,6 +434,7 @@ class SettingsTests(DirectoryCase):
                 from_values(values)
             assert caught.value.name == name
 
+    @pytest.mark.slow
     def test_transports_follow_addresses(self) -> None:
         """Those transports are opened whose addresses are given; Kamailio's where none is."""
         here: dict[str, Any] = {"run_dir": str(self.directory)}
@@ -637,6 +639,7 @@ def protocols(service: JsonRpcService) -> list[str]:
 class ServiceTests(ServiceCase):
     """What listens, from when to when."""
 
+    @pytest.mark.slow
     async def test_transport_sums(self) -> None:
         """The sum of the setting transport says what is listened on; 0 is all."""
         parts = {1: ["http", "https"], 2: ["fifo"], 4: DATAGRAM_PROTOCOLS, 8: ["tcp"]}

@@ -521,6 +521,7 @@ def test_broken_thread(desk: Desk) -> None:
 class ThreadTests(TestCase):
     """The checker as it runs in the server: behind a portal, with real threads and costs."""
 
+    @pytest.mark.slow
     async def test_portal(self) -> None:
         """Behind a portal a password is hashed in a thread, and lets its user in."""
         directory = tempfile.TemporaryDirectory()

@@ -60,6 +60,7 @@ def test_flood_from_a_network(told: Told) -> None:
     assert counter.read() == 1234
 
 
+@pytest.mark.slow
 def test_flood_from_many_networks(told: Told) -> None:
     """An attacker with many networks fills no disk either, and no memory."""
     for number in range(2 * MAX_NETWORKS):

@@ -83,6 +83,7 @@ def test_sources() -> None:
         assert entry.effect == catalogue.READ
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)

@@ -346,6 +346,7 @@ class Ends(StreamCase):
         write(self.directory / "users", "bob")
         assert (await events.end())["reason"] == "the user or the password has changed"
 
+    @pytest.mark.slow
     async def test_expiry(self) -> None:
         """Watching does not count as use of a session: an idle browser is signed out."""
         self.serve(http_users=self.users("ann"), console_idle=0.3)

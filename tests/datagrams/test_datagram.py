@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+import pytest
 from twisted.internet import abstract, reactor
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.task import Clock
@@ -339,6 +340,7 @@ class UnixTests(EveryKind, DatagramCase):
             assert self.dropped() == count
             assert self.log[-1] == f"unix: no reply to {self.directory}/bad{count}: {os.strerror(number)}"
 
+    @pytest.mark.slow
     async def test_full_client_delays_no_other(self) -> None:
         """While replies wait for a client whose queue is full, others are answered; then it gets its own, in order."""
         full, good = self.client("full"), self.client("good")

@@ -109,6 +109,7 @@ class OneNode(GatewayCase):
         assert self.gateway.nodes["a"].under_way == 0
         assert (await self.post("/RPC/b", request("x", "[1]"))).result == [1]
 
+    @pytest.mark.slow
     async def test_full_of_calls(self) -> None:
         """A node with as many calls under way as it gets at a time is still asked whether it runs."""
         self.serve(node_interval=0.2)
@@ -172,6 +173,7 @@ class OneNode(GatewayCase):
         self.nodes["a"].answer_late(1, b'"result":"twice"')
         assert (await client.response()).result == "in time"
 
+    @pytest.mark.slow
     async def test_async_timeout(self) -> None:
         """The limit of all asynchronous commands holds for nodes, and the node is named."""
         self.serve(async_timeout=0.2)
@@ -232,6 +234,7 @@ class OneNode(GatewayCase):
             await until(lambda: self.gateway.nodes["a"].under_way == 0)
             assert len(self.gateway.nodes["a"]._client._first.calls) == count
 
+    @pytest.mark.slow
     async def test_clients_that_leave_at_once(self) -> None:
         """Clients that ask for changes of invented modules and leave: what waits for room then is never sent."""
         self.serve()
@@ -576,6 +579,7 @@ class Commands(GatewayCase):
         response = await self.post("/RPC", request("gateway.call", '["a","core.kill"]'))
         assert (response.status, response.error) == (403, (403, "Forbidden"))
 
+    @pytest.mark.slow
     async def test_only_admin_adds(self) -> None:
         """Who adds a node decides which servers rules are about: no role but admin does."""
         for role in ("read", "operate", "admin"):

@@ -120,6 +120,7 @@ class Listing(GatewayCase):
         with pytest.raises(Fault, match="with more than 20000 names"):
             listing._read(Answer(names), node)
 
+    @pytest.mark.slow
     async def test_many_methods(self) -> None:
         """A node with very many methods is described while others are answered."""
         names = [f"many.{number}" for number in range(3000)]

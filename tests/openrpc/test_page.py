@@ -164,6 +164,7 @@ class Page(PageCase):
         reply = self.service.jsonrpc_exec(DISCOVER)
         assert (reply.code, reply.text) == (500, "rpc.discover is asynchronous: it needs HTTP or HTTPS")
 
+    @pytest.mark.slow
     async def test_client_that_leaves(self) -> None:
         """A client that leaves while its document is written does no harm."""
         self.serve()

@@ -139,6 +139,7 @@ def test_backlog(narrow: Server) -> None:
 class TcpTests(HttpCase):
     """Plain TCP in this process."""
 
+    @pytest.mark.slow
     async def test_never_reads(self) -> None:
         """A client that does not take its reply in time is cut off, and makes room for others."""
         self.serve(transport=8, tcp_socket="tcp:127.0.0.1:0", http_timeout=0.3, max_connections=1)

@@ -548,6 +548,7 @@ class NoReaderTests(FifoCase):
         whole = await reader.whole()
         assert whole.startswith(b'{"jsonrpc":"2.0","result":"late","id":1}'), whole
 
+    @pytest.mark.slow
     async def test_nobody_ever(self) -> None:
         """A FIFO that nobody opens is given up with a line in the log, and stays."""
         os.mkfifo(self.replies / "late")

@@ -5,6 +5,7 @@ import time
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -239,6 +240,7 @@ class LinesTests(SynchronousTestCase):
         assert pieces[-1] == self.SECOND
         assert not framer.unfinished
 
+    @pytest.mark.slow
     def test_cost(self) -> None:
         """Lines made to be searched again and again cost no more than their size asks."""
         for stream in (

@@ -388,6 +388,7 @@ class ConnectionTests(HttpCase):
         slow.callback("slow")
         assert (await client.response()).result == "slow"
 
+    @pytest.mark.slow
     async def test_stop(self) -> None:
         """When the server stops it closes connections that are idle, and others when their commands are done."""
         idle, busy = await self.connect(), await self.connect()
@@ -431,6 +432,7 @@ class AbuseTests(HttpCase):
             client.write(bytes([byte]))
             await deferLater(reactor, 0.01)
 
+    @pytest.mark.slow
     async def test_slow_head(self) -> None:
         """A request whose head takes longer than http_timeout gets no answer, however steadily it drips."""
         self.serve(http_timeout=0.3)
@@ -447,6 +449,7 @@ class AbuseTests(HttpCase):
         await self.drip(client, http_request(b" " * PATIENCE * 100))
         assert await client.end() == b""
 
+    @pytest.mark.slow
     async def test_slow_chunks(self) -> None:
         """So does one in chunks without end."""
         self.serve(http_timeout=0.3)
@@ -477,6 +480,7 @@ class AbuseTests(HttpCase):
         (stream,) = [one for one in self.service.streams() if one.connections.accepted]
         assert stream.connections.accepted == len(replies)
 
+    @pytest.mark.slow
     async def test_too_many_in_progress(self) -> None:
         """A newcomer waits while the command of another is in progress, and while another's reply is unread."""
         self.patch(connections, "IDLE_GRACE", 0)
@@ -491,6 +495,7 @@ class AbuseTests(HttpCase):
         assert (await busy.response()).result == "done"
         assert (await newcomer).body == ECHO_REPLY
 
+    @pytest.mark.slow
     async def test_unread_reply_is_not_cut(self) -> None:
         """A newcomer does not cut off a client in the middle of its reply, nor one in the middle of its request."""
         self.patch(connections, "IDLE_GRACE", 0)
@@ -559,6 +564,7 @@ class AbuseTests(HttpCase):
             await until(lambda: not any(stream.connections.opened for stream in self.service.streams()))
         assert sum(stream.connections.late for stream in self.service.streams()) == 2
 
+    @pytest.mark.slow
     async def test_too_much_unread(self) -> None:
         """Where more is unread than all clients may leave, the slowest is cut off, and one that reads is not."""
         self.patch(unread, "MAX_UNREAD", 10_000_000)
@@ -599,6 +605,7 @@ class AbuseTests(HttpCase):
         traffic = [self.service.dispatcher.traffic(stream.protocol) for stream in streams]
         assert 0 < sum(counter.bytes_sent.value for counter in traffic) < 60_000_000
 
+    @pytest.mark.slow
     async def test_bare_line_feeds(self) -> None:
         """A line feed alone does not end a line: a head that never ends gets no answer."""
         self.serve(http_timeout=0.3)
@@ -684,6 +691,7 @@ class AsynchronousTests(HttpCase):
             assert await self.commands.cancellation() == "test.wait"
         assert self.service.dispatcher.traffic(self.protocol).requests.value == 2
 
+    @pytest.mark.slow
     async def test_half_closed(self) -> None:
         """A client that closes its sending side gets the replies to all that it has sent, and then the end."""
         self.patch(departures, "INTERVAL", 0.02)

@@ -447,6 +447,7 @@ class Relay(Commands):
 RELAY = post(LATER_DOCUMENT.replace(b"test.later", b"relay.go"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [JsonRpcSite, DirectSite])
 @pytest.mark.parametrize("later", [LATER, AWAITED])
 def test_clients_that_end_the_wait_of_each_other(site: type[JsonRpcSite], later: bytes) -> None:

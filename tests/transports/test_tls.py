@@ -168,6 +168,7 @@ class CertificateTests(TlsCase):
         context.set_alpn_protocols(["http/1.0"])
         assert (await self.ask(context)).protocol == "http/1.0"
 
+    @pytest.mark.slow
     async def test_self_signed(self) -> None:
         """A certificate that the server makes is good for this machine, for its owner only, and kept."""
         self.serve(tls_self_signed=True)
@@ -327,6 +328,7 @@ class ResumptionTests(TlsCase):
                 assert (reused, reply) == (False, allowed)
             await self.service.stopService()
 
+    @pytest.mark.slow
     async def test_resumed(self) -> None:
         """A session is taken up again, until the certificates are read again."""
         await self.check(None, ECHO_REPLY)
@@ -348,6 +350,7 @@ class ResumptionTests(TlsCase):
 
         assert await deferToThread(look, REQUEST) == (False, True, True)
 
+    @pytest.mark.slow
     async def test_client_certificate(self) -> None:
         """One that is taken up again has the names of the client's certificate."""
         authority = self.files.write("ca.pem", CA.pem)
@@ -355,6 +358,7 @@ class ResumptionTests(TlsCase):
             make_identity("ann", CA), ECHO_REPLY, tls_ca=authority, rule=["https tls=ann allow jsonrpc.echo"]
         )
 
+    @pytest.mark.slow
     async def test_expired(self) -> None:
         """One whose client's certificate has expired since is not taken up again."""
         self.serve(tls_ca=self.files.write("ca.pem", CA.pem))

@@ -378,6 +378,7 @@ def test_refused(version: str, way: str) -> None:
         assert outcome.counters["https:requests"] == (2 if step == "record twice" else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_many_connections(way: str) -> None:
     """However the pieces of many connections come between each other, each client gets the replies to its own calls,
