@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.commands.gateway import CALL_FAULTS
 from jsonrpcs_tx.fleet.fleet import Fleet
+from jsonrpcs_tx.gateway.faults import not_found
 from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.gateway.nodeview import utc
 from jsonrpcs_tx.rpc.call import Call
@@ -47,7 +48,7 @@ class FleetCommands:
         """Lists the nodes that are there, all or one: where each is called, its groups, version and start."""
         cards = self._fleet.cards
         if name and name not in cards:
-            raise Fault(404, f"Node Not Found: {name[:100]}")
+            raise not_found(name)
         return [
             {
                 "name": card.name,

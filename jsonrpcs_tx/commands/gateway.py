@@ -5,6 +5,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from jsonrpcs_tx.errors import NotAllowed
+from jsonrpcs_tx.gateway.faults import not_found
 from jsonrpcs_tx.gateway.gateway import Gateway
 from jsonrpcs_tx.gateway.nodeview import described
 from jsonrpcs_tx.rpc.call import Call
@@ -33,7 +34,7 @@ class GatewayCommands:
         """Lists the nodes, all or one: where each is, whether it is up, and since when."""
         nodes = self._gateway.nodes
         if name and name not in nodes:
-            raise Fault(404, f"Node Not Found: {name[:100]}")
+            raise not_found(name)
         return [described(node) for node in ([nodes[name]] if name else nodes.values())]
 
     @command("gateway.add")
@@ -51,7 +52,7 @@ class GatewayCommands:
         try:
             self._gateway.remove(name)
         except KeyError:
-            raise Fault(404, f"Node Not Found: {name[:100]}") from None
+            raise not_found(name) from None
         return f"Ok. Node {name} removed."
 
     @command(

@@ -1,9 +1,17 @@
-"""The faults for calls that a node has not answered."""
+"""The faults for calls that a node has not answered, and for nodes that are not known."""
 
 from jsonrpcs_tx.client.errors import BadReply, BadRequest, ClientError, Refused, TimedOut
-from jsonrpcs_tx.rpc.faults import NodeFault
+from jsonrpcs_tx.rpc.faults import Fault, NodeFault
 
 BAD_GATEWAY, UNAVAILABLE, TOO_LARGE, TIMED_OUT = 502, 503, 413, 504
+
+
+def not_found(name: str, known: object = None) -> Fault:
+    """The fault for a name that no node has, nor a group where that is allowed.
+
+    @param known: the names that there are, as data for programs; None: the caller is not told them.
+    """
+    return Fault(404, f"Node Not Found: {name[:100]}", known)
 
 
 def not_asked(name: str, why: str) -> NodeFault:

@@ -14,6 +14,7 @@ from jsonrpcs_tx.config.settings import Settings
 from jsonrpcs_tx.errors import NotAllowed, SettingError, StartError
 from jsonrpcs_tx.gateway.callees import Many, One
 from jsonrpcs_tx.gateway.definitions import Definition, Names, read_definition
+from jsonrpcs_tx.gateway.faults import not_found
 from jsonrpcs_tx.gateway.listing import Listing, ask_listing
 from jsonrpcs_tx.gateway.node import Node
 from jsonrpcs_tx.gateway.nodefile import read_node_file
@@ -196,7 +197,8 @@ class Gateway(Service):
         try:
             return self.callee(place, query)
         except KeyError:
-            return self._unknown(place, origin)
+            fault = self._unknown(place, origin)
+            return with_data(error_of(fault), fault.data)
         except Fault as fault:
             return error_of(fault)
 
@@ -209,7 +211,7 @@ class Gateway(Service):
         try:
             callee = self.callee(place)
         except KeyError:
-            raise Fault(404, f"Node Not Found: {place[:100]}", self._listed(call.origin.fixed())) from None
+            raise self._unknown(place, call.origin.fixed()) from None
         return self._answer(call, callee, method, params)
 
     def call_here_and_there(
@@ -348,14 +350,11 @@ class Gateway(Service):
     def _retired(self, _: object, node: Node) -> None:
         self._retiring.discard(node)
 
-    def _unknown(self, place: str, origin: Origin) -> Error:
-        return with_data(Error(404, f"Node Not Found: {place[:100]}"), self._listed(origin))
-
-    def _listed(self, origin: Origin) -> dict[str, list[str]] | None:
-        """The names that there are, for those who may call L{NODES}; None: they may not."""
+    def _unknown(self, place: str, origin: Origin) -> Fault:
+        """The fault for a name that is not known. It lists those that are for callers who may call L{NODES}."""
         if self._dispatcher.forbids(origin, NODES, []):
-            return None
-        return {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]}
+            return not_found(place)
+        return not_found(place, {"nodes": [*self.nodes][:MAX_LISTED], "groups": [*self._groups][:MAX_LISTED]})
 
     def _find(self, place: str, query: str) -> One | Many:
         asked = read_query(query)
